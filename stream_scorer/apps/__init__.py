@@ -1,0 +1,1 @@
+"""Thin shells that wire the rooms into processes."""

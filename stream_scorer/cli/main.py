@@ -1,0 +1,29 @@
+"""The command tree: each group lives in its own file and is added here by one line."""
+
+import sys
+
+import typer
+
+from stream_scorer.errors import StreamScorerError
+
+app = typer.Typer(
+    name="stream-scorer",
+    help="Score card transactions from Kafka with a fraud model, exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root() -> None:
+    """Score card transactions from Kafka with a fraud model, exactly once."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and its own exit code."""
+    try:
+        app()
+    except StreamScorerError as error:
+        sys.stderr.write(f"stream-scorer: {error}\n")
+        sys.exit(error.exit_code)

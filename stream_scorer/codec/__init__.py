@@ -1,0 +1,1 @@
+"""Bytes to columns and back, and the schemas that say how."""

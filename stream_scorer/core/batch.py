@@ -1,0 +1,142 @@
+"""The columns that the core takes and gives: events in, decisions out."""
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag, StrEnum
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+class Outcome(IntEnum):
+    """What is decided for a transaction; the order is that of the Avro enum."""
+
+    APPROVE = 0
+    REVIEW = 1
+    BLOCK = 2
+
+
+class Flag(IntFlag):
+    """What a reader must know beside a decision; the record carries the lower-case names."""
+
+    LATE = 1  # past the lateness bound: decided, not added to the customer's ring
+    DEGRADED = 2  # decided without everything that the features need
+    FALLBACK = 4  # decided by the champion because the routed arm failed
+    LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
+    CAPPED = 16  # the customer's ring was full; its oldest event left
+
+
+class RejectReason(StrEnum):
+    """Why a record went to the dead-letter topic instead of being decided."""
+
+    EMPTY = "EMPTY"  # null or zero-length value
+    FRAMING = "FRAMING"  # not Confluent wire format: magic byte or schema id missing
+    UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"  # the registry has no such id
+    INCOMPATIBLE_SCHEMA = "INCOMPATIBLE_SCHEMA"  # the writer schema does not resolve to ours
+    MALFORMED = "MALFORMED"  # the bytes do not decode with the writer schema
+    TRAILING_BYTES = "TRAILING_BYTES"  # bytes are left behind the record
+    TOO_LARGE = "TOO_LARGE"  # record, string or array over the plan's limits
+    ID_EMPTY = "ID_EMPTY"  # transaction, customer or terminal id is empty
+    AMOUNT_NEGATIVE = "AMOUNT_NEGATIVE"
+    AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
+    CURRENCY = "CURRENCY"  # not listed in the plan
+    TIME_INVALID = "TIME_INVALID"  # before 1970 or beyond what a date can hold
+    TIME_AHEAD = "TIME_AHEAD"  # too far ahead of the record's Kafka timestamp
+    DUPLICATE = "DUPLICATE"  # its transaction id is already in the customer's ring
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """n decoded transactions in arrival order.
+
+    Attributes:
+        records: n rows with the fields of the transaction schema (``event_time`` is
+            timestamp[ms], ids and codes are utf8 strings, ``amount_minor`` is int64).
+        partition: int32[n], source partition.
+        offset: int64[n], source offset.
+        timestamp: int64[n], Kafka timestamp, ms since the epoch.
+    """
+
+    records: pa.RecordBatch
+    partition: NDArray[np.int32]
+    offset: Int64
+    timestamp: Int64
+
+    def __len__(self) -> int:
+        return int(self.records.num_rows)
+
+    def int64(self, name: str) -> Int64:
+        """Return a long or timestamp column as int64[n] without a copy (no nulls allowed)."""
+        column = self.records.column(name)
+        return np.frombuffer(column.buffers()[1], np.int64)[
+            column.offset : column.offset + len(column)
+        ]
+
+    def take(self, rows: Int64) -> "EventBatch":
+        """Return the given rows as a new batch, in the given order."""
+        return EventBatch(
+            self.records.take(pa.array(rows)),
+            self.partition[rows],
+            self.offset[rows],
+            self.timestamp[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """Rows of a batch that are not decided.
+
+    Attributes:
+        rows: int64[r], row numbers in the batch they were found in, ascending.
+        reasons: r reasons.
+        details: r short texts for the reader of the dead letter; no field values.
+    """
+
+    rows: Int64
+    reasons: tuple[RejectReason, ...]
+    details: tuple[str, ...]
+
+    @classmethod
+    def none(cls) -> "Rejections":
+        """Return an empty set of rejections."""
+        return cls(np.empty(0, np.int64), (), ())
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBatch:
+    """Decisions for the n rows of ``events``, row for row.
+
+    Attributes:
+        events: The decided transactions.
+        score: float64[n], probability of fraud.
+        outcome: uint8[n], values of :class:`Outcome`.
+        flags: uint8[n], bits of :class:`Flag`.
+        features: float64[n, m], columns in manifest order.
+        reasons: For each row whose outcome is not APPROVE, its reason codes, most weighty first.
+        model: Deciding model's name.
+        version: Its version.
+        arm: Rollout arm.
+        plan_revision: Revision of the plan that was active.
+        propensity: Probability with which this arm was chosen.
+    """
+
+    events: EventBatch
+    score: Float64
+    outcome: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+    features: Float64
+    reasons: dict[int, tuple[str, ...]]
+    model: str
+    version: str
+    arm: str = "champion"
+    plan_revision: int = 0
+    propensity: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.events)

@@ -1,0 +1,94 @@
+"""The plan: what may change a decision and is shared by all models."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all model versions share while they decide; times in milliseconds.
+
+    Attributes:
+        revision: Number of this plan; 0 is the file that ``run --plan`` names.
+        currencies: Accepted ISO 4217 codes and their exponent (minor units = 10^exponent).
+        lateness_ms: An event up to this much older than the customer's newest still enters the
+            ring; an older one is decided, flagged ``late`` and not added.
+        ahead_ms: An event time may lie this far after the record's Kafka timestamp.
+        ring_cap: Events that a customer's ring holds at most.
+        late_decision_ms: A decision later than this after the event's Kafka timestamp is flagged.
+        amount_minor_max: Largest accepted amount in minor units.
+        record_bytes_max: Largest accepted payload in bytes.
+        string_bytes_max: Longest accepted string or bytes value in bytes.
+        array_items_max: Longest accepted array or map in items.
+        summary_window_ms: Width of the event-time windows that summaries count in.
+    """
+
+    revision: int = 0
+    currencies: dict[str, int] = field(default_factory=lambda: {"EUR": 2})
+    lateness_ms: int = 3_600_000
+    ahead_ms: int = 300_000
+    ring_cap: int = 4096
+    late_decision_ms: int = 60_000
+    amount_minor_max: int = 10**12
+    record_bytes_max: int = 65_536
+    string_bytes_max: int = 1_024
+    array_items_max: int = 256
+    summary_window_ms: int = 600_000
+
+    def __post_init__(self) -> None:
+        if not self.currencies:
+            raise ValueError("currencies: at least one must be listed")
+        if len(self.currencies) > 1:
+            raise ValueError("currencies: more than one needs rates to a base; list one")
+        for code, exponent in self.currencies.items():
+            if not (len(code) == 3 and code.isalpha() and code.isupper()):  # noqa: PLR2004 ISO 4217
+                raise ValueError(f"currencies: {code!r} is not an ISO 4217 code")
+            if not 0 <= exponent <= 4:  # noqa: PLR2004 the range that ISO 4217 uses
+                raise ValueError(f"currencies: exponent of {code} must be 0 to 4, not {exponent}")
+        for name, least in (
+            ("revision", 0), ("lateness_ms", 0), ("ahead_ms", 0), ("ring_cap", 1),
+            ("late_decision_ms", 1), ("amount_minor_max", 1), ("record_bytes_max", 6),
+            ("string_bytes_max", 1), ("array_items_max", 0), ("summary_window_ms", 1_000),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        if self.lateness_ms > 30 * _DAY_MS:
+            raise ValueError("lateness_ms: more than 30 days would keep every ring for ever")
+
+    @property
+    def currency(self) -> str:
+        """The one accepted currency."""
+        return next(iter(self.currencies))
+
+    @property
+    def exponent(self) -> int:
+        """Exponent of the accepted currency: amount = minor units / 10^exponent."""
+        return next(iter(self.currencies.values()))
+
+
+def parse_plan(text: str) -> Plan:
+    """Read a plan from TOML.
+
+    Args:
+        text: TOML with the attributes of :class:`Plan` at top level.
+
+    Raises:
+        ValueError: An unknown key, a value of the wrong type or out of range; names the key.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {error}") from error
+    known = {f.name for f in fields(Plan)}
+    for key, value in table.items():
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
+        if key == "currencies":
+            if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
+                raise ValueError("currencies: must be a table of ISO code = exponent")
+        elif type(value) is not int:
+            raise ValueError(f"{key}: must be a whole number, not {value!r}")
+    return Plan(**table)

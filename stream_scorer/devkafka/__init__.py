@@ -1,0 +1,1 @@
+"""A real Apache Kafka for the demo, the tests and the benches."""

@@ -1,0 +1,1 @@
+"""Online drift detection with River."""

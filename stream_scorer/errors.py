@@ -1,0 +1,78 @@
+"""The errors that a user can meet, and the exit code that each leaves with.
+
+::
+
+    StreamScorerError                1   anything below; one line that names the thing and the mend
+    ├── SettingsError                2   a setting, flag, plan or file argument is wrong
+    ├── ModelError                   3   a bundle is refused: hash, type, version, feature list
+    ├── SchemaError                  4   a schema is unreadable, unknown or incompatible
+    ├── UnavailableError             5   broker or registry cannot be reached; trying again may help
+    │   └── RegistryUnavailableError     the registry alone: the scorer pauses and retries
+    ├── FencedError                  6   another process runs under this transactional id
+    ├── OffsetsError                 7   committed offsets and retained input do not fit together
+    └── TransactionError             8   the broker refused in a way that no retry mends
+"""
+
+from typing import ClassVar
+
+
+class StreamScorerError(Exception):
+    """A failure that names the thing that is wrong and how to mend it.
+
+    Args:
+        what: One line that names the thing.
+        mend: What the reader can do about it; joined to ``what`` by a colon-free dash.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(f"{what} — {mend}" if mend else what)
+        self.what = what
+        self.mend = mend
+
+
+class SettingsError(StreamScorerError):
+    """A setting, flag, plan or file argument is wrong."""
+
+    exit_code = 2
+
+
+class ModelError(StreamScorerError):
+    """A model bundle is refused."""
+
+    exit_code = 3
+
+
+class SchemaError(StreamScorerError):
+    """A schema is unreadable, unknown or incompatible."""
+
+    exit_code = 4
+
+
+class UnavailableError(StreamScorerError):
+    """A broker or a registry cannot be reached."""
+
+    exit_code = 5
+
+
+class RegistryUnavailableError(UnavailableError):
+    """The schema registry cannot be reached: an outage, never the record's fault."""
+
+
+class FencedError(StreamScorerError):
+    """Another process runs under the same transactional id; this one must not be restarted."""
+
+    exit_code = 6
+
+
+class OffsetsError(StreamScorerError):
+    """The group's committed offsets and the retained input do not fit together."""
+
+    exit_code = 7
+
+
+class TransactionError(StreamScorerError):
+    """The broker refused a transaction in a way that no retry mends."""
+
+    exit_code = 8

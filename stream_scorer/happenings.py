@@ -1,0 +1,164 @@
+"""What can happen while a process runs: plain data, one small class per happening.
+
+``observability.render`` turns each into its metric and, where a person must act, its log line.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that metrics and logs should know of."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCommitted(Happening):
+    """One transaction was committed.
+
+    Attributes:
+        records: Input records that it covers.
+        outcomes: Decisions by outcome (APPROVE, REVIEW, BLOCK).
+        model: The deciding model's name.
+        version: Its version.
+        rejected: Dead letters by reject reason.
+        flagged: Decisions by flag.
+        stage_seconds: Duration by stage (poll, decode, validate, features, score, encode, ...).
+        age_seconds: Per decision, seconds between the record's Kafka timestamp and the commit;
+            any sequence of floats, one observation per decision.
+        next_offsets: The next input offset by partition.
+    """
+
+    records: int
+    outcomes: Mapping[str, int]
+    model: str
+    version: str
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    flagged: Mapping[str, int] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    age_seconds: Sequence[float] = ()
+    next_offsets: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAborted(Happening):
+    """A transaction was given up; state is as before it and its input will be read again."""
+
+    cause: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerReborn(Happening):
+    """The producer was replaced so that a late request of the old one is fenced."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSettled(Happening):
+    """A commit whose answer was lost was settled by reading the stable committed offsets."""
+
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAssigned(Happening):
+    """Partitions came to this process."""
+
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsRevoked(Happening):
+    """Partitions left this process; ``lost`` when they had gone before it could finish."""
+
+    partitions: tuple[int, ...]
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress(Happening):
+    """A partition's state is being rebuilt from the input by a silent replay."""
+
+    partition: int
+    next_offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateIncomplete(Happening):
+    """The retained input does not reach back a whole horizon; early features lack history."""
+
+    partition: int
+    oldest_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyUnavailable(Happening):
+    """A registry or broker cannot be reached; the process is paused and tries again."""
+
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyBack(Happening):
+    """What was unavailable answers again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LagObserved(Happening):
+    """Records between the group's committed offset and the input's end, by partition.
+
+    ``to_stable`` is measured against the last stable offset, ``to_high`` against the high
+    watermark; a difference that stays is a hanging transaction upstream.
+    """
+
+    to_high: Mapping[int, int]
+    to_stable: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck(Happening):
+    """There is lag, and the position has not moved for ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMisplaced(Happening):
+    """A sampled record's key does not belong to its partition: upstream partitions otherwise."""
+
+    sampled: int
+    misplaced: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed(Happening):
+    """The model raised; ``rows`` were decided by the bundle's ``on_model_error``."""
+
+    model: str
+    version: str
+    rows: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftDetected(Happening):
+    """A detector on the stream reported a change."""
+
+    detector: str
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping(Happening):
+    """The process was asked to leave and is finishing its batch."""
+
+    cause: str
+
+
+Listener = Callable[[Happening], None]

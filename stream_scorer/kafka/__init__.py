@@ -1,0 +1,1 @@
+"""Consuming, producing and committing: the transaction loop's outside."""

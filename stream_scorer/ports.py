@@ -1,0 +1,100 @@
+"""The few Protocols between the core and the outside, and the plain data that crosses them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Headers = list[tuple[str, bytes | None]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecords:
+    """n undecoded records as columns, in the order in which they were polled.
+
+    Attributes:
+        values: n payloads; None is a null value.
+        keys: n keys; None is a record without a key.
+        headers: n header lists; None where a record has none.
+        partition: int32[n].
+        offset: int64[n].
+        timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
+    """
+
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    headers: Sequence[Headers]
+    partition: NDArray[np.int32]
+    offset: Int64
+    timestamp: Int64
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """One record to be produced inside the open transaction."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = None
+    partition: int = -1
+
+
+class Predictor(Protocol):
+    """A model that scores rows; equal bits for a row in any batch.
+
+    ``features`` is float64[n, m], C-contiguous, columns in manifest order.
+    """
+
+    feature_count: int
+
+    def scores(self, features: Float64) -> Float64:
+        """Return float64[n]: the probability of fraud in [0, 1]."""
+        ...
+
+    def raw(self, features: Float64) -> Float64:
+        """Return float64[n]: the additive score that attributions explain (log-odds or mean)."""
+        ...
+
+    def attributions(self, features: Float64) -> tuple[Float64, float]:
+        """Return (float64[n, m], base): per row, the sum plus base is ``raw`` within 1e-9."""
+        ...
+
+
+class Source(Protocol):
+    """Where batches of undecoded records come from."""
+
+    def poll(self, maximum: int, linger_seconds: float) -> RawRecords | None:
+        """Return up to ``maximum`` records, or None when nothing came in a short while.
+
+        What is there is taken; only a batch that is still small waits, at most
+        ``linger_seconds``, for more.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where one transaction's output goes; nothing is visible before ``commit``."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        ...
+
+    def send(self, records: Sequence[OutgoingRecord]) -> None:
+        """Hand records to the open transaction."""
+        ...
+
+    def commit(self, offsets: dict[int, int]) -> None:
+        """Commit the output together with the next input offset of each partition."""
+        ...
+
+    def abort(self) -> None:
+        """Give the open transaction up."""
+        ...

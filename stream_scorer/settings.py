@@ -1,0 +1,248 @@
+"""The settings tree: how and where a process runs. Nothing here may change a decision.
+
+Sources, later wins: defaults, the TOML file named by ``--config`` or ``STREAM_SCORER_CONFIG``,
+environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
+(``STREAM_SCORER_SECRETS_DIR``), command-line flags. An unknown key is an error.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from stream_scorer.errors import SettingsError
+
+_DATA = Path(__file__).parent / "_data"
+_ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
+SCHEMAS_DIRECTORY = _ROOT / "schemas"
+MODELS_DIRECTORY = _ROOT / "models"
+
+_PREFIX = "STREAM_SCORER_"
+_CONFIG_VARIABLE = "STREAM_SCORER_CONFIG"
+_SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Topics(_Group):
+    """Topic names."""
+
+    transactions: str = Field("transactions", description="input", examples=["transactions"])
+    decisions: str = Field("decisions", description="one decision per accepted transaction")
+    dead_letters: str = Field("transactions.dlq", description="rejected records, original bytes")
+    summaries: str = Field("summaries", description="one summary per scorer transaction")
+    drift_events: str = Field("drift-events", description="what the drift detectors report")
+    labels: str = Field("labels", description="fraud labels, days later")
+
+
+class Kafka(_Group):
+    """The cluster and this process's identity in it."""
+
+    bootstrap: str = Field(
+        "", description="host:port list; empty: the devkafka of this checkout", examples=["b:9092"]
+    )
+    group: str = Field("stream-scorer", min_length=1, description="consumer group")
+    instance: str = Field(
+        "0",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="stable name of this instance; part of its transactional id",
+    )
+    topics: Topics = Topics()
+    session_timeout_ms: int = Field(10_000, ge=1_000, description="group session timeout")
+    max_poll_interval_ms: int = Field(300_000, ge=1_000, description="time between two polls")
+    transaction_timeout_ms: int = Field(
+        15_000, ge=1_000, le=900_000, description="the broker aborts an older open transaction"
+    )
+    socket_timeout_ms: int = Field(10_000, ge=1_000, description="a request's time limit")
+    client: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="further librdkafka options for every client (security.protocol, ...)",
+        examples=[{"security.protocol": "SSL"}],
+    )
+    password: SecretStr | None = Field(None, description="sasl.password, from env or secret file")
+
+
+class Registry(_Group):
+    """Where writer schemas come from."""
+
+    url: str = Field(
+        "", description="Confluent-compatible registry; empty: the files in `directory`"
+    )
+    directory: Path = Field(SCHEMAS_DIRECTORY, description="file registry")
+    user: str = Field("", description="basic-auth user")
+    password: SecretStr | None = Field(None, description="basic-auth password")
+    ca_file: Path | None = Field(None, description="CA that signed the registry's certificate")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="one request's time limit")
+    negative_cache_seconds: float = Field(
+        30.0, ge=0, description="how long an unknown id is not asked for again"
+    )
+
+
+class Scorer(_Group):
+    """The transaction loop."""
+
+    maximum_batch: int = Field(5_000, ge=1, le=100_000, description="records per transaction")
+    maximum_linger_ms: float = Field(
+        4.0, ge=0, le=1_000, description="how long a small batch waits for more records"
+    )
+    model_timeout_ms: int = Field(
+        1_000, ge=1, description="a batch scored for longer pauses its partitions meanwhile"
+    )
+    shutdown_seconds: float = Field(
+        10.0, gt=0, description="SIGTERM: finish the batch, commit and leave within this"
+    )
+    stuck_seconds: float = Field(
+        30.0, gt=0, description="lag with a position that does not move for this long is stuck"
+    )
+
+
+class Http(_Group):
+    """The endpoint for Prometheus and probes."""
+
+    host: str = Field("127.0.0.1", description="address to bind")
+    port: Port = Field(9464, description="0 picks a free port")
+
+
+class Models(_Group):
+    """Where bundles are and what may be loaded from them."""
+
+    directory: Path = Field(MODELS_DIRECTORY, description="holds NAME/VERSION/")
+    trusted_types: tuple[str, ...] = Field(
+        (), description="further type names that a skops file may contain, beside the built-in list"
+    )
+
+
+class Monitor(_Group):
+    """Online drift detection."""
+
+    group: str = Field("stream-scorer-monitor", min_length=1, description="consumer group")
+    signals: tuple[str, ...] = Field(
+        ("score", "amount"), min_length=1, description="window means that detectors watch"
+    )
+    delta: float = Field(
+        0.0005, gt=0, lt=1, description="confidence of ADWIN; smaller means fewer false alarms"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that says how and where a process runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    kafka: Kafka = Kafka()
+    registry: Registry = Registry()
+    scorer: Scorer = Scorer()
+    http: Http = Http()
+    models: Models = Models()
+    monitor: Monitor = Monitor()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, strongest first; a ``.env`` file is deliberately not read."""
+        del dotenv_settings, file_secret_settings
+        return (
+            init_settings,
+            InitSettingsSource(settings_cls, init_kwargs=_secret_files()),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=_config_file()),
+        )
+
+
+def _secret_files() -> dict[str, Any]:
+    """Read ``GROUP__NAME`` files of the secrets directory into a nested table."""
+    directory = os.environ.get(_SECRETS_VARIABLE)
+    if not directory:
+        return {}
+    if not Path(directory).is_dir():
+        raise SettingsError(
+            f"{_SECRETS_VARIABLE}: {directory} is no directory",
+            "name a directory of files such as kafka__password",
+        )
+    table: dict[str, Any] = {}
+    for path in sorted(Path(directory).iterdir()):
+        # Mounted secrets keep their versions beside them under names that start with two dots.
+        if path.name.startswith("..") or not path.is_file():
+            continue
+        *groups, name = path.name.lower().split("__")
+        at = table
+        for group in groups:
+            at = at.setdefault(group, {})
+        at[name] = path.read_text().rstrip("\r\n")
+    return table
+
+
+def _config_file() -> dict[str, Any]:
+    """Read the TOML file that ``STREAM_SCORER_CONFIG`` names."""
+    name = os.environ.get(_CONFIG_VARIABLE)
+    if not name:
+        return {}
+    try:
+        return tomllib.loads(Path(name).read_text())
+    except OSError as error:
+        raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
+
+
+def _refuse_unknown_environment() -> None:
+    """Refuse a variable under our prefix that no setting reads: it is a spelling mistake."""
+    for name in os.environ:
+        if not name.startswith(_PREFIX) or name in {_CONFIG_VARIABLE, _SECRETS_VARIABLE}:
+            continue
+        group = name.removeprefix(_PREFIX).split("__")[0].lower()
+        if group not in Settings.model_fields:
+            raise SettingsError(
+                f"environment variable {name}: no such setting",
+                f"groups are {', '.join(Settings.model_fields)}",
+            )
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings from all sources.
+
+    Args:
+        overrides: Nested table of command-line flags; strongest.
+
+    Raises:
+        SettingsError: Unknown key, wrong type or range, unreadable file; names the key.
+    """
+    _refuse_unknown_environment()
+    try:
+        return Settings(**(overrides or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(
+                f"setting {where}: unknown key", "see docs/CONFIGURATION.md"
+            ) from None
+        raise SettingsError(f"setting {where}: {first['msg']}", "correct the value") from None
+    except PydanticSettingsError as error:
+        raise SettingsError(f"environment: {error}", "correct the variable") from None

@@ -1,0 +1,1 @@
+"""The published transaction simulator and what it feeds."""
