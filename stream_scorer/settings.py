@@ -8,6 +8,7 @@ environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
 import os
 import tomllib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ MODELS_DIRECTORY = _ROOT / "models"
 _PREFIX = "STREAM_SCORER_"
 _CONFIG_VARIABLE = "STREAM_SCORER_CONFIG"
 _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
+
+# The file of the load under way: pydantic-settings builds its sources from the class alone.
+_CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -199,8 +203,8 @@ def _secret_files() -> dict[str, Any]:
 
 
 def _config_file() -> dict[str, Any]:
-    """Read the TOML file that ``STREAM_SCORER_CONFIG`` names."""
-    name = os.environ.get(_CONFIG_VARIABLE)
+    """Read the TOML file of this load."""
+    name = _CONFIG.get()
     if not name:
         return {}
     try:
@@ -224,16 +228,20 @@ def _refuse_unknown_environment() -> None:
             )
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    overrides: Mapping[str, Any] | None = None, config: Path | None = None
+) -> Settings:
     """Read the settings from all sources.
 
     Args:
         overrides: Nested table of command-line flags; strongest.
+        config: TOML file; instead of the one that ``STREAM_SCORER_CONFIG`` names.
 
     Raises:
         SettingsError: Unknown key, wrong type or range, unreadable file; names the key.
     """
     _refuse_unknown_environment()
+    named = _CONFIG.set(str(config) if config else os.environ.get(_CONFIG_VARIABLE))
     try:
         return Settings(**(overrides or {}))
     except ValidationError as error:
@@ -246,3 +254,5 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise SettingsError(f"setting {where}: {first['msg']}", "correct the value") from None
     except PydanticSettingsError as error:
         raise SettingsError(f"environment: {error}", "correct the variable") from None
+    finally:
+        _CONFIG.reset(named)

@@ -1,0 +1,68 @@
+"""What the command files share: common options, settings from them, tables or JSON."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stream_scorer.settings import Settings, load_settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+BootstrapOption = Annotated[
+    str | None,
+    typer.Option("--bootstrap", help="host:port list of the cluster; default: settings, devkafka."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings; see CONFIGURATION.md.")
+]
+
+
+def settings_from(
+    config: Path | None = None,
+    bootstrap: str | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Read the settings, with what flags gave on top.
+
+    Args:
+        config: ``--config``; stronger than the environment variable.
+        bootstrap: ``--bootstrap``.
+        overrides: Further flags as nested table; None values were not given.
+    """
+    table: dict[str, dict[str, Any]] = {"kafka": {"bootstrap": bootstrap}}
+    for group, values in (overrides or {}).items():
+        table.setdefault(group, {}).update(values)
+    given = {
+        group: {key: value for key, value in values.items() if value is not None}
+        for group, values in table.items()
+    }
+    return load_settings({k: v for k, v in given.items() if v}, config=config)
+
+
+def show(
+    as_json: bool,  # noqa: FBT001 it is the flag itself
+    document: Mapping[str, Any] | Sequence[Any],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str = "",
+) -> None:
+    """Print one report: the document as JSON, or the rows as a table.
+
+    Args:
+        as_json: Whether ``--json`` was given.
+        document: What ``--json`` prints, on one line.
+        columns: Table headings.
+        rows: Table cells.
+        title: Table title.
+    """
+    if as_json:
+        typer.echo(json.dumps(document, default=str))
+        return
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)
