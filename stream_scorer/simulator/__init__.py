@@ -1,1 +1,5 @@
-"""The published transaction simulator and what it feeds."""
+"""The published transaction simulator: a city of customers, their transactions, the frauds."""
+
+from stream_scorer.simulator.simulate import EPOCH, SCHEMA, simulate
+
+__all__ = ["EPOCH", "SCHEMA", "simulate"]

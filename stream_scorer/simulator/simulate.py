@@ -1,0 +1,92 @@
+"""Simulated transactions as a table with the columns of the transaction schema.
+
+The full run (183 days) gives the published data set: 1,754,155 transactions, 14,681 of them
+frauds, by scenario 973, 9,077 and 4,631. It takes 5 s and 0.4 GB.
+"""
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.simulator.frauds import commit_frauds
+from stream_scorer.simulator.population import CUSTOMERS, TERMINALS, populate
+from stream_scorer.simulator.transactions import Ledger, spend
+
+EPOCH = date(2018, 4, 1)
+DAYS = 183
+_LEAST_CUSTOMERS, _LEAST_TERMINALS = 3, 2
+
+SCHEMA = pa.schema(
+    [
+        pa.field("transaction_id", pa.string(), nullable=False),
+        pa.field("event_time", pa.timestamp("ms"), nullable=False),
+        pa.field("customer_id", pa.string(), nullable=False),
+        pa.field("terminal_id", pa.string(), nullable=False),
+        pa.field("amount_minor", pa.int64(), nullable=False),
+        pa.field("currency", pa.string(), nullable=False),
+        pa.field("channel", pa.string(), nullable=False),
+        pa.field("mcc", pa.string()),
+        pa.field("country", pa.string()),
+        pa.field("card_present", pa.bool_()),
+        pa.field("device_id", pa.string()),
+        pa.field("is_fraud", pa.bool_(), nullable=False),
+        pa.field("fraud_scenario", pa.int8(), nullable=False),
+    ]
+)
+
+
+def _table(ledger: Ledger) -> pa.Table:
+    """Return the ledger as columns."""
+    rows = len(ledger)
+    midnight = int(datetime(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC).timestamp())
+    event_time = (ledger.second + midnight) * 1_000
+    return pa.Table.from_arrays(
+        [
+            pa.array(np.arange(rows)).cast(pa.string()),
+            pa.array(event_time).cast(pa.timestamp("ms")),
+            pa.array(ledger.customer).cast(pa.string()),
+            pa.array(ledger.terminal).cast(pa.string()),
+            pa.array(ledger.amount_minor),
+            pa.repeat("EUR", rows),
+            pa.repeat("POS", rows),
+            pa.nulls(rows, pa.string()),
+            pa.nulls(rows, pa.string()),
+            pa.nulls(rows, pa.bool_()),
+            pa.nulls(rows, pa.string()),
+            pa.array(ledger.scenario > 0),
+            pa.array(ledger.scenario),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERMINALS) -> pa.Table:
+    """Simulate transactions from 2018-04-01 on.
+
+    Fewer days give the same times, customers, terminals and genuine amounts as the first days
+    of more; which leaked cards' transactions are frauds differs near the end.
+
+    Args:
+        days: How many days.
+        customers: How many customers live in the city.
+        terminals: How many terminals stand in it.
+
+    Returns:
+        Table with :data:`SCHEMA`, in time order; ``transaction_id`` is the row number. A caller
+        that wants column batches takes ``simulate(...).to_batches(max_chunksize=n)``.
+
+    Raises:
+        SettingsError: Days, customers or terminals are too few.
+    """
+    for name, value, least in (
+        ("days", days, 1),
+        ("customers", customers, _LEAST_CUSTOMERS),
+        ("terminals", terminals, _LEAST_TERMINALS),
+    ):
+        if value < least:
+            raise SettingsError(f"{name}: {value} is too few", f"take at least {least}")
+    ledger = spend(populate(customers, terminals), days)
+    commit_frauds(ledger, customers, terminals, days)
+    return _table(ledger)

@@ -1,0 +1,62 @@
+"""The simulator gives the published data set, and disturbs nobody's random state."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.simulator import SCHEMA, simulate
+
+
+@pytest.fixture(scope="module")
+def published() -> pa.Table:
+    return simulate()
+
+
+def test_the_published_counts_come_out(published: pa.Table) -> None:
+    scenarios = np.bincount(published["fraud_scenario"].to_numpy())
+    assert published.num_rows == 1_754_155
+    assert pc.sum(published["is_fraud"]).as_py() == 14_681
+    assert scenarios[1:].tolist() == [973, 9_077, 4_631]
+
+
+def test_the_first_row_is_the_published_one(published: pa.Table) -> None:
+    first = published.slice(0, 1).to_pylist()[0]
+    assert str(first["event_time"]) == "2018-04-01 00:00:31"
+    assert (first["customer_id"], first["terminal_id"]) == ("596", "3156")
+    assert first["amount_minor"] == 5_716
+    assert first["currency"] == "EUR"
+
+
+def test_rows_are_in_time_order_and_named_by_their_number(published: pa.Table) -> None:
+    times = published["event_time"].cast(pa.int64()).to_numpy()
+    assert (np.diff(times) >= 0).all()
+    assert published["transaction_id"].slice(1_000_000, 1).to_pylist() == ["1000000"]
+
+
+def test_fewer_days_are_the_beginning_of_more(published: pa.Table) -> None:
+    few = simulate(days=5)
+    same = ["event_time", "customer_id", "terminal_id"]
+    assert few.select(same).equals(published.slice(0, few.num_rows).select(same))
+
+
+def test_the_schema_is_the_transaction_schema_plus_the_labels(published: pa.Table) -> None:
+    assert published.schema == SCHEMA
+    assert simulate(days=1).schema.names[-2:] == ["is_fraud", "fraud_scenario"]
+
+
+def test_global_random_state_is_left_alone() -> None:
+    random.seed(42)
+    np.random.seed(42)  # noqa: NPY002 this is the state under test
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
+    simulate(days=2, customers=50)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index] # noqa: NPY002
+
+
+@pytest.mark.parametrize("argument", ["days", "customers", "terminals"])
+def test_too_few_of_anything_is_refused_by_name(argument: str) -> None:
+    with pytest.raises(SettingsError, match=argument):
+        simulate(**{argument: 0})
