@@ -114,11 +114,13 @@ class LagObserved(Happening):
     """Records between the group's committed offset and the input's end, by partition.
 
     ``to_stable`` is measured against the last stable offset, ``to_high`` against the high
-    watermark; a difference that stays is a hanging transaction upstream.
+    watermark; a difference that stays is a hanging transaction upstream. ``seconds`` is the age
+    of the oldest record that is not committed.
     """
 
     to_high: Mapping[int, int]
     to_stable: Mapping[int, int]
+    seconds: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
