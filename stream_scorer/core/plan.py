@@ -23,7 +23,9 @@ class Plan:
         record_bytes_max: Largest accepted payload in bytes.
         string_bytes_max: Longest accepted string or bytes value in bytes.
         array_items_max: Longest accepted array or map in items.
-        summary_window_ms: Width of the event-time windows that summaries count in.
+        model_error_share: Where the model fails for a larger share of a batch, the scorer
+            pauses instead of deciding.
+    summary_window_ms: Width of the event-time windows that summaries count in.
     """
 
     revision: int = 0
@@ -36,7 +38,8 @@ class Plan:
     record_bytes_max: int = 65_536
     string_bytes_max: int = 1_024
     array_items_max: int = 256
-    summary_window_ms: int = 600_000
+    model_error_share: float = 0.1
+    summary_window_ms: int = 3_600_000
 
     def __post_init__(self) -> None:
         if not self.currencies:
@@ -55,6 +58,10 @@ class Plan:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        if not 0 <= self.model_error_share <= 1:
+            raise ValueError(
+                f"model_error_share: must be between 0 and 1, not {self.model_error_share}"
+            )
         if self.lateness_ms > 30 * _DAY_MS:
             raise ValueError("lateness_ms: more than 30 days would keep every ring for ever")
 
@@ -89,6 +96,9 @@ def parse_plan(text: str) -> Plan:
         if key == "currencies":
             if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
                 raise ValueError("currencies: must be a table of ISO code = exponent")
+        elif key == "model_error_share":
+            if type(value) not in (int, float):
+                raise ValueError(f"{key}: must be a number, not {value!r}")
         elif type(value) is not int:
             raise ValueError(f"{key}: must be a whole number, not {value!r}")
     return Plan(**table)

@@ -1,0 +1,282 @@
+"""The core: a batch of events, the rings and a plan in; decisions, journals and a summary out.
+
+A pure function but for the rings, whose every change is journalled: ``Scored.journals`` is the
+state delta, kept by ``release`` and taken back by ``undo``. It knows no clock; ``lap`` is called
+with each finished stage's name so that a caller can time them.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
+from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.kernels import CAPPED, DUPLICATE, LATE, hash_strings
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.policy import Thresholds, decide
+from stream_scorer.core.reasons import top_reasons
+from stream_scorer.core.summaries import summarize
+from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
+from stream_scorer.core.windows import CustomerRings, Journal, string_views
+from stream_scorer.ports import Predictor
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+MODEL_ERROR = "MODEL_ERROR"
+
+
+class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all do in this room
+    """The model failed for more of a batch than the plan lets pass.
+
+    Attributes:
+        rows: Rows for which it failed.
+        error: The first error's text.
+    """
+
+    def __init__(self, rows: int, error: str) -> None:
+        super().__init__(f"the model failed for {rows} rows: {error}")
+        self.rows = rows
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A deployed model version, ready to decide.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        predictor: Scores rows.
+        features: What it needs, compiled.
+        thresholds: Where REVIEW and BLOCK begin.
+        on_model_error: The outcome of rows for which the predictor fails.
+    """
+
+    name: str
+    version: str
+    predictor: Predictor
+    features: FeatureSet
+    thresholds: Thresholds
+    on_model_error: Outcome = Outcome.REVIEW
+
+
+class Rings:
+    """The rings of all partitions that a process holds."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        self._features = features
+        self._partitions: dict[int, CustomerRings] = {}
+
+    def of(self, partition: int) -> CustomerRings:
+        """Return a partition's rings; empty ones when it is new."""
+        rings = self._partitions.get(partition)
+        if rings is None:
+            rings = CustomerRings(self._features.retention, self._features.windows)
+            self._partitions[partition] = rings
+        return rings
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition that left this process."""
+        self._partitions.pop(partition, None)
+
+    def partitions(self) -> tuple[int, ...]:
+        """Return the partitions held, ascending."""
+        return tuple(sorted(self._partitions))
+
+    def undo(self, journals: dict[int, Journal]) -> None:
+        """Take a batch back, in every partition that it touched and that is still held."""
+        for partition, journal in journals.items():
+            if partition in self._partitions:
+                self._partitions[partition].undo(journal)
+
+    def release(self, journals: dict[int, Journal]) -> None:
+        """Keep a batch."""
+        for partition, journal in journals.items():
+            if partition in self._partitions:
+                self._partitions[partition].release(journal)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the core makes of one batch.
+
+    Attributes:
+        decisions: One per accepted row.
+        accepted: int64[a], the accepted rows of the batch, ascending.
+        rejections: The other rows.
+        journals: State delta by partition.
+        summary: Record of the summary schema.
+        failed_rows: Rows for which the model failed.
+        failure: The first failure's text.
+    """
+
+    decisions: DecisionBatch
+    accepted: Int64
+    rejections: Rejections
+    journals: dict[int, Journal]
+    summary: dict[str, Any]
+    failed_rows: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A batch folded into the rings: what stands before the model is asked."""
+
+    accepted: Int64
+    rejections: Rejections
+    journals: dict[int, Journal]
+    flags: NDArray[np.uint8]
+    counts: Int64
+    sums: Int64
+
+
+def _no_lap(_: str) -> None:
+    pass
+
+
+def remember(
+    events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet,
+    lap: Callable[[str], None] = _no_lap,
+) -> Remembered:  # fmt: skip
+    """Validate a batch and fold it into the rings; a replay needs no more than this.
+
+    Args:
+        events: n rows in arrival order.
+        rings: Changed; the journals say how.
+        plan: Currencies, limits, lateness.
+        features: Windows to read.
+        lap: Told when a stage is over.
+    """
+    n = len(events)
+    codes = validate(events, plan)
+    lap("validate")
+    id_hash = hash_strings(*string_views(events.records.column("transaction_id")))
+    verdict = np.zeros(n, np.uint8)
+    counts = np.zeros((n, len(features.windows)), np.int64)
+    sums = np.zeros((n, len(features.windows)), np.int64)
+    journals: dict[int, Journal] = {}
+    customer_id = events.records.column("customer_id")
+    time, amount = events.int64("event_time"), events.int64("amount_minor")
+    skip = codes != 0
+    for partition, rows in _by_partition(events.partition):
+        journals[partition] = rings.of(partition).fold(
+            rows, skip, customer_id, id_hash, time, amount, verdict, counts, sums
+        )
+    codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
+    flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
+    flags |= np.where(verdict == CAPPED, np.uint8(Flag.CAPPED), np.uint8(0))
+    rejected = np.flatnonzero(codes)
+    told = [reason_of(code) for code in codes[rejected].tolist()]
+    return Remembered(
+        accepted=np.flatnonzero(codes == 0),
+        rejections=Rejections(
+            rejected, tuple(reason for reason, _ in told), tuple(detail for _, detail in told)
+        ),
+        journals=journals,
+        flags=flags,
+        counts=counts,
+        sums=sums,
+    )
+
+
+def score(
+    events: EventBatch, rings: Rings, plan: Plan, model: Model,
+    lap: Callable[[str], None] = _no_lap,
+) -> Scored:  # fmt: skip
+    """Decide a batch.
+
+    Args:
+        events: n rows in arrival order.
+        rings: Changed; ``Scored.journals`` says how.
+        plan: What all models share.
+        model: Decides.
+        lap: Told when a stage is over.
+
+    Raises:
+        ModelFailure: The model failed for too many rows; the rings are as before.
+    """
+    seen = remember(events, rings, plan, model.features, lap)
+    try:
+        kept, flags, counts, sums = events, seen.flags, seen.counts, seen.sums
+        if len(seen.accepted) < len(events):
+            kept = events.take(seen.accepted)
+            flags = flags[seen.accepted]
+            counts, sums = counts[seen.accepted], sums[seen.accepted]
+        features = model.features.compute(
+            kept.int64("event_time"), kept.int64("amount_minor"), counts, sums
+        )
+        lap("features")
+        scores, failed, failure = _scores(model.predictor, features)
+        _refuse_failure(failed, failure, plan)
+        lap("score")
+        outcome = decide(scores, model.thresholds)
+        outcome[failed] = model.on_model_error
+        decisions = DecisionBatch(
+            events=kept, score=scores, outcome=outcome, flags=flags, features=features,
+            reasons=_reasons(model, features, outcome, failed),
+            model=model.name, version=model.version, plan_revision=plan.revision,
+        )  # fmt: skip
+        lap("decide")
+        summary = summarize(events, decisions, seen.rejections, plan.summary_window_ms)
+        lap("summarize")
+    except BaseException:
+        rings.undo(seen.journals)
+        raise
+    return Scored(
+        decisions, seen.accepted, seen.rejections, seen.journals, summary,
+        int(failed.sum()), failure,
+    )  # fmt: skip
+
+
+def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
+    rows = int(failed.sum())
+    if rows > plan.model_error_share * len(failed):
+        raise ModelFailure(rows, failure)
+
+
+def _by_partition(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
+    """Return each partition's rows in arrival order, partitions ascending."""
+    n = len(partition)
+    if n == 0:
+        return []
+    if (partition == partition[0]).all():
+        return [(int(partition[0]), np.arange(n))]
+    order = np.argsort(partition, kind="stable")
+    cuts = np.flatnonzero(np.diff(partition[order])) + 1
+    return [(int(partition[rows[0]]), rows) for rows in np.split(order, cuts)]
+
+
+def _scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDArray[np.bool_], str]:
+    """Return (scores, rows that failed, first error); one bad row costs only itself."""
+    failure = ""
+    try:
+        scores = np.asarray(predictor.scores(features), np.float64)
+    except Exception as error:  # noqa: BLE001 a model is foreign code: it may raise anything
+        failure = f"{type(error).__name__}: {error}"
+        scores = np.full(len(features), np.nan)
+        for row in range(len(features)):
+            with suppress(Exception):
+                scores[row] = predictor.scores(features[row : row + 1])[0]
+    failed = ~((scores >= 0.0) & (scores <= 1.0))
+    if failed.any():
+        failure = failure or "the score is no probability"
+        scores = np.where(failed, np.nan, scores)
+    return scores, failed, failure
+
+
+def _reasons(
+    model: Model, features: Float64, outcome: NDArray[np.uint8], failed: NDArray[np.bool_]
+) -> dict[int, tuple[str, ...]]:
+    reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
+        np.flatnonzero(failed).tolist(), (MODEL_ERROR,)
+    )
+    rows = np.flatnonzero((outcome != Outcome.APPROVE) & ~failed)
+    if len(rows):
+        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[rows]))
+        reasons |= zip(rows.tolist(), top_reasons(attributions, model.features.names), strict=True)
+    return reasons

@@ -1,0 +1,97 @@
+"""The summary of one batch: counts by partition and event-time window; a pure function."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.kernels import (
+    AMOUNT_AT,
+    SCORE_AT,
+    WINDOW_BLOCK,
+    WINDOW_COUNT,
+    WINDOW_MAX,
+    WINDOW_MIN,
+    WINDOW_PARTITION,
+    WINDOW_REVIEW,
+    WINDOW_START,
+    WINDOW_SUM,
+    count_windows,
+)
+
+Int64 = NDArray[np.int64]
+
+
+def summarize(
+    offered: EventBatch,
+    decisions: DecisionBatch,
+    rejections: Rejections,
+    window_ms: int,
+) -> dict[str, Any]:
+    """Return the summary of a batch as a record of the summary schema.
+
+    ``records`` and ``sources`` cover what was decoded; the transaction loop adds what was not.
+
+    Args:
+        offered: All decoded rows.
+        decisions: The decided ones.
+        rejections: The others.
+        window_ms: Width of the event-time windows.
+    """
+    events = decisions.events
+    time = events.int64("event_time")
+    rows, sums = count_windows(
+        events.partition, time, events.int64("amount_minor"), decisions.score, decisions.outcome,
+        window_ms,
+    )  # fmt: skip
+    windows = [
+        {
+            "partition": row[WINDOW_PARTITION],
+            "start": row[WINDOW_START],
+            "width_ms": window_ms,
+            "count": row[WINDOW_COUNT],
+            "review": row[WINDOW_REVIEW],
+            "block": row[WINDOW_BLOCK],
+            "score_sum": total,
+            "amount_minor_sum": row[WINDOW_SUM],
+            "amount_minor_min": row[WINDOW_MIN],
+            "amount_minor_max": row[WINDOW_MAX],
+            "score_bins": row[SCORE_AT:AMOUNT_AT],
+            "amount_bins": row[AMOUNT_AT:],
+        }
+        for row, total in zip(rows.tolist(), sums.tolist(), strict=True)
+    ]
+    sources = []
+    for partition in np.unique(offered.partition).tolist():
+        mine = offered.offset[offered.partition == partition]
+        accepted = time[events.partition == partition]
+        sources.append(
+            {
+                "partition": partition,
+                "first_offset": int(mine.min()),
+                "next_offset": int(mine.max()) + 1,
+                "watermark": int(accepted.max()) if len(accepted) else 0,
+            }
+        )
+    return {
+        "model": decisions.model,
+        "model_version": decisions.version,
+        "plan_revision": decisions.plan_revision,
+        "records": len(offered),
+        "rejected": dict(Counter(str(reason) for reason in rejections.reasons)),
+        "flagged": flag_counts(decisions),
+        "sources": sources,
+        "windows": windows,
+    }
+
+
+def flag_counts(decisions: DecisionBatch) -> dict[str, int]:
+    """Return the number of decisions by flag, flags without one left out."""
+    if not decisions.flags.any():
+        return {}
+    counts = {
+        str(flag.name).lower(): int(np.count_nonzero(decisions.flags & flag.value)) for flag in Flag
+    }
+    return {name: count for name, count in counts.items() if count}

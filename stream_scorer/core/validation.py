@@ -1,0 +1,82 @@
+"""Validation of decoded transactions: one reason code per rejected row, over columns."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import EventBatch, RejectReason
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.windows import string_views
+
+UInt8 = NDArray[np.uint8]
+
+# 9999-12-31T23:59:59.999Z: what the date types of all our readers can hold.
+_LATEST_MS = 253_402_300_799_999
+
+ACCEPTED = 0
+_CODES: tuple[RejectReason, ...] = (
+    RejectReason.ID_EMPTY,
+    RejectReason.TIME_INVALID,
+    RejectReason.TIME_AHEAD,
+    RejectReason.CURRENCY,
+    RejectReason.AMOUNT_NEGATIVE,
+    RejectReason.AMOUNT_TOO_LARGE,
+    RejectReason.DUPLICATE,
+)
+DUPLICATE_CODE = _CODES.index(RejectReason.DUPLICATE) + 1
+
+_DETAILS = {
+    RejectReason.ID_EMPTY: "transaction_id, customer_id or terminal_id is empty",
+    RejectReason.TIME_INVALID: "event_time lies before 1970 or after 9999",
+    RejectReason.TIME_AHEAD: "event_time lies further after the Kafka timestamp than allowed",
+    RejectReason.CURRENCY: "the plan does not list this currency",
+    RejectReason.AMOUNT_NEGATIVE: "amount_minor is negative",
+    RejectReason.AMOUNT_TOO_LARGE: "amount_minor is over the plan's limit",
+    RejectReason.DUPLICATE: "the customer's recent history holds this transaction_id",
+}
+
+
+def reason_of(code: int) -> tuple[RejectReason, str]:
+    """Return the reason and a sentence for the reader of the dead letter."""
+    reason = _CODES[code - 1]
+    return reason, _DETAILS[reason]
+
+
+def validate(events: EventBatch, plan: Plan) -> UInt8:
+    """Judge each row by itself; DUPLICATE needs memory and is found by the rings.
+
+    Args:
+        events: n decoded transactions.
+        plan: Currencies and limits.
+
+    Returns:
+        uint8[n]: ACCEPTED, or the code of the first rule that the row breaks.
+    """
+    time = events.int64("event_time")
+    amount = events.int64("amount_minor")
+    broken = (
+        _empty_ids(events),
+        (time < 0) | (time > _LATEST_MS),
+        time > events.timestamp + plan.ahead_ms,
+        _other_currency(events.records.column("currency"), plan.currency),
+        amount < 0,
+        amount > plan.amount_minor_max,
+    )
+    codes = np.zeros(len(events), np.uint8)
+    # The rules are written from last to first, so that the first broken one stays.
+    for code in range(len(broken), 0, -1):
+        codes[broken[code - 1]] = code
+    return codes
+
+
+def _empty_ids(events: EventBatch) -> NDArray[np.bool_]:
+    empty = np.zeros(len(events), np.bool_)
+    for name in ("transaction_id", "customer_id", "terminal_id"):
+        offsets, _ = string_views(events.records.column(name))
+        empty |= offsets[1:] == offsets[:-1]
+    return empty
+
+
+def _other_currency(column: pa.Array, currency: str) -> NDArray[np.bool_]:
+    return np.asarray(pc.not_equal(column, currency).to_numpy(zero_copy_only=False), np.bool_)
