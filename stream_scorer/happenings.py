@@ -6,6 +6,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:
@@ -25,7 +28,7 @@ class BatchCommitted(Happening):
         flagged: Decisions by flag.
         stage_seconds: Duration by stage (poll, decode, validate, features, score, encode, ...).
         age_seconds: Per decision, seconds between the record's Kafka timestamp and the commit;
-            any sequence of floats, one observation per decision.
+            any sequence of floats or float64[n], one observation per decision.
         next_offsets: The next input offset by partition.
     """
 
@@ -36,7 +39,7 @@ class BatchCommitted(Happening):
     rejected: Mapping[str, int] = field(default_factory=dict)
     flagged: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    age_seconds: Sequence[float] = ()
+    age_seconds: Sequence[float] | NDArray[np.float64] = ()
     next_offsets: Mapping[int, int] = field(default_factory=dict)
 
 

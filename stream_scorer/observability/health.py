@@ -1,0 +1,249 @@
+"""Whether a process lives and is ready, and the HTTP endpoint that says so beside its metrics.
+
+``/health/live``  200 while the loop makes progress calls, else 503: restart me.
+``/health/ready`` 200 while the work can be done, else 503; the JSON body lists the reasons, and
+``degraded`` lists what is served with less than all that it should have.
+``/metrics``      the registry in Prometheus's or OpenMetrics' text format.
+"""
+
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from stream_scorer import happenings as h
+from stream_scorer.errors import SettingsError
+from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.settings import Http
+
+
+class Health:
+    """A listener that holds the conditions of liveness and readiness.
+
+    Ready needs: partitions assigned, a model loaded, every assigned partition's state whole (the
+    last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which also a
+    partition without anything to replay gets, or its first commit), and no reason against it.
+
+    Args:
+        heartbeat_seconds: Alive is who called :meth:`heartbeat` within this.
+        clock: Seconds, monotonic.
+        needs_model: False for a process that works without a model.
+    """
+
+    def __init__(
+        self,
+        heartbeat_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        needs_model: bool = True,
+    ) -> None:
+        self._heartbeat_seconds = heartbeat_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._beat = clock()
+        self._model = not needs_model
+        self._assigned: set[int] | None = None
+        self._replaying: dict[int, str] = {}
+        self._down: dict[str, str] = {}
+        self._stuck = ""
+        self._stopping = ""
+        self._incomplete: dict[int, int] = {}
+        self._misplaced = ""
+
+    def heartbeat(self) -> None:
+        """Say that the loop went round once more."""
+        self._beat = self._clock()
+
+    def model_loaded(self) -> None:
+        """Say that a verified model is in memory."""
+        self._model = True
+
+    def __call__(self, happening: h.Happening) -> None:
+        """Take one happening's effect on the conditions."""
+        with self._lock:
+            self._take(happening)
+
+    def _take(self, happening: h.Happening) -> None:  # noqa: C901, PLR0912 one branch per kind
+        match happening:
+            case h.BatchCommitted():
+                self._stuck = ""
+                for partition in happening.next_offsets:
+                    self._replaying.pop(partition, None)
+            case h.PartitionsAssigned():
+                self._assigned = (self._assigned or set()) | set(happening.partitions)
+                for partition in happening.partitions:
+                    self._replaying[partition] = "its state is not restored yet"
+            case h.PartitionsRevoked():
+                self._assigned = (self._assigned or set()) - set(happening.partitions) or None
+                for partition in happening.partitions:
+                    self._replaying.pop(partition, None)
+                    self._incomplete.pop(partition, None)
+            case h.ReplayProgress():
+                left = happening.end_offset - happening.next_offset
+                if left > 0:
+                    self._replaying[happening.partition] = f"replay, {left} records left"
+                else:
+                    self._replaying.pop(happening.partition, None)
+            case h.DependencyUnavailable():
+                self._down[happening.name] = happening.detail
+            case h.DependencyBack():
+                self._down.pop(happening.name, None)
+            case h.Stuck():
+                self._stuck = f"position has not moved for {happening.seconds:.0f} s despite lag"
+            case h.Stopping():
+                self._stopping = happening.cause
+            case h.StateIncomplete():
+                self._incomplete[happening.partition] = happening.oldest_offset
+            case h.KeyMisplaced() if happening.misplaced:
+                self._misplaced = (
+                    f"{happening.misplaced} of {happening.sampled} sampled keys do not belong to "
+                    "their partition"
+                )
+            case _:
+                pass
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the last heartbeat."""
+        return self._clock() - self._beat
+
+    @property
+    def live(self) -> bool:
+        """Whether the loop went round within ``heartbeat_seconds``."""
+        return self.silent_seconds <= self._heartbeat_seconds
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing keeps the process from its work."""
+        return not self.reasons()
+
+    def reasons(self) -> list[str]:
+        """Return why the process is not ready; empty when it is."""
+        with self._lock:
+            reasons = [f"stopping: {self._stopping}"] if self._stopping else []
+            if not self._model:
+                reasons.append("no model loaded")
+            if self._assigned is None:
+                reasons.append("no partitions assigned")
+            reasons += [f"partition {p}: {why}" for p, why in sorted(self._replaying.items())]
+            reasons += [f"paused: {name}: {why}" for name, why in sorted(self._down.items())]
+            if self._stuck:
+                reasons.append(f"stuck: {self._stuck}")
+        if not self.live:
+            reasons.append(f"no progress for {self.silent_seconds:.0f} s")
+        return reasons
+
+    def degraded(self) -> list[str]:
+        """Return what is served with less than it should have; empty when nothing is."""
+        with self._lock:
+            degraded = [
+                f"partition {partition}: history begins at offset {offset}, less than a horizon"
+                for partition, offset in sorted(self._incomplete.items())
+            ]
+            return [*degraded, self._misplaced] if self._misplaced else degraded
+
+
+class Endpoint:
+    """The HTTP endpoint of one process, served by its own threads until closed.
+
+    Args:
+        http: Address; port 0 picks a free one.
+        registry: What ``/metrics`` shows; readiness is added to it as a gauge.
+        health: What the probes ask.
+
+    Raises:
+        SettingsError: The address cannot be bound.
+    """
+
+    def __init__(self, http: Http, registry: CollectorRegistry, health: Health) -> None:
+        handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
+        try:
+            self._server = _Server((http.host, http.port), handler)
+        except OSError as error:
+            raise SettingsError(
+                f"http {http.host}:{http.port}: {error.strerror}",
+                "set http.host and http.port; port 0 picks a free one",
+            ) from error
+        ready_gauge(registry).set_function(lambda: float(health.ready))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="http-endpoint", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The bound port."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A probe that hangs must not keep the process from leaving.
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for the host's name, which can take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    registry: ClassVar[CollectorRegistry]
+    health: ClassVar[Health]
+    timeout = 5.0
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0].rstrip("/")
+        if path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(HTTPStatus.OK, encode(self.registry), content_type)
+        elif path == "/health/live":
+            live, silent = self.health.live, self.health.silent_seconds
+            self._json(live, {"live": live, "seconds_since_progress": round(silent, 3)})
+        elif path == "/health/ready":
+            reasons, degraded = self.health.reasons(), self.health.degraded()
+            body = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
+            self._json(not reasons, body)
+        else:
+            known = b"/metrics, /health/live or /health/ready\n"
+            self._answer(HTTPStatus.NOT_FOUND, known, "text/plain; charset=utf-8")
+
+    def _json(self, good: bool, body: dict[str, Any]) -> None:  # noqa: FBT001 it is the status
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(status, json.dumps(body).encode() + b"\n", "application/json")
+
+    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 http.server's name
+        """Write nothing: a probe every second is normal operation."""

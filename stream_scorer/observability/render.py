@@ -1,0 +1,234 @@
+"""Each happening becomes its metric and, where a person must act, its log line.
+
+The line names what is wrong; a condition that repeats is logged once, then at most once a minute
+with the count of what was left out.
+"""
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.typing import FilteringBoundLogger
+
+from stream_scorer import happenings as h
+from stream_scorer.observability.metrics import Metrics
+
+_REPEAT_SECONDS = 60.0
+_ABORTS_IN_A_ROW = 3
+"""One abort mends itself; this many without a commit between them need a person."""
+
+
+class Renderer:
+    """A listener that keeps a process's metrics and writes its log.
+
+    Args:
+        registry: Where the metrics are scraped from.
+        logger: Where lines go; see ``observability.logging``.
+        clock: Seconds, monotonic; for the pause between repeated lines.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        logger: FilteringBoundLogger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = Metrics(registry)
+        self._logger = logger
+        self._clock = clock
+        self._children: dict[tuple[int, Hashable], Any] = {}
+        self._assigned: set[int] = set()
+        self._down: set[str] = set()
+        self._aborts = 0
+        self._stuck = False
+        self._said: dict[Hashable, tuple[float, int]] = {}
+        self._render: dict[type[h.Happening], Callable[[Any], None]] = {
+            h.BatchCommitted: self._committed,
+            h.BatchAborted: self._aborted,
+            h.ProducerReborn: self._reborn,
+            h.CommitSettled: self._settled,
+            h.PartitionsAssigned: self._partitions_assigned,
+            h.PartitionsRevoked: self._partitions_revoked,
+            h.ReplayProgress: self._replay,
+            h.StateIncomplete: self._incomplete,
+            h.DependencyUnavailable: self._unavailable,
+            h.DependencyBack: self._back,
+            h.LagObserved: self._lag,
+            h.Stuck: self._stuck_at,
+            h.KeyMisplaced: self._misplaced,
+            h.ModelFailed: self._model_failed,
+            h.DriftDetected: self._drifted,
+            h.Stopping: self._stopping,
+        }
+
+    def __call__(self, happening: h.Happening) -> None:
+        """Render one happening; cheap enough for every batch, safe from any thread."""
+        self._render[type(happening)](happening)
+
+    def _counter(self, metric: Counter, *labels: str) -> Counter:
+        return self._child(metric, labels)
+
+    def _gauge(self, metric: Gauge, *labels: str) -> Gauge:
+        return self._child(metric, labels)
+
+    def _child(self, metric: Counter | Gauge | Histogram, labels: tuple[str, ...]) -> Any:
+        # ``labels()`` takes a lock and builds strings each time; the child itself is kept.
+        key = (id(metric), labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def _drop(self, metric: Gauge, partition: int) -> None:
+        if self._children.pop((id(metric), (str(partition),)), None) is not None:
+            metric.remove(str(partition))
+
+    def _committed(self, happening: h.BatchCommitted) -> None:
+        metrics = self._metrics
+        self._counter(metrics.transactions, "committed").inc()
+        metrics.batch.observe(happening.records)
+        model, version = happening.model, happening.version
+        for outcome, count in happening.outcomes.items():
+            self._counter(metrics.decisions, outcome, model, version).inc(count)
+        for reason, count in happening.rejected.items():
+            self._counter(metrics.rejected, reason).inc(count)
+        for flag, count in happening.flagged.items():
+            self._counter(metrics.flagged, flag).inc(count)
+        for stage, seconds in happening.stage_seconds.items():
+            self._child(metrics.stage, (stage,)).observe(seconds)
+        for partition, offset in happening.next_offsets.items():
+            self._gauge(metrics.next_offset, str(partition)).set(offset)
+        if len(happening.age_seconds):
+            metrics.age.observe(happening.age_seconds)
+        self._aborts = 0
+        if self._stuck:
+            self._stuck = False
+            metrics.stuck.set(0)
+
+    def _aborted(self, happening: h.BatchAborted) -> None:
+        self._counter(self._metrics.transactions, "aborted").inc()
+        self._aborts += 1
+        if self._aborts >= _ABORTS_IN_A_ROW:
+            self._say(
+                "aborts",
+                "transactions_keep_aborting",
+                in_a_row=self._aborts,
+                cause=happening.cause,
+                records=happening.records,
+            )
+
+    def _reborn(self, happening: h.ProducerReborn) -> None:
+        self._metrics.rebirths.inc()
+        self._say("reborn", "producer_reborn", cause=happening.cause)
+
+    def _settled(self, happening: h.CommitSettled) -> None:
+        result = "settled_committed" if happening.committed else "settled_aborted"
+        self._counter(self._metrics.transactions, result).inc()
+
+    def _partitions_assigned(self, happening: h.PartitionsAssigned) -> None:
+        self._assigned.update(happening.partitions)
+        self._metrics.assigned.set(len(self._assigned))
+
+    def _partitions_revoked(self, happening: h.PartitionsRevoked) -> None:
+        metrics = self._metrics
+        self._assigned.difference_update(happening.partitions)
+        metrics.assigned.set(len(self._assigned))
+        for partition in happening.partitions:
+            for gauge in (metrics.replay, metrics.state_incomplete, metrics.next_offset):
+                self._drop(gauge, partition)
+        if happening.lost:
+            metrics.lost.inc(len(happening.partitions))
+            self._say("lost", "partitions_lost", partitions=list(happening.partitions))
+
+    def _replay(self, happening: h.ReplayProgress) -> None:
+        left = max(happening.end_offset - happening.next_offset, 0)
+        self._gauge(self._metrics.replay, str(happening.partition)).set(left)
+
+    def _incomplete(self, happening: h.StateIncomplete) -> None:
+        self._gauge(self._metrics.state_incomplete, str(happening.partition)).set(1)
+        self._say(
+            ("incomplete", happening.partition),
+            "state_incomplete",
+            partition=happening.partition,
+            oldest_offset=happening.oldest_offset,
+        )
+
+    def _unavailable(self, happening: h.DependencyUnavailable) -> None:
+        self._gauge(self._metrics.dependency_up, happening.name).set(0)
+        if happening.name not in self._down:
+            self._down.add(happening.name)
+            self._logger.error(
+                "dependency_unavailable", name=happening.name, detail=happening.detail
+            )
+
+    def _back(self, happening: h.DependencyBack) -> None:
+        self._gauge(self._metrics.dependency_up, happening.name).set(1)
+        if happening.name in self._down:
+            self._down.discard(happening.name)
+            self._logger.info("dependency_back", name=happening.name)
+
+    def _lag(self, happening: h.LagObserved) -> None:
+        metrics = self._metrics
+        for gauge, values in (
+            (metrics.lag, happening.to_high),
+            (metrics.lag_stable, happening.to_stable),
+            (metrics.lag_seconds, happening.seconds),
+        ):
+            for partition, value in values.items():
+                self._gauge(gauge, str(partition)).set(value)
+
+    def _stuck_at(self, happening: h.Stuck) -> None:
+        self._metrics.stuck.set(happening.seconds)
+        self._stuck = True
+        self._say("stuck", "stuck", level="error", seconds=happening.seconds)
+
+    def _misplaced(self, happening: h.KeyMisplaced) -> None:
+        self._metrics.keys_sampled.inc(happening.sampled)
+        self._metrics.keys_misplaced.inc(happening.misplaced)
+        if happening.misplaced:
+            self._say(
+                "misplaced",
+                "keys_misplaced",
+                sampled=happening.sampled,
+                misplaced=happening.misplaced,
+            )
+
+    def _model_failed(self, happening: h.ModelFailed) -> None:
+        model, version = happening.model, happening.version
+        self._counter(self._metrics.model_errors, model, version).inc(happening.rows)
+        self._say(
+            ("model", model, version),
+            "model_failed",
+            level="error",
+            model=model,
+            version=version,
+            rows=happening.rows,
+            error=happening.error,
+        )
+
+    def _drifted(self, happening: h.DriftDetected) -> None:
+        self._counter(self._metrics.drift, happening.detector, happening.signal).inc()
+        self._say(
+            ("drift", happening.detector, happening.signal),
+            "drift_detected",
+            detector=happening.detector,
+            signal=happening.signal,
+        )
+
+    def _stopping(self, happening: h.Stopping) -> None:
+        """Leave no line: being stopped is normal, and the end of the scrape shows it."""
+
+    def _say(
+        self, condition: Hashable, event: str, level: str = "warning", **values: object
+    ) -> None:
+        """Log a line unless the same condition was logged less than a minute ago."""
+        now = self._clock()
+        last, left_out = self._said.get(condition, (float("-inf"), 0))
+        if now - last < _REPEAT_SECONDS:
+            self._said[condition] = (last, left_out + 1)
+            return
+        self._said[condition] = (now, 0)
+        if left_out:
+            values["left_out"] = left_out
+        getattr(self._logger, level)(event, **values)

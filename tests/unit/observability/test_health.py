@@ -1,0 +1,203 @@
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream_scorer import happenings as h
+from stream_scorer.errors import SettingsError
+from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.settings import Http
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health(30.0, clock)
+
+
+@pytest.fixture
+def ready(health: Health) -> Health:
+    health.model_loaded()
+    health(h.PartitionsAssigned((0, 1)))
+    health(h.ReplayProgress(0, 5, 5))
+    health(h.ReplayProgress(1, 9, 9))
+    assert health.ready
+    return health
+
+
+@pytest.fixture
+def endpoint(health: Health) -> Iterator[Endpoint]:
+    with Endpoint(Http(port=0), CollectorRegistry(), health) as opened:
+        yield opened
+
+
+def get(endpoint: Endpoint, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{endpoint.port}{path}", headers={"Accept": accept}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 the same
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_a_new_process_says_what_it_waits_for(health: Health) -> None:
+    assert health.reasons() == ["no model loaded", "no partitions assigned"]
+    health.model_loaded()
+    assert health.reasons() == ["no partitions assigned"]
+    health(h.PartitionsAssigned((4,)))
+    assert health.reasons() == ["partition 4: its state is not restored yet"]
+    health(h.ReplayProgress(4, 10, 30))
+    assert health.reasons() == ["partition 4: replay, 20 records left"]
+    health(h.ReplayProgress(4, 30, 30))
+    assert health.ready
+
+
+def test_a_commit_ends_the_restore_of_its_partitions(health: Health) -> None:
+    health.model_loaded()
+    health(h.PartitionsAssigned((0, 1)))
+    health(h.BatchCommitted(1, {}, "m", "1", next_offsets={1: 5}))
+    assert health.reasons() == ["partition 0: its state is not restored yet"]
+
+
+def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
+    health.model_loaded()
+    health(h.PartitionsAssigned(()))
+    assert health.ready
+
+
+def test_a_process_without_a_model_needs_none(clock: Clock) -> None:
+    health = Health(30.0, clock, needs_model=False)
+    health(h.PartitionsAssigned(()))
+    assert health.ready
+
+
+@pytest.mark.parametrize(
+    ("happening", "reason"),
+    [
+        (h.Stuck(31.0), "stuck: position has not moved for 31 s despite lag"),
+        (h.DependencyUnavailable("registry", "refused"), "paused: registry: refused"),
+        (h.Stopping("SIGTERM"), "stopping: SIGTERM"),
+        (h.PartitionsRevoked((0, 1)), "no partitions assigned"),
+        (h.PartitionsAssigned((2,)), "partition 2: its state is not restored yet"),
+    ],
+)
+def test_what_keeps_it_from_its_work(ready: Health, happening: h.Happening, reason: str) -> None:
+    ready(happening)
+    assert ready.reasons() == [reason]
+
+
+def test_it_is_ready_again_when_the_reason_is_gone(ready: Health) -> None:
+    ready(h.Stuck(31.0))
+    ready(h.BatchCommitted(1, {}, "m", "1"))
+    assert ready.ready
+    ready(h.DependencyUnavailable("registry", "refused"))
+    ready(h.DependencyBack("registry"))
+    assert ready.ready
+    ready(h.PartitionsRevoked((1,)))
+    assert ready.ready
+
+
+def test_degraded_stays_ready(ready: Health) -> None:
+    ready(h.StateIncomplete(1, 77))
+    ready(h.KeyMisplaced(100, 0))
+    assert ready.degraded() == ["partition 1: history begins at offset 77, less than a horizon"]
+    ready(h.KeyMisplaced(100, 3))
+    assert ready.degraded()[1] == "3 of 100 sampled keys do not belong to their partition"
+    assert ready.ready
+    ready(h.PartitionsRevoked((1,)))
+    assert len(ready.degraded()) == 1
+
+
+def test_without_a_heartbeat_it_is_neither_live_nor_ready(ready: Health, clock: Clock) -> None:
+    clock.now = 30.0
+    assert ready.live
+    clock.now = 30.5
+    assert not ready.live
+    assert ready.reasons() == ["no progress for 30 s"]
+    ready.heartbeat()
+    assert ready.live
+    assert ready.ready
+
+
+def test_the_endpoint_answers_probes(endpoint: Endpoint, health: Health, clock: Clock) -> None:
+    status, kind, body = get(endpoint, "/health/ready")
+    assert (status, kind) == (503, "application/json")
+    assert json.loads(body) == {
+        "ready": False,
+        "reasons": ["no model loaded", "no partitions assigned"],
+        "degraded": [],
+    }
+    assert get(endpoint, "/health/live")[0] == 200
+    assert "stream_scorer_ready 0.0" in get(endpoint, "/metrics")[2]
+
+    health.model_loaded()
+    health(h.PartitionsAssigned(()))
+    health(h.KeyMisplaced(10, 1))
+    status, _, body = get(endpoint, "/health/ready?verbose")
+    assert status == 200
+    assert json.loads(body)["ready"] is True
+    assert len(json.loads(body)["degraded"]) == 1
+    assert "stream_scorer_ready 1.0" in get(endpoint, "/metrics")[2]
+
+    clock.now = 99.0
+    status, _, body = get(endpoint, "/health/live")
+    assert status == 503
+    assert json.loads(body) == {"live": False, "seconds_since_progress": 99.0}
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(endpoint: Endpoint) -> None:
+    assert get(endpoint, "/metrics")[1].startswith("text/plain")
+    _, kind, body = get(endpoint, "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    assert body.endswith("# EOF\n")
+
+
+def test_an_unknown_path_names_the_known_ones(endpoint: Endpoint) -> None:
+    status, _, body = get(endpoint, "/")
+    assert status == 404
+    assert "/health/ready" in body
+
+
+def test_probes_are_not_logged(endpoint: Endpoint, capfd: pytest.CaptureFixture[str]) -> None:
+    get(endpoint, "/health/live")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_taken_port_is_one_line_with_its_mend(health: Health) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}: Address already in use"):
+            Endpoint(Http(port=port), CollectorRegistry(), health)
+
+
+def test_the_default_is_loopback(endpoint: Endpoint) -> None:
+    assert Http().host == "127.0.0.1"
+    assert endpoint._server.server_address[0] == "127.0.0.1"
+
+
+def test_closing_frees_the_port(health: Health) -> None:
+    endpoint = Endpoint(Http(port=0), CollectorRegistry(), health)
+    port = endpoint.port
+    endpoint.close()
+    with Endpoint(Http(port=port), CollectorRegistry(), health) as again:
+        assert again.port == port

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from stream_scorer.observability.metrics import (
+    AGE_BOUNDS,
+    AGE_SLO_SECONDS,
+    ArrayHistogram,
+    Metrics,
+)
+
+
+def test_counts_like_prometheus_clients_own_histogram() -> None:
+    random = np.random.default_rng(1)
+    values = np.concatenate([random.exponential(0.2, 3_000), AGE_BOUNDS, [0.0]])
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    mine = ArrayHistogram("age_seconds", "Age.", AGE_BOUNDS, ours)
+    other = Histogram("age_seconds", "Age.", buckets=AGE_BOUNDS, registry=theirs)
+    for part in np.array_split(values, 7):
+        mine.observe(part)
+    for value in values:
+        other.observe(float(value))
+
+    labels = [*map(str, AGE_BOUNDS), "+Inf"]
+    for label in labels:
+        sample = ("age_seconds_bucket", {"le": label})
+        assert ours.get_sample_value(*sample) == theirs.get_sample_value(*sample) is not None
+    assert ours.get_sample_value("age_seconds_count") == len(values)
+    assert ours.get_sample_value("age_seconds_sum") == pytest.approx(
+        theirs.get_sample_value("age_seconds_sum")
+    )
+    created = "age_seconds_created"
+    assert [line for line in generate_latest(ours).splitlines() if b"_sum" not in line] == [
+        line
+        for line in generate_latest(theirs).splitlines()
+        if b"_sum" not in line and created.encode() not in line
+    ]
+
+
+def test_a_negative_age_counts_as_zero() -> None:
+    registry = CollectorRegistry()
+    ArrayHistogram("age_seconds", "Age.", (1.0,), registry).observe([-5.0])
+    assert registry.get_sample_value("age_seconds_sum") == 0.0
+    assert registry.get_sample_value("age_seconds_bucket", {"le": "1.0"}) == 1.0
+
+
+def test_one_boundary_is_exactly_the_objective() -> None:
+    assert AGE_BOUNDS.count(AGE_SLO_SECONDS) == 1
+    assert AGE_SLO_SECONDS == 0.1
+
+
+def test_a_second_set_on_one_registry_is_refused() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        ArrayHistogram("stream_scorer_age_seconds", "Age.", (1.0,), registry)
+
+
+def test_every_metric_is_ours_and_explained() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    families = list(registry.collect())
+    assert len(families) > 20
+    for family in families:
+        assert family.name.startswith("stream_scorer_")
+        assert family.documentation.endswith(".")
