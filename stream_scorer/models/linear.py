@@ -1,0 +1,96 @@
+"""Logistic regression with a dot product of its own: the same bits in a batch of any size.
+
+scikit-learn multiplies through BLAS, whose order of addition depends on the batch: 30 to 50 % of
+the scores of single rows differ from the same rows' in a batch of 5,000 in the last bits. Here a
+row's products are added in the order of the features.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from stream_scorer.errors import ModelError
+from stream_scorer.models.rows import checked
+
+Float64 = NDArray[np.float64]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
+    """Write to ``out`` the intercept plus weight * (row - shift) / scale, feature by feature."""
+    for row in range(rows.shape[0]):
+        total = 0.0
+        for k in range(rows.shape[1]):
+            total += weight[k] * ((rows[row, k] - shift[k]) / scale[k])
+        out[row] = total + intercept
+
+
+class LinearPredictor:
+    """Logistic regression, behind a standard scaler or not.
+
+    Attributions are coefficient * (x - mean), the mean being the scaler's; without a scaler the
+    model knows no mean, and deviations are from 0.
+
+    Args:
+        model: Fitted binary ``LogisticRegression``.
+        scaler: Fitted ``StandardScaler`` in front of it, if any.
+    """
+
+    def __init__(self, model: Any, scaler: Any = None) -> None:
+        self.feature_count = int(model.n_features_in_)
+        zeros, ones = np.zeros(self.feature_count), np.ones(self.feature_count)
+        self._weight = np.array(model.coef_[0], np.float64)
+        self._intercept = float(model.intercept_[0])
+        self._shift, self._scale, self._mean = zeros, ones, zeros
+        if scaler is not None:
+            if scaler.with_mean:
+                self._shift = np.array(scaler.mean_, np.float64)
+            if scaler.scale_ is not None:
+                self._scale = np.array(scaler.scale_, np.float64)
+            if scaler.mean_ is not None:
+                self._mean = np.array(scaler.mean_, np.float64)
+
+    def scores(self, features: Float64) -> Float64:
+        """Return float64[n]: the probability of fraud; within 1e-12 of scikit-learn's.
+
+        Raises:
+            ModelError: A value is missing or infinite.
+        """
+        raw = self.raw(features)
+        expit(raw, out=raw)
+        return raw
+
+    def raw(self, features: Float64) -> Float64:
+        """Return float64[n]: the log-odds.
+
+        Raises:
+            ModelError: A value is missing or infinite.
+        """
+        rows = checked(features, self.feature_count)
+        out = np.empty(len(rows))
+        _log_odds(rows, self._shift, self._scale, self._weight, self._intercept, out)
+        if not np.isfinite(out).all():
+            raise ModelError(
+                "logistic regression: a feature is missing or infinite",
+                "give the feature a `missing` value in the manifest, or deploy trees",
+            )
+        return out
+
+    def attributions(self, features: Float64) -> tuple[Float64, float]:
+        """Return (float64[n, m], base): coefficient * (x - mean), and the mean row's log-odds."""
+        rows = checked(features, self.feature_count)
+        base = float(self.raw(self._mean.reshape(1, -1))[0])
+        return self._weight * ((rows - self._mean) / self._scale), base
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that a score depends on."""
+        return {
+            "weight": self._weight,
+            "intercept": np.array([self._intercept]),
+            "shift": self._shift,
+            "scale": self._scale,
+            "mean": self._mean,
+        }

@@ -1,0 +1,167 @@
+"""Fitted tree ensembles of scikit-learn as flat arrays that every tree predictor starts from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.errors import ModelError
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEnsemble:
+    """Trees whose leaf values are added in order, starting at ``baseline``.
+
+    A row at an inner node goes left when its value is missing and ``missing_left`` says so, or
+    when value <= threshold. Nodes of one tree lie together, the root first.
+
+    Attributes:
+        feature: int32[k], split feature; -1 is a leaf.
+        threshold: float64[k].
+        left: int32[k], left child's node number; a leaf points at itself.
+        right: int32[k].
+        missing_left: bool[k].
+        value: float64[k]; of an inner node, the mean of its leaves weighted by ``cover``.
+        cover: float64[k], training rows (by weight, where the model keeps weights).
+        roots: int32[t], node number of each tree's root.
+        baseline: What the sum starts at.
+        feature_count: Features that the model was trained with.
+    """
+
+    feature: NDArray[np.int32]
+    threshold: Float64
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    missing_left: NDArray[np.bool_]
+    value: Float64
+    cover: Float64
+    roots: NDArray[np.int32]
+    baseline: float
+    feature_count: int
+
+    def leaves_most(self) -> int:
+        """Return the number of leaves of the largest tree."""
+        leaves = np.add.reduceat((self.feature < 0).astype(np.int64), self.roots)
+        return int(leaves.max())
+
+
+def _with_inner_means(
+    leaf_value: Float64,
+    cover: Float64,
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+) -> Float64:
+    """Give each inner node the cover-weighted mean of its leaves; children come after parents."""
+    value = leaf_value.copy()
+    for node in range(len(value) - 1, -1, -1):
+        a, b = left[node], right[node]
+        if a != node:
+            value[node] = (cover[a] * value[a] + cover[b] * value[b]) / (cover[a] + cover[b])
+    return value
+
+
+def double_thresholds(threshold: Float64) -> Float64:
+    """Return thresholds that do to float64 rows what the given ones do to rows in float32.
+
+    scikit-learn's decision trees round a row to float32 (half to even) before they compare. So
+    ``float32(x) <= threshold`` holds up to the middle between the largest float32 at or below
+    the threshold and its neighbour above, the middle itself included when it rounds down.
+
+    Args:
+        threshold: float64[k].
+    """
+    below = threshold.astype(np.float32)
+    below = np.where(below > threshold, np.nextafter(below, np.float32(-np.inf)), below)
+    with np.errstate(over="ignore"):
+        above = np.nextafter(below, np.float32(np.inf)).astype(np.float64)
+    largest = np.finfo(np.float32).max
+    above[below == largest] = 2.0**128
+    middle = (below.astype(np.float64) + above) / 2
+    even = (below.view(np.int32) & 1) == 0
+    doubled = np.where(even, middle, np.nextafter(middle, -np.inf))
+    return np.where(np.isfinite(threshold), doubled, threshold)
+
+
+def _assemble(
+    trees: list[dict[str, NDArray[Any]]], baseline: float, feature_count: int
+) -> TreeEnsemble:
+    """Join trees that number their own nodes from 0."""
+    sizes = np.array([len(tree["feature"]) for tree in trees])
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    shift = np.repeat(roots, sizes)
+    own = np.arange(int(sizes.sum()), dtype=np.int32)
+    joined = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+    leaf = joined["leaf"].astype(np.bool_)
+    left = np.where(leaf, own, joined["left"] + shift).astype(np.int32)
+    right = np.where(leaf, own, joined["right"] + shift).astype(np.int32)
+    cover = joined["cover"].astype(np.float64)
+    if (left < own).any() or (right < own).any():
+        raise ModelError("model: a tree's child stands before its parent", "train the model again")
+    return TreeEnsemble(
+        feature=np.where(leaf, -1, joined["feature"]).astype(np.int32),
+        threshold=joined["threshold"].astype(np.float64),
+        left=left,
+        right=right,
+        missing_left=joined["missing_left"].astype(np.bool_),
+        value=_with_inner_means(joined["value"].astype(np.float64), cover, left, right),
+        cover=cover,
+        roots=roots,
+        baseline=baseline,
+        feature_count=feature_count,
+    )
+
+
+def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
+    """Flatten a fitted binary ``HistGradientBoostingClassifier``.
+
+    Raises:
+        ModelError: It has more than two classes or splits on categories.
+    """
+    if model.is_categorical_ is not None:
+        raise ModelError(
+            "model: HistGradientBoostingClassifier with categorical features is not supported",
+            "train it on numeric features",
+        )
+    trees = []
+    for (predictor,) in model._predictors:  # noqa: SLF001 scikit-learn publishes no other view
+        nodes = predictor.nodes
+        trees.append(
+            {
+                "leaf": nodes["is_leaf"],
+                "feature": nodes["feature_idx"],
+                "threshold": nodes["num_threshold"],
+                "left": nodes["left"].astype(np.int64),
+                "right": nodes["right"].astype(np.int64),
+                "missing_left": nodes["missing_go_to_left"],
+                "value": nodes["value"],
+                "cover": nodes["count"],
+            }
+        )
+    return _assemble(
+        trees,
+        float(model._baseline_prediction.ravel()[0]),  # noqa: SLF001 as above
+        int(model.n_features_in_),
+    )
+
+
+def from_decision_trees(models: list[Any]) -> TreeEnsemble:
+    """Flatten fitted binary decision trees; the value of a leaf is its share of class 1."""
+    trees = []
+    for model in models:
+        tree = model.tree_
+        trees.append(
+            {
+                "leaf": tree.children_left < 0,
+                "feature": tree.feature,
+                "threshold": double_thresholds(tree.threshold),
+                "left": tree.children_left,
+                "right": tree.children_right,
+                "missing_left": tree.missing_go_to_left,
+                "value": tree.value[:, 0, 1],
+                "cover": tree.weighted_n_node_samples,
+            }
+        )
+    return _assemble(trees, 0.0, int(models[0].n_features_in_))
