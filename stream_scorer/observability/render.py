@@ -39,6 +39,7 @@ class Renderer:
         self._clock = clock
         self._children: dict[tuple[int, Hashable], Any] = {}
         self._assigned: set[int] = set()
+        self._lagging: set[int] = set()
         self._down: set[str] = set()
         self._aborts = 0
         self._stuck = False
@@ -175,8 +176,12 @@ class Renderer:
             (metrics.lag_stable, happening.to_stable),
             (metrics.lag_seconds, happening.seconds),
         ):
+            # A partition without a number is shown without one: an old number looks like news.
+            for partition in self._lagging - values.keys():
+                self._drop(gauge, partition)
             for partition, value in values.items():
                 self._gauge(gauge, str(partition)).set(value)
+        self._lagging = set(happening.to_high)
 
     def _stuck_at(self, happening: h.Stuck) -> None:
         self._metrics.stuck.set(happening.seconds)

@@ -199,6 +199,17 @@ def test_a_partition_that_left_is_shown_no_longer(bench: Bench) -> None:
     assert bench.value("next_offset", partition="3") == 7
 
 
+def test_lag_that_is_no_longer_known_is_shown_no_longer(bench: Bench) -> None:
+    bench.render(h.LagObserved({0: 9, 1: 8}, {0: 4, 1: 8}, {0: 1.5, 1: 2.5}))
+    bench.render(h.LagObserved({1: 7}, {1: 7}))
+    assert bench.value("lag_records", partition="0") is None
+    assert bench.value("lag_records", partition="1") == 7
+    bench.render(h.LagObserved({}, {}))
+    assert bench.value("lag_records", partition="1") is None
+    assert bench.value("lag_stable_records", partition="1") is None
+    assert bench.value("lag_seconds", partition="1") is None
+
+
 def median_seconds(call: Callable[[], None], runs: int = 200) -> float:
     taken = []
     for _ in range(runs):

@@ -1,0 +1,132 @@
+"""Dead letters: the original record, untouched, with the reason for its rejection in headers.
+
+Value, key and headers are the original's, headers in order; seven headers of ours follow them,
+UTF-8 text each, so that any Kafka client can read why a record is here and where it came from.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+
+REASON = "dlq.reason"
+DETAIL = "dlq.detail"
+TOPIC = "dlq.source.topic"
+PARTITION = "dlq.source.partition"
+OFFSET = "dlq.source.offset"
+TIMESTAMP = "dlq.source.timestamp"
+INSTANCE = "dlq.instance"
+NAMES = (REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, INSTANCE)
+"""Our headers in the order in which they end a dead letter's headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record of the dead-letter topic.
+
+    Attributes:
+        partition: Where the dead letter lies.
+        offset: Its offset there.
+        timestamp: When it was rejected, ms since the epoch.
+        value: The original bytes; None was a null value.
+        key: The original key.
+        headers: The original headers, in order.
+        reason: Why it was rejected: a value of ``core.batch.RejectReason``.
+        detail: A short text for the reader.
+        source_topic: Where the original lies.
+        source_partition: Its partition.
+        source_offset: Its offset there.
+        source_timestamp: Its Kafka timestamp, ms since the epoch.
+        instance: Which scorer rejected it.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    reason: str
+    detail: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    source_timestamp: int
+    instance: str
+
+    @property
+    def source(self) -> str:
+        """The original's coordinates as TOPIC:PARTITION:OFFSET."""
+        return f"{self.source_topic}:{self.source_partition}:{self.source_offset}"
+
+
+def dead_letters(
+    raw: RawRecords,
+    rows: Iterable[int],
+    reasons: Sequence[str],
+    details: Sequence[str],
+    *,
+    topic: str,
+    source_topic: str,
+    instance: str,
+) -> list[OutgoingRecord]:
+    """Return the records that carry the rejected rows to the dead-letter topic.
+
+    Args:
+        raw: The polled records.
+        rows: r row numbers in ``raw``.
+        reasons: r reasons.
+        details: r short texts.
+        topic: The dead-letter topic.
+        source_topic: Where ``raw`` came from.
+        instance: Which process rejects them.
+    """
+    letters = []
+    for row, reason, detail in zip(rows, reasons, details, strict=True):
+        texts = (
+            str(reason),
+            detail,
+            source_topic,
+            str(raw.partition[row]),
+            str(raw.offset[row]),
+            str(raw.timestamp[row]),
+            instance,
+        )
+        ours = [(name, text.encode()) for name, text in zip(NAMES, texts, strict=True)]
+        headers: Headers = [*(raw.headers[row] or ()), *ours]
+        letters.append(OutgoingRecord(topic, raw.values[row], raw.keys[row], headers))
+    return letters
+
+
+def parse(message: Any) -> DeadLetter:
+    """Read a message of the dead-letter topic.
+
+    Args:
+        message: A ``confluent_kafka.Message``.
+
+    Raises:
+        ValueError: Its headers do not end with ours; somebody else wrote it.
+    """
+    headers = message.headers() or []
+    theirs, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
+    if tuple(name for name, _ in ours) != NAMES or any(text is None for _, text in ours):
+        raise ValueError(f"no dead letter of ours: headers do not end with {', '.join(NAMES)}")
+    reason, detail, topic, partition, offset, timestamp, instance = (
+        text.decode() for _, text in ours
+    )
+    return DeadLetter(
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp=message.timestamp()[1],
+        value=message.value(),
+        key=message.key(),
+        headers=theirs or None,
+        reason=reason,
+        detail=detail,
+        source_topic=topic,
+        source_partition=int(partition),
+        source_offset=int(offset),
+        source_timestamp=int(timestamp),
+        instance=instance,
+    )

@@ -1,0 +1,260 @@
+"""How far a group is behind, from its committed offsets and the broker's own ends.
+
+A transactional producer commits the group's offsets, so the consumer's own idea of its lag is
+wrong; and a group whose process is dead has no idea at all. Both ends matter: records behind the
+last stable offset cannot be read yet, and a stable end that stays below the high watermark is a
+transaction upstream that nobody ends.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.happenings import LagObserved, Listener
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import (
+    ANSWER_SECONDS,
+    EARLIEST,
+    LATEST,
+    admin,
+    offsets,
+    partitions,
+    unreachable,
+)
+from stream_scorer.settings import Kafka
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """How far a group is behind in one partition.
+
+    Attributes:
+        topic: The topic.
+        partition: The partition.
+        committed: The next offset that the group will read; None when it never committed.
+        start: First retained offset.
+        stable: Last stable offset: behind it a transaction is still open.
+        high: High watermark.
+        seconds: Age of the oldest record that is not committed; None when it was not asked for.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    start: int
+    stable: int
+    high: int
+    seconds: float | None = None
+
+    @property
+    def lag(self) -> int | None:
+        """Records to the high watermark, as Kafka's own tool counts; None without a commit."""
+        return None if self.committed is None else max(self.high - self.committed, 0)
+
+    @property
+    def to_high(self) -> int:
+        """Records to the high watermark; without a commit, all that are retained."""
+        return max(self.high - self._from, 0)
+
+    @property
+    def to_stable(self) -> int:
+        """Records that can be read now: to the last stable offset."""
+        return max(self.stable - self._from, 0)
+
+    @property
+    def _from(self) -> int:
+        return self.start if self.committed is None else self.committed
+
+
+class LagReader:
+    """Reads the lag of one group, as often as asked.
+
+    Args:
+        kafka: The cluster.
+        group: The consumer group.
+        topic: The topic that it reads; None: every topic in which it committed or has a member.
+    """
+
+    def __init__(self, kafka: Kafka, group: str, topic: str | None = None) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._topic = topic
+        self._admin = admin(kafka)
+
+    def read(self, *, seconds: bool = False) -> list[PartitionLag]:
+        """Return the lag of every partition, ordered by topic and partition.
+
+        Args:
+            seconds: Whether to read one record per lagging partition for its age.
+
+        Raises:
+            SettingsError: The group or the topic is unknown.
+            UnavailableError: The broker does not answer.
+        """
+        # The topics' listing also fails fast when no broker is there.
+        named = [self._topic] if self._topic else []
+        partitions(self._admin, self._kafka, named)
+        committed = self._committed()
+        topics = set(named) or {topic for topic, _ in committed} | self._assigned_topics()
+        if not topics:
+            raise SettingsError(
+                f"group {self._group}: has neither committed offsets nor members",
+                "name the group of a running process: --group",
+            )
+        wanted = [
+            (topic, partition)
+            for topic, numbers in partitions(self._admin, self._kafka, sorted(topics)).items()
+            for partition in numbers
+        ]
+        start = offsets(self._admin, self._kafka, wanted, EARLIEST)
+        stable = offsets(self._admin, self._kafka, wanted, LATEST, stable=True)
+        high = offsets(self._admin, self._kafka, wanted, LATEST)
+        lags = [
+            PartitionLag(*at, committed.get(at), start[at], stable[at], high[at]) for at in wanted
+        ]
+        return self._with_seconds(lags) if seconds else lags
+
+    def _committed(self) -> dict[tuple[str, int], int]:
+        """Return the last committed offsets.
+
+        Not only stable ones: those are refused while any transaction of the group is open, which
+        under load is nearly always; an open transaction's offsets are not in the answer anyway.
+        """
+        request = [ConsumerGroupTopicPartitions(self._group)]
+        answer = self._admin.list_consumer_group_offsets(request, request_timeout=ANSWER_SECONDS)
+        try:
+            found = answer[self._group].result().topic_partitions
+        except KafkaException as error:
+            raise unreachable(self._kafka, error.args[0].str()) from error
+        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+    def _assigned_topics(self) -> set[str]:
+        answer = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_SECONDS)
+        try:
+            described = answer[self._group].result()
+        except KafkaException:
+            return set()  # a broker may refuse to describe a group that it does not know
+        return {
+            at.topic
+            for member in described.members
+            if member.assignment
+            for at in member.assignment.topic_partitions
+        }
+
+    def _with_seconds(self, lags: list[PartitionLag]) -> list[PartitionLag]:
+        behind = {(lag.topic, lag.partition): lag._from for lag in lags if lag.to_stable}  # noqa: SLF001 same module
+        times = _first_times(self._kafka, behind, "read_committed")
+        # What an open transaction hides has an age too: nobody can read it meanwhile.
+        hidden = {
+            (lag.topic, lag.partition): max(lag.stable, lag._from)  # noqa: SLF001 same module
+            for lag in lags
+            if lag.high > lag.stable and (lag.topic, lag.partition) not in times and lag.to_high
+        }
+        times |= _first_times(self._kafka, hidden, "read_uncommitted")
+        now = time.time() * 1_000
+        return [
+            replace(lag, seconds=max(now - times.get((lag.topic, lag.partition), now), 0) / 1_000)
+            for lag in lags
+        ]
+
+
+def read_lag(
+    kafka: Kafka, group: str, topic: str | None = None, *, seconds: bool = False
+) -> list[PartitionLag]:
+    """Return the lag of a group once; see :meth:`LagReader.read`."""
+    return LagReader(kafka, group, topic).read(seconds=seconds)
+
+
+def _first_times(
+    kafka: Kafka, start: Mapping[tuple[str, int], int], isolation: str
+) -> dict[tuple[str, int], int]:
+    """Return the Kafka timestamp (ms) of the first record at or after each offset, if any."""
+    if not start:
+        return {}
+    options = config.reader(kafka, f"{kafka.group}-reader") | {
+        "isolation.level": isolation,
+        # One record is wanted: fetch no more than one record batch.
+        "queued.min.messages": 1,
+        "max.partition.fetch.bytes": 1_024,
+    }
+    consumer = Consumer(options)
+    pending, times = set(start), {}
+    deadline = time.monotonic() + ANSWER_SECONDS
+    try:
+        consumer.assign([TopicPartition(*at, offset) for at, offset in start.items()])
+        while pending:
+            if time.monotonic() > deadline:
+                raise unreachable(kafka, f"no record within {ANSWER_SECONDS:.0f} s")
+            message: Any = consumer.poll(0.1)
+            if message is None or (message.topic(), message.partition()) not in pending:
+                continue
+            at = (message.topic(), message.partition())
+            pending.discard(at)
+            if not message.error():
+                times[at] = message.timestamp()[1]
+            consumer.pause([TopicPartition(*at)])
+    finally:
+        consumer.close()
+    return times
+
+
+class LagWatch:
+    """Observes a group's lag every few seconds on its own thread.
+
+    While the broker does not answer, it reports empty mappings: no number is better than an old
+    one that looks like progress.
+
+    Args:
+        kafka: The cluster.
+        topic: The input topic.
+        listener: Gets a :class:`~stream_scorer.happenings.LagObserved` each time.
+        every_seconds: Pause between two observations.
+    """
+
+    def __init__(
+        self, kafka: Kafka, topic: str, listener: Listener, every_seconds: float = 5.0
+    ) -> None:
+        self._reader = LagReader(kafka, kafka.group, topic)
+        self._listener = listener
+        self._every_seconds = every_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lag-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop observing; returns when the thread has ended."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._listener(self._observe())
+            self._stop.wait(self._every_seconds)
+
+    def _observe(self) -> LagObserved:
+        try:
+            lags = self._reader.read(seconds=True)
+        except (UnavailableError, SettingsError):
+            return LagObserved({}, {})
+        return LagObserved(
+            {lag.partition: lag.to_high for lag in lags},
+            {lag.partition: lag.to_stable for lag in lags},
+            {lag.partition: lag.seconds or 0.0 for lag in lags},
+        )

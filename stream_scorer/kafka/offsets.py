@@ -1,0 +1,100 @@
+"""What the broker says of topics and their offsets, with our errors for what it cannot say."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.settings import Kafka
+
+ANSWER_SECONDS = 5.0
+"""How long a command waits for the broker's answer before it gives up."""
+
+EARLIEST: Any = OffsetSpec.earliest()
+LATEST: Any = OffsetSpec.latest()
+
+
+def admin(kafka: Kafka) -> AdminClient:
+    """Return an admin client; connecting happens with its first request."""
+    return AdminClient(config.common(kafka))
+
+
+def unreachable(kafka: Kafka, error: object) -> UnavailableError:
+    """Return the error for a broker that does not answer."""
+    return UnavailableError(
+        f"broker {kafka.bootstrap or '(none)'}: {error}", "start it, or name another: --bootstrap"
+    )
+
+
+def partitions(client: AdminClient, kafka: Kafka, topics: Iterable[str]) -> dict[str, list[int]]:
+    """Return each topic's partitions, ascending.
+
+    Raises:
+        SettingsError: A topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    try:
+        # All topics: a request that names one may create it on a broker that creates by itself.
+        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        raise unreachable(kafka, error.args[0].str()) from error
+    found: dict[str, list[int]] = {}
+    for topic in topics:
+        if topic not in known:
+            raise SettingsError(
+                f"topic {topic}: does not exist on {kafka.bootstrap}",
+                "create it (stream-scorer topics create) or correct the name",
+            )
+        found[topic] = sorted(known[topic].partitions)
+    return found
+
+
+def offsets(
+    client: AdminClient,
+    kafka: Kafka,
+    wanted: Iterable[tuple[str, int]],
+    spec: Any,
+    *,
+    stable: bool = False,
+) -> dict[tuple[str, int], int]:
+    """Return an offset of each (topic, partition).
+
+    Args:
+        client: From :func:`admin`.
+        kafka: For the error's text.
+        wanted: Topics and partitions.
+        spec: :data:`EARLIEST` or :data:`LATEST`.
+        stable: Whether the latest is the last stable offset instead of the high watermark.
+
+    Raises:
+        UnavailableError: The broker does not answer.
+    """
+    specs = {TopicPartition(topic, partition): spec for topic, partition in wanted}
+    if not specs:
+        return {}
+    isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    answers = client.list_offsets(specs, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
+    try:
+        return {(at.topic, at.partition): future.result().offset for at, future in answers.items()}
+    except KafkaException as error:
+        raise unreachable(kafka, error.args[0].str()) from error
+
+
+def bounds(kafka: Kafka, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
+    """Return the first offset and the last stable offset of each of a topic's partitions.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    client = admin(kafka)
+    wanted = [(topic, partition) for partition in partitions(client, kafka, [topic])[topic]]
+    first = offsets(client, kafka, wanted, EARLIEST)
+    end = offsets(client, kafka, wanted, LATEST, stable=True)
+    return (
+        {partition: offset for (_, partition), offset in first.items()},
+        {partition: offset for (_, partition), offset in end.items()},
+    )

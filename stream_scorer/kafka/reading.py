@@ -1,0 +1,124 @@
+"""Read a topic read-committed, up to the end that it had when the reading began, or for ever.
+
+A bounded read ends on offsets: at the record before the end, or at the partition-end event when
+aborted records or transaction markers lie there. Only a broker that falls silent ends it early,
+and that is an error.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import bounds, unreachable
+from stream_scorer.settings import Kafka
+
+_SILENCE_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_RECORDS_AT_ONCE = 1_000
+
+
+def read(
+    kafka: Kafka, topic: str, start: Mapping[int, int], end: Mapping[int, int]
+) -> Iterator[Any]:
+    """Yield the committed messages of ``[start, end)``, each partition's in order.
+
+    Args:
+        kafka: The cluster.
+        topic: An existing topic.
+        start: First offset by partition; a partition that is not listed is not read.
+        end: Offset behind the last one by partition.
+
+    Raises:
+        UnavailableError: The broker has been silent for 10 s.
+    """
+    pending = {partition for partition, offset in start.items() if offset < end[partition]}
+    if not pending:
+        return
+    consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
+    try:
+        consumer.assign([TopicPartition(topic, part, start[part]) for part in sorted(pending)])
+        heard = time.monotonic()
+        while pending:
+            messages: list[Any] = consumer.consume(_RECORDS_AT_ONCE, _POLL_SECONDS)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+            for message in messages:
+                partition, offset = message.partition(), message.offset()
+                if partition not in pending:
+                    continue
+                if message.error():
+                    _refuse(kafka, message.error())
+                    behind = offset
+                else:
+                    behind = offset + 1
+                    if offset < end[partition]:
+                        yield message
+                if behind >= end[partition]:
+                    pending.discard(partition)
+    finally:
+        consumer.close()
+
+
+def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
+    """Yield every committed message that the topic holds now.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    return read(kafka, topic, *bounds(kafka, topic))
+
+
+def newest(kafka: Kafka, topic: str, count: int) -> tuple[list[Any], Mapping[int, int]]:
+    """Return the newest ``count`` committed messages, oldest first, and the end offsets.
+
+    Reads backwards in growing steps, because markers and aborted records take offsets too.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    first, end = bounds(kafka, topic)
+    span = 2 * count
+    while True:
+        start = {partition: max(first[partition], end[partition] - span) for partition in end}
+        found = list(read(kafka, topic, start, end)) if count else []
+        per_partition = dict.fromkeys(end, 0)
+        for message in found:
+            per_partition[message.partition()] += 1
+        if all(per_partition[p] >= count or start[p] == first[p] for p in end):
+            found.sort(key=lambda message: message.timestamp()[1])
+            return found[len(found) - min(count, len(found)) :], end
+        span *= 8
+
+
+def follow(kafka: Kafka, topic: str, start: Mapping[int, int]) -> Iterator[Any]:
+    """Yield committed messages from ``start`` on as they come, until the caller stops.
+
+    Raises:
+        UnavailableError: The broker is gone.
+    """
+    consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
+    try:
+        consumer.assign([TopicPartition(topic, part, at) for part, at in sorted(start.items())])
+        while True:
+            message: Any = consumer.poll(_POLL_SECONDS)
+            if message is None:
+                continue
+            if message.error():
+                _refuse(kafka, message.error())
+            else:
+                yield message
+    finally:
+        consumer.close()
+
+
+def _refuse(kafka: Kafka, error: Any) -> None:
+    """Raise for everything but the event that a partition's end was reached."""
+    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's public constant
+        raise unreachable(kafka, error.str()) from KafkaException(error)

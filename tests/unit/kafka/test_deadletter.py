@@ -1,0 +1,120 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from stream_scorer.core.batch import RejectReason
+from stream_scorer.kafka.deadletter import NAMES, dead_letters, parse
+from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+
+ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
+
+
+class Message:
+    """What a consumer gives for a produced record."""
+
+    def __init__(self, record: OutgoingRecord) -> None:
+        self._record = record
+
+    def value(self) -> bytes | None:
+        return self._record.value
+
+    def key(self) -> bytes | None:
+        return self._record.key
+
+    def headers(self) -> Headers:
+        return self._record.headers
+
+    def partition(self) -> int:
+        return 1
+
+    def offset(self) -> int:
+        return 44
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_700_000_000_500
+
+
+@pytest.fixture
+def raw() -> RawRecords:
+    return RawRecords(
+        values=[b"good", None, b"\x00\xff"],
+        keys=[b"k0", b"k1", None],
+        headers=[None, ORIGINAL, None],
+        partition=np.array([0, 3, 2], np.int32),
+        offset=np.array([10, 2**40, 12], np.int64),
+        timestamp=np.array([1, 1_700_000_000_000, 3], np.int64),
+    )
+
+
+def letters(
+    raw: RawRecords, rows: Sequence[int], reasons: Sequence[RejectReason], details: Sequence[str]
+) -> list[OutgoingRecord]:
+    return dead_letters(
+        raw, rows, reasons, details, topic="t.dlq", source_topic="t", instance="pod-1"
+    )
+
+
+def test_the_original_is_untouched_and_its_story_follows_in_headers(raw: RawRecords) -> None:
+    reasons = [RejectReason.EMPTY, RejectReason.MALFORMED]
+    null, bad = letters(raw, [1, 2], reasons, ["null value", "größer"])
+    assert (null.topic, null.value, null.key) == ("t.dlq", None, b"k1")
+    assert null.headers == [
+        ("trace", b"1"),
+        ("empty", None),
+        ("trace", b"2"),
+        ("dlq.reason", b"EMPTY"),
+        ("dlq.detail", b"null value"),
+        ("dlq.source.topic", b"t"),
+        ("dlq.source.partition", b"3"),
+        ("dlq.source.offset", b"1099511627776"),
+        ("dlq.source.timestamp", b"1700000000000"),
+        ("dlq.instance", b"pod-1"),
+    ]
+    assert (bad.value, bad.key) == (b"\x00\xff", None)
+    assert bad.headers is not None
+    assert bad.headers[:2] == [("dlq.reason", b"MALFORMED"), ("dlq.detail", "größer".encode())]
+    assert ORIGINAL is not None
+    assert len(ORIGINAL) == 3
+
+
+def test_reading_gives_back_what_was_written(raw: RawRecords) -> None:
+    (record,) = letters(raw, [1], [RejectReason.EMPTY], ["größer"])
+    letter = parse(Message(record))
+    assert letter.source == "t:3:1099511627776"
+    assert (letter.reason, letter.detail, letter.instance) == ("EMPTY", "größer", "pod-1")
+    assert (letter.value, letter.key, letter.headers) == (None, b"k1", ORIGINAL)
+    assert letter.source_timestamp == 1_700_000_000_000
+    assert (letter.partition, letter.offset, letter.timestamp) == (1, 44, 1_700_000_000_500)
+
+
+def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords) -> None:
+    (first,) = letters(raw, [1], [RejectReason.EMPTY], ["first"])
+    again = RawRecords(
+        [first.value], [first.key], [first.headers], np.array([0], np.int32),
+        np.array([5], np.int64), np.array([6], np.int64),
+    )  # fmt: skip
+    (second,) = letters(again, [0], [RejectReason.EMPTY], ["second"])
+    letter = parse(Message(second))
+    assert letter.detail == "second"
+    assert letter.headers == first.headers
+
+
+def test_lengths_that_differ_are_refused(raw: RawRecords) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        letters(raw, [0, 1], [RejectReason.EMPTY, RejectReason.EMPTY], ["only one"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        [("dlq.reason", b"EMPTY")],
+        [(name, b"1") for name in reversed(NAMES)],
+        [*((name, b"1") for name in NAMES), ("later", b"1")],
+        [(name, None) for name in NAMES],
+    ],
+)
+def test_a_foreign_record_is_named_as_one(headers: Headers) -> None:
+    with pytest.raises(ValueError, match="no dead letter of ours"):
+        parse(Message(OutgoingRecord("t", b"", None, headers)))
