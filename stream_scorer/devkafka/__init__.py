@@ -1,1 +1,5 @@
 """A real Apache Kafka for the demo, the tests and the benches."""
+
+from stream_scorer.devkafka.cluster import DevKafka
+
+__all__ = ["DevKafka"]

@@ -1,0 +1,173 @@
+"""One broker of a devkafka: its files, its process, and the signals that a fault test sends it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_scorer.devkafka import processes
+from stream_scorer.devkafka.node import HOST, Ports
+from stream_scorer.errors import UnavailableError
+
+_STOP_SECONDS = 15.0
+_START_SECONDS = 90.0
+_JAVA_OPTIONS = (
+    "-Xmx768m",
+    # The collector with the fewest threads: broker, generator and scorer share two cores.
+    "-XX:+UseSerialGC",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)
+
+
+class AddressInUseError(Exception):
+    """Another process took one of the ports between their choice and the broker's start."""
+
+
+class Broker:
+    """A broker that runs, or did.
+
+    Args:
+        node: Node id, also its index in ``DevKafka.brokers``.
+        ports: Its ports.
+        directory: Folder of its configuration; ``server.properties`` and ``log4j2.properties``
+            are there.
+        log: File of its log.
+        java: Command that starts a JVM with Kafka's class path.
+        detached: Whether it outlives this process.
+    """
+
+    def __init__(
+        self,
+        node: int,
+        ports: Ports,
+        directory: Path,
+        log: Path,
+        java: Sequence[str],
+        *,
+        detached: bool,
+    ) -> None:
+        self.node = node
+        self.ports = ports
+        self.address = f"{HOST}:{ports.client}"
+        self.internal_address = f"{HOST}:{ports.internal}"
+        self.log = log
+        self._directory = directory
+        self._java = java
+        self._detached = detached
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Id of its process, the last one when it does not run."""
+        return self._running().pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; :meth:`wait_ready` says when it answers."""
+        command = [
+            *self._java[:1],
+            *_JAVA_OPTIONS,
+            f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
+            *self._java[1:],
+            "kafka.Kafka",
+            str(self._directory / "server.properties"),
+        ]
+        self._process = processes.start(
+            command, self.log.with_suffix(".out"), detached=self._detached
+        )
+
+    def wait_ready(self, nodes: int = 1, seconds: float = _START_SECONDS) -> None:
+        """Return once it answers a metadata request that lists at least ``nodes`` brokers.
+
+        Raises:
+            AddressInUseError: One of its ports was taken.
+            UnavailableError: It ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + seconds
+        client = AdminClient(
+            {
+                "bootstrap.servers": self.internal_address,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 100,
+                "log_level": 0,
+                # A refused connection is what waiting looks like, nothing to report.
+                "error_cb": lambda _: None,
+            }
+        )
+        while time.monotonic() < deadline:
+            if not self.alive:
+                raise self._ended()
+            try:
+                known = client.list_topics(timeout=0.25).brokers
+            except KafkaException:
+                continue
+            if len(known) >= nodes and self.node in known:
+                return
+            time.sleep(0.05)
+        raise UnavailableError(
+            f"Kafka broker {self.node} does not answer after {seconds:.0f} s", f"see {self.log}"
+        )
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
+        os.kill(self._running().pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused broker go on."""
+        os.kill(self._running().pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL)."""
+        process = self._running()
+        process.kill()
+        process.wait()
+
+    def stop(self, seconds: float = _STOP_SECONDS) -> None:
+        """End it in good order (SIGTERM), or kill it after ``seconds``."""
+        process = self._running()
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end and return at once."""
+        self._running().terminate()
+
+    def restart(self) -> None:
+        """Stop it in good order if it runs, start it on the same ports, wait until it answers."""
+        if self.alive:
+            self.stop()
+        self.start()
+        self.wait_ready()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise UnavailableError(f"Kafka broker {self.node} was not started", "start it first")
+        return self._process
+
+    def _ended(self) -> Exception:
+        """Return why the process ended, from its log."""
+        said = "".join(
+            path.read_text(errors="replace")[-20_000:]
+            for path in (self.log, self.log.with_suffix(".out"))
+            if path.exists()
+        )
+        if "Address already in use" in said:
+            return AddressInUseError()
+        errors = [line for line in said.splitlines() if "ERROR" in line or "FATAL" in line]
+        reason = (errors or said.splitlines() or ["no output"])[-1]
+        return UnavailableError(
+            f"Kafka broker {self.node} ended: {reason[:300]}", f"see {self.log}"
+        )

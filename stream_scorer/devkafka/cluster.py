@@ -1,0 +1,297 @@
+"""A real Apache Kafka of one or three nodes on this machine, as a context manager."""
+
+import json
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stream_scorer.devkafka import node as node_files
+from stream_scorer.devkafka.broker import AddressInUseError, Broker
+from stream_scorer.devkafka.jars import classpath
+from stream_scorer.devkafka.java import find_java
+from stream_scorer.devkafka.node import HOST, Ports
+from stream_scorer.errors import SettingsError, UnavailableError
+
+_ATTEMPTS = 5
+_IDENTITY = "cluster.json"
+_TOOL_SECONDS = 120.0
+# Below the range that the kernel gives to outgoing connections: a client that keeps trying to
+# reach a broker that is down would otherwise, now and then, be given that broker's port.
+_PORT_RANGE = range(20_000, 30_000)
+
+
+class DevKafka:
+    """Kafka nodes that live as long as the context.
+
+    They are killed by the kernel when the thread that started them ends, however it ends, unless
+    ``detached``.
+
+    Args:
+        nodes: 1 or 3 combined brokers and controllers.
+        directory: Where data, configuration and logs are kept; a later start finds the data. None
+            is a temporary folder that leaves at the end.
+        config: Further options for every server.properties; they win.
+        advertised: host:port by node (its index in ``brokers``) that clients are told, for a
+            proxy in front of it; ``brokers[i].address`` is where it really listens.
+        registry: Whether to serve the schema registry of the project's files beside it.
+        detached: Whether the brokers outlive this process.
+
+    Example::
+
+        with DevKafka() as kafka:
+            Producer({"bootstrap.servers": kafka.bootstrap})
+    """
+
+    def __init__(
+        self,
+        nodes: int = 1,
+        directory: Path | None = None,
+        config: Mapping[str, object] | None = None,
+        advertised: Mapping[int, str] | None = None,
+        *,
+        registry: bool = False,
+        detached: bool = False,
+    ) -> None:
+        if nodes not in {1, 3}:
+            raise SettingsError(f"devkafka: {nodes} nodes", "it runs 1 or 3")
+        self.brokers: list[Broker] = []
+        self._nodes = nodes
+        self._given = directory
+        self._config = dict(config or {})
+        self._advertised = dict(advertised or {})
+        self._registry = registry
+        self._detached = detached
+        self._stack = ExitStack()
+        self._directory: Path | None = None
+        self._registry_url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def directory(self) -> Path:
+        """Folder of everything that it keeps."""
+        if self._directory is None:
+            raise UnavailableError("devkafka was not started", "use it in a with statement")
+        return self._directory
+
+    @property
+    def log_directory(self) -> Path:
+        """Folder of the brokers' own log files, ``node-0.log`` and so on."""
+        return self.directory / "logs"
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port list for clients: what each broker advertises."""
+        return ",".join(self._advertised.get(b.node, b.address) for b in self.brokers)
+
+    @property
+    def internal_bootstrap(self) -> str:
+        """host:port list that never leads through an advertised proxy."""
+        return ",".join(broker.internal_address for broker in self.brokers)
+
+    @property
+    def registry_url(self) -> str:
+        """Where the schema registry answers."""
+        if not self._registry_url:
+            raise UnavailableError("devkafka has no registry", "ask for it: registry=True")
+        return self._registry_url
+
+    def start(self) -> None:
+        """Start all nodes and return when each knows all of them.
+
+        Raises:
+            StreamScorerError: The jars are refused, or Kafka does not start; names the log.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop all nodes; a temporary folder's data is thrown away with it."""
+        alive = [broker for broker in self.brokers if broker.alive]
+        for broker in alive:
+            if self._given is None:
+                broker.kill()
+            else:
+                broker.resume()
+                broker.terminate()
+        for broker in alive:
+            broker.stop()
+        self._stack.close()
+
+    def run_tool(
+        self, main_class: str, *arguments: str, seconds: float = _TOOL_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of Kafka's own tools from the same jars.
+
+        Args:
+            main_class: For example ``org.apache.kafka.tools.consumer.ConsoleConsumer``.
+            arguments: Its arguments; ``{bootstrap}`` stands for :attr:`internal_bootstrap`.
+            seconds: Time limit.
+
+        Raises:
+            UnavailableError: It took longer.
+        """
+        command = [
+            *self._java()[:1], "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            f"-Dlog4j2.configurationFile={self.directory / 'tools.properties'}",
+            *self._java()[1:], main_class,
+            *(argument.replace("{bootstrap}", self.internal_bootstrap) for argument in arguments),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(  # noqa: S603 our Java, our jars
+                command, capture_output=True, text=True, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(
+                f"{main_class} took longer than {seconds:.0f} s", "allow it more"
+            ) from error
+        done.args = [main_class, *arguments]
+        return done
+
+    def _java(self) -> list[str]:
+        return [find_java(), "-cp", classpath()]
+
+    def _start(self) -> None:
+        if self._given is None:
+            name = tempfile.mkdtemp(prefix="devkafka-")
+            self._stack.callback(shutil.rmtree, name, ignore_errors=True)
+            self._directory = Path(name)
+        else:
+            self._directory = self._given.resolve()
+        self.log_directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "tools.properties").write_text(
+            node_files.logging(self.log_directory / "tools.log")
+        )
+        for _ in range(_ATTEMPTS):
+            try:
+                self._start_brokers()
+                break
+            except AddressInUseError:
+                for broker in self.brokers:
+                    if broker.alive:
+                        broker.kill()
+        else:
+            raise UnavailableError(
+                f"devkafka: no free ports after {_ATTEMPTS} attempts", f"see {self.log_directory}"
+            )
+        if self._registry:
+            from stream_scorer.codec.registry_server import RegistryServer  # noqa: PLC0415 in turn
+            from stream_scorer.settings import SCHEMAS_DIRECTORY  # noqa: PLC0415 as above
+
+            server = self._stack.enter_context(RegistryServer(SCHEMAS_DIRECTORY))
+            self._registry_url = server.url
+
+    def _start_brokers(self) -> None:
+        cluster, ports = self._identity()
+        self.brokers = [self._prepare(i, ports) for i in range(self._nodes)]
+        self._format(cluster)
+        for broker in self.brokers:
+            broker.start()
+        for broker in self.brokers:
+            broker.wait_ready(self._nodes)
+
+    def _identity(self) -> tuple[str, list[Ports]]:
+        """Return the cluster's id and ports: those of the last start where they still are free."""
+        path = self.directory / _IDENTITY
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        if kept and len(kept["ports"]) != self._nodes:
+            raise SettingsError(
+                f"{self.directory}: holds a devkafka of {len(kept['ports'])} nodes",
+                f"start it with that number, or give {self._nodes} nodes another directory",
+            )
+        cluster = kept.get("cluster") or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        ports = [Ports(*numbers) for numbers in kept.get("ports", [])]
+        if not ports or not all(_is_free(n) for p in ports for n in _numbers(p)):
+            numbers = iter(_free_ports(3 * self._nodes))
+            ports = [Ports(next(numbers), next(numbers), next(numbers)) for _ in range(self._nodes)]
+        path.write_text(json.dumps({"cluster": cluster, "ports": [_numbers(p) for p in ports]}))
+        return cluster, ports
+
+    def _prepare(self, node: int, ports: list[Ports]) -> Broker:
+        """Write a node's configuration."""
+        directory = self.directory / f"node-{node}"
+        directory.mkdir(exist_ok=True)
+        log = self.log_directory / f"node-{node}.log"
+        for old in (log, log.with_suffix(".out")):
+            if old.exists():
+                old.replace(old.with_name(f"{old.name}.1"))
+        (directory / "server.properties").write_text(
+            node_files.properties(
+                node, ports, directory / "data", self._advertised.get(node), self._config
+            )
+        )
+        (directory / "log4j2.properties").write_text(node_files.logging(log))
+        return Broker(node, ports[node], directory, log, self._java(), detached=self._detached)
+
+    def _format(self, cluster: str) -> None:
+        """Format the nodes that have no data yet."""
+        running = []
+        for broker in self.brokers:
+            directory = self.directory / f"node-{broker.node}"
+            if not (directory / "data" / "meta.properties").exists():
+                command = [
+                    *self._java()[:1], "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                    f"-Dlog4j2.configurationFile={self.directory / 'tools.properties'}",
+                    *self._java()[1:], "kafka.tools.StorageTool", "format", "--ignore-formatted",
+                    "--cluster-id", cluster, "--config", str(directory / "server.properties"),
+                ]  # fmt: skip
+                running.append(
+                    subprocess.Popen(  # noqa: S603 our Java, our jars
+                        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                    )
+                )
+        for process in running:
+            said, _ = process.communicate(timeout=_TOOL_SECONDS)
+            if process.returncode:
+                last = (said.strip().splitlines() or ["no output"])[-1]
+                raise UnavailableError(f"devkafka: format failed: {last}", "see its configuration")
+
+
+def _numbers(ports: Ports) -> tuple[int, int, int]:
+    return ports.client, ports.internal, ports.controller
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        # As Kafka binds: connections of an earlier broker that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free now; the broker's log says when one was taken meanwhile."""
+    choice = random.SystemRandom()
+    candidates = choice.sample(_PORT_RANGE, len(_PORT_RANGE))
+    free: list[int] = []
+    for port in candidates:
+        if _is_free(port):
+            free.append(port)
+            if len(free) == count:
+                return free
+    raise UnavailableError(f"devkafka: fewer than {count} free ports", "stop other listeners")

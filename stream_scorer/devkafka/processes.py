@@ -1,0 +1,80 @@
+"""Child processes that are ended by their own id and never outlive their owner unasked."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+# Runs in the child before the program takes its place (same id). A preexec_fn would do the same
+# after a fork of this process with all its client threads, which may deadlock.
+_TIED = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start(
+    command: Sequence[str],
+    output: Path,
+    *,
+    detached: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program in its own session, so that a Ctrl-C at the terminal is not sent to it.
+
+    Args:
+        command: Absolute path of the program and its arguments.
+        output: File to which both its output streams are appended.
+        detached: Whether it outlives this process. Otherwise the kernel kills it as soon as the
+            *thread* that started it ends.
+        environment: Further environment variables.
+    """
+    if not detached:
+        command = [sys.executable, "-S", "-c", _TIED, str(os.getpid()), *command]
+    with output.open("ab") as file:
+        return subprocess.Popen(  # noqa: S603 the callers name fixed programs
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a living process started, in clock ticks since boot; None when there is none.
+
+    The number tells a process from a later one that was given the same id.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, start_ticks = fields[0], int(fields[19])
+    return None if state in "ZX" else start_ticks
+
+
+def end(pid: int, started: int, seconds: float) -> None:
+    """Ask a process to end, and kill it after a limit; return when it is gone.
+
+    Args:
+        pid: Its id.
+        started: Its :func:`started_at`; another process under this id is left alone.
+        seconds: How long it may take after SIGTERM.
+    """
+    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
+        if started_at(pid) != started:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + limit
+        while started_at(pid) == started and time.monotonic() < deadline:
+            time.sleep(0.02)

@@ -1,0 +1,161 @@
+"""Our topics: what each needs, creating those that are missing, leaving those that are there."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
+from stream_scorer.kafka.config import common
+from stream_scorer.settings import Kafka
+
+PARTITIONS = 4
+# What a decision or dead letter may need beyond its input: metadata, features, headers.
+HEADROOM_BYTES = 65_536
+_SECONDS = 15.0
+_MAXIMUM = "max.message.bytes"
+_ALWAYS_IN_SYNC = 2
+_UNREACHABLE = {
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TRANSPORT,  # noqa: SLF001 librdkafka's own codes are named so
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 the same
+    KafkaError._TIMED_OUT,  # noqa: SLF001 the same
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicReport:
+    """What became of one topic.
+
+    Attributes:
+        name: Topic.
+        partitions: What it has.
+        wanted: What was asked for; a topic that exists is left as it is.
+        created: Whether it was missing.
+        maximum_bytes: Its largest accepted record batch.
+        wanted_bytes: The least that it needs so that every input record's outcome fits.
+    """
+
+    name: str
+    partitions: int
+    wanted: int
+    created: bool
+    maximum_bytes: int
+    wanted_bytes: int
+
+    @property
+    def remark(self) -> str:
+        """What a person should know of it; empty when all is as asked."""
+        remarks = []
+        if self.partitions != self.wanted:
+            remarks.append(f"has {self.partitions} partitions, not {self.wanted}; left as it is")
+        if self.maximum_bytes < self.wanted_bytes:
+            remarks.append(f"{_MAXIMUM} {self.maximum_bytes} is below {self.wanted_bytes}")
+        return "; ".join(remarks)
+
+
+def create_topics(
+    kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1
+) -> list[TopicReport]:
+    """Create those of our topics that are missing and report all of them.
+
+    Args:
+        kafka: The cluster and the topics' names.
+        partitions: Partitions of topics that scale with the input; summaries and drift events
+            have one.
+        replication: Copies of each partition; -1 takes the cluster's default.
+
+    Raises:
+        SettingsError: The cluster refuses the name, the partitions or the replication.
+        UnavailableError: The cluster does not answer.
+    """
+    admin = AdminClient(common(kafka))
+    topics = kafka.topics
+    scaled = dict.fromkeys(
+        (topics.transactions, topics.labels, topics.decisions, topics.dead_letters), partitions
+    )
+    wanted = scaled | {topics.summaries: 1, topics.drift_events: 1}
+    in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
+
+    # The input first: its limit, which an existing topic may have raised, decides the others'.
+    plain = [topics.transactions, topics.labels, topics.summaries, topics.drift_events]
+    wide = [topics.decisions, topics.dead_letters]
+    created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
+    _partitions(admin, plain)
+    least = _maximum_bytes(admin, [topics.transactions])[topics.transactions] + HEADROOM_BYTES
+    created |= _create(
+        admin,
+        [
+            NewTopic(t, wanted[t], replication, config=in_sync | {_MAXIMUM: str(least)})
+            for t in wide
+        ],
+    )
+    found = _partitions(admin, list(wanted))
+    maximum = _maximum_bytes(admin, list(wanted))
+    return [
+        TopicReport(
+            name, found[name], count, name in created, maximum[name], least if name in wide else 0
+        )
+        for name, count in wanted.items()
+    ]
+
+
+def _create(admin: AdminClient, topics: Sequence[NewTopic]) -> set[str]:
+    """Create topics; return the names of those that were missing."""
+    created = set()
+    for name, future in admin.create_topics(topics, operation_timeout=_SECONDS).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _refused(f"topic {name}", error) from error
+        else:
+            created.add(name)
+    return created
+
+
+def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
+    """Return the partition counts once every awaited topic is known with its leaders.
+
+    The controller acknowledges a new topic a moment before the brokers know it.
+    """
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            topics = admin.list_topics(timeout=_SECONDS).topics
+        except KafkaException as error:
+            raise _refused("topics", error) from error
+        known = {
+            name: len(topic.partitions)
+            for name, topic in topics.items()
+            if topic.partitions and all(p.leader >= 0 for p in topic.partitions.values())
+        }
+        missing = [name for name in awaited if name not in known]
+        if not missing:
+            return known
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"topic {missing[0]}: no leader after {_SECONDS:.0f} s", "is a broker down?"
+            )
+        time.sleep(0.02)
+
+
+def _maximum_bytes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the largest record batch that each topic accepts."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    found = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=_SECONDS).items():
+        try:
+            found[resource.name] = int(future.result()[_MAXIMUM].value)
+        except KafkaException as error:
+            raise _refused(f"topic {resource.name}", error) from error
+    return found
+
+
+def _refused(what: str, error: KafkaException) -> StreamScorerError:
+    reason = error.args[0]
+    if reason.code() in _UNREACHABLE:
+        return UnavailableError(f"{what}: {reason.str()}", "is the cluster up at --bootstrap?")
+    return SettingsError(f"{what}: {reason.str()}", "correct the name, partitions or replication")
