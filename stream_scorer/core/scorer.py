@@ -1,4 +1,4 @@
-"""The core: a batch of events, the rings and a plan in; decisions, journals and a summary out.
+"""The core: a batch of events, the rings and a plan in; decisions and journals out.
 
 A pure function but for the rings, whose every change is journalled: ``Scored.journals`` is the
 state delta, kept by ``release`` and taken back by ``undo``. It knows no clock; ``lap`` is called
@@ -8,7 +8,6 @@ with each finished stage's name so that a caller can time them.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from stream_scorer.core.kernels import CAPPED, DUPLICATE, LATE, hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
-from stream_scorer.core.summaries import summarize
 from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.windows import CustomerRings, Journal, string_views
 from stream_scorer.ports import Predictor
@@ -109,7 +107,6 @@ class Scored:
         accepted: int64[a], the accepted rows of the batch, ascending.
         rejections: The other rows.
         journals: State delta by partition.
-        summary: Record of the summary schema.
         failed_rows: Rows for which the model failed.
         failure: The first failure's text.
     """
@@ -118,7 +115,6 @@ class Scored:
     accepted: Int64
     rejections: Rejections
     journals: dict[int, Journal]
-    summary: dict[str, Any]
     failed_rows: int = 0
     failure: str = ""
 
@@ -222,15 +218,12 @@ def score(
             model=model.name, version=model.version, plan_revision=plan.revision,
         )  # fmt: skip
         lap("decide")
-        summary = summarize(events, decisions, seen.rejections, plan.summary_window_ms)
-        lap("summarize")
     except BaseException:
         rings.undo(seen.journals)
         raise
     return Scored(
-        decisions, seen.accepted, seen.rejections, seen.journals, summary,
-        int(failed.sum()), failure,
-    )  # fmt: skip
+        decisions, seen.accepted, seen.rejections, seen.journals, int(failed.sum()), failure
+    )
 
 
 def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:

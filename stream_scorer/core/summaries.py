@@ -1,12 +1,13 @@
 """The summary of one batch: counts by partition and event-time window; a pure function."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
 from stream_scorer.core.kernels import (
     AMOUNT_AT,
     SCORE_AT,
@@ -25,19 +26,19 @@ Int64 = NDArray[np.int64]
 
 
 def summarize(
-    offered: EventBatch,
+    partition: NDArray[np.int32],
+    offset: Int64,
     decisions: DecisionBatch,
-    rejections: Rejections,
+    rejected: Sequence[RejectReason],
     window_ms: int,
 ) -> dict[str, Any]:
     """Return the summary of a batch as a record of the summary schema.
 
-    ``records`` and ``sources`` cover what was decoded; the transaction loop adds what was not.
-
     Args:
-        offered: All decoded rows.
-        decisions: The decided ones.
-        rejections: The others.
+        partition: int32[r], of every input record, decoded or not.
+        offset: int64[r], likewise.
+        decisions: What was decided.
+        rejected: The reason of each dead letter.
         window_ms: Width of the event-time windows.
     """
     events = decisions.events
@@ -64,12 +65,12 @@ def summarize(
         for row, total in zip(rows.tolist(), sums.tolist(), strict=True)
     ]
     sources = []
-    for partition in np.unique(offered.partition).tolist():
-        mine = offered.offset[offered.partition == partition]
-        accepted = time[events.partition == partition]
+    for source in np.unique(partition).tolist():
+        mine = offset[partition == source]
+        accepted = time[events.partition == source]
         sources.append(
             {
-                "partition": partition,
+                "partition": source,
                 "first_offset": int(mine.min()),
                 "next_offset": int(mine.max()) + 1,
                 "watermark": int(accepted.max()) if len(accepted) else 0,
@@ -79,8 +80,8 @@ def summarize(
         "model": decisions.model,
         "model_version": decisions.version,
         "plan_revision": decisions.plan_revision,
-        "records": len(offered),
-        "rejected": dict(Counter(str(reason) for reason in rejections.reasons)),
+        "records": len(offset),
+        "rejected": dict(Counter(str(reason) for reason in rejected)),
         "flagged": flag_counts(decisions),
         "sources": sources,
         "windows": windows,

@@ -1,0 +1,276 @@
+"""The transactional producer: begin, send, commit with offsets, abort, and rebirth.
+
+librdkafka speaks version 1 of the transaction protocol, in which a delayed EndTxn request can end
+a *later* transaction of the same producer epoch. So after a commit or abort that raised a
+retriable error, took as long as ``socket.timeout.ms`` although it succeeded, or saw a transport
+error meanwhile, the producer is replaced before the next transaction begins: the new one's
+``init_transactions`` raises the epoch, and a late request of the old one is refused.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
+from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
+from stream_scorer.kafka import config
+from stream_scorer.ports import Headers
+from stream_scorer.settings import Kafka
+
+_FENCED = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 the binding's own names
+)
+_TRANSPORT = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 the binding's own names
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+    }
+)
+_INIT_SECONDS = 10.0
+
+
+class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The open transaction was given up and nothing of it will be seen.
+
+    Attributes:
+        network: The cause was the way to the broker, so that trying again is right.
+    """
+
+    def __init__(self, cause: str, *, network: bool) -> None:
+        super().__init__(cause)
+        self.network = network
+
+
+class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The commit's answer was lost; the committed offsets tell whether it happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """n records for one topic, as columns; ``headers`` None means that none has any."""
+
+    topic: str
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    headers: Sequence[Headers] | None = None
+
+
+class Client(Protocol):
+    """What the producer needs of confluent-kafka's ``Producer``."""
+
+    def init_transactions(self, timeout: float) -> None: ...  # noqa: D102 confluent-kafka's
+    def begin_transaction(self) -> None: ...  # noqa: D102
+    def send_offsets_to_transaction(  # noqa: D102
+        self, positions: list[Any], group_metadata: object, timeout: float
+    ) -> None: ...
+    def commit_transaction(self, timeout: float) -> None: ...  # noqa: D102
+    def abort_transaction(self, timeout: float) -> None: ...  # noqa: D102
+    def produce(self, topic: str, **record: Any) -> None: ...  # noqa: D102
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int: ...  # noqa: D102
+    def poll(self, timeout: float) -> int: ...  # noqa: D102
+    def purge(self) -> None: ...  # noqa: D102
+    def close(self) -> bool: ...  # noqa: D102
+
+
+def cause_of(error: KafkaException) -> KafkaError:
+    """Return the KafkaError that an exception of the binding carries."""
+    return error.args[0]
+
+
+class TransactionalProducer:
+    """One producer under a stable transactional id, replaced when a late request could bite.
+
+    Args:
+        kafka: Cluster, instance name and time limits.
+        group: Consumer group; the transactional id is ``GROUP-INSTANCE``.
+        listener: Told of rebirths and outages.
+        make: Makes a client from its options; the real one unless a test puts a proxy in.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        listener: Listener,
+        make: Callable[[dict[str, Any]], Client] = Producer,
+    ) -> None:
+        self.transactional_id = f"{group}-{kafka.instance}"
+        self._options = config.producer(kafka, self.transactional_id) | {"error_cb": self._on_error}
+        self._slow_seconds = kafka.socket_timeout_ms / 1_000
+        self._timeout = kafka.transaction_timeout_ms / 1_000
+        self._listener = listener
+        self._make = make
+        self._transport_errors = 0
+        self._suspicion = ""
+        self._topic: dict[str, str] = {}
+        self.births = 0
+        self._client = self._born(stop=lambda: False)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _TRANSPORT:
+            self._transport_errors += 1
+
+    def _born(self, stop: Callable[[], bool]) -> Client:
+        """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
+        client = self._make(self._options)
+        down = False
+        while True:
+            try:
+                client.init_transactions(_INIT_SECONDS)
+            except KafkaException as error:
+                cause = cause_of(error)
+                if cause.code() in _FENCED:
+                    raise self._fenced(cause) from error
+                if not cause.retriable() or stop():
+                    raise UnavailableError(
+                        f"transactions of {self.transactional_id} cannot start: {cause.str()}",
+                        "check the brokers and the setting kafka.bootstrap",
+                    ) from error
+                if not down:
+                    down = True
+                    self._listener(DependencyUnavailable("kafka", cause.str()))
+            else:
+                break
+        if down:
+            self._listener(DependencyBack("kafka"))
+        self._transport_errors = 0
+        self._suspicion = ""
+        self.births += 1
+        return client
+
+    def _fenced(self, cause: KafkaError) -> FencedError:
+        return FencedError(
+            f"transactional id {self.transactional_id} was taken over by another process "
+            f"({cause.str()})",
+            "give each instance its own kafka.instance; do not restart this one beside the other",
+        )
+
+    def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
+        """Replace the client; the broker settles what the old one left open.
+
+        Raises:
+            FencedError: Another process runs under this transactional id.
+            UnavailableError: The brokers cannot be reached and ``stop`` said no more.
+        """
+        old = self._client
+        self._client = self._born(stop)
+        old.purge()
+        self._listener(ProducerReborn(cause))
+
+    def begin(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Open a transaction, after a rebirth where the last one was suspicious."""
+        self._client.poll(0)
+        if self._transport_errors and not self._suspicion:
+            self._suspicion = "transport error"
+        if self._suspicion:
+            self.rebirth(self._suspicion, stop)
+        try:
+            self._client.begin_transaction()
+        except KafkaException as error:
+            raise self.given_up(error) from error
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Hand records to the open transaction, in order.
+
+        Raises:
+            TransactionAborted: The client refused them; the transaction is aborted.
+        """
+        try:
+            if outgoing.headers is None:
+                self._send_plain(outgoing)
+            else:
+                for value, key, headers in zip(
+                    outgoing.values, outgoing.keys, outgoing.headers, strict=True
+                ):
+                    self._client.produce(outgoing.topic, value=value, key=key, headers=headers)
+        except KafkaException as error:
+            raise self.given_up(error) from error
+        except BufferError as error:
+            self.abort()
+            raise TransactionAborted(str(error), network=False) from error
+
+    def _send_plain(self, outgoing: Outgoing) -> None:
+        messages = [
+            {"value": value, "key": key}
+            for value, key in zip(outgoing.values, outgoing.keys, strict=True)
+        ]
+        queued = self._client.produce_batch(outgoing.topic, messages)
+        if queued != len(messages):
+            failed = next(m["_error"] for m in messages if "_error" in m)
+            raise KafkaException(failed)
+
+    def offsets(self, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
+        """Put the next input offsets into the open transaction.
+
+        Raises:
+            TransactionAborted: The transaction is aborted; nothing of it will be seen.
+        """
+        try:
+            self._client.send_offsets_to_transaction(list(offsets), group_metadata, self._timeout)
+        except KafkaException as error:
+            raise self.given_up(error) from error
+
+    def commit(self) -> None:
+        """Commit the output together with the offsets.
+
+        Raises:
+            TransactionAborted: It did not happen; nothing of the transaction will be seen.
+            CommitUncertain: It may have happened; ``rebirth`` and read the committed offsets.
+            FencedError: Another process runs under this transactional id.
+        """
+        started = time.monotonic()
+        try:
+            self._client.commit_transaction(self._timeout)
+        except KafkaException as error:
+            cause = cause_of(error)
+            if cause.code() in _FENCED:
+                raise self._fenced(cause) from error
+            if cause.txn_requires_abort():
+                raise self.given_up(error) from error
+            self._suspicion = f"commit: {cause.str()}"
+            raise CommitUncertain(cause.str()) from error
+        if time.monotonic() - started >= self._slow_seconds:
+            self._suspicion = "slow commit"
+
+    def abort(self) -> None:
+        """Give the open transaction up; what cannot be aborted now is fenced by a rebirth."""
+        started = time.monotonic()
+        try:
+            self._client.purge()
+            self._client.abort_transaction(self._timeout)
+        except KafkaException as error:
+            cause = cause_of(error)
+            if cause.code() in _FENCED:
+                raise self._fenced(cause) from error
+            self._suspicion = f"abort: {cause.str()}"
+        else:
+            if time.monotonic() - started >= self._slow_seconds:
+                self._suspicion = "slow abort"
+
+    def close(self) -> None:
+        """Abort what is open and leave; without a broker, its time limit aborts it instead."""
+        self._client.purge()
+        self._client.close()
+
+    def given_up(self, error: KafkaException) -> StreamScorerError | TransactionAborted:
+        """Abort after an error before the commit; return what the caller is to raise."""
+        cause = cause_of(error)
+        if cause.code() in _FENCED:
+            return self._fenced(cause)
+        if cause.fatal():
+            self._suspicion = f"fatal: {cause.str()}"
+            return TransactionAborted(cause.str(), network=True)
+        self.abort()
+        expected = cause.retriable() or cause.txn_requires_abort()
+        if not expected and cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            return TransactionError(
+                f"the broker refused the transaction: {cause.str()} ({cause.name()})",
+                "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
+            )
+        network = cause.retriable() or cause.code() in _TRANSPORT
+        return TransactionAborted(cause.str(), network=network)

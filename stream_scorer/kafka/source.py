@@ -1,0 +1,298 @@
+"""The consumer of a transaction loop: batches in, rebalances as events between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_scorer.errors import OffsetsError, TransactionError, UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Kafka
+
+Start = Literal["earliest", "latest"]
+
+_IDLE_SECONDS = 0.1
+_REQUEST_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions came, paused.
+
+    Attributes:
+        offsets: Next input offset by partition.
+        fresh: The partitions among them for which the group had no committed offset.
+    """
+
+    offsets: Mapping[int, int]
+    fresh: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Partitions left; ``lost`` when the group had already given them to others."""
+
+    partitions: tuple[int, ...]
+    lost: bool
+
+
+class KafkaSource:
+    """Consumes one topic read-committed, cooperatively, without commits of its own.
+
+    A partition comes paused: its new owner restores what it needs and then calls ``resume``.
+    Rebalances happen inside ``poll`` and ``serve`` and are handed over by ``events``.
+
+    Args:
+        kafka: Cluster and time limits.
+        topic: Input topic.
+        group: Consumer group.
+        start: Where a group's first run begins; None refuses a partition without an offset.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, group: str, start: Start | None = None) -> None:
+        self.topic = topic
+        self.group = group
+        self._kafka = kafka
+        self._start = start
+        self._consumer = Consumer(config.consumer(kafka, group))
+        self._assigned: set[int] = set()
+        self._paused: set[int] = set()
+        self._events: list[Assigned | Revoked] = []
+        self._stash: list[Message] = []
+        self._failure: Exception | None = None
+        self._consumer.subscribe(
+            [topic],
+            on_assign=self._on_assign,
+            on_revoke=lambda _, gone: self._on_revoke(gone, lost=False),
+            on_lost=lambda _, gone: self._on_revoke(gone, lost=True),
+        )
+
+    # -- rebalance callbacks; they run inside poll ------------------------------------------
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return
+        try:
+            committed = self._consumer.committed(
+                [TopicPartition(self.topic, p.partition) for p in partitions],
+                timeout=_REQUEST_SECONDS,
+            )
+            offsets = {p.partition: p.offset for p in committed}
+            fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
+            if fresh:
+                offsets |= self._first_offsets(fresh)
+        except (KafkaException, OffsetsError) as error:
+            self._failure = error
+            return
+        places = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
+        self._consumer.incremental_assign(places)
+        self._consumer.pause(places)
+        self._assigned |= offsets.keys()
+        self._paused |= offsets.keys()
+        self._events.append(Assigned(offsets, fresh))
+
+    def _first_offsets(self, fresh: frozenset[int]) -> dict[int, int]:
+        if self._start is None:
+            raise OffsetsError(
+                f"group {self.group} has no committed offset for {self.topic} partitions "
+                f"{sorted(fresh)}",
+                "name where its first run begins: --from earliest or --from latest",
+            )
+        spec = OffsetSpec.earliest() if self._start == "earliest" else OffsetSpec.latest()
+        answers = AdminClient(config.common(self._kafka)).list_offsets(
+            {TopicPartition(self.topic, p): spec for p in fresh},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_REQUEST_SECONDS,
+        )
+        return {place.partition: answer.result().offset for place, answer in answers.items()}
+
+    def _on_revoke(self, partitions: list[TopicPartition], *, lost: bool) -> None:
+        gone = tuple(sorted(p.partition for p in partitions))
+        if not gone:
+            return
+        self._consumer.incremental_unassign(partitions)
+        self._assigned -= set(gone)
+        self._paused -= set(gone)
+        self._stash = [m for m in self._stash if m.partition() not in gone]
+        self._events.append(Revoked(gone, lost))
+
+    # -- what the loop calls ----------------------------------------------------------------
+
+    def events(self) -> list[Assigned | Revoked]:
+        """Hand over the rebalances since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def interrupted(self, partitions: set[int]) -> bool:
+        """Whether a rebalance that was not handed over yet took one of the partitions away."""
+        return any(
+            isinstance(event, Revoked) and not partitions.isdisjoint(event.partitions)
+            for event in self._events
+        )
+
+    def poll(self, maximum: int, linger_seconds: float, wait: float = _IDLE_SECONDS) -> (
+        RawRecords | None
+    ):  # fmt: skip
+        """Return up to ``maximum`` records, or None when there was nothing for ``wait`` seconds.
+
+        A backlog fills the batch at once; a batch that is still small waits for more, at most
+        ``linger_seconds``.
+
+        Raises:
+            OffsetsError: The committed offset lies outside the retained input, or is missing.
+            UnavailableError: The topic does not exist or must not be read.
+        """
+        messages, self._stash = self._stash, []
+        if not messages:
+            first = self._consumer.poll(wait)
+            if first is not None:
+                messages.append(first)
+        if messages and len(messages) < maximum:
+            messages += self._consumer.consume(maximum - len(messages), linger_seconds)
+        self._raise_failure()
+        return self._columns(messages)
+
+    def serve(self, seconds: float) -> None:
+        """Stay in the group while a batch is being computed: every partition must be paused."""
+        message = self._consumer.poll(seconds)
+        if message is not None:
+            self._stash.append(message)
+        self._raise_failure()
+
+    def pause(self) -> None:
+        """Fetch nothing until ``resume``; positions stay."""
+        self._consumer.pause([TopicPartition(self.topic, p) for p in self._assigned])
+
+    def resume(self, partitions: set[int] | None = None) -> None:
+        """Fetch again: the given partitions for the first time, or all that had been resumed."""
+        if partitions is not None:
+            self._paused -= partitions
+        live = self._assigned - self._paused
+        if live:
+            self._consumer.resume([TopicPartition(self.topic, p) for p in live])
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read the given partitions again from the given offsets."""
+        self._stash = [m for m in self._stash if m.partition() not in offsets]
+        for partition, offset in offsets.items():
+            if partition not in self._assigned:
+                continue
+            place = TopicPartition(self.topic, partition, offset)
+            try:
+                self._consumer.seek(place)
+            except KafkaException:
+                # Not fetching yet, as just after a rebalance: assign it anew at that offset.
+                self._consumer.incremental_unassign([place])
+                self._consumer.incremental_assign([place])
+                if partition in self._paused:
+                    self._consumer.pause([place])
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        """Return the group's stable committed offsets; waits while a transaction holds them."""
+        try:
+            found = self._consumer.committed(
+                [TopicPartition(self.topic, p) for p in partitions], timeout=_REQUEST_SECONDS
+            )
+        except KafkaException as error:
+            raise UnavailableError(
+                f"committed offsets of group {self.group} cannot be read: {error.args[0].str()}",
+                "check the brokers",
+            ) from error
+        return {p.partition: p.offset for p in found}
+
+    def group_metadata(self) -> object:
+        """Return the member's identity for ``send_offsets_to_transaction``."""
+        return self._consumer.consumer_group_metadata()
+
+    def places(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
+        """Return offsets in the form that a transaction takes."""
+        return [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
+
+    def low_watermark(self, partition: int) -> int:
+        """Return the oldest retained offset of a partition."""
+        low, _ = self._consumer.get_watermark_offsets(
+            TopicPartition(self.topic, partition), timeout=_REQUEST_SECONDS
+        )
+        return int(low)
+
+    def partition_count(self) -> int:
+        """Return how many partitions the topic has."""
+        metadata = self._consumer.list_topics(self.topic, timeout=_REQUEST_SECONDS)
+        return len(metadata.topics[self.topic].partitions)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    # -- messages to columns ----------------------------------------------------------------
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if isinstance(failure, KafkaException):
+            raise UnavailableError(
+                f"group {self.group} could not take over partitions of {self.topic}: "
+                f"{failure.args[0].str()}",
+                "check the brokers",
+            ) from failure
+        if failure is not None:
+            raise failure
+
+    def _columns(self, messages: list[Message]) -> RawRecords | None:
+        if any(m.error() is not None for m in messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._judge(message)
+            messages = [m for m in messages if m.error() is None]
+        if self._events:
+            # A rebalance came in between: what it took away, or restarted, is not ours to score.
+            live = self._assigned - self._paused
+            messages = [m for m in messages if m.partition() in live]
+        if not messages:
+            return None
+        return columns_of(messages)
+
+    def _judge(self, message: Message) -> None:
+        """Raise for an error event that waiting does not mend."""
+        error = message.error()
+        code = error.code()
+        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
+            raise OffsetsError(
+                f"group {self.group}: {self.topic} partition {message.partition()}: "
+                f"the committed offset lies outside the retained input ({error.str()})",
+                "decide what to do about the gap, then reset the group's offsets",
+            )
+        if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
+            raise UnavailableError(
+                f"topic {self.topic} does not exist",
+                "create it, for example with `stream-scorer topics create`",
+            )
+        if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
+            raise UnavailableError(
+                f"group {self.group} may not read {self.topic}: {error.str()}", "grant the ACLs"
+            )
+        if error.fatal():
+            raise TransactionError(f"the consumer cannot go on: {error.str()}", "see the brokers")
+
+
+def columns_of(messages: list[Message]) -> RawRecords:
+    """Turn messages without errors into columns."""
+    n = len(messages)
+    return RawRecords(
+        values=[m.value() for m in messages],
+        keys=[m.key() for m in messages],
+        headers=[m.headers() for m in messages],
+        partition=np.fromiter((m.partition() for m in messages), np.int32, n),
+        offset=np.fromiter((m.offset() for m in messages), np.int64, n),
+        timestamp=np.fromiter((m.timestamp()[1] for m in messages), np.int64, n),
+    )
