@@ -1,0 +1,220 @@
+"""Produce transactions from columns, as an upstream team would: Avro, keyed, partitioned by key.
+
+The key is the customer id in UTF-8 and the partitioner ``murmur2_random``, which is the Java
+client's, so that a customer's records are in one partition whoever produces them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from stream_scorer.errors import TransactionError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import admin, partitions, unreachable
+from stream_scorer.ports import Int64
+from stream_scorer.settings import Kafka
+
+Encode = Callable[[pa.RecordBatch], Sequence[bytes]]
+"""Turns rows with the schema's columns into Confluent-framed payloads, one for each row."""
+
+KEY_COLUMN = "customer_id"
+_ROWS_AT_ONCE = 5_000
+_QUEUE = 200_000
+_ROOM_SECONDS = 0.05
+_PACED_LINGER_MS = 1
+_BURST_LINGER_MS = 20
+_LEAST_SLEEP_SECONDS = 0.001
+_FLUSH_SECONDS = 120.0
+
+
+def options(kafka: Kafka, linger_ms: float) -> dict[str, Any]:
+    """Return the options of an idempotent, not transactional producer with large batches."""
+    return config.common(kafka) | {
+        "client.id": f"{kafka.group}-feed",
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": linger_ms,
+        "batch.num.messages": 50_000,
+        "batch.size": 1_000_000,
+        "queue.buffering.max.messages": _QUEUE + 1,
+        "delivery.report.only.error": True,
+        "delivery.timeout.ms": int(_FLUSH_SECONDS * 1_000),
+    }
+
+
+class Pace:
+    """A schedule: record i is due at start + i / rate, whatever happened before.
+
+    Args:
+        rate: Records per second.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.time) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._start = clock()
+        self._given = 0
+
+    def due(self, most: int) -> Int64:
+        """Return int64[n], n ≤ ``most``: the scheduled times (ms) of the records due by now."""
+        behind = int((self._clock() - self._start) * self._rate) + 1 - self._given
+        numbers = self._given + np.arange(max(min(behind, most), 0))
+        self._given += len(numbers)
+        return ((self._start + numbers / self._rate) * 1_000).astype(np.int64)
+
+    @property
+    def next_seconds(self) -> float:
+        """Seconds until the next record is due; 0 or less when it is."""
+        return self._start + self._given / self._rate - self._clock()
+
+
+class Feed:
+    """Sends transactions to a topic.
+
+    Args:
+        kafka: The cluster.
+        encode: Columns to payloads, with the transaction schema's registered id.
+        topic: Where they go; must exist.
+        rate: Records per second; None: as fast as the broker takes them. The schedule starts with
+            the first record, and a record's Kafka timestamp is its scheduled time.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(self, kafka: Kafka, encode: Encode, topic: str, rate: float | None = None) -> None:
+        partitions(admin(kafka), kafka, [topic])
+        self._kafka = kafka
+        self._encode = encode
+        self._topic = topic
+        self._rate = rate
+        self._pace: Pace | None = None
+        linger = _BURST_LINGER_MS if rate is None else _PACED_LINGER_MS
+        self._producer = Producer(options(kafka, linger))
+        self._failure: KafkaError | None = None
+        self.sent = 0
+
+    def send(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Send rows in their order; columns beside those of the schema are left out.
+
+        Args:
+            rows: Transactions by column; ``customer_id`` must be there.
+
+        Raises:
+            UnavailableError: The broker did not take a record in time.
+            TransactionError: The broker refused a record.
+        """
+        table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            values = self._encode(batch)
+            keys = batch.column(KEY_COLUMN).cast(pa.binary()).to_pylist()
+            self.send_encoded(keys, values)
+
+    def send_encoded(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
+        """Send payloads as they are, on the same schedule; raises like :meth:`send`."""
+        if self._rate is None:
+            self._produce(keys, values, None)
+            return
+        if self._pace is None:
+            self._pace = Pace(self._rate)
+        at = 0
+        while at < len(values):
+            times = self._pace.due(len(values) - at)
+            if len(times):
+                behind = at + len(times)
+                self._produce(keys[at:behind], values[at:behind], times)
+                at = behind
+            elif (wait := self._pace.next_seconds) > 0:
+                time.sleep(max(wait, _LEAST_SLEEP_SECONDS))
+
+    def flush(self) -> None:
+        """Wait until the broker has every record; raises like :meth:`send`."""
+        if self._producer.flush(_FLUSH_SECONDS):
+            raise unreachable(self._kafka, "did not take all records in time")
+        self._refuse_failure()
+
+    def _produce(
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        times: Int64 | None,
+    ) -> None:
+        if times is None:
+            self._produce_now(keys, values)
+        else:
+            self._produce_at(keys, values, times)
+        self._producer.poll(0)
+        self._refuse_failure()
+        self.sent += len(values)
+
+    def _produce_now(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
+        """Hand over many records in one call: half the cost of one by one, timestamp now."""
+        for at in range(0, len(values), _ROWS_AT_ONCE):
+            part = slice(at, at + _ROWS_AT_ONCE)
+            messages: list[dict[str, Any]] = [
+                {"key": key, "value": value}
+                for key, value in zip(keys[part], values[part], strict=True)
+            ]
+            # Room first: a queue that fills half-way could let a customer's later record pass an
+            # earlier one that has to be handed over again.
+            while len(self._producer) > _QUEUE - len(messages):
+                self._producer.poll(_ROOM_SECONDS)
+                self._refuse_failure()
+            queued = self._producer.produce_batch(
+                self._topic, messages, on_delivery=self._delivered
+            )
+            if queued != len(messages):
+                self._failure = next(m["_error"] for m in messages if "_error" in m)
+            self._refuse_failure()
+
+    def _produce_at(
+        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], times: Int64
+    ) -> None:
+        """Hand over records one by one: the call for many takes no timestamps."""
+        for key, value, timestamp in zip(keys, values, times.tolist(), strict=True):
+            while len(self._producer) >= _QUEUE:
+                self._producer.poll(_ROOM_SECONDS)
+                self._refuse_failure()
+            try:
+                self._producer.produce(
+                    self._topic, value, key, timestamp=timestamp, on_delivery=self._delivered
+                )
+            except KafkaException as error:
+                self._failure = error.args[0]
+                self._refuse_failure()
+
+    def _delivered(self, error: KafkaError | None, message: object) -> None:
+        del message
+        if error is not None:
+            self._failure = error
+
+    def _refuse_failure(self) -> None:
+        if self._failure is None:
+            return
+        if self._failure.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT}:  # noqa: SLF001 the binding's public constants
+            raise unreachable(self._kafka, self._failure.str())
+        raise TransactionError(
+            f"topic {self._topic}: a record was refused: {self._failure.str()}",
+            "check the topic's limits and this client's permissions",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.flush()

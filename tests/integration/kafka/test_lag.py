@@ -1,0 +1,207 @@
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.happenings import Happening, LagObserved
+from stream_scorer.kafka import config
+from stream_scorer.kafka.lag import LagWatch, read_lag
+from stream_scorer.settings import Kafka
+
+pytestmark = pytest.mark.kafka
+_TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings())
+
+
+def produce(settings: Kafka, partition: int, count: int, age_seconds: float = 0) -> None:
+    producer = Producer(config.common(settings))
+    stamp = int((time.time() - age_seconds) * 1_000)
+    for _ in range(count):
+        producer.produce(settings.topics.transactions, b"x", partition=partition, timestamp=stamp)
+    assert producer.flush(10) == 0
+
+
+@pytest.fixture
+def open_transaction(settings: Kafka) -> Iterator[Any]:
+    producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    yield producer
+    producer.abort_transaction(10)
+
+
+@pytest.fixture
+def member(settings: Kafka) -> Iterator[Any]:
+    """A member of the group that owns every partition, so that Kafka's tool lists them all."""
+    consumer = Consumer(config.consumer(settings) | {"auto.offset.reset": "earliest"})
+    consumer.subscribe([settings.topics.transactions])
+    deadline = time.monotonic() + 30
+    while not consumer.assignment():
+        consumer.poll(0.1)
+        assert time.monotonic() < deadline
+    yield consumer
+    consumer.close()
+
+
+def commit(consumer: Any, settings: Kafka, offsets: dict[int, int]) -> None:
+    topic = settings.topics.transactions
+    at = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    consumer.commit(offsets=at, asynchronous=False)
+
+
+def test_equals_kafkas_own_tool(kafka: Any, settings: Kafka, member: Any) -> None:
+    if kafka.devkafka is None:
+        pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")
+    for partition, count in ((0, 7), (1, 40), (3, 5)):
+        produce(settings, partition, count)
+    commit(member, settings, {0: 7, 1: 13, 2: 0})
+
+    told = kafka.devkafka.run_tool(
+        _TOOL, "--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group
+    ).stdout
+    theirs = {
+        int(number): (committed, end, lag)
+        for number, committed, end, lag in re.findall(
+            rf"{settings.topics.transactions}\s+(\d+)\s+(\S+)\s+(\d+)\s+(\S+)", told
+        )
+    }
+    ours = {
+        lag.partition: (
+            "-" if lag.committed is None else str(lag.committed),
+            str(lag.high),
+            "-" if lag.lag is None else str(lag.lag),
+        )
+        for lag in read_lag(settings, settings.group)
+    }
+    assert theirs == ours
+    assert ours == {
+        0: ("7", "7", "0"),
+        1: ("13", "40", "27"),
+        2: ("0", "0", "0"),
+        3: ("-", "5", "-"),
+    }
+
+
+def test_an_open_transaction_holds_the_stable_end_below_the_high_watermark(
+    settings: Kafka, open_transaction: Any
+) -> None:
+    topic = settings.topics.transactions
+    produce(settings, 0, 3, age_seconds=100)
+    stamp = int((time.time() - 50) * 1_000)
+    open_transaction.produce(topic, b"x", partition=0, timestamp=stamp)
+    assert open_transaction.flush(10) == 0
+    produce(settings, 0, 2)
+
+    first = read_lag(settings, settings.group, topic, seconds=True)[0]
+    assert (first.committed, first.start, first.stable, first.high) == (None, 0, 3, 6)
+    assert (first.lag, first.to_stable, first.to_high) == (None, 3, 6)
+    assert first.seconds == pytest.approx(100, abs=10)
+
+    consumer = Consumer(config.reader(settings, settings.group))
+    commit(consumer, settings, {0: 3})
+    consumer.close()
+    second = read_lag(settings, settings.group, topic, seconds=True)[0]
+    assert (second.lag, second.to_stable, second.to_high) == (3, 0, 3)
+    assert second.seconds == pytest.approx(50, abs=10)
+
+
+def test_offsets_of_an_open_transaction_are_not_committed_yet(
+    settings: Kafka, open_transaction: Any, member: Any
+) -> None:
+    topic = settings.topics.transactions
+    produce(settings, 0, 9)
+    commit(member, settings, {0: 2})
+    open_transaction.send_offsets_to_transaction(
+        [TopicPartition(topic, 0, 9)], member.consumer_group_metadata(), 10
+    )
+    assert read_lag(settings, settings.group)[0].lag == 7
+    open_transaction.commit_transaction(10)
+    # Offsets are written by the transaction's marker, which follows the answer.
+    deadline = time.monotonic() + 10
+    while read_lag(settings, settings.group)[0].lag != 0:
+        assert time.monotonic() < deadline
+    open_transaction.begin_transaction()
+
+
+def test_markers_alone_are_no_age(settings: Kafka) -> None:
+    producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
+    producer.init_transactions(10)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=1_000)
+        assert producer.flush(10) == 0
+        end(10)
+    consumer = Consumer(config.reader(settings, settings.group))
+    commit(consumer, settings, {0: 1})
+    consumer.close()
+    lag = read_lag(settings, settings.group, seconds=True)[0]
+    # A marker, an aborted record and its marker: three offsets, nothing to read.
+    assert (lag.lag, lag.to_stable, lag.seconds) == (3, 3, 0.0)
+
+
+def test_an_unknown_group_is_named(settings: Kafka) -> None:
+    with pytest.raises(SettingsError, match="group nobody: has neither committed offsets"):
+        read_lag(settings, "nobody")
+
+
+def test_an_unknown_topic_is_named_and_not_created(settings: Kafka) -> None:
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="topic no-such: does not exist"):
+            read_lag(settings, settings.group, "no-such")
+
+
+def test_a_broker_that_is_not_there_is_named_within_ten_seconds() -> None:
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"broker 127\.0\.0\.1:1: "):
+        read_lag(Kafka(bootstrap="127.0.0.1:1"), "group")
+    assert time.monotonic() - started < 10
+
+
+class Listener:
+    """Keeps what it hears and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.heard: list[Happening] = []
+        self._more = threading.Condition()
+
+    def __call__(self, happening: Happening) -> None:
+        with self._more:
+            self.heard.append(happening)
+            self._more.notify_all()
+
+    def wait(self, condition: Callable[[Happening], bool]) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: bool(self.heard) and condition(self.heard[-1]), 30)
+
+
+def test_the_watch_tells_every_few_seconds_until_closed(settings: Kafka) -> None:
+    listener = Listener()
+    produce(settings, 1, 4, age_seconds=100)
+    with LagWatch(settings, settings.topics.transactions, listener, every_seconds=0.05):
+        listener.wait(lambda lag: isinstance(lag, LagObserved) and lag.to_high[1] == 4)
+        observed = listener.heard[-1]
+        assert isinstance(observed, LagObserved)
+        assert observed.to_high == observed.to_stable == {0: 0, 1: 4, 2: 0, 3: 0}
+        assert observed.seconds[1] == pytest.approx(100, abs=10)
+        assert observed.seconds[0] == 0
+        produce(settings, 0, 1)
+        listener.wait(lambda lag: isinstance(lag, LagObserved) and lag.to_high[0] == 1)
+    told = len(listener.heard)
+    assert "lag-watch" not in {thread.name for thread in threading.enumerate()}
+    assert len(listener.heard) == told
+
+
+def test_the_watch_shows_no_old_numbers_while_the_broker_is_gone() -> None:
+    listener = Listener()
+    gone = Kafka(bootstrap="127.0.0.1:1")
+    with LagWatch(gone, gone.topics.transactions, listener, every_seconds=0.05):
+        listener.wait(lambda lag: lag == LagObserved({}, {}))
