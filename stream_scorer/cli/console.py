@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stream_scorer import devkafka
+from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings, load_settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
@@ -41,6 +43,40 @@ def settings_from(
         for group, values in table.items()
     }
     return load_settings({k: v for k, v in given.items() if v}, config=config)
+
+
+def connected_settings(
+    config: Path | None = None,
+    bootstrap: str | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Read the settings of a command that needs a cluster.
+
+    Without an address, it is the devkafka that runs in this folder, and its schema registry
+    unless the settings name one.
+
+    Args:
+        config: As :func:`settings_from`.
+        bootstrap: As :func:`settings_from`.
+        overrides: As :func:`settings_from`.
+
+    Raises:
+        SettingsError: No address is set and no devkafka runs.
+    """
+    settings = settings_from(config, bootstrap, overrides)
+    if settings.kafka.bootstrap:
+        return settings
+    found = devkafka.running()
+    if found is None:
+        raise SettingsError(
+            "no Kafka cluster is named and no devkafka runs in this folder",
+            "give --bootstrap HOST:PORT, or start one: stream-scorer kafka start",
+        )
+    kafka = settings.kafka.model_copy(update={"bootstrap": found.bootstrap})
+    registry = settings.registry
+    if not registry.url:
+        registry = registry.model_copy(update={"url": found.registry_url})
+    return settings.model_copy(update={"kafka": kafka, "registry": registry})
 
 
 def show(

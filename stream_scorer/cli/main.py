@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from stream_scorer.cli import kafka, topics
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -18,6 +19,10 @@ app = typer.Typer(
 @app.callback()
 def root() -> None:
     """Score card transactions from Kafka with a fraud model, exactly once."""
+
+
+app.add_typer(kafka.app, name="kafka")
+app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """A real Apache Kafka for the demo, the tests and the benches."""
 
+from stream_scorer.devkafka.background import Running, running
 from stream_scorer.devkafka.cluster import DevKafka
 
-__all__ = ["DevKafka"]
+__all__ = ["DevKafka", "Running", "running"]

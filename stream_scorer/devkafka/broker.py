@@ -1,6 +1,5 @@
 """One broker of a devkafka: its files, its process, and the signals that a fault test sends it."""
 
-import os
 import signal
 import subprocess
 import time
@@ -120,11 +119,11 @@ class Broker:
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
-        os.kill(self._running().pid, signal.SIGSTOP)
+        self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused broker go on."""
-        os.kill(self._running().pid, signal.SIGCONT)
+        self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
@@ -134,19 +133,23 @@ class Broker:
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
         """End it in good order (SIGTERM), or kill it after ``seconds``."""
-        process = self._running()
-        process.terminate()
+        self.terminate()
         try:
-            process.wait(seconds)
+            self._running().wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def terminate(self) -> None:
-        """Ask it to end and return at once."""
+        """Ask it to end and return at once; a paused one goes on, so that it can."""
         self._running().terminate()
+        self.resume()
 
     def restart(self) -> None:
-        """Stop it in good order if it runs, start it on the same ports, wait until it answers."""
+        """Stop it in good order if it runs, start it on the same ports, wait until it answers.
+
+        After a crash Kafka lets it in again only once the session of its last life has run out
+        (``broker.session.timeout.ms``, 9 s).
+        """
         if self.alive:
             self.stop()
         self.start()

@@ -20,6 +20,7 @@ from stream_scorer.devkafka.jars import classpath
 from stream_scorer.devkafka.java import find_java
 from stream_scorer.devkafka.node import HOST, Ports
 from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _ATTEMPTS = 5
 _IDENTITY = "cluster.json"
@@ -36,7 +37,7 @@ class DevKafka:
     ``detached``.
 
     Args:
-        nodes: 1 or 3 combined brokers and controllers.
+        nodes: 1 or 3 combined brokers and controllers; None is what the directory's data has, or 1.
         directory: Where data, configuration and logs are kept; a later start finds the data. None
             is a temporary folder that leaves at the end.
         config: Further options for every server.properties; they win.
@@ -53,7 +54,7 @@ class DevKafka:
 
     def __init__(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         directory: Path | None = None,
         config: Mapping[str, object] | None = None,
         advertised: Mapping[int, str] | None = None,
@@ -61,10 +62,10 @@ class DevKafka:
         registry: bool = False,
         detached: bool = False,
     ) -> None:
-        if nodes not in {1, 3}:
+        if nodes not in {None, 1, 3}:
             raise SettingsError(f"devkafka: {nodes} nodes", "it runs 1 or 3")
         self.brokers: list[Broker] = []
-        self._nodes = nodes
+        self._wanted = nodes
         self._given = directory
         self._config = dict(config or {})
         self._advertised = dict(advertised or {})
@@ -134,10 +135,10 @@ class DevKafka:
             if self._given is None:
                 broker.kill()
             else:
-                broker.resume()
                 broker.terminate()
         for broker in alive:
             broker.stop()
+        self._registry_url = ""
         self._stack.close()
 
     def run_tool(
@@ -198,34 +199,35 @@ class DevKafka:
             )
         if self._registry:
             from stream_scorer.codec.registry_server import RegistryServer  # noqa: PLC0415 in turn
-            from stream_scorer.settings import SCHEMAS_DIRECTORY  # noqa: PLC0415 as above
 
-            server = self._stack.enter_context(RegistryServer(SCHEMAS_DIRECTORY))
+            server = self._stack.enter_context(RegistryServer(seed_registry(self.directory)))
             self._registry_url = server.url
 
     def _start_brokers(self) -> None:
         cluster, ports = self._identity()
-        self.brokers = [self._prepare(i, ports) for i in range(self._nodes)]
+        self.brokers = [self._prepare(i, ports) for i in range(len(ports))]
         self._format(cluster)
         for broker in self.brokers:
             broker.start()
         for broker in self.brokers:
-            broker.wait_ready(self._nodes)
+            broker.wait_ready(len(ports))
 
     def _identity(self) -> tuple[str, list[Ports]]:
         """Return the cluster's id and ports: those of the last start where they still are free."""
         path = self.directory / _IDENTITY
         kept = json.loads(path.read_text()) if path.exists() else {}
-        if kept and len(kept["ports"]) != self._nodes:
+        has = len(kept.get("ports", []))
+        nodes = self._wanted or has or 1
+        if has not in {0, nodes}:
             raise SettingsError(
-                f"{self.directory}: holds a devkafka of {len(kept['ports'])} nodes",
-                f"start it with that number, or give {self._nodes} nodes another directory",
+                f"{self.directory}: holds a devkafka with nodes: {has}",
+                f"start it with --nodes {has}, or give {nodes} another directory",
             )
         cluster = kept.get("cluster") or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         ports = [Ports(*numbers) for numbers in kept.get("ports", [])]
         if not ports or not all(_is_free(n) for p in ports for n in _numbers(p)):
-            numbers = iter(_free_ports(3 * self._nodes))
-            ports = [Ports(next(numbers), next(numbers), next(numbers)) for _ in range(self._nodes)]
+            numbers = iter(free_ports(3 * nodes))
+            ports = [Ports(next(numbers), next(numbers), next(numbers)) for _ in range(nodes)]
         path.write_text(json.dumps({"cluster": cluster, "ports": [_numbers(p) for p in ports]}))
         return cluster, ports
 
@@ -269,6 +271,20 @@ class DevKafka:
                 raise UnavailableError(f"devkafka: format failed: {last}", "see its configuration")
 
 
+def seed_registry(directory: Path) -> Path:
+    """Return the folder of a devkafka's own registry, at first a copy of the shipped schemas.
+
+    It stays with the data: the records there carry its ids, and what others register there must
+    not change the shipped files.
+    """
+    own = directory / "registry"
+    if not own.exists():
+        fresh = directory / ".registry"
+        shutil.copytree(SCHEMAS_DIRECTORY, fresh, dirs_exist_ok=True)
+        fresh.rename(own)
+    return own
+
+
 def _numbers(ports: Ports) -> tuple[int, int, int]:
     return ports.client, ports.internal, ports.controller
 
@@ -284,8 +300,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now; the broker's log says when one was taken meanwhile."""
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free now; a server's log says when one was taken meanwhile."""
     choice = random.SystemRandom()
     candidates = choice.sample(_PORT_RANGE, len(_PORT_RANGE))
     free: list[int] = []

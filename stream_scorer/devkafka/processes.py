@@ -62,19 +62,22 @@ def started_at(pid: int) -> int | None:
     return None if state in "ZX" else start_ticks
 
 
-def end(pid: int, started: int, seconds: float) -> None:
-    """Ask a process to end, and kill it after a limit; return when it is gone.
+def end_all(members: Sequence[tuple[int, int]], seconds: float) -> None:
+    """Ask processes to end, kill what has not after a limit, return when all are gone.
 
     Args:
-        pid: Its id.
-        started: Its :func:`started_at`; another process under this id is left alone.
-        seconds: How long it may take after SIGTERM.
+        members: Id and :func:`started_at` of each; another process under an id is left alone.
+        seconds: How long they may take after SIGTERM.
     """
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
-        if started_at(pid) != started:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+        for pid, _ in _left(members):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, number)
         deadline = time.monotonic() + limit
-        while started_at(pid) == started and time.monotonic() < deadline:
+        while _left(members) and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def _left(members: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(pid, started) for pid, started in members if started_at(pid) == started]

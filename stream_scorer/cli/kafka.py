@@ -1,0 +1,73 @@
+"""``stream-scorer kafka``: a real Kafka for this folder, in the background."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.console import JsonOption, show
+from stream_scorer.devkafka import Running, background
+
+app = typer.Typer(
+    help="Start, stop and look at a Kafka of this folder's own.", no_args_is_help=True
+)
+
+
+@app.command()
+def start(
+    *,
+    nodes: Annotated[
+        int | None, typer.Option(help="1 or 3; default: what the data has, else 1.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where its data is kept; default .dev/kafka.")
+    ] = None,
+    registry: Annotated[
+        bool, typer.Option("--registry/--no-registry", help="Serve the schema registry beside it.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Start Kafka and the schema registry; say so when they run already."""
+    state, started = background.start(nodes, directory, registry=registry)
+    _show(state, as_json=as_json, what="started" if started else "runs already")
+
+
+@app.command()
+def stop(*, as_json: JsonOption = False) -> None:
+    """Stop what ``start`` started; the data stays."""
+    state = background.stop()
+    if as_json:
+        show(True, {"running": False, "stopped": state is not None}, (), ())
+    else:
+        typer.echo("stopped" if state else "nothing runs")
+
+
+@app.command()
+def status(*, as_json: JsonOption = False) -> None:
+    """Say what runs. Exit code 0: all of it; 1: not all, or nothing."""
+    state = background.recorded()
+    if state is None:
+        if as_json:
+            show(True, {"running": False}, (), ())
+        else:
+            typer.echo("nothing runs")
+        raise typer.Exit(1)
+    _show(state, as_json=as_json, what="not all of it runs" if state.dead else "runs")
+    if state.dead:
+        raise typer.Exit(1)
+
+
+def _show(state: Running, *, as_json: bool, what: str) -> None:
+    members = [
+        {"name": p.name, "pid": p.pid, "state": "dead" if p.name in state.dead else "runs"}
+        for p in state.processes
+    ]
+    document = asdict(state) | {"running": not state.dead, "message": what, "processes": members}
+    rows = [
+        ("bootstrap", state.bootstrap),
+        ("schema registry", state.registry_url or "none"),
+        ("data", state.directory),
+        *((member["name"], f"{member['state']}, pid {member['pid']}") for member in members),
+    ]
+    show(as_json, document, ("kafka", what), rows)

@@ -1,0 +1,46 @@
+"""``stream-scorer topics``: the topics that we read and write."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    connected_settings,
+    show,
+)
+from stream_scorer.kafka.topics import PARTITIONS, create_topics
+
+app = typer.Typer(help="The topics that we read and write.", no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Keep ``create`` a command of its own; more follow."""
+
+
+@app.command()
+def create(
+    *,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Partitions of topics that scale with the input.")
+    ] = PARTITIONS,
+    replication: Annotated[
+        int, typer.Option(min=-1, help="Copies of each partition; -1: the cluster's default.")
+    ] = -1,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create our topics where they are missing; what exists is left as it is and reported."""
+    settings = connected_settings(config, bootstrap)
+    reports = create_topics(settings.kafka, partitions, replication)
+    show(
+        as_json,
+        {"topics": [asdict(r) | {"remark": r.remark} for r in reports]},
+        ("topic", "partitions", "", "remark"),
+        [(r.name, r.partitions, "created" if r.created else "exists", r.remark) for r in reports],
+    )

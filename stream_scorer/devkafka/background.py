@@ -1,0 +1,225 @@
+"""The Kafka that ``stream-scorer kafka start`` leaves running, found again by its state file.
+
+The file names every process by id and start time, so that a number that the system has given to
+somebody else since is never taken for ours.
+"""
+
+import fcntl
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stream_scorer.devkafka import processes
+from stream_scorer.devkafka.cluster import DevKafka, free_ports, seed_registry
+from stream_scorer.devkafka.node import HOST
+from stream_scorer.errors import SettingsError, UnavailableError
+
+DIRECTORY = Path(".dev") / "kafka"
+_STATE = "state.json"
+_REGISTRY = "registry"
+_REGISTRY_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of ours: what it is, its id, and when it started (ticks since boot)."""
+
+    name: str
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return processes.started_at(self.pid) == self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The Kafka of this folder.
+
+    Attributes:
+        bootstrap: host:port list.
+        registry_url: Schema registry; empty without one.
+        nodes: Brokers.
+        directory: Its data.
+        processes: Brokers and registry.
+    """
+
+    bootstrap: str
+    registry_url: str
+    nodes: int
+    directory: str
+    processes: tuple[Process, ...]
+
+    @property
+    def dead(self) -> list[str]:
+        """Names of the processes that are gone."""
+        return [process.name for process in self.processes if not process.alive]
+
+
+def recorded() -> Running | None:
+    """Return what the state file of the current folder says, whether it still runs or not."""
+    try:
+        state = json.loads((DIRECTORY / _STATE).read_text())
+        members = tuple(Process(**process) for process in state.pop("processes"))
+        return Running(**state, processes=members)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise SettingsError(
+            f"{DIRECTORY / _STATE}: not readable: {error}", "delete it, and end its Kafka by hand"
+        ) from error
+
+
+def running() -> Running | None:
+    """Return the Kafka that was started from the current folder, if all of it runs."""
+    state = recorded()
+    return None if state is None or state.dead else state
+
+
+def start(
+    nodes: int | None = None, directory: Path | None = None, *, registry: bool = True
+) -> tuple[Running, bool]:
+    """Start Kafka so that it outlives this process; what runs already is left alone.
+
+    Args:
+        nodes: 1 or 3; None takes what the data has, else 1.
+        directory: Where its data is kept; None is :data:`DIRECTORY`.
+        registry: Whether to start the schema registry beside it.
+
+    Returns:
+        What runs, and whether it had to be started.
+
+    Raises:
+        StreamScorerError: It does not start, or another one than asked for runs.
+    """
+    data = (directory or DIRECTORY).resolve()
+    with _alone():
+        state = recorded()
+        if state and not state.dead:
+            _refuse_other(state, nodes, directory and data, registry=registry)
+            return state, False
+        if state:
+            _end(state)
+        devkafka = DevKafka(nodes, data, detached=True)
+        url = ""
+        devkafka.start()
+        try:
+            members = [_process(f"broker {b.node}", b.pid) for b in devkafka.brokers]
+            if registry:
+                member, url = _start_registry(data)
+                members.append(member)
+            state = Running(
+                devkafka.bootstrap, url, len(devkafka.brokers), str(data), tuple(members)
+            )
+            fresh = DIRECTORY / f"{_STATE}.new"
+            fresh.write_text(json.dumps(asdict(state), indent=1))
+            fresh.replace(DIRECTORY / _STATE)
+        except BaseException:
+            devkafka.stop()
+            raise
+        return state, True
+
+
+def stop() -> Running | None:
+    """End the Kafka of the current folder; return what ran, None when nothing did."""
+    with _alone():
+        state = recorded()
+        if state is None:
+            return None
+        alive = len(state.dead) < len(state.processes)
+        _end(state)
+        return state if alive else None
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one start or stop at a time act on the current folder."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with (DIRECTORY / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_other(
+    state: Running, nodes: int | None, directory: Path | None, *, registry: bool
+) -> None:
+    """Raise when what runs is not what is asked for."""
+    if nodes is not None and nodes != state.nodes:
+        differs = f"{state.nodes} nodes, not {nodes}"
+    elif directory is not None and str(directory) != state.directory:
+        differs = f"data in {state.directory}"
+    elif registry and not state.registry_url:
+        differs = "no schema registry"
+    else:
+        return
+    raise SettingsError(
+        f"devkafka runs already, with {differs}", "stop it first: stream-scorer kafka stop"
+    )
+
+
+def _process(name: str, pid: int) -> Process:
+    started = processes.started_at(pid)
+    if started is None:
+        raise UnavailableError(f"devkafka: {name} ended at once", "see its log")
+    return Process(name, pid, started)
+
+
+def _end(state: Running) -> None:
+    """End all processes and forget them; the registry first, brokers at the same time."""
+    processes.end_all([(p.pid, p.started) for p in state.processes], _STOP_SECONDS)
+    (DIRECTORY / _STATE).unlink(missing_ok=True)
+
+
+def _start_registry(data: Path) -> tuple[Process, str]:
+    """Start the registry's command and return once it answers."""
+    (port,) = free_ports(1)
+    url = f"http://{HOST}:{port}"
+    log = data / "logs" / "registry.out"
+    child = processes.start(
+        [
+            sys.executable, "-c", "from stream_scorer.cli import main; main()", "schemas", "serve",
+            "--directory", str(seed_registry(data)), "--port", str(port),
+        ],
+        log,
+        detached=True,
+    )  # fmt: skip
+    try:
+        _wait_for_registry(child, url, log)
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    return _process(_REGISTRY, child.pid), url
+
+
+def _wait_for_registry(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _REGISTRY_SECONDS
+    while not _answers(f"{url}/subjects"):
+        if child.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+            raise UnavailableError(f"the schema registry ended: {said[-1]}", f"see {log}")
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"the schema registry does not answer after {_REGISTRY_SECONDS:.0f} s",
+                f"see {log}",
+            )
+        time.sleep(0.05)
+
+
+def _answers(url: str) -> bool:
+    # No proxy from the environment: it is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=1) as answer:
+            return answer.status == 200  # noqa: PLR2004 HTTP's OK
+    except OSError:
+        return False
