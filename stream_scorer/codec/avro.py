@@ -1,0 +1,324 @@
+"""Confluent-framed Avro to columns: a fast way for most writer schemas, a sure way for all.
+
+Every payload is walked first (the rules stand in :mod:`stream_scorer.codec.wire`), so both ways
+see sound bytes only and refuse the same records. The fast way is pyruhvro and a projection by
+column; the sure one is fastavro record by record, for writer schemas that pyruhvro lacks types for
+and for records that it still refuses. Both read plain numbers, without logical types: a long is a
+long, whether or not a date can hold it. A value that the bytes give soundly and the reader schema
+cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for that record alone.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+import pyruhvro
+from fastavro.read import SchemaResolutionError
+
+from stream_scorer.codec import resolve, walk
+from stream_scorer.codec.definition import parse_definition
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.wire import HEADER_BYTES, Framed, Program, check, compile_walk
+from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import SchemaError
+from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+_FRAME_REASONS: Final = {
+    walk.EMPTY: (RejectReason.EMPTY, "no value"),
+    walk.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
+    walk.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
+}
+
+_Refusal = tuple[int, RejectReason, str]
+_Piece = tuple[Int64, pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What n payloads gave.
+
+    Attributes:
+        records: The good ones, in the reader schema's fields.
+        rows: int64, their row numbers in the input, ascending.
+        rejections: All other rows.
+    """
+
+    records: pa.RecordBatch
+    rows: Int64
+    rejections: Rejections
+
+
+@dataclass(slots=True)
+class _Writer:
+    """A writer schema, ready to decode with."""
+
+    program: Program
+    schema: Any
+    reader: Any
+    fast_schema: str = ""
+    projection: resolve.Projection | None = None
+
+
+class ColumnDecoder:
+    """Decodes batches of payloads into columns of one reader schema.
+
+    Args:
+        source: Gives writer schemas by id.
+        reader_schema: JSON of a record of single values, each perhaps optional.
+        plan_limits: Gives the limits on record, string and array size.
+
+    Raises:
+        SchemaError: The reader schema is no such record.
+    """
+
+    def __init__(self, source: SchemaSource, reader_schema: str, plan_limits: Plan) -> None:
+        self._source = source
+        self._plan = plan_limits
+        self._reader = parse_definition(reader_schema, "reader schema")
+        self.schema: pa.Schema = resolve.arrow_schema(self._reader)
+        self._plain_reader = self._reader.plain()
+        self._writers: dict[int, _Writer | str] = {}
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode n payloads; None is a null value.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+        """
+        count = len(values)
+        framed = _frame(values)
+        status = np.empty(count, np.uint8)
+        ids = np.empty(count, np.int64)
+        bad, uniform = walk.frames(
+            framed.data, framed.offsets, self._plan.record_bytes_max, status, ids
+        )
+        refused: list[_Refusal] = []
+        rows = np.arange(count)
+        if bad:
+            wrong = np.flatnonzero(status)
+            refused += [(r, *_FRAME_REASONS[status[r]]) for r in wrong.tolist()]
+            rows = np.flatnonzero(status == 0)
+        groups = [(int(ids[rows[0]]), rows)] if uniform and len(rows) else _by_id(ids, rows)
+        pieces: list[_Piece] = []
+        for schema_id, members in groups:
+            self._decode_group(schema_id, members, values, framed, pieces, refused)
+        records, good = self._join(pieces)
+        return Decoded(records, good, _rejections(refused))
+
+    def _decode_group(
+        self,
+        schema_id: int,
+        rows: Int64,
+        values: Sequence[bytes | None],
+        framed: Framed,
+        pieces: list[_Piece],
+        refused: list[_Refusal],
+    ) -> None:
+        """Decode the rows of one writer schema."""
+        try:
+            writer = self._writer(schema_id)
+        except SchemaError as error:
+            refused += [(r, RejectReason.UNKNOWN_SCHEMA, error.what) for r in rows.tolist()]
+            return
+        if isinstance(writer, str):
+            refused += [(r, RejectReason.INCOMPATIBLE_SCHEMA, writer) for r in rows.tolist()]
+            return
+        status, position, step = check(framed, rows, writer.program, self._plan)
+        if status.any():
+            for k in np.flatnonzero(status).tolist():
+                verdict = writer.program.verdict(int(status[k]), int(step[k]), int(position[k]))
+                refused.append((int(rows[k]), *verdict))
+            rows = rows[status == 0]
+        if not len(rows):
+            return
+        if writer.projection is None:
+            self._sure(writer, rows, framed, pieces, refused)
+            return
+        walked = cast("Sequence[bytes]", values)  # a null is not among the rows
+        bodies = (
+            [value[HEADER_BYTES:] for value in walked]
+            if len(rows) == len(values)
+            else [walked[row][HEADER_BYTES:] for row in rows.tolist()]
+        )
+        self._fast(writer, writer.projection, rows, bodies, framed, pieces, refused)
+
+    def _fast(
+        self,
+        writer: _Writer,
+        projection: resolve.Projection,
+        rows: Int64,
+        bodies: list[bytes],
+        framed: Framed,
+        pieces: list[_Piece],
+        refused: list[_Refusal],
+    ) -> None:
+        """Decode with pyruhvro; what it refuses is halved until single records are left."""
+        try:
+            batch = pyruhvro.deserialize_array(bodies, writer.fast_schema)
+        except ValueError:
+            if len(rows) == 1:
+                self._sure(writer, rows, framed, pieces, refused)
+                return
+            half = len(rows) // 2
+            for part in (slice(None, half), slice(half, None)):
+                self._fast(writer, projection, rows[part], bodies[part], framed, pieces, refused)
+            return
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            # It lacks something in this schema that the check at load did not know of.
+            writer.projection = None
+            self._sure(writer, rows, framed, pieces, refused)
+            return
+        if projection.judges:
+            unresolvable = projection.unresolvable(batch)
+            if unresolvable:
+                refused += [
+                    (int(rows[k]), RejectReason.INCOMPATIBLE_SCHEMA, text)
+                    for k, text in unresolvable.items()
+                ]
+                keep = np.delete(np.arange(len(rows)), list(unresolvable))
+                rows, batch = rows[keep], batch.take(pa.array(keep))
+        pieces.append((rows, projection.apply(batch)))
+
+    def _sure(
+        self,
+        writer: _Writer,
+        rows: Int64,
+        framed: Framed,
+        pieces: list[_Piece],
+        refused: list[_Refusal],
+    ) -> None:
+        """Decode with fastavro, record by record."""
+        good: list[int] = []
+        found: list[dict[str, Any]] = []
+        for row in rows.tolist():
+            try:
+                record: Any = fastavro.schemaless_reader(
+                    io.BytesIO(framed.body(row)), writer.schema, writer.reader
+                )
+            except SchemaResolutionError:
+                refused.append(
+                    (row, RejectReason.INCOMPATIBLE_SCHEMA, "a value that the reader cannot take")
+                )
+            except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+                refused.append(
+                    (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
+                )
+            else:
+                good.append(row)
+                found.append(record)
+        columns = [resolve.column(field, found) for field in self.schema]
+        pieces.append(
+            (
+                np.array(good, np.int64),
+                pa.RecordBatch.from_arrays(columns, schema=self.schema),
+            )
+        )
+
+    def _join(self, pieces: list[_Piece]) -> tuple[pa.RecordBatch, Int64]:
+        """Return the pieces as one batch in input order."""
+        if len(pieces) == 1:
+            return pieces[0][1], pieces[0][0]
+        if not pieces:
+            return pa.RecordBatch.from_pylist([], self.schema), np.empty(0, np.int64)
+        rows = np.concatenate([rows for rows, _ in pieces])
+        order = np.argsort(rows)
+        joined = pa.concat_batches([batch for _, batch in pieces])
+        return joined.take(pa.array(order)), rows[order]
+
+    def _writer(self, schema_id: int) -> _Writer | str:
+        """Return the writer schema of an id, or why it never resolves to ours."""
+        known = self._writers.get(schema_id)
+        if known is None:
+            text = self._source.writer_schema(schema_id)
+            known = self._writers[schema_id] = self._prepare(schema_id, text)
+        return known
+
+    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+        try:
+            definition = parse_definition(text, f"schema id {schema_id}")
+        except SchemaError as error:
+            return error.what
+        refusals = resolve.refusals(definition, self._reader)
+        if refusals:
+            return f"schema id {schema_id}: {refusals[0]}"
+        plain = definition.plain()
+        projection = resolve.project(definition, self._reader)
+        return _Writer(
+            compile_walk(plain),
+            fastavro.parse_schema(plain.root, _force=True),
+            fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
+            json.dumps(plain.root) if projection else "",
+            projection,
+        )
+
+
+class TransactionDecoder:
+    """Decodes polled records into transactions.
+
+    Args:
+        source: Gives writer schemas by id.
+        plan: Gives the limits on sizes.
+        directory: Holds our own schemas.
+    """
+
+    def __init__(
+        self, source: SchemaSource, plan: Plan, directory: Path = SCHEMAS_DIRECTORY
+    ) -> None:
+        self._decoder = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
+
+    def decode(self, raw: RawRecords) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records.
+
+        Returns:
+            (m transactions in input order, int64[m] their row numbers, all other rows).
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+        """
+        decoded = self._decoder.decode(raw.values)
+        rows = decoded.rows
+        if len(rows) == len(raw):
+            batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)
+        else:
+            batch = EventBatch(
+                decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
+            )
+        return batch, rows, decoded.rejections
+
+
+def _frame(values: Sequence[bytes | None]) -> Framed:
+    """Put the payloads back to back; a null is empty."""
+    payloads = pa.array(values, pa.large_binary())
+    _, offsets, data = payloads.buffers()
+    return Framed(
+        np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8),
+        np.frombuffer(offsets, np.int64)[: len(values) + 1],
+    )
+
+
+def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:
+    """Group rows by schema id; rows stay ascending inside a group."""
+    if not len(rows):
+        return []
+    found, group, counts = np.unique(ids[rows], return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    parts = np.split(rows[order], np.cumsum(counts)[:-1])
+    return [(int(number), part) for number, part in zip(found, parts, strict=True)]
+
+
+def _rejections(refused: list[_Refusal]) -> Rejections:
+    if not refused:
+        return Rejections.none()
+    refused.sort(key=lambda refusal: refusal[0])
+    rows, reasons, details = zip(*refused, strict=True)
+    return Rejections(np.array(rows, np.int64), tuple(reasons), tuple(details))

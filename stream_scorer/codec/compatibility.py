@@ -1,0 +1,223 @@
+"""Whether what one schema writes another can read, and if not, at which field and why.
+
+The Avro specification's resolution rules. ``avro.compatibility`` knows them too, but loses the
+path inside unions, where most changes of ours happen (a field becomes optional or stops being so);
+a test holds the two verdicts equal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.codec.definition import Definition, parse_definition
+from stream_scorer.errors import SchemaError
+
+MODES: Final = (
+    "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL",
+    "FULL_TRANSITIVE",
+)  # fmt: skip
+_WIDENS: Final = {
+    ("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double"),
+    ("float", "double"), ("string", "bytes"), ("bytes", "string"),
+}  # fmt: skip
+_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One place where reading fails.
+
+    Attributes:
+        path: The field, such as ``address.lines[].text``; empty for the schema itself.
+        why: What does not fit there.
+    """
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"field {self.path}: {self.why}" if self.path else self.why
+
+
+class _Comparison:
+    def __init__(self, reader: Definition, writer: Definition, *, per_value: bool) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.per_value = per_value
+        self.compared: set[tuple[str, str]] = set()
+
+    def compare(self, read: Any, written: Any, path: str) -> list[Fault]:
+        reads, writes = self.reader.kind(read), self.writer.kind(written)
+        read, written = self.reader.expand(read), self.writer.expand(written)
+        if writes == "union":
+            return self.written_union(read, written, path)
+        if reads == "union":
+            return self.read_union(read, written, path)
+        if reads != writes:
+            known_as_text = self.per_value and (writes, reads) == ("enum", "string")
+            if (writes, reads) in _WIDENS or known_as_text:
+                return []
+            return [Fault(path, f"written as {writes}, read as {reads}")]
+        if reads in _NAMED and not self.same_name(read, written):
+            return [Fault(path, f"written as {writes} {written['name']}, read as {read['name']}")]
+        inside = {
+            "record": self.record, "error": self.record, "enum": self.enum, "fixed": self.fixed,
+            "array": self.array, "map": self.map,
+        }  # fmt: skip
+        return inside.get(reads, self.logical)(read, written, path)
+
+    def array(self, read: Any, written: Any, path: str) -> list[Fault]:
+        return self.compare(read["items"], written["items"], f"{path}[]")
+
+    def map(self, read: Any, written: Any, path: str) -> list[Fault]:
+        return self.compare(read["values"], written["values"], f"{path}{{}}")
+
+    def fixed(self, read: Any, written: Any, path: str) -> list[Fault]:
+        if read["size"] == written["size"]:
+            return []
+        return [Fault(path, f"written with {written['size']} bytes, read with {read['size']}")]
+
+    def same_name(self, read: Any, written: Any) -> bool:
+        name = written["name"]
+        short = name.rpartition(".")[2]
+        return bool(
+            read["name"].rpartition(".")[2] == short
+            or name in read.get("aliases", ())
+            or short in read.get("aliases", ())
+        )
+
+    def logical(self, read: Any, written: Any, path: str) -> list[Fault]:
+        """Only for our own reading: the specification ignores logical types."""
+        reads, writes = self.reader.logical(read), self.writer.logical(written)
+        if self.per_value and reads and writes and reads != writes:
+            return [Fault(path, f"written as {writes}, read as {reads}")]
+        return []
+
+    def written_union(self, read: Any, written: Any, path: str) -> list[Fault]:
+        branches = [self.compare(read, branch, path) for branch in written]
+        if self.per_value and not all(branches):
+            # null alone matching is not enough: then no value at all could be read.
+            values = [
+                faults
+                for faults, branch in zip(branches, written, strict=True)
+                if self.writer.kind(branch) != "null"
+            ]
+            if not values or not all(values):
+                return []
+        return [fault for faults in branches for fault in faults]
+
+    def read_union(self, read: Any, written: Any, path: str) -> list[Fault]:
+        tried = [(branch, self.compare(branch, written, path)) for branch in read]
+        if any(not faults for _, faults in tried):
+            return []
+        writes = self.writer.kind(written)
+        # A branch of the same type says best what is wrong; else no branch takes the type.
+        for branch, faults in tried:
+            if self.reader.kind(branch) == writes:
+                return faults
+        known = ", ".join(self.reader.kind(branch) for branch in read)
+        return [Fault(path, f"written as {writes}, read as one of {known}")]
+
+    def record(self, read: Any, written: Any, path: str) -> list[Fault]:
+        pair = (read["name"], written["name"])
+        if pair in self.compared:
+            return []
+        self.compared.add(pair)
+        fields = {field["name"]: field for field in written["fields"]}
+        faults = []
+        for field in read["fields"]:
+            name = field["name"]
+            at = f"{path}.{name}" if path else name
+            found = next(
+                (fields[n] for n in (name, *field.get("aliases", ())) if n in fields), None
+            )
+            if found is not None:
+                faults += self.compare(field["type"], found["type"], at)
+            elif "default" not in field:
+                faults.append(Fault(at, "the reader has no default for it, the writer lacks it"))
+        if faults:
+            self.compared.discard(pair)
+        return faults
+
+    def enum(self, read: Any, written: Any, path: str) -> list[Fault]:
+        lacking = [s for s in written["symbols"] if s not in read["symbols"]]
+        if not lacking or "default" in read:
+            return []
+        if self.per_value and len(lacking) < len(written["symbols"]):
+            return []
+        return [Fault(path, f"the reader lacks symbol {', '.join(lacking)} and has no default")]
+
+
+def incompatibilities(
+    reader: Definition, writer: Definition, *, per_value: bool = False
+) -> list[Fault]:
+    """Return where a reader fails on what a writer writes; empty if it never does.
+
+    Args:
+        reader: The schema that reads.
+        writer: The schema that wrote.
+        per_value: Judge as decoding does: a fault only where every value fails (a union needs one
+            readable branch beside null, an enum one known symbol), an enum can be read as a
+            string, and logical types that differ do not match.
+    """
+    return _Comparison(reader, writer, per_value=per_value).compare(reader.root, writer.root, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A schema that does not fit an earlier version.
+
+    Attributes:
+        version: The earlier version.
+        direction: ``backward`` (new reads old) or ``forward`` (old reads new).
+        fault: Where and why.
+    """
+
+    version: int
+    direction: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        reads = "the new schema reads" if self.direction == "backward" else "is read by"
+        return f"{self.fault} ({self.direction}: {reads} version {self.version})"
+
+
+def check_mode(mode: str) -> str:
+    """Return ``mode`` in capitals.
+
+    Raises:
+        SchemaError: It is none of :data:`MODES`.
+    """
+    if mode.upper() not in MODES:
+        raise SchemaError(f"compatibility {mode!r}: unknown", f"use one of {', '.join(MODES)}")
+    return mode.upper()
+
+
+def verdicts(candidate: str, earlier: Sequence[tuple[int, str]], mode: str) -> list[Verdict]:
+    """Check a new schema against a subject's earlier versions.
+
+    Args:
+        candidate: JSON of the new schema.
+        earlier: (version, JSON), oldest first.
+        mode: One of :data:`MODES`; without ``_TRANSITIVE`` only the newest version counts.
+
+    Returns:
+        What does not fit; empty if the schema may follow.
+
+    Raises:
+        SchemaError: A schema cannot be parsed, or the mode is unknown.
+    """
+    mode = check_mode(mode)
+    new = parse_definition(candidate, "new schema")
+    if mode == "NONE":
+        return []
+    against = earlier if mode.endswith("_TRANSITIVE") else earlier[-1:]
+    direction = mode.removesuffix("_TRANSITIVE")
+    found = []
+    for version, text in against:
+        old = parse_definition(text, f"version {version}")
+        if direction in {"BACKWARD", "FULL"}:
+            found += [Verdict(version, "backward", f) for f in incompatibilities(new, old)]
+        if direction in {"FORWARD", "FULL"}:
+            found += [Verdict(version, "forward", f) for f in incompatibilities(old, new)]
+    return found

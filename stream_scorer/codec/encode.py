@@ -1,0 +1,353 @@
+"""Columns to Confluent-framed Avro.
+
+pyruhvro's encoder lacks ``bytes``, which a decision carries, and fastavro takes 4 µs a record; so a
+small program per schema drives one kernel over the columns (docs/adr/0003-own-encoder.md).
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.codec import writing
+from stream_scorer.codec.definition import parse_definition
+from stream_scorer.core.batch import DecisionBatch, Flag
+from stream_scorer.errors import SchemaError
+from stream_scorer.ports import Int64
+
+_CACHE_MAX: Final = 10_000
+_INT32: Final = np.iinfo(np.int32)
+_TEXT: Final = {"string": pa.string(), "bytes": pa.binary()}
+_SHORT: Final = frozenset(_TEXT.values())
+_WHOLE: Final = frozenset({"int", "long", "enum"})
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One value for all rows, of any Avro type."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Few values of any Avro type, and int64[n]: which of them each row has."""
+
+    index: Int64
+    values: Sequence[Any]
+
+
+Column: TypeAlias = Constant | Choice | pa.Array | NDArray[Any]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The columns of one batch by kind, as the kernel takes them."""
+
+    count: int
+    code: list[tuple[int, int, int]] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    choices: list[Int64] = field(default_factory=list)
+    longs: list[Int64] = field(default_factory=list)
+    doubles: list[NDArray[np.float64]] = field(default_factory=list)
+    text_offsets: list[NDArray[np.int32]] = field(default_factory=list)
+    text_data: list[NDArray[np.uint8]] = field(default_factory=list)
+    matrix: NDArray[np.uint8] | None = None
+    valid: list[NDArray[np.uint8]] = field(default_factory=list)
+    room: int = 0
+
+    def constant(self, encoded: bytes) -> None:
+        """Add the same bytes to every row, joined to a constant right before."""
+        if self.code and self.code[-1][0] == writing.PIECE:
+            self.pieces[self.code[-1][1]] += encoded
+        else:
+            self.code.append((writing.PIECE, len(self.pieces), 0))
+            self.pieces.append(encoded)
+        self.room += self.count * len(encoded)
+
+    def choice(self, index: Int64, encoded: Sequence[bytes]) -> None:
+        """Add each row's choice."""
+        if self.count and not 0 <= index.min() <= index.max() < len(encoded):
+            raise ValueError("a choice names no value")
+        self.code.append((writing.CHOICE, len(self.choices), 0))
+        self.choices.append(index + len(self.pieces))
+        self.pieces += encoded
+        self.room += self.count * max(map(len, encoded), default=0)
+
+    def numbers(self, operation: int, column: NDArray[Any]) -> None:
+        """Add whole numbers or booleans."""
+        self.code.append((operation, len(self.longs), 0))
+        self.longs.append(column.astype(np.int64, copy=False))
+        self.room += self.count * writing.VARINT_BYTES
+
+    def floats(self, column: NDArray[Any]) -> None:
+        """Add doubles."""
+        self.code.append((writing.DOUBLE, len(self.doubles), 0))
+        self.doubles.append(column.astype(np.float64, copy=False))
+        self.room += self.count * 8
+
+    def text(self, column: pa.Array) -> None:
+        """Add an Arrow string or binary column; what a null holds is not written."""
+        _, offsets, data = column.buffers()
+        first = column.offset
+        self.code.append((writing.TEXT, len(self.text_offsets), 0))
+        bounds = np.frombuffer(offsets, np.int32)[first : first + self.count + 1]
+        self.text_offsets.append(bounds)
+        self.text_data.append(np.frombuffer(data or b"", np.uint8))
+        self.room += int(bounds[-1] - bounds[0]) + self.count * writing.VARINT_BYTES
+
+    def rows(self, matrix: NDArray[Any]) -> None:
+        """Add the rows of a matrix as bytes, little-endian."""
+        if self.matrix is not None:
+            raise ValueError("one column of matrix rows goes into a record")
+        ordered = np.ascontiguousarray(matrix, matrix.dtype.newbyteorder("<"))
+        self.matrix = ordered.view(np.uint8).reshape(self.count, -1)
+        self.code.append((writing.MATRIX, 0, 0))
+        self.room += self.count * (self.matrix.shape[1] + writing.VARINT_BYTES)
+
+    def optional(self, valid: NDArray[Any], null: int) -> None:
+        """Add the union branch in front of the next column."""
+        self.code.append((writing.OPTIONAL, len(self.valid), null))
+        self.valid.append(valid.astype(np.uint8))
+        self.room += self.count
+
+    def write(self) -> list[bytes]:
+        """Run the kernel and return one bytes object per row."""
+        out = np.empty(self.room, np.uint8)
+        offsets = np.empty(self.count + 1, np.int64)
+        lengths = np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
+        writing.write(
+            self.count,
+            np.array(self.code, np.int64).reshape(-1, 3),
+            np.frombuffer(b"".join(self.pieces), np.uint8),
+            np.concatenate((_ZERO, np.cumsum(lengths))),
+            _stack(self.choices, self.count),
+            _stack(self.longs, self.count),
+            writing.little_endian(np.array(self.doubles).reshape(len(self.doubles), self.count)),
+            tuple(self.text_offsets) or _NO_OFFSETS,
+            tuple(self.text_data) or _NO_DATA,
+            self.matrix if self.matrix is not None else np.empty((self.count, 0), np.uint8),
+            np.array(self.valid, np.uint8).reshape(len(self.valid), self.count),
+            out,
+            offsets,
+        )
+        joined = out[: offsets[-1]].tobytes()
+        return [joined[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+_ZERO: Final = np.zeros(1, np.int64)
+_NO_OFFSETS: Final = (np.frombuffer(bytes(4), np.int32),)
+_NO_DATA: Final = (np.frombuffer(b"", np.uint8),)
+
+
+def _stack(columns: list[Int64], count: int) -> Int64:
+    return np.array(columns, np.int64).reshape(len(columns), count)
+
+
+class ColumnEncoder:
+    """Encodes columns as records of one schema.
+
+    Args:
+        schema_id: The id that goes in front of each record.
+        schema: JSON of a record schema.
+
+    Raises:
+        SchemaError: The schema is no record.
+    """
+
+    def __init__(self, schema_id: int, schema: str) -> None:
+        self._header = b"\0" + schema_id.to_bytes(4, "big")
+        self._definition = parse_definition(schema, f"schema id {schema_id}").plain()
+        if self._definition.kind(self._definition.root) != "record":
+            raise SchemaError(f"schema id {schema_id}: not a record", "columns need fields")
+        self._fields: dict[str, Any] = {
+            entry["name"]: entry for entry in self._definition.root["fields"]
+        }
+        self._encoded: dict[tuple[str, Any], bytes] = {}
+
+    def encode(self, columns: Mapping[str, Column], count: int) -> list[bytes]:
+        """Encode ``count`` rows.
+
+        Args:
+            columns: By field name: a :class:`Constant`, a :class:`Choice`, an Arrow array, a
+                numpy column, or (for bytes) a numpy matrix with a row per record. A field without
+                a column takes its default.
+            count: Rows.
+
+        Raises:
+            ValueError: A column does not fit its field; names the field.
+        """
+        if not count:
+            return []
+        unknown = columns.keys() - self._fields.keys()
+        if unknown:
+            raise ValueError(f"{min(unknown)}: the schema has no such field")
+        batch = _Batch(count)
+        batch.constant(self._header)
+        for name, entry in self._fields.items():
+            column = columns.get(name)
+            if column is None:
+                if "default" not in entry:
+                    raise ValueError(f"{name}: no column and no default")
+                column = Constant(entry["default"])
+            try:
+                self._add(batch, name, entry["type"], column)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ValueError(f"{name}: {error}") from error
+        return batch.write()
+
+    def encode_batch(self, records: pa.RecordBatch) -> list[bytes]:
+        """Encode a record batch whose columns have the fields' names."""
+        columns = dict(zip(records.schema.names, records.columns, strict=True))
+        return self.encode(columns, len(records))
+
+    def _add(self, batch: _Batch, name: str, schema: Any, column: Column) -> None:
+        if isinstance(column, Constant):
+            batch.constant(self._value(name, schema, column.value))
+            return
+        if isinstance(column, Choice):
+            batch.choice(column.index, [self._value(name, schema, v) for v in column.values])
+            return
+        if len(column) != batch.count:
+            raise ValueError(f"{len(column)} values for {batch.count} rows")
+        optional = self._definition.optional(schema)
+        if optional:
+            schema, null = optional
+            batch.optional(_valid(column), null)
+        elif isinstance(column, pa.Array) and column.null_count:
+            raise ValueError("null where the schema takes none")
+        kind = self._definition.kind(schema)
+        if isinstance(column, pa.Array):
+            if kind in _TEXT:
+                batch.text(column if column.type in _SHORT else column.cast(_TEXT[kind]))
+                return
+            column = _numpy(column)
+        self._add_numpy(batch, kind, schema, column)
+
+    def _add_numpy(self, batch: _Batch, kind: str, schema: Any, column: NDArray[Any]) -> None:
+        if kind == "bytes" and column.ndim == 2:  # noqa: PLR2004 a matrix
+            batch.rows(column)
+        elif kind == "double" and column.dtype.kind in "fiu":
+            batch.floats(column)
+        elif kind == "boolean" and column.dtype.kind == "b":
+            batch.numbers(writing.BOOLEAN, column)
+        elif kind in _WHOLE and column.dtype.kind in "iu":
+            self._check_range(kind, schema, column)
+            batch.numbers(writing.LONG, column)
+        else:
+            raise ValueError(f"{column.dtype} does not go into {kind}")
+
+    def _check_range(self, kind: str, schema: Any, column: NDArray[Any]) -> None:
+        if kind == "enum":
+            least, most = 0, len(self._definition.expand(schema)["symbols"]) - 1
+        elif kind == "int" and column.dtype != np.int32:
+            least, most = int(_INT32.min), int(_INT32.max)
+        else:
+            return
+        if column.min() < least or column.max() > most:
+            raise ValueError(f"a value outside {least} to {most}")
+
+    def _value(self, name: str, schema: Any, value: Any) -> bytes:
+        """Encode one value with fastavro; hashable ones once."""
+        key = (name, tuple(value) if isinstance(value, list) else value)
+        try:
+            known = self._encoded.get(key)
+        except TypeError:
+            return self._fresh(schema, value)
+        # 1 and 1.0 and True are one key: only a value of the same type may be taken from it.
+        if known is None or isinstance(value, bool | float):
+            if len(self._encoded) >= _CACHE_MAX:
+                self._encoded.clear()
+            known = self._encoded[key] = self._fresh(schema, value)
+        return known
+
+    def _fresh(self, schema: Any, value: Any) -> bytes:
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(
+            buffer, schema, list(value) if isinstance(value, tuple) else value
+        )
+        return buffer.getvalue()
+
+
+def _valid(column: pa.Array | NDArray[Any]) -> NDArray[Any]:
+    """Return where a column is not null."""
+    if isinstance(column, pa.Array):
+        return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+    return np.ones(len(column), np.uint8)
+
+
+def _numpy(column: pa.Array) -> NDArray[Any]:
+    """Return an Arrow column of numbers, times or booleans; a null holds anything."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
+        column = column.view(pa.int64())
+    elif pa.types.is_date32(kind):
+        column = column.view(pa.int32())
+    if column.null_count:
+        column = column.fill_null(value=False if pa.types.is_boolean(column.type) else 0)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+_FLAGS: Final = tuple(
+    tuple(flag.name.lower() for flag in Flag if flag.value & bits and flag.name)
+    for bits in range(1 << len(Flag))
+)
+
+
+class DecisionEncoder:
+    """Encodes decisions for the decisions topic.
+
+    Args:
+        schema_id: The decision schema's id.
+        schema: The decision schema.
+        source_topic: Topic of the transactions.
+        engine: Version of the feature semantics.
+    """
+
+    def __init__(self, schema_id: int, schema: str, source_topic: str, engine: int) -> None:
+        self._encoder = ColumnEncoder(schema_id, schema)
+        self._source_topic = Constant(source_topic)
+        self._engine = Constant(engine)
+
+    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> list[bytes]:
+        """Encode n decisions, row for row.
+
+        Args:
+            decisions: What was decided.
+            decided_at_ms: When, in ms since the epoch.
+        """
+        events = decisions.events
+        records = events.records
+        reasons: dict[tuple[str, ...], int] = {(): 0}
+        reason = np.zeros(len(decisions), np.int64)
+        for row, codes in decisions.reasons.items():
+            reason[row] = reasons.setdefault(codes, len(reasons))
+        columns: dict[str, Column] = {
+            "transaction_id": records.column("transaction_id"),
+            "customer_id": records.column("customer_id"),
+            "terminal_id": records.column("terminal_id"),
+            "event_time": events.int64("event_time"),
+            "decided_at": np.full(len(decisions), decided_at_ms, np.int64),
+            "score": decisions.score,
+            "decision": decisions.outcome,
+            "reasons": Choice(reason, list(reasons)),
+            "flags": Choice(decisions.flags.astype(np.int64), _FLAGS),
+            "model": Constant(decisions.model),
+            "model_version": Constant(decisions.version),
+            "arm": Constant(decisions.arm),
+            "plan_revision": Constant(decisions.plan_revision),
+            "propensity": Constant(decisions.propensity),
+            "engine": self._engine,
+            "features": decisions.features,
+            "terminal_watermark": Constant(None),
+            "source_topic": self._source_topic,
+            "source_partition": events.partition,
+            "source_offset": events.offset,
+        }
+        return self._encoder.encode(columns, len(decisions))
