@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from stream_scorer.cli import kafka, topics
+from stream_scorer.cli import dlq, kafka, lag, produce, tail, topics
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -23,6 +23,10 @@ def root() -> None:
 
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
+app.command()(lag.lag)
+app.add_typer(dlq.app, name="dlq")
+app.command()(tail.tail)
+app.command()(produce.produce)
 
 
 def main() -> None:

@@ -74,8 +74,8 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
     return read(kafka, topic, *bounds(kafka, topic))
 
 
-def newest(kafka: Kafka, topic: str, count: int) -> tuple[list[Any], Mapping[int, int]]:
-    """Return the newest ``count`` committed messages, oldest first, and the end offsets.
+def newest(kafka: Kafka, topic: str, count: int) -> list[Any]:
+    """Return the newest ``count`` committed messages by timestamp, oldest first.
 
     Reads backwards in growing steps, because markers and aborted records take offsets too.
 
@@ -93,7 +93,7 @@ def newest(kafka: Kafka, topic: str, count: int) -> tuple[list[Any], Mapping[int
             per_partition[message.partition()] += 1
         if all(per_partition[p] >= count or start[p] == first[p] for p in end):
             found.sort(key=lambda message: message.timestamp()[1])
-            return found[len(found) - min(count, len(found)) :], end
+            return found[max(len(found) - count, 0) :]
         span *= 8
 
 

@@ -1,0 +1,72 @@
+"""Feed a topic with transactions: columns in, Confluent-framed Avro out, at full speed or paced."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from stream_scorer import settings
+from stream_scorer.codec.definition import parse_definition
+from stream_scorer.codec.encode import ColumnEncoder
+from stream_scorer.codec.resolve import arrow_schema
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.kafka.feed import Feed
+
+_SUBJECT = "transactions-value"
+_SCHEMA = "transaction.v1"
+
+
+class TransactionEncoder:
+    """Encodes rows of transactions.
+
+    Args:
+        registry: Knows the id of our transaction schema.
+
+    Attributes:
+        schema: The columns of the transaction schema.
+        defaults: Values for columns that may be left out, by name.
+
+    Raises:
+        SchemaError: The registry does not know the schema.
+        RegistryUnavailableError: It does not answer.
+    """
+
+    def __init__(self, registry: settings.Registry) -> None:
+        text = reader_schema(_SCHEMA)
+        definition = parse_definition(text, _SCHEMA)
+        self.schema: pa.Schema = arrow_schema(definition)
+        self.defaults: dict[str, Any] = {
+            field["name"]: field["default"]
+            for field in definition.root["fields"]
+            if "default" in field
+        }
+        self._encoder = ColumnEncoder(open_registry(registry).id_for(_SUBJECT, text), text)
+
+    def __call__(self, rows: pa.RecordBatch) -> list[bytes]:
+        """Return one payload for each of n rows.
+
+        Args:
+            rows: Has at least the columns of :attr:`schema`, with its types; others are left out.
+        """
+        return self._encoder.encode_batch(rows.select(self.schema.names))
+
+
+def open_feed(
+    kafka: settings.Kafka,
+    registry: settings.Registry,
+    topic: str | None = None,
+    rate: float | None = None,
+) -> Feed:
+    """Return a feed of transactions.
+
+    Args:
+        kafka: The cluster.
+        registry: Knows the id of our transaction schema.
+        topic: Default: the settings' input topic.
+        rate: Records per second; None: as fast as the broker takes them.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: Broker or registry do not answer.
+    """
+    encode = TransactionEncoder(registry)
+    return Feed(kafka, encode, topic or kafka.topics.transactions, rate)

@@ -1,0 +1,58 @@
+"""``stream-scorer lag``: how far a group is behind."""
+
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    connected_settings,
+    show,
+)
+from stream_scorer.kafka.lag import read_lag
+
+
+def lag(
+    *,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Consumer group; default: the scorer's.")
+    ] = None,
+    seconds: Annotated[
+        bool, typer.Option("--seconds", help="Also the age of the oldest uncommitted record.")
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a group's lag in every partition, from its committed offsets.
+
+    end is the high watermark, stable the last offset that a read-committed reader may reach; a
+    difference that stays is a transaction upstream that nobody ends. "-": never committed.
+    """
+    settings = connected_settings(config, bootstrap)
+    name = group or settings.kafka.group
+    lags = read_lag(settings.kafka, name, seconds=seconds)
+    total = sum(each.lag or 0 for each in lags)
+    records = [
+        {
+            "topic": each.topic,
+            "partition": each.partition,
+            "committed": each.committed,
+            "end": each.high,
+            "stable": each.stable,
+            "lag": each.lag,
+        }
+        | ({"seconds": round(each.seconds or 0.0, 3)} if seconds else {})
+        for each in lags
+    ]
+    rows = [["-" if value is None else value for value in record.values()] for record in records]
+    columns = list(records[0])
+    show(
+        as_json,
+        {"group": name, "partitions": records, "total": total},
+        columns,
+        [*rows, ["total", "", "", "", "", total, *([""] if seconds else [])]],
+        f"group {name}",
+    )

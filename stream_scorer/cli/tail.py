@@ -1,0 +1,161 @@
+"""``stream-scorer tail``: the records of a topic as people read them."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from stream_scorer import settings
+from stream_scorer.apps.records import RecordReader
+from stream_scorer.cli.console import BootstrapOption, ConfigOption, JsonOption, connected_settings
+from stream_scorer.codec.record import RecordError
+from stream_scorer.errors import SchemaError
+from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.reading import follow, newest, read
+
+_STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}
+
+
+def tail(
+    *,
+    what: Annotated[Literal["decisions", "dlq", "drift"], typer.Argument(help="Which topic.")],
+    follow_: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with records as they come, until Ctrl-C.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=0, help="End after so many. Default 20; none with --follow."),
+    ] = None,
+    start: Annotated[
+        Literal["earliest", "latest"],
+        typer.Option("--from", help="The oldest records of the topic, or the newest."),
+    ] = "latest",
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print committed records, one line each; with --json one JSON object each.
+
+    With --follow, --from latest begins with what comes next, --from earliest with all there is.
+    """
+    chosen = connected_settings(config, bootstrap)
+    topics = chosen.kafka.topics
+    names = {
+        "decisions": topics.decisions,
+        "dlq": topics.dead_letters,
+        "drift": topics.drift_events,
+    }
+    reader = RecordReader(chosen.registry)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        for message in _messages(chosen.kafka, names[what], start, limit, forever=follow_):
+            record = _dead_letter(message) if what == "dlq" else _decoded(reader, message)
+            if as_json:
+                typer.echo(json.dumps(record, default=_plain))
+            else:
+                console.print(_LINES[what](record) if "error" not in record else _broken(record))
+    except KeyboardInterrupt:
+        if not follow_:
+            raise
+
+
+def _messages(
+    kafka: settings.Kafka, topic: str, start: str, limit: int | None, *, forever: bool
+) -> Iterable[Any]:
+    first, end = bounds(kafka, topic)
+    if forever:
+        return islice(follow(kafka, topic, first if start == "earliest" else end), limit)
+    count = 20 if limit is None else limit
+    if start == "latest":
+        return newest(kafka, topic, count)
+    return islice(read(kafka, topic, first, end), count)
+
+
+def _decoded(reader: RecordReader, message: Any) -> dict[str, Any]:
+    at = {"partition": message.partition(), "offset": message.offset()}
+    try:
+        return at | {"timestamp": message.timestamp()[1]} | reader.decode(message.value())
+    except (RecordError, SchemaError) as error:
+        return at | {"error": str(error)}
+
+
+def _dead_letter(message: Any) -> dict[str, Any]:
+    try:
+        letter = parse(message)
+    except ValueError as error:
+        return {
+            "partition": message.partition(), "offset": message.offset(), "error": str(error),
+        }  # fmt: skip
+    return {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": letter.timestamp,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "source": letter.source,
+        "bytes": None if letter.value is None else len(letter.value),
+    }
+
+
+def _line(*parts: tuple[object, str]) -> Text:
+    return Text("  ").join(Text(str(part), style) for part, style in parts if str(part))
+
+
+def _decision(record: dict[str, Any]) -> Text:
+    outcome = record["decision"]
+    return _line(
+        (_time(record["timestamp"]), "dim"),
+        (f"{outcome:<7}", _STYLES.get(outcome, "")),
+        (f"{record['score']:.4f}", ""),
+        (record["transaction_id"], "cyan"),
+        (f"customer {record['customer_id']}", ""),
+        (" ".join(record["reasons"]), "yellow"),
+        (" ".join(record["flags"]), "magenta"),
+        (f"{record['model']}:{record['model_version']}", "dim"),
+        (f"{record['source_partition']}:{record['source_offset']}", "dim"),
+    )
+
+
+def _letter(record: dict[str, Any]) -> Text:
+    return _line(
+        (_time(record["timestamp"]), "dim"),
+        (f"{record['reason']:<16}", "bold red"),
+        (record["source"], "cyan"),
+        (record["detail"], ""),
+        (f"{record['partition']}:{record['offset']}", "dim"),
+    )
+
+
+def _drift(record: dict[str, Any]) -> Text:
+    return _line(
+        (_time(record["timestamp"]), "dim"),
+        (f"{record['signal']:<8}", "bold yellow"),
+        (record["detector"], ""),
+        (f"{record['reference']:.6g} → {record['estimate']:.6g}", "bold"),
+        (f"window {record['window_start']:%Y-%m-%d %H:%M} to {record['window_end']:%H:%M}", ""),
+        (f"{record['model']}:{record['model_version']}", "dim"),
+    )
+
+
+def _broken(record: dict[str, Any]) -> Text:
+    return _line((f"{record['partition']}:{record['offset']}", "dim"), (record["error"], "red"))
+
+
+_LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has no type for: bytes as hex, times in ISO 8601."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
