@@ -290,7 +290,7 @@ def _numpy(column: pa.Array) -> NDArray[Any]:
     elif pa.types.is_date32(kind):
         column = column.view(pa.int32())
     if column.null_count:
-        column = column.fill_null(value=False if pa.types.is_boolean(column.type) else 0)
+        column = column.fill_null(False if pa.types.is_boolean(column.type) else 0)
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
