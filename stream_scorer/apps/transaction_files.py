@@ -191,7 +191,7 @@ def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(column.type):
         # Finer times are cut to the millisecond, as every Avro producer does.
         column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
-    elif pa.types.is_null(column.type) or pa.types.is_integer(column.type):
+    elif pa.types.is_null(column.type) or _is_number(column.type):
         column = column.cast(pa.int64())
     else:
         raise pa.ArrowInvalid("not a time")
@@ -202,6 +202,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _first_bad(column: pa.Array, target: pa.DataType) -> int:
