@@ -1,0 +1,90 @@
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.reading import follow, newest, read, read_all
+from stream_scorer.settings import Kafka
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings())
+
+
+@pytest.fixture
+def producer(settings: Kafka) -> Any:
+    made = Producer(config.producer(settings, settings.instance))
+    made.init_transactions(10)
+    return made
+
+
+def transaction(producer: Any, topic: str, values: list[bytes], *, commit: bool = True) -> None:
+    producer.begin_transaction()
+    for number, value in enumerate(values):
+        producer.produce(topic, value, partition=number % 4)
+    assert producer.flush(10) == 0
+    (producer.commit_transaction if commit else producer.abort_transaction)(10)
+
+
+def test_reads_to_the_end_behind_markers_and_aborted_records(
+    settings: Kafka, producer: Any
+) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"a", b"b", b"c"])
+    transaction(producer, topic, [b"gone"] * 8, commit=False)
+    transaction(producer, topic, [b"d"])
+    transaction(producer, topic, [b"gone"] * 8, commit=False)
+    started = time.monotonic()
+    assert sorted(m.value() for m in read_all(settings, topic)) == [b"a", b"b", b"c", b"d"]
+    assert time.monotonic() - started < 5
+    assert [m.value() for m in newest(settings, topic, 1)] == [b"d"]
+    assert len(newest(settings, topic, 3)) == 3
+    assert len(newest(settings, topic, 99)) == 4
+    assert newest(settings, topic, 0) == []
+
+
+def test_what_comes_after_the_start_is_not_read(settings: Kafka, producer: Any) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"before"])
+    first, end = bounds(settings, topic)
+    transaction(producer, topic, [b"after"])
+    assert [m.value() for m in read(settings, topic, first, end)] == [b"before"]
+
+
+def test_an_open_transaction_ends_the_reading_before_it(settings: Kafka, producer: Any) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"before"])
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    assert producer.flush(10) == 0
+    assert [m.value() for m in read_all(settings, topic)] == [b"before"]
+    producer.abort_transaction(10)
+
+
+def test_an_empty_topic_is_read_at_once(settings: Kafka) -> None:
+    assert list(read_all(settings, settings.topics.decisions)) == []
+    assert newest(settings, settings.topics.decisions, 5) == []
+
+
+def test_an_unknown_topic_is_named(settings: Kafka) -> None:
+    with pytest.raises(SettingsError, match="topic no-such: does not exist"):
+        list(read_all(settings, "no-such"))
+
+
+def test_following_gives_what_comes(settings: Kafka, producer: Any) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"old"])
+    messages = follow(settings, topic, bounds(settings, topic)[1])
+    transaction(producer, topic, [b"gone"], commit=False)
+    transaction(producer, topic, [b"new"])
+    assert next(messages).value() == b"new"
+    transaction(producer, topic, [b"newer"])
+    assert next(messages).value() == b"newer"
