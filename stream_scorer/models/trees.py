@@ -85,6 +85,32 @@ def double_thresholds(threshold: Float64) -> Float64:
     return np.where(np.isfinite(threshold), doubled, threshold)
 
 
+def _refuse_malformed(
+    leaf: NDArray[np.bool_],
+    feature: NDArray[np.int64],
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+    roots: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    feature_count: int,
+) -> None:
+    """Refuse nodes that a kernel could walk out of: they come from a file."""
+    inner = np.flatnonzero(~leaf)
+    past = np.repeat(roots + sizes, sizes)[inner]
+    parents = np.bincount(np.concatenate([left[inner], right[inner]]).clip(0), minlength=len(leaf))
+    parents[roots] += 1
+    for holds, what in (
+        ((left[inner] > inner).all() and (right[inner] > inner).all(), "a child before its parent"),
+        ((left[inner] < past).all() and (right[inner] < past).all(), "a child outside its tree"),
+        (len(parents) == len(leaf) and (parents == 1).all(), "a node without just one parent"),
+        ((feature[inner] >= 0).all(), "a split on no feature"),
+        ((feature[inner] < feature_count).all(), "a split on a feature that it does not have"),
+        (feature_count <= np.iinfo(np.int16).max, "more features than a node can name"),
+    ):
+        if not holds:
+            raise ModelError(f"model: its trees hold {what}", "train the model again")
+
+
 def _assemble(
     trees: list[dict[str, NDArray[Any]]], baseline: float, feature_count: int
 ) -> TreeEnsemble:
@@ -98,10 +124,10 @@ def _assemble(
     left = np.where(leaf, own, joined["left"] + shift).astype(np.int32)
     right = np.where(leaf, own, joined["right"] + shift).astype(np.int32)
     cover = joined["cover"].astype(np.float64)
-    if (left < own).any() or (right < own).any():
-        raise ModelError("model: a tree's child stands before its parent", "train the model again")
+    feature = np.where(leaf, -1, joined["feature"])
+    _refuse_malformed(leaf, feature, left, right, roots, sizes, feature_count)
     return TreeEnsemble(
-        feature=np.where(leaf, -1, joined["feature"]).astype(np.int32),
+        feature=feature.astype(np.int32),
         threshold=joined["threshold"].astype(np.float64),
         left=left,
         right=right,

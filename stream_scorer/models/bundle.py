@@ -1,0 +1,198 @@
+"""A model bundle's manifest: everything that may change a decision, and where it came from.
+
+A bundle is a directory ``NAME/VERSION/`` with exactly three files: ``manifest.json``,
+``model.skops`` (the fitted scikit-learn model) and ``golden.json`` (rows and their scores).
+"""
+
+import hashlib
+import json
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.policy import Thresholds
+from stream_scorer.errors import ModelError
+
+MANIFEST = "manifest.json"
+MODEL = "model.skops"
+GOLDEN = "golden.json"
+FORMAT: Literal[1] = 1
+
+Kind = Literal["hist_gradient_boosting", "random_forest", "decision_tree", "logistic_regression"]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+FeatureSpec = dict[str, str | int | float | bool]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DecisionThresholds(_Part):
+    """Scores from which a transaction is reviewed or blocked, and the rule that chose them."""
+
+    review: Annotated[float, Field(gt=0, le=1)]
+    block: Annotated[float, Field(gt=0, le=1)]
+    rule: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DecisionThresholds":
+        Thresholds(self.review, self.block)
+        return self
+
+
+class Libraries(_Part):
+    """Versions that the model was trained and saved with."""
+
+    scikit_learn: str
+    skops: str
+    numpy: str
+
+
+class Period(_Part):
+    """A range of event days, both included, and what it held."""
+
+    first_day: date
+    last_day: date
+    rows: Annotated[int, Field(ge=0)]
+    frauds: Annotated[int, Field(ge=0)]
+
+
+class Quality(_Part):
+    """How the model ranks the days of ``period``, and what its thresholds do there."""
+
+    period: Period
+    auc: Share
+    average_precision: Share
+    review_or_block_rate: Share
+    block_rate: Share
+    block_precision: Share | None = None
+
+
+class Training(_Part):
+    """Where the model came from; changes no decision."""
+
+    train: Period
+    validation: Quality
+    test: Quality
+    source: str = ""
+
+
+class Manifest(_Part):
+    """What ``manifest.json`` holds.
+
+    Attributes:
+        format: Version of this format.
+        name: Model name.
+        version: Semantic version, MAJOR.MINOR.PATCH.
+        kind: What was trained.
+        engine: Version of the feature semantics that it was trained on.
+        features: Declarations in column order; their meaning lives in ``core.features``.
+        thresholds: The decision policy.
+        on_model_error: The outcome of a row that the model fails for.
+        parameters: The estimator's parameters.
+        libraries: Versions that it was trained and saved with.
+        files: sha256 of every other file.
+        content_hash: sha256 over what may change a decision: model arrays, parameters, kind,
+            engine, features, thresholds, on_model_error. Two trainings on the same data agree
+            in it, whatever they are called and whenever they ran.
+        training: Where it came from.
+    """
+
+    format: Literal[1] = FORMAT
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    version: Annotated[
+        str, Field(pattern=r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$")
+    ]
+    kind: Kind
+    engine: Annotated[int, Field(ge=1)]
+    features: Annotated[tuple[FeatureSpec, ...], Field(min_length=1)]
+    thresholds: DecisionThresholds
+    on_model_error: Literal["REVIEW", "APPROVE", "BLOCK"] = "REVIEW"
+    parameters: dict[str, Any]
+    libraries: Libraries
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], Hash]
+    content_hash: Hash
+    training: Training
+
+    @property
+    def label(self) -> str:
+        """The bundle's name in messages."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def policy(self) -> Thresholds:
+        """The thresholds as the core takes them."""
+        return Thresholds(self.thresholds.review, self.thresholds.block)
+
+    @property
+    def error_outcome(self) -> Outcome:
+        """What rows get that the model fails for."""
+        return Outcome[self.on_model_error]
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check a bundle's manifest.
+
+    Raises:
+        ModelError: Missing, not JSON, or not a manifest of this format; names the field.
+    """
+    path = directory / MANIFEST
+    if path.is_symlink():
+        raise ModelError(f"bundle {directory}: {MANIFEST} is a link", "copy the file itself")
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"bundle {directory}: {MANIFEST} cannot be read ({error.strerror})",
+            "name a directory NAME/VERSION that `stream-scorer train` wrote",
+        ) from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ModelError(
+            f"bundle {directory}: {MANIFEST}: {where}: {first['msg']}", "train the bundle again"
+        ) from None
+
+
+def content_hash(
+    *,
+    kind: str,
+    engine: int,
+    features: tuple[FeatureSpec, ...],
+    thresholds: DecisionThresholds,
+    on_model_error: str,
+    parameters: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+) -> str:
+    """Return the sha256 of what may change a decision; see :class:`Manifest`.
+
+    Args:
+        kind: As in the manifest; so are the next five.
+        engine: Version of the feature semantics.
+        features: Declarations in column order.
+        thresholds: Where REVIEW and BLOCK begin; the rule's text does not count.
+        on_model_error: Outcome of failing rows.
+        parameters: The estimator's parameters.
+        arrays: The predictor's ``arrays()``.
+    """
+    digest = hashlib.sha256()
+    meaning = {
+        "format": FORMAT, "kind": kind, "engine": engine, "features": features,
+        "review": thresholds.review, "block": thresholds.block,
+        "on_model_error": on_model_error, "parameters": parameters,
+    }  # fmt: skip
+    digest.update(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"\n{name} {little.dtype.str} {little.shape}\n".encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""From a fitted model to a bundle on disk, whole or not at all."""
+
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import sklearn
+import skops
+import skops.io
+from numpy.typing import NDArray
+
+from stream_scorer.core.features import ENGINE
+from stream_scorer.errors import ModelError
+from stream_scorer.models import golden
+from stream_scorer.models.bundle import (
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    DecisionThresholds,
+    FeatureSpec,
+    Libraries,
+    Manifest,
+    Training,
+    content_hash,
+)
+from stream_scorer.models.loader import kind_of, parameters_of
+from stream_scorer.models.predictors import predictor_for
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained model, ready to become a bundle.
+
+    Attributes:
+        name: Model name.
+        version: Semantic version.
+        model: The fitted estimator.
+        features: Declarations in column order.
+        thresholds: The decision policy.
+        training: Where it came from.
+        on_model_error: Outcome of rows that the model fails for.
+    """
+
+    name: str
+    version: str
+    model: Any
+    features: tuple[FeatureSpec, ...]
+    thresholds: DecisionThresholds
+    training: Training
+    on_model_error: Literal["REVIEW", "APPROVE", "BLOCK"] = "REVIEW"
+
+
+def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
+    """Write ``store/NAME/VERSION/``.
+
+    Args:
+        store: Model store; made if need be.
+        candidate: What to write.
+        rows: float64[n, m], feature rows from which the golden vectors are taken.
+
+    Returns:
+        The bundle's directory.
+
+    Raises:
+        ModelError: The version exists already, or the name or version is malformed.
+    """
+    directory = store / candidate.name / candidate.version
+    refuse_existing(directory)
+    predictor = predictor_for(candidate.model)
+    probes = golden.choose(rows, predictor.scores(rows))
+    expected = np.ascontiguousarray(candidate.model.predict_proba(probes)[:, 1])
+    files = {
+        MODEL: skops.io.dumps(candidate.model, compression=zipfile.ZIP_DEFLATED),
+        GOLDEN: golden.write(probes, expected, predictor),
+    }
+    kind: Any = kind_of(candidate.model)
+    parameters = parameters_of(candidate.model)
+    manifest = Manifest(
+        name=candidate.name,
+        version=candidate.version,
+        kind=kind,
+        engine=ENGINE,
+        features=candidate.features,
+        thresholds=candidate.thresholds,
+        on_model_error=candidate.on_model_error,
+        parameters=parameters,
+        libraries=Libraries(
+            scikit_learn=sklearn.__version__, skops=skops.__version__, numpy=np.__version__
+        ),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+        content_hash=content_hash(
+            kind=kind,
+            engine=ENGINE,
+            features=candidate.features,
+            thresholds=candidate.thresholds,
+            on_model_error=candidate.on_model_error,
+            parameters=parameters,
+            arrays=predictor.arrays(),
+        ),
+        training=candidate.training,
+    )
+    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # The name of a bundle in the making is no version, so that no store lists it.
+    making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory.parent))
+    try:
+        for name, data in files.items():
+            (making / name).write_bytes(data)
+        making.chmod(0o755)
+        making.rename(directory)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return directory
+
+
+def refuse_existing(directory: Path) -> None:
+    """Refuse to write over a bundle: versions never change.
+
+    Raises:
+        ModelError: The directory exists.
+    """
+    if directory.exists():
+        raise ModelError(
+            f"bundle {directory} exists already", "choose a new --version; versions never change"
+        )
