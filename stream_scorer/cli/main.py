@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from stream_scorer.cli import dlq, kafka, lag, produce, tail, topics
+from stream_scorer.cli import dlq, kafka, lag, produce, simulate, tail, topics, train
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command()(lag.lag)
 app.add_typer(dlq.app, name="dlq")
 app.command()(tail.tail)
 app.command()(produce.produce)
+app.command()(simulate.simulate)
+app.command()(train.train)
 
 
 def main() -> None:
