@@ -1,9 +1,10 @@
 """What the broker says of topics and their offsets, with our errors for what it cannot say."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_scorer.errors import SettingsError, UnavailableError
@@ -12,6 +13,15 @@ from stream_scorer.settings import Kafka
 
 ANSWER_SECONDS = 5.0
 """How long a command waits for the broker's answer before it gives up."""
+
+_ELECTION = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+_ELECTION_PAUSE_SECONDS = 0.05
 
 EARLIEST: Any = OffsetSpec.earliest()
 LATEST: Any = OffsetSpec.latest()
@@ -76,11 +86,20 @@ def offsets(
     if not specs:
         return {}
     isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-    answers = client.list_offsets(specs, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
-    try:
-        return {(at.topic, at.partition): future.result().offset for at, future in answers.items()}
-    except KafkaException as error:
-        raise unreachable(kafka, error.args[0].str()) from error
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        answers = client.list_offsets(
+            specs, isolation_level=isolation, request_timeout=ANSWER_SECONDS
+        )
+        try:
+            return {
+                (at.topic, at.partition): future.result().offset for at, future in answers.items()
+            }
+        except KafkaException as error:
+            # Leaders move, and a new topic's are elected a moment after it is listed.
+            if error.args[0].code() not in _ELECTION or time.monotonic() > deadline:
+                raise unreachable(kafka, error.args[0].str()) from error
+        time.sleep(_ELECTION_PAUSE_SECONDS)
 
 
 def bounds(kafka: Kafka, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
