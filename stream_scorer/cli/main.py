@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from stream_scorer.cli import dlq, kafka, lag, produce, simulate, tail, topics, train
+from stream_scorer.cli import dlq, kafka, lag, produce, schemas, simulate, tail, topics, train
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.command()(lag.lag)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(schemas.app, name="schemas")
 app.command()(tail.tail)
 app.command()(produce.produce)
 app.command()(simulate.simulate)

@@ -16,7 +16,8 @@ from stream_scorer.codec.definition import parse_definition
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.settings import Registry
 
-_UNKNOWN_CODES: Final = {40401, 40402, 40403}
+# Subject, version, schema, a subject's own rule.
+_UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
 _NEGATIVES_MAX: Final = 10_000
 
@@ -96,6 +97,25 @@ class HttpRegistry:
         except _NotThereError as error:
             raise SchemaError(f"subject {subject}: {error.what}", "register it by hand") from None
 
+    def history(self, subject: str) -> tuple[str, list[tuple[int, str]]]:
+        """Return a subject's compatibility rule and its versions, oldest first.
+
+        Raises:
+            SchemaError: The registry has no such subject, or a version that is not Avro.
+            RegistryUnavailableError: The registry cannot be reached.
+        """
+        what = f"subject {subject}"
+        try:
+            numbers = self._ask(what, self._client.get_versions, subject)
+            found = [self._ask(what, self._client.get_version, subject, n) for n in numbers]
+        except _NotThereError as error:
+            raise SchemaError(f"{what}: {error.what}", "name a known subject") from None
+        try:
+            rule = self._ask(what, self._client.get_compatibility, subject)
+        except _NotThereError:
+            rule = self._ask(what, self._client.get_compatibility)
+        return str(rule), [(v.version, self._joined(what, v.schema)) for v in found]
+
     def _raise_if_unknown(self, schema_id: int) -> None:
         until, error = self._unknown.get(schema_id, (0.0, None))
         if error is None:
@@ -114,14 +134,14 @@ class HttpRegistry:
         what = f"schema id {schema_id}"
         try:
             schema = self._ask(what, self._client.get_schema, schema_id)
-            if schema.schema_type != "AVRO":
-                raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
             return self._joined(what, schema)
         except _NotThereError as error:
             raise SchemaError(f"{what}: {error.what}", "register the schema") from None
 
     def _joined(self, what: str, schema: Schema) -> str:
         """Return the schema's JSON with the definitions that it references written into it."""
+        if schema.schema_type != "AVRO":
+            raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
         if not schema.references:
             return str(schema.schema_str)
         definitions: dict[str, Any] = {}

@@ -1,0 +1,243 @@
+"""Confluent's schema registry API over the file registry, so that its own serializers work.
+
+Avro only; schemas with references are refused (join them into one). Nothing is deleted.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from stream_scorer.codec.registry_store import RegistryError, RegistryStore
+from stream_scorer.codec.schemas import Entry
+from stream_scorer.errors import SettingsError
+
+_CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
+_BODY_MAX: Final = 1 << 20
+_IDLE_SECONDS: Final = 60.0
+
+_Answer = Callable[["_Call"], Any]
+
+
+class _Call:
+    """One request: the parts that its path names, the query, the body."""
+
+    def __init__(
+        self, store: RegistryStore, parts: tuple[str, ...], query: dict[str, str], body: Any
+    ) -> None:
+        self.store = store
+        self.parts = parts
+        self.query = query
+        self.body = body
+
+    def schema(self) -> str:
+        """Return the body's schema."""
+        if self.body.get("schemaType", "AVRO") != "AVRO":
+            raise RegistryError(42201, "Invalid schema: this registry holds Avro only")
+        if self.body.get("references"):
+            raise RegistryError(42201, "Invalid schema: references are not held; join the schemas")
+        schema = self.body.get("schema")
+        if not isinstance(schema, str):
+            raise RegistryError(42201, "Invalid schema: the body has no text `schema`")
+        return schema
+
+    def level(self) -> str:
+        """Return the body's compatibility level."""
+        return str(self.body.get("compatibility", ""))
+
+    def asks(self, name: str) -> bool:
+        """Tell whether the query switches something on."""
+        return self.query.get(name, "").lower() == "true"
+
+
+def _whole(entry: Entry) -> dict[str, Any]:
+    return {
+        "subject": entry.subject,
+        "version": entry.version,
+        "id": entry.schema_id,
+        "schema": entry.schema,
+    }
+
+
+def _compatible(call: _Call, version: str | None) -> dict[str, Any]:
+    found = call.store.compatible(call.parts[0], call.schema(), version)
+    answer: dict[str, Any] = {"is_compatible": not found}
+    if found or call.asks("verbose"):
+        answer["messages"] = [str(verdict) for verdict in found]
+    return answer
+
+
+def _subject_level(call: _Call) -> dict[str, str]:
+    subject = call.parts[0]
+    if call.asks("defaultToGlobal"):
+        return {"compatibilityLevel": call.store.level(subject)}
+    return {"compatibilityLevel": call.store.own_level(subject)}
+
+
+_ROUTES: Final[tuple[tuple[str, str, _Answer], ...]] = tuple(
+    (method, f"^{re.sub('[{][a-z]+[}]', '([^/]+)', path)}/?$", answer)
+    for method, path, answer in (
+        ("GET", "", lambda _: {}),
+        ("GET", "/subjects", lambda c: c.store.subjects()),
+        ("POST", "/subjects/{s}", lambda c: _whole(c.store.lookup(c.parts[0], c.schema()))),
+        ("GET", "/subjects/{s}/versions",
+         lambda c: [entry.version for entry in c.store.versions(c.parts[0])]),
+        ("POST", "/subjects/{s}/versions",
+         lambda c: {"id": c.store.register(c.parts[0], c.schema()).schema_id}),
+        ("GET", "/subjects/{s}/versions/{v}", lambda c: _whole(c.store.version(*c.parts))),
+        ("GET", "/subjects/{s}/versions/{v}/schema",
+         lambda c: json.loads(c.store.version(*c.parts).schema)),
+        ("GET", "/schemas/types", lambda _: ["AVRO"]),
+        ("GET", "/schemas/ids/{n}",
+         lambda c: {"schema": c.store.by_id(_number(c.parts[0]))[0].schema}),
+        ("GET", "/schemas/ids/{n}/schema",
+         lambda c: json.loads(c.store.by_id(_number(c.parts[0]))[0].schema)),
+        ("GET", "/schemas/ids/{n}/subjects",
+         lambda c: [entry.subject for entry in c.store.by_id(_number(c.parts[0]))]),
+        ("GET", "/schemas/ids/{n}/versions",
+         lambda c: [{"subject": entry.subject, "version": entry.version}
+                    for entry in c.store.by_id(_number(c.parts[0]))]),
+        ("POST", "/compatibility/subjects/{s}/versions", lambda c: _compatible(c, None)),
+        ("POST", "/compatibility/subjects/{s}/versions/{v}",
+         lambda c: _compatible(c, c.parts[1])),
+        ("GET", "/config", lambda c: {"compatibilityLevel": c.store.level()}),
+        ("PUT", "/config", lambda c: {"compatibility": c.store.set_level(None, c.level())}),
+        ("GET", "/config/{s}", _subject_level),
+        ("PUT", "/config/{s}",
+         lambda c: {"compatibility": c.store.set_level(c.parts[0], c.level())}),
+        ("GET", "/mode", lambda _: {"mode": "READWRITE"}),
+        ("GET", "/mode/{s}", lambda _: {"mode": "READWRITE"}),
+    )
+)  # fmt: skip
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise RegistryError(404, "HTTP 404 Not Found")
+    return int(text)
+
+
+def _answer(store: RegistryStore, method: str, target: str, body: Any) -> Any:
+    """Return the answer to one request as JSON data.
+
+    Raises:
+        RegistryError: The request is refused.
+    """
+    address = urlsplit(target)
+    allowed = False
+    for verb, pattern, answer in _ROUTES:
+        match = re.match(pattern, address.path)
+        if match is None:
+            continue
+        allowed = True
+        if verb == method:
+            query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+            return answer(_Call(store, tuple(map(unquote, match.groups())), query, body))
+    if allowed:
+        raise RegistryError(405, "HTTP 405 Method Not Allowed")
+    raise RegistryError(404, "HTTP 404 Not Found")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    # Head and body leave in two writes: without this the second waits for an acknowledgement.
+    disable_nagle_algorithm = True
+    store: ClassVar[RegistryStore]
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
+        """Say nothing: a request is normal operation."""
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        try:
+            answer, status = _answer(self.store, self.command, self.path, self._body()), 200
+        except RegistryError as error:
+            answer, status = {"error_code": error.code, "message": error.message}, error.status
+        payload = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", _CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def _body(self) -> Any:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > _BODY_MAX:
+            # What is not read would be taken for the next request.
+            self.close_connection = True
+            raise RegistryError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body of at most {_BODY_MAX} bytes"
+            )
+        text = self.rfile.read(int(length))
+        if not text:
+            return {}
+        try:
+            body = json.loads(text)
+        except ValueError:
+            raise RegistryError(400, "HTTP 400 Bad Request: the body is not JSON") from None
+        if not isinstance(body, dict):
+            raise RegistryError(400, "HTTP 400 Bad Request: the body is not an object")
+        return body
+
+
+class RegistryServer:
+    """Serves a directory of schemas until the context is left.
+
+    Args:
+        directory: The file registry.
+        host: Address to bind.
+        port: 0 picks a free one.
+        writable: Whether registrations are written to the directory; else they live in memory.
+
+    Raises:
+        SchemaError: The directory's files are not a registry.
+        SettingsError: The address cannot be bound.
+    """
+
+    def __init__(
+        self, directory: Path, host: str = "127.0.0.1", port: int = 0, *, writable: bool = False
+    ) -> None:
+        store = RegistryStore(directory, writable=writable)
+        handler = type("_StoreHandler", (_Handler,), {"store": store})
+        try:
+            self._server = ThreadingHTTPServer((host, port), handler)
+        except OSError as error:
+            raise SettingsError(
+                f"registry address {host}:{port}: {error.strerror}", "choose another port"
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        self.url = f"http://{host}:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
