@@ -98,8 +98,11 @@ class _Batch:
         first = column.offset
         self.code.append((writing.TEXT, len(self.text_offsets), 0))
         bounds = np.frombuffer(offsets, np.int32)[first : first + self.count + 1]
+        texts = np.frombuffer(data or b"", np.uint8)
+        # Arrow gives buffers that may be written or not; the kernel takes one kind.
+        bounds.flags.writeable = texts.flags.writeable = False
         self.text_offsets.append(bounds)
-        self.text_data.append(np.frombuffer(data or b"", np.uint8))
+        self.text_data.append(texts)
         self.room += int(bounds[-1] - bounds[0]) + self.count * writing.VARINT_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:

@@ -194,6 +194,23 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_what_is_read_from_a_file_can_be_encoded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table(100), path)
+    else:
+        given = table(100).set_column(4, "terminal_id", pa.repeat("9", 100))
+        pa_csv.write_csv(given, tmp_path / "t.csv")
+        if suffix == "jsonl":
+            texts = pa_csv.read_csv(tmp_path / "t.csv").to_pylist()
+            write_lines(path, *(r | {"event_time": str(r["event_time"])} for r in texts))
+    (batch,) = read_transactions(path, ENCODER.schema, ENCODER.defaults)
+    reader = RecordReader(Registry())
+    decoded = [reader.decode(payload)["amount_minor"] for payload in ENCODER(batch)]
+    assert decoded == list(range(100))
+
+
 def test_encoded_rows_read_back_from_any_slice() -> None:
     rows = next(iter(_batches(table(1_000))))
     reader = RecordReader(Registry())
