@@ -30,7 +30,8 @@ class Health:
 
     Ready needs: partitions assigned, a model loaded, every assigned partition's state whole (the
     last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which also a
-    partition without anything to replay gets, or its first commit), and no reason against it.
+    partition without anything to replay gets, perhaps before it counts as assigned, or its first
+    commit), and no reason against it.
 
     Args:
         heartbeat_seconds: Alive is who called :meth:`heartbeat` within this.
@@ -52,6 +53,7 @@ class Health:
         self._model = not needs_model
         self._assigned: set[int] | None = None
         self._replaying: dict[int, str] = {}
+        self._whole: set[int] = set()
         self._down: dict[str, str] = {}
         self._stuck = ""
         self._stopping = ""
@@ -76,13 +78,14 @@ class Health:
             case h.BatchCommitted():
                 self._stuck = ""
                 for partition in happening.next_offsets:
-                    self._replaying.pop(partition, None)
+                    self._restored(partition)
             case h.PartitionsAssigned():
                 self._assigned = (self._assigned or set()) | set(happening.partitions)
-                for partition in happening.partitions:
-                    self._replaying[partition] = "its state is not restored yet"
+                for partition in set(happening.partitions) - self._whole:
+                    self._replaying.setdefault(partition, "its state is not restored yet")
             case h.PartitionsRevoked():
                 self._assigned = (self._assigned or set()) - set(happening.partitions) or None
+                self._whole -= set(happening.partitions)
                 for partition in happening.partitions:
                     self._replaying.pop(partition, None)
                     self._incomplete.pop(partition, None)
@@ -91,7 +94,7 @@ class Health:
                 if left > 0:
                     self._replaying[happening.partition] = f"replay, {left} records left"
                 else:
-                    self._replaying.pop(happening.partition, None)
+                    self._restored(happening.partition)
             case h.DependencyUnavailable():
                 self._down[happening.name] = happening.detail
             case h.DependencyBack():
@@ -109,6 +112,10 @@ class Health:
                 )
             case _:
                 pass
+
+    def _restored(self, partition: int) -> None:
+        self._replaying.pop(partition, None)
+        self._whole.add(partition)
 
     @property
     def silent_seconds(self) -> float:

@@ -77,6 +77,16 @@ def test_a_commit_ends_the_restore_of_its_partitions(health: Health) -> None:
     assert health.reasons() == ["partition 0: its state is not restored yet"]
 
 
+def test_a_partition_may_be_whole_before_it_counts_as_assigned(health: Health) -> None:
+    health.model_loaded()
+    health(h.ReplayProgress(0, 7, 7))
+    health(h.PartitionsAssigned((0, 1)))
+    assert health.reasons() == ["partition 1: its state is not restored yet"]
+    health(h.PartitionsRevoked((0, 1)))
+    health(h.PartitionsAssigned((0,)))
+    assert health.reasons() == ["partition 0: its state is not restored yet"]
+
+
 def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
     health.model_loaded()
     health(h.PartitionsAssigned(()))
