@@ -187,7 +187,7 @@ def _start_registry(data: Path) -> tuple[Process, str]:
     child = processes.start(
         [
             sys.executable, "-c", "from stream_scorer.cli import main; main()", "schemas", "serve",
-            "--directory", str(seed_registry(data)), "--port", str(port),
+            "--directory", str(seed_registry(data)), "--port", str(port), "--writable",
         ],
         log,
         detached=True,

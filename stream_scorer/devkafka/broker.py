@@ -15,13 +15,6 @@ from stream_scorer.errors import UnavailableError
 
 _STOP_SECONDS = 15.0
 _START_SECONDS = 90.0
-_JAVA_OPTIONS = (
-    "-Xmx768m",
-    # The collector with the fewest threads: broker, generator and scorer share two cores.
-    "-XX:+UseSerialGC",
-    "-XX:-UsePerfData",
-    "-Djava.awt.headless=true",
-)
 
 
 class AddressInUseError(Exception):
@@ -34,10 +27,8 @@ class Broker:
     Args:
         node: Node id, also its index in ``DevKafka.brokers``.
         ports: Its ports.
-        directory: Folder of its configuration; ``server.properties`` and ``log4j2.properties``
-            are there.
+        command: What starts it.
         log: File of its log.
-        java: Command that starts a JVM with Kafka's class path.
         detached: Whether it outlives this process.
     """
 
@@ -45,9 +36,8 @@ class Broker:
         self,
         node: int,
         ports: Ports,
-        directory: Path,
+        command: Sequence[str],
         log: Path,
-        java: Sequence[str],
         *,
         detached: bool,
     ) -> None:
@@ -56,8 +46,7 @@ class Broker:
         self.address = f"{HOST}:{ports.client}"
         self.internal_address = f"{HOST}:{ports.internal}"
         self.log = log
-        self._directory = directory
-        self._java = java
+        self._command = command
         self._detached = detached
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,46 +62,30 @@ class Broker:
 
     def start(self) -> None:
         """Start the process; :meth:`wait_ready` says when it answers."""
-        command = [
-            *self._java[:1],
-            *_JAVA_OPTIONS,
-            f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
-            *self._java[1:],
-            "kafka.Kafka",
-            str(self._directory / "server.properties"),
-        ]
         self._process = processes.start(
-            command, self.log.with_suffix(".out"), detached=self._detached
+            self._command, self.log.with_suffix(".out"), detached=self._detached
         )
 
     def wait_ready(self, nodes: int = 1, seconds: float = _START_SECONDS) -> None:
-        """Return once it answers a metadata request that lists at least ``nodes`` brokers.
+        """Return once every listener answers and it knows at least ``nodes`` brokers.
 
         Raises:
             AddressInUseError: One of its ports was taken.
             UnavailableError: It ended, or does not answer in time.
         """
         deadline = time.monotonic() + seconds
-        client = AdminClient(
-            {
-                "bootstrap.servers": self.internal_address,
-                "reconnect.backoff.ms": 20,
-                "reconnect.backoff.max.ms": 100,
-                "log_level": 0,
-                # A refused connection is what waiting looks like, nothing to report.
-                "error_cb": lambda _: None,
-            }
-        )
+        # Its listeners open one after another, and a port that is taken ends it in between.
+        waiting = [self.internal_address, self.address]
         while time.monotonic() < deadline:
             if not self.alive:
                 raise self._ended()
-            try:
-                known = client.list_topics(timeout=0.25).brokers
-            except KafkaException:
-                continue
+            known = _brokers(waiting[0])
             if len(known) >= nodes and self.node in known:
-                return
-            time.sleep(0.05)
+                waiting.pop(0)
+                if not waiting:
+                    return
+            else:
+                time.sleep(0.05)
         raise UnavailableError(
             f"Kafka broker {self.node} does not answer after {seconds:.0f} s", f"see {self.log}"
         )
@@ -174,3 +147,24 @@ class Broker:
         return UnavailableError(
             f"Kafka broker {self.node} ended: {reason[:300]}", f"see {self.log}"
         )
+
+
+def _brokers(address: str) -> set[int]:
+    """Return the node ids that the broker at an address knows; none when it does not answer.
+
+    Each call asks with a new client: one that knows the cluster may ask another broker.
+    """
+    client = AdminClient(
+        {
+            "bootstrap.servers": address,
+            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 100,
+            "log_level": 0,
+            # A refused connection is what waiting looks like, nothing to report.
+            "error_cb": lambda _: None,
+        }
+    )
+    try:
+        return set(client.list_topics(timeout=0.5).brokers)
+    except KafkaException:
+        return set()

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stream_scorer.codec.registry_server import RegistryServer
 from stream_scorer.devkafka import node as node_files
 from stream_scorer.devkafka.broker import AddressInUseError, Broker
 from stream_scorer.devkafka.jars import classpath
@@ -28,6 +29,15 @@ _TOOL_SECONDS = 120.0
 # Below the range that the kernel gives to outgoing connections: a client that keeps trying to
 # reach a broker that is down would otherwise, now and then, be given that broker's port.
 _PORT_RANGE = range(20_000, 30_000)
+_JAVA_OPTIONS = (
+    # The collector with the fewest threads: broker, generator and scorer share the cores.
+    "-XX:+UseSerialGC",
+    "-Djava.awt.headless=true",
+    # The compression libraries are native; a newer Java warns of each use otherwise.
+    "--enable-native-access=ALL-UNNAMED",
+)
+# They end before a better compiler would have paid off.
+_TOOL_OPTIONS = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
 
 
 class DevKafka:
@@ -154,12 +164,8 @@ class DevKafka:
         Raises:
             UnavailableError: It took longer.
         """
-        command = [
-            *self._java()[:1], "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            f"-Dlog4j2.configurationFile={self.directory / 'tools.properties'}",
-            *self._java()[1:], main_class,
-            *(argument.replace("{bootstrap}", self.internal_bootstrap) for argument in arguments),
-        ]  # fmt: skip
+        tool = [a.replace("{bootstrap}", self.internal_bootstrap) for a in arguments]
+        command = [*self._java(self._tools_log, *_TOOL_OPTIONS), main_class, *tool]
         try:
             done = subprocess.run(  # noqa: S603 our Java, our jars
                 command, capture_output=True, text=True, timeout=seconds, check=False
@@ -171,8 +177,14 @@ class DevKafka:
         done.args = [main_class, *arguments]
         return done
 
-    def _java(self) -> list[str]:
-        return [find_java(), "-cp", classpath()]
+    @property
+    def _tools_log(self) -> Path:
+        return self.directory / "tools.properties"
+
+    def _java(self, logging: Path, *options: str) -> list[str]:
+        """Return the command of a JVM with Kafka's class path; the main class is to follow."""
+        named = f"-Dlog4j2.configurationFile={logging}"
+        return [find_java(), *_JAVA_OPTIONS, *options, named, "-cp", classpath()]
 
     def _start(self) -> None:
         if self._given is None:
@@ -182,9 +194,7 @@ class DevKafka:
         else:
             self._directory = self._given.resolve()
         self.log_directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "tools.properties").write_text(
-            node_files.logging(self.log_directory / "tools.log")
-        )
+        self._tools_log.write_text(node_files.logging(self.log_directory / "tools.log"))
         for _ in range(_ATTEMPTS):
             try:
                 self._start_brokers()
@@ -198,9 +208,8 @@ class DevKafka:
                 f"devkafka: no free ports after {_ATTEMPTS} attempts", f"see {self.log_directory}"
             )
         if self._registry:
-            from stream_scorer.codec.registry_server import RegistryServer  # noqa: PLC0415 in turn
-
-            server = self._stack.enter_context(RegistryServer(seed_registry(self.directory)))
+            server = RegistryServer(seed_registry(self.directory), writable=True)
+            self._stack.enter_context(server)
             self._registry_url = server.url
 
     def _start_brokers(self) -> None:
@@ -239,13 +248,16 @@ class DevKafka:
         for old in (log, log.with_suffix(".out")):
             if old.exists():
                 old.replace(old.with_name(f"{old.name}.1"))
-        (directory / "server.properties").write_text(
+        settings = directory / "server.properties"
+        settings.write_text(
             node_files.properties(
                 node, ports, directory / "data", self._advertised.get(node), self._config
             )
         )
-        (directory / "log4j2.properties").write_text(node_files.logging(log))
-        return Broker(node, ports[node], directory, log, self._java(), detached=self._detached)
+        logging = directory / "log4j2.properties"
+        logging.write_text(node_files.logging(log))
+        command = [*self._java(logging, "-Xmx768m"), "kafka.Kafka", str(settings)]
+        return Broker(node, ports[node], command, log, detached=self._detached)
 
     def _format(self, cluster: str) -> None:
         """Format the nodes that have no data yet."""
@@ -254,11 +266,11 @@ class DevKafka:
             directory = self.directory / f"node-{broker.node}"
             if not (directory / "data" / "meta.properties").exists():
                 command = [
-                    *self._java()[:1], "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-                    f"-Dlog4j2.configurationFile={self.directory / 'tools.properties'}",
-                    *self._java()[1:], "kafka.tools.StorageTool", "format", "--ignore-formatted",
-                    "--cluster-id", cluster, "--config", str(directory / "server.properties"),
-                ]  # fmt: skip
+                    *self._java(self._tools_log, *_TOOL_OPTIONS),
+                    *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
+                    *("--cluster-id", cluster),
+                    *("--config", str(directory / "server.properties")),
+                ]
                 running.append(
                     subprocess.Popen(  # noqa: S603 our Java, our jars
                         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

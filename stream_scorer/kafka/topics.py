@@ -144,13 +144,19 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
 
 def _maximum_bytes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
     """Return the largest record batch that each topic accepts."""
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    found = {}
-    for resource, future in admin.describe_configs(resources, request_timeout=_SECONDS).items():
-        try:
-            found[resource.name] = int(future.result()[_MAXIMUM].value)
-        except KafkaException as error:
-            raise _refused(f"topic {resource.name}", error) from error
+    deadline = time.monotonic() + _SECONDS
+    found: dict[str, int] = {}
+    while len(found) < len(names):
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names if name not in found]
+        for resource, future in admin.describe_configs(asked, request_timeout=_SECONDS).items():
+            try:
+                found[resource.name] = int(future.result()[_MAXIMUM].value)
+            except KafkaException as error:
+                # Any broker may be asked, and one may not know a new topic yet.
+                new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not new or time.monotonic() > deadline:
+                    raise _refused(f"topic {resource.name}", error) from error
+                time.sleep(0.02)
     return found
 
 

@@ -1,0 +1,55 @@
+"""Where a command finds its cluster: the settings, else the devkafka of this folder."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.cli.console import connected_settings
+from stream_scorer.devkafka import background
+from stream_scorer.devkafka.processes import started_at
+from stream_scorer.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("STREAM_SCORER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def devkafka() -> None:
+    """Write the state of a devkafka whose broker is this very process."""
+    member = {"name": "broker 0", "pid": os.getpid(), "started": started_at(os.getpid())}
+    state = {
+        "bootstrap": "127.0.0.1:1", "registry_url": "http://127.0.0.1:2", "nodes": 1,
+        "directory": "d", "processes": [member],
+    }  # fmt: skip
+    background.DIRECTORY.mkdir(parents=True)
+    (background.DIRECTORY / "state.json").write_text(json.dumps(state))
+
+
+def test_without_an_address_both_ways_out_are_named() -> None:
+    with pytest.raises(SettingsError, match=r"--bootstrap .*stream-scorer kafka start"):
+        connected_settings()
+
+
+def test_a_named_cluster_is_stronger_and_keeps_its_own_registry(devkafka: None) -> None:
+    settings = connected_settings(bootstrap="elsewhere:9092")
+    assert (settings.kafka.bootstrap, settings.registry.url) == ("elsewhere:9092", "")
+
+
+def test_the_devkafka_of_the_folder_is_found_with_its_registry(devkafka: None) -> None:
+    settings = connected_settings(overrides={"kafka": {"group": "mine"}})
+    assert settings.kafka.bootstrap == "127.0.0.1:1"
+    assert settings.kafka.group == "mine"
+    assert settings.registry.url == "http://127.0.0.1:2"
+
+
+def test_a_named_registry_stays(devkafka: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_SCORER_REGISTRY__URL", "http://other")
+    settings = connected_settings()
+    assert (settings.kafka.bootstrap, settings.registry.url) == ("127.0.0.1:1", "http://other")
