@@ -256,6 +256,17 @@ def test_a_file_is_produced(settings: Kafka, command: Callable[..., str], tmp_pa
         command("produce", path, "--topic", "no-such")
 
 
+def test_simulated_transactions_are_produced(settings: Kafka, command: Callable[..., str]) -> None:
+    topic = settings.topics.transactions
+    report = json.loads(command("simulate", "--days", 1, "--topic", topic, "--json"))
+    assert (report["file"], report["topic"]) == (None, topic)
+    assert len(list(read_all(settings, topic))) == report["rows"] > 5_000
+    with pytest.raises(SettingsError, match="no destination"):
+        command("simulate", "--days", 1)
+    with pytest.raises(SettingsError, match="--rate paces a topic only"):
+        command("simulate", "--days", 1, "--out", "t.csv", "--rate", 5)
+
+
 def test_a_broker_that_is_not_there_is_one_line_and_exit_code_5() -> None:
     script = "from stream_scorer.cli import main; main()"
     arguments = ["dlq", "list", "--bootstrap", "127.0.0.1:1"]
