@@ -71,11 +71,12 @@ def double_thresholds(threshold: Float64) -> Float64:
     the threshold and its neighbour above, the middle itself included when it rounds down.
 
     Args:
-        threshold: float64[k].
+        threshold: float64[k], within float32's range, as those of trees fitted to float32 are;
+            infinite ones stay as they are.
     """
-    below = threshold.astype(np.float32)
-    below = np.where(below > threshold, np.nextafter(below, np.float32(-np.inf)), below)
     with np.errstate(over="ignore"):
+        below = threshold.astype(np.float32)
+        below = np.where(below > threshold, np.nextafter(below, np.float32(-np.inf)), below)
         above = np.nextafter(below, np.float32(np.inf)).astype(np.float64)
     largest = np.finfo(np.float32).max
     above[below == largest] = 2.0**128

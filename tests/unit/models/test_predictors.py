@@ -25,6 +25,7 @@ from stream_scorer.models.trees import double_thresholds
 
 Float64 = NDArray[np.float64]
 WIDTH = 5
+SINGLE = float(np.finfo(np.float32).max)
 
 TREES: dict[str, Any] = {
     "boosting": HistGradientBoostingClassifier(random_state=0, max_iter=30, early_stopping=False),
@@ -185,8 +186,8 @@ def test_a_scaled_linear_model_explains_the_deviation_from_the_mean() -> None:
 
 
 @given(
-    threshold=st.floats(-1e38, 1e38) | st.floats(-1e-44, 1e-44) | st.floats(width=32),
-    value=st.floats(-1e38, 1e38),
+    threshold=st.floats(-SINGLE, SINGLE) | st.floats(-1e-44, 1e-44) | st.floats(width=32),
+    value=st.floats(-1e39, 1e39),
     steps=st.integers(-3, 3),
 )
 @settings(max_examples=500, deadline=None)

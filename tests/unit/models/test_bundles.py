@@ -1,0 +1,350 @@
+"""A bundle is loaded only when it is whole, unaltered, trusted, and scores as at training."""
+
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from numpy.typing import NDArray
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import ModelError
+from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
+from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.store import find, list_bundles
+from stream_scorer.models.writer import Candidate, write_bundle
+from stream_scorer.settings import MODELS_DIRECTORY
+
+MODELS: dict[str, Any] = {
+    "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
+    "random_forest": RandomForestClassifier(n_estimators=5, random_state=0),
+    "decision_tree": DecisionTreeClassifier(random_state=0),
+    "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression()),
+}
+NUMBERS = np.random.default_rng(3)
+ROWS = NUMBERS.normal(0, 1, (400, 3))
+FRAUD = (ROWS[:, 0] + NUMBERS.normal(0, 0.5, 400) > 0.5).astype(np.int64)
+FEATURES: Any = (
+    {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
+    {"name": "NIGHT", "kind": "night"},
+    {"name": "COUNT", "kind": "count", "window": "7d"},
+)
+
+
+def candidate(model: Any, version: str = "1.0.0") -> Candidate:
+    period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=100)
+    quality = Quality(
+        period=period, auc=0.9, average_precision=0.8, review_or_block_rate=0.1, block_rate=0.0
+    )
+    return Candidate(
+        name="fraud",
+        version=version,
+        model=model,
+        features=FEATURES,
+        thresholds=DecisionThresholds(review=0.5, block=0.9),
+        training=Training(train=period, validation=quality, test=quality),
+    )
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("store")
+    return write_bundle(store, candidate(MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)), ROWS)
+
+
+@pytest.fixture
+def bundle(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "fraud" / "1.0.0"))
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def replace(bundle: Path, name: str, data: bytes) -> None:
+    """Put another file in, with its right hash: what someone with write access can do."""
+    (bundle / name).write_bytes(data)
+    edit(bundle, lambda m: m["files"].update({name: hashlib.sha256(data).hexdigest()}))
+
+
+def refusal(bundle: Path, trusted: frozenset[str] = frozenset()) -> str:
+    with pytest.raises(ModelError) as caught:
+        load_bundle(bundle, trusted)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.mend
+    return message
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_written_loads_and_scores_as_the_trained_model(kind: str, tmp_path: Path) -> None:
+    model = MODELS[kind].fit(ROWS, FRAUD)
+    loaded = load_bundle(write_bundle(tmp_path, candidate(model), ROWS))
+    assert loaded.manifest.kind == kind
+    expected = model.predict_proba(ROWS)[:, 1]
+    got = loaded.predictor.scores(ROWS)
+    assert np.abs(got - expected).max() <= (1e-12 if kind == "logistic_regression" else 0.0)
+    core = loaded.model(Plan())
+    assert core.features.names == ("AMOUNT", "NIGHT", "COUNT")
+    assert (core.thresholds.review, core.on_model_error) == (0.5, Outcome.REVIEW)
+
+
+def test_the_content_hash_is_that_of_the_meaning(tmp_path: Path) -> None:
+    def trained(model: Any, version: str) -> str:
+        return load_bundle(
+            write_bundle(tmp_path, candidate(model.fit(ROWS, FRAUD), version), ROWS)
+        ).manifest.content_hash
+
+    forest = RandomForestClassifier(n_estimators=3, random_state=0)
+    first = trained(forest, "1.0.0")
+    assert trained(RandomForestClassifier(n_estimators=3, random_state=0), "2.0.0") == first
+    assert trained(RandomForestClassifier(n_estimators=3, random_state=1), "3.0.0") != first
+    files = [path.read_bytes() for path in sorted(tmp_path.glob("*/*/model.skops"))]
+    assert files[0] != files[2]
+
+
+def test_a_version_is_never_written_over(bundle: Path) -> None:
+    with pytest.raises(ModelError, match="versions never change"):
+        write_bundle(
+            bundle.parent.parent, candidate(DecisionTreeClassifier().fit(ROWS, FRAUD)), ROWS
+        )
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, bundle: Path) -> None:
+    unfit: Any = np.zeros((5, 3))
+    broken = candidate(DecisionTreeClassifier().fit(ROWS, FRAUD), "not-a-version")
+    with pytest.raises(ValueError, match="version"):
+        write_bundle(tmp_path / "other", broken, unfit)
+    assert not list((tmp_path / "other").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["model.skops", "golden.json"])
+def test_an_altered_file_is_refused_before_it_is_read(bundle: Path, name: str) -> None:
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(data)
+    assert "sha256 differs" in refusal(bundle)
+
+
+def test_missing_and_extra_files_are_refused(bundle: Path) -> None:
+    (bundle / "notes.txt").write_text("hello")
+    assert "notes.txt is not in the manifest" in refusal(bundle)
+    (bundle / "notes.txt").unlink()
+    (bundle / "golden.json").unlink()
+    assert "golden.json is missing" in refusal(bundle)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "MODEL.PICKLE"])
+def test_pickle_and_joblib_files_are_refused(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"")
+    assert "pickle or joblib" in refusal(bundle)
+
+
+class Bomb:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_place_of_the_model_is_refused_unread(bundle: Path, tmp_path: Path) -> None:
+    replace(bundle, "model.skops", pickle.dumps(Bomb(tmp_path / "fired")))
+    assert "no skops file" in refusal(bundle)
+    assert not (tmp_path / "fired").exists()
+
+
+def _npy_with_objects(bomb: object) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array([bomb], object), allow_pickle=True)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["pickle member", "object array", "member in a folder"])
+def test_payloads_inside_the_skops_file_are_refused(
+    bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    bomb = Bomb(tmp_path / "fired")
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(bundle / "model.skops") as whole,
+        zipfile.ZipFile(out, "w") as altered,
+    ):
+        for name in whole.namelist():
+            data = whole.read(name)
+            if kind == "object array" and name.endswith(".npy"):
+                data = _npy_with_objects(bomb)
+            altered.writestr(name, data)
+        if kind == "pickle member":
+            altered.writestr("extra.pkl", pickle.dumps(bomb))
+        if kind == "member in a folder":
+            altered.writestr("../evil.json", b"{}")
+    replace(bundle, "model.skops", out.getvalue())
+    message = refusal(bundle)
+    assert "holds" in message or "cannot be loaded" in message
+    assert not (tmp_path / "fired").exists()
+
+
+def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
+    boosted = GradientBoostingClassifier(n_estimators=2, init="zero").fit(ROWS, FRAUD)
+    data = skops.io.dumps(boosted)
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(out, "w") as altered:
+        for name in whole.namelist():
+            member = whole.read(name)
+            if name == "schema.json":
+                member = member.replace(b'"GradientBoostingClassifier"', b'"Strange"')
+            altered.writestr(name, member)
+    replace(bundle, "model.skops", out.getvalue())
+    message = refusal(bundle)
+    assert "not trusted" in message
+    assert "sklearn.ensemble._gb.Strange" in message
+    # The configuration may trust it; that it does not exist is then another matter.
+    assert "cannot be loaded" in refusal(bundle, frozenset({"sklearn.ensemble._gb.Strange"}))
+
+
+def test_a_trusted_type_of_another_kind_is_still_no_model_of_ours(bundle: Path) -> None:
+    replace(
+        bundle, "model.skops", skops.io.dumps(ExtraTreesClassifier(n_estimators=2).fit(ROWS, FRAUD))
+    )
+    assert "ExtraTreesClassifier is not supported" in refusal(bundle)
+
+
+def test_links_are_refused(bundle: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.skops"
+    (bundle / "model.skops").rename(elsewhere)
+    (bundle / "model.skops").symlink_to(elsewhere)
+    assert "no regular file" in refusal(bundle)
+    (bundle / "manifest.json").rename(tmp_path / "manifest.json")
+    (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    assert "is a link" in refusal(bundle)
+
+
+def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(manifest: dict[str, Any]) -> None:
+        *groups, last = path.split("/")
+        at: Any = manifest
+        for group in groups:
+            at = at[int(group)] if isinstance(at, list) else at[group]
+        at[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("libraries/scikit_learn", "1.2.3", "made with scikit-learn 1.2.3, installed is"),
+        ("engine", 99, "feature engine 99"),
+        ("files", {"../model.skops": "0" * 64}, "files"),
+        ("files", {"model.skops": "0" * 64}, "must list golden.json and model.skops"),
+        ("thresholds/review", 0.95, "0 < review <= block <= 1"),
+        ("thresholds/review", 0.6, "content hash"),
+        ("on_model_error", "APPROVE", "content hash"),
+        ("on_model_error", "IGNORE", "on_model_error"),
+        ("features/2/window", "8d", "content hash"),
+        ("parameters/max_iter", 500, "parameters are not the model's"),
+        ("kind", "random_forest", "the manifest says random_forest"),
+        ("kind", "svm", "kind"),
+        ("version", "1.0", "version"),
+        ("name", "../fraud", "name"),
+        ("surprise", 1, "surprise: Extra inputs"),
+        ("content_hash", "0" * 64, "content hash"),
+    ],
+)
+def test_an_altered_manifest_is_refused_by_field(
+    bundle: Path, path: str, value: Any, message: str
+) -> None:
+    edit(bundle, _set(path, value))
+    assert message in refusal(bundle)
+
+
+def test_a_manifest_that_is_none_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "manifest.json").write_text("[1")
+    assert "manifest.json" in refusal(bundle)
+    assert "cannot be read" in refusal(tmp_path / "nowhere")
+
+
+def _golden(bundle: Path) -> dict[str, NDArray[np.float64]]:
+    return {k: np.array(v) for k, v in json.loads((bundle / "golden.json").read_text()).items()}
+
+
+@pytest.mark.parametrize("name", ["scores", "raw"])
+def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
+    golden = _golden(bundle)
+    golden[name][7] = np.nextafter(golden[name][7], 2) if name == "raw" else golden[name][7] + 1e-14
+    replace(bundle, "golden.json", json.dumps({k: v.tolist() for k, v in golden.items()}).encode())
+    assert "golden vectors: a" in refusal(bundle)
+
+
+@pytest.mark.parametrize("text", ["{}", "[", '{"features": [], "scores": [], "raw": []}'])
+def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
+    replace(bundle, "golden.json", text.encode())
+    assert "no golden file" in refusal(bundle)
+
+
+def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:
+    store = bundle.parent.parent
+    for version in ("1.10.0", "1.9.0"):
+        copied = Path(shutil.copytree(bundle, bundle.parent / version))
+        edit(copied, _set("version", version))
+    assert [b.version for b in list_bundles(store)] == ["1.0.0", "1.9.0", "1.10.0"]
+    assert find(store, "fraud") == bundle.parent / "1.10.0"
+    assert find(store, "fraud:1.9.0") == bundle.parent / "1.9.0"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("fraud:9.9.9", "there are: fraud:1.0.0"),
+        ("other", "there are: fraud:1.0.0"),
+        ("../fraud", "not a reference"),
+        ("fraud:latest", "not a reference"),
+    ],
+)
+def test_the_store_names_what_it_has(bundle: Path, reference: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        find(bundle.parent.parent, reference)
+
+
+def test_a_bundle_in_the_wrong_place_is_refused(bundle: Path) -> None:
+    bundle.rename(bundle.parent / "2.0.0")
+    with pytest.raises(ModelError, match=r"calls itself fraud:1\.0\.0"):
+        find(bundle.parent.parent, "fraud")
+
+
+def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such directory"):
+        find(tmp_path / "nowhere", "fraud")
+
+
+def test_the_shipped_bundle_loads() -> None:
+    directory = find(MODELS_DIRECTORY, "fraud:1.0.0")
+    loaded = load_bundle(directory)
+    assert loaded.predictor.feature_count == 9
+    assert sum(path.stat().st_size for path in directory.iterdir()) < 1_000_000
