@@ -147,7 +147,7 @@ class Metrics:
         self.transactions = counter(
             "transactions",
             "Transactions by result; settled_* are commits whose answer was lost and whose result "
-            "was read from the committed offsets.",
+            "was read from the committed offsets (settled_committed counts as committed too).",
             "result",
         )
         self.rejected = counter(
