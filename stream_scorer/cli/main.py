@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from stream_scorer.cli import dlq, kafka, lag, produce, schemas, simulate, tail, topics, train
+from stream_scorer.cli import dlq, kafka, lag, produce, run, schemas, simulate, tail, topics, train
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ def root() -> None:
     """Score card transactions from Kafka with a fraud model, exactly once."""
 
 
+app.command()(run.run)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.command()(lag.lag)

@@ -7,16 +7,20 @@ from typing import Literal
 import numpy as np
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_scorer.errors import OffsetsError, TransactionError, UnavailableError
+from stream_scorer.errors import (
+    OffsetsError,
+    StreamScorerError,
+    TransactionError,
+    UnavailableError,
+)
 from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import bounds
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -92,7 +96,7 @@ class KafkaSource:
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
                 offsets |= self._first_offsets(fresh)
-        except (KafkaException, OffsetsError) as error:
+        except (KafkaException, StreamScorerError) as error:
             self._failure = error
             return
         places = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
@@ -109,13 +113,9 @@ class KafkaSource:
                 f"{sorted(fresh)}",
                 "name where its first run begins: --from earliest or --from latest",
             )
-        spec = OffsetSpec.earliest() if self._start == "earliest" else OffsetSpec.latest()
-        answers = AdminClient(config.common(self._kafka)).list_offsets(
-            {TopicPartition(self.topic, p): spec for p in fresh},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_REQUEST_SECONDS,
-        )
-        return {place.partition: answer.result().offset for place, answer in answers.items()}
+        first, end = bounds(self._kafka, self.topic)
+        where = first if self._start == "earliest" else end
+        return {partition: where[partition] for partition in fresh}
 
     def _on_revoke(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         gone = tuple(sorted(p.partition for p in partitions))

@@ -185,10 +185,15 @@ class TransactionLoop(Generic[Delta]):
         """Whether ``stop`` was called."""
         return self._stopping
 
-    def run(self) -> None:
-        """Run until ``stop``; leaves the group and the broker clean on the way out."""
+    def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Run until ``stop``; leaves the group and the broker clean on the way out.
+
+        Args:
+            heartbeat: Called each time round.
+        """
         try:
             while not self._stopping:
+                heartbeat()
                 self.step()
         finally:
             self._pool.shutdown(wait=True)

@@ -1,0 +1,224 @@
+"""The scorer process: settings, a model and a plan become a running transaction loop."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
+from stream_scorer.apps.warming import warm
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.features import ENGINE, compile_features
+from stream_scorer.core.plan import Plan, parse_plan
+from stream_scorer.core.policy import Thresholds
+from stream_scorer.core.scorer import Model
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.happenings import Happening, Listener, Stopping
+from stream_scorer.kafka.lag import LagWatch
+from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.source import KafkaSource, Start
+from stream_scorer.kafka.transaction import Limits, TransactionLoop
+from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.store import find
+from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.progress import Progress
+from stream_scorer.observability.render import Renderer
+from stream_scorer.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What is deployed: which model decides under which plan, and where a first run begins.
+
+    Attributes:
+        model: NAME or NAME:VERSION.
+        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
+        start: Where a group's first run begins; None refuses to guess.
+    """
+
+    model: str = "fraud"
+    plan: Path | None = None
+    start: Start | None = None
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        SettingsError: It cannot be read or says something impossible; names file and key.
+    """
+    try:
+        return parse_plan(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
+    except ValueError as error:
+        raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+
+
+def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
+    """Load and verify the deployed model and its plan.
+
+    Raises:
+        ModelError: The bundle is missing or refused.
+        SettingsError: The plan is refused.
+    """
+    directory = find(settings.models.directory, deployment.model)
+    bundle = load_bundle(directory, frozenset(settings.models.trusted_types))
+    manifest = bundle.manifest
+    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    if manifest.engine != ENGINE:
+        raise ModelError(
+            f"model {manifest.name}:{manifest.version} was trained with feature engine "
+            f"{manifest.engine}, this is engine {ENGINE}",
+            "train it anew, or run the release that it was made for",
+        )
+    try:
+        features = compile_features(manifest.features, plan)
+    except ValueError as error:
+        raise ModelError(
+            f"model {manifest.name}:{manifest.version}: {error}", "correct its manifest"
+        ) from error
+    return (
+        Model(
+            name=manifest.name,
+            version=manifest.version,
+            predictor=bundle.predictor,
+            features=features,
+            thresholds=Thresholds(manifest.thresholds.review, manifest.thresholds.block),
+            on_model_error=Outcome[manifest.on_model_error],
+        ),
+        plan,
+    )
+
+
+def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:
+    """Make the codecs of our schemas under the registry's ids."""
+    topics = settings.kafka.topics
+    directory = settings.registry.directory
+    decision, summary = (reader_schema(name, directory) for name in ("decision.v1", "summary.v1"))
+    return Codecs(
+        transactions=TransactionDecoder(registry, plan, directory),
+        decisions=DecisionEncoder(
+            registry.id_for(f"{topics.decisions}-value", decision),
+            decision,
+            topics.transactions,
+            ENGINE,
+        ),
+        summaries=RecordCodec(registry.id_for(f"{topics.summaries}-value", summary), summary),
+    )
+
+
+def scorer_loop(
+    settings: Settings,
+    deployment: Deployment,
+    listener: Listener,
+    hook: Callable[[str], None] | None = None,
+) -> tuple[TransactionLoop[Scoring], ScoringWork]:
+    """Wire a scorer: load the model, open the registry, join the group.
+
+    Args:
+        settings: How and where to run.
+        deployment: What is deployed.
+        listener: Told of everything that happens.
+        hook: Called with each step's name when it is over; a test raises from it.
+    """
+    model, plan = load_model(settings, deployment)
+    registry = open_registry(settings.registry)
+    codecs = open_codecs(settings, plan, registry)
+    warm(codecs, model, plan)
+    kafka = settings.kafka
+    topic = kafka.topics.transactions
+    producer = TransactionalProducer(kafka, kafka.group, listener)
+    source = KafkaSource(kafka, topic, kafka.group, deployment.start)
+
+    def replay_of(partition: int, end: int) -> InputReplay | None:
+        low = source.low_watermark(partition)
+        return InputReplay(kafka, topic, partition, low, end) if low < end else None
+
+    work = ScoringWork(
+        model, plan, codecs, kafka.topics, kafka.instance, listener, replay_of,
+        source.partition_count,
+    )  # fmt: skip
+    limits = Limits(
+        maximum_batch=settings.scorer.maximum_batch,
+        linger=settings.scorer.maximum_linger_ms / 1_000,
+        slow=settings.scorer.model_timeout_ms / 1_000,
+    )
+    return TransactionLoop(source, producer, work, limits, listener, hook), work
+
+
+@contextmanager
+def stopped_by_signals(
+    stop: Callable[[], None], listener: Listener, seconds: float
+) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into ``stop``; leave hard when that takes longer than ``seconds``.
+
+    Leaving hard loses nothing: what is not committed is read again by the partition's next owner.
+    """
+
+    def leave_hard() -> None:
+        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; leaving at once\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        stop()
+        listener(Stopping(signal.Signals(number).name))
+        timer = threading.Timer(seconds, leave_hard)
+        timer.daemon = True
+        timer.start()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_scorer(settings: Settings, deployment: Deployment) -> None:
+    """Run a scorer until a signal ends it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    registry = CollectorRegistry()
+    health = Health(heartbeat_seconds=max(settings.scorer.stuck_seconds, 30.0))
+    renderer = Renderer(registry, process_logger("scorer", settings.kafka.instance))
+
+    def told(happening: Happening) -> None:
+        renderer(happening)
+        health(happening)
+
+    progress = Progress(told, settings.scorer.stuck_seconds)
+
+    def listener(happening: Happening) -> None:
+        told(happening)
+        progress(happening)
+
+    with ExitStack() as stack:
+        stack.enter_context(Endpoint(settings.http, registry, health))
+        loop, _ = scorer_loop(settings, deployment, listener)
+        health.model_loaded()
+        stack.enter_context(LagWatch(settings.kafka, settings.kafka.topics.transactions, listener))
+        stack.enter_context(
+            stopped_by_signals(loop.stop, listener, settings.scorer.shutdown_seconds)
+        )
+        # What was loaded stays: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        loop.run(health.heartbeat)

@@ -1,0 +1,60 @@
+"""Compile and touch everything once before the first event, so that it is not the one to wait."""
+
+import numpy as np
+
+from stream_scorer.apps.scoring import Codecs
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Model, Rings, score
+from stream_scorer.core.summaries import summarize
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+_EVENT_TIME_MS = 1_600_000_000_000
+
+
+def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
+    """Send made-up transactions through decode, core and encode; nothing of them stays.
+
+    Args:
+        codecs: Bytes to columns and back.
+        model: The deployed model.
+        plan: What all models share.
+    """
+    rings = Rings(model.features)
+    schemas = FileRegistry(SCHEMAS_DIRECTORY)
+    schema = reader_schema("transaction.v1", SCHEMAS_DIRECTORY)
+    example = RecordCodec(schemas.id_for("transactions-value", schema), schema)
+    decoder = TransactionDecoder(schemas, plan)
+    for count in (1, 300):
+        values = [
+            example.encode(
+                {
+                    "transaction_id": f"warm-{row}",
+                    "event_time": _EVENT_TIME_MS,
+                    "customer_id": f"{row % 7}",
+                    "terminal_id": "1",
+                    "amount_minor": 100 * row,
+                    "currency": plan.currency,
+                }
+            )
+            for row in range(count)
+        ]
+        raw = RawRecords(
+            values=values,
+            keys=[None] * count,
+            headers=[None] * count,
+            partition=np.zeros(count, np.int32),
+            offset=np.arange(count, dtype=np.int64),
+            timestamp=np.full(count, _EVENT_TIME_MS, np.int64),
+        )
+        events, _, _ = decoder.decode(raw)
+        scored = score(events, rings, plan, model)
+        model.predictor.attributions(scored.decisions.features)
+        codecs.decisions.encode(scored.decisions, _EVENT_TIME_MS)
+        codecs.summaries.encode(
+            summarize(raw.partition, raw.offset, scored.decisions, (), plan.summary_window_ms)
+        )
+        rings.undo(scored.journals)

@@ -1,0 +1,36 @@
+"""``stream-scorer run``: score the stream until a signal ends it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stream_scorer.apps.scorer import Deployment, run_scorer
+from stream_scorer.cli.console import BootstrapOption, ConfigOption, connected_settings
+
+
+def run(
+    model: Annotated[
+        str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
+    ] = "fraud",
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
+    ] = None,
+    start: Annotated[
+        Literal["earliest", "latest"] | None,
+        typer.Option("--from", help="Where this group's first run begins; needed once."),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", help="Stable name of this instance, unique in the group."),
+    ] = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+) -> None:
+    """Consume transactions, publish one decision for each, exactly once.
+
+    Exit codes: 0 after a signal; 2 settings; 3 model; 4 schema; 5 broker or registry;
+    6 fenced by another process with this instance name: do not restart; 7 offsets; 8 transaction.
+    """
+    settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
+    run_scorer(settings, Deployment(model, plan, start))
