@@ -21,10 +21,13 @@ Options:
     Use an existing cluster, and start none.
 """
 
+import gc
 import os
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -53,12 +56,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--bootstrap", default=_ELSEWHERE, help="host:port list of a cluster to use")
 
 
+def _engine_fault(docker: ModuleType) -> str:
+    """Return why no Docker engine answers; empty when one does."""
+    fault = ""
+    with warnings.catch_warnings():
+        # The client leaves its socket open when there is nothing at the other end.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            client = docker.from_env()
+            client.ping()
+            client.close()
+        except docker.errors.DockerException as error:
+            fault = str(error)
+        gc.collect()
+    return fault
+
+
 def _container() -> Iterator[Broker]:
     docker = pytest.importorskip("docker", reason="--kafka=testcontainers needs the docker client")
-    try:
-        docker.from_env().ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"--kafka=testcontainers needs a Docker engine: {error}")
+    if fault := _engine_fault(docker):
+        pytest.skip(f"--kafka=testcontainers needs a Docker engine: {fault}")
     from testcontainers.kafka import KafkaContainer  # noqa: PLC0415 only where it is asked for
 
     container = KafkaContainer(_IMAGE).with_kraft()
