@@ -38,7 +38,7 @@ from stream_scorer.models.bundle import (
 )
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.predictors import predictor_for
-from stream_scorer.models.writer import Candidate, refuse_existing, write_bundle
+from stream_scorer.models.writer import Candidate, new_directory, write_bundle
 from stream_scorer.simulator import SCHEMA
 
 Float64 = NDArray[np.float64]
@@ -255,7 +255,7 @@ def train(order: Order) -> tuple[Path, Manifest]:
         raise SettingsError(
             f"model {order.model!r}: unknown kind", f"known are {', '.join(ESTIMATORS)}"
         )
-    refuse_existing(order.store / order.name / order.version)
+    new_directory(order.store, order.name, order.version)
     table = read_labelled(order.data)
     training, validation, test = _parts(table, order, Plan())
     # One thread: sums in another order would give another model on another machine.

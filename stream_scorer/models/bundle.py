@@ -23,6 +23,9 @@ MODEL = "model.skops"
 GOLDEN = "golden.json"
 FORMAT: Literal[1] = 1
 
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
+VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
+
 Kind = Literal["hist_gradient_boosting", "random_forest", "decision_tree", "logistic_regression"]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -105,10 +108,8 @@ class Manifest(_Part):
     """
 
     format: Literal[1] = FORMAT
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-    version: Annotated[
-        str, Field(pattern=r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$")
-    ]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     kind: Kind
     engine: Annotated[int, Field(ge=1)]
     features: Annotated[tuple[FeatureSpec, ...], Field(min_length=1)]

@@ -154,18 +154,30 @@ def _verified_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
     for name, digest in manifest.files.items():
         if name not in present:
             raise ModelError(f"{label}: {name} is missing", "copy the whole bundle")
-        status = present[name].lstat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{label}: {name} is no regular file", "copy the file itself, no link")
-        if status.st_size > _FILE_BYTES_MOST:
-            raise ModelError(f"{label}: {name} is larger than 512 MiB", "train a smaller model")
-        contents[name] = present[name].read_bytes()
+        contents[name] = _read(present[name], label)
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise ModelError(
                 f"{label}: {name} is not the file that the manifest names (sha256 differs)",
                 "copy the bundle again from where it was trained",
             )
     return contents
+
+
+def _read(path: Path, label: str) -> bytes:
+    """Return a regular file's bytes."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(
+                f"{label}: {path.name} is no regular file", "copy the file itself, no link"
+            )
+        if status.st_size > _FILE_BYTES_MOST:
+            raise ModelError(f"{label}: {path.name} is larger than 512 MiB", "train a smaller one")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{label}: {path.name} cannot be read ({error.strerror})", "let this user read it"
+        ) from error
 
 
 def _check_versions(manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """From a fitted model to a bundle on disk, whole or not at all."""
 
 import hashlib
+import re
 import shutil
 import tempfile
 import zipfile
@@ -21,6 +22,8 @@ from stream_scorer.models.bundle import (
     GOLDEN,
     MANIFEST,
     MODEL,
+    NAME_PATTERN,
+    VERSION_PATTERN,
     DecisionThresholds,
     FeatureSpec,
     Libraries,
@@ -69,10 +72,10 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
         The bundle's directory.
 
     Raises:
-        ModelError: The version exists already, or the name or version is malformed.
+        ModelError: The version exists already, the name or version is malformed, or the store
+            cannot be written.
     """
-    directory = store / candidate.name / candidate.version
-    refuse_existing(directory)
+    directory = new_directory(store, candidate.name, candidate.version)
     predictor = predictor_for(candidate.model)
     probes = golden.choose(rows, predictor.scores(rows))
     expected = np.ascontiguousarray(candidate.model.predict_proba(probes)[:, 1])
@@ -107,6 +110,18 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
         training=candidate.training,
     )
     files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    try:
+        _place(directory, files)
+    except OSError as error:
+        raise ModelError(
+            f"bundle {directory}: cannot be written ({error.strerror or error})",
+            "name a store that can be written with --out",
+        ) from error
+    return directory
+
+
+def _place(directory: Path, files: dict[str, bytes]) -> None:
+    """Write the files beside the directory's place, then move them there in one step."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     # The name of a bundle in the making is no version, so that no store lists it.
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory.parent))
@@ -118,16 +133,23 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
-    return directory
 
 
-def refuse_existing(directory: Path) -> None:
-    """Refuse to write over a bundle: versions never change.
+def new_directory(store: Path, name: str, version: str) -> Path:
+    """Return where a new bundle goes; versions never change, so it must not be there yet.
 
     Raises:
-        ModelError: The directory exists.
+        ModelError: The name or version is malformed, or the directory exists.
     """
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise ModelError(
+            f"model name {name!r}: not a name", "use lower-case letters, digits, - and _"
+        )
+    if re.fullmatch(VERSION_PATTERN, version) is None:
+        raise ModelError(f"version {version!r}: not a version", "write MAJOR.MINOR.PATCH")
+    directory = store / name / version
     if directory.exists():
         raise ModelError(
             f"bundle {directory} exists already", "choose a new --version; versions never change"
         )
+    return directory

@@ -32,7 +32,7 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find, list_bundles
-from stream_scorer.models.writer import Candidate, write_bundle
+from stream_scorer.models.writer import Candidate, new_directory, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
 
 MODELS: dict[str, Any] = {
@@ -133,12 +133,25 @@ def test_a_version_is_never_written_over(bundle: Path) -> None:
         )
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path, bundle: Path) -> None:
-    unfit: Any = np.zeros((5, 3))
-    broken = candidate(DecisionTreeClassifier().fit(ROWS, FRAUD), "not-a-version")
-    with pytest.raises(ValueError, match="version"):
-        write_bundle(tmp_path / "other", broken, unfit)
-    assert not list((tmp_path / "other").rglob("*"))
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("../fraud", "1.0.0"), ("Fraud", "1.0.0"), ("fraud", "1.0"), ("fraud", "../1.0.0")],
+)
+def test_malformed_names_and_versions_are_refused(name: str, version: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a"):
+        new_directory(tmp_path, name, version)
+
+
+def test_an_interrupted_write_leaves_no_part_of_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, data: bytes) -> int:
+        raise OSError(28, f"No space left for {len(data)} bytes")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ModelError, match="No space"):
+        write_bundle(tmp_path, candidate(DecisionTreeClassifier().fit(ROWS, FRAUD)), ROWS)
+    assert [path.name for path in tmp_path.rglob("*")] == ["fraud"]
 
 
 @pytest.mark.parametrize("name", ["model.skops", "golden.json"])
