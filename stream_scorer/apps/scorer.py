@@ -19,18 +19,17 @@ from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
-from stream_scorer.core.batch import Outcome
-from stream_scorer.core.features import ENGINE, compile_features
+from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
-from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Model
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Happening, Listener, Stopping
 from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
-from stream_scorer.kafka.transaction import Limits, TransactionLoop
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.work import Limits
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find
 from stream_scorer.observability.health import Endpoint, Health
@@ -78,31 +77,8 @@ def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]
     """
     directory = find(settings.models.directory, deployment.model)
     bundle = load_bundle(directory, frozenset(settings.models.trusted_types))
-    manifest = bundle.manifest
     plan = load_plan(deployment.plan or directory.parent / "plan.toml")
-    if manifest.engine != ENGINE:
-        raise ModelError(
-            f"model {manifest.name}:{manifest.version} was trained with feature engine "
-            f"{manifest.engine}, this is engine {ENGINE}",
-            "train it anew, or run the release that it was made for",
-        )
-    try:
-        features = compile_features(manifest.features, plan)
-    except ValueError as error:
-        raise ModelError(
-            f"model {manifest.name}:{manifest.version}: {error}", "correct its manifest"
-        ) from error
-    return (
-        Model(
-            name=manifest.name,
-            version=manifest.version,
-            predictor=bundle.predictor,
-            features=features,
-            thresholds=Thresholds(manifest.thresholds.review, manifest.thresholds.block),
-            on_model_error=Outcome[manifest.on_model_error],
-        ),
-        plan,
-    )
+    return bundle.model(plan), plan
 
 
 def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:

@@ -27,7 +27,7 @@ from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.partitioner import misplaced
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import InputReplay
-from stream_scorer.kafka.transaction import Paused, Result, Stages
+from stream_scorer.kafka.work import Paused, Result, Stages
 from stream_scorer.ports import Headers, RawRecords
 from stream_scorer.settings import Topics
 
@@ -282,7 +282,7 @@ class ScoringWork:
             rejected=rejected,
             flagged=flag_counts(decisions),
             stage_seconds=stages.seconds,
-            age_seconds=(self._now_ms() - decisions.events.timestamp) / 1_000,
+            age_seconds=(stages.committed_ms - decisions.events.timestamp) / 1_000,
             next_offsets={
                 int(p): int(raw.offset[raw.partition == p].max()) + 1
                 for p in set(raw.partition.tolist())

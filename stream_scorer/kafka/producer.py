@@ -108,6 +108,7 @@ class TransactionalProducer:
         self._transport_errors = 0
         self._suspicion = ""
         self._topic: dict[str, str] = {}
+        self._open = False
         self.births = 0
         self._client = self._born(stop=lambda: False)
 
@@ -144,6 +145,7 @@ class TransactionalProducer:
         return client
 
     def _fenced(self, cause: KafkaError) -> FencedError:
+        self._open = False
         return FencedError(
             f"transactional id {self.transactional_id} was taken over by another process "
             f"({cause.str()})",
@@ -159,6 +161,7 @@ class TransactionalProducer:
         """
         old = self._client
         self._client = self._born(stop)
+        self._open = False
         old.purge()
         self._listener(ProducerReborn(cause))
 
@@ -173,6 +176,7 @@ class TransactionalProducer:
             self._client.begin_transaction()
         except KafkaException as error:
             raise self.given_up(error) from error
+        self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
         """Hand records to the open transaction, in order.
@@ -234,12 +238,14 @@ class TransactionalProducer:
                 raise self.given_up(error) from error
             self._suspicion = f"commit: {cause.str()}"
             raise CommitUncertain(cause.str()) from error
+        self._open = False
         if time.monotonic() - started >= self._slow_seconds:
             self._suspicion = "slow commit"
 
     def abort(self) -> None:
         """Give the open transaction up; what cannot be aborted now is fenced by a rebirth."""
         started = time.monotonic()
+        self._open = False
         try:
             self._client.purge()
             self._client.abort_transaction(self._timeout)
@@ -252,6 +258,11 @@ class TransactionalProducer:
             if time.monotonic() - started >= self._slow_seconds:
                 self._suspicion = "slow abort"
 
+    def abort_open(self) -> None:
+        """Give up what is open, if anything is."""
+        if self._open:
+            self.abort()
+
     def close(self) -> None:
         """Abort what is open and leave; without a broker, its time limit aborts it instead."""
         self._client.purge()
@@ -263,6 +274,7 @@ class TransactionalProducer:
         if cause.code() in _FENCED:
             return self._fenced(cause)
         if cause.fatal():
+            self._open = False
             self._suspicion = f"fatal: {cause.str()}"
             return TransactionAborted(cause.str(), network=True)
         self.abort()

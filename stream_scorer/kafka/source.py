@@ -134,6 +134,11 @@ class KafkaSource:
         events, self._events = self._events, []
         return events
 
+    @property
+    def rebalanced(self) -> bool:
+        """Whether there are rebalances that were not handed over yet."""
+        return bool(self._events)
+
     def interrupted(self, partitions: set[int]) -> bool:
         """Whether a rebalance that was not handed over yet took one of the partitions away."""
         return any(

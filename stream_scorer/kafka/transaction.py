@@ -3,6 +3,7 @@
 ::
 
     poll → compute (another thread) → begin → send → offsets + commit → keep
+               │ backlog: the next batch is computed while this one is committed
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
                └ revoked meanwhile: undo               └ fenced: leave and do not come back
@@ -12,10 +13,10 @@ and nothing of a batch leaves the process before its own commit.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -32,11 +33,11 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.producer import (
     CommitUncertain,
-    Outgoing,
     TransactionAborted,
     TransactionalProducer,
 )
 from stream_scorer.kafka.source import Assigned, KafkaSource
+from stream_scorer.kafka.work import Limits, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
 _IDLE_SECONDS = 0.1
@@ -45,94 +46,7 @@ _SERVE_SECONDS = 0.05
 _MOST_ABORTS = 5
 
 
-class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The work cannot be done now, through no fault of the batch; the loop waits and retries.
-
-    Attributes:
-        dependency: What is missing: ``registry``, ``model``.
-    """
-
-    def __init__(self, dependency: str, detail: str) -> None:
-        super().__init__(detail)
-        self.dependency = dependency
-
-
 Delta = TypeVar("Delta")
-
-
-@dataclass(frozen=True, slots=True)
-class Result(Generic[Delta]):
-    """What a batch came to.
-
-    Attributes:
-        outgoing: Records to publish, in order.
-        delta: What ``keep`` or ``undo`` needs.
-    """
-
-    outgoing: Sequence[Outgoing]
-    delta: Delta
-
-
-class Stages:
-    """A stopwatch over the named stages of one batch.
-
-    Args:
-        hook: Called with each stage's name when it is over; a test raises from it.
-    """
-
-    def __init__(self, hook: Callable[[str], None] | None = None) -> None:
-        self._hook = hook
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
-        self._since = now
-        if self._hook is not None:
-            self._hook(stage)
-
-
-class Work(Protocol[Delta]):
-    """What a process does with each batch."""
-
-    def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; ``restore`` then brings their state to these offsets."""
-        ...
-
-    def revoked(self, partitions: tuple[int, ...]) -> None:
-        """Forget partitions that left."""
-        ...
-
-    def restoring(self) -> bool:
-        """Whether ``restore`` has work to do."""
-        ...
-
-    def restore(self) -> set[int]:
-        """Do a step of restoring; return the partitions that are ready now."""
-        ...
-
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Delta]:
-        """Turn a batch into records; runs on another thread; may raise ``Paused``."""
-        ...
-
-    def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """The batch is committed: keep its delta and say what happened."""
-        ...
-
-    def undo(self, result: Result[Delta]) -> None:
-        """The batch is given up: take its delta back."""
-        ...
-
-
-@dataclass(slots=True)
-class Limits:
-    """How the loop sizes and times its batches; seconds."""
-
-    maximum_batch: int = 5_000
-    linger: float = 0.004
-    slow: float = 1.0
 
 
 @dataclass(slots=True)
@@ -141,6 +55,17 @@ class _Aborts:
 
     count: int = 0
     cause: str = field(default="")
+
+
+@dataclass(slots=True)
+class _Batch(Generic[Delta]):
+    """A polled batch; ``future`` is its computation when it runs ahead."""
+
+    raw: RawRecords
+    ends: dict[int, int]
+    stages: Stages
+    polled: bool = False
+    future: "Future[Result[Delta]] | None" = None
 
 
 class TransactionLoop(Generic[Delta]):
@@ -174,6 +99,8 @@ class TransactionLoop(Generic[Delta]):
         self._stopping = False
         self._aborts = _Aborts()
         self._missing = ""
+        self._ahead: _Batch[Delta] | None = None
+        self._kept: Future[BatchCommitted] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
 
     def stop(self) -> None:
@@ -195,6 +122,7 @@ class TransactionLoop(Generic[Delta]):
             while not self._stopping:
                 heartbeat()
                 self.step()
+            self._say_kept()
         finally:
             self._pool.shutdown(wait=True)
             self._producer.close()
@@ -202,18 +130,40 @@ class TransactionLoop(Generic[Delta]):
 
     def step(self) -> None:
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
-        self._rebalance()
-        patience = _IDLE_SECONDS
-        if self._work.restoring():
-            self._restore()
-            patience = 0.0
+        batch, self._ahead = self._ahead, None
+        if batch is None or batch.future is None:
+            # Nothing is being computed: state may change hands.
+            self._rebalance()
+        if batch is None:
+            patience = _IDLE_SECONDS
+            if self._work.restoring():
+                self._restore()
+                patience = 0.0
+            batch = self._poll(self._limits.linger, patience)
+            self._rebalance()
+        if batch is not None:
+            self._transact(batch)
+
+    def _poll(self, linger: float, patience: float) -> "_Batch[Delta] | None":
         stages = Stages(self._hook)
-        raw = self._source.poll(self._limits.maximum_batch, self._limits.linger, patience)
-        self._rebalance()
+        raw = self._source.poll(self._limits.maximum_batch, linger, patience)
         if raw is None:
+            return None
+        ends = {p: int(raw.offset[raw.partition == p].max()) + 1 for p in _partitions(raw)}
+        return _Batch(raw, ends, stages)
+
+    def _look_ahead(self, batch: "_Batch[Delta]") -> None:
+        """With a backlog, poll the next batch and compute it while this one is committed.
+
+        It stands on a delta that is not committed yet; if that is given up, so is it.
+        """
+        if len(batch.raw) < self._limits.maximum_batch or self._work.restoring() or self._stopping:
             return
-        stages.lap("poll")
-        self._transact(raw, stages)
+        ahead = self._ahead = self._poll(0.0, 0.0)
+        if ahead is not None and not self._source.rebalanced:
+            ahead.stages.lap("poll")
+            ahead.polled = True
+            ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
 
     def _restore(self) -> None:
         """Bring partitions that came a step nearer to being read."""
@@ -257,53 +207,70 @@ class TransactionLoop(Generic[Delta]):
             else:
                 return
 
-    def _transact(self, raw: RawRecords, stages: Stages) -> None:
+    def _transact(self, batch: "_Batch[Delta]") -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""
-        ends = {p: int(raw.offset[raw.partition == p].max()) + 1 for p in _partitions(raw)}
         result: Result[Delta] | None = None
+        committed = False
         try:
-            result = self._compute(raw, stages)
-            committed = result is not None and self._publish(result, ends, stages)
+            if not batch.polled:
+                batch.stages.lap("poll")
+            result = self._compute(batch)
+            if result is not None:
+                self._look_ahead(batch)
+                committed = self._owns_all(batch.raw) and self._publish(batch, result)
         except TransactionAborted as error:
-            self._give_up(result, ends)
-            self._note_abort(error, len(raw))
+            self._give_up(batch, result)
+            self._note_abort(error, len(batch.raw))
             return
         except BaseException:
-            if result is not None:
-                self._work.undo(result)
+            self._give_up(batch, result)
             raise
         if result is None or not committed:
-            self._give_up(result, ends)
+            self._give_up(batch, result)
             return
         self._aborts = _Aborts()
-        self._positions |= {p: end for p, end in ends.items() if p in self._positions}
-        stages.lap("commit")
-        self._listener(self._work.keep(result, stages, raw))
+        self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
+        batch.stages.finish()
+        # In the order of the pool: after what is being computed ahead, before what comes next.
+        self._say_kept()
+        self._kept = self._pool.submit(self._work.keep, result, batch.stages, batch.raw)
+        if self._ahead is None:
+            self._say_kept()
 
-    def _publish(self, result: Result[Delta], ends: dict[int, int], stages: Stages) -> bool:
+    def _say_kept(self) -> None:
+        """Tell of the last commit once its delta is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._listener(kept.result())
+
+    def _publish(self, batch: "_Batch[Delta]", result: Result[Delta]) -> bool:
         """Send a result with its offsets; return whether it is committed.
 
         Raises:
             TransactionAborted: It is not, and the transaction is aborted.
         """
-        starts = {p: self._positions[p] for p in ends}
+        batch.stages.lap("wait")
+        starts = {p: self._positions[p] for p in batch.ends}
+        places = self._source.places(batch.ends)
         try:
             self._producer.begin(lambda: self._stopping)
             try:
-                stages.lap("begin")
+                batch.stages.lap("begin")
                 for outgoing in result.outgoing:
                     self._producer.send(outgoing)
-                stages.lap("send")
-                self._producer.offsets(self._source.places(ends), self._source.group_metadata())
-                stages.lap("offsets")
+                batch.stages.lap("send")
+                self._producer.offsets(places, self._source.group_metadata())
+                batch.stages.lap("offsets")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error
             self._producer.commit()
         except CommitUncertain as error:
-            return self._settle(str(error), starts, ends)
+            return self._settle(str(error), starts, batch.ends, len(batch.raw))
         return True
 
-    def _settle(self, cause: str, starts: dict[int, int], ends: dict[int, int]) -> bool:
+    def _settle(
+        self, cause: str, starts: dict[int, int], ends: dict[int, int], records: int
+    ) -> bool:
         """Find out whether a commit whose answer was lost has happened."""
         # The new producer's init_transactions ends the old transaction one way or the other.
         self._producer.rebirth(cause, lambda: self._stopping)
@@ -313,6 +280,7 @@ class TransactionLoop(Generic[Delta]):
             return True
         if found == starts:
             self._listener(CommitSettled(committed=False))
+            self._listener(BatchAborted(cause, records))
             return False
         raise OffsetsError(
             f"after a lost commit answer the group's offsets are {found}, neither the batch's "
@@ -320,22 +288,22 @@ class TransactionLoop(Generic[Delta]):
             "another process commits for this group; give it a group of its own",
         )
 
-    def _compute(self, raw: RawRecords, stages: Stages) -> Result[Delta] | None:
+    def _compute(self, batch: "_Batch[Delta]") -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
+        future, batch.future = batch.future, None
         while True:
-            future = self._pool.submit(self._work.compute, raw, stages)
+            if future is None:
+                future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
             try:
                 result = self._await(future)
             except Paused as pause:
+                future = None
                 self._say_missing(pause)
                 self._wait_out()
-                if self._stopping or not self._owns_all(raw):
+                if self._stopping or not self._owns_all(batch.raw):
                     return None
                 continue
             self._say_back()
-            if not self._owns_all(raw):
-                self._work.undo(result)
-                return None
             return result
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
@@ -372,10 +340,18 @@ class TransactionLoop(Generic[Delta]):
         """Whether no partition of the batch was revoked since it was polled."""
         return not self._source.interrupted(_partitions(raw))
 
-    def _give_up(self, result: Result[Delta] | None, ends: dict[int, int]) -> None:
-        """Take the batch back and read it again."""
+    def _give_up(self, batch: "_Batch[Delta]", result: Result[Delta] | None) -> None:
+        """Take a batch back, and first what was computed on top of it; read both again."""
+        ahead, self._ahead = self._ahead, None
+        ends = dict(batch.ends)
+        if ahead is not None:
+            ends |= ahead.ends
+            if ahead.future is not None and not wait([ahead.future]).done.pop().exception():
+                self._pool.submit(self._work.undo, ahead.future.result()).result()
         if result is not None:
-            self._work.undo(result)
+            self._pool.submit(self._work.undo, result).result()
+        self._say_kept()
+        self._producer.abort_open()
         self._source.seek({p: self._positions[p] for p in ends if p in self._positions})
 
     def _note_abort(self, error: TransactionAborted, records: int) -> None:

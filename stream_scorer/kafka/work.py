@@ -1,0 +1,106 @@
+"""What a transaction loop runs: batches in, records out, and a delta to keep or take back."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from stream_scorer.happenings import BatchCommitted
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.ports import RawRecords
+
+
+class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The work cannot be done now, through no fault of the batch; the loop waits and retries.
+
+    Attributes:
+        dependency: What is missing: ``registry``, ``model``.
+    """
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(detail)
+        self.dependency = dependency
+
+
+Delta = TypeVar("Delta")
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[Delta]):
+    """What a batch came to.
+
+    Attributes:
+        outgoing: Records to publish, in order.
+        delta: What ``keep`` or ``undo`` needs.
+    """
+
+    outgoing: Sequence[Outgoing]
+    delta: Delta
+
+
+class Stages:
+    """A stopwatch over the named stages of one batch.
+
+    Args:
+        hook: Called with each stage's name when it is over; a test raises from it.
+    """
+
+    def __init__(self, hook: Callable[[str], None] | None = None) -> None:
+        self._hook = hook
+        self.seconds: dict[str, float] = {}
+        self.committed_ms = 0
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+        if self._hook is not None:
+            self._hook(stage)
+
+    def finish(self) -> None:
+        """End the last stage, the commit, and note the wall clock's time, ms since the epoch."""
+        self.lap("commit")
+        self.committed_ms = time.time_ns() // 1_000_000
+
+
+class Work(Protocol[Delta]):
+    """What a process does with each batch."""
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        """Take partitions over; ``restore`` then brings their state to these offsets."""
+        ...
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        """Forget partitions that left."""
+        ...
+
+    def restoring(self) -> bool:
+        """Whether ``restore`` has work to do."""
+        ...
+
+    def restore(self) -> set[int]:
+        """Do a step of restoring; return the partitions that are ready now."""
+        ...
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[Delta]:
+        """Turn a batch into records; runs on another thread; may raise ``Paused``."""
+        ...
+
+    def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        """The batch is committed: keep its delta, on the thread of ``compute``."""
+        ...
+
+    def undo(self, result: Result[Delta]) -> None:
+        """The batch is given up: take its delta back; runs on the thread of ``compute``."""
+        ...
+
+
+@dataclass(slots=True)
+class Limits:
+    """How the loop sizes and times its batches; seconds."""
+
+    maximum_batch: int = 5_000
+    linger: float = 0.004
+    slow: float = 1.0
