@@ -153,7 +153,9 @@ def stopped_by_signals(
 
     def handle(number: int, _: FrameType | None) -> None:
         stop()
-        listener(Stopping(signal.Signals(number).name))
+        # Not here: the interrupted code may hold the lock of the very metric that this changes.
+        cause = Stopping(signal.Signals(number).name)
+        threading.Thread(target=listener, args=(cause,), daemon=True).start()
         timer = threading.Timer(seconds, leave_hard)
         timer.daemon = True
         timer.start()

@@ -1,6 +1,7 @@
 """The consumer of a transaction loop: batches in, rebalances as events between them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -205,16 +206,21 @@ class KafkaSource:
 
     def committed(self, partitions: set[int]) -> dict[int, int]:
         """Return the group's stable committed offsets; waits while a transaction holds them."""
-        try:
+        with self._asking(f"committed offsets of group {self.group}"):
             found = self._consumer.committed(
                 [TopicPartition(self.topic, p) for p in partitions], timeout=_REQUEST_SECONDS
             )
+        return {p.partition: p.offset for p in found}
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Turn a request's failure into one line that says what cannot be read."""
+        try:
+            yield
         except KafkaException as error:
             raise UnavailableError(
-                f"committed offsets of group {self.group} cannot be read: {error.args[0].str()}",
-                "check the brokers",
+                f"{what} cannot be read: {error.args[0].str()}", "check the brokers"
             ) from error
-        return {p.partition: p.offset for p in found}
 
     def group_metadata(self) -> object:
         """Return the member's identity for ``send_offsets_to_transaction``."""
@@ -226,14 +232,16 @@ class KafkaSource:
 
     def low_watermark(self, partition: int) -> int:
         """Return the oldest retained offset of a partition."""
-        low, _ = self._consumer.get_watermark_offsets(
-            TopicPartition(self.topic, partition), timeout=_REQUEST_SECONDS
-        )
+        with self._asking(f"the oldest offset of {self.topic} partition {partition}"):
+            low, _ = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=_REQUEST_SECONDS
+            )
         return int(low)
 
     def partition_count(self) -> int:
         """Return how many partitions the topic has."""
-        metadata = self._consumer.list_topics(self.topic, timeout=_REQUEST_SECONDS)
+        with self._asking(f"the partitions of {self.topic}"):
+            metadata = self._consumer.list_topics(self.topic, timeout=_REQUEST_SECONDS)
         return len(metadata.topics[self.topic].partitions)
 
     def close(self) -> None:

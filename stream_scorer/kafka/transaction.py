@@ -179,6 +179,8 @@ class TransactionLoop(Generic[Delta]):
 
     def _rebalance(self) -> None:
         """Carry out what happened inside polls, in order."""
+        if self._source.rebalanced:
+            self._say_kept()
         for event in self._source.events():
             if isinstance(event, Assigned):
                 self._positions |= event.offsets
