@@ -1,0 +1,188 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from stream_scorer.apps.scoring import ScoringWork
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
+from stream_scorer.core.batch import RejectReason
+from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
+from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+
+NOW = 1_522_600_000_000
+FILES = FileRegistry(SCHEMAS_DIRECTORY)
+TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
+DECISION = RecordCodec(2, reader_schema("decision.v1"))
+
+
+def transaction(number: int, **changes: Any) -> bytes:
+    return TRANSACTION.encode(
+        {
+            "transaction_id": f"t{number}", "event_time": NOW - 1_000 + number,
+            "customer_id": f"c{number % 3}", "terminal_id": "x", "amount_minor": 1_000,
+            "currency": "EUR",
+        } | changes
+    )  # fmt: skip
+
+
+def raw(values: list[bytes | None], headers: list[Headers] | None = None) -> RawRecords:
+    n = len(values)
+    return RawRecords(
+        values=values,
+        keys=[b"key%d" % row for row in range(n)],
+        headers=headers or [None] * n,
+        partition=np.zeros(n, np.int32),
+        offset=np.arange(100, 100 + n, dtype=np.int64),
+        timestamp=np.full(n, NOW, np.int64),
+    )
+
+
+def work(
+    now: Callable[[], int] = lambda: NOW + 5,
+    source: SchemaSource = FILES,
+    told: list[Happening] | None = None,
+    partitions: int = 1,
+) -> ScoringWork:
+    settings = Settings()
+    model, plan = load_model(settings, Deployment())
+    heard = told if told is not None else []
+    made = ScoringWork(
+        model, plan, open_codecs(settings, plan, source), settings.kafka.topics, "0",
+        heard.append, lambda *_: None, lambda: partitions, now,
+    )  # fmt: skip
+    made.assigned({0: 100})
+    assert made.restore() == {0}
+    return made
+
+
+def decisions(result: Result[Any]) -> list[dict[str, Any]]:
+    (outgoing,) = [o for o in result.outgoing if o.topic == "decisions"]
+    return [DECISION.decode(value, FILES) for value in outgoing.values if value is not None]
+
+
+def test_each_record_becomes_one_decision_or_one_dead_letter_in_order() -> None:
+    values = [transaction(0), None, transaction(1, currency="USD"), transaction(2), b"nonsense"]
+    result = work().compute(raw(values), Stages())
+    assert [(d["transaction_id"], d["source_offset"]) for d in decisions(result)] == [
+        ("t0", 100), ("t2", 103),
+    ]  # fmt: skip
+    (letters,) = [o for o in result.outgoing if o.topic == "transactions.dlq"]
+    assert list(letters.values) == [None, values[2], b"nonsense"]
+    assert list(letters.keys) == [b"key1", b"key2", b"key4"]
+    assert result.delta.rejected == (
+        RejectReason.EMPTY, RejectReason.CURRENCY, RejectReason.FRAMING,
+    )  # fmt: skip
+
+
+def test_a_decision_keeps_the_key_and_the_trace_headers_and_nothing_else() -> None:
+    headers: list[Headers] = [
+        [("traceparent", b"00-1"), ("secret", b"x"), ("tracestate", b"a=b")],
+        None,
+        [("other", b"")],
+    ]  # fmt: skip
+    result = work().compute(raw([transaction(i) for i in range(3)], headers), Stages())
+    (outgoing,) = [o for o in result.outgoing if o.topic == "decisions"]
+    assert outgoing.headers == [[("traceparent", b"00-1"), ("tracestate", b"a=b")], None, None]
+    assert list(outgoing.keys) == [b"key0", b"key1", b"key2"]
+
+
+def test_no_headers_where_none_is_traced() -> None:
+    result = work().compute(raw([transaction(0)], [[("other", b"x")]]), Stages())
+    assert result.outgoing[0].headers is None
+
+
+def test_a_decision_past_the_limit_says_so() -> None:
+    on_time = decisions(work(lambda: NOW + 60_000).compute(raw([transaction(0)]), Stages()))
+    too_late = decisions(work(lambda: NOW + 60_001).compute(raw([transaction(0)]), Stages()))
+    assert on_time[0]["flags"] == []
+    assert too_late[0]["flags"] == ["late_decision"]
+
+
+def test_the_summary_is_a_pure_function_of_the_batch() -> None:
+    def summary(now: int) -> bytes | None:
+        result = work(lambda: now).compute(raw([transaction(0), None]), Stages())
+        (outgoing,) = [o for o in result.outgoing if o.topic == "summaries"]
+        return outgoing.values[0]
+
+    assert summary(NOW) == summary(NOW + 7)
+    read = RecordCodec(4, reader_schema("summary.v1")).decode(summary(NOW) or b"", FILES)
+    assert (read["records"], read["rejected"]) == (2, {"EMPTY": 1})
+    assert [(s["first_offset"], s["next_offset"]) for s in read["sources"]] == [(100, 102)]
+    assert sum(window["count"] for window in read["windows"]) == 1
+
+
+def test_a_batch_that_is_undone_and_computed_again_comes_out_the_same() -> None:
+    scoring = work()
+    batch = raw([transaction(i) for i in range(20)])
+    first = scoring.compute(batch, Stages())
+    scoring.undo(first)
+    second = scoring.compute(batch, Stages())
+    assert decisions(first) == decisions(second)
+    assert [d["features"] for d in decisions(second)] == [d["features"] for d in decisions(first)]
+
+
+def test_a_failure_while_encoding_leaves_the_rings_as_they_were() -> None:
+    scoring = work()
+
+    def fail(stage: str) -> None:
+        if stage == "summarize":
+            raise RuntimeError(stage)
+
+    with pytest.raises(RuntimeError):
+        scoring.compute(raw([transaction(0)]), Stages(fail))
+    assert list(scoring.rings.of(0).events()) == []
+
+
+def test_a_registry_outage_pauses_and_rejects_nothing() -> None:
+    class Down(FileRegistry):
+        def writer_schema(self, schema_id: int) -> str:
+            raise RegistryUnavailableError(f"schema id {schema_id}: registry down")
+
+    with pytest.raises(Paused) as paused:
+        work(source=Down(SCHEMAS_DIRECTORY)).compute(raw([transaction(0)]), Stages())
+    assert paused.value.dependency == "registry"
+
+
+def test_what_was_committed_is_told_in_full() -> None:
+    scoring = work()
+    batch = raw([transaction(0), transaction(0), None])
+    stages = Stages()
+    result = scoring.compute(batch, stages)
+    stages.finish()
+    told = scoring.keep(result, stages, batch)
+    assert isinstance(told, BatchCommitted)
+    assert told.records == 3
+    assert sum(told.outcomes.values()) == 1
+    assert told.rejected == {"DUPLICATE": 1, "EMPTY": 1}
+    assert told.next_offsets == {0: 103}
+    assert len(told.age_seconds) == 1
+    assert {"decode", "validate", "features", "score", "decide", "encode"} <= set(
+        told.stage_seconds
+    )
+
+
+def test_misplaced_keys_are_sampled() -> None:
+    told: list[Happening] = []
+    scoring = work(told=told, partitions=8)
+    for number in range(64):
+        batch = raw([transaction(number)])
+        scoring.keep(scoring.compute(batch, Stages()), Stages(), batch)
+    wrong = partition_of(b"key0", 8) != 0
+    assert [h for h in told if isinstance(h, KeyMisplaced)] == [KeyMisplaced(64, 64 * wrong)]
+
+
+def test_the_manifest_and_the_decision_agree_on_the_features() -> None:
+    settings = Settings()
+    manifest = json.loads((settings.models.directory / "fraud/1.0.0/manifest.json").read_text())
+    (decision,) = decisions(work().compute(raw([transaction(0)]), Stages()))
+    features = np.frombuffer(decision["features"], "<f8")
+    assert len(features) == len(manifest["features"])
+    assert features[0] == 10.0
