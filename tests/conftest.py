@@ -100,7 +100,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
             yield Broker(devkafka.bootstrap, devkafka)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kafka_settings(kafka: Broker) -> Callable[..., Kafka]:
     def make(**overrides: Any) -> Kafka:
         unique = uuid.uuid4().hex[:10]
@@ -116,7 +116,7 @@ def kafka_settings(kafka: Broker) -> Callable[..., Kafka]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kafka_topics() -> Callable[..., Kafka]:
     def create(settings: Kafka, partitions: int = PARTITIONS) -> Kafka:
         create_topics(settings, partitions, replication=1)
