@@ -98,9 +98,14 @@ class FileRegistry:
             ) from None
 
     def id_for(self, subject: str, schema: str) -> int:
-        """Return the schema's id; see :class:`SchemaSource`."""
-        for entry in self.entries:
-            if entry.subject == subject and same_schema(entry.schema, schema):
+        """Return the schema's id; see :class:`SchemaSource`.
+
+        A subject without entries is that of a topic that bears another name here: any subject's
+        entry will do, for an id stands for one schema.
+        """
+        own = [entry for entry in self.entries if entry.subject == subject]
+        for entry in own or self.entries:
+            if same_schema(entry.schema, schema):
                 return entry.schema_id
         raise SchemaError(
             f"subject {subject}: the schema is not in {self.directory / INDEX}", "add it there"
