@@ -300,10 +300,13 @@ def _frame(values: Sequence[bytes | None]) -> Framed:
     """Put the payloads back to back; a null is empty."""
     payloads = pa.array(values, pa.large_binary())
     _, offsets, data = payloads.buffers()
-    return Framed(
-        np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8),
+    framed = Framed(
+        np.frombuffer(data or b"", np.uint8),
         np.frombuffer(offsets, np.int64)[: len(values) + 1],
     )
+    # Arrow gives buffers that may be written or not; a second kind would compile the walk anew.
+    framed.data.flags.writeable = framed.offsets.flags.writeable = False
+    return framed
 
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:

@@ -98,11 +98,8 @@ class _Batch:
         first = column.offset
         self.code.append((writing.TEXT, len(self.text_offsets), 0))
         bounds = np.frombuffer(offsets, np.int32)[first : first + self.count + 1]
-        texts = np.frombuffer(data or b"", np.uint8)
-        # Arrow gives buffers that may be written or not; the kernel takes one kind.
-        bounds.flags.writeable = texts.flags.writeable = False
-        self.text_offsets.append(bounds)
-        self.text_data.append(texts)
+        self.text_offsets.append(_fixed(bounds))
+        self.text_data.append(_fixed(np.frombuffer(data or b"", np.uint8)))
         self.room += int(bounds[-1] - bounds[0]) + self.count * writing.VARINT_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:
@@ -110,7 +107,7 @@ class _Batch:
         if self.matrix is not None:
             raise ValueError("one column of matrix rows goes into a record")
         ordered = np.ascontiguousarray(matrix, matrix.dtype.newbyteorder("<"))
-        self.matrix = ordered.view(np.uint8).reshape(self.count, -1)
+        self.matrix = _fixed(ordered.view(np.uint8).reshape(self.count, -1))
         self.code.append((writing.MATRIX, 0, 0))
         self.room += self.count * (self.matrix.shape[1] + writing.VARINT_BYTES)
 
@@ -135,7 +132,7 @@ class _Batch:
             writing.little_endian(np.array(self.doubles).reshape(len(self.doubles), self.count)),
             tuple(self.text_offsets) or _NO_OFFSETS,
             tuple(self.text_data) or _NO_DATA,
-            self.matrix if self.matrix is not None else np.empty((self.count, 0), np.uint8),
+            self.matrix if self.matrix is not None else _fixed(np.empty((self.count, 0), np.uint8)),
             np.array(self.valid, np.uint8).reshape(len(self.valid), self.count),
             out,
             offsets,
@@ -147,6 +144,13 @@ class _Batch:
 _ZERO: Final = np.zeros(1, np.int64)
 _NO_OFFSETS: Final = (np.frombuffer(bytes(4), np.int32),)
 _NO_DATA: Final = (np.frombuffer(b"", np.uint8),)
+
+
+def _fixed(column: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written: of the two kinds the kernel is compiled for one."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def _stack(columns: list[Int64], count: int) -> Int64:
@@ -172,7 +176,7 @@ class ColumnEncoder:
         self._fields: dict[str, Any] = {
             entry["name"]: entry for entry in self._definition.root["fields"]
         }
-        self._encoded: dict[tuple[str, Any], bytes] = {}
+        self._encoded: dict[tuple[str, type, Any], bytes] = {}
 
     def encode(self, columns: Mapping[str, Column], count: int) -> list[bytes]:
         """Encode ``count`` rows.
@@ -257,14 +261,16 @@ class ColumnEncoder:
             raise ValueError(f"a value outside {least} to {most}")
 
     def _value(self, name: str, schema: Any, value: Any) -> bytes:
-        """Encode one value with fastavro; hashable ones once."""
-        key = (name, tuple(value) if isinstance(value, list) else value)
-        try:
-            known = self._encoded.get(key)
-        except TypeError:
+        """Encode one value with fastavro; texts, whole numbers and lists of texts once."""
+        if isinstance(value, list | tuple) and all(type(part) is str for part in value):
+            key = (name, list, tuple(value))
+        elif value is None or type(value) in {str, int}:
+            key = (name, type(value), value)
+        else:
+            # Equal is not the same here: 1.0 and 1, or 0.0 and -0.0, are other bytes.
             return self._fresh(schema, value)
-        # 1 and 1.0 and True are one key: only a value of the same type may be taken from it.
-        if known is None or isinstance(value, bool | float):
+        known = self._encoded.get(key)
+        if known is None:
             if len(self._encoded) >= _CACHE_MAX:
                 self._encoded.clear()
             known = self._encoded[key] = self._fresh(schema, value)

@@ -5,6 +5,7 @@ import json
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
@@ -59,6 +60,8 @@ class HttpRegistry:
             raise SettingsError(
                 f"setting registry.url: {error}", "name a URL such as https://registry:8081"
             ) from error
+        # Whoever holds a source of schemas need not know that this one has connections.
+        self._close = weakref.finalize(self, self._client.close)
         self._lock = threading.Lock()
         self._answers: dict[int, Future[str]] = {}
         self._unknown: dict[int, tuple[float, SchemaError]] = {}
@@ -96,6 +99,10 @@ class HttpRegistry:
             )
         except _NotThereError as error:
             raise SchemaError(f"subject {subject}: {error.what}", "register it by hand") from None
+
+    def close(self) -> None:
+        """Close the connections; without it they close when nobody holds this object."""
+        self._close()
 
     def history(self, subject: str) -> tuple[str, list[tuple[int, str]]]:
         """Return a subject's compatibility rule and its versions, oldest first.

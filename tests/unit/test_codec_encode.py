@@ -1,0 +1,224 @@
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.codec import writing
+from stream_scorer.codec.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.core.batch import DecisionBatch, EventBatch
+from stream_scorer.errors import SchemaError
+
+DECISION = reader_schema("decision.v1")
+SCHEMA = json.dumps(
+    {
+        "type": "record",
+        "name": "R",
+        "fields": [
+            {"name": "text", "type": "string"},
+            {"name": "maybe", "type": ["null", "string"]},
+            {"name": "blob", "type": "bytes"},
+            {"name": "whole", "type": "long"},
+            {"name": "small", "type": "int"},
+            {"name": "score", "type": "double"},
+            {"name": "flag", "type": ["boolean", "null"]},
+            {"name": "fixed", "type": "string"},
+            {"name": "list", "type": {"type": "array", "items": "string"}},
+            {"name": "matrix", "type": "bytes"},
+            {"name": "time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "kind", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}},
+            {"name": "absent", "type": ["null", "long"], "default": None},
+        ],
+    }
+)
+PARSED = fastavro.parse_schema(json.loads(SCHEMA))
+LISTS: tuple[list[str], ...] = ([], ["x"], ["x", "", "long" * 9])
+
+
+def by_fastavro(schema: Any, records: list[dict[str, Any]], schema_id: int) -> list[bytes]:
+    found = []
+    for record in records:
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, schema, record)
+        found.append(b"\0" + schema_id.to_bytes(4, "big") + body.getvalue())
+    return found
+
+
+rows = st.fixed_dictionaries(
+    {
+        "text": st.text("aé€𝄞", max_size=80),
+        "maybe": st.none() | st.text(max_size=3),
+        "blob": st.binary(max_size=70),
+        "whole": st.integers(-(2**63), 2**63 - 1),
+        "small": st.integers(-(2**31), 2**31 - 1),
+        "score": st.floats(allow_nan=False),
+        "flag": st.none() | st.booleans(),
+        "list": st.integers(0, 2),
+        "matrix": st.lists(st.floats(allow_nan=False), min_size=9, max_size=9),
+        "time": st.integers(-(2**40), 2**40),
+        "kind": st.integers(0, 1),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=20), st.integers(0, 2**31 - 1), st.integers(0, 3))
+def test_columns_give_the_bytes_that_fastavro_gives(
+    records: list[dict[str, Any]], schema_id: int, cut: int
+) -> None:
+    kept = records[cut:] or records
+    start = len(records) - len(kept)
+
+    def arrow(name: str, kind: pa.DataType) -> pa.Array:
+        # A slice: buffers begin before the first row.
+        return pa.array([record[name] for record in records], kind).slice(start)
+
+    columns = {
+        "text": arrow("text", pa.string()),
+        "maybe": arrow("maybe", pa.large_string()),
+        "blob": arrow("blob", pa.binary()),
+        "whole": arrow("whole", pa.int64()),
+        "small": np.array([record["small"] for record in kept], np.int32),
+        "score": np.array([record["score"] for record in kept]),
+        "flag": arrow("flag", pa.bool_()),
+        "fixed": Constant("always"),
+        "list": Choice(np.array([record["list"] for record in kept]), LISTS),
+        "matrix": np.array([record["matrix"] for record in kept]),
+        "time": arrow("time", pa.timestamp("ms")),
+        "kind": np.array([record["kind"] for record in kept], np.uint8),
+    }
+    expected = [
+        record
+        | {
+            "fixed": "always",
+            "list": LISTS[record["list"]],
+            "matrix": np.array(record["matrix"], "<f8").tobytes(),
+            "kind": "AB"[record["kind"]],
+            "absent": None,
+        }
+        for record in kept
+    ]
+    encoder = ColumnEncoder(schema_id, SCHEMA)
+    assert encoder.encode(columns, len(kept)) == by_fastavro(PARSED, expected, schema_id)
+
+
+def one(kind: Any, column: Any, count: int = 2) -> list[bytes]:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": kind}]}
+    return ColumnEncoder(1, json.dumps(schema)).encode({"a": column}, count)
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "text"),
+    [
+        ("string", pa.array(["x", None]), "null where the schema takes none"),
+        ("string", pa.array(["x"]), "1 values for 2 rows"),
+        ("int", np.array([0, 2**31]), "a value outside"),
+        ("long", np.array([0.5, 1.0]), "float64 does not go into long"),
+        ("string", np.array([1, 2]), "int64 does not go into string"),
+        (
+            {"type": "enum", "name": "E", "symbols": ["A"]},
+            np.array([0, 1]),
+            "a value outside 0 to 0",
+        ),
+        ("string", Choice(np.array([0, 1]), ["x"]), "a choice names no value"),
+        ("string", Constant(3), "a"),
+    ],
+)
+def test_a_column_that_does_not_fit_is_named(kind: Any, column: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a: ") as caught:
+        one(kind, column)
+    assert text in str(caught.value)
+
+
+def test_a_field_without_column_or_default_and_an_unknown_column_are_named() -> None:
+    encoder = ColumnEncoder(1, DECISION)
+    with pytest.raises(ValueError, match="transaction_id: no column and no default"):
+        encoder.encode({}, 1)
+    with pytest.raises(ValueError, match="zip: the schema has no such field"):
+        encoder.encode({"zip": Constant(1)}, 1)
+    with pytest.raises(SchemaError, match="not a record"):
+        ColumnEncoder(1, '"long"')
+
+
+def test_equal_values_of_different_types_are_not_mixed_up() -> None:
+    double = {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["long", "double"]}]}
+    encoder = ColumnEncoder(1, json.dumps(double))
+    for value in (1, 1.0, 1):
+        assert encoder.encode({"a": Constant(value)}, 1) == by_fastavro(
+            fastavro.parse_schema(double), [{"a": value}], 1
+        )
+
+
+def decisions(count: int) -> DecisionBatch:
+    numbers = np.arange(count)
+    records = pa.record_batch(
+        {
+            "transaction_id": [f"t{n}" for n in range(count)],
+            "customer_id": [f"c{n % 7}" for n in range(count)],
+            "terminal_id": [f"x{n % 5}" for n in range(count)],
+            "event_time": pa.array(numbers * 1000, pa.timestamp("ms")),
+        }
+    )
+    events = EventBatch(records, (numbers % 3).astype(np.int32), numbers + 2**40, numbers)
+    outcome = (numbers % 3).astype(np.uint8)
+    reasons = {n: ("amount", "n_7d", "é")[: n % 3 + 1] for n in range(count) if n % 3}
+    return DecisionBatch(
+        events, numbers / 7, outcome, (numbers % 32).astype(np.uint8),
+        np.outer(numbers, np.arange(1, 10)) / 3, reasons, "fraud", "1.2.3", "canary", 4, 0.25,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_a_decision_carries_every_field(count: int) -> None:
+    batch = decisions(count)
+    names = ("late", "degraded", "fallback", "late_decision", "capped")
+    expected = [
+        {
+            "transaction_id": f"t{n}",
+            "customer_id": f"c{n % 7}",
+            "terminal_id": f"x{n % 5}",
+            "event_time": n * 1000,
+            "decided_at": 1_764_000_000_000,
+            "score": n / 7,
+            "decision": ("APPROVE", "REVIEW", "BLOCK")[n % 3],
+            "reasons": list(batch.reasons.get(n, ())),
+            "flags": [name for bit, name in enumerate(names) if n % 32 >> bit & 1],
+            "model": "fraud",
+            "model_version": "1.2.3",
+            "arm": "canary",
+            "plan_revision": 4,
+            "propensity": 0.25,
+            "engine": 2,
+            "features": batch.features[n].tobytes(),
+            "terminal_watermark": None,
+            "source_topic": "transactions",
+            "source_partition": n % 3,
+            "source_offset": n + 2**40,
+        }
+        for n in range(count)
+    ]
+    encoder = DecisionEncoder(258, DECISION, "transactions", 2)
+    schema = fastavro.parse_schema(json.loads(DECISION))
+    assert encoder.encode(batch, 1_764_000_000_000) == by_fastavro(schema, expected, 258)
+
+
+def test_columns_that_may_be_written_or_not_meet_one_compiled_kernel() -> None:
+    encoder = DecisionEncoder(1, DECISION, "transactions", 1)
+    batch = decisions(3)
+    encoder.encode(batch, 1)
+    compiled = len(writing.write.signatures)
+    batch.features.flags.writeable = False
+    text = pa.StringArray.from_buffers(
+        3, pa.py_buffer(np.arange(4, dtype=np.int32)), pa.py_buffer(b"abc")
+    )
+    columns = dict(zip(batch.events.records.schema.names, batch.events.records, strict=True))
+    records = pa.record_batch(columns | {"customer_id": text})
+    encoder.encode(replace(batch, events=replace(batch.events, records=records)), 1)
+    assert len(writing.write.signatures) == compiled
