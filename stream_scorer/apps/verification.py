@@ -1,0 +1,382 @@
+"""Check exactly once from the outside: what was published against what was there to decide.
+
+A reader of its own, read-committed, that shares nothing with the scorer but the topics: each input
+record that a read-committed consumer is given must have exactly one decision or one dead letter.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from stream_scorer import settings
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.plan import Plan
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.offsets import bounds, unreachable
+from stream_scorer.ports import Float64, Int64
+
+Place = tuple[int, int]
+"""Partition and offset in the input topic."""
+
+_FIELDS: Final = frozenset({"decision", "source_topic", "source_partition", "source_offset"})
+_LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
+_DECODE_AT = 20_000
+_RECORDS_AT_ONCE = 10_000
+_POLL_SECONDS = 0.1
+_SILENCE_SECONDS = 30.0
+_OFFSET_BITS = 44
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """When the n verified decisions came, row for row.
+
+    Attributes:
+        place: int64[n], partition · 2^44 + offset of the input record; ascending.
+        source_ms: int64[n], the input record's Kafka timestamp; -1 when it is not in the input.
+        published_ms: int64[n], the decision's Kafka timestamp.
+        arrived_ms: float64[n], when this reader had it.
+    """
+
+    place: Int64
+    source_ms: Int64
+    published_ms: Int64
+    arrived_ms: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the outputs say of the input.
+
+    Attributes:
+        transactions: Input records, as a read-committed consumer is given them.
+        decisions: Decisions for them.
+        dead_letters: Dead letters for them.
+        duplicates: How many decisions and dead letters are for a record that already has one.
+        missing: Input records with neither.
+        unexpected: Decisions and dead letters for what no read-committed consumer is given.
+        unreadable: Records of the outputs that are no decision or dead letter.
+        outcomes: Decisions by outcome.
+        reasons: Dead letters by reason.
+        examples: The first few input places behind each of the faults, by its name.
+        arrivals: Times of the decisions.
+    """
+
+    transactions: int
+    decisions: int
+    dead_letters: int
+    duplicates: int
+    missing: int
+    unexpected: int
+    unreadable: int
+    outcomes: Mapping[str, int]
+    reasons: Mapping[str, int]
+    examples: Mapping[str, tuple[Place, ...]]
+    arrivals: Arrivals
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether each input record has exactly one outcome and nothing else was published."""
+        return not (self.duplicates or self.missing or self.unexpected or self.unreadable)
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """What the outputs have shown so far; row i of each list belongs together."""
+
+    place: list[Int64] = field(default_factory=list)
+    published_ms: list[Int64] = field(default_factory=list)
+    arrived_ms: list[Float64] = field(default_factory=list)
+    letters: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+
+
+class Verifier:
+    """Reads the outputs as they grow; ``finish`` compares them with the input.
+
+    Args:
+        kafka: The cluster and the topics' names.
+        registry: Knows the decisions' schema.
+        since: First input offset by partition that counts; default: all that is retained.
+
+    Attributes:
+        seen: Decisions and dead letters read so far.
+        first_seen: When the first of them came, seconds since the epoch; None before.
+        last_seen: When the newest of them came.
+
+    Raises:
+        SettingsError: A topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(
+        self,
+        kafka: settings.Kafka,
+        registry: settings.Registry,
+        since: Mapping[int, int] | None = None,
+    ) -> None:
+        self._kafka = kafka
+        self._since = dict(since or {})
+        self._topics = (kafka.topics.decisions, kafka.topics.dead_letters)
+        whole = json.loads(reader_schema("decision.v1", registry.directory))
+        wanted = [f for f in whole["fields"] if f["name"] in _FIELDS]
+        self._decoder = ColumnDecoder(
+            open_registry(registry), json.dumps(whole | {"fields": wanted}), _LIMITS
+        )
+        self._found = _Outcomes()
+        self._undecoded: list[tuple[bytes | None, int, float]] = []
+        self._positions: dict[tuple[str, int], int] = {}
+        self.seen = 0
+        self.first_seen: float | None = None
+        self.last_seen: float | None = None
+        starts = {topic: bounds(kafka, topic)[0] for topic in self._topics}
+        self._positions = {(t, p): at for t, start in starts.items() for p, at in start.items()}
+        self._consumer = Consumer(config.reader(kafka, f"{kafka.group}-verifier"))
+        self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in self._positions.items()])
+
+    def read_more(self, seconds: float = _POLL_SECONDS) -> int:
+        """Read what has come; wait up to ``seconds`` when nothing has.
+
+        Returns:
+            How many decisions and dead letters came.
+
+        Raises:
+            UnavailableError: A topic is gone or must not be read.
+        """
+        first = self._consumer.poll(seconds)
+        if first is None:
+            return 0
+        messages = [first, *self._consumer.consume(_RECORDS_AT_ONCE, 0)]
+        now = time.time()
+        decisions = self._topics[0]
+        before = self.seen
+        for message in messages:
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if error := message.error():
+                self._judge(error)
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+                    self._positions[topic, partition] = offset
+                continue
+            self._positions[topic, partition] = offset + 1
+            self.seen += 1
+            if topic == decisions:
+                self._undecoded.append((message.value(), message.timestamp()[1], now * 1_000))
+            else:
+                self._take_letter(message)
+        if self.seen > before:
+            self.first_seen = self.first_seen or now
+            self.last_seen = now
+        if len(self._undecoded) >= _DECODE_AT:
+            self._decode()
+        return self.seen - before
+
+    def finish(self) -> Verification:
+        """Read the outputs to the ends that they have now, and compare.
+
+        Call it when nothing is in flight: what is not decided yet counts as missing.
+
+        Raises:
+            UnavailableError: The broker has been silent for 30 s.
+        """
+        topic = self._kafka.topics.transactions
+        low, high = bounds(self._kafka, topic)
+        low = {p: min(max(self._since.get(p, 0), at), high[p]) for p, at in low.items()}
+        ends = {(t, p): at for t in self._topics for p, at in bounds(self._kafka, t)[1].items()}
+        heard = time.monotonic()
+        while any(self._positions[place] < end for place, end in ends.items()):
+            before = dict(self._positions)
+            self.read_more()
+            if self._positions != before:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+        self._decode()
+        place, timestamp = self._input(low, high)
+        return self._compare(place, timestamp, low, high)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+    def _judge(self, error: KafkaError) -> None:
+        """Raise for what waiting does not mend; brokers come and go, and clients reconnect."""
+        if error.fatal() or error.code() in {
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
+        }:
+            raise unreachable(self._kafka, error.str())
+
+    def _take_letter(self, message: Any) -> None:
+        try:
+            letter = parse(message)
+        except ValueError:
+            self._found.unreadable += 1
+            return
+        if letter.source_topic != self._kafka.topics.transactions:
+            self._found.unreadable += 1
+            return
+        self._found.letters.append(_place(letter.source_partition, letter.source_offset))
+        self._found.reasons[letter.reason] += 1
+
+    def _decode(self) -> None:
+        """Turn the decisions that were put aside into columns."""
+        if not self._undecoded:
+            return
+        values, published, arrived = zip(*self._undecoded, strict=True)
+        self._undecoded.clear()
+        decoded = self._decoder.decode(values)
+        columns, rows = decoded.records, decoded.rows
+        ours = pc.equal(columns.column("source_topic"), self._kafka.topics.transactions)
+        columns, rows = columns.filter(ours), rows[np.asarray(ours, bool)]
+        self._found.unreadable += len(values) - len(rows)
+        self._found.place.append(
+            _places(columns.column("source_partition"), columns.column("source_offset"))
+        )
+        self._found.published_ms.append(np.array(published, np.int64)[rows])
+        self._found.arrived_ms.append(np.array(arrived)[rows])
+        for counted in pc.value_counts(columns.column("decision")).to_pylist():
+            self._found.outcomes[counted["values"]] += counted["counts"]
+
+    def _input(self, low: Mapping[int, int], high: Mapping[int, int]) -> tuple[Int64, Int64]:
+        """Return places, ascending, and Kafka timestamps of the input's committed records."""
+        places: list[int] = []
+        timestamps: list[int] = []
+        pending = {p for p in low if low[p] < high[p]}
+        consumer = Consumer(config.reader(self._kafka, f"{self._kafka.group}-verifier"))
+        topic = self._kafka.topics.transactions
+        try:
+            consumer.assign([TopicPartition(topic, p, low[p]) for p in pending])
+            heard = time.monotonic()
+            while pending:
+                first = consumer.poll(_POLL_SECONDS)
+                if first is None:
+                    if time.monotonic() - heard > _SILENCE_SECONDS:
+                        raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+                    continue
+                heard = time.monotonic()
+                for message in (first, *consumer.consume(_RECORDS_AT_ONCE, 0)):
+                    partition, offset = message.partition(), message.offset()
+                    error = message.error()
+                    if error is None:
+                        if offset < high[partition]:
+                            places.append(_place(partition, offset))
+                            timestamps.append(message.timestamp()[1])
+                        offset += 1
+                    elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 as above
+                        self._judge(error)
+                        continue
+                    if offset >= high[partition]:
+                        pending.discard(partition)
+        finally:
+            consumer.close()
+        order = np.argsort(np.array(places, np.int64))
+        return np.array(places, np.int64)[order], np.array(timestamps, np.int64)[order]
+
+    def _compare(
+        self, given: Int64, timestamp: Int64, low: Mapping[int, int], high: Mapping[int, int]
+    ) -> Verification:
+        found = self._found
+        decided = _joined(found.place, np.int64)
+        letters = np.array(found.letters, np.int64)
+        # Outside the bounds lies what retention took, or what was sent after the bounds were read.
+        decided_inside, letters_inside = _inside(decided, low, high), _inside(letters, low, high)
+        published = np.concatenate([decided[decided_inside], letters[letters_inside]])
+        unique, counts = np.unique(published, return_counts=True)
+        faults = {
+            "duplicates": unique[counts > 1],
+            "missing": np.setdiff1d(given, unique, assume_unique=True),
+            "unexpected": np.setdiff1d(unique, given, assume_unique=True),
+        }
+        order = np.argsort(decided, kind="stable")
+        place = decided[order]
+        at = np.minimum(np.searchsorted(given, place), max(len(given) - 1, 0))
+        source = np.full(len(place), -1, np.int64)
+        if len(given):
+            source = np.where(given[at] == place, timestamp[at], source)
+        return Verification(
+            transactions=len(given),
+            decisions=int(decided_inside.sum()),
+            dead_letters=int(letters_inside.sum()),
+            duplicates=int((counts - 1).sum()),
+            missing=len(faults["missing"]),
+            unexpected=len(faults["unexpected"]),
+            unreadable=found.unreadable,
+            outcomes={outcome.name: found.outcomes[outcome.name] for outcome in Outcome},
+            reasons=dict(found.reasons.most_common()),
+            examples={
+                name: tuple(
+                    (int(p) >> _OFFSET_BITS, int(p) & ((1 << _OFFSET_BITS) - 1))
+                    for p in places[:_EXAMPLES]
+                )
+                for name, places in faults.items()
+                if len(places)
+            },
+            arrivals=Arrivals(
+                place,
+                source,
+                _joined(found.published_ms, np.int64)[order],
+                _joined(found.arrived_ms, np.float64)[order],
+            ),
+        )
+
+
+def verify(
+    kafka: settings.Kafka,
+    registry: settings.Registry,
+    since: Mapping[int, int] | None = None,
+) -> Verification:
+    """Compare all outputs with all of the input, once.
+
+    Args:
+        kafka: The cluster and the topics' names.
+        registry: Knows the decisions' schema.
+        since: First input offset by partition that counts; default: all that is retained.
+
+    Raises:
+        SettingsError: A topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    verifier = Verifier(kafka, registry, since)
+    try:
+        return verifier.finish()
+    finally:
+        verifier.close()
+
+
+def _place(partition: int, offset: int) -> int:
+    return (partition << _OFFSET_BITS) + offset
+
+
+def _places(partition: pa.Array, offset: pa.Array) -> Int64:
+    high = partition.to_numpy(zero_copy_only=False).astype(np.int64) << _OFFSET_BITS
+    return np.asarray(high + offset.to_numpy(zero_copy_only=False))
+
+
+def _inside(place: Int64, low: Mapping[int, int], high: Mapping[int, int]) -> Any:
+    """Return bool[n]: whether a place lies in the bounds; an unknown partition's does, too."""
+    inside = np.ones(len(place), bool)
+    partition, offset = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
+    for number, first in low.items():
+        mine = partition == number
+        inside &= ~mine | ((offset >= first) & (offset < high[number]))
+    return inside
+
+
+def _joined(parts: list[Any], kind: Any) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0, kind)
