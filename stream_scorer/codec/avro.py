@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -36,6 +37,8 @@ _FRAME_REASONS: Final = {
     walk.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
     walk.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
 }
+
+_FEW_IDS: Final = 8
 
 _Refusal = tuple[int, RejectReason, str]
 _Piece = tuple[Int64, pa.RecordBatch]
@@ -110,7 +113,7 @@ class ColumnDecoder:
         pieces: list[_Piece] = []
         for schema_id, members in groups:
             self._decode_group(schema_id, members, values, framed, pieces, refused)
-        records, good = self._join(pieces)
+        records, good = self._join(pieces, count)
         return Decoded(records, good, _rejections(refused))
 
     def _decode_group(
@@ -142,12 +145,13 @@ class ColumnDecoder:
         if writer.projection is None:
             self._sure(writer, rows, framed, pieces, refused)
             return
-        walked = cast("Sequence[bytes]", values)  # a null is not among the rows
-        bodies = (
-            [value[HEADER_BYTES:] for value in walked]
-            if len(rows) == len(values)
-            else [walked[row][HEADER_BYTES:] for row in rows.tolist()]
-        )
+        chosen = cast("Sequence[bytes]", values)  # a null is not among the rows
+        if len(rows) == len(values):
+            bodies = [value[HEADER_BYTES:] for value in chosen]
+        else:
+            mask = np.zeros(len(values), np.uint8)
+            mask[rows] = 1
+            bodies = [value[HEADER_BYTES:] for value in compress(chosen, mask.tobytes())]
         self._fast(writer, writer.projection, rows, bodies, framed, pieces, refused)
 
     def _fast(
@@ -224,16 +228,18 @@ class ColumnDecoder:
             )
         )
 
-    def _join(self, pieces: list[_Piece]) -> tuple[pa.RecordBatch, Int64]:
-        """Return the pieces as one batch in input order."""
+    def _join(self, pieces: list[_Piece], count: int) -> tuple[pa.RecordBatch, Int64]:
+        """Return the pieces as one batch in the order of the ``count`` input rows."""
         if len(pieces) == 1:
             return pieces[0][1], pieces[0][0]
         if not pieces:
             return pa.RecordBatch.from_pylist([], self.schema), np.empty(0, np.int64)
-        rows = np.concatenate([rows for rows, _ in pieces])
-        order = np.argsort(rows)
+        found = np.concatenate([rows for rows, _ in pieces])
+        place = np.full(count, -1)
+        place[found] = np.arange(len(found))
+        good = np.flatnonzero(place >= 0)
         joined = pa.concat_batches([batch for _, batch in pieces])
-        return joined.take(pa.array(order)), rows[order]
+        return joined.take(pa.array(place[good])), good
 
     def _writer(self, schema_id: int) -> _Writer | str:
         """Return the writer schema of an id, or why it never resolves to ours."""
@@ -311,9 +317,20 @@ def _frame(values: Sequence[bytes | None]) -> Framed:
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:
     """Group rows by schema id; rows stay ascending inside a group."""
-    if not len(rows):
-        return []
-    found, group, counts = np.unique(ids[rows], return_inverse=True, return_counts=True)
+    groups = []
+    own = ids[rows]
+    while len(rows):
+        if len(groups) == _FEW_IDS:
+            return groups + _by_many_ids(own, rows)
+        same = own == own[0]
+        groups.append((int(own[0]), rows[same]))
+        rows, own = rows[~same], own[~same]
+    return groups
+
+
+def _by_many_ids(own: Int64, rows: Int64) -> list[tuple[int, Int64]]:
+    """Group by sorting: what corrupt headers name is many ids of a row each."""
+    found, group, counts = np.unique(own, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
     parts = np.split(rows[order], np.cumsum(counts)[:-1])
     return [(int(number), part) for number, part in zip(found, parts, strict=True)]
