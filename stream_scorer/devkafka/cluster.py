@@ -268,7 +268,8 @@ class DevKafka:
                 command = [
                     *self._java(self._tools_log, *_TOOL_OPTIONS),
                     *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
-                    *("--cluster-id", cluster),
+                    # In one word: an id may begin with a dash.
+                    f"--cluster-id={cluster}",
                     *("--config", str(directory / "server.properties")),
                 ]
                 running.append(
