@@ -4,10 +4,13 @@ librdkafka speaks version 1 of the transaction protocol, in which a delayed EndT
 a *later* transaction of the same producer epoch. So after a commit or abort that raised a
 retriable error, took as long as ``socket.timeout.ms`` although it succeeded, or saw a transport
 error meanwhile, the producer is replaced before the next transaction begins: the new one's
-``init_transactions`` raises the epoch, and a late request of the old one is refused.
+``init_transactions`` raises the epoch, and a late request of the old one is refused. After an
+abort it is replaced as well.
 """
 
+import logging
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,6 +35,8 @@ _TRANSPORT = frozenset(
     }
 )
 _INIT_SECONDS = 10.0
+# librdkafka writes a fatal error to standard error whatever its log level; we say it ourselves.
+_SILENT = logging.Logger("librdkafka", logging.CRITICAL + 1)  # noqa: LOG001 in no one's hierarchy
 
 
 class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
@@ -100,7 +105,10 @@ class TransactionalProducer:
         make: Callable[[dict[str, Any]], Client] = Producer,
     ) -> None:
         self.transactional_id = f"{group}-{kafka.instance}"
-        self._options = config.producer(kafka, self.transactional_id) | {"error_cb": self._on_error}
+        self._options = config.producer(kafka, self.transactional_id) | {
+            "error_cb": self._on_error,
+            "logger": _SILENT,
+        }
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
         self._listener = listener
@@ -167,7 +175,15 @@ class TransactionalProducer:
 
     def begin(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Open a transaction, after a rebirth where the last one was suspicious."""
-        self._client.poll(0)
+        try:
+            self._client.poll(0)
+        except KafkaException as error:
+            # A fatal error is told once more here, as after an abort that overtook the request
+            # which opens the transaction on the broker.
+            cause = cause_of(error)
+            if cause.code() in _FENCED:
+                raise self._fenced(cause) from error
+            self._suspicion = self._suspicion or f"fatal: {cause.str()}"
         if self._transport_errors and not self._suspicion:
             self._suspicion = "transport error"
         if self._suspicion:
@@ -243,20 +259,21 @@ class TransactionalProducer:
             self._suspicion = "slow commit"
 
     def abort(self) -> None:
-        """Give the open transaction up; what cannot be aborted now is fenced by a rebirth."""
-        started = time.monotonic()
+        """Give the open transaction up; a rebirth is due before the next one begins.
+
+        What an abort purges from the client's queue leaves a gap in the sequence numbers, for
+        which the broker would refuse the next transaction; and a late abort must not end it.
+        """
         self._open = False
+        self._suspicion = "abort"
         try:
-            self._client.purge()
+            # It purges the queue by itself and waits for what is in flight.
             self._client.abort_transaction(self._timeout)
         except KafkaException as error:
             cause = cause_of(error)
             if cause.code() in _FENCED:
                 raise self._fenced(cause) from error
             self._suspicion = f"abort: {cause.str()}"
-        else:
-            if time.monotonic() - started >= self._slow_seconds:
-                self._suspicion = "slow abort"
 
     def abort_open(self) -> None:
         """Give up what is open, if anything is."""
@@ -266,7 +283,10 @@ class TransactionalProducer:
     def close(self) -> None:
         """Abort what is open and leave; without a broker, its time limit aborts it instead."""
         self._client.purge()
-        self._client.close()
+        with warnings.catch_warnings():
+            # The binding warns where it cannot abort, which is what the time limit is for.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._client.close()
 
     def given_up(self, error: KafkaException) -> StreamScorerError | TransactionAborted:
         """Abort after an error before the commit; return what the caller is to raise."""

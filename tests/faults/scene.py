@@ -1,0 +1,256 @@
+"""What every fault is measured against: one input, a scorer over it, and all that it leaves.
+
+The input lies at the same partitions and offsets in every run, so two runs are compared record
+by record: output by source coordinates, committed offsets, and the customers' rings.
+"""
+
+import io
+import json
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from stream_scorer.apps.scorer import Deployment, scorer_loop
+from stream_scorer.apps.scoring import ScoringWork
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.happenings import BatchCommitted, Happening
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Scorer, Settings
+from stream_scorer.simulator.simulate import simulate
+
+PARTITIONS = 4
+BATCH = 400
+DEADLINE_SECONDS = 60.0
+_DAY_MS = 86_400_000
+
+# By when and by whom a decision was made is no part of what was decided.
+_ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
+
+Coordinates = tuple[int, int]
+Hook = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input record; ``bad`` is the reject reason that it must get, empty for a decision."""
+
+    key: bytes
+    value: bytes | None
+    bad: str = ""
+
+    @property
+    def partition(self) -> int:
+        """Where it goes."""
+        return partition_of(self.key, PARTITIONS)
+
+
+@cache
+def transaction_codec() -> RecordCodec:
+    """Return a codec of our transaction schema."""
+    schema = reader_schema("transaction.v1")
+    identity = FileRegistry(SCHEMAS_DIRECTORY).id_for("transactions-value", schema)
+    return RecordCodec(identity, schema)
+
+
+@cache
+def transactions(days: int = 25, customers: int = 150) -> tuple[Record, ...]:
+    """Return simulated transactions with malformed, invalid, duplicate and late ones among them."""
+    encode = transaction_codec().encode
+    records = []
+    columns = [c for c in simulate(days, customers, 60).column_names if "fraud" not in c]
+    for number, row in enumerate(simulate(days, customers, 60).select(columns).to_pylist()):
+        key = row["customer_id"].encode()
+        value = encode(row)
+        records.append(Record(key, value))
+        kind = number % 40
+        if kind == 7:
+            records.append(Record(key, value, "DUPLICATE"))
+        elif kind == 14:
+            records.append(Record(key, value[:-3], "MALFORMED"))
+        elif kind == 21:
+            records.append(Record(key, encode(row | {"amount_minor": -1}), "AMOUNT_NEGATIVE"))
+        elif kind == 28:
+            late = row["event_time"].timestamp() * 1_000 - _DAY_MS
+            late_row = {"transaction_id": f"late-{number}", "event_time": int(late)}
+            records.append(Record(key, encode(row | late_row)))
+        elif kind == 35:
+            nothing = None if number % 80 == 35 else b"no Avro"
+            records.append(Record(key, nothing, "EMPTY" if nothing is None else "FRAMING"))
+    return tuple(records)
+
+
+def feed(kafka: Kafka, records: tuple[Record, ...]) -> dict[int, int]:
+    """Produce records in order; return the end offset of each partition."""
+    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    ends = dict.fromkeys(range(PARTITIONS), 0)
+    for record in records:
+        producer.produce(
+            kafka.topics.transactions, record.value, record.key, partition=record.partition
+        )
+        ends[record.partition] += 1
+    assert producer.flush(30) == 0
+    return ends
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All that a scorer leaves, in a form that two runs can be compared in."""
+
+    decisions: dict[Coordinates, dict[str, Any]]
+    dead_letters: dict[Coordinates, tuple[Any, ...]]
+    offsets: dict[int, int]
+    doubled: list[Coordinates]
+    rings: dict[int, list[Any]] = field(default_factory=dict)
+
+
+@cache
+def _decision_schema() -> Any:
+    return fastavro.parse_schema(json.loads(reader_schema("decision.v1")))
+
+
+def decision(value: bytes) -> dict[str, Any]:
+    """Decode a decision; its features as float64 numbers."""
+    found: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), _decision_schema(), None)
+    features = found["features"]
+    found["features"] = struct.unpack(f"<{len(features) // 8}d", features)
+    return dict(found)
+
+
+def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
+    """Read what is visible to a read-committed reader, and the group's offsets."""
+    decisions: dict[Coordinates, dict[str, Any]] = {}
+    dead_letters: dict[Coordinates, tuple[Any, ...]] = {}
+    doubled: list[Coordinates] = []
+    for message in read_all(kafka, kafka.topics.decisions):
+        found = decision(message.value())
+        at = (found["source_partition"], found["source_offset"])
+        doubled += [at] if at in decisions else []
+        # A matter of the clock.
+        found["flags"] = [flag for flag in found["flags"] if flag != "late_decision"]
+        decisions[at] = {k: v for k, v in found.items() if k not in _ASIDE} | {"key": message.key()}
+    for message in read_all(kafka, kafka.topics.dead_letters):
+        letter = parse(message)
+        at = (letter.source_partition, letter.source_offset)
+        doubled += [at] if at in dead_letters or at in decisions else []
+        dead_letters[at] = (letter.reason, letter.detail, letter.value, letter.key, letter.headers)
+    rings = {}
+    if work is not None:
+        for partition in work.rings.partitions():
+            rings[partition] = [
+                (key, times.tolist(), amounts.tolist(), hashes.tolist())
+                for key, times, amounts, hashes in work.rings.of(partition).events()
+            ]
+    return Outcome(decisions, dead_letters, committed(kafka), doubled, rings)
+
+
+def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
+    """Return a group's committed offsets of the input; waits while a transaction holds them."""
+    consumer = Consumer(config.reader(kafka, group or kafka.group))
+    try:
+        found = consumer.committed(
+            [TopicPartition(kafka.topics.transactions, p) for p in range(PARTITIONS)], 30
+        )
+        return {place.partition: place.offset for place in found}
+    finally:
+        consumer.close()
+
+
+def everything_once(found: Outcome, records: tuple[Record, ...]) -> None:
+    """Assert that each record has one decision or one dead letter, of the right kind."""
+    next_offset = dict.fromkeys(range(PARTITIONS), 0)
+    assert found.doubled == []
+    for record in records:
+        at = (record.partition, next_offset[record.partition])
+        next_offset[record.partition] += 1
+        if record.bad:
+            assert found.dead_letters[at][0] == record.bad
+            assert found.dead_letters[at][2] == record.value
+        else:
+            assert at in found.decisions
+    assert len(found.decisions) + len(found.dead_letters) == len(records)
+    assert found.offsets == next_offset
+
+
+def same(found: Outcome, expected: Outcome) -> None:
+    """Assert that two runs left the same, saying first what differs."""
+    assert found.doubled == []
+    assert found.offsets == expected.offsets
+    assert found.decisions.keys() == expected.decisions.keys()
+    differing = {
+        at: (each, expected.decisions[at])
+        for at, each in found.decisions.items()
+        if each != expected.decisions[at]
+    }
+    assert differing == {}
+    assert found.dead_letters == expected.dead_letters
+    assert found.rings.keys() == expected.rings.keys()
+    for partition, rings in found.rings.items():
+        assert rings == expected.rings[partition]
+
+
+class Heard:
+    """A listener that keeps what it heard and says when the input's end is committed."""
+
+    def __init__(self, ends: dict[int, int]) -> None:
+        self.happenings: list[Happening] = []
+        self.positions: dict[int, int] = {}
+        self._ends = {partition: end for partition, end in ends.items() if end}
+
+    def __call__(self, happening: Happening) -> None:
+        self.happenings.append(happening)
+        if isinstance(happening, BatchCommitted):
+            self.positions |= happening.next_offsets
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is committed."""
+        return all(self.positions.get(p, 0) >= end for p, end in self._ends.items())
+
+    def of(self, kind: type[Happening]) -> list[Any]:
+        """Return what was heard of a kind."""
+        return [happening for happening in self.happenings if isinstance(happening, kind)]
+
+
+def scored(
+    kafka: Kafka,
+    ends: dict[int, int],
+    hook: Hook | None = None,
+    *,
+    batch: int = BATCH,
+    during: Callable[[Heard], None] | None = None,
+    deployment: Deployment | None = None,
+) -> tuple[Outcome, Heard]:
+    """Run a scorer in this thread until the input's end is committed; return what it left.
+
+    Args:
+        kafka: Topics with the input in them.
+        ends: The input's end offset by partition.
+        hook: Called when a stage of the loop is over.
+        batch: Records per transaction at most.
+        during: Called each time round the loop.
+        deployment: What to run; default: the shipped model from the earliest record.
+    """
+    settings = Settings(kafka=kafka, scorer=Scorer(maximum_batch=batch))
+    heard = Heard(ends)
+    loop, work = scorer_loop(settings, deployment or Deployment(start="earliest"), heard, hook)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+
+    def beat() -> None:
+        assert time.monotonic() < deadline, f"not done: {heard.positions} of {ends}"
+        if during is not None:
+            during(heard)
+        if heard.done:
+            loop.stop()
+
+    loop.run(beat)
+    return outcome(kafka, work), heard
