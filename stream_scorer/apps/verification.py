@@ -31,7 +31,8 @@ Place = tuple[int, int]
 
 _FIELDS: Final = frozenset({"decision", "source_topic", "source_partition", "source_offset"})
 _LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
-_DECODE_AT = 20_000
+# Decoding waits: while a burst runs, the cores are the scorer's.
+_DECODE_AT = 500_000
 _RECORDS_AT_ONCE = 10_000
 _POLL_SECONDS = 0.1
 _SILENCE_SECONDS = 30.0

@@ -1,0 +1,120 @@
+"""Merge the summaries' event-time windows over partitions and close them by watermark.
+
+A partition's watermark is the newest event time that its summaries told; a window closes when the
+smallest watermark of the active partitions has passed its end by the lateness. A partition that is
+read later than the others (a backlog comes partition by partition, in chunks) holds all windows
+until it has caught up. One whose watermark has stood still for :data:`IDLE_MS` does not: that is
+measured by the summaries' own Kafka timestamps and by no clock, so that reading the same summaries
+again closes the same windows at the same places.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+IDLE_MS: Final = 60_000
+"""How long a partition's watermark may stand still before it holds no window any more."""
+
+_SUMS: Final = ("count", "review", "block", "score_sum", "amount_minor_sum")
+
+
+@dataclass(slots=True)
+class Window:
+    """Decisions of one model whose event time lies in ``[start, end)``, ms since the epoch."""
+
+    model: str
+    version: str
+    start: int
+    end: int
+    count: int = 0
+    review: int = 0
+    block: int = 0
+    score_sum: float = 0.0
+    amount_minor_sum: int = 0
+
+    def add(self, counts: "Mapping[str, Any] | Window") -> None:
+        """Add a summary's window, or another window's counts."""
+        for name in _SUMS:
+            more = getattr(counts, name) if isinstance(counts, Window) else counts[name]
+            setattr(self, name, getattr(self, name) + more)
+
+
+def milliseconds(value: datetime | int) -> int:
+    """Return a time of a record, decoded or as it was written, as ms since the epoch."""
+    return value if isinstance(value, int) else round(value.timestamp() * 1_000)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What is known of one input partition, ms."""
+
+    watermark: int | None
+    moved: int
+
+
+class Windows:
+    """Open windows and watermarks: a fold over the summaries in the order of their topic.
+
+    Args:
+        partitions: The input's partitions; one that was never heard of holds windows, too.
+        lateness_ms: An event may be this much older than the newest one of its partition.
+
+    Attributes:
+        late: Decisions that came for windows which were closed already.
+    """
+
+    def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
+        self._partitions: dict[int, _Partition] = {}
+        self._unheard = set(partitions)
+        self._lateness_ms = lateness_ms
+        self._open: dict[tuple[int, str, str], Window] = {}
+        self._passed = -1
+        self._now = -1
+        self.late = 0
+
+    def update(self, summary: Mapping[str, Any], published_ms: int) -> list[Window]:
+        """Take one summary in.
+
+        Args:
+            summary: A record of the summary schema.
+            published_ms: Its Kafka timestamp.
+
+        Returns:
+            The windows that it closes, by start, then model and version.
+        """
+        self._now = max(self._now, published_ms)
+        for number in self._unheard:
+            self._partitions[number] = _Partition(None, self._now)
+        self._unheard.clear()
+        for source in summary["sources"]:
+            self._move(source["partition"], milliseconds(source["watermark"]))
+        for counts in summary["windows"]:
+            self._count(summary["model"], summary["model_version"], counts)
+        return self._close()
+
+    def _move(self, number: int, watermark: int) -> None:
+        known = self._partitions.setdefault(number, _Partition(None, self._now))
+        # The epoch stands for a batch without any accepted event.
+        if watermark > (known.watermark or 0):
+            known.watermark, known.moved = watermark, self._now
+
+    def _count(self, model: str, version: str, counts: Mapping[str, Any]) -> None:
+        start = milliseconds(counts["start"])
+        if start + counts["width_ms"] <= self._passed:
+            self.late += counts["count"]
+            return
+        key = (start, model, version)
+        if key not in self._open:
+            self._open[key] = Window(model, version, start, start + counts["width_ms"])
+        self._open[key].add(counts)
+
+    def _close(self) -> list[Window]:
+        active = [p for p in self._partitions.values() if self._now - p.moved < IDLE_MS]
+        if not active or any(p.watermark is None for p in active):
+            return []
+        newest = min(p.watermark for p in active if p.watermark is not None)
+        # Never back: what has closed stays closed when an idle partition wakes up.
+        self._passed = max(self._passed, newest - self._lateness_ms)
+        closing = sorted(key for key, window in self._open.items() if window.end <= self._passed)
+        return [self._open.pop(key) for key in closing]
