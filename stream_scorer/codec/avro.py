@@ -317,7 +317,7 @@ def _frame(values: Sequence[bytes | None]) -> Framed:
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:
     """Group rows by schema id; rows stay ascending inside a group."""
-    groups = []
+    groups: list[tuple[int, Int64]] = []
     own = ids[rows]
     while len(rows):
         if len(groups) == _FEW_IDS:

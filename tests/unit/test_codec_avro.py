@@ -74,6 +74,7 @@ ABC = {"type": "enum", "name": "E", "symbols": ["A", "B", "C"]}
         ("double", "int", 7, 7.0),
         ("double", "long", 2**53 + 1, float(2**53)),
         ("float", "long", 16777217, 16777216.0),
+        ("float", "long", (2**24 + 1) * 2**30 + 1, float(2**54)),  # rounded to double first
         ("double", "float", 0.5, 0.5),
         ("bytes", "string", "é", b"\xc3\xa9"),
         ("string", "bytes", b"\xc3\xa9", "é"),
@@ -216,6 +217,17 @@ def test_mixed_writers_come_out_in_input_order() -> None:
     assert decoded.rows.tolist() == rows
     assert decoded.records.column("a").to_pylist() == rows
     assert decoded.rejections.reasons == (RejectReason.INCOMPATIBLE_SCHEMA,)
+
+
+def test_corrupt_headers_that_name_many_ids_cost_their_records_alone() -> None:
+    source = Source(record(field("long")))
+    values = [source.payload(1, {"a": n}) for n in range(60)]
+    for n in range(0, 60, 2):
+        values[n] = b"\0" + (100 + n % 40).to_bytes(4, "big") + b"\2"
+    decoded = ColumnDecoder(source, record(field("long")), PLAN).decode(values)
+    assert decoded.records.column("a").to_pylist() == list(range(1, 60, 2))
+    assert decoded.rejections.rows.tolist() == list(range(0, 60, 2))
+    assert decoded.rejections.details[21] == "schema id 102: unknown"
 
 
 def test_an_outage_decodes_nothing_and_blames_no_record() -> None:
