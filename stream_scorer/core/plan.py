@@ -1,10 +1,25 @@
 """The plan: what may change a decision and is shared by all models."""
 
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 _DAY_MS = 86_400_000
+_INT32, _INT64 = 2**31 - 1, 2**63 - 1
+_CURRENCY = re.compile("[A-Z]{3}")
+_RANGES = {
+    "revision": (0, _INT64),
+    "lateness_ms": (0, _INT64),
+    "ahead_ms": (0, 400 * _DAY_MS),
+    "ring_cap": (1, 2**20),
+    "late_decision_ms": (1, 400 * _DAY_MS),
+    "amount_minor_max": (1, _INT64),
+    "record_bytes_max": (6, _INT32),
+    "string_bytes_max": (1, _INT32),
+    "array_items_max": (0, _INT32),
+    "summary_window_ms": (1_000, 400 * _DAY_MS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +38,9 @@ class Plan:
         record_bytes_max: Largest accepted payload in bytes.
         string_bytes_max: Longest accepted string or bytes value in bytes.
         array_items_max: Longest accepted array or map in items.
-        model_error_share: Where the model fails for a larger share of a batch, the scorer
-            pauses instead of deciding.
-    summary_window_ms: Width of the event-time windows that summaries count in.
+        model_error_share: Where the model fails for a larger share of a batch (of 100 rows, where
+            it has fewer), the scorer pauses instead of deciding.
+        summary_window_ms: Width of the event-time windows that summaries count in.
     """
 
     revision: int = 0
@@ -42,28 +57,35 @@ class Plan:
     summary_window_ms: int = 3_600_000
 
     def __post_init__(self) -> None:
-        if not self.currencies:
-            raise ValueError("currencies: at least one must be listed")
-        if len(self.currencies) > 1:
-            raise ValueError("currencies: more than one needs rates to a base; list one")
-        for code, exponent in self.currencies.items():
-            if not (len(code) == 3 and code.isalpha() and code.isupper()):  # noqa: PLR2004 ISO 4217
-                raise ValueError(f"currencies: {code!r} is not an ISO 4217 code")
-            if not 0 <= exponent <= 4:  # noqa: PLR2004 the range that ISO 4217 uses
-                raise ValueError(f"currencies: exponent of {code} must be 0 to 4, not {exponent}")
-        for name, least in (
-            ("revision", 0), ("lateness_ms", 0), ("ahead_ms", 0), ("ring_cap", 1),
-            ("late_decision_ms", 1), ("amount_minor_max", 1), ("record_bytes_max", 6),
-            ("string_bytes_max", 1), ("array_items_max", 0), ("summary_window_ms", 1_000),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        self._check_currencies()
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name}: must be at least {least}, not {value}")
+            if value > most:
+                raise ValueError(f"{name}: must be at most {most}, not {value}")
+        if self.ring_cap * self.amount_minor_max > _INT64:
+            raise ValueError(
+                f"amount_minor_max: {self.ring_cap} events of {self.amount_minor_max} are more "
+                "than 64 bits hold, so a sum would overflow; lower it, or ring_cap"
+            )
         if not 0 <= self.model_error_share <= 1:
             raise ValueError(
                 f"model_error_share: must be between 0 and 1, not {self.model_error_share}"
             )
         if self.lateness_ms > 30 * _DAY_MS:
             raise ValueError("lateness_ms: more than 30 days would keep every ring for ever")
+
+    def _check_currencies(self) -> None:
+        if not self.currencies:
+            raise ValueError("currencies: at least one must be listed")
+        if len(self.currencies) > 1:
+            raise ValueError("currencies: more than one needs rates to a base; list one")
+        for code, exponent in self.currencies.items():
+            if _CURRENCY.fullmatch(code) is None:
+                raise ValueError(f"currencies: {code!r} is not an ISO 4217 code")
+            if not 0 <= exponent <= 4:  # noqa: PLR2004 the range that ISO 4217 uses
+                raise ValueError(f"currencies: exponent of {code} must be 0 to 4, not {exponent}")
 
     @property
     def currency(self) -> str:

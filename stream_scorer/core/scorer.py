@@ -25,6 +25,8 @@ from stream_scorer.ports import Predictor
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 MODEL_ERROR = "MODEL_ERROR"
+FEWEST_ROWS = 100
+"""Rows of which ``Plan.model_error_share`` is reckoned where a batch has fewer."""
 
 
 class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all do in this room
@@ -86,16 +88,16 @@ class Rings:
         return tuple(sorted(self._partitions))
 
     def undo(self, journals: dict[int, Journal]) -> None:
-        """Take a batch back, in every partition that it touched and that is still held."""
+        """Take a batch back, in every partition that has been held ever since."""
         for partition, journal in journals.items():
-            if partition in self._partitions:
-                self._partitions[partition].undo(journal)
+            if self._partitions.get(partition) is journal.rings:
+                journal.rings.undo(journal)
 
     def release(self, journals: dict[int, Journal]) -> None:
-        """Keep a batch."""
+        """Keep a batch, likewise."""
         for partition, journal in journals.items():
-            if partition in self._partitions:
-                self._partitions[partition].release(journal)
+            if self._partitions.get(partition) is journal.rings:
+                journal.rings.release(journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ def score(
 
 def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
     rows = int(failed.sum())
-    if rows > plan.model_error_share * len(failed):
+    # A batch of one has a share of one: by itself a bad row would stop a quiet topic for ever.
+    if rows > plan.model_error_share * max(len(failed), FEWEST_ROWS):
         raise ModelFailure(rows, failure)
 
 

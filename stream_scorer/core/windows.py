@@ -47,6 +47,7 @@ def string_views(strings: pa.Array) -> tuple[NDArray[np.int32], UInt8]:
 class Journal:
     """What one batch changed in one partition's rings; it ends by ``release`` or ``undo``."""
 
+    rings: "CustomerRings"
     entries: Int64
     length: int = 0
 
@@ -125,7 +126,7 @@ class CustomerRings:
             The journal of this batch's changes.
         """
         offsets, data = string_views(customer_id)
-        journal = Journal(np.zeros((len(rows), JOURNAL_WIDTH), np.int64))
+        journal = Journal(self, np.zeros((len(rows), JOURNAL_WIDTH), np.int64))
         at = 0
         while True:
             at, journal.length = fold_rows(

@@ -1,0 +1,40 @@
+"""Transactions as columns, for the tests of the core."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.core.batch import EventBatch
+
+NOW = 1_522_600_000_000
+FIELDS = {
+    "transaction_id": pa.utf8(),
+    "event_time": pa.timestamp("ms"),
+    "customer_id": pa.utf8(),
+    "terminal_id": pa.utf8(),
+    "amount_minor": pa.int64(),
+    "currency": pa.utf8(),
+}
+
+
+def event(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return a valid transaction; ``partition`` and ``timestamp`` are those of its record."""
+    return {
+        "transaction_id": f"t{number}", "event_time": NOW + number, "customer_id": "c",
+        "terminal_id": "x", "amount_minor": 1_000, "currency": "EUR",
+        "partition": 0, "timestamp": NOW + number,
+    } | changes  # fmt: skip
+
+
+def batch(rows: Sequence[Mapping[str, Any]]) -> EventBatch:
+    columns = {
+        name: pa.array([row[name] for row in rows], kind) for name, kind in FIELDS.items()
+    }  # fmt: skip
+    return EventBatch(
+        pa.RecordBatch.from_pydict(columns),
+        np.array([row["partition"] for row in rows], np.int32),
+        np.arange(len(rows), dtype=np.int64),
+        np.array([row["timestamp"] for row in rows], np.int64),
+    )

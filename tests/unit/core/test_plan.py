@@ -1,0 +1,79 @@
+"""A plan says what it says, and every impossible one is refused by name."""
+
+import dataclasses
+import re
+
+import pytest
+
+from stream_scorer.core.plan import Plan, parse_plan
+from stream_scorer.settings import MODELS_DIRECTORY
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    plan = parse_plan("ring_cap = 7\nmodel_error_share = 1\n[currencies]\nJPY = 0\n")
+    assert plan == Plan(ring_cap=7, model_error_share=1, currencies={"JPY": 0})
+    assert (plan.currency, plan.exponent) == ("JPY", 0)
+
+
+def test_the_shipped_plan_names_every_key_with_its_default() -> None:
+    text = (MODELS_DIRECTORY / "fraud" / "plan.toml").read_text()
+    assert parse_plan(text) == Plan()
+    assert [f.name for f in dataclasses.fields(Plan) if f.name not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ring_cap =", "not TOML"),
+        ("latness_ms = 1", "unknown key 'latness_ms'; known are ahead_ms, amount_minor_max"),
+        ("ring_cap = 1.5", "ring_cap: must be a whole number, not 1.5"),
+        ("ring_cap = true", "ring_cap: must be a whole number, not True"),
+        ('ring_cap = "9"', "ring_cap: must be a whole number, not '9'"),
+        ("model_error_share = true", "model_error_share: must be a number, not True"),
+        ('model_error_share = "1"', "model_error_share: must be a number, not '1'"),
+        ("model_error_share = 1.1", "model_error_share: must be between 0 and 1, not 1.1"),
+        ("model_error_share = -0.1", "model_error_share: must be between 0 and 1, not -0.1"),
+        ("model_error_share = nan", "model_error_share: must be between 0 and 1, not nan"),
+        ("currencies = 2", "currencies: must be a table of ISO code = exponent"),
+        ("currencies = {EUR = '2'}", "currencies: must be a table of ISO code = exponent"),
+        ("currencies = {EUR = true}", "currencies: must be a table of ISO code = exponent"),
+        ("currencies = {}", "currencies: at least one must be listed"),
+        ("currencies = {EUR = 2, USD = 2}", "currencies: more than one needs rates to a base"),
+        ("currencies = {eur = 2}", "currencies: 'eur' is not an ISO 4217 code"),
+        ("currencies = {EURO = 2}", "currencies: 'EURO' is not an ISO 4217 code"),
+        ("currencies = {'ÄÖÜ' = 2}", "currencies: 'ÄÖÜ' is not an ISO 4217 code"),
+        ("currencies = {EUR = 5}", "currencies: exponent of EUR must be 0 to 4, not 5"),
+        ("currencies = {EUR = -1}", "currencies: exponent of EUR must be 0 to 4, not -1"),
+        ("revision = -1", "revision: must be at least 0, not -1"),
+        ("lateness_ms = -1", "lateness_ms: must be at least 0, not -1"),
+        ("lateness_ms = 2592000001", "lateness_ms: more than 30 days"),
+        ("ahead_ms = -1", "ahead_ms: must be at least 0, not -1"),
+        ("ring_cap = 0", "ring_cap: must be at least 1, not 0"),
+        ("late_decision_ms = 0", "late_decision_ms: must be at least 1, not 0"),
+        ("amount_minor_max = 0", "amount_minor_max: must be at least 1, not 0"),
+        ("record_bytes_max = 5", "record_bytes_max: must be at least 6, not 5"),
+        ("string_bytes_max = 0", "string_bytes_max: must be at least 1, not 0"),
+        ("array_items_max = -1", "array_items_max: must be at least 0, not -1"),
+        ("summary_window_ms = 999", "summary_window_ms: must be at least 1000, not 999"),
+        ("ring_cap = 1000000000000", "ring_cap: must be at most 1048576, not 1000000000000"),
+        (f"ahead_ms = {10**30}", f"ahead_ms: must be at most 34560000000, not {10**30}"),
+        (f"revision = {2**63}", "revision: must be at most"),
+        (f"late_decision_ms = {10**30}", "late_decision_ms: must be at most"),
+        (f"summary_window_ms = {10**30}", "summary_window_ms: must be at most"),
+        (f"record_bytes_max = {10**30}", "record_bytes_max: must be at most"),
+        (f"string_bytes_max = {10**30}", "string_bytes_max: must be at most"),
+        (f"array_items_max = {10**30}", "array_items_max: must be at most"),
+        (f"amount_minor_max = {2**62}", "amount_minor_max: 4096 events of 4611686018427387904"),
+    ],
+)
+def test_an_impossible_plan_is_refused_by_name(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        parse_plan(text)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_sums_of_a_full_ring_of_largest_amounts_fit() -> None:
+    assert Plan(ring_cap=9, amount_minor_max=(2**63 - 1) // 9).ring_cap == 9
+    with pytest.raises(ValueError, match="sum would overflow"):
+        Plan(ring_cap=9, amount_minor_max=(2**63 - 1) // 9 + 1)

@@ -1,0 +1,112 @@
+"""A summary is a count of its batch: against plain Python, over any batch."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
+from stream_scorer.core.summaries import flag_counts, summarize
+from tests.unit.core.events import NOW, batch, event
+
+WIDTH = 1_000
+Row = tuple[int, int, int, float, int]
+
+rows = st.lists(
+    st.tuples(
+        st.integers(0, 3),  # partition
+        st.integers(0, 30_000),  # time
+        st.integers(0, 2**40),  # amount
+        st.one_of(st.floats(0, 1), st.just(float("nan"))),
+        st.integers(0, 2),  # outcome
+    ),
+    max_size=60,
+)
+
+
+def decided(rows: list[Row], flags: list[int] | None = None) -> DecisionBatch:
+    events = batch(
+        [
+            event(n, partition=p, event_time=NOW + t, amount_minor=a)
+            for n, (p, t, a, _, _) in enumerate(rows)
+        ]
+    )
+    return DecisionBatch(
+        events=events,
+        score=np.array([row[3] for row in rows], np.float64),
+        outcome=np.array([row[4] for row in rows], np.uint8),
+        flags=np.array(flags or [0] * len(rows), np.uint8),
+        features=np.zeros((len(rows), 1)),
+        reasons={}, model="m", version="1.2.3", plan_revision=7,
+    )  # fmt: skip
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    decisions = decided(rows)
+    return summarize(decisions.events.partition, decisions.events.offset, decisions, (), WIDTH)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows)
+def test_windows_count_what_plain_python_counts(rows: list[Row]) -> None:
+    expected: dict[tuple[int, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        expected[row[0], (NOW + row[1]) // WIDTH * WIDTH].append(row)
+    found = {(w["partition"], w["start"]): w for w in summary(rows)["windows"]}
+    assert list(found) == list(expected)
+    for place, mine in expected.items():
+        window, amounts = found[place], [row[2] for row in mine]
+        scores = [row[3] for row in mine if row[3] == row[3]]
+        assert window["width_ms"] == WIDTH
+        assert window["count"] == len(mine)
+        assert window["review"] == sum(row[4] == 1 for row in mine)
+        assert window["block"] == sum(row[4] == 2 for row in mine)
+        assert window["amount_minor_sum"] == sum(amounts)
+        assert window["amount_minor_min"] == min(amounts)
+        assert window["amount_minor_max"] == max(amounts)
+        assert window["score_sum"] == sum(scores)
+        bins = [min(int(score * 10), 9) for score in scores]
+        assert window["score_bins"] == [bins.count(k) for k in range(10)]
+        bins = [min(amount.bit_length(), 31) for amount in amounts]
+        assert window["amount_bins"] == [bins.count(k) for k in range(32)]
+
+
+def test_sources_cover_every_record_and_watermarks_only_accepted_ones() -> None:
+    decisions = decided([(2, 5, 1, 0.1, 0), (0, 9, 1, 0.1, 0), (2, 3, 1, 0.1, 0)])
+    partition = np.array([0, 0, 1, 2, 2, 2], np.int32)
+    offset = np.array([10, 11, 7, 90, 92, 95])
+    rejected = [RejectReason.EMPTY, RejectReason.EMPTY, RejectReason.CURRENCY]
+    told = summarize(partition, offset, decisions, rejected, WIDTH)
+    assert told["sources"] == [
+        {"partition": 0, "first_offset": 10, "next_offset": 12, "watermark": NOW + 9},
+        {"partition": 1, "first_offset": 7, "next_offset": 8, "watermark": 0},
+        {"partition": 2, "first_offset": 90, "next_offset": 96, "watermark": NOW + 5},
+    ]
+    assert told["rejected"] == {"EMPTY": 2, "CURRENCY": 1}
+    assert (told["records"], told["model"], told["model_version"], told["plan_revision"]) == (
+        6, "m", "1.2.3", 7,
+    )  # fmt: skip
+
+
+def test_a_batch_without_a_decision_has_no_windows() -> None:
+    decisions = decided([])
+    partition, offset = np.array([3], np.int32), np.array([5])
+    told = summarize(partition, offset, decisions, [RejectReason.EMPTY], WIDTH)
+    assert told["windows"] == []
+    assert told["sources"][0]["watermark"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts"),
+    [
+        ([0, 0], {}),
+        ([Flag.LATE, Flag.LATE | Flag.CAPPED], {"late": 2, "capped": 1}),
+        ([Flag.LATE_DECISION, 0], {"late_decision": 1}),
+    ],
+)
+def test_flags_are_counted_by_name(flags: list[int], counts: dict[str, int]) -> None:
+    row: Row = (0, 0, 1, 0.5, 0)
+    assert flag_counts(decided([row, row], flags)) == counts

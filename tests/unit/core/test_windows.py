@@ -1,0 +1,245 @@
+"""The rings and their kernel against plain Python, and undo against never having happened."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.core.kernels import ADDED, CAPPED, CELLS, DUPLICATE, LATE
+from stream_scorer.core.windows import CustomerRings, Retention
+from tests.unit.core.ring_oracle import Event, OracleRings, check_blocks, content, fold, hashes
+
+WINDOWS = (4, 10, 25)
+Fate = Literal["kept", "undone", "two kept", "second undone", "both undone"]
+FATES: tuple[Fate, ...] = ("kept", "undone", "two kept", "second undone", "both undone")
+
+
+def pair(
+    lateness: int, cap: int, windows: tuple[int, ...] = WINDOWS
+) -> tuple[CustomerRings, OracleRings]:
+    retention = Retention(lateness, max(windows, default=0) + lateness, cap)
+    return CustomerRings(retention, np.array(windows, np.int64)), OracleRings(retention, windows)
+
+
+def live(rings: CustomerRings, oracle: OracleRings, batches: list[list[Event]], fate: Fate) -> None:
+    """Give the batches to both, let the fate decide, and compare all that can be seen."""
+    first, *rest = batches
+    after_none = oracle.copy()
+    journal, seen = fold(rings, first)
+    assert seen == oracle.fold(first)
+    after_first = oracle.copy()
+    assert content(rings) == list(oracle.events())
+    expected = after_first
+    if fate == "kept":
+        rings.release(journal)
+    elif fate == "undone":
+        rings.undo(journal)
+        expected = after_none
+    else:
+        second = rest[0] if rest else first
+        ahead, seen = fold(rings, second)
+        assert seen == oracle.fold(second)
+        if fate == "two kept":
+            rings.release(journal)
+            rings.release(ahead)
+            expected = oracle
+        elif fate == "second undone":
+            rings.release(journal)
+            rings.undo(ahead)
+        else:
+            rings.undo(ahead)
+            rings.undo(journal)
+            expected = after_none
+    assert content(rings) == list(expected.events())
+    check_blocks(rings)
+    oracle._rings = expected._rings
+
+
+events = st.lists(
+    st.builds(
+        Event,
+        customer=st.sampled_from(["", "a", "b", "ab", "ä"]),
+        transaction=st.integers(0, 30).map(str),
+        time=st.integers(0, 60),
+        amount=st.integers(0, 10**12),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.lists(events, min_size=2, max_size=2), st.sampled_from(FATES)), max_size=6
+    ),
+    lateness=st.integers(0, 30),
+    cap=st.integers(1, 9),
+    windows=st.sampled_from([(), (1,), WINDOWS]),
+)
+def test_any_stream_and_any_fate_of_its_batches_is_as_in_plain_python(
+    steps: list[tuple[list[list[Event]], Fate]], lateness: int, cap: int, windows: tuple[int, ...]
+) -> None:
+    rings, oracle = pair(lateness, cap, windows)
+    for batches, fate in steps:
+        live(rings, oracle, batches, fate)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
+    rings, oracle = pair(lateness=200, cap=50, windows=(40, 300, 900))
+    before = {name: len(getattr(rings, name)) for name in vars(rings) if name.startswith("_")}
+    random = np.random.default_rng(seed)
+    number = 0
+
+    def batch(step: int) -> list[Event]:
+        nonlocal number
+        made = []
+        for _ in range(int(random.integers(1, 120))):
+            number += 1
+            # A few customers buy often, most seldom; times run on with a wide scatter.
+            customer = int(random.integers(0, 4 if random.random() < 0.5 else 300))
+            at = 25 * step + int(random.integers(-300, 100))
+            repeated = number - int(random.integers(0, 3)) if random.random() < 0.1 else number
+            made.append(
+                Event(f"customer-{customer:06d}", str(repeated), at, int(random.integers(0, 9_999)))
+            )
+        return made
+
+    for step in range(120):
+        fate = FATES[int(random.integers(0, len(FATES)))]
+        live(rings, oracle, [batch(step), batch(step)], fate)
+    grown = {name for name, size in before.items() if len(getattr(rings, name)) > size}
+    assert grown >= {"_table", "_key_hash", "_key_bytes", "_block", "_newest", "_cell_time"}
+
+
+def test_undo_leaves_the_very_cells_as_they_were() -> None:
+    rings, _ = pair(lateness=5, cap=3)
+    journal, _ = fold(rings, [Event("a", str(n), n, n) for n in range(3)])
+    rings.release(journal)
+
+    def layout() -> list[list[int]]:
+        # What is beyond the used part of the pool means nothing.
+        used = int(rings._counters[CELLS])
+        cells = rings._cell_time, rings._cell_amount, rings._cell_hash
+        slots = rings._block, rings._head, rings._count, rings._newest, rings._free, rings._counters
+        return [*(cell[:used].tolist() for cell in cells), *(slot.tolist() for slot in slots)]
+
+    before = layout()
+    journal, _ = fold(rings, [Event("a", "x", 1, 7), Event("b", "y", 9, 9), Event("a", "z", 90, 1)])
+    assert layout() != before
+    rings.undo(journal)
+    assert layout() == before
+
+
+def test_the_pool_stays_when_rings_turn_over() -> None:
+    rings, _ = pair(lateness=10, cap=1_000, windows=(100,))
+    sizes = []
+    for step in range(60):
+        made = [
+            Event(f"c{n % 40}", f"{step}-{n}", 100 * step + n // 10, 1) for n in range(1_000)
+        ]  # fmt: skip
+        journal, _ = fold(rings, made)
+        rings.release(journal)
+        sizes.append((int(rings._counters[CELLS]), len(rings._cell_time)))
+    assert len(set(sizes[5:])) == 1
+
+
+def test_the_pool_stays_when_batches_are_undone_for_ever() -> None:
+    rings, _ = pair(lateness=10, cap=100)
+    journal, _ = fold(rings, [Event(f"c{n % 9}", str(n), n, 1) for n in range(60)])
+    rings.release(journal)
+    used = int(rings._counters[CELLS])
+    for step in range(50):
+        grow = [Event(f"c{n % 30}", f"{step}-{n}", n, 1) for n in range(400)]
+        journal, _ = fold(rings, grow)
+        rings.undo(journal)
+    check_blocks(rings)
+    assert int(rings._counters[CELLS]) <= used + 400
+    assert len(rings) == 9
+
+
+def test_blocks_that_one_ring_outgrew_serve_another() -> None:
+    rings, _ = pair(lateness=10, cap=100)
+    journal, _ = fold(rings, [Event("big", str(n), n, 1) for n in range(20)])
+    rings.release(journal)
+    used = int(rings._counters[CELLS])
+    fold(rings, [Event("small", "x", 1, 1)])
+    assert int(rings._counters[CELLS]) == used
+
+
+# -- the rules, one by one, by hand ---------------------------------------------------------
+
+
+def see(
+    rings: CustomerRings, *told: tuple[str, int, int]
+) -> list[tuple[int, list[int], list[int]]]:
+    return fold(rings, [Event("a", name, time, amount) for name, time, amount in told])[1]
+
+
+def test_a_window_begins_just_after_its_length_and_ends_with_the_event() -> None:
+    rings, _ = pair(lateness=0, cap=9, windows=(10,))
+    assert see(rings, ("1", 0, 5), ("2", 9, 7), ("3", 10, 11)) == [
+        (ADDED, [1], [5]), (ADDED, [2], [12]), (ADDED, [2], [18]),
+    ]  # fmt: skip
+
+
+def test_among_equal_times_each_sees_those_that_came_before() -> None:
+    rings, _ = pair(lateness=10, cap=9, windows=(10,))
+    assert see(rings, ("1", 5, 1), ("2", 5, 2), ("3", 5, 4)) == [
+        (ADDED, [1], [1]), (ADDED, [2], [3]), (ADDED, [3], [7]),
+    ]  # fmt: skip
+
+
+def test_an_event_in_the_lateness_bound_enters_in_order_and_one_past_it_does_not() -> None:
+    rings, _ = pair(lateness=10, cap=9, windows=(30,))
+    assert see(rings, ("1", 50, 1), ("2", 40, 2), ("3", 39, 4), ("4", 51, 8)) == [
+        (ADDED, [1], [1]),
+        (ADDED, [1], [2]),  # it does not see what is after it
+        (LATE, [1], [4]),
+        (ADDED, [3], [11]),  # the late one was not remembered
+    ]
+
+
+def test_lateness_follows_the_customer_not_the_partition() -> None:
+    rings, _ = pair(lateness=0, cap=9)
+    _, seen = fold(rings, [Event("a", "1", 1_000, 1), Event("b", "2", 1, 1)])
+    assert [verdict for verdict, _, _ in seen] == [ADDED, ADDED]
+
+
+def test_a_duplicate_touches_nothing_even_with_another_time_and_amount() -> None:
+    rings, _ = pair(lateness=10, cap=9)
+    see(rings, ("1", 50, 1))
+    before = content(rings)
+    assert see(rings, ("1", 55, 9)) == [(DUPLICATE, [0, 0, 0], [0, 0, 0])]
+    assert content(rings) == before
+
+
+def test_an_id_is_forgotten_with_its_event_and_is_another_customers_business() -> None:
+    rings, _ = pair(lateness=5, cap=9, windows=(10,))
+    see(rings, ("1", 0, 1), ("2", 15, 1))
+    assert see(rings, ("1", 15, 1))[0][0] == ADDED
+    assert fold(rings, [Event("b", "1", 15, 1)])[1][0][0] == ADDED
+
+
+def test_a_full_ring_says_so_and_loses_its_oldest() -> None:
+    rings, _ = pair(lateness=100, cap=2, windows=(100,))
+    assert see(rings, ("1", 1, 1), ("2", 2, 2), ("3", 3, 4), ("4", 0, 8)) == [
+        (ADDED, [1], [1]), (ADDED, [2], [3]), (CAPPED, [2], [6]), (CAPPED, [1], [8]),
+    ]  # fmt: skip
+
+
+def test_rows_that_are_skipped_are_not_there() -> None:
+    rings, _ = pair(lateness=5, cap=9, windows=(10,))
+    other, _ = pair(lateness=5, cap=9, windows=(10,))
+    see(other, ("1", 5, 1), ("3", 7, 4))
+    verdict = np.zeros(3, np.uint8)
+    counts, sums = np.full((3, 1), -1), np.full((3, 1), -1)
+    rings.fold(
+        np.arange(3), np.array([False, True, False]), pa.array(["a"] * 3), hashes(["1", "2", "3"]),
+        np.array([5, 6, 7]), np.array([1, 2, 4]), verdict, counts, sums,
+    )  # fmt: skip
+    assert content(rings) == content(other)
+    assert (counts.tolist(), sums.tolist()) == ([[1], [-1], [2]], [[1], [-1], [5]])
