@@ -1,6 +1,6 @@
 """Columns to Confluent-framed Avro.
 
-pyruhvro's encoder lacks ``bytes``, which a decision carries, and fastavro takes 4 µs a record; so a
+pyruhvro's encoder lacks ``bytes``, which a decision carries, and fastavro takes 7 µs a record; so a
 small program per schema drives one kernel over the columns (docs/adr/0003-own-encoder.md).
 """
 
