@@ -1,18 +1,10 @@
 """The scorer process: settings, a model and a plan become a running transaction loop."""
 
-import gc
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from prometheus_client import CollectorRegistry
-
+from stream_scorer.apps.process import run_process
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
 from stream_scorer.apps.warming import warm
 from stream_scorer.codec.avro import TransactionDecoder
@@ -23,8 +15,7 @@ from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import SettingsError
-from stream_scorer.happenings import Happening, Listener, Stopping
-from stream_scorer.kafka.lag import LagWatch
+from stream_scorer.happenings import Listener
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
@@ -32,10 +23,6 @@ from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find
-from stream_scorer.observability.health import Endpoint, Health
-from stream_scorer.observability.logging import process_logger
-from stream_scorer.observability.progress import Progress
-from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
 
 
@@ -137,66 +124,15 @@ def scorer_loop(
     return TransactionLoop(source, producer, work, limits, listener, hook), work
 
 
-@contextmanager
-def stopped_by_signals(
-    stop: Callable[[], None], listener: Listener, seconds: float
-) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into ``stop``; leave hard when that takes longer than ``seconds``.
-
-    Leaving hard loses nothing: what is not committed is read again by the partition's next owner.
-    """
-
-    def leave_hard() -> None:
-        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; leaving at once\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-    def handle(number: int, _: FrameType | None) -> None:
-        stop()
-        # Not here: the interrupted code may hold the lock of the very metric that this changes.
-        cause = Stopping(signal.Signals(number).name)
-        threading.Thread(target=listener, args=(cause,), daemon=True).start()
-        timer = threading.Timer(seconds, leave_hard)
-        timer.daemon = True
-        timer.start()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_scorer(settings: Settings, deployment: Deployment) -> None:
     """Run a scorer until a signal ends it.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    registry = CollectorRegistry()
-    health = Health(heartbeat_seconds=max(settings.scorer.stuck_seconds, 30.0))
-    renderer = Renderer(registry, process_logger("scorer", settings.kafka.instance))
-
-    def told(happening: Happening) -> None:
-        renderer(happening)
-        health(happening)
-
-    progress = Progress(told, settings.scorer.stuck_seconds)
-
-    def listener(happening: Happening) -> None:
-        told(happening)
-        progress(happening)
-
-    with ExitStack() as stack:
-        stack.enter_context(Endpoint(settings.http, registry, health))
-        loop, _ = scorer_loop(settings, deployment, listener)
-        health.model_loaded()
-        stack.enter_context(LagWatch(settings.kafka, settings.kafka.topics.transactions, listener))
-        stack.enter_context(
-            stopped_by_signals(loop.stop, listener, settings.scorer.shutdown_seconds)
-        )
-        # What was loaded stays: the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
-        loop.run(health.heartbeat)
+    run_process(
+        "scorer",
+        settings,
+        settings.kafka.topics.transactions,
+        lambda listener: scorer_loop(settings, deployment, listener)[0],
+    )

@@ -1,0 +1,95 @@
+"""What every long-running process has: metrics, probes, lag, and an orderly end on a signal."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.happenings import Happening, Listener, Stopping
+from stream_scorer.kafka.lag import LagWatch
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.progress import Progress
+from stream_scorer.observability.render import Renderer
+from stream_scorer.settings import Settings
+
+
+def run_process(
+    name: str, settings: Settings, topic: str, make: Callable[[Listener], TransactionLoop[Any]]
+) -> None:
+    """Run a transaction loop until a signal ends it.
+
+    Args:
+        name: What runs, for the logs: scorer, monitor.
+        settings: How and where; ``kafka.group`` is the process's own group.
+        topic: What it consumes.
+        make: Wires the loop; ready is false until it returns.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    registry = CollectorRegistry()
+    health = Health(heartbeat_seconds=max(settings.scorer.stuck_seconds, 30.0))
+    renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
+
+    def told(happening: Happening) -> None:
+        renderer(happening)
+        health(happening)
+
+    progress = Progress(told, settings.scorer.stuck_seconds)
+
+    def listener(happening: Happening) -> None:
+        told(happening)
+        progress(happening)
+
+    with ExitStack() as stack:
+        stack.enter_context(Endpoint(settings.http, registry, health))
+        loop = make(listener)
+        health.model_loaded()
+        stack.enter_context(LagWatch(settings.kafka, topic, listener))
+        stack.enter_context(
+            stopped_by_signals(loop.stop, listener, settings.scorer.shutdown_seconds)
+        )
+        # What was loaded stays: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        loop.run(health.heartbeat)
+
+
+@contextmanager
+def stopped_by_signals(
+    stop: Callable[[], None], listener: Listener, seconds: float
+) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into ``stop``; leave hard when that takes longer than ``seconds``.
+
+    Leaving hard loses nothing: what is not committed is read again by the partition's next owner.
+    """
+
+    def leave_hard() -> None:
+        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; leaving at once\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        stop()
+        # Not here: the interrupted code may hold the lock of the very metric that this changes.
+        cause = Stopping(signal.Signals(number).name)
+        threading.Thread(target=listener, args=(cause,), daemon=True).start()
+        timer = threading.Timer(seconds, leave_hard)
+        timer.daemon = True
+        timer.start()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
