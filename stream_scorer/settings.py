@@ -195,11 +195,26 @@ def _secret_files() -> dict[str, Any]:
         if path.name.startswith("..") or not path.is_file():
             continue
         *groups, name = path.name.lower().split("__")
-        at = table
+        at: Any = table
         for group in groups:
-            at = at.setdefault(group, {})
-        at[name] = path.read_text().rstrip("\r\n")
+            at = at.setdefault(group, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict) or name in at:
+            raise SettingsError(
+                f"secret file {path}: another file names the same setting",
+                "keep one of them",
+            )
+        at[name] = _secret(path)
     return table
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"secret file {path}: {error.strerror}", "mend its rights") from error
+    except UnicodeDecodeError:
+        # Not chained: the cause holds the secret.
+        raise SettingsError(f"secret file {path}: not UTF-8 text", "write it as text") from None
 
 
 def _config_file() -> dict[str, Any]:

@@ -1,0 +1,199 @@
+"""Where settings come from, which source wins, and what is refused in one line."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("STREAM_SCORER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "scorer.toml"
+    path.write_text(
+        '[kafka]\nbootstrap = "toml:1"\ngroup = "toml"\ninstance = "toml"\npassword = "toml"\n'
+        '[kafka.topics]\ndecisions = "toml"\n[kafka.client]\n"security.protocol" = "SSL"\n'
+    )
+    return path
+
+
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Path:
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    monkeypatch.setenv("STREAM_SCORER_SECRETS_DIR", str(directory))
+    return directory
+
+
+def refusal(**given: Any) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(**given)
+    assert "\n" not in str(refused.value)
+    assert refused.value.mend
+    assert refused.value.exit_code == 2
+    return str(refused.value)
+
+
+def test_each_source_is_stronger_than_the_one_before(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(**given: Any) -> tuple[str, str, str, str, str]:
+        kafka = load_settings(config=config, **given).kafka
+        assert kafka.password is not None
+        secret = kafka.password.get_secret_value()
+        return kafka.topics.decisions, kafka.bootstrap, kafka.group, kafka.instance, secret
+
+    assert Settings().kafka.group == "stream-scorer"
+    assert seen() == ("toml", "toml:1", "toml", "toml", "toml")
+    for name in ("BOOTSTRAP", "GROUP", "INSTANCE", "PASSWORD"):
+        monkeypatch.setenv(f"STREAM_SCORER_KAFKA__{name}", "env")
+    assert seen() == ("toml", "env", "env", "env", "env")
+    secrets(
+        tmp_path,
+        monkeypatch,
+        {"kafka__group": "file\n", "kafka__instance": "file", "KAFKA__PASSWORD": "p w "},
+    )
+    assert seen() == ("toml", "env", "file", "file", "p w ")
+    assert seen(overrides={"kafka": {"instance": "flag"}})[3] == "flag"
+
+
+def test_tables_of_several_sources_are_merged(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_SCORER_KAFKA__TOPICS__LABELS", "env")
+    monkeypatch.setenv("STREAM_SCORER_SCORER__MAXIMUM_BATCH", "7")
+    loaded = load_settings({"http": {"port": 0}}, config)
+    assert (loaded.kafka.topics.decisions, loaded.kafka.topics.labels) == ("toml", "env")
+    assert (loaded.scorer.maximum_batch, loaded.http.port) == (7, 0)
+    assert loaded.kafka.client == {"security.protocol": "SSL"}
+
+
+def test_the_variable_names_the_file_and_the_flag_another(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('[kafka]\ngroup = "other"\n')
+    monkeypatch.setenv("STREAM_SCORER_CONFIG", str(other))
+    assert load_settings().kafka.group == "other"
+    assert load_settings(config=config).kafka.group == "toml"
+
+
+def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("STREAM_SCORER_KAFKA__GROUP=dotenv\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().kafka.group == "stream-scorer"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[kafka]\nbootstrp = 'x'", "setting kafka.bootstrp: unknown key"),
+        ("[kafak]\nbootstrap = 'x'", "setting kafak: unknown key"),
+        ("[kafka.topics]\ndecision = 'x'", "setting kafka.topics.decision: unknown key"),
+        ("kafka = 'b:9092'", "setting kafka: "),
+        ("[http]\nport = 65536", "setting http.port: "),
+        ("[http]\nport = 'web'", "setting http.port: "),
+        ("[scorer]\nmaximum_batch = 0", "setting scorer.maximum_batch: "),
+        ("[kafka]\ninstance = 'a b'", "setting kafka.instance: "),
+        ("[monitor]\nsignals = []", "setting monitor.signals: "),
+        ("[kafka", "configuration .*scorer.toml: not TOML: "),
+    ],
+)
+def test_a_file_that_says_the_impossible_is_refused(config: Path, text: str, message: str) -> None:
+    config.write_text(text)
+    assert re.match(message, refusal(config=config))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert "none.toml: No such file" in refusal(config=tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    assert "binary.toml: not TOML" in refusal(config=tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STREAM_SCORER_KAFKAA__GROUP", "x", "environment variable STREAM_SCORER_KAFKAA__GROUP"),
+        ("STREAM_SCORER_BOOTSTRAP", "x", "environment variable STREAM_SCORER_BOOTSTRAP"),
+        ("STREAM_SCORER_KAFKA_GROUP", "x", "environment variable STREAM_SCORER_KAFKA_GROUP"),
+        ("STREAM_SCORER_KAFKA__GRUOP", "x", "setting kafka.gruop: unknown key"),
+        ("STREAM_SCORER_KAFKA", "b:9092", "environment: "),
+        ("STREAM_SCORER_SCORER__MAXIMUM_BATCH", "many", "setting scorer.maximum_batch: "),
+        ("STREAM_SCORER_SECRETS_DIR", "/nowhere", "STREAM_SCORER_SECRETS_DIR: /nowhere is no"),
+        ("STREAM_SCORER_CONFIG", "/nowhere.toml", "configuration /nowhere.toml: No such file"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_says_the_impossible_is_refused(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert refusal().startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"kafka__pasword": "x"}, "setting kafka.pasword: unknown key"),
+        ({"password": "x"}, "setting password: unknown key"),
+        ({"kafka__password__more": "x"}, "setting kafka.password: "),
+        ({"kafka__password": "x", "kafka__password__more": "y"}, "secret file "),
+        ({"kafka": "x", "kafka__password": "y"}, "secret file "),
+        ({"kafka__group": "x", "KAFKA__GROUP": "y"}, "secret file "),
+    ],
+)
+def test_a_secret_file_that_no_setting_reads_is_refused(
+    files: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets(tmp_path, monkeypatch, files)
+    assert refusal().startswith(message)
+
+
+def test_a_secret_file_that_is_no_text_is_refused_without_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (secrets(tmp_path, monkeypatch, {}) / "kafka__password").write_bytes(b"secret\xff")
+    message = refusal()
+    assert message.startswith("secret file ")
+    assert "kafka__password" in message
+    assert "secret\\xff" not in message
+
+
+def test_what_kubernetes_mounts_beside_secrets_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = secrets(tmp_path, monkeypatch, {"kafka__group": "file"})
+    (directory / "..data").mkdir()
+    (directory / "..2026_11_24").write_text("x")
+    assert load_settings().kafka.group == "file"
+
+
+def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets(tmp_path, monkeypatch, {"kafka__password": "hunter2", "registry__password": "hunter3"})
+    loaded = load_settings()
+    assert loaded.registry.password is not None
+    assert loaded.registry.password.get_secret_value() == "hunter3"
+    for text in (repr(loaded), str(loaded), loaded.model_dump_json(), str(loaded.kafka)):
+        assert "hunter" not in text
+
+
+def test_a_refused_secret_is_not_shown_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_SCORER_KAFKA__PASSWORD__DEEP", "hunter2")
+    assert "hunter2" not in refusal()
+
+
+def test_settings_do_not_change_after_they_are_read() -> None:
+    loaded = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.kafka.group = "other"  # type: ignore[misc]
