@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from stream_scorer.cli import dlq, kafka, lag, produce, run, schemas, simulate, tail, topics, train
+from stream_scorer.cli import (
+    dlq,
+    kafka,
+    lag,
+    monitor,
+    produce,
+    run,
+    schemas,
+    simulate,
+    tail,
+    topics,
+    train,
+)
 from stream_scorer.errors import StreamScorerError
 
 app = typer.Typer(
@@ -22,6 +34,7 @@ def root() -> None:
 
 
 app.command()(run.run)
+app.command()(monitor.monitor)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.command()(lag.lag)

@@ -1,0 +1,313 @@
+"""The monitor process: the scorers' summaries become drift events, exactly once.
+
+It runs the scorer's own transaction loop over the summaries topic: a drift event leaves in the
+same transaction as the offsets of the summaries that revealed it. Its state is a fold over that
+topic; a start replays what is retained, silently, so that detectors keep their memory.
+
+It reads no decisions: a summary carries the counts and sums of its transaction's decisions,
+published with them, so the means of score, amount and outcomes need nothing else. What needs
+single customers or labels would have to read the decisions.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stream_scorer.apps.process import run_process
+from stream_scorer.apps.scorer import Deployment, load_plan
+from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
+from stream_scorer.drift.detectors import SIGNALS, Drift
+from stream_scorer.drift.watch import DriftWatch
+from stream_scorer.errors import (
+    RegistryUnavailableError,
+    SchemaError,
+    SettingsError,
+)
+from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, ReplayProgress
+from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.models.store import find
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Settings
+
+_LINGER_SECONDS = 0.25
+"""Windows close by the hour: many summaries in one transaction cost the broker less."""
+_UNREADABLE = "MALFORMED"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a batch of summaries did.
+
+    Attributes:
+        before: The state to go back to.
+        drifts: The changes that it revealed.
+        unreadable: Records that were no summaries.
+    """
+
+    before: DriftWatch
+    drifts: tuple[Drift, ...]
+    unreadable: int
+
+
+class MonitorWork:
+    """Watches summaries for a transaction loop.
+
+    Args:
+        fresh: Makes the watch that knows nothing yet.
+        registry: Knows the writers' schemas.
+        events: Encodes drift events.
+        topic: Where drift events go.
+        listener: Told of drifts and replays.
+        replay_of: Opens a replay of (partition, end offset); None when nothing is retained.
+        now_ms: The wall clock, ms since the epoch.
+    """
+
+    def __init__(
+        self,
+        fresh: Callable[[], DriftWatch],
+        registry: SchemaSource,
+        events: RecordCodec,
+        topic: str,
+        listener: Listener,
+        replay_of: Callable[[int, int], InputReplay | None],
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._fresh = fresh
+        self._registry = registry
+        self._events = events
+        self._topic = topic
+        self._listener = listener
+        self._replay_of = replay_of
+        self._now_ms = now_ms
+        self._watch = fresh()
+        self._replays: dict[int, InputReplay] = {}
+        self._unfolded: dict[int, RawRecords] = {}
+        self._ready: set[int] = set()
+
+    # -- the summaries' partition comes and goes --------------------------------------------
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        """Take the summaries over; the watch is rebuilt by a silent replay."""
+        self._watch = self._fresh()
+        for partition, offset in offsets.items():
+            replay = self._replay_of(partition, offset)
+            if replay is None:
+                self._ready.add(partition)
+                self._listener(ReplayProgress(partition, offset, offset))
+            else:
+                self._replays[partition] = replay
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        """Forget everything: the summaries have one partition, and another process has it now."""
+        self._watch = self._fresh()
+        for partition in partitions:
+            self._ready.discard(partition)
+            self._unfolded.pop(partition, None)
+            replay = self._replays.pop(partition, None)
+            if replay is not None:
+                replay.close()
+
+    def restoring(self) -> bool:
+        """Whether the summaries are not handed to the loop yet."""
+        return bool(self._replays or self._ready)
+
+    def restore(self) -> set[int]:
+        """Replay some summaries; return the partitions that are whole."""
+        if self._replays:
+            partition, replay = next(iter(self._replays.items()))
+            raw = self._unfolded.pop(partition, None) or replay.step()
+            if raw is not None:
+                try:
+                    self._fold(raw)
+                except Paused:
+                    self._unfolded[partition] = raw
+                    raise
+            self._listener(ReplayProgress(partition, replay.next_offset, replay.end))
+            if replay.done:
+                del self._replays[partition]
+                replay.close()
+                self._ready.add(partition)
+        ready, self._ready = self._ready, set()
+        return ready
+
+    # -- batches ----------------------------------------------------------------------------
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[Watched]:
+        """Fold a batch of summaries.
+
+        Raises:
+            Paused: The registry is out of reach.
+        """
+        before = copy.deepcopy(self._watch)
+        try:
+            drifts, unreadable = self._fold(raw)
+            stages.lap("detect")
+            outgoing = self._outgoing(drifts)
+            stages.lap("encode")
+        except BaseException:
+            self._watch = before
+            raise
+        return Result(outgoing, Watched(before, tuple(drifts), unreadable))
+
+    def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        """Say what was committed; the watch has moved on already."""
+        watched = result.delta
+        for drift in watched.drifts:
+            self._listener(DriftDetected(drift.detector, drift.signal))
+        return BatchCommitted(
+            records=len(raw),
+            outcomes={},
+            model="",
+            version="",
+            rejected={_UNREADABLE: watched.unreadable} if watched.unreadable else {},
+            stage_seconds=stages.seconds,
+            next_offsets={
+                int(p): int(raw.offset[raw.partition == p].max()) + 1
+                for p in set(raw.partition.tolist())
+            },
+        )
+
+    def undo(self, result: Result[Watched]) -> None:
+        """Go back to the state before the batch."""
+        self._watch = result.delta.before
+
+    def _fold(self, raw: RawRecords) -> tuple[list[Drift], int]:
+        """Take summaries in; return the changes they reveal and how many were no summaries."""
+        summaries: list[tuple[dict[str, Any], int]] = []
+        unreadable = 0
+        for value, timestamp in zip(raw.values, raw.timestamp.tolist(), strict=True):
+            try:
+                summary = self._events.decode(value or b"", self._registry)
+            except RegistryUnavailableError as error:
+                raise Paused("registry", str(error)) from error
+            except (RecordError, SchemaError):
+                unreadable += 1
+                continue
+            if "sources" in summary and "windows" in summary:
+                summaries.append((summary, timestamp))
+            else:
+                unreadable += 1
+        # Nothing is folded before all of it could be read: a pause leaves no trace.
+        drifts = [
+            drift
+            for summary, timestamp in summaries
+            for drift in self._watch.update(summary, timestamp)
+        ]
+        return drifts, unreadable
+
+    def _outgoing(self, drifts: list[Drift]) -> list[Outgoing]:
+        if not drifts:
+            return []
+        detected_at = self._now_ms()
+        values = [
+            self._events.encode(
+                {
+                    "detected_at": detected_at,
+                    "window_start": drift.start,
+                    "window_end": drift.end,
+                    "signal": drift.signal,
+                    "detector": drift.detector,
+                    "model": drift.model,
+                    "model_version": drift.version,
+                    "value": drift.value,
+                    "reference": drift.reference,
+                    "estimate": drift.estimate,
+                    "observations": drift.observations,
+                }
+            )
+            for drift in drifts
+        ]
+        keys = [f"{drift.model}:{drift.version}:{drift.signal}".encode() for drift in drifts]
+        return [Outgoing(self._topic, values, keys)]
+
+
+def monitor_settings(settings: Settings) -> Settings:
+    """Return the settings with the monitor's own consumer group."""
+    kafka = settings.kafka.model_copy(update={"group": settings.monitor.group})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def monitor_loop(
+    settings: Settings,
+    deployment: Deployment,
+    listener: Listener,
+    hook: Callable[[str], None] | None = None,
+) -> TransactionLoop[Watched]:
+    """Wire a monitor.
+
+    Args:
+        settings: From :func:`monitor_settings`.
+        deployment: Its plan gives the lateness, its start the first run's beginning.
+        listener: Told of everything that happens.
+        hook: Called with each step's name when it is over; a test raises from it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    for signal in settings.monitor.signals:
+        if signal not in SIGNALS:
+            raise SettingsError(
+                f"setting monitor.signals: {signal!r} is no signal",
+                f"known are {', '.join(SIGNALS)}",
+            )
+    kafka, topics = settings.kafka, settings.kafka.topics
+    directory = find(settings.models.directory, deployment.model)
+    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    registry = open_registry(settings.registry)
+    schema = reader_schema("drift-event.v1", settings.registry.directory)
+    events = RecordCodec(registry.id_for(f"{topics.drift_events}-value", schema), schema)
+    found = partitions(admin(kafka), kafka, (topics.transactions, topics.summaries))
+    if len(found[topics.summaries]) != 1:
+        raise SettingsError(
+            f"topic {topics.summaries}: has {len(found[topics.summaries])} partitions",
+            "the monitor folds summaries in their order: give it a topic with one",
+        )
+    source = KafkaSource(kafka, topics.summaries, kafka.group, deployment.start)
+
+    def replay_of(partition: int, end: int) -> InputReplay | None:
+        low = source.low_watermark(partition)
+        return InputReplay(kafka, topics.summaries, partition, low, end) if low < end else None
+
+    work = MonitorWork(
+        lambda: DriftWatch(
+            settings.monitor.signals,
+            settings.monitor.delta,
+            found[topics.transactions],
+            plan.lateness_ms,
+        ),
+        registry,
+        events,
+        topics.drift_events,
+        listener,
+        replay_of,
+    )
+    limits = Limits(
+        maximum_batch=settings.scorer.maximum_batch,
+        linger=_LINGER_SECONDS,
+        slow=settings.scorer.model_timeout_ms / 1_000,
+    )
+    producer = TransactionalProducer(kafka, kafka.group, listener)
+    return TransactionLoop(source, producer, work, limits, listener, hook)
+
+
+def run_monitor(settings: Settings, deployment: Deployment) -> None:
+    """Run a monitor until a signal ends it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    own = monitor_settings(settings)
+    run_process(
+        "monitor",
+        own,
+        own.kafka.topics.summaries,
+        lambda listener: monitor_loop(own, deployment, listener),
+    )
