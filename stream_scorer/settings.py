@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -36,6 +36,30 @@ _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+# What the loop's guarantees and the other settings stand on is not for `kafka.client` to say.
+_OWN_OPTIONS = {
+    "bootstrap.servers": "set kafka.bootstrap",
+    "group.id": "set kafka.group",
+    "max.poll.interval.ms": "set kafka.max_poll_interval_ms",
+    "message.max.bytes": "the program fits it to the dead letters",
+    "sasl.password": "set kafka.password, best as a secret file",
+    "session.timeout.ms": "set kafka.session_timeout_ms",
+    "socket.timeout.ms": "set kafka.socket_timeout_ms",
+    "transaction.timeout.ms": "set kafka.transaction_timeout_ms",
+    "transactional.id": "set kafka.group and kafka.instance",
+} | dict.fromkeys(
+    (
+        "acks", "auto.offset.reset", "batch.num.messages", "client.id", "compression.type",
+        "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
+        "enable.partition.eof", "fetch.error.backoff.ms", "fetch.min.bytes", "fetch.wait.max.ms",
+        "heartbeat.interval.ms", "isolation.level", "linger.ms", "partition.assignment.strategy",
+        "queue.buffering.max.kbytes", "queue.buffering.max.messages",
+        "queued.max.messages.kbytes", "queued.min.messages",
+    ),
+    "the program sets it itself",
+)  # fmt: skip
 
 
 class _Group(BaseModel):
@@ -78,6 +102,14 @@ class Kafka(_Group):
         examples=[{"security.protocol": "SSL"}],
     )
     password: SecretStr | None = Field(None, description="sasl.password, from env or secret file")
+
+    @field_validator("client")
+    @classmethod
+    def _leave_ours_alone(cls, client: dict[str, Any]) -> dict[str, Any]:
+        for name in client:
+            if name in _OWN_OPTIONS:
+                raise ValueError(f"{name} cannot stand here: {_OWN_OPTIONS[name]}")
+        return client
 
 
 class Registry(_Group):

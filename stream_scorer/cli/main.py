@@ -1,8 +1,10 @@
 """The command tree: each group lives in its own file and is added here by one line."""
 
 import sys
+from typing import NoReturn
 
 import typer
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.cli import (
     dlq,
@@ -17,7 +19,7 @@ from stream_scorer.cli import (
     topics,
     train,
 )
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.errors import SettingsError, StreamScorerError
 
 app = typer.Typer(
     name="stream-scorer",
@@ -51,5 +53,15 @@ def main() -> None:
     try:
         app()
     except StreamScorerError as error:
-        sys.stderr.write(f"stream-scorer: {error}\n")
-        sys.exit(error.exit_code)
+        _leave(error)
+    except KafkaException as error:
+        cause = error.args[0]
+        if cause.code() != KafkaError._INVALID_ARG:  # noqa: SLF001 the binding's own name
+            raise
+        # Only librdkafka knows its options, and tells when the first client is made.
+        _leave(SettingsError(f"setting kafka.client: {cause.str()}", "correct the option"))
+
+
+def _leave(error: StreamScorerError) -> NoReturn:
+    sys.stderr.write(f"stream-scorer: {error}\n")
+    sys.exit(error.exit_code)

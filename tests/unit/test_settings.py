@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.settings import Settings, load_settings
+from stream_scorer.kafka import config
+from stream_scorer.settings import _OWN_OPTIONS, Kafka, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "scorer.toml"
     path.write_text(
         '[kafka]\nbootstrap = "toml:1"\ngroup = "toml"\ninstance = "toml"\npassword = "toml"\n'
@@ -47,10 +48,10 @@ def refusal(**given: Any) -> str:
 
 
 def test_each_source_is_stronger_than_the_one_before(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seen(**given: Any) -> tuple[str, str, str, str, str]:
-        kafka = load_settings(config=config, **given).kafka
+        kafka = load_settings(config=file, **given).kafka
         assert kafka.password is not None
         secret = kafka.password.get_secret_value()
         return kafka.topics.decisions, kafka.bootstrap, kafka.group, kafka.instance, secret
@@ -69,25 +70,23 @@ def test_each_source_is_stronger_than_the_one_before(
     assert seen(overrides={"kafka": {"instance": "flag"}})[3] == "flag"
 
 
-def test_tables_of_several_sources_are_merged(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_of_several_sources_are_merged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_SCORER_KAFKA__TOPICS__LABELS", "env")
     monkeypatch.setenv("STREAM_SCORER_SCORER__MAXIMUM_BATCH", "7")
-    loaded = load_settings({"http": {"port": 0}}, config)
+    loaded = load_settings({"http": {"port": 0}}, file)
     assert (loaded.kafka.topics.decisions, loaded.kafka.topics.labels) == ("toml", "env")
     assert (loaded.scorer.maximum_batch, loaded.http.port) == (7, 0)
     assert loaded.kafka.client == {"security.protocol": "SSL"}
 
 
 def test_the_variable_names_the_file_and_the_flag_another(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other.toml"
     other.write_text('[kafka]\ngroup = "other"\n')
     monkeypatch.setenv("STREAM_SCORER_CONFIG", str(other))
     assert load_settings().kafka.group == "other"
-    assert load_settings(config=config).kafka.group == "toml"
+    assert load_settings(config=file).kafka.group == "toml"
 
 
 def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +110,9 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("[kafka", "configuration .*scorer.toml: not TOML: "),
     ],
 )
-def test_a_file_that_says_the_impossible_is_refused(config: Path, text: str, message: str) -> None:
-    config.write_text(text)
-    assert re.match(message, refusal(config=config))
+def test_a_file_that_says_the_impossible_is_refused(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    assert re.match(message, refusal(config=file))
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -197,3 +196,30 @@ def test_settings_do_not_change_after_they_are_read() -> None:
     loaded = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         loaded.kafka.group = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("option", "mend"),
+    [
+        ("isolation.level", "the program sets it itself"),
+        ("sasl.password", "set kafka.password"),
+        ("socket.timeout.ms", "set kafka.socket_timeout_ms"),
+    ],
+)
+def test_a_client_option_that_is_ours_is_refused(option: str, mend: str) -> None:
+    message = refusal(overrides={"kafka": {"client": {option: "x"}}})
+    assert message.startswith("setting kafka.client: ")
+    assert f"{option} cannot stand here: {mend}" in message
+
+
+def test_every_option_that_would_override_a_client_option_is_refused_there() -> None:
+    kafka = Settings().kafka
+    ours = set(config.consumer(kafka)) | set(config.producer(kafka, "id"))
+    free = {
+        "log_level", "reconnect.backoff.max.ms", "reconnect.backoff.ms", "retry.backoff.max.ms",
+        "retry.backoff.ms", "socket.nagle.disable",
+    }  # fmt: skip
+    assert ours - set(_OWN_OPTIONS) == free
+    given = Kafka(client=dict.fromkeys(free, 1))
+    for options in (config.consumer(given), config.producer(given, "id")):
+        assert {name: options[name] for name in free} == dict.fromkeys(free, 1)

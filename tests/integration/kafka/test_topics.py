@@ -54,6 +54,6 @@ def test_a_refusal_names_the_topic(kafka_settings: Callable[..., Kafka]) -> None
 
 
 def test_no_cluster_is_unavailable() -> None:
-    settings = Kafka(bootstrap="127.0.0.1:1", client={"socket.timeout.ms": 1000})
+    settings = Kafka(bootstrap="127.0.0.1:1", socket_timeout_ms=1_000)
     with pytest.raises(UnavailableError, match="--bootstrap"):
         create_topics(settings)
