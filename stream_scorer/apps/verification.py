@@ -118,6 +118,7 @@ class Verifier:
         seen: Decisions and dead letters read so far.
         first_seen: When the first of them came, seconds since the epoch; None before.
         last_seen: When the newest of them came.
+        first_count: How many came with the first.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -144,6 +145,7 @@ class Verifier:
         self.seen = 0
         self.first_seen: float | None = None
         self.last_seen: float | None = None
+        self.first_count = 0
         starts = {topic: bounds(kafka, topic)[0] for topic in self._topics}
         self._positions = {(t, p): at for t, start in starts.items() for p, at in start.items()}
         self._consumer = Consumer(config.reader(kafka, f"{kafka.group}-verifier"))
@@ -179,7 +181,8 @@ class Verifier:
             else:
                 self._take_letter(message)
         if self.seen > before:
-            self.first_seen = self.first_seen or now
+            if self.first_seen is None:
+                self.first_seen, self.first_count = now, self.seen
             self.last_seen = now
         if len(self._undecoded) >= _DECODE_AT:
             self._decode()

@@ -7,6 +7,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.cli import (
+    demo,
     dlq,
     kafka,
     lag,
@@ -36,6 +37,7 @@ def root() -> None:
 
 
 app.command()(run.run)
+app.command()(demo.demo)
 app.command()(monitor.monitor)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")

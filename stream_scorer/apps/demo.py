@@ -1,0 +1,434 @@
+"""The demo: a real Kafka, a scorer, a monitor, a burst, a paced phase, and a verdict from outside.
+
+::
+
+    start Kafka, registry, topics
+      ├─ burst: a backlog is sent while scorer and monitor start; they drain it at full speed
+      ├─ paced: records at a steady rate; each is timed from its schedule to an own reader
+      └─ verdict: that reader, read-committed, compares outputs with input by source coordinates
+
+Nothing that is told comes from the scorer's own counters.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from stream_scorer.apps.demo_input import Malformed, Spoiler, Traffic, traffic
+from stream_scorer.apps.feeding import TransactionEncoder, open_feed
+from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.verification import Verification, Verifier
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.devkafka import DevKafka
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.devkafka.processes import start
+from stream_scorer.drift.windows import milliseconds
+from stream_scorer.errors import StreamScorerError, UnavailableError
+from stream_scorer.kafka.feed import Feed
+from stream_scorer.kafka.lag import read_lag
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.topics import create_topics
+from stream_scorer.settings import Settings, Topics
+
+_RATE = 5_000.0
+_PACED_SLICE = 250
+_READY_SECONDS = 60.0
+_SILENCE_SECONDS = 30.0
+_STEP_SECONDS = 0.05
+_LEAVE_SECONDS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is sent.
+
+    Attributes:
+        days: Simulated days, about 9,600 transactions each.
+        paced_seconds: Length of the paced phase.
+    """
+
+    days: int = 26
+    paced_seconds: float = 8.0
+
+
+QUICK = Size(days=8, paced_seconds=3.0)
+
+
+class Display(Protocol):
+    """Shows how far the demo is."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a phase of ``total`` steps; 0 is unknown."""
+        ...
+
+    def advance(self, done: int) -> None:
+        """Tell how many steps of the phase are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was seen.
+
+    Attributes:
+        verification: Outputs against input.
+        malformed: Bad records sent, by the reason that they must get.
+        change_ms: Event time from which behaviour differs.
+        drifts: The drift events.
+        burst_events: Records of the burst.
+        events_per_second: Decisions and dead letters of the burst's backlog after the first
+            arrival, over the time from the first arrival to the last, at the reader.
+        latency_ms: float64[n], of each decision of the paced phase: from the time that the
+            producer's schedule gave the transaction to its arrival at the reader.
+        seconds: Length of the whole demo.
+    """
+
+    verification: Verification
+    malformed: Mapping[str, int]
+    change_ms: int
+    drifts: list[dict[str, Any]]
+    burst_events: int
+    events_per_second: float
+    latency_ms: Any
+    seconds: float
+
+    @property
+    def faults(self) -> list[str]:
+        """Return what is not as it must be; empty when all is well."""
+        seen = self.verification
+        sent = sum(self.malformed.values())
+        early = [d for d in self.drifts if milliseconds(d["window_start"]) < self.change_ms]
+        checks = {
+            f"duplicates: {seen.duplicates}": not seen.duplicates,
+            f"missing: {seen.missing}": not seen.missing,
+            f"unexpected: {seen.unexpected}": not seen.unexpected,
+            f"unreadable: {seen.unreadable}": not seen.unreadable,
+            f"dead letters: {seen.dead_letters} for {sent} malformed records": (
+                seen.dead_letters == sent
+            ),
+            f"reasons: {dict(seen.reasons)}, not {dict(self.malformed)}": (
+                dict(seen.reasons) == dict(self.malformed)
+            ),
+            "no drift event": bool(self.drifts),
+            f"drift events before the change: {len(early)}": not early,
+            "no latency was measured": bool(len(self.latency_ms)),
+        }
+        return [fault for fault, good in checks.items() if not good]
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as one JSON object."""
+        seen = self.verification
+        timed = len(self.latency_ms) > 0
+        p50, p99 = np.percentile(self.latency_ms, (50, 99)) if timed else (None, None)
+        return {
+            "transactions": seen.transactions,
+            "malformed_sent": sum(self.malformed.values()),
+            "decisions": seen.decisions,
+            "dead_letters": seen.dead_letters,
+            "duplicates": seen.duplicates,
+            "missing": seen.missing,
+            **{outcome.lower(): count for outcome, count in seen.outcomes.items()},
+            "events_per_second": round(self.events_per_second),
+            "latency_p50_ms": None if p50 is None else round(float(p50), 1),
+            "latency_p99_ms": None if p99 is None else round(float(p99), 1),
+            "drift_events": len(self.drifts),
+            "unexpected": seen.unexpected,
+            "seconds": round(self.seconds, 1),
+            "ok": not self.faults,
+        }
+
+
+@dataclass(slots=True)
+class _Process:
+    """A process of ours, and how to hear of its health and its end."""
+
+    name: str
+    popen: "subprocess.Popen[bytes]"
+    log: Path
+    port: int
+
+    def check(self) -> None:
+        """Raise when it has ended."""
+        if self.popen.poll() is not None:
+            lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise StreamScorerError(
+                f"demo: the {self.name} left with exit code {self.popen.returncode}: {lines[-1]}"
+            )
+
+    def ready(self) -> bool:
+        """Whether its probe says so."""
+        self.check()
+        try:
+            # A port on loopback that this process chose.
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/health/ready", timeout=1
+            ) as answer:
+                return bool(answer.status == 200)  # noqa: PLR2004 OK
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """Ask it to leave, wait, and return its exit code."""
+        self.popen.send_signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            return self.popen.wait()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Runs a verifier on a thread of its own, so that it reads while this one sends."""
+
+    verifier: Verifier
+    failure: BaseException | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.verifier.read_more(_STEP_SECONDS)
+        except BaseException as error:  # noqa: BLE001 it is raised where it is waited for
+            self.failure = error
+
+
+class Demo:
+    """Runs the demo once.
+
+    Args:
+        settings: An address in ``kafka.bootstrap`` uses that cluster, with topics of its own;
+            without one a Kafka is started for the demo alone.
+        size: How much is sent.
+        display: Shows how far it is.
+        config: The file that the settings came from, for the processes that are started.
+    """
+
+    def __init__(
+        self, settings: Settings, size: Size, display: Display, config: Path | None = None
+    ) -> None:
+        self._given = settings
+        self._config = config
+        self._size = size
+        self._display = display
+        self._processes: list[_Process] = []
+
+    def run(self) -> Report:
+        """Start everything, send, read, compare, and end everything.
+
+        Raises:
+            StreamScorerError: Something could not be started or broke off.
+        """
+        began = time.monotonic()
+        with ExitStack() as stack:
+            stack.enter_context(_ended_by_sigterm())
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
+            self._display.phase("Kafka, registry, topics", 0)
+            settings = self._cluster(stack)
+            create_topics(settings.kafka)
+            self._display.phase("scorer and monitor", 0)
+            for name in ("run", "monitor"):
+                self._start(stack, name, settings, folder)
+            sent = traffic(self._size.days)
+            encode = TransactionEncoder(settings.registry)
+            source = open_registry(settings.registry)
+            spoiler = Spoiler(encode, source, time.time_ns() // 1_000_000)
+            verifier = Verifier(settings.kafka, settings.registry)
+            stack.callback(verifier.close)
+            with _Reader(verifier) as reader:
+                burst, speed = self._burst(settings, sent, spoiler, reader)
+                paced_from = self._paced(settings, sent, spoiler, reader)
+            self._display.phase("verdict", 0)
+            found = verifier.finish()
+            self._drain_monitor(settings)
+            drifts = self._drifts(settings)
+            arrivals = found.arrivals
+            paced = arrivals.source_ms >= paced_from
+            for process in self._processes:
+                process.check()
+                if code := process.stop():
+                    raise StreamScorerError(f"demo: the {process.name} left with exit code {code}")
+        return Report(
+            found, dict(spoiler.sent), sent.change_ms, drifts, burst, speed,
+            (arrivals.arrived_ms - arrivals.source_ms)[paced], time.monotonic() - began,
+        )  # fmt: skip
+
+    # -- what runs --------------------------------------------------------------------------
+
+    def _cluster(self, stack: ExitStack) -> Settings:
+        """Return settings of a cluster with topics and groups of the demo's own."""
+        unique = uuid.uuid4().hex[:8]
+        kafka = self._given.kafka
+        registry = self._given.registry.model_copy(update={"url": ""})
+        topics = Topics()
+        if kafka.bootstrap:
+            names = {name: f"demo-{unique}-{topic}" for name, topic in topics.model_dump().items()}
+            topics = Topics(**names)
+            bootstrap = kafka.bootstrap
+        else:
+            own = stack.enter_context(DevKafka(registry=True))
+            bootstrap = own.bootstrap
+            registry = registry.model_copy(update={"url": own.registry_url})
+        kafka = kafka.model_copy(
+            update={"bootstrap": bootstrap, "group": f"demo-{unique}", "topics": topics}
+        )
+        monitor = self._given.monitor.model_copy(update={"group": f"demo-{unique}-monitor"})
+        return self._given.model_copy(
+            update={"kafka": kafka, "registry": registry, "monitor": monitor}
+        )
+
+    def _start(self, stack: ExitStack, command: str, settings: Settings, folder: Path) -> None:
+        """Start the scorer or the monitor through our own command line."""
+        port = free_ports(1)[0]
+        log = folder / f"{command}.log"
+        config = ["--config", str(self._config.resolve())] if self._config else []
+        program = [sys.executable, "-c", "from stream_scorer.cli import main; main()"]
+        popen = start(
+            [*program, command, "--from", "earliest", *config],
+            log,
+            environment=_environment(settings, port),
+        )
+        name = "scorer" if command == "run" else command
+        process = _Process(name, popen, log, port)
+        stack.callback(lambda: process.popen.poll() is None and process.stop())
+        self._processes.append(process)
+
+    # -- phases -----------------------------------------------------------------------------
+
+    def _paced_rows(self) -> int:
+        return int(_RATE * self._size.paced_seconds)
+
+    def _burst(
+        self, settings: Settings, sent: Traffic, spoiler: Spoiler, reader: _Reader
+    ) -> tuple[int, float]:
+        """Send a backlog, let it be drained; return its size and the rate of its outcomes."""
+        rows = sent.rows.slice(0, len(sent.rows) - self._paced_rows())
+        makers = list(spoiler.kinds())
+        step = len(rows) // len(makers)
+        with open_feed(settings.kafka, settings.registry) as feed:
+            for number, make in enumerate(makers):
+                end = (number + 1) * step if number + 1 < len(makers) else len(rows)
+                feed.send(rows.slice(number * step, end - number * step))
+                _send_bad(feed, make(rows.slice(end - 1, 1)))
+        until = time.monotonic() + _READY_SECONDS
+        while not all(process.ready() for process in self._processes):
+            if time.monotonic() > until:
+                raise UnavailableError("demo: scorer and monitor are not ready", "is it too busy?")
+            time.sleep(_STEP_SECONDS)
+        total = feed.sent
+        self._display.phase("burst: a backlog, drained at full speed", total)
+        self._wait_for(reader, total)
+        verifier = reader.verifier
+        if verifier.first_seen is None or verifier.last_seen is None:
+            return total, 0.0
+        seconds = max(verifier.last_seen - verifier.first_seen, 1e-3)
+        return total, (verifier.seen - verifier.first_count) / seconds
+
+    def _paced(self, settings: Settings, sent: Traffic, spoiler: Spoiler, reader: _Reader) -> int:
+        """Send on a schedule; return when that began, ms since the epoch."""
+        rows = sent.rows.slice(len(sent.rows) - self._paced_rows())
+        makers = list(spoiler.kinds())
+        slices = -(-len(rows) // _PACED_SLICE)
+        every = max(slices // len(makers), 1)
+        before = reader.verifier.seen
+        self._display.phase(f"paced: {_RATE:,.0f} transactions a second", len(rows) + len(makers))
+        began = time.time_ns() // 1_000_000
+        with open_feed(settings.kafka, settings.registry, rate=_RATE) as feed:
+            for number in range(slices):
+                part = rows.slice(number * _PACED_SLICE, _PACED_SLICE)
+                feed.send(part)
+                if number % every == 0 and makers:
+                    _send_bad(feed, makers.pop(0)(part.slice(len(part) - 1)))
+                self._display.advance(reader.verifier.seen - before)
+        self._wait_for(reader, before + feed.sent)
+        return began
+
+    def _wait_for(self, reader: _Reader, total: int) -> None:
+        """Wait until that many outcomes came, or none for a while: the verdict then tells."""
+        before = reader.verifier.seen
+        seen, heard = before, time.monotonic()
+        while seen < total and time.monotonic() - heard < _SILENCE_SECONDS:
+            for process in self._processes:
+                process.check()
+            if reader.failure is not None:
+                raise reader.failure
+            time.sleep(_STEP_SECONDS)
+            if reader.verifier.seen > seen:
+                heard = time.monotonic()
+            seen = reader.verifier.seen
+            self._display.advance(seen)
+
+    def _drain_monitor(self, settings: Settings) -> None:
+        """Wait until the monitor has read all summaries."""
+        until = time.monotonic() + _SILENCE_SECONDS
+        group, topic = settings.monitor.group, settings.kafka.topics.summaries
+        # By age: behind the last summary lies its transaction's marker, which nobody is given.
+        while any(lag.seconds for lag in read_lag(settings.kafka, group, topic, seconds=True)):
+            if time.monotonic() > until:
+                raise UnavailableError("demo: the monitor lags behind", "see its log")
+            time.sleep(_STEP_SECONDS)
+
+    def _drifts(self, settings: Settings) -> list[dict[str, Any]]:
+        reader = RecordReader(settings.registry)
+        return [
+            reader.decode(message.value())
+            for message in read_all(settings.kafka, settings.kafka.topics.drift_events)
+        ]
+
+
+def _send_bad(feed: Feed, bad: Malformed) -> None:
+    feed.send_encoded([bad.key], [bad.value])
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    """Return what puts a process of ours onto the demo's cluster, whatever the caller's says."""
+    prefix = "STREAM_SCORER_"
+    own = {
+        "KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "KAFKA__GROUP": settings.kafka.group,
+        "MONITOR__GROUP": settings.monitor.group,
+        "REGISTRY__URL": settings.registry.url,
+        "REGISTRY__DIRECTORY": str(settings.registry.directory),
+        "HTTP__HOST": "127.0.0.1",
+        "HTTP__PORT": str(port),
+    }
+    topics = settings.kafka.topics.model_dump()
+    own |= {f"KAFKA__TOPICS__{name.upper()}": topic for name, topic in topics.items()}
+    return {prefix + name: value for name, value in own.items()}
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind, so that every process and folder goes, as Ctrl-C does."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

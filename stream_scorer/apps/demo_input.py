@@ -1,0 +1,149 @@
+"""What the demo sends: transactions that change half-way, and records of every bad kind."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.apps.feeding import TransactionEncoder
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.wire import HEADER_BYTES
+from stream_scorer.core.batch import RejectReason
+from stream_scorer.ports import Int64
+from stream_scorer.simulator import simulate
+
+_DAY_MS: Final = 86_400_000
+_CHANGED_OF_TEN: Final = 4
+_FACTOR: Final = 2
+_NO_SCHEMA: Final = b"\0\x7f\xff\xff\xff"
+_AMOUNT_MINOR: Final = 10**15
+_LONG_TEXT: Final = "x" * 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Transactions in time order.
+
+    Attributes:
+        rows: Columns of the transaction schema and more.
+        change_ms: From this event time on, four customers of ten spend twice as much.
+    """
+
+    rows: pa.Table
+    change_ms: int
+
+
+def traffic(days: int) -> Traffic:
+    """Simulate ``days`` days; behaviour changes at the midnight that halves them."""
+    rows = simulate(days)
+    times = _int64(rows, "event_time")
+    change_ms = int(times[0]) // _DAY_MS * _DAY_MS + days // 2 * _DAY_MS
+    customers = rows["customer_id"].cast(pa.int64()).to_numpy()
+    changed = (times >= change_ms) & (customers % 10 < _CHANGED_OF_TEN)
+    amounts = _int64(rows, "amount_minor")
+    return Traffic(
+        _replaced(rows, "amount_minor", pa.array(np.where(changed, _FACTOR * amounts, amounts))),
+        change_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A record that must become a dead letter.
+
+    Attributes:
+        kind: What is wrong with it, in words.
+        reason: The reject reason that it must get.
+        key: Its key, a customer's.
+        value: Its payload.
+    """
+
+    kind: str
+    reason: RejectReason
+    key: bytes
+    value: bytes | None
+
+
+class Spoiler:
+    """Makes one bad record of each kind out of a good transaction that was sent just before.
+
+    Args:
+        encode: Good rows to payloads.
+        registry: Knows a schema that is no transaction's.
+        now_ms: Today, ms since the epoch.
+    """
+
+    def __init__(self, encode: TransactionEncoder, registry: SchemaSource, now_ms: int) -> None:
+        self._encode = encode
+        labels = registry.id_for("labels-value", reader_schema("label.v1"))
+        self._labels = b"\0" + labels.to_bytes(4, "big")
+        self._now_ms = now_ms
+        self._made = 0
+        self.sent: Counter[str] = Counter()
+
+    def kinds(self) -> Iterator[Callable[[pa.Table], Malformed]]:
+        """Yield a maker for each kind; it takes a table of one row."""
+        reasons = RejectReason
+        spoiled: list[tuple[str, RejectReason, Callable[[bytes], bytes | None]]] = [
+            ("null value", reasons.EMPTY, lambda _: None),
+            ("no bytes", reasons.EMPTY, lambda _: b""),
+            ("another magic byte", reasons.FRAMING, lambda v: b"\x07" + v[1:]),
+            ("shorter than its frame", reasons.FRAMING, lambda v: v[:3]),
+            ("schema id nobody knows", reasons.UNKNOWN_SCHEMA, lambda v: _NO_SCHEMA + _body(v)),
+            ("a label's schema id", reasons.INCOMPATIBLE_SCHEMA, lambda v: self._labels + _body(v)),
+            ("truncated", reasons.MALFORMED, lambda v: v[:-4]),
+            ("bytes behind the record", reasons.TRAILING_BYTES, lambda v: v + b"\0\0"),
+        ]
+        changed: list[tuple[str, RejectReason, Mapping[str, Any]]] = [
+            ("text of 5,000 letters", reasons.TOO_LARGE, {"terminal_id": _LONG_TEXT}),
+            ("no customer", reasons.ID_EMPTY, {"customer_id": ""}),
+            ("negative amount", reasons.AMOUNT_NEGATIVE, {"amount_minor": -1}),
+            ("ten trillion", reasons.AMOUNT_TOO_LARGE, {"amount_minor": _AMOUNT_MINOR}),
+            ("currency XXX", reasons.CURRENCY, {"currency": "XXX"}),
+            ("before 1970", reasons.TIME_INVALID, {"event_time": -1}),
+            ("tomorrow's", reasons.TIME_AHEAD, {"event_time": self._now_ms + _DAY_MS}),
+            ("sent a second time", reasons.DUPLICATE, {}),
+        ]
+        for kind, reason, spoil in spoiled:
+            yield partial(self._make, kind, reason, {}, spoil)
+        for kind, reason, changes in changed:
+            yield partial(self._make, kind, reason, changes, bytes)
+
+    def _make(
+        self,
+        kind: str,
+        reason: RejectReason,
+        changes: Mapping[str, Any],
+        spoil: Callable[[bytes], bytes | None],
+        row: pa.Table,
+    ) -> Malformed:
+        if reason is not RejectReason.DUPLICATE:
+            self._made += 1
+            row = _with(row, {"transaction_id": f"bad-{self._made}", **changes})
+        key = row["customer_id"][0].as_py().encode()
+        value = self._encode(row.combine_chunks().to_batches()[0])[0]
+        self.sent[reason.value] += 1
+        return Malformed(kind, reason, key, spoil(bytes(value)))
+
+
+def _body(value: bytes) -> bytes:
+    return value[HEADER_BYTES:]
+
+
+def _int64(table: pa.Table, name: str) -> Int64:
+    return np.asarray(table[name].cast(pa.int64()).to_numpy())
+
+
+def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), values.cast(table.schema.field(at).type))
+
+
+def _with(row: pa.Table, changes: Mapping[str, Any]) -> pa.Table:
+    for name, value in changes.items():
+        row = _replaced(row, name, pa.array([value]))
+    return row

@@ -1,0 +1,116 @@
+"""``stream-scorer demo``: the whole pipe on a real Kafka, and a verdict on it from outside."""
+
+import json
+from types import TracebackType
+from typing import Annotated, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TimeElapsedColumn as Elapsed
+from rich.table import Table
+
+from stream_scorer.apps.demo import QUICK, Demo, Report, Size
+from stream_scorer.cli.console import BootstrapOption, ConfigOption, JsonOption, settings_from
+from stream_scorer.drift.windows import milliseconds
+
+
+def demo(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="A third of the transactions.")] = False,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.
+
+    Sends a backlog that is drained at full speed, then 5,000 transactions a second, bad records
+    of every kind among them, and changes the customers' behaviour half-way. The last line is one
+    JSON object.
+
+    Exit codes: 0 when each record has exactly one decision or dead letter, each bad record the
+    right reason, and drift was found after the change and not before; 1 otherwise; 2 and more as
+    those of run.
+    """
+    settings = settings_from(config, bootstrap)
+    with _Phases() as phases:
+        report = Demo(settings, QUICK if quick else Size(), phases, config).run()
+    if not as_json:
+        _tables(report)
+    for fault in report.faults:
+        typer.echo(f"stream-scorer: demo: {fault}", err=True)
+    typer.echo(json.dumps(report.document()))
+    if report.faults:
+        raise typer.Exit(1)
+
+
+class _Phases:
+    """A live bar for each phase on a terminal's stderr; plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Elapsed(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._end()
+        self._progress.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a phase; the one before is done."""
+        self._end()
+        if self._progress.disable:
+            self._console.print(name, markup=False, highlight=False)
+        self._task = self._progress.add_task(name, total=total or None)
+
+    def advance(self, done: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=done)
+
+    def _end(self) -> None:
+        if self._task is not None:
+            total = self._progress.tasks[self._task].total or 1
+            self._progress.update(self._task, total=total, completed=total)
+
+
+def _tables(report: Report) -> None:
+    console = Console()
+    seen = report.verification
+    rejected = Table("dead letters by reason", "sent", "found", title="Bad records")
+    for reason in sorted(set(report.malformed) | set(seen.reasons)):
+        sent, found = report.malformed.get(reason, 0), seen.reasons.get(reason, 0)
+        rejected.add_row(reason, str(sent), str(found))
+    console.print(rejected)
+    drifts = Table("signal", "windows after the change", "before", "after", title="Drift events")
+    for drift in report.drifts:
+        width = milliseconds(drift["window_end"]) - milliseconds(drift["window_start"])
+        behind = (milliseconds(drift["window_end"]) - report.change_ms) / max(width, 1)
+        drifts.add_row(
+            drift["signal"],
+            f"{behind:.0f}",
+            f"{drift['reference']:.4g}",
+            f"{drift['estimate']:.4g}",
+        )
+    console.print(drifts)
+    result = Table("seen by a read-committed reader", "", title="Result")
+    for name, value in report.document().items():
+        result.add_row(name.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
+    console.print(result)
