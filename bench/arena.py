@@ -1,0 +1,234 @@
+"""Where contenders are measured: a real Kafka, input topics, and a process for each contender."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from bench import contender
+from bench.traffic import registry_with_writers
+from stream_scorer.apps.feeding import open_feed
+from stream_scorer.codec.schemas import FileRegistry
+from stream_scorer.devkafka import DevKafka, processes
+from stream_scorer.kafka.config import common
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.settings import Settings, load_settings
+
+PARTITIONS = 4
+_START_SECONDS = 60.0
+_GLANCE_SECONDS = 0.1
+_STOP_SECONDS = 15.0
+_SINGLE = frozenset({"summaries", "drift_events"})
+_OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run of one contender: its settings and its processes, not started yet.
+
+    Attributes:
+        name: Unique in this arena; prefix of its topics and name of its group.
+        command: Arguments of ``bench/contender.py``.
+        settings: As the process will read them.
+        environment: What makes it read them so.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    settings: Settings
+    environment: Mapping[str, str]
+
+
+class Contender:
+    """A contender's process, waiting for ``go``.
+
+    Args:
+        entry: What it is.
+        log: File of its output.
+    """
+
+    def __init__(self, entry: Entry, log: Path) -> None:
+        self.entry = entry
+        self._log = log
+        self._process = processes.start(
+            [sys.executable, contender.__file__, *entry.command],
+            log,
+            environment=entry.environment,
+        )
+
+    def wait_ready(self) -> None:
+        """Return when its imports are done."""
+        deadline = time.monotonic() + _START_SECONDS
+        while contender.READY not in self._said():
+            self.refuse_death()
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.entry.name}: not ready after {_START_SECONDS:.0f} s")
+            time.sleep(_GLANCE_SECONDS)
+
+    def go(self) -> None:
+        """Let it begin."""
+        self._process.send_signal(signal.SIGUSR1)
+
+    def refuse_death(self) -> None:
+        """Raise when it has ended by itself."""
+        if self._process.poll() is not None:
+            said = self._said().strip().splitlines() or ["no output"]
+            raise SystemExit(f"{self.entry.name} ended: {said[-1]}")
+
+    def stop(self) -> None:
+        """End it."""
+        started = processes.started_at(self._process.pid)
+        if started is not None:
+            processes.end_all([(self._process.pid, started)], _STOP_SECONDS)
+        self._process.wait()
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+class Arena:
+    """A real Kafka with the benches' topics, as a context manager."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory("-bench")))
+            for name in [name for name in os.environ if name.startswith("STREAM_SCORER_")]:
+                # A bench measures the defaults, whatever this shell is set up for.
+                del os.environ[name]
+            schemas = registry_with_writers(self.directory / "schemas")
+            self.registry = FileRegistry(schemas)
+            self._kafka = stack.enter_context(DevKafka(1, self.directory / "kafka"))
+            self.settings = load_settings(
+                {
+                    "kafka": {"bootstrap": self._kafka.bootstrap},
+                    "registry": {"directory": schemas},
+                    "http": {"port": 0},
+                }
+            )
+            self._admin = AdminClient(common(self.settings.kafka))
+            # An admin client that outlives its broker was seen to hang in its destructor.
+            stack.callback(self.__delattr__, "_admin")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def feed(self, topic: str, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]]) -> float:
+        """Create an input topic and send (keys, payloads); return the mean payload's bytes."""
+        self.create({topic: PARTITIONS})
+        count = size = 0
+        with open_feed(self.settings.kafka, self.settings.registry, topic) as feed:
+            for keys, payloads in batches:
+                feed.send_encoded(keys, payloads)
+                count += len(payloads)
+                size += sum(map(len, payloads))
+        return size / count
+
+    def create(self, topics: Mapping[str, int], **config: str) -> None:
+        """Create topics by name and number of partitions, and wait until all have leaders."""
+        wanted = [NewTopic(name, count, 1, config=config) for name, count in topics.items()]
+        for future in self._admin.create_topics(wanted).values():
+            future.result()
+        for name in topics:
+            bounds(self.settings.kafka, name)
+
+    def entry(
+        self, name: str, source: str, *command: str, store: Path | None = None,
+        outputs: str | None = None,
+    ) -> Entry:  # fmt: skip
+        """Describe a contender.
+
+        Args:
+            name: Unique in this arena.
+            source: Input topic.
+            command: Arguments of ``bench/contender.py``.
+            store: Model store; None takes the shipped one.
+            outputs: Prefix of its output topics; None takes the name.
+        """
+        kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
+        topics = {which: f"{outputs or name}.{which}" for which in _OUTPUTS}
+        topics["transactions"] = source
+        table: dict[str, dict[str, Any]] = {
+            "kafka": {**kafka, "topics": topics},
+            "registry": {"directory": str(self.registry.directory)},
+            "http": {"port": 0},
+            "monitor": {"group": name},
+        }
+        if store is not None:
+            table["models"] = {"directory": str(store)}
+        return Entry(name, command, load_settings(table), _environment(table))
+
+    def create_outputs(self, entry: Entry) -> None:
+        """Create an entry's output topics, whose records carry the broker's time of arrival."""
+        topics = entry.settings.kafka.topics.model_dump()
+        self.create(
+            {topics[which]: 1 if which in _SINGLE else PARTITIONS for which in _OUTPUTS},
+            **{"message.timestamp.type": "LogAppendTime"},
+        )
+
+    def start(self, entry: Entry) -> Contender:
+        """Start a contender's process; it waits for ``go`` and is ended with the arena."""
+        started = Contender(entry, self.directory / f"{entry.name}.log")
+        self._stack.callback(started.stop)
+        return started
+
+    def committed(self, group: str) -> int:
+        """Return the sum of a group's committed offsets; -1 before the first commit."""
+        asked = ConsumerGroupTopicPartitions(group)
+        try:
+            (answer,) = self._admin.list_consumer_group_offsets([asked]).values()
+            found = answer.result().topic_partitions
+        except KafkaException:
+            # The coordinator of a new group is chosen a moment after it is asked for.
+            return -1
+        known = [place.offset for place in found if place.offset >= 0]
+        return sum(known) if known else -1
+
+    def wait_committed(self, runner: Contender, total: int, seconds: float) -> None:
+        """Return when a contender has committed ``total`` input records; 0: when it has joined.
+
+        It asks for one number ten times a second, so as not to take part in the race.
+        """
+        deadline = time.monotonic() + seconds
+        while (found := self.committed(runner.entry.settings.kafka.group)) < total:
+            runner.refuse_death()
+            if time.monotonic() > deadline:
+                raise SystemExit(
+                    f"{runner.entry.name}: {found} of {total} records after {seconds:.0f} s"
+                )
+            time.sleep(_GLANCE_SECONDS)
+
+    def stored_bytes(self, topic: str) -> int:
+        """Return what a topic takes on the broker's disk: compressed, with all overhead."""
+        data = self._kafka.directory / "node-0" / "data"
+        return sum(file.stat().st_size for file in data.glob(f"{topic}-*/*.log"))
+
+
+def _environment(table: Mapping[str, Any], prefix: str = "STREAM_SCORER") -> dict[str, str]:
+    """Spell a table of settings as environment variables."""
+    spelled: dict[str, str] = {}
+    for key, value in table.items():
+        name = (
+            f"{prefix}_{key.upper()}" if prefix == "STREAM_SCORER" else f"{prefix}__{key.upper()}"
+        )
+        if isinstance(value, Mapping):
+            spelled |= _environment(value, name)
+        else:
+            spelled[name] = str(value)
+    return spelled

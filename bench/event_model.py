@@ -1,0 +1,63 @@
+"""A model of the event's own columns (amount, weekend, night), for loops without state.
+
+The same kind and the same number of iterations as the shipped one.
+"""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.apps.history import fold
+from stream_scorer.apps.train import ESTIMATORS, FEATURES, choose_thresholds
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.plan import Plan
+from stream_scorer.models.bundle import Period, Quality, Training
+from stream_scorer.models.predictors import predictor_for
+from stream_scorer.models.writer import Candidate, write_bundle
+from stream_scorer.settings import MODELS_DIRECTORY
+
+NAME = "event"
+_VERSION = "1.0.0"
+_ROWS = 60_000
+_DAY_MS = 86_400_000
+_EVENT_FEATURES = FEATURES[:3]
+
+
+def bundle_directory(store: Path) -> Path:
+    """Return where :func:`train_event_model` puts the bundle."""
+    return store / NAME / _VERSION
+
+
+def train_event_model(table: pa.Table, store: Path) -> None:
+    """Train on the table's first rows and write the bundle, with the shipped plan beside it.
+
+    Args:
+        table: Labelled transactions.
+        store: Model store.
+    """
+    plan = Plan()
+    folded = fold(table.slice(0, _ROWS), compile_features(_EVENT_FEATURES, plan), plan)
+    fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
+    model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
+    scores = predictor_for(model).scores(folded.features)
+    days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
+    first, last = (date(1970, 1, 1) + timedelta(int(day)) for day in days)
+    seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
+    # Told for the days that it was trained on: nobody is to deploy it.
+    quality = Quality(period=seen, auc=0, average_precision=0, review_or_block_rate=0, block_rate=0)
+    directory = write_bundle(
+        store,
+        Candidate(
+            name=NAME,
+            version=_VERSION,
+            model=model,
+            features=_EVENT_FEATURES,
+            thresholds=choose_thresholds(scores, fraud),
+            training=Training(train=seen, validation=quality, test=quality, source="bench"),
+        ),
+        folded.features,
+    )
+    plan_file = MODELS_DIRECTORY / "fraud" / "plan.toml"
+    (directory.parent / plan_file.name).write_text(plan_file.read_text())

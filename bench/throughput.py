@@ -1,0 +1,227 @@
+"""How many events per second: the scorer beside the floor and a good hand-written loop.
+
+One run, one Kafka, one input topic, every contender a process of its own, started anew for each
+measurement with a group and output topics of its own; rounds are interleaved and rotate, medians
+are told. Only ratios inside one run count: the cores are shared and noisy.
+
+- ``floor``: consume, produce the bytes on, offsets, commit; no decoding and no model.
+- ``handwritten``: fastavro in, amount, weekend and night, scikit-learn's ``predict_proba`` in
+  batches, fastavro out with id, score and decision. Its model is the one of ``ours_stateless``:
+  the shipped kind and iterations, trained on the three columns that it has.
+- ``ours_stateless``: ``stream-scorer run`` with that same model: no rings.
+- ``ours_full``: ``stream-scorer run`` with the shipped model (validation, customer features,
+  reasons, metrics endpoint) and ``stream-scorer monitor``, which watches for drift, beside it.
+- ``one_percent_malformed``, ``mixed_writer_schemas``: the same on spoilt input and on input from
+  three writers' schemas.
+
+All are exactly-once with the same client options and batches of up to 5,000. The rate comes from
+the broker's own time of arrival of the output records, read back when the run is over.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import traffic
+from bench.arena import Arena, Contender
+from bench.event_model import NAME, bundle_directory, train_event_model
+from bench.gates import RATIOS, ROWS, failures, rate, report
+from stream_scorer.kafka.reading import read_all
+
+EVENTS, QUICK_EVENTS = 300_000, 100_000
+ROUNDS, QUICK_ROUNDS = 5, 1
+_LEAST_RATE = 2_000
+_START_SECONDS = 60.0
+_WATCHED = frozenset({"ours_full", "one_percent_malformed", "mixed_writer_schemas"})
+_INPUT = {"one_percent_malformed": "spoilt", "mixed_writer_schemas": "mixed"}
+
+
+@dataclass(slots=True)
+class Measured:
+    """What all rounds gave, by row."""
+
+    rates: dict[str, list[float]] = field(default_factory=lambda: {row: [] for row in ROWS})
+    sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A row's processes, waiting for their signal."""
+
+    row: str
+    contender: Contender
+    monitor: Contender | None
+
+
+class Race:
+    """Runs every row once a round.
+
+    Args:
+        arena: Where.
+        events: Records of each input topic.
+        store: Where the event-only model is, or will be when the first round begins.
+    """
+
+    def __init__(self, arena: Arena, events: int, store: Path) -> None:
+        self._arena = arena
+        self._events = events
+        self._store = store
+        self.sizes_in: dict[str, float] = {}
+        self.measured = Measured()
+
+    def line_up(self, number: int, rows: tuple[str, ...]) -> list[Starter]:
+        """Start the processes of a round, which then wait.
+
+        What their start costs falls into no measurement.
+        """
+        return [
+            Starter(
+                row,
+                self._start(f"{row}-{number}", row),
+                self._start(f"{row}-{number}", "monitor") if row in _WATCHED else None,
+            )
+            for row in rows
+        ]
+
+    def run(self, starters: list[Starter]) -> None:
+        """Measure the rows of a round, one after the other."""
+        for starter in starters:
+            for process in (starter.contender, starter.monitor):
+                if process is not None:
+                    process.wait_ready()
+        for starter in starters:
+            self._measure(starter)
+
+    def _start(self, name: str, row: str) -> Contender:
+        arena, source = self._arena, _INPUT.get(row, "clean")
+        if row == "floor":
+            entry = arena.entry(name, source, "floor")
+        elif row == "handwritten":
+            entry = arena.entry(name, source, "handwritten", str(bundle_directory(self._store)))
+        elif row == "ours_stateless":
+            entry = arena.entry(
+                name, source, "run", "--from", "earliest", "--model", NAME, store=self._store
+            )
+        elif row == "monitor":
+            entry = arena.entry(
+                f"{name}-monitor", source, "monitor", "--from", "earliest", outputs=name
+            )
+        else:
+            entry = arena.entry(name, source, "run", "--from", "earliest")
+        return arena.start(entry)
+
+    def _measure(self, starter: Starter) -> None:
+        """Let a contender drain its input; count and weigh what it made of it."""
+        arena, row, contender = self._arena, starter.row, starter.contender
+        arena.create_outputs(contender.entry)
+        if starter.monitor is not None:
+            starter.monitor.go()
+            arena.wait_committed(starter.monitor, 0, _START_SECONDS)
+        contender.go()
+        arena.wait_committed(contender, self._events, _START_SECONDS + self._events / _LEAST_RATE)
+        contender.stop()
+        if starter.monitor is not None:
+            arena.wait_committed(starter.monitor, 1, _START_SECONDS)
+            starter.monitor.stop()
+        topics = contender.entry.settings.kafka.topics
+        times, out, letters = [], 0, 0
+        for topic in (topics.decisions, topics.dead_letters):
+            for message in read_all(arena.settings.kafka, topic):
+                times.append(message.timestamp()[1])
+                out += len(message.value())
+                letters += topic == topics.dead_letters
+        source = _INPUT.get(row, "clean")
+        spoilt = traffic.spoilt_count(self._events) if source == "spoilt" else 0
+        if len(times) != self._events or letters != spoilt:
+            raise SystemExit(
+                f"{contender.entry.name}: {self._events} records in, {len(times)} out, "
+                f"{letters} of them dead letters where {spoilt} were malformed"
+            )
+        stored = arena.stored_bytes(topics.decisions) + arena.stored_bytes(topics.dead_letters)
+        self.measured.rates[row].append(rate(np.array(times)))
+        self.measured.sizes[row] = {
+            "in": self.sizes_in[source],
+            "out": out / self._events,
+            "stored": stored / self._events,
+        }
+
+
+def measure(events: int, rounds: int) -> Measured:
+    """Feed the inputs and run all rounds."""
+    with Arena() as arena:
+        race = Race(arena, events, arena.directory / "models")
+        warm_up, starters = race.line_up(0, ("floor",)), race.line_up(1, ROWS)
+        table = traffic.transactions(events)
+        train_event_model(table, arena.directory / "models")
+        for topic, batches in (
+            ("clean", traffic.clean), ("spoilt", traffic.spoilt), ("mixed", traffic.mixed),
+        ):  # fmt: skip
+            race.sizes_in[topic] = arena.feed(topic, batches(table, arena.registry))
+        # A broker that has just started is slow: one lap that does not count.
+        race.run(warm_up)
+        race.measured = Measured()
+        for number in range(1, rounds + 1):
+            race.run(starters)
+            turn = number % len(ROWS)
+            if number < rounds:
+                starters = race.line_up(number + 1, ROWS[turn:] + ROWS[:turn])
+        return race.measured
+
+
+def show(measured: Measured, document: dict[str, object], load: tuple[str, str]) -> None:
+    """Print the table."""
+    table = Table(
+        "row", "events/s", "every round", "bytes in", "bytes out", "stored out",
+        title="Exactly-once events per second", title_justify="left",
+    )  # fmt: skip
+    for row in ROWS:
+        size = measured.sizes[row]
+        table.add_row(
+            row,
+            f"{document[row]:,}",
+            " ".join(f"{one / 1_000:.0f}k" for one in measured.rates[row]),
+            *(f"{size[kind]:.1f}" for kind in ("in", "out", "stored")),
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        "Bytes are those of a record's value, on average; stored is what the broker keeps of an "
+        "output record: all rows compress with lz4, keys and overhead included."
+    )
+    for name, (above, below, least) in RATIOS.items():
+        console.print(f"{name}: {above} / {below}, at least {least}")
+    console.print(f"load average {load[0]} before, {load[1]} after")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer events, one round")
+    parser.add_argument("--events", type=int, help="records of each run")
+    parser.add_argument("--pairs", type=int, help="interleaved rounds")
+    options = parser.parse_args()
+    events = options.events or (QUICK_EVENTS if options.quick else EVENTS)
+    rounds = options.pairs or (QUICK_ROUNDS if options.quick else ROUNDS)
+    before, started = os.getloadavg(), time.monotonic()
+    measured = measure(events, rounds)
+    document = report(measured.rates, measured.sizes, events)
+    document["seconds"] = round(time.monotonic() - started, 1)
+    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
+    show(measured, document, (loads[0], loads[1]))
+    failed = failures(document)
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    print(json.dumps(document))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
