@@ -26,7 +26,6 @@ BASELINE: Final = 24
 """Observations that give the scale."""
 HISTORY: Final = 1_024
 """Observations in which the place of a change is looked for."""
-_LEAST_SIDE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ class SignalDetector:
     def _sides(self) -> tuple[float, float]:
         """Return the means before and after the most likely place of one change of the mean."""
         values = np.array(self._values)
-        before = np.arange(_LEAST_SIDE, len(values) - _LEAST_SIDE + 1)
+        before = np.arange(1, len(values))
         after = len(values) - before
         sums = np.cumsum(values)
         left = sums[before - 1] / before

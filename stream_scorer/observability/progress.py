@@ -41,7 +41,12 @@ class Progress:
             case BatchCommitted() | ReplayProgress() | PartitionsAssigned():
                 self._moved = self._clock()
             case LagObserved():
-                if not any(happening.to_stable.values()):
+                # Offsets alone are no lag: markers of transactions and aborted records take some,
+                # and nobody is given a record there, so it has no age.
+                if not any(
+                    count and happening.seconds.get(partition, 1.0)
+                    for partition, count in happening.to_stable.items()
+                ):
                     self._moved = self._clock()
                     return
                 silent = self._clock() - self._moved

@@ -33,3 +33,9 @@ def test_an_idle_stream_is_not_stuck_when_work_comes_back() -> None:
 
 def test_a_hanging_transaction_upstream_is_not_our_being_stuck() -> None:
     assert watch([(100.0, LagObserved({0: 7}, {0: 0}))]) == []
+
+
+def test_offsets_that_hold_no_record_are_no_lag() -> None:
+    marker_behind_the_last_record = LagObserved({0: 1, 1: 0}, {0: 1, 1: 0}, {0: 0.0, 1: 0.0})
+    assert watch([(100.0, marker_behind_the_last_record), (110.0, LAG)]) == []
+    assert watch([(100.0, LagObserved({0: 2, 1: 1}, {0: 2, 1: 1}, {0: 99.0, 1: 0.0}))])

@@ -1,0 +1,88 @@
+"""Windows close by watermark, whatever the partitions' pace."""
+
+from typing import Any
+
+import pytest
+
+from stream_scorer.drift.windows import IDLE_MS, Windows
+
+HOUR = 3_600_000
+
+
+def summary(partition: int, *hours: int, watermark: int | None = None) -> dict[str, Any]:
+    """One transaction in each of the hours."""
+    newest = max(hours, default=0) * HOUR + 1 if watermark is None else watermark
+    return {
+        "model": "m",
+        "model_version": "1",
+        "sources": [{"partition": partition, "watermark": newest}],
+        "windows": [
+            {
+                "partition": partition, "start": hour * HOUR, "width_ms": HOUR, "count": 1,
+                "review": 0, "block": 1, "score_sum": 0.5, "amount_minor_sum": 100 * partition,
+            }
+            for hour in hours
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def two() -> Windows:
+    return Windows((0, 1), HOUR)
+
+
+def starts(windows: Windows, one: dict[str, Any], published: int = 0) -> list[int]:
+    return [window.start // HOUR for window in windows.update(one, published)]
+
+
+def test_a_window_closes_when_every_partition_has_passed_it_by_the_lateness(two: Windows) -> None:
+    assert starts(two, summary(0, 1, 2, 9)) == []
+    assert starts(two, summary(1, 1, 2)) == []
+    assert starts(two, summary(1, 3)) == [1]
+    assert starts(two, summary(1, 4)) == [2]
+
+
+def test_a_closed_window_holds_all_partitions(two: Windows) -> None:
+    two.update(summary(0, 1, 9), 0)
+    (closed,) = two.update(summary(1, 1, 9), 0)
+    assert (closed.count, closed.block, closed.score_sum, closed.amount_minor_sum) == (2, 2, 1, 100)
+    assert closed.end - closed.start == HOUR
+
+
+def test_windows_come_in_their_order_when_partitions_are_read_one_after_the_other(
+    two: Windows,
+) -> None:
+    assert starts(two, summary(0, *range(1, 50))) == []
+    assert starts(two, summary(1, *range(1, 30))) == list(range(1, 28))
+    assert two.late == 0
+
+
+def test_a_partition_that_was_never_heard_of_holds_windows_until_it_is_idle(two: Windows) -> None:
+    assert starts(two, summary(0, 1), 0) == []
+    assert starts(two, summary(0, 8), IDLE_MS - 1) == []
+    assert starts(two, summary(0, 9), IDLE_MS) == [1]
+
+
+def test_a_partition_that_stands_still_holds_windows_until_it_is_idle(two: Windows) -> None:
+    two.update(summary(0, 1), 0)
+    two.update(summary(1, 1), 0)
+    assert starts(two, summary(0, 9), IDLE_MS - 1) == []
+    # Rejected records only: not a sign of life in event time.
+    assert starts(two, summary(1, watermark=0), IDLE_MS - 1) == []
+    assert starts(two, summary(0, 10), IDLE_MS) == [1]
+
+
+def test_an_idle_partition_that_wakes_up_reopens_nothing(two: Windows) -> None:
+    two.update(summary(0, 1, 9), 0)
+    assert starts(two, summary(0, 10), IDLE_MS) == [1]
+    assert starts(two, summary(0, 20), 2 * IDLE_MS) == [9, 10]
+    assert starts(two, summary(1, 2, 3), 2 * IDLE_MS) == []
+    assert two.late == 2
+    assert starts(two, summary(1, 30), 2 * IDLE_MS) == []
+    assert starts(two, summary(0, 30), 2 * IDLE_MS) == [20]
+
+
+def test_models_have_windows_of_their_own(two: Windows) -> None:
+    two.update(summary(0, 1, 9) | {"model_version": "2"}, 0)
+    closed = two.update(summary(1, 1, 9), 0)
+    assert [(window.version, window.count) for window in closed] == [("1", 1), ("2", 1)]
