@@ -260,6 +260,7 @@ class Demo:
             stack.callback(verifier.close)
             with _Reader(verifier) as reader:
                 burst, speed = self._burst(settings, sent, spoiler, reader)
+                self._drain_monitor(settings)
                 paced_from = self._paced(settings, sent, spoiler, reader)
             self._display.phase("verdict", 0)
             found = verifier.finish()
