@@ -8,12 +8,12 @@ transaction upstream that nobody ends.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import LagObserved, Listener
@@ -86,6 +86,10 @@ class LagReader:
         self._group = group
         self._topic = topic
         self._admin = admin(kafka)
+        # It never joins. The admin client's own call for a group's offsets ends the process with
+        # a segmentation fault when the coordinator moves or still loads (librdkafka#5040).
+        options = config.reader(kafka, group) | {"isolation.level": "read_uncommitted"}
+        self._member = Consumer(options)
 
     def read(self, *, seconds: bool = False) -> list[PartitionLag]:
         """Return the lag of every partition, ordered by topic and partition.
@@ -98,10 +102,10 @@ class LagReader:
             UnavailableError: The broker does not answer.
         """
         # The topics' listing also fails fast when no broker is there.
-        named = [self._topic] if self._topic else []
-        partitions(self._admin, self._kafka, named)
-        committed = self._committed()
-        topics = set(named) or {topic for topic, _ in committed} | self._assigned_topics()
+        named = [self._topic] if self._topic else None
+        known = partitions(self._admin, self._kafka, named)
+        committed = self._committed(known)
+        topics = set(named or ()) or {topic for topic, _ in committed} | self._assigned_topics()
         if not topics:
             raise SettingsError(
                 f"group {self._group}: has neither committed offsets nor members",
@@ -120,16 +124,15 @@ class LagReader:
         ]
         return self._with_seconds(lags) if seconds else lags
 
-    def _committed(self) -> dict[tuple[str, int], int]:
-        """Return the last committed offsets.
+    def _committed(self, known: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
+        """Return the last committed offsets in the given topics.
 
         Not only stable ones: those are refused while any transaction of the group is open, which
         under load is nearly always; an open transaction's offsets are not in the answer anyway.
         """
-        request = [ConsumerGroupTopicPartitions(self._group)]
-        answer = self._admin.list_consumer_group_offsets(request, request_timeout=ANSWER_SECONDS)
+        wanted = [TopicPartition(topic, p) for topic, numbers in known.items() for p in numbers]
         try:
-            found = answer[self._group].result().topic_partitions
+            found = self._member.committed(wanted, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise unreachable(self._kafka, error.args[0].str()) from error
         return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}

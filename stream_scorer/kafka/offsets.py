@@ -39,8 +39,10 @@ def unreachable(kafka: Kafka, error: object) -> UnavailableError:
     )
 
 
-def partitions(client: AdminClient, kafka: Kafka, topics: Iterable[str]) -> dict[str, list[int]]:
-    """Return each topic's partitions, ascending.
+def partitions(
+    client: AdminClient, kafka: Kafka, topics: Iterable[str] | None
+) -> dict[str, list[int]]:
+    """Return the partitions of the given topics, or of all, ascending.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -52,7 +54,7 @@ def partitions(client: AdminClient, kafka: Kafka, topics: Iterable[str]) -> dict
     except KafkaException as error:
         raise unreachable(kafka, error.args[0].str()) from error
     found: dict[str, list[int]] = {}
-    for topic in topics:
+    for topic in known if topics is None else topics:
         if topic not in known:
             raise SettingsError(
                 f"topic {topic}: does not exist on {kafka.bootstrap}",
