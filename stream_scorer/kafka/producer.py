@@ -12,6 +12,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -281,9 +282,12 @@ class TransactionalProducer:
             self.abort()
 
     def close(self) -> None:
-        """Abort what is open and leave; without a broker, its time limit aborts it instead."""
+        """Abort what is open and leave; without a broker, its time limit aborts it instead.
+
+        A client that was fenced raises here too; what is open was aborted by whoever fenced it.
+        """
         self._client.purge()
-        with warnings.catch_warnings():
+        with suppress(KafkaException), warnings.catch_warnings():
             # The binding warns where it cannot abort, which is what the time limit is for.
             warnings.simplefilter("ignore", RuntimeWarning)
             self._client.close()

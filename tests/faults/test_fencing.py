@@ -1,0 +1,33 @@
+"""Two processes of one name: the first leaves with its own error, whatever it was doing."""
+
+from collections.abc import Callable
+
+import pytest
+
+from stream_scorer.apps.scorer import Deployment, scorer_loop
+from stream_scorer.errors import FencedError
+from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.settings import Kafka, Scorer, Settings
+from tests.faults.scene import BATCH, feed, transactions
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.mark.parametrize("stage", ["wait", "begin", "send", "offsets"])
+def test_a_fenced_scorer_leaves_with_the_error_of_the_fenced(
+    stage: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    feed(kafka, transactions()[:1_000])
+    others: list[TransactionalProducer] = []
+
+    def hook(name: str) -> None:
+        if name == stage and not others:
+            others.append(TransactionalProducer(kafka, kafka.group, lambda _: None))
+
+    settings = Settings(kafka=kafka, scorer=Scorer(maximum_batch=BATCH))
+    loop, _ = scorer_loop(settings, Deployment(start="earliest"), lambda _: None, hook)
+    with pytest.raises(FencedError, match="was taken over by another process") as fenced:
+        loop.run()
+    assert fenced.value.exit_code == 6
+    others[0].close()
