@@ -199,17 +199,26 @@ def same(found: Outcome, expected: Outcome) -> None:
 
 
 class Heard:
-    """A listener that keeps what it heard and says when the input's end is committed."""
+    """A listener that keeps what it heard and says when the input's end is committed.
 
-    def __init__(self, ends: dict[int, int]) -> None:
+    Args:
+        ends: The input's end offset by partition.
+        told: Told of each happening after that.
+    """
+
+    def __init__(
+        self, ends: dict[int, int], told: Callable[[Happening], None] = lambda _: None
+    ) -> None:
         self.happenings: list[Happening] = []
         self.positions: dict[int, int] = {}
         self._ends = {partition: end for partition, end in ends.items() if end}
+        self._told = told
 
     def __call__(self, happening: Happening) -> None:
         self.happenings.append(happening)
         if isinstance(happening, BatchCommitted):
             self.positions |= happening.next_offsets
+        self._told(happening)
 
     @property
     def done(self) -> bool:
@@ -224,10 +233,10 @@ class Heard:
 def scored(
     kafka: Kafka,
     ends: dict[int, int],
-    hook: Hook | None = None,
     *,
+    hook: Hook | None = None,
+    told: Callable[[Happening], None] = lambda _: None,
     batch: int = BATCH,
-    during: Callable[[Heard], None] | None = None,
     deployment: Deployment | None = None,
 ) -> tuple[Outcome, Heard]:
     """Run a scorer in this thread until the input's end is committed; return what it left.
@@ -236,19 +245,17 @@ def scored(
         kafka: Topics with the input in them.
         ends: The input's end offset by partition.
         hook: Called when a stage of the loop is over.
+        told: Told of everything that happens.
         batch: Records per transaction at most.
-        during: Called each time round the loop.
         deployment: What to run; default: the shipped model from the earliest record.
     """
     settings = Settings(kafka=kafka, scorer=Scorer(maximum_batch=batch))
-    heard = Heard(ends)
+    heard = Heard(ends, told)
     loop, work = scorer_loop(settings, deployment or Deployment(start="earliest"), heard, hook)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
         assert time.monotonic() < deadline, f"not done: {heard.positions} of {ends}"
-        if during is not None:
-            during(heard)
         if heard.done:
             loop.stop()
 

@@ -1,0 +1,121 @@
+"""A scorer as its operator runs it: a process of its own, told by environment variables."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from stream_scorer.devkafka import processes
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.settings import Kafka
+
+COMMAND = Path(sys.executable).parent / "stream-scorer"
+_SECONDS = 30.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = _SECONDS) -> None:
+    """Poll a condition until it holds; fail when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+def environment(kafka: Kafka) -> dict[str, str]:
+    """Return the variables that tell a process these settings."""
+    told = kafka.model_dump(exclude={"topics", "client", "password"}, exclude_defaults=True)
+    variables = {f"STREAM_SCORER_KAFKA__{name.upper()}": str(told[name]) for name in told}
+    return variables | {"STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump())}
+
+
+class ScorerProcess:
+    """``stream-scorer run``, killed at the end of the context if it still runs.
+
+    Args:
+        kafka: Its settings.
+        output: File that its standard output and error are appended to.
+        arguments: Command-line arguments after ``run``.
+        variables: Further environment variables.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        output: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._port = free_ports(1)[0]
+        self._output = output
+        self._process = processes.start(
+            [str(COMMAND), "run", *arguments],
+            output,
+            environment={
+                **environment(kafka),
+                "STREAM_SCORER_HTTP__PORT": str(self._port),
+                **(variables or {}),
+            },
+        )
+
+    @property
+    def said(self) -> str:
+        """What it wrote so far."""
+        return self._output.read_text()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def probe(self) -> tuple[bool, list[str]]:
+        """Return whether it is ready, and its reasons when it is not."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self._port}/health/ready", timeout=5
+            ) as answer:
+                body: Any = json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                body = json.load(error)
+        except OSError as error:
+            return False, [str(error)]
+        return body["ready"], body["reasons"]
+
+    def wait_ready(self) -> None:
+        """Wait until its probe says that it works."""
+
+        def ready() -> bool:
+            assert self.alive, f"left with {self._process.poll()}: {self.said}"
+            return self.probe()[0]
+
+        wait_until(ready, "ready")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash would, and return when it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, seconds: float = _SECONDS) -> int:
+        """Return its exit code."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {seconds:.0f} s: {self.said}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.alive:
+            self.kill()

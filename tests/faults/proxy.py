@@ -1,0 +1,193 @@
+"""A proxy for the Kafka protocol that can hold, drop and release single requests and answers.
+
+A broker that advertises the proxy's address is reached through it alone. Frames are a length of
+four bytes and a body; a request's body begins with its API key, version and correlation id, an
+answer's with the correlation id of its request.
+"""
+
+import asyncio
+import struct
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Literal, Self
+
+HOST = "127.0.0.1"
+_SECONDS = 30.0
+
+Direction = Literal["request", "answer"]
+Action = Literal["drop", "hold"]
+
+
+class Api(IntEnum):
+    """The requests of a transactional producer."""
+
+    PRODUCE = 0
+    INIT_PRODUCER_ID = 22
+    ADD_PARTITIONS = 24
+    ADD_OFFSETS = 25
+    END_TXN = 26
+    OFFSET_COMMIT = 28
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that is done to the next frames of a kind.
+
+    Attributes:
+        api: Which requests, or the answers to them.
+        direction: Which of both.
+        action: ``drop`` forgets a frame; ``hold`` keeps it until :meth:`Proxy.release`.
+        left: How many frames it is still done to.
+        hit: Set once it was done.
+        held: Frames that are kept, with where they go.
+    """
+
+    api: Api
+    direction: Direction
+    action: Action
+    left: int = 1
+    hit: threading.Event = field(default_factory=threading.Event)
+    held: list[tuple[asyncio.StreamWriter, bytes]] = field(default_factory=list)
+
+
+class Proxy:
+    """Stands in front of one broker, on its own thread, as long as the context.
+
+    Args:
+        port: Where it listens.
+
+    Attributes:
+        upstream: host:port of the broker; set before the first connection.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.address = f"{HOST}:{port}"
+        self.upstream = ""
+        self._port = port
+        self._faults: list[Fault] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def fault(
+        self, api: Api, direction: Direction, action: Action = "drop", times: int = 1
+    ) -> Fault:
+        """Do something to the next frames of a kind."""
+        made = Fault(api, direction, action, times)
+        self._call(self._arm(made))
+        return made
+
+    def release(self, fault: Fault) -> None:
+        """Send what a fault holds to the broker, on a connection of its own if need be."""
+        self._call(self._release(fault))
+
+    def reset(self) -> None:
+        """Break every connection."""
+        self._call(self._reset())
+
+    # -- on the proxy's own thread ----------------------------------------------------------
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
+
+    async def _arm(self, fault: Fault) -> None:
+        self._faults.append(fault)
+
+    async def _release(self, fault: Fault) -> None:
+        self._faults.remove(fault)
+        for writer, frame in fault.held:
+            writer.write(frame)
+            await writer.drain()
+        fault.held.clear()
+
+    async def _reset(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, HOST, self._port)
+
+    async def _stop(self) -> None:
+        self._server.close()
+        await self._reset()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        host, _, port = self.upstream.partition(":")
+        try:
+            far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.transport.abort()
+            return
+        asked: dict[int, int] = {}
+        self._writers |= {writer, far_writer}
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass(reader, far_writer, "request", asked))
+                both.create_task(self._pass(far_reader, writer, "answer", asked))
+        except* (OSError, asyncio.IncompleteReadError):
+            pass  # One side is gone: so is the other, but for what is held.
+        finally:
+            self._writers -= {writer, far_writer}
+            writer.transport.abort()
+            if not any(far_writer is to for fault in self._faults for to, _ in fault.held):
+                far_writer.transport.abort()
+
+    async def _pass(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        direction: Direction,
+        asked: dict[int, int],
+    ) -> None:
+        """Pass frames on in one direction, but for what faults are done to."""
+        while True:
+            head = await reader.readexactly(4)
+            frame = head + await reader.readexactly(struct.unpack(">i", head)[0])
+            if direction == "request":
+                api, _, correlation = struct.unpack(">hhi", frame[4:12])
+                asked[correlation] = api
+            else:
+                (correlation,) = struct.unpack(">i", frame[4:8])
+                api = asked.pop(correlation, -1)
+            fault = self._match(api, direction)
+            if fault is None:
+                writer.write(frame)
+                await writer.drain()
+                continue
+            if fault.action == "hold":
+                fault.held.append((writer, frame))
+            fault.hit.set()
+
+    def _match(self, api: int, direction: Direction) -> Fault | None:
+        for fault in self._faults:
+            if fault.left and fault.api == api and fault.direction == direction:
+                fault.left -= 1
+                return fault
+        return None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,129 @@
+"""A commit whose answer is lost, and a commit that arrives late: both end as an undisturbed run."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from stream_scorer.devkafka import DevKafka
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.happenings import (
+    BatchAborted,
+    BatchCommitted,
+    CommitSettled,
+    Happening,
+    ProducerReborn,
+)
+from stream_scorer.settings import Kafka
+from tests.faults.proxy import Api, Direction, Fault, Proxy
+from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
+
+pytestmark = pytest.mark.kafka
+
+SOCKET_MS = 1_000
+TRANSACTION_MS = 4_000
+RECORDS = transactions()[:2_000]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A broker that clients reach through a proxy only."""
+
+    bootstrap: str
+    proxy: Proxy
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Behind]:
+    (port,) = free_ports(1)
+    with Proxy(port) as proxy, DevKafka(advertised={0: proxy.address}) as kafka:
+        proxy.upstream = kafka.brokers[0].address
+        yield Behind(kafka.bootstrap, proxy)
+
+
+@pytest.fixture(scope="module")
+def settings(
+    behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> Callable[[], Kafka]:
+    return lambda: kafka_topics(
+        kafka_settings(
+            bootstrap=behind.bootstrap,
+            socket_timeout_ms=SOCKET_MS,
+            transaction_timeout_ms=TRANSACTION_MS,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings: Callable[[], Kafka]) -> Outcome:
+    kafka = settings()
+    found, _ = scored(kafka, feed(kafka, RECORDS))
+    everything_once(found, RECORDS)
+    return found
+
+
+class Faults:
+    """Arms one fault after another: the first after some commits, each next after one more.
+
+    Args:
+        proxy: Where.
+        kinds: (API, direction, how many frames) of each.
+    """
+
+    def __init__(self, proxy: Proxy, *kinds: tuple[Api, Direction, int]) -> None:
+        self._proxy = proxy
+        self._left = list(kinds)
+        self._commits = 0
+        self.armed: list[Fault] = []
+
+    def __call__(self, happening: Happening) -> None:
+        if isinstance(happening, ProducerReborn):
+            for fault in self.armed:
+                fault.left = 0 if fault.hit.is_set() else fault.left
+        if not isinstance(happening, BatchCommitted):
+            return
+        self._commits += 1
+        fired = all(fault.hit.is_set() for fault in self.armed)
+        if self._left and fired and self._commits > 1:
+            api, direction, times = self._left.pop(0)
+            self.armed.append(self._proxy.fault(api, direction, "drop", times))
+
+    @property
+    def over(self) -> bool:
+        """Whether each fault was met."""
+        return not self._left and all(fault.hit.is_set() for fault in self.armed)
+
+
+@pytest.mark.parametrize("direction", ["answer", "request"])
+def test_a_commit_of_which_nothing_is_heard_is_settled(
+    behind: Behind,
+    settings: Callable[[], Kafka],
+    undisturbed: Outcome,
+    direction: Direction,
+) -> None:
+    kafka = settings()
+    faults = Faults(behind.proxy, (Api.END_TXN, direction, 1_000))
+    found, heard = scored(kafka, feed(kafka, RECORDS), told=faults, batch=200)
+    assert faults.over
+    happened = direction == "answer"
+    assert heard.of(CommitSettled) == [CommitSettled(committed=happened)]
+    assert len(heard.of(BatchAborted)) == (0 if happened else 1)
+    same(found, undisturbed)
+
+
+def test_each_request_or_its_answer_may_be_lost_once(
+    behind: Behind, settings: Callable[[], Kafka], undisturbed: Outcome
+) -> None:
+    kafka = settings()
+    apis = (
+        Api.PRODUCE,
+        Api.ADD_PARTITIONS,
+        Api.ADD_OFFSETS,
+        Api.OFFSET_COMMIT,
+        Api.END_TXN,
+    )
+    directions: tuple[Direction, Direction] = ("request", "answer")
+    faults = Faults(behind.proxy, *((api, way, 1) for api in apis for way in directions))
+    found, _ = scored(kafka, feed(kafka, RECORDS), told=faults, batch=50)
+    assert faults.over
+    same(found, undisturbed)
