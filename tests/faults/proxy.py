@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 HOST = "127.0.0.1"
 _SECONDS = 30.0
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Direction = Literal["request", "answer"]
 Action = Literal["drop", "hold"]
 
@@ -39,10 +40,10 @@ class Fault:
     Attributes:
         api: Which requests, or the answers to them.
         direction: Which of both.
-        action: ``drop`` forgets a frame; ``hold`` keeps it until :meth:`Proxy.release`.
+        action: ``drop`` forgets a frame; ``hold`` keeps a request until :meth:`Proxy.release`.
         left: How many frames it is still done to.
         hit: Set once it was done.
-        held: Frames that are kept, with where they go.
+        held: Requests that are kept, with the connection that they go to.
     """
 
     api: Api
@@ -50,7 +51,7 @@ class Fault:
     action: Action
     left: int = 1
     hit: threading.Event = field(default_factory=threading.Event)
-    held: list[tuple[asyncio.StreamWriter, bytes]] = field(default_factory=list)
+    held: list[tuple[Connection, bytes]] = field(default_factory=list)
 
 
 class Proxy:
@@ -82,7 +83,7 @@ class Proxy:
         return made
 
     def release(self, fault: Fault) -> None:
-        """Send what a fault holds to the broker, on a connection of its own if need be."""
+        """Send the requests that a fault holds, whose client is gone, and await their answers."""
         self._call(self._release(fault))
 
     def reset(self) -> None:
@@ -99,9 +100,10 @@ class Proxy:
 
     async def _release(self, fault: Fault) -> None:
         self._faults.remove(fault)
-        for writer, frame in fault.held:
+        for (reader, writer), frame in fault.held:
             writer.write(frame)
-            await writer.drain()
+            await _read(reader)
+            writer.transport.abort()
         fault.held.clear()
 
     async def _reset(self) -> None:
@@ -125,49 +127,54 @@ class Proxy:
             task.add_done_callback(self._tasks.discard)
         host, _, port = self.upstream.partition(":")
         try:
-            far_reader, far_writer = await asyncio.open_connection(host, int(port))
+            broker = await asyncio.open_connection(host, int(port))
         except OSError:
             writer.transport.abort()
             return
         asked: dict[int, int] = {}
-        self._writers |= {writer, far_writer}
+        self._writers |= {writer, broker[1]}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass(reader, far_writer, "request", asked))
-                both.create_task(self._pass(far_reader, writer, "answer", asked))
+                both.create_task(self._requests(reader, broker, asked))
+                both.create_task(self._answers(broker[0], writer, asked))
         except* (OSError, asyncio.IncompleteReadError):
             pass  # One side is gone: so is the other, but for what is held.
         finally:
-            self._writers -= {writer, far_writer}
+            self._writers -= {writer, broker[1]}
             writer.transport.abort()
-            if not any(far_writer is to for fault in self._faults for to, _ in fault.held):
-                far_writer.transport.abort()
+            if not any(broker is to for fault in self._faults for to, _ in fault.held):
+                broker[1].transport.abort()
 
-    async def _pass(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        direction: Direction,
-        asked: dict[int, int],
+    async def _requests(
+        self, reader: asyncio.StreamReader, broker: Connection, asked: dict[int, int]
     ) -> None:
-        """Pass frames on in one direction, but for what faults are done to."""
+        """Pass requests on, but for those that faults are done to; note what each asked."""
         while True:
-            head = await reader.readexactly(4)
-            frame = head + await reader.readexactly(struct.unpack(">i", head)[0])
-            if direction == "request":
-                api, _, correlation = struct.unpack(">hhi", frame[4:12])
-                asked[correlation] = api
-            else:
-                (correlation,) = struct.unpack(">i", frame[4:8])
-                api = asked.pop(correlation, -1)
-            fault = self._match(api, direction)
+            frame = await _read(reader)
+            api, _, correlation = struct.unpack(">hhi", frame[4:12])
+            asked[correlation] = api
+            fault = self._match(api, "request")
+            if fault is None:
+                broker[1].write(frame)
+                await broker[1].drain()
+                continue
+            if fault.action == "hold":
+                fault.held.append((broker, frame))
+            fault.hit.set()
+
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, int]
+    ) -> None:
+        """Pass answers on, but for those that are dropped."""
+        while True:
+            frame = await _read(reader)
+            (correlation,) = struct.unpack(">i", frame[4:8])
+            fault = self._match(asked.pop(correlation, -1), "answer")
             if fault is None:
                 writer.write(frame)
                 await writer.drain()
-                continue
-            if fault.action == "hold":
-                fault.held.append((writer, frame))
-            fault.hit.set()
+            else:
+                fault.hit.set()
 
     def _match(self, api: int, direction: Direction) -> Fault | None:
         for fault in self._faults:
@@ -191,3 +198,9 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Return the next frame, its length included."""
+    head = await reader.readexactly(4)
+    return head + await reader.readexactly(struct.unpack(">i", head)[0])

@@ -14,7 +14,11 @@ from stream_scorer.happenings import (
     Happening,
     ProducerReborn,
 )
+from stream_scorer.kafka.offsets import LATEST, admin, offsets
+from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Kafka
+from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Direction, Fault, Proxy
 from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
 
@@ -127,3 +131,48 @@ def test_each_request_or_its_answer_may_be_lost_once(
     found, _ = scored(kafka, feed(kafka, RECORDS), told=faults, batch=50)
     assert faults.over
     same(found, undisturbed)
+
+
+class WithoutRebirth(TransactionalProducer):
+    """What the producer would be without the rule that it is replaced after a slow commit."""
+
+    def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
+        del cause, stop
+
+
+@pytest.mark.parametrize(
+    ("kind", "visible"),
+    [(TransactionalProducer, [b"first"]), (WithoutRebirth, [b"first", b"aborted"])],
+)
+def test_a_late_commit_ends_no_other_transaction(
+    behind: Behind,
+    settings: Callable[[], Kafka],
+    kind: type[TransactionalProducer],
+    visible: list[bytes],
+) -> None:
+    kafka = settings()
+    topic = kafka.topics.summaries
+    producer = kind(kafka, kafka.group, lambda _: None)
+    producer.begin()
+    producer.send(Outgoing(topic, [b"first"], [None]))
+    late = behind.proxy.fault(Api.END_TXN, "request", "hold")
+    # The client asks again on another connection, and that is all that it has to say of it.
+    producer.commit()
+    assert late.held
+
+    producer.begin()
+    producer.send(Outgoing(topic, [b"aborted"], [None]))
+    wait_until(lambda: ends(kafka, topic, stable=False) == 3, "the record is at the broker")
+    behind.proxy.release(late)
+    producer.abort()
+    producer.close()
+    wait_until(
+        lambda: ends(kafka, topic, stable=True) == ends(kafka, topic, stable=False) > 3,
+        "its transaction is over",
+    )
+    assert [message.value() for message in read_all(kafka, topic)] == visible
+
+
+def ends(kafka: Kafka, topic: str, *, stable: bool) -> int:
+    """Return the end of a topic of one partition."""
+    return offsets(admin(kafka), kafka, [(topic, 0)], LATEST, stable=stable)[topic, 0]
