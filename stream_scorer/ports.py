@@ -66,35 +66,3 @@ class Predictor(Protocol):
     def attributions(self, features: Float64) -> tuple[Float64, float]:
         """Return (float64[n, m], base): per row, the sum plus base is ``raw`` within 1e-9."""
         ...
-
-
-class Source(Protocol):
-    """Where batches of undecoded records come from."""
-
-    def poll(self, maximum: int, linger_seconds: float) -> RawRecords | None:
-        """Return up to ``maximum`` records, or None when nothing came in a short while.
-
-        What is there is taken; only a batch that is still small waits, at most
-        ``linger_seconds``, for more.
-        """
-        ...
-
-
-class Sink(Protocol):
-    """Where one transaction's output goes; nothing is visible before ``commit``."""
-
-    def begin(self) -> None:
-        """Open a transaction."""
-        ...
-
-    def send(self, records: Sequence[OutgoingRecord]) -> None:
-        """Hand records to the open transaction."""
-        ...
-
-    def commit(self, offsets: dict[int, int]) -> None:
-        """Commit the output together with the next input offset of each partition."""
-        ...
-
-    def abort(self) -> None:
-        """Give the open transaction up."""
-        ...

@@ -26,10 +26,10 @@ from stream_scorer.errors import (
     SchemaError,
     SettingsError,
 )
-from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, ReplayProgress
+from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
-from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
@@ -85,57 +85,29 @@ class MonitorWork:
         self._events = events
         self._topic = topic
         self._listener = listener
-        self._replay_of = replay_of
         self._now_ms = now_ms
         self._watch = fresh()
-        self._replays: dict[int, InputReplay] = {}
-        self._unfolded: dict[int, RawRecords] = {}
-        self._ready: set[int] = set()
+        self._replays = Replays(replay_of, self._fold, listener)
 
     # -- the summaries' partition comes and goes --------------------------------------------
 
     def assigned(self, offsets: dict[int, int]) -> None:
         """Take the summaries over; the watch is rebuilt by a silent replay."""
         self._watch = self._fresh()
-        for partition, offset in offsets.items():
-            replay = self._replay_of(partition, offset)
-            if replay is None:
-                self._ready.add(partition)
-                self._listener(ReplayProgress(partition, offset, offset))
-            else:
-                self._replays[partition] = replay
+        self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
         """Forget everything: the summaries have one partition, and another process has it now."""
         self._watch = self._fresh()
-        for partition in partitions:
-            self._ready.discard(partition)
-            self._unfolded.pop(partition, None)
-            replay = self._replays.pop(partition, None)
-            if replay is not None:
-                replay.close()
+        self._replays.end(partitions)
 
     def restoring(self) -> bool:
         """Whether the summaries are not handed to the loop yet."""
-        return bool(self._replays or self._ready)
+        return self._replays.pending
 
     def restore(self) -> set[int]:
         """Replay some summaries; return the partitions that are whole."""
-        if self._replays:
-            partition, replay = next(iter(self._replays.items()))
-            raw = self._unfolded.pop(partition, None) or replay.step()
-            if raw is not None:
-                try:
-                    self._fold(raw)
-                except Paused:
-                    self._unfolded[partition] = raw
-                    raise
-            self._listener(ReplayProgress(partition, replay.next_offset, replay.end))
-            if replay.done:
-                del self._replays[partition]
-                replay.close()
-                self._ready.add(partition)
-        ready, self._ready = self._ready, set()
+        ready, _ = self._replays.step()
         return ready
 
     # -- batches ----------------------------------------------------------------------------

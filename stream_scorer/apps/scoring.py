@@ -20,13 +20,12 @@ from stream_scorer.happenings import (
     KeyMisplaced,
     Listener,
     ModelFailed,
-    ReplayProgress,
     StateIncomplete,
 )
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.partitioner import misplaced
 from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
 from stream_scorer.ports import Headers, RawRecords
 from stream_scorer.settings import Topics
@@ -69,8 +68,8 @@ class _Sample:
 class _Span:
     """Oldest and newest event time that a replay has seen, ms."""
 
-    oldest: int = np.iinfo(np.int64).max
-    newest: int = np.iinfo(np.int64).min
+    oldest: int = 2**62
+    newest: int = -(2**62)
 
 
 class ScoringWork:
@@ -106,15 +105,12 @@ class ScoringWork:
         self._topics = topics
         self._instance = instance
         self._listener = listener
-        self._replay_of = replay_of
         self._partitions = partitions
         self._partition_count = 0
         self._now_ms = now_ms
         self._sample = _Sample()
-        self._replays: dict[int, InputReplay] = {}
+        self._replays = Replays(replay_of, self._refold, listener)
         self._spans: dict[int, _Span] = {}
-        self._unfolded: dict[int, RawRecords] = {}
-        self._ready: set[int] = set()
         self.rings = Rings(model.features)
 
     # -- partitions come and go -------------------------------------------------------------
@@ -122,63 +118,44 @@ class ScoringWork:
     def assigned(self, offsets: dict[int, int]) -> None:
         """Take partitions over; their rings are rebuilt by a silent replay."""
         self._partition_count = self._partitions()
-        for partition, offset in offsets.items():
+        for partition in offsets:
             self.rings.drop(partition)
-            replay = self._replay_of(partition, offset)
-            if replay is None:
-                self._ready.add(partition)
-                self._listener(ReplayProgress(partition, offset, offset))
-            else:
-                self._replays[partition] = replay
-                self._spans[partition] = _Span()
+        self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
         """Forget the partitions' rings and replays."""
         for partition in partitions:
             self.rings.drop(partition)
-            self._ready.discard(partition)
             self._spans.pop(partition, None)
-            self._unfolded.pop(partition, None)
-            replay = self._replays.pop(partition, None)
-            if replay is not None:
-                replay.close()
+        self._replays.end(partitions)
 
     def restoring(self) -> bool:
         """Whether some partition is not handed to the loop yet."""
-        return bool(self._replays or self._ready)
+        return self._replays.pending
 
     def restore(self) -> set[int]:
         """Replay some records of one partition; return the partitions that are whole."""
-        if self._replays:
-            partition, replay = next(iter(self._replays.items()))
-            self._replay_step(partition, replay)
-        ready, self._ready = self._ready, set()
+        ready, ended = self._replays.step()
+        if ended is not None:
+            span = self._spans.pop(ended.partition, _Span())
+            horizon = self._model.features.retention.horizon_ms
+            if ended.low > 0 and span.newest - span.oldest < horizon:
+                self._listener(StateIncomplete(ended.partition, ended.low))
         return ready
 
-    def _replay_step(self, partition: int, replay: InputReplay) -> None:
-        raw = self._unfolded.pop(partition, None) or replay.step()
-        if raw is not None:
-            try:
-                events, _, _ = self._codecs.transactions.decode(raw)
-            except RegistryUnavailableError as error:
-                self._unfolded[partition] = raw
-                raise Paused("registry", str(error)) from error
-            seen = remember(events, self.rings, self._plan, self._model.features)
-            self.rings.release(seen.journals)
-            if len(seen.accepted):
-                time_ms = events.int64("event_time")[seen.accepted]
-                span = self._spans[partition]
-                span.oldest = min(span.oldest, int(time_ms.min()))
-                span.newest = max(span.newest, int(time_ms.max()))
-        self._listener(ReplayProgress(partition, replay.next_offset, replay.end))
-        if replay.done:
-            span = self._spans.pop(partition)
-            horizon = self._model.features.retention.horizon_ms
-            if replay.low > 0 and span.newest - span.oldest < horizon:
-                self._listener(StateIncomplete(partition, replay.low))
-            del self._replays[partition]
-            replay.close()
-            self._ready.add(partition)
+    def _refold(self, raw: RawRecords) -> None:
+        """Take replayed records of one partition into the rings."""
+        try:
+            events, _, _ = self._codecs.transactions.decode(raw)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
+        seen = remember(events, self.rings, self._plan, self._model.features)
+        self.rings.release(seen.journals)
+        if len(seen.accepted):
+            time_ms = events.int64("event_time")[seen.accepted]
+            span = self._spans.setdefault(int(raw.partition[0]), _Span())
+            span.oldest = min(span.oldest, int(time_ms.min()))
+            span.newest = max(span.newest, int(time_ms.max()))
 
     # -- batches ----------------------------------------------------------------------------
 

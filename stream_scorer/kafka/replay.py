@@ -1,8 +1,11 @@
 """A silent replay: reads a partition's retained input again, up to an offset, to rebuild state."""
 
+from collections.abc import Callable, Mapping
+
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scorer.errors import UnavailableError
+from stream_scorer.happenings import Listener, ReplayProgress
 from stream_scorer.kafka import config
 from stream_scorer.kafka.source import columns_of
 from stream_scorer.ports import RawRecords
@@ -63,3 +66,72 @@ class InputReplay:
     def close(self) -> None:
         """Let go of the connection."""
         self._consumer.close()
+
+
+class Replays:
+    """The replays of the partitions that a process is taking over, one after the other.
+
+    Args:
+        open_replay: Opens the replay of (partition, end offset); None when nothing is retained.
+        fold: Takes replayed records into the state; may raise to be given them again later.
+        listener: Told of progress.
+    """
+
+    def __init__(
+        self,
+        open_replay: Callable[[int, int], InputReplay | None],
+        fold: Callable[[RawRecords], object],
+        listener: Listener,
+    ) -> None:
+        self._open = open_replay
+        self._fold = fold
+        self._listener = listener
+        self._running: dict[int, InputReplay] = {}
+        self._unfolded: dict[int, RawRecords] = {}
+        self._ready: set[int] = set()
+
+    def begin(self, offsets: Mapping[int, int]) -> None:
+        """Take partitions over; their state is to reach these offsets."""
+        for partition, offset in offsets.items():
+            replay = self._open(partition, offset)
+            if replay is None:
+                self._ready.add(partition)
+                self._listener(ReplayProgress(partition, offset, offset))
+            else:
+                self._running[partition] = replay
+
+    def end(self, partitions: tuple[int, ...]) -> None:
+        """Give up the replays of partitions that left."""
+        for partition in partitions:
+            self._ready.discard(partition)
+            self._unfolded.pop(partition, None)
+            replay = self._running.pop(partition, None)
+            if replay is not None:
+                replay.close()
+
+    @property
+    def pending(self) -> bool:
+        """Whether some partition is not handed out by ``step`` yet."""
+        return bool(self._running or self._ready)
+
+    def step(self) -> tuple[set[int], InputReplay | None]:
+        """Replay some records of one partition.
+
+        Returns:
+            (partitions whose state is whole, the replay that ended in this step).
+        """
+        ended = None
+        if self._running:
+            partition, replay = next(iter(self._running.items()))
+            raw = self._unfolded.pop(partition, None) or replay.step()
+            if raw is not None:
+                self._unfolded[partition] = raw
+                self._fold(raw)
+                del self._unfolded[partition]
+            self._listener(ReplayProgress(partition, replay.next_offset, replay.end))
+            if replay.done:
+                ended = self._running.pop(partition)
+                ended.close()
+                self._ready.add(partition)
+        ready, self._ready = self._ready, set()
+        return ready, ended
