@@ -11,30 +11,25 @@ Nothing that is told comes from the scorer's own counters.
 """
 
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import numpy as np
-
 from stream_scorer.apps.demo_input import Malformed, Spoiler, Traffic, traffic
+from stream_scorer.apps.demo_processes import Process, start_process
+from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.apps.records import RecordReader
-from stream_scorer.apps.verification import Verification, Verifier
+from stream_scorer.apps.verification import Verifier
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.devkafka import DevKafka
-from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.devkafka.processes import start
-from stream_scorer.drift.windows import milliseconds
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.feed import Feed
 from stream_scorer.kafka.lag import read_lag
@@ -76,117 +71,6 @@ class Display(Protocol):
     def advance(self, done: int) -> None:
         """Tell how many steps of the phase are done."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was seen.
-
-    Attributes:
-        verification: Outputs against input.
-        malformed: Bad records sent, by the reason that they must get.
-        change_ms: Event time from which behaviour differs.
-        drifts: The drift events.
-        burst_events: Records of the burst.
-        events_per_second: Decisions and dead letters of the burst's backlog after the first
-            arrival, over the time from the first arrival to the last, at the reader.
-        latency_ms: float64[n], of each decision of the paced phase: from the time that the
-            producer's schedule gave the transaction to its arrival at the reader.
-        seconds: Length of the whole demo.
-    """
-
-    verification: Verification
-    malformed: Mapping[str, int]
-    change_ms: int
-    drifts: list[dict[str, Any]]
-    burst_events: int
-    events_per_second: float
-    latency_ms: Any
-    seconds: float
-
-    @property
-    def faults(self) -> list[str]:
-        """Return what is not as it must be; empty when all is well."""
-        seen = self.verification
-        sent = sum(self.malformed.values())
-        early = [d for d in self.drifts if milliseconds(d["window_start"]) < self.change_ms]
-        checks = {
-            f"duplicates: {seen.duplicates}": not seen.duplicates,
-            f"missing: {seen.missing}": not seen.missing,
-            f"unexpected: {seen.unexpected}": not seen.unexpected,
-            f"unreadable: {seen.unreadable}": not seen.unreadable,
-            f"dead letters: {seen.dead_letters} for {sent} malformed records": (
-                seen.dead_letters == sent
-            ),
-            f"reasons: {dict(seen.reasons)}, not {dict(self.malformed)}": (
-                dict(seen.reasons) == dict(self.malformed)
-            ),
-            "no drift event": bool(self.drifts),
-            f"drift events before the change: {len(early)}": not early,
-            "no latency was measured": bool(len(self.latency_ms)),
-        }
-        return [fault for fault, good in checks.items() if not good]
-
-    def document(self) -> dict[str, Any]:
-        """Return the report as one JSON object."""
-        seen = self.verification
-        timed = len(self.latency_ms) > 0
-        p50, p99 = np.percentile(self.latency_ms, (50, 99)) if timed else (None, None)
-        return {
-            "transactions": seen.transactions,
-            "malformed_sent": sum(self.malformed.values()),
-            "decisions": seen.decisions,
-            "dead_letters": seen.dead_letters,
-            "duplicates": seen.duplicates,
-            "missing": seen.missing,
-            **{outcome.lower(): count for outcome, count in seen.outcomes.items()},
-            "events_per_second": round(self.events_per_second),
-            "latency_p50_ms": None if p50 is None else round(float(p50), 1),
-            "latency_p99_ms": None if p99 is None else round(float(p99), 1),
-            "drift_events": len(self.drifts),
-            "unexpected": seen.unexpected,
-            "seconds": round(self.seconds, 1),
-            "ok": not self.faults,
-        }
-
-
-@dataclass(slots=True)
-class _Process:
-    """A process of ours, and how to hear of its health and its end."""
-
-    name: str
-    popen: "subprocess.Popen[bytes]"
-    log: Path
-    port: int
-
-    def check(self) -> None:
-        """Raise when it has ended."""
-        if self.popen.poll() is not None:
-            lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise StreamScorerError(
-                f"demo: the {self.name} left with exit code {self.popen.returncode}: {lines[-1]}"
-            )
-
-    def ready(self) -> bool:
-        """Whether its probe says so."""
-        self.check()
-        try:
-            # A port on loopback that this process chose.
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/health/ready", timeout=1
-            ) as answer:
-                return bool(answer.status == 200)  # noqa: PLR2004 OK
-        except OSError:
-            return False
-
-    def stop(self) -> int:
-        """Ask it to leave, wait, and return its exit code."""
-        self.popen.send_signal(signal.SIGTERM)
-        try:
-            return self.popen.wait(_LEAVE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            return self.popen.wait()
 
 
 @dataclass(slots=True)
@@ -234,7 +118,7 @@ class Demo:
         self._config = config
         self._size = size
         self._display = display
-        self._processes: list[_Process] = []
+        self._processes: list[Process] = []
 
     def run(self) -> Report:
         """Start everything, send, read, compare, and end everything.
@@ -251,7 +135,9 @@ class Demo:
             create_topics(settings.kafka)
             self._display.phase("scorer and monitor", 0)
             for name in ("run", "monitor"):
-                self._start(stack, name, settings, folder)
+                process = start_process(name, settings, folder, self._config)
+                stack.callback(process.end)
+                self._processes.append(process)
             sent = traffic(self._size.days)
             encode = TransactionEncoder(settings.registry)
             source = open_registry(settings.registry)
@@ -300,22 +186,6 @@ class Demo:
         return self._given.model_copy(
             update={"kafka": kafka, "registry": registry, "monitor": monitor}
         )
-
-    def _start(self, stack: ExitStack, command: str, settings: Settings, folder: Path) -> None:
-        """Start the scorer or the monitor through our own command line."""
-        port = free_ports(1)[0]
-        log = folder / f"{command}.log"
-        config = ["--config", str(self._config.resolve())] if self._config else []
-        program = [sys.executable, "-c", "from stream_scorer.cli import main; main()"]
-        popen = start(
-            [*program, command, "--from", "earliest", *config],
-            log,
-            environment=_environment(settings, port),
-        )
-        name = "scorer" if command == "run" else command
-        process = _Process(name, popen, log, port)
-        stack.callback(lambda: process.popen.poll() is None and process.stop())
-        self._processes.append(process)
 
     # -- phases -----------------------------------------------------------------------------
 
@@ -402,23 +272,6 @@ class Demo:
 
 def _send_bad(feed: Feed, bad: Malformed) -> None:
     feed.send_encoded([bad.key], [bad.value])
-
-
-def _environment(settings: Settings, port: int) -> dict[str, str]:
-    """Return what puts a process of ours onto the demo's cluster, whatever the caller's says."""
-    prefix = "STREAM_SCORER_"
-    own = {
-        "KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
-        "KAFKA__GROUP": settings.kafka.group,
-        "MONITOR__GROUP": settings.monitor.group,
-        "REGISTRY__URL": settings.registry.url,
-        "REGISTRY__DIRECTORY": str(settings.registry.directory),
-        "HTTP__HOST": "127.0.0.1",
-        "HTTP__PORT": str(port),
-    }
-    topics = settings.kafka.topics.model_dump()
-    own |= {f"KAFKA__TOPICS__{name.upper()}": topic for name, topic in topics.items()}
-    return {prefix + name: value for name, value in own.items()}
 
 
 @contextmanager

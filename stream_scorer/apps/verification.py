@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scorer import settings
+from stream_scorer.apps.verdict import Arrivals, Verification, inside, place, places, split
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.core.batch import Outcome
@@ -26,9 +27,6 @@ from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.ports import Float64, Int64
 
-Place = tuple[int, int]
-"""Partition and offset in the input topic."""
-
 _FIELDS: Final = frozenset({"decision", "source_topic", "source_partition", "source_offset"})
 _LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 # Decoding waits: while a burst runs, the cores are the scorer's.
@@ -36,61 +34,7 @@ _DECODE_AT = 500_000
 _RECORDS_AT_ONCE = 10_000
 _POLL_SECONDS = 0.1
 _SILENCE_SECONDS = 30.0
-_OFFSET_BITS = 44
 _EXAMPLES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """When the n verified decisions came, row for row.
-
-    Attributes:
-        place: int64[n], partition · 2^44 + offset of the input record; ascending.
-        source_ms: int64[n], the input record's Kafka timestamp; -1 when it is not in the input.
-        published_ms: int64[n], the decision's Kafka timestamp.
-        arrived_ms: float64[n], when this reader had it.
-    """
-
-    place: Int64
-    source_ms: Int64
-    published_ms: Int64
-    arrived_ms: Float64
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the outputs say of the input.
-
-    Attributes:
-        transactions: Input records, as a read-committed consumer is given them.
-        decisions: Decisions for them.
-        dead_letters: Dead letters for them.
-        duplicates: How many decisions and dead letters are for a record that already has one.
-        missing: Input records with neither.
-        unexpected: Decisions and dead letters for what no read-committed consumer is given.
-        unreadable: Records of the outputs that are no decision or dead letter.
-        outcomes: Decisions by outcome.
-        reasons: Dead letters by reason.
-        examples: The first few input places behind each of the faults, by its name.
-        arrivals: Times of the decisions.
-    """
-
-    transactions: int
-    decisions: int
-    dead_letters: int
-    duplicates: int
-    missing: int
-    unexpected: int
-    unreadable: int
-    outcomes: Mapping[str, int]
-    reasons: Mapping[str, int]
-    examples: Mapping[str, tuple[Place, ...]]
-    arrivals: Arrivals
-
-    @property
-    def exactly_once(self) -> bool:
-        """Whether each input record has exactly one outcome and nothing else was published."""
-        return not (self.duplicates or self.missing or self.unexpected or self.unreadable)
 
 
 @dataclass(slots=True)
@@ -100,9 +44,9 @@ class _Outcomes:
     place: list[Int64] = field(default_factory=list)
     published_ms: list[Int64] = field(default_factory=list)
     arrived_ms: list[Float64] = field(default_factory=list)
+    outcome: list[Int64] = field(default_factory=list)
     letters: list[int] = field(default_factory=list)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: list[str] = field(default_factory=list)
     unreadable: int = 0
 
 
@@ -209,8 +153,7 @@ class Verifier:
             elif time.monotonic() - heard > _SILENCE_SECONDS:
                 raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
         self._decode()
-        place, timestamp = self._input(low, high)
-        return self._compare(place, timestamp, low, high)
+        return self._compare(*self._input(low, high), low, high)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -235,8 +178,8 @@ class Verifier:
         if letter.source_topic != self._kafka.topics.transactions:
             self._found.unreadable += 1
             return
-        self._found.letters.append(_place(letter.source_partition, letter.source_offset))
-        self._found.reasons[letter.reason] += 1
+        self._found.letters.append(place(letter.source_partition, letter.source_offset))
+        self._found.reasons.append(letter.reason)
 
     def _decode(self) -> None:
         """Turn the decisions that were put aside into columns."""
@@ -250,12 +193,12 @@ class Verifier:
         columns, rows = columns.filter(ours), rows[np.asarray(ours, bool)]
         self._found.unreadable += len(values) - len(rows)
         self._found.place.append(
-            _places(columns.column("source_partition"), columns.column("source_offset"))
+            places(columns.column("source_partition"), columns.column("source_offset"))
         )
         self._found.published_ms.append(np.array(published, np.int64)[rows])
         self._found.arrived_ms.append(np.array(arrived)[rows])
-        for counted in pc.value_counts(columns.column("decision")).to_pylist():
-            self._found.outcomes[counted["values"]] += counted["counts"]
+        codes = pc.index_in(columns.column("decision"), pa.array([o.name for o in Outcome]))
+        self._found.outcome.append(codes.to_numpy(zero_copy_only=False).astype(np.int64))
 
     def _input(self, low: Mapping[int, int], high: Mapping[int, int]) -> tuple[Int64, Int64]:
         """Return places, ascending, and Kafka timestamps of the input's committed records."""
@@ -279,7 +222,7 @@ class Verifier:
                     error = message.error()
                     if error is None:
                         if offset < high[partition]:
-                            places.append(_place(partition, offset))
+                            places.append(place(partition, offset))
                             timestamps.append(message.timestamp()[1])
                         offset += 1
                     elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 as above
@@ -299,7 +242,7 @@ class Verifier:
         decided = _joined(found.place, np.int64)
         letters = np.array(found.letters, np.int64)
         # Outside the bounds lies what retention took, or what was sent after the bounds were read.
-        decided_inside, letters_inside = _inside(decided, low, high), _inside(letters, low, high)
+        decided_inside, letters_inside = inside(decided, low, high), inside(letters, low, high)
         published = np.concatenate([decided[decided_inside], letters[letters_inside]])
         unique, counts = np.unique(published, return_counts=True)
         faults = {
@@ -307,12 +250,14 @@ class Verifier:
             "missing": np.setdiff1d(given, unique, assume_unique=True),
             "unexpected": np.setdiff1d(unique, given, assume_unique=True),
         }
+        outcomes = _joined(found.outcome, np.int64)[decided_inside]
+        reasons = Counter(np.array(found.reasons, object)[letters_inside].tolist())
         order = np.argsort(decided, kind="stable")
-        place = decided[order]
-        at = np.minimum(np.searchsorted(given, place), max(len(given) - 1, 0))
-        source = np.full(len(place), -1, np.int64)
+        arrived = decided[order]
+        at = np.minimum(np.searchsorted(given, arrived), max(len(given) - 1, 0))
+        source = np.full(len(arrived), -1, np.int64)
         if len(given):
-            source = np.where(given[at] == place, timestamp[at], source)
+            source = np.where(given[at] == arrived, timestamp[at], source)
         return Verification(
             transactions=len(given),
             decisions=int(decided_inside.sum()),
@@ -321,18 +266,15 @@ class Verifier:
             missing=len(faults["missing"]),
             unexpected=len(faults["unexpected"]),
             unreadable=found.unreadable,
-            outcomes={outcome.name: found.outcomes[outcome.name] for outcome in Outcome},
-            reasons=dict(found.reasons.most_common()),
+            outcomes={outcome.name: int((outcomes == outcome).sum()) for outcome in Outcome},
+            reasons=dict(reasons.most_common()),
             examples={
-                name: tuple(
-                    (int(p) >> _OFFSET_BITS, int(p) & ((1 << _OFFSET_BITS) - 1))
-                    for p in places[:_EXAMPLES]
-                )
-                for name, places in faults.items()
-                if len(places)
+                name: tuple(split(int(number)) for number in wrong[:_EXAMPLES])
+                for name, wrong in faults.items()
+                if len(wrong)
             },
             arrivals=Arrivals(
-                place,
+                arrived,
                 source,
                 _joined(found.published_ms, np.int64)[order],
                 _joined(found.arrived_ms, np.float64)[order],
@@ -361,25 +303,6 @@ def verify(
         return verifier.finish()
     finally:
         verifier.close()
-
-
-def _place(partition: int, offset: int) -> int:
-    return (partition << _OFFSET_BITS) + offset
-
-
-def _places(partition: pa.Array, offset: pa.Array) -> Int64:
-    high = partition.to_numpy(zero_copy_only=False).astype(np.int64) << _OFFSET_BITS
-    return np.asarray(high + offset.to_numpy(zero_copy_only=False))
-
-
-def _inside(place: Int64, low: Mapping[int, int], high: Mapping[int, int]) -> Any:
-    """Return bool[n]: whether a place lies in the bounds; an unknown partition's does, too."""
-    inside = np.ones(len(place), bool)
-    partition, offset = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
-    for number, first in low.items():
-        mine = partition == number
-        inside &= ~mine | ((offset >= first) & (offset < high[number]))
-    return inside
 
 
 def _joined(parts: list[Any], kind: Any) -> Any:

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
-from stream_scorer.apps.demo import QUICK, Demo, Report, Size
+from stream_scorer.apps.demo import QUICK, Demo, Size
+from stream_scorer.apps.demo_report import Report
 from stream_scorer.cli.console import BootstrapOption, ConfigOption, JsonOption, settings_from
 from stream_scorer.drift.windows import milliseconds
 

@@ -137,6 +137,8 @@ def test_outputs_are_counted_as_they_come(kafka_two: Kafka) -> None:
         verifier.close()
     assert found.exactly_once
     assert found.transactions == found.decisions + found.dead_letters == 12
+    assert sum(found.outcomes.values()) == found.decisions
+    assert sum(found.reasons.values()) == found.dead_letters
     assert verifier.first_seen is not None
     assert verifier.last_seen is not None
     assert verifier.first_seen <= verifier.last_seen

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.demo import Report
 from stream_scorer.apps.demo_input import Spoiler, traffic
+from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.scorer import Deployment, load_model
-from stream_scorer.apps.verification import Arrivals, Verification
+from stream_scorer.apps.verdict import Arrivals, Verification
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.core.batch import RejectReason

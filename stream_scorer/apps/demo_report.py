@@ -1,0 +1,82 @@
+"""What the demo saw, and what would make it fail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream_scorer.apps.verdict import Verification
+from stream_scorer.drift.windows import milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was seen.
+
+    Attributes:
+        verification: Outputs against input.
+        malformed: Bad records sent, by the reason that they must get.
+        change_ms: Event time from which behaviour differs.
+        drifts: The drift events.
+        burst_events: Records of the burst.
+        events_per_second: Decisions and dead letters of the burst's backlog after the first
+            arrival, over the time from the first arrival to the last, at the reader.
+        latency_ms: float64[n], of each decision of the paced phase: from the time that the
+            producer's schedule gave the transaction to its arrival at the reader.
+        seconds: Length of the whole demo.
+    """
+
+    verification: Verification
+    malformed: Mapping[str, int]
+    change_ms: int
+    drifts: list[dict[str, Any]]
+    burst_events: int
+    events_per_second: float
+    latency_ms: Any
+    seconds: float
+
+    @property
+    def faults(self) -> list[str]:
+        """Return what is not as it must be; empty when all is well."""
+        seen = self.verification
+        sent = sum(self.malformed.values())
+        early = [d for d in self.drifts if milliseconds(d["window_start"]) < self.change_ms]
+        checks = {
+            f"duplicates: {seen.duplicates}": not seen.duplicates,
+            f"missing: {seen.missing}": not seen.missing,
+            f"unexpected: {seen.unexpected}": not seen.unexpected,
+            f"unreadable: {seen.unreadable}": not seen.unreadable,
+            f"dead letters: {seen.dead_letters} for {sent} malformed records": (
+                seen.dead_letters == sent
+            ),
+            f"reasons: {dict(seen.reasons)}, not {dict(self.malformed)}": (
+                dict(seen.reasons) == dict(self.malformed)
+            ),
+            "no drift event": bool(self.drifts),
+            f"drift events before the change: {len(early)}": not early,
+            "no latency was measured": bool(len(self.latency_ms)),
+        }
+        return [fault for fault, good in checks.items() if not good]
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as one JSON object."""
+        seen = self.verification
+        timed = len(self.latency_ms) > 0
+        p50, p99 = np.percentile(self.latency_ms, (50, 99)) if timed else (None, None)
+        return {
+            "transactions": seen.transactions,
+            "malformed_sent": sum(self.malformed.values()),
+            "decisions": seen.decisions,
+            "dead_letters": seen.dead_letters,
+            "duplicates": seen.duplicates,
+            "missing": seen.missing,
+            **{outcome.lower(): count for outcome, count in seen.outcomes.items()},
+            "events_per_second": round(self.events_per_second),
+            "latency_p50_ms": None if p50 is None else round(float(p50), 1),
+            "latency_p99_ms": None if p99 is None else round(float(p99), 1),
+            "drift_events": len(self.drifts),
+            "unexpected": seen.unexpected,
+            "seconds": round(self.seconds, 1),
+            "ok": not self.faults,
+        }
