@@ -119,7 +119,9 @@ class TransactionalProducer:
         self._topic: dict[str, str] = {}
         self._open = False
         self.births = 0
-        self._client = self._born(stop=lambda: False)
+        # Brokers that cannot even be connected to are more likely a wrong address at the start,
+        # and an outage later on.
+        self._client = self._born(stop=lambda: self._transport_errors > 0)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _TRANSPORT:
@@ -136,9 +138,11 @@ class TransactionalProducer:
                 cause = cause_of(error)
                 if cause.code() in _FENCED:
                     raise self._fenced(cause) from error
+                client.poll(0)
                 if not cause.retriable() or stop():
                     raise UnavailableError(
-                        f"transactions of {self.transactional_id} cannot start: {cause.str()}",
+                        f"transactions of {self.transactional_id} cannot start on "
+                        f"{self._options['bootstrap.servers']}: {cause.str()}",
                         "check the brokers and the setting kafka.bootstrap",
                     ) from error
                 if not down:

@@ -1,23 +1,22 @@
 """Killed with -9 five times, each time with a transaction open: nothing doubled, nothing lost."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Kafka
+from tests.faults.feeding import SteadyFeed
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import (
     PARTITIONS,
-    Record,
     committed,
     everything_once,
     feed,
@@ -30,48 +29,9 @@ from tests.faults.scene import (
 pytestmark = pytest.mark.kafka
 
 KILLS = 5
-PER_SECOND = 400
 _TOOL = "org.apache.kafka.tools.TransactionsCommand"
 
 Span = tuple[int, int, int]
-
-
-class SteadyFeed(threading.Thread):
-    """Produces records at a steady pace until it is told that it is enough.
-
-    Args:
-        kafka: Where to.
-        records: What, in this order.
-    """
-
-    def __init__(self, kafka: Kafka, records: tuple[Record, ...]) -> None:
-        super().__init__(name="steady-feed")
-        self.sent: list[Record] = []
-        self._kafka = kafka
-        self._records = records
-        self._enough = threading.Event()
-
-    def run(self) -> None:
-        producer = Producer(config.common(self._kafka) | {"enable.idempotence": True})
-        started = time.monotonic()
-        for number, record in enumerate(self._records):
-            producer.produce(
-                self._kafka.topics.transactions,
-                record.value,
-                record.key,
-                partition=record.partition,
-            )
-            self.sent.append(record)
-            producer.poll(0)
-            if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
-                break
-        producer.flush(30)
-
-    def stop(self) -> tuple[Record, ...]:
-        """Stop; return what was sent."""
-        self._enough.set()
-        self.join()
-        return tuple(self.sent)
 
 
 def open_spans(kafka: Kafka) -> list[Span]:
@@ -141,7 +101,7 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
                 spans += kill_in_a_transaction(ours, scorer, kafka.devkafka.run_tool)
     finally:
         records = source.stop()
-    ends = {p: sum(record.partition == p for record in records) for p in range(PARTITIONS)}
+    ends = source.ends
     with ScorerProcess(ours, tmp_path / "last.log") as scorer:
         scorer.wait_ready()
         wait_until(lambda: committed(ours) == ends, f"everything committed: {scorer.said}")

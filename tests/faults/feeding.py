@@ -1,0 +1,55 @@
+"""A steady feed: the load under which processes are stopped, killed and joined by others."""
+
+import threading
+import time
+
+from confluent_kafka import Producer
+
+from stream_scorer.kafka import config
+from stream_scorer.settings import Kafka
+from tests.faults.scene import PARTITIONS, Record
+
+PER_SECOND = 400
+
+
+class SteadyFeed(threading.Thread):
+    """Produces records at a steady pace until it is told that it is enough.
+
+    Args:
+        kafka: Where to.
+        records: What, in this order.
+    """
+
+    def __init__(self, kafka: Kafka, records: tuple[Record, ...]) -> None:
+        super().__init__(name="steady-feed")
+        self.sent: list[Record] = []
+        self._kafka = kafka
+        self._records = records
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        producer = Producer(config.common(self._kafka) | {"enable.idempotence": True})
+        started = time.monotonic()
+        for number, record in enumerate(self._records):
+            producer.produce(
+                self._kafka.topics.transactions,
+                record.value,
+                record.key,
+                partition=record.partition,
+            )
+            self.sent.append(record)
+            producer.poll(0)
+            if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
+                break
+        producer.flush(30)
+
+    def stop(self) -> tuple[Record, ...]:
+        """Stop; return what was sent."""
+        self._enough.set()
+        self.join()
+        return tuple(self.sent)
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """The end offset of each partition, by what was sent."""
+        return {p: sum(record.partition == p for record in self.sent) for p in range(PARTITIONS)}
