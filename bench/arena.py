@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.config import common
 from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Settings, load_settings
 
 PARTITIONS = 4
 _START_SECONDS = 60.0
 _GLANCE_SECONDS = 0.1
+_ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _SINGLE = frozenset({"summaries", "drift_events"})
 _OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events")
@@ -118,6 +120,8 @@ class Arena:
             self._admin = AdminClient(common(self.settings.kafka))
             # An admin client that outlives its broker was seen to hang in its destructor.
             stack.callback(self.__delattr__, "_admin")
+            # The first question makes the broker create its offsets topic, which takes seconds.
+            self.committed("first")
             self._stack = stack.pop_all()
         return self
 
@@ -192,7 +196,9 @@ class Arena:
         """Return the sum of a group's committed offsets; -1 before the first commit."""
         asked = ConsumerGroupTopicPartitions(group)
         try:
-            (answer,) = self._admin.list_consumer_group_offsets([asked]).values()
+            (answer,) = self._admin.list_consumer_group_offsets(
+                [asked], request_timeout=_ANSWER_SECONDS
+            ).values()
             found = answer.result().topic_partitions
         except KafkaException:
             # The coordinator of a new group is chosen a moment after it is asked for.
@@ -213,6 +219,13 @@ class Arena:
                     f"{runner.entry.name}: {found} of {total} records after {seconds:.0f} s"
                 )
             time.sleep(_GLANCE_SECONDS)
+
+    def outputs(self, *topics: str) -> Iterator[Any]:
+        """Yield the committed messages of topics."""
+        # librdkafka stops fetching for a second by default whenever its queue is full.
+        eager = self.settings.kafka.model_copy(update={"client": {"fetch.queue.backoff.ms": 10}})
+        for topic in topics:
+            yield from read_all(eager, topic)
 
     def stored_bytes(self, topic: str) -> int:
         """Return what a topic takes on the broker's disk: compressed, with all overhead."""

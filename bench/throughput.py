@@ -25,6 +25,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -34,7 +35,6 @@ from bench import traffic
 from bench.arena import Arena, Contender
 from bench.event_model import NAME, bundle_directory, train_event_model
 from bench.gates import RATIOS, ROWS, failures, rate, report
-from stream_scorer.kafka.reading import read_all
 
 EVENTS, QUICK_EVENTS = 300_000, 100_000
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -133,11 +133,10 @@ class Race:
             starter.monitor.stop()
         topics = contender.entry.settings.kafka.topics
         times, out, letters = [], 0, 0
-        for topic in (topics.decisions, topics.dead_letters):
-            for message in read_all(arena.settings.kafka, topic):
-                times.append(message.timestamp()[1])
-                out += len(message.value())
-                letters += topic == topics.dead_letters
+        for message in arena.outputs(topics.decisions, topics.dead_letters):
+            times.append(message.timestamp()[1])
+            out += len(message.value())
+            letters += message.topic() == topics.dead_letters
         source = _INPUT.get(row, "clean")
         spoilt = traffic.spoilt_count(self._events) if source == "spoilt" else 0
         if len(times) != self._events or letters != spoilt:
@@ -176,7 +175,7 @@ def measure(events: int, rounds: int) -> Measured:
         return race.measured
 
 
-def show(measured: Measured, document: dict[str, object], load: tuple[str, str]) -> None:
+def show(measured: Measured, document: dict[str, Any], load: tuple[str, str]) -> None:
     """Print the table."""
     table = Table(
         "row", "events/s", "every round", "bytes in", "bytes out", "stored out",
@@ -190,14 +189,15 @@ def show(measured: Measured, document: dict[str, object], load: tuple[str, str])
             " ".join(f"{one / 1_000:.0f}k" for one in measured.rates[row]),
             *(f"{size[kind]:.1f}" for kind in ("in", "out", "stored")),
         )
-    console = Console()
+    console = Console(width=100)
     console.print(table)
     console.print(
         "Bytes are those of a record's value, on average; stored is what the broker keeps of an "
         "output record: all rows compress with lz4, keys and overhead included."
     )
     for name, (above, below, least) in RATIOS.items():
-        console.print(f"{name}: {above} / {below}, at least {least}")
+        value = document["ratios"][name]
+        console.print(f"{name}: {above} / {below} = {value}, at least {least}")
     console.print(f"load average {load[0]} before, {load[1]} after")
 
 

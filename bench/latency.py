@@ -1,0 +1,162 @@
+"""How old a decision is when a reader sees it: from the producer's schedule to a live reader.
+
+A record's age begins when the schedule says that it is sent, not when a slow producer gets round
+to it, and ends when a ``read_committed`` consumer hands it out. ``bare`` is the floor of
+``bench/throughput.py``: the same exactly-once loop without decoding and without a model. ``ours``
+is ``stream-scorer run`` with ``stream-scorer monitor`` beside it. Both take turns on one Kafka with
+the same client options; the first seconds of each turn are left out.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bench.arena import PARTITIONS, Arena, Contender
+from stream_scorer.kafka import config
+
+RATES, QUICK_RATES = (1_000, 5_000, 10_000), (5_000,)
+ROUNDS, SECONDS, QUICK_SECONDS = 3, 10, 6
+_WARM_UP_SECONDS = 2
+_START_SECONDS = 60.0
+_LATE_SECONDS = 30.0
+_ID_AT = 6
+WAYS = ("bare", "ours")
+
+Float64 = NDArray[np.float64]
+
+
+def row_number(value: bytes) -> int:
+    """Return the simulated transaction's number: the first field of both schemas, in digits."""
+    return int(value[_ID_AT : _ID_AT + value[_ID_AT - 1] // 2])
+
+
+class Reader:
+    """A live reader that notes when it was handed each record."""
+
+    def __init__(self, arena: Arena, topic: str) -> None:
+        self._consumer = Consumer(
+            config.reader(arena.settings.kafka, f"{topic}-reader") | {"enable.partition.eof": False}
+        )
+        self._consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
+        self._taken: list[tuple[float, list[Any]]] = []
+
+    def read(self, count: int, deadline: float) -> None:
+        """Read until ``count`` records have come."""
+        seen = 0
+        while seen < count:
+            first = self._consumer.poll(0.1)
+            if first is None:
+                if time.time() > deadline:
+                    raise SystemExit(f"{seen} of {count} decisions came in time")
+                continue
+            messages = [first, *self._consumer.consume(10_000, 0)]
+            self._taken.append((time.time(), messages))
+            seen += len(messages)
+
+    def close(self) -> dict[int, float]:
+        """Leave; return seconds since the epoch by transaction number."""
+        self._consumer.close()
+        return {
+            row_number(message.value()): at for at, messages in self._taken for message in messages
+        }
+
+
+def turn(arena: Arena, name: str, way: str, rate: int, seconds: int) -> Float64:
+    """Run one way at one rate; return float64[n], ages in ms."""
+    source, count = f"{name}.transactions", rate * seconds
+    arena.create({source: PARTITIONS})
+    command = ("floor",) if way == "bare" else ("run", "--from", "earliest")
+    entry = arena.entry(name, source, *command)
+    arena.create_outputs(entry)
+    processes = [arena.start(entry)]
+    if way == "ours":
+        watch = arena.entry(
+            f"{name}-monitor", source, "monitor", "--from", "earliest", outputs=name
+        )
+        processes.append(arena.start(watch))
+    producer = arena.start(
+        arena.entry(f"{name}-producer", source, "schedule", str(rate), str(count))
+    )
+    for process in (*processes, producer):
+        process.wait_ready()
+    for process in processes:
+        process.go()
+    _wait_joined(arena, processes, way)
+    reader = Reader(arena, entry.settings.kafka.topics.decisions)
+    producer.go()
+    reader.read(count, time.time() + seconds + _LATE_SECONDS)
+    for process in processes:
+        process.stop()
+    seen = reader.close()
+    due = {row_number(m.value()): m.timestamp()[1] for m in arena.outputs(source)}
+    if seen.keys() != due.keys():
+        raise SystemExit(f"{name}: {len(due)} transactions, {len(seen)} decisions")
+    start = min(due.values()) + _WARM_UP_SECONDS * 1_000
+    return np.array([seen[row] * 1_000 - at for row, at in due.items() if at >= start])
+
+
+def _wait_joined(arena: Arena, processes: list[Contender], way: str) -> None:
+    """Return when the scorer and its monitor have joined; the bare loop does within the warm-up."""
+    if way == "ours":
+        for process in processes:
+            arena.wait_committed(process, 0, _START_SECONDS)
+
+
+def measure(rates: tuple[int, ...], rounds: int, seconds: int) -> list[dict[str, float]]:
+    """Run every rate and way in turn; return medians over the rounds."""
+    found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+    with Arena() as arena:
+        # A broker that has just started is slow: one turn that does not count.
+        turn(arena, "warm-up", "bare", rates[-1], _WARM_UP_SECONDS + 1)
+        for number in range(rounds):
+            for rate in rates:
+                for way in WAYS if number % 2 == 0 else WAYS[::-1]:
+                    ages = turn(arena, f"{way}-{rate}-{number}", way, rate, seconds)
+                    middle, tail = np.percentile(ages, [50, 99])
+                    found[rate, way].append((float(middle), float(tail)))
+    return [
+        {
+            "rate": rate,
+            **{
+                f"{way}_{name}_ms": round(
+                    float(np.median([one[at] for one in found[rate, way]])), 1
+                )
+                for way in WAYS
+                for at, name in enumerate(("p50", "p99"))
+            },
+        }
+        for rate in rates
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one rate, one round")
+    quick = parser.parse_args().quick
+    before = os.getloadavg()
+    rates = measure(
+        QUICK_RATES if quick else RATES, 1 if quick else ROUNDS, QUICK_SECONDS if quick else SECONDS
+    )
+    table = Table("events/s", "bare p50", "bare p99", "ours p50", "ours p99", title="Age, ms")
+    for row in rates:
+        table.add_row(*(f"{value:,}" for value in row.values()))
+    console = Console(width=100)
+    console.print(table)
+    loads = (" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg()))
+    console.print("load average {} before, {} after".format(*loads))
+    sys.stdout.flush()
+    print(json.dumps({"rates": rates}))
+
+
+if __name__ == "__main__":
+    main()
