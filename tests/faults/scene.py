@@ -25,7 +25,7 @@ from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
-from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Scorer, Settings
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
 
 PARTITIONS = 4
@@ -238,6 +238,8 @@ def scored(
     told: Callable[[Happening], None] = lambda _: None,
     batch: int = BATCH,
     deployment: Deployment | None = None,
+    registry: Registry | None = None,
+    model_timeout_ms: int = 1_000,
 ) -> tuple[Outcome, Heard]:
     """Run a scorer in this thread until the input's end is committed; return what it left.
 
@@ -248,8 +250,14 @@ def scored(
         told: Told of everything that happens.
         batch: Records per transaction at most.
         deployment: What to run; default: the shipped model from the earliest record.
+        registry: Where schemas come from; default: the shipped files.
+        model_timeout_ms: From when on a batch counts as slow.
     """
-    settings = Settings(kafka=kafka, scorer=Scorer(maximum_batch=batch))
+    settings = Settings(
+        kafka=kafka,
+        registry=registry or Registry(),
+        scorer=Scorer(maximum_batch=batch, model_timeout_ms=model_timeout_ms),
+    )
     heard = Heard(ends, told)
     loop, work = scorer_loop(settings, deployment or Deployment(start="earliest"), heard, hook)
     deadline = time.monotonic() + DEADLINE_SECONDS
