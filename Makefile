@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test lint types lock clean
+.PHONY: env demo test bench lint types lock clean
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -19,6 +19,11 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What the scorer costs beside the floor and beside a hand-written loop, on this machine.
+bench: env
+	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

@@ -21,7 +21,6 @@ from stream_scorer.apps.feeding import open_feed
 from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.config import common
-from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Settings, load_settings
 
@@ -87,8 +86,12 @@ class Contender:
             said = self._said().strip().splitlines() or ["no output"]
             raise SystemExit(f"{self.entry.name} ended: {said[-1]}")
 
+    def ask_to_end(self) -> None:
+        """Ask it to end and return at once."""
+        self._process.terminate()
+
     def stop(self) -> None:
-        """End it."""
+        """End it, or wait until it has ended."""
         started = processes.started_at(self._process.pid)
         if started is not None:
             processes.end_all([(self._process.pid, started)], _STOP_SECONDS)
@@ -149,8 +152,20 @@ class Arena:
         wanted = [NewTopic(name, count, 1, config=config) for name, count in topics.items()]
         for future in self._admin.create_topics(wanted).values():
             future.result()
-        for name in topics:
-            bounds(self.settings.kafka, name)
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._led(topics):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"topics {', '.join(topics)}: no leaders")
+            time.sleep(_GLANCE_SECONDS / 2)
+
+    def _led(self, topics: Mapping[str, int]) -> bool:
+        known = self._admin.list_topics(timeout=_ANSWER_SECONDS).topics
+        return all(
+            name in known
+            and len(known[name].partitions) == count
+            and all(part.leader >= 0 for part in known[name].partitions.values())
+            for name, count in topics.items()
+        )
 
     def entry(
         self, name: str, source: str, *command: str, store: Path | None = None,
@@ -178,11 +193,15 @@ class Arena:
             table["models"] = {"directory": str(store)}
         return Entry(name, command, load_settings(table), _environment(table))
 
-    def create_outputs(self, entry: Entry) -> None:
-        """Create an entry's output topics, whose records carry the broker's time of arrival."""
-        topics = entry.settings.kafka.topics.model_dump()
+    def create_outputs(self, *entries: Entry) -> None:
+        """Create entries' output topics, whose records carry the broker's time of arrival."""
+        names = [entry.settings.kafka.topics.model_dump() for entry in entries]
         self.create(
-            {topics[which]: 1 if which in _SINGLE else PARTITIONS for which in _OUTPUTS},
+            {
+                topics[which]: 1 if which in _SINGLE else PARTITIONS
+                for topics in names
+                for which in _OUTPUTS
+            },
             **{"message.timestamp.type": "LogAppendTime"},
         )
 

@@ -36,7 +36,7 @@ from bench.arena import Arena, Contender
 from bench.event_model import NAME, bundle_directory, train_event_model
 from bench.gates import RATIOS, ROWS, failures, rate, report
 
-EVENTS, QUICK_EVENTS = 300_000, 100_000
+EVENTS, QUICK_EVENTS = 300_000, 150_000
 ROUNDS, QUICK_ROUNDS = 5, 1
 _LEAST_RATE = 2_000
 _START_SECONDS = 60.0
@@ -82,7 +82,7 @@ class Race:
 
         What their start costs falls into no measurement.
         """
-        return [
+        starters = [
             Starter(
                 row,
                 self._start(f"{row}-{number}", row),
@@ -90,6 +90,8 @@ class Race:
             )
             for row in rows
         ]
+        self._arena.create_outputs(*(starter.contender.entry for starter in starters))
+        return starters
 
     def run(self, starters: list[Starter]) -> None:
         """Measure the rows of a round, one after the other."""
@@ -121,22 +123,25 @@ class Race:
     def _measure(self, starter: Starter) -> None:
         """Let a contender drain its input; count and weigh what it made of it."""
         arena, row, contender = self._arena, starter.row, starter.contender
-        arena.create_outputs(contender.entry)
         if starter.monitor is not None:
             starter.monitor.go()
             arena.wait_committed(starter.monitor, 0, _START_SECONDS)
         contender.go()
         arena.wait_committed(contender, self._events, _START_SECONDS + self._events / _LEAST_RATE)
-        contender.stop()
+        contender.ask_to_end()
         if starter.monitor is not None:
+            # It has read summaries, so it took part.
             arena.wait_committed(starter.monitor, 1, _START_SECONDS)
-            starter.monitor.stop()
+            starter.monitor.ask_to_end()
         topics = contender.entry.settings.kafka.topics
         times, out, letters = [], 0, 0
         for message in arena.outputs(topics.decisions, topics.dead_letters):
             times.append(message.timestamp()[1])
             out += len(message.value())
             letters += message.topic() == topics.dead_letters
+        for process in (contender, starter.monitor):
+            if process is not None:
+                process.stop()
         source = _INPUT.get(row, "clean")
         spoilt = traffic.spoilt_count(self._events) if source == "spoilt" else 0
         if len(times) != self._events or letters != spoilt:
