@@ -1,0 +1,166 @@
+"""Others' clients on both sides: Confluent's serializers in front, its deserializer and Kafka's own
+tools behind."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from stream_scorer.codec.registry_server import RegistryServer
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.devkafka.cluster import seed_registry
+from stream_scorer.kafka import config
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.settings import Kafka, Registry
+from tests.faults.process import COMMAND, environment
+from tests.faults.scene import feed, outcome, scored, transactions
+
+pytestmark = pytest.mark.kafka
+
+_CONSOLE = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+_GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+_BYTES = "org.apache.kafka.common.serialization.BytesDeserializer"
+_EVENT: dict[str, Any] = {
+    "event_time": datetime(2018, 6, 1, 12, tzinfo=UTC),
+    "customer_id": "c1",
+    "terminal_id": "t1",
+    "amount_minor": 1_234,
+    "currency": "EUR",
+}
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings())
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """Serve the shipped schemas from a copy that others may register in."""
+    with RegistryServer(seed_registry(tmp_path), writable=True) as server:
+        yield server.url
+
+
+@pytest.fixture
+def client(registry: str) -> Iterator[SchemaRegistryClient]:
+    with SchemaRegistryClient({"url": registry}) as connected:
+        yield connected
+
+
+def schema(change: Callable[[list[dict[str, Any]]], None]) -> str:
+    """Return the transaction schema with its fields changed."""
+    definition = json.loads(reader_schema("transaction.v1"))
+    change(definition["fields"])
+    return json.dumps(definition)
+
+
+def as_java_shows(value: bytes) -> str:
+    """Return bytes as Kafka's own ``Bytes`` prints them."""
+    return "".join(
+        chr(each) if 32 <= each < 127 and each != ord("\\") else f"\\x{each:02X}" for each in value
+    )
+
+
+def older(fields: list[dict[str, Any]]) -> None:
+    """Take the fields away that have a default: a producer from before they were added."""
+    fields[:] = [field for field in fields if "default" not in field]
+
+
+def newer(fields: list[dict[str, Any]]) -> None:
+    """Add fields that we do not know, one in front of ours."""
+    fields.insert(
+        0, {"name": "loyalty", "type": {"type": "map", "values": "double"}, "default": {}}
+    )
+    fields.append({"name": "wallet", "type": ["null", "string"], "default": None})
+
+
+def test_what_confluents_serializer_writes_is_decided_and_its_deserializer_reads_the_decision(
+    settings: Kafka, registry: str, client: SchemaRegistryClient
+) -> None:
+    producer = Producer(config.common(settings))
+    topic = settings.topics.transactions
+    writers: dict[str, tuple[str, dict[str, Any]]] = {
+        "current": (reader_schema("transaction.v1"), {"channel": "ECOM"}),
+        "older": (schema(older), {}),
+        "newer": (schema(newer), {"loyalty": {"a": 1.0}, "wallet": "w", "channel": "POS"}),
+    }
+    for name, (text, more) in writers.items():
+        serializer = AvroSerializer(client, text, conf={"auto.register.schemas": True})
+        value = serializer(
+            _EVENT | {"transaction_id": name} | more,
+            SerializationContext(topic, MessageField.VALUE),
+        )
+        producer.produce(topic, value, b"c1", partition=0)
+    assert producer.flush(10) == 0
+    versions = client.get_versions(f"{topic}-value")
+    assert len(versions) == len(writers)
+
+    scored(settings, {0: len(writers)}, registry=Registry(url=registry))
+
+    deserializer = AvroDeserializer(client)
+    context = SerializationContext(settings.topics.decisions, MessageField.VALUE)
+    decisions = {
+        found["transaction_id"]: found
+        for message in read_all(settings, settings.topics.decisions)
+        for found in [deserializer(message.value(), context)]
+    }
+    assert list(decisions) == list(writers)
+    for number, found in enumerate(decisions.values()):
+        features = np.frombuffer(found["features"], "<f8")
+        assert features[0] == 12.34
+        # The customer's history, across writer schemas.
+        assert features[3] == number + 1
+        assert found["event_time"] == _EVENT["event_time"]
+        assert found["decision"] in {"APPROVE", "REVIEW", "BLOCK"}
+        assert found["source_offset"] == number
+    assert list(read_all(settings, settings.topics.dead_letters)) == []
+
+
+def test_kafkas_own_tools_read_our_decisions_and_tell_our_lag(kafka: Any, settings: Kafka) -> None:
+    if kafka.devkafka is None:
+        pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")
+    records = transactions()[:500]
+    scored(settings, feed(settings, records))
+    feed(settings, records[:37])
+
+    ours = [message.value() for message in read_all(settings, settings.topics.decisions)]
+    assert len(ours) == len(outcome(settings).decisions)
+    shown = kafka.devkafka.run_tool(
+        _CONSOLE, "--bootstrap-server", "{bootstrap}", "--topic", settings.topics.decisions,
+        "--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "5000",
+        "--formatter-property", f"value.deserializer={_BYTES}",
+    ).stdout  # fmt: skip
+    assert sorted(shown.splitlines()) == sorted(as_java_shows(value) for value in ours)
+
+    told = kafka.devkafka.run_tool(
+        _GROUPS, "--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group
+    ).stdout
+    theirs = {
+        int(number): (int(committed), int(end), int(lag))
+        for number, committed, end, lag in re.findall(
+            rf"{settings.topics.transactions}\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", told
+        )
+    }
+    said = subprocess.run(  # noqa: S603 our own command
+        [str(COMMAND), "lag", "--json"],
+        env=environment(settings) | {"PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lags = json.loads(said.stdout)
+    assert theirs == {
+        each["partition"]: (each["committed"], each["end"], each["lag"])
+        for each in lags["partitions"]
+    }
+    assert lags["total"] == 37
