@@ -138,7 +138,9 @@ class TransactionalProducer:
                 cause = cause_of(error)
                 if cause.code() in _FENCED:
                     raise self._fenced(cause) from error
-                client.poll(0)
+                with suppress(KafkaException):
+                    # Serves error_cb; a fatal error, which it would raise again, is in hand.
+                    client.poll(0)
                 if not cause.retriable() or stop():
                     raise UnavailableError(
                         f"transactions of {self.transactional_id} cannot start on "

@@ -1,0 +1,307 @@
+"""The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
+
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import FencedError, TransactionError, UnavailableError
+from stream_scorer.happenings import (
+    DependencyBack,
+    DependencyUnavailable,
+    Happening,
+    ProducerReborn,
+)
+from stream_scorer.kafka.producer import (
+    CommitUncertain,
+    Outgoing,
+    TransactionAborted,
+    TransactionalProducer,
+)
+from stream_scorer.settings import Kafka
+
+SOCKET_MS = 1_000
+
+
+def failure(
+    code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False
+) -> KafkaException:
+    return KafkaException(KafkaError(code, "injected", fatal, retriable, abort))
+
+
+RETRIABLE = failure(KafkaError._TIMED_OUT, retriable=True)
+ABORT = failure(KafkaError.INVALID_TXN_STATE, abort=True)
+FATAL = failure(KafkaError.INVALID_TXN_STATE, fatal=True)
+FENCED = failure(KafkaError._FENCED, fatal=True)
+UNCLASSIFIED = failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+TOO_LARGE = failure(KafkaError.MSG_SIZE_TOO_LARGE)
+
+
+class Cluster:
+    """Makes clients that do as scripted, and keeps what was asked of them.
+
+    Attributes:
+        calls: (number of the client, method) in order.
+        raises: What a method raises the next times that it is called.
+        slow: Methods that take longer than a request may.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, str]] = []
+        self.raises: dict[str, list[KafkaException]] = {}
+        self.slow: set[str] = set()
+        self.clients: list[FakeClient] = []
+        self.heard: list[Happening] = []
+
+    def make(self, options: dict[str, Any]) -> "FakeClient":
+        client = FakeClient(self, len(self.clients), options)
+        self.clients.append(client)
+        return client
+
+    def producer(self) -> TransactionalProducer:
+        kafka = Kafka(bootstrap="b:1", instance="i", socket_timeout_ms=SOCKET_MS)
+        return TransactionalProducer(kafka, "group", self.heard.append, make=self.make)
+
+    @property
+    def reborn(self) -> list[str]:
+        return [each.cause for each in self.heard if isinstance(each, ProducerReborn)]
+
+
+class FakeClient:
+    """A client of confluent-kafka's that reaches no broker."""
+
+    def __init__(self, cluster: Cluster, number: int, options: dict[str, Any]) -> None:
+        self.options = options
+        self.produced: list[tuple[str, Any]] = []
+        self._cluster = cluster
+        self._number = number
+
+    def _called(self, method: str) -> None:
+        self._cluster.calls.append((self._number, method))
+        if method in self._cluster.slow:
+            time.sleep(SOCKET_MS / 1_000)
+        if errors := self._cluster.raises.get(method):
+            raise errors.pop(0)
+
+    def init_transactions(self, *_: Any, **__: Any) -> None:
+        self._called("init")
+
+    def begin_transaction(self) -> None:
+        self._called("begin")
+
+    def send_offsets_to_transaction(self, *_: Any, **__: Any) -> None:
+        self._called("offsets")
+
+    def commit_transaction(self, *_: Any, **__: Any) -> None:
+        self._called("commit")
+
+    def abort_transaction(self, *_: Any, **__: Any) -> None:
+        self._called("abort")
+
+    def produce(self, topic: str, **record: Any) -> None:
+        self._called("produce")
+        self.produced.append((topic, record["value"]))
+
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
+        self._called("produce")
+        self.produced += [(topic, message["value"]) for message in messages]
+        return len(messages)
+
+    def poll(self, *_: Any, **__: Any) -> int:
+        self._called("poll")
+        return 0
+
+    def purge(self) -> None:
+        pass
+
+    def close(self) -> bool:
+        self._called("close")
+        return True
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def transact(producer: TransactionalProducer) -> None:
+    producer.begin()
+    producer.send(Outgoing("t", [b"v"], [b"k"]))
+    producer.offsets([], object())
+    producer.commit()
+
+
+def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    for _ in range(3):
+        transact(producer)
+    assert producer.births == 1
+    assert cluster.heard == []
+    assert cluster.clients[0].options["transactional.id"] == "group-i"
+
+
+def test_a_transport_error_replaces_the_client(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    producer.begin()
+    cluster.clients[0].options["error_cb"](KafkaError(KafkaError._TRANSPORT))
+    producer.commit()
+    transact(producer)
+    assert cluster.reborn == ["transport error"]
+    transact(producer)
+    assert producer.births == 2
+
+
+def test_another_error_does_not(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.clients[0].options["error_cb"](KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    transact(producer)
+    assert producer.births == 1
+
+
+def test_a_commit_that_took_as_long_as_a_request_may_replaces_it(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.slow.add("commit")
+    transact(producer)
+    cluster.slow.clear()
+    transact(producer)
+    assert cluster.reborn == ["slow commit"]
+
+
+@pytest.mark.parametrize("error", [RETRIABLE, FATAL])
+def test_a_commit_of_which_nothing_is_known_is_said_to_be_uncertain(
+    cluster: Cluster, error: KafkaException
+) -> None:
+    producer = cluster.producer()
+    cluster.raises["commit"] = [error]
+    with pytest.raises(CommitUncertain):
+        transact(producer)
+    transact(producer)
+    assert cluster.reborn == ["commit: injected"]
+
+
+@pytest.mark.parametrize("step", ["begin", "produce", "offsets", "commit"])
+def test_an_error_that_requires_an_abort_is_one_and_replaces_the_client(
+    cluster: Cluster, step: str
+) -> None:
+    producer = cluster.producer()
+    cluster.raises[step] = [ABORT]
+    with pytest.raises(TransactionAborted) as caught:
+        transact(producer)
+    assert not caught.value.network
+    assert cluster.calls[-1] == (0, "abort")
+    transact(producer)
+    assert cluster.reborn == ["abort"]
+
+
+def test_a_retriable_error_before_the_commit_is_the_networks(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["offsets"] = [RETRIABLE]
+    with pytest.raises(TransactionAborted) as caught:
+        transact(producer)
+    assert caught.value.network
+
+
+def test_an_abort_that_fails_too_is_left_to_the_rebirth(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises = {"offsets": [RETRIABLE], "abort": [RETRIABLE]}
+    with pytest.raises(TransactionAborted):
+        transact(producer)
+    transact(producer)
+    assert cluster.reborn == ["abort: injected"]
+
+
+@pytest.mark.parametrize("step", ["begin", "produce", "offsets"])
+def test_a_fatal_error_replaces_the_client_without_an_abort(cluster: Cluster, step: str) -> None:
+    producer = cluster.producer()
+    cluster.raises[step] = [FATAL]
+    with pytest.raises(TransactionAborted):
+        transact(producer)
+    assert (0, "abort") not in cluster.calls
+    transact(producer)
+    assert cluster.reborn == ["fatal: injected"]
+
+
+def test_a_fatal_error_that_polling_tells_replaces_the_client(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["poll"] = [FATAL]
+    transact(producer)
+    assert cluster.reborn == ["fatal: injected"]
+
+
+@pytest.mark.parametrize("step", ["poll", "begin", "produce", "offsets", "commit"])
+def test_who_is_fenced_leaves_at_once(cluster: Cluster, step: str) -> None:
+    producer = cluster.producer()
+    cluster.raises[step] = [FENCED]
+    with pytest.raises(FencedError, match="group-i was taken over"):
+        transact(producer)
+    assert producer.births == 1
+    assert (0, "abort") not in cluster.calls
+
+
+def test_who_is_fenced_while_aborting_or_being_reborn_leaves_too(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    producer.begin()
+    cluster.raises["abort"] = [FENCED]
+    with pytest.raises(FencedError):
+        producer.abort()
+    cluster.raises["init"] = [FENCED]
+    with pytest.raises(FencedError):
+        producer.rebirth("test")
+
+
+def test_what_no_retry_mends_stops_with_its_name(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["produce"] = [UNCLASSIFIED]
+    with pytest.raises(TransactionError, match="TOPIC_AUTHORIZATION_FAILED"):
+        transact(producer)
+
+
+def test_a_record_that_is_too_large_is_an_abort_that_counts(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["produce"] = [TOO_LARGE]
+    with pytest.raises(TransactionAborted) as caught:
+        transact(producer)
+    assert not caught.value.network
+
+
+def test_the_first_start_gives_up_on_brokers_that_it_cannot_connect_to(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poll(client: FakeClient, _: float) -> int:
+        client.options["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        return 0
+
+    cluster.raises["init"] = [RETRIABLE] * 3
+    monkeypatch.setattr(FakeClient, "poll", poll)
+    with pytest.raises(UnavailableError, match="cannot start on b:1: injected"):
+        cluster.producer()
+    assert len(cluster.raises["init"]) == 2
+
+
+def test_the_first_start_waits_for_brokers_that_are_there_but_not_ready(cluster: Cluster) -> None:
+    cluster.raises["init"] = [RETRIABLE] * 3
+    transact(cluster.producer())
+    assert cluster.heard == [DependencyUnavailable("kafka", "injected"), DependencyBack("kafka")]
+
+
+def test_a_rebirth_waits_out_an_outage_until_it_is_told_to_stop(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["init"] = [RETRIABLE] * 3
+    producer.rebirth("test")
+    assert cluster.heard == [
+        DependencyUnavailable("kafka", "injected"),
+        DependencyBack("kafka"),
+        ProducerReborn("test"),
+    ]
+    cluster.raises["init"] = [RETRIABLE] * 3
+    with pytest.raises(UnavailableError):
+        producer.rebirth("test", lambda: True)
+
+
+def test_headers_go_along(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    producer.begin()
+    producer.send(Outgoing("t", [b"a", b"b"], [None, None], [[("h", b"1")], None]))
+    producer.send(Outgoing("u", [b"c"], [None]))
+    assert cluster.clients[0].produced == [("t", b"a"), ("t", b"b"), ("u", b"c")]
