@@ -1,8 +1,5 @@
 """The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
 
-import time
-from typing import Any
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -10,7 +7,6 @@ from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.happenings import (
     DependencyBack,
     DependencyUnavailable,
-    Happening,
     ProducerReborn,
 )
 from stream_scorer.kafka.producer import (
@@ -19,105 +15,16 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
-from stream_scorer.settings import Kafka
-
-SOCKET_MS = 1_000
-
-
-def failure(
-    code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False
-) -> KafkaException:
-    return KafkaException(KafkaError(code, "injected", fatal, retriable, abort))
-
-
-RETRIABLE = failure(KafkaError._TIMED_OUT, retriable=True)
-ABORT = failure(KafkaError.INVALID_TXN_STATE, abort=True)
-FATAL = failure(KafkaError.INVALID_TXN_STATE, fatal=True)
-FENCED = failure(KafkaError._FENCED, fatal=True)
-UNCLASSIFIED = failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-TOO_LARGE = failure(KafkaError.MSG_SIZE_TOO_LARGE)
-
-
-class Cluster:
-    """Makes clients that do as scripted, and keeps what was asked of them.
-
-    Attributes:
-        calls: (number of the client, method) in order.
-        raises: What a method raises the next times that it is called.
-        slow: Methods that take longer than a request may.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, str]] = []
-        self.raises: dict[str, list[KafkaException]] = {}
-        self.slow: set[str] = set()
-        self.clients: list[FakeClient] = []
-        self.heard: list[Happening] = []
-
-    def make(self, options: dict[str, Any]) -> "FakeClient":
-        client = FakeClient(self, len(self.clients), options)
-        self.clients.append(client)
-        return client
-
-    def producer(self) -> TransactionalProducer:
-        kafka = Kafka(bootstrap="b:1", instance="i", socket_timeout_ms=SOCKET_MS)
-        return TransactionalProducer(kafka, "group", self.heard.append, make=self.make)
-
-    @property
-    def reborn(self) -> list[str]:
-        return [each.cause for each in self.heard if isinstance(each, ProducerReborn)]
-
-
-class FakeClient:
-    """A client of confluent-kafka's that reaches no broker."""
-
-    def __init__(self, cluster: Cluster, number: int, options: dict[str, Any]) -> None:
-        self.options = options
-        self.produced: list[tuple[str, Any]] = []
-        self._cluster = cluster
-        self._number = number
-
-    def _called(self, method: str) -> None:
-        self._cluster.calls.append((self._number, method))
-        if method in self._cluster.slow:
-            time.sleep(SOCKET_MS / 1_000)
-        if errors := self._cluster.raises.get(method):
-            raise errors.pop(0)
-
-    def init_transactions(self, *_: Any, **__: Any) -> None:
-        self._called("init")
-
-    def begin_transaction(self) -> None:
-        self._called("begin")
-
-    def send_offsets_to_transaction(self, *_: Any, **__: Any) -> None:
-        self._called("offsets")
-
-    def commit_transaction(self, *_: Any, **__: Any) -> None:
-        self._called("commit")
-
-    def abort_transaction(self, *_: Any, **__: Any) -> None:
-        self._called("abort")
-
-    def produce(self, topic: str, **record: Any) -> None:
-        self._called("produce")
-        self.produced.append((topic, record["value"]))
-
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
-        self._called("produce")
-        self.produced += [(topic, message["value"]) for message in messages]
-        return len(messages)
-
-    def poll(self, *_: Any, **__: Any) -> int:
-        self._called("poll")
-        return 0
-
-    def purge(self) -> None:
-        pass
-
-    def close(self) -> bool:
-        self._called("close")
-        return True
+from tests.unit.kafka.fake_cluster import (
+    ABORT,
+    FATAL,
+    FENCED,
+    RETRIABLE,
+    TOO_LARGE,
+    UNCLASSIFIED,
+    Cluster,
+    FakeClient,
+)
 
 
 @pytest.fixture

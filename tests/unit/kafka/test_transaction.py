@@ -1,0 +1,231 @@
+"""The loop's decisions between keeping a batch, taking it back, and stopping."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.errors import FencedError, OffsetsError, TransactionError
+from stream_scorer.happenings import (
+    BatchAborted,
+    BatchCommitted,
+    CommitSettled,
+    DependencyBack,
+    DependencyUnavailable,
+)
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.kafka.source import Assigned, Revoked
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.ports import RawRecords
+from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
+
+
+class FakeSource:
+    """One partition with records at offsets 0 to ``end``, and what the group has committed."""
+
+    def __init__(self, end: int = 6) -> None:
+        self.position = 0
+        self.stable = 0
+        self.sought: list[int] = []
+        self._end = end
+        self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
+
+    def revoke(self) -> None:
+        self._events.append(Revoked((0,), lost=False))
+
+    @property
+    def rebalanced(self) -> bool:
+        return bool(self._events)
+
+    def events(self) -> list[Assigned | Revoked]:
+        events, self._events = self._events, []
+        return events
+
+    def interrupted(self, partitions: set[int]) -> bool:
+        return any(isinstance(e, Revoked) and partitions & set(e.partitions) for e in self._events)
+
+    def poll(self, maximum: int, *_: float) -> RawRecords | None:
+        n = min(maximum, self._end - self.position)
+        if n == 0:
+            return None
+        offsets = np.arange(self.position, self.position + n)
+        self.position += n
+        return RawRecords(
+            [b"v"] * n, [None] * n, [None] * n, np.zeros(n, np.int32), offsets, offsets
+        )
+
+    def seek(self, offsets: dict[int, int]) -> None:
+        self.sought += offsets.values()
+        self.position = offsets.get(0, self.position)
+
+    def committed(self, _: set[int]) -> dict[int, int]:
+        return {0: self.stable}
+
+    def places(self, offsets: dict[int, int]) -> Sequence[Any]:
+        return list(offsets.items())
+
+    def group_metadata(self) -> object:
+        return object()
+
+    def serve(self, _: float) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self, _: set[int] | None = None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Adding:
+    """Work whose state is the list of offsets that it has seen."""
+
+    def __init__(self) -> None:
+        self.state: list[int] = []
+        self.pause = False
+
+    def assigned(self, offsets: dict[int, int]) -> None: ...
+
+    def revoked(self, partitions: tuple[int, ...]) -> None: ...
+
+    def restoring(self) -> bool:
+        return False
+
+    def restore(self) -> set[int]:
+        return set()
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        stages.lap("decode")
+        if self.pause:
+            self.pause = False
+            raise Paused("registry", "gone")
+        delta = raw.offset.tolist()
+        self.state += delta
+        return Result([Outgoing("t", [b"v"], [None])], delta)
+
+    def keep(self, result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        del stages
+        return BatchCommitted(len(raw), {}, "m", "1", next_offsets={0: result.delta[-1] + 1})
+
+    def undo(self, result: Result[list[int]]) -> None:
+        assert self.state[-len(result.delta) :] == result.delta, "undone out of order"
+        del self.state[-len(result.delta) :]
+
+
+class Scene:
+    """A loop over fakes, two records a batch."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.source = FakeSource()
+        self.work = Adding()
+        self.loop = TransactionLoop(
+            self.source,  # type: ignore[arg-type]  # it has what the loop calls
+            self.cluster.producer(),
+            self.work,
+            Limits(maximum_batch=2),
+            self.cluster.heard.append,
+        )
+
+    def run(self) -> None:
+        """Run until there is no more input."""
+        quiet = 0
+
+        def beat() -> None:
+            nonlocal quiet
+            quiet = quiet + 1 if self.source.position == 6 else 0
+            if quiet > 3:
+                self.loop.stop()
+
+        self.loop.run(beat)
+
+    def heard(self, kind: type) -> list[Any]:
+        return [happening for happening in self.cluster.heard if isinstance(happening, kind)]
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_each_batch_is_committed_and_told_in_order(scene: Scene) -> None:
+    scene.run()
+    assert scene.work.state == list(range(6))
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+
+
+def test_an_abort_takes_back_what_was_computed_on_top_of_it_too(scene: Scene) -> None:
+    scene.cluster.raises["offsets"] = [ABORT]
+    scene.run()
+    assert scene.source.sought == [0]
+    assert len(scene.heard(BatchAborted)) == 1
+    assert scene.work.state == list(range(6))
+
+
+def test_five_aborts_in_a_row_stop_it(scene: Scene) -> None:
+    scene.cluster.raises["offsets"] = [ABORT] * 5
+    with pytest.raises(TransactionError, match="5 transactions in a row were aborted: injected"):
+        scene.run()
+    assert scene.work.state == []
+
+
+def test_four_do_not_and_a_commit_starts_the_count_anew(scene: Scene) -> None:
+    scene.cluster.raises["offsets"] = [ABORT] * 4
+    scene.run()
+    assert scene.work.state == list(range(6))
+
+
+@pytest.mark.parametrize(("stable", "happened"), [(2, True), (0, False)])
+def test_an_uncertain_commit_is_settled_by_the_stable_offsets(
+    scene: Scene, stable: int, happened: bool  # noqa: FBT001 a parameter of the table above
+) -> None:  # fmt: skip
+    scene.cluster.raises["commit"] = [RETRIABLE]
+    scene.source.stable = stable
+    scene.run()
+    assert scene.heard(CommitSettled) == [CommitSettled(committed=happened)]
+    assert scene.source.sought == ([] if happened else [0])
+    assert scene.work.state == list(range(6))
+
+
+def test_offsets_that_are_neither_start_nor_end_stop_it(scene: Scene) -> None:
+    scene.cluster.raises["commit"] = [RETRIABLE]
+    scene.source.stable = 1
+    with pytest.raises(OffsetsError, match="another process commits for this group"):
+        scene.run()
+    assert scene.work.state == []
+
+
+def test_who_is_fenced_leaves_with_nothing_kept(scene: Scene) -> None:
+    scene.cluster.raises["commit"] = [FENCED]
+    with pytest.raises(FencedError):
+        scene.run()
+    assert scene.work.state == []
+    assert (0, "close") in scene.cluster.calls
+
+
+def test_an_outage_is_said_once_and_waited_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
+    scene.work.pause = True
+    scene.run()
+    assert scene.heard(DependencyUnavailable) == [DependencyUnavailable("registry", "gone")]
+    assert scene.heard(DependencyBack) == [DependencyBack("registry")]
+    assert scene.work.state == list(range(6))
+
+
+def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Scene) -> None:
+    compute = scene.work.compute
+
+    def compute_and_revoke(raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        scene.source.revoke()
+        scene.work.compute = compute  # type: ignore[method-assign]  # only the first time
+        return compute(raw, stages)
+
+    scene.work.compute = compute_and_revoke  # type: ignore[method-assign]  # revoke in between
+    scene.loop.step()
+    assert scene.work.state == []
+    assert (0, "begin") not in scene.cluster.calls
+    scene.loop.stop()
+    scene.loop.run()
