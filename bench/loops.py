@@ -1,7 +1,7 @@
 """The two loops that the scorer is measured against, each as short and as fast as we can write it.
 
-Both are exactly-once, with the scorer's own librdkafka options (``kafka/config.py``) and batches of
-up to 5,000 records, and take what a good engineer would: ``produce_batch``, offsets from the
+Both are exactly-once, with the scorer's own librdkafka options (``kafka/config.py``) and its
+largest batch, and take what a good engineer would: ``produce_batch``, offsets from the
 consumer's position, schemas parsed once and without logical types, one call of the model a batch.
 """
 
@@ -21,7 +21,6 @@ from stream_scorer.kafka import config
 from stream_scorer.models.bundle import MODEL, read_manifest
 from stream_scorer.settings import Settings
 
-BATCH = 5_000
 _WAIT_SECONDS = 0.1
 _LINGER_SECONDS = 0.004
 _HEADER_BYTES = 5
@@ -48,6 +47,8 @@ _DECISION_HEADER = b"\0\0\0\x03\xe8"
 def run_loop(settings: Settings, work: Work) -> None:
     """Consume, work, produce and commit until the process is ended."""
     kafka = settings.kafka
+    # As large as ours: every row pays the broker's round trips once per as many records.
+    most = settings.scorer.maximum_batch
     output = kafka.topics.decisions
     consumer = Consumer(config.consumer(kafka) | {"auto.offset.reset": "earliest"})
     consumer.subscribe([kafka.topics.transactions])
@@ -57,7 +58,7 @@ def run_loop(settings: Settings, work: Work) -> None:
         first = consumer.poll(_WAIT_SECONDS)
         if first is None:
             continue
-        records = work([first, *consumer.consume(BATCH - 1, _LINGER_SECONDS)])
+        records = work([first, *consumer.consume(most - 1, _LINGER_SECONDS)])
         producer.begin_transaction()
         if producer.produce_batch(output, records) != len(records):
             raise SystemExit(f"topic {output}: the client refused a record")

@@ -14,7 +14,7 @@ are told. Only ratios inside one run count: the cores are shared and noisy.
 - ``one_percent_malformed``, ``mixed_writer_schemas``: the same on spoilt input and on input from
   three writers' schemas.
 
-All are exactly-once with the same client options and batches of up to 5,000. The rate comes from
+All are exactly-once with the same client options and the same largest batch. The rate comes from
 the broker's own time of arrival of the output records, read back when the run is over.
 """
 

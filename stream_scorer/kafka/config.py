@@ -40,6 +40,9 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 100,
         "fetch.error.backoff.ms": 50,
+        # With its queue full, librdkafka fetches nothing for this long; its default of 1,000 ms
+        # is longer than it takes us to empty the queue (118 k against 138 k events/s).
+        "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 100_000,
         "queued.max.messages.kbytes": 65_536,
         "enable.partition.eof": False,
@@ -72,5 +75,6 @@ def reader(kafka: Kafka, group: str) -> dict[str, Any]:
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 50,
+        "fetch.queue.backoff.ms": 10,
         "enable.partition.eof": True,
     }

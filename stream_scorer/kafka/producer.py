@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -64,6 +64,13 @@ class Outgoing:
     values: Sequence[bytes | None]
     keys: Sequence[bytes | None]
     headers: Sequence[Headers] | None = None
+    messages: list[dict[str, Any]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Built here, on the thread that computes, and not where the broker is waited for.
+        plain = zip(self.values, self.keys, strict=True) if self.headers is None else ()
+        messages = [{"value": value, "key": key} for value, key in plain]
+        object.__setattr__(self, "messages", messages)
 
 
 class Client(Protocol):
@@ -222,13 +229,9 @@ class TransactionalProducer:
             raise TransactionAborted(str(error), network=False) from error
 
     def _send_plain(self, outgoing: Outgoing) -> None:
-        messages = [
-            {"value": value, "key": key}
-            for value, key in zip(outgoing.values, outgoing.keys, strict=True)
-        ]
-        queued = self._client.produce_batch(outgoing.topic, messages)
-        if queued != len(messages):
-            failed = next(m["_error"] for m in messages if "_error" in m)
+        queued = self._client.produce_batch(outgoing.topic, outgoing.messages)
+        if queued != len(outgoing.messages):
+            failed = next(m["_error"] for m in outgoing.messages if "_error" in m)
             raise KafkaException(failed)
 
     def offsets(self, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
