@@ -112,7 +112,7 @@ class Arena:
                 del os.environ[name]
             schemas = registry_with_writers(self.directory / "schemas")
             self.registry = FileRegistry(schemas)
-            self._kafka = stack.enter_context(DevKafka(1, self.directory / "kafka"))
+            self._kafka = stack.enter_context(DevKafka(1, self.directory / "kafka", quick=False))
             self.settings = load_settings(
                 {
                     "kafka": {"bootstrap": self._kafka.bootstrap},

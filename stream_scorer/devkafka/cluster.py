@@ -32,13 +32,13 @@ _PORT_RANGE = range(20_000, 30_000)
 _JAVA_OPTIONS = (
     # The collector with the fewest threads: broker, generator and scorer share the cores.
     "-XX:+UseSerialGC",
-    # Short-lived on few cores: the second compiler would take one of two for the first minute
-    # (the demo drained 100 k events/s with it and 175 k without, p50 100 ms against 26).
-    "-XX:TieredStopAtLevel=1",
     "-Djava.awt.headless=true",
     # The compression libraries are native; a newer Java warns of each use otherwise.
     "--enable-native-access=ALL-UNNAMED",
 )
+# Short-lived on few cores: the second compiler would take one of two for the first minute
+# (the demo drained 100 k events/s with it and 175 k without, p50 100 ms against 26).
+_QUICK_OPTIONS = ("-XX:TieredStopAtLevel=1",)
 # They end before a better compiler would have paid off.
 _TOOL_OPTIONS = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
 
@@ -58,6 +58,7 @@ class DevKafka:
             proxy in front of it; ``brokers[i].address`` is where it really listens.
         registry: Whether to serve the schema registry of the project's files beside it.
         detached: Whether the brokers outlive this process.
+        quick: Whether Java leaves its second compiler out; False compiles as Kafka is shipped.
 
     Example::
 
@@ -74,6 +75,7 @@ class DevKafka:
         *,
         registry: bool = False,
         detached: bool = False,
+        quick: bool = True,
     ) -> None:
         if nodes not in {None, 1, 3}:
             raise SettingsError(f"devkafka: {nodes} nodes", "it runs 1 or 3")
@@ -84,6 +86,7 @@ class DevKafka:
         self._advertised = dict(advertised or {})
         self._registry = registry
         self._detached = detached
+        self._java_options = (*_JAVA_OPTIONS, *(_QUICK_OPTIONS if quick else ()))
         self._stack = ExitStack()
         self._directory: Path | None = None
         self._registry_url = ""
@@ -187,7 +190,7 @@ class DevKafka:
     def _java(self, logging: Path, *options: str) -> list[str]:
         """Return the command of a JVM with Kafka's class path; the main class is to follow."""
         named = f"-Dlog4j2.configurationFile={logging}"
-        return [find_java(), *_JAVA_OPTIONS, *options, named, "-cp", classpath()]
+        return [find_java(), *self._java_options, *options, named, "-cp", classpath()]
 
     def _start(self) -> None:
         if self._given is None:
