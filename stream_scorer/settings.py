@@ -55,7 +55,7 @@ _OWN_OPTIONS = {
         "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
         "enable.partition.eof", "fetch.error.backoff.ms", "fetch.min.bytes",
         "fetch.queue.backoff.ms", "fetch.wait.max.ms", "heartbeat.interval.ms",
-        "isolation.level", "linger.ms", "partition.assignment.strategy",
+        "isolation.level", "linger.ms", "partition.assignment.strategy", "partitioner",
         "queue.buffering.max.kbytes", "queue.buffering.max.messages",
         "queued.max.messages.kbytes", "queued.min.messages",
     ),
@@ -132,7 +132,7 @@ class Registry(_Group):
 class Scorer(_Group):
     """The transaction loop."""
 
-    maximum_batch: int = Field(10_000, ge=1, le=100_000, description="records per transaction")
+    maximum_batch: int = Field(10_000, ge=1, le=10_000, description="records per transaction")
     maximum_linger_ms: float = Field(
         4.0, ge=0, le=1_000, description="how long a small batch waits for more records"
     )

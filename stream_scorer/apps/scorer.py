@@ -15,7 +15,7 @@ from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import SettingsError
-from stream_scorer.happenings import Listener
+from stream_scorer.happenings import Listener, StateIncomplete
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
@@ -110,6 +110,9 @@ def scorer_loop(
 
     def replay_of(partition: int, end: int) -> InputReplay | None:
         low = source.low_watermark(partition)
+        if low >= end > 0:
+            # All history before the committed offset is deleted: nothing to replay, nothing whole.
+            listener(StateIncomplete(partition, low))
         return InputReplay(kafka, topic, partition, low, end) if low < end else None
 
     work = ScoringWork(

@@ -59,6 +59,8 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "acks": "all",
         "linger.ms": 1,
         "compression.type": "lz4",
+        # As the transactions are partitioned, so that both join by customer without a shuffle.
+        "partitioner": "murmur2_random",
         # Everything of one transaction fits the queue: a batch is bounded and flushed by commit.
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,

@@ -12,6 +12,13 @@ from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
 _CHUNK = 10_000
+_UNREADABLE = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
+    }
+)
 _STEP_SECONDS = 0.05
 
 
@@ -51,10 +58,10 @@ class InputReplay:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
                 # Control records and aborted records may fill the rest up to the end.
                 self.next_offset = max(self.next_offset, message.offset())
-            elif not error.retriable() and error.fatal():
+            elif error.fatal() or error.code() in _UNREADABLE:
                 raise UnavailableError(
                     f"{self._topic} partition {self.partition} cannot be replayed: {error.str()}",
-                    "check the brokers",
+                    "check the topic and the right to read it",
                 )
         return columns_of(messages) if messages else None
 

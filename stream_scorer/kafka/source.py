@@ -93,6 +93,7 @@ class KafkaSource:
                 [TopicPartition(self.topic, p.partition) for p in partitions],
                 timeout=_REQUEST_SECONDS,
             )
+            _refuse_unread(committed)
             offsets = {p.partition: p.offset for p in committed}
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
@@ -134,6 +135,10 @@ class KafkaSource:
         """Hand over the rebalances since the last call, in order."""
         events, self._events = self._events, []
         return events
+
+    def owns(self, partition: int) -> bool:
+        """Whether a partition is assigned to this process now."""
+        return partition in self._assigned
 
     @property
     def rebalanced(self) -> bool:
@@ -210,6 +215,7 @@ class KafkaSource:
             found = self._consumer.committed(
                 [TopicPartition(self.topic, p) for p in partitions], timeout=_REQUEST_SECONDS
             )
+            _refuse_unread(found)
         return {p.partition: p.offset for p in found}
 
     @contextmanager
@@ -296,6 +302,13 @@ class KafkaSource:
             )
         if error.fatal():
             raise TransactionError(f"the consumer cannot go on: {error.str()}", "see the brokers")
+
+
+def _refuse_unread(places: list[TopicPartition]) -> None:
+    """Raise for an offset that could not be read: it is not the same as one that is not there."""
+    for place in places:
+        if place.error is not None:
+            raise KafkaException(place.error)
 
 
 def columns_of(messages: list[Message]) -> RawRecords:

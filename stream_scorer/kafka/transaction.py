@@ -97,6 +97,7 @@ class TransactionLoop(Generic[Delta]):
         self._hook = hook
         self._positions: dict[int, int] = {}
         self._stopping = False
+        self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = _Aborts()
         self._missing = ""
         self._ahead: _Batch[Delta] | None = None
@@ -112,15 +113,20 @@ class TransactionLoop(Generic[Delta]):
         """Whether ``stop`` was called."""
         return self._stopping
 
+    def _stop_asked(self) -> bool:
+        """Beat and say whether to stop; asked by whoever waits for the broker."""
+        self._heartbeat()
+        return self._stopping
+
     def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Run until ``stop``; leaves the group and the broker clean on the way out.
 
         Args:
-            heartbeat: Called each time round.
+            heartbeat: Called each time round, and while something is waited for.
         """
+        self._heartbeat = heartbeat
         try:
-            while not self._stopping:
-                heartbeat()
+            while not self._stop_asked():
                 self.step()
             self._say_kept()
         finally:
@@ -196,16 +202,17 @@ class TransactionLoop(Generic[Delta]):
 
     def _commit_first(self, event: Assigned) -> None:
         """Commit where a first run begins, so that the next start needs no ``--from``."""
-        offsets = {p: event.offsets[p] for p in event.fresh}
-        while not self._stopping:
+        # Only what is still ours: a partition that has gone on already has another's offset.
+        offsets = {p: event.offsets[p] for p in event.fresh if self._source.owns(p)}
+        while offsets and not self._stop_asked():
             try:
-                self._producer.begin(lambda: self._stopping)
+                self._producer.begin(self._stop_asked)
                 self._producer.offsets(self._source.places(offsets), self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
                 self._note_abort(error, 0)
             except CommitUncertain:
-                self._producer.rebirth("commit", lambda: self._stopping)
+                self._producer.rebirth("commit", self._stop_asked)
             else:
                 return
 
@@ -255,7 +262,7 @@ class TransactionLoop(Generic[Delta]):
         starts = {p: self._positions[p] for p in batch.ends}
         places = self._source.places(batch.ends)
         try:
-            self._producer.begin(lambda: self._stopping)
+            self._producer.begin(self._stop_asked)
             try:
                 batch.stages.lap("begin")
                 for outgoing in result.outgoing:
@@ -275,7 +282,7 @@ class TransactionLoop(Generic[Delta]):
     ) -> bool:
         """Find out whether a commit whose answer was lost has happened."""
         # The new producer's init_transactions ends the old transaction one way or the other.
-        self._producer.rebirth(cause, lambda: self._stopping)
+        self._producer.rebirth(cause, self._stop_asked)
         found = self._source.committed(set(ends))
         if found == ends:
             self._listener(CommitSettled(committed=True))
@@ -315,6 +322,7 @@ class TransactionLoop(Generic[Delta]):
             return future.result()
         self._source.pause()
         while not future.done():
+            self._heartbeat()
             self._source.serve(_SERVE_SECONDS)
         self._source.resume(set())
         return future.result()
@@ -323,7 +331,7 @@ class TransactionLoop(Generic[Delta]):
         """Stay in the group for a moment without fetching."""
         self._source.pause()
         until = time.monotonic() + _RETRY_SECONDS
-        while time.monotonic() < until and not self._stopping:
+        while time.monotonic() < until and not self._stop_asked():
             self._source.serve(_SERVE_SECONDS)
         self._source.resume(set())
 
@@ -372,3 +380,7 @@ class TransactionLoop(Generic[Delta]):
 
 def _partitions(raw: RawRecords) -> set[int]:
     return set(raw.partition.tolist())
+
+
+def _no_heartbeat() -> None:
+    pass

@@ -32,7 +32,7 @@ def list_bundles(directory: Path) -> list[Stored]:
         ModelError: The directory does not exist.
     """
     if not directory.is_dir():
-        raise ModelError(f"model store {directory}: no such directory", "name one with --models")
+        raise ModelError(f"model store {directory}: no such directory", "set models.directory")
     found = [
         Stored(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
         for manifest in directory.glob(f"*/*/{MANIFEST}")

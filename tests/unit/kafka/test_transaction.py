@@ -29,6 +29,7 @@ class FakeSource:
         self.position = 0
         self.stable = 0
         self.sought: list[int] = []
+        self.owned = {0}
         self._end = end
         self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
 
@@ -38,6 +39,9 @@ class FakeSource:
     @property
     def rebalanced(self) -> bool:
         return bool(self._events)
+
+    def owns(self, partition: int) -> bool:
+        return partition in self.owned
 
     def events(self) -> list[Assigned | Revoked]:
         events, self._events = self._events, []
@@ -229,3 +233,64 @@ def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Sc
     assert (0, "begin") not in scene.cluster.calls
     scene.loop.stop()
     scene.loop.run()
+
+
+class TwoPartitions(FakeSource):
+    """Two records of each of two partitions, one partition a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = {0: 0, 1: 0}
+        self.sought_by_partition: list[dict[int, int]] = []
+        self._events = [Assigned({0: 0, 1: 0}, frozenset())]
+
+    def poll(self, maximum: int, *_: float) -> RawRecords | None:
+        for partition, position in self.positions.items():
+            if position < 2:
+                n = min(maximum, 2 - position)
+                self.positions[partition] += n
+                offsets = np.arange(position, position + n)
+                return RawRecords(
+                    [b"v"] * n, [None] * n, [None] * n, np.full(n, partition, np.int32),
+                    offsets, offsets,
+                )  # fmt: skip
+        self.position = 6
+        return None
+
+    def seek(self, offsets: dict[int, int]) -> None:
+        self.sought_by_partition.append(dict(offsets))
+        self.positions |= offsets
+
+
+def test_an_abort_reads_the_partitions_of_the_batch_ahead_again_as_well() -> None:
+    scene = Scene()
+    source = TwoPartitions()
+    scene.source = source
+    scene.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    scene.cluster.raises["offsets"] = [ABORT]
+    scene.run()
+    assert source.sought_by_partition == [{0: 0, 1: 0}]
+    assert sorted(scene.work.state) == [0, 0, 1, 1]
+
+
+def test_the_heart_beats_while_an_outage_is_waited_for(scene: Scene) -> None:
+    scene.work.pause = True
+    beats: list[bool] = []
+
+    def beat() -> None:
+        waiting = len(scene.heard(DependencyUnavailable)) > len(scene.heard(DependencyBack))
+        beats.append(waiting)
+        if scene.heard(DependencyBack):
+            scene.loop.stop()
+
+    scene.loop.run(beat)
+    assert sum(beats) > 3
+
+
+def test_a_first_offset_is_committed_only_for_what_is_still_assigned(scene: Scene) -> None:
+    scene.source._events = [
+        Assigned({0: 0}, frozenset({0})), Revoked((0,), lost=False),
+    ]  # fmt: skip
+    scene.source.owned = set()
+    scene.loop._rebalance()
+    assert "begin" not in [method for _, method in scene.cluster.calls]
