@@ -35,6 +35,12 @@ class RawRecords:
     def __len__(self) -> int:
         return len(self.values)
 
+    def next_offsets(self) -> dict[int, int]:
+        """Return, by partition, the offset behind its newest record."""
+        return {
+            p: int(self.offset[self.partition == p].max()) + 1 for p in set(self.partition.tolist())
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:

@@ -141,10 +141,7 @@ class MonitorWork:
             version="",
             rejected={_UNREADABLE: watched.unreadable} if watched.unreadable else {},
             stage_seconds=stages.seconds,
-            next_offsets={
-                int(p): int(raw.offset[raw.partition == p].max()) + 1
-                for p in set(raw.partition.tolist())
-            },
+            next_offsets=raw.next_offsets(),
         )
 
     def undo(self, result: Result[Watched]) -> None:

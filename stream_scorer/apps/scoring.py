@@ -260,10 +260,7 @@ class ScoringWork:
             flagged=flag_counts(decisions),
             stage_seconds=stages.seconds,
             age_seconds=(stages.committed_ms - decisions.events.timestamp) / 1_000,
-            next_offsets={
-                int(p): int(raw.offset[raw.partition == p].max()) + 1
-                for p in set(raw.partition.tolist())
-            },
+            next_offsets=raw.next_offsets(),
         )
 
     def undo(self, result: Result[Scoring]) -> None:

@@ -155,8 +155,7 @@ class TransactionLoop(Generic[Delta]):
         raw = self._source.poll(self._limits.maximum_batch, linger, patience)
         if raw is None:
             return None
-        ends = {p: int(raw.offset[raw.partition == p].max()) + 1 for p in _partitions(raw)}
-        return _Batch(raw, ends, stages)
+        return _Batch(raw, raw.next_offsets(), stages)
 
     def _look_ahead(self, batch: "_Batch[Delta]") -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.
