@@ -34,7 +34,7 @@ from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
 from stream_scorer.models.store import find
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Settings
 
 _LINGER_SECONDS = 0.25
@@ -195,7 +195,7 @@ class MonitorWork:
             for drift in drifts
         ]
         keys = [f"{drift.model}:{drift.version}:{drift.signal}".encode() for drift in drifts]
-        return [Outgoing(self._topic, values, keys)]
+        return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
 
 
 def monitor_settings(settings: Settings) -> Settings:

@@ -27,7 +27,7 @@ from stream_scorer.kafka.partitioner import misplaced
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Topics
 
 Int64 = NDArray[np.int64]
@@ -198,12 +198,13 @@ class ScoringWork:
             scored = replace(scored, decisions=decisions)
         outgoing: list[Outgoing] = []
         if len(decisions):
-            of_decision = rows[scored.accepted].tolist()
+            of_decision = rows[scored.accepted]
+            keys = raw.keys if len(of_decision) == len(raw) else raw.keys.take(of_decision)
             outgoing.append(
                 Outgoing(
                     self._topics.decisions,
                     self._codecs.decisions.encode(decisions, decided_at),
-                    [raw.keys[row] for row in of_decision],
+                    keys,
                     _trace_headers(raw.headers, of_decision),
                 )
             )
@@ -217,8 +218,8 @@ class ScoringWork:
             outgoing.append(
                 Outgoing(
                     self._topics.dead_letters,
-                    [letter.value for letter in letters],
-                    [letter.key for letter in letters],
+                    BytesColumn.of(letter.value for letter in letters),
+                    BytesColumn.of(letter.key for letter in letters),
                     [letter.headers for letter in letters],
                 )
             )
@@ -232,8 +233,8 @@ class ScoringWork:
             (f"seconds.{stage}", f"{seconds:.6f}".encode())
             for stage, seconds in stages.seconds.items()
         ]
-        summary_bytes = self._codecs.summaries.encode(summary)
-        outgoing.append(Outgoing(self._topics.summaries, [summary_bytes], [None], [timings]))
+        encoded = BytesColumn.of((self._codecs.summaries.encode(summary),))
+        outgoing.append(Outgoing(self._topics.summaries, encoded, BytesColumn.nulls(1), [timings]))
         stages.lap("summarize")
         return Result(outgoing, Scoring(scored, reasons))
 
@@ -291,12 +292,12 @@ def _rejected(
     return sorted(merged, key=lambda rejection: rejection[0])
 
 
-def _trace_headers(headers: Sequence[Headers], rows: list[int]) -> list[Headers] | None:
+def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
     """Return what decisions carry on; None when no transaction of the batch is traced."""
-    if not any(headers):
+    if headers is None:
         return None
     kept = [
         [(name, value) for name, value in headers[row] or () if name.lower() in TRACE_HEADERS]
-        for row in rows
+        for row in rows.tolist()
     ]
     return [one or None for one in kept] if any(kept) else None

@@ -10,11 +10,11 @@ cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import fastavro
 import numpy as np
@@ -29,7 +29,7 @@ from stream_scorer.codec.wire import HEADER_BYTES, Framed, Program, check, compi
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _FRAME_REASONS: Final = {
@@ -90,12 +90,14 @@ class ColumnDecoder:
         self._plain_reader = self._reader.plain()
         self._writers: dict[int, _Writer | str] = {}
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Decode n payloads; None is a null value.
+    def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
+        """Decode n payloads; null is a null value.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
+        if not isinstance(values, BytesColumn):
+            values = BytesColumn.of(values)
         count = len(values)
         framed = _frame(values)
         status = np.empty(count, np.uint8)
@@ -120,7 +122,7 @@ class ColumnDecoder:
         self,
         schema_id: int,
         rows: Int64,
-        values: Sequence[bytes | None],
+        values: BytesColumn,
         framed: Framed,
         pieces: list[_Piece],
         refused: list[_Refusal],
@@ -145,7 +147,7 @@ class ColumnDecoder:
         if writer.projection is None:
             self._sure(writer, rows, framed, pieces, refused)
             return
-        chosen = cast("Sequence[bytes]", values)  # a null is not among the rows
+        chosen = values.to_list()
         if len(rows) == len(values):
             bodies = [value[HEADER_BYTES:] for value in chosen]
         else:
@@ -302,15 +304,10 @@ class TransactionDecoder:
         return batch, rows, decoded.rejections
 
 
-def _frame(values: Sequence[bytes | None]) -> Framed:
-    """Put the payloads back to back; a null is empty."""
-    payloads = pa.array(values, pa.large_binary())
-    _, offsets, data = payloads.buffers()
-    framed = Framed(
-        np.frombuffer(data or b"", np.uint8),
-        np.frombuffer(offsets, np.int64)[: len(values) + 1],
-    )
-    # Arrow gives buffers that may be written or not; a second kind would compile the walk anew.
+def _frame(values: BytesColumn) -> Framed:
+    """Return the payloads as the walk takes them; a null is empty."""
+    framed = Framed(values.data.view(), values.offsets.view())
+    # Buffers may be written or not; a second kind would compile the walk anew.
     framed.data.flags.writeable = framed.offsets.flags.writeable = False
     return framed
 

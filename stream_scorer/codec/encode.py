@@ -19,7 +19,7 @@ from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.packed import PackedBatch
 from stream_scorer.core.batch import DecisionBatch, Flag
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import Int64
+from stream_scorer.ports import BytesColumn, Int64
 
 _CACHE_MAX: Final = 10_000
 _INT32: Final = np.iinfo(np.int32)
@@ -67,7 +67,7 @@ class ColumnEncoder:
         }
         self._encoded: dict[tuple[str, type, Any], bytes] = {}
 
-    def encode(self, columns: Mapping[str, Column], count: int) -> list[bytes]:
+    def encode(self, columns: Mapping[str, Column], count: int) -> BytesColumn:
         """Encode ``count`` rows.
 
         Args:
@@ -80,7 +80,7 @@ class ColumnEncoder:
             ValueError: A column does not fit its field; names the field.
         """
         if not count:
-            return []
+            return BytesColumn.of(())
         unknown = columns.keys() - self._fields.keys()
         if unknown:
             raise ValueError(f"{min(unknown)}: the schema has no such field")
@@ -98,7 +98,7 @@ class ColumnEncoder:
                 raise ValueError(f"{name}: {error}") from error
         return batch.write()
 
-    def encode_batch(self, records: pa.RecordBatch) -> list[bytes]:
+    def encode_batch(self, records: pa.RecordBatch) -> BytesColumn:
         """Encode a record batch whose columns have the fields' names."""
         columns = dict(zip(records.schema.names, records.columns, strict=True))
         return self.encode(columns, len(records))
@@ -213,7 +213,7 @@ class DecisionEncoder:
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
 
-    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> list[bytes]:
+    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> BytesColumn:
         """Encode n decisions, row for row.
 
         Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec import writing
-from stream_scorer.ports import Int64
+from stream_scorer.ports import BytesColumn, Int64
 
 _ZERO: Final = np.zeros(1, np.int64)
 _NO_OFFSETS: Final = (np.frombuffer(bytes(4), np.int32),)
@@ -99,8 +98,8 @@ class PackedBatch:
         self.valid.append(valid.astype(np.uint8))
         self.room += self.count
 
-    def write(self) -> list[bytes]:
-        """Run the kernel and return one bytes object per row."""
+    def write(self) -> BytesColumn:
+        """Run the kernel."""
         out = np.empty(self.room, np.uint8)
         offsets = np.empty(self.count + 1, np.int64)
         lengths = np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
@@ -119,5 +118,4 @@ class PackedBatch:
             out,
             offsets,
         )
-        joined = out[: offsets[-1]].tobytes()
-        return [joined[start:end] for start, end in pairwise(offsets.tolist())]
+        return BytesColumn(out[: offsets[-1]], offsets)

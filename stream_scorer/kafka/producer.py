@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
-from stream_scorer.ports import Headers
+from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
 
 _FENCED = frozenset(
@@ -61,8 +61,8 @@ class Outgoing:
     """n records for one topic, as columns; ``headers`` None means that none has any."""
 
     topic: str
-    values: Sequence[bytes | None]
-    keys: Sequence[bytes | None]
+    values: BytesColumn
+    keys: BytesColumn
     headers: Sequence[Headers] | None = None
     messages: list[dict[str, Any]] = field(init=False, repr=False, compare=False)
 

@@ -22,7 +22,7 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import bounds
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 
 Start = Literal["earliest", "latest"]
@@ -314,10 +314,11 @@ def _refuse_unread(places: list[TopicPartition]) -> None:
 def columns_of(messages: list[Message]) -> RawRecords:
     """Turn messages without errors into columns."""
     n = len(messages)
+    headers = [m.headers() for m in messages]
     return RawRecords(
-        values=[m.value() for m in messages],
-        keys=[m.key() for m in messages],
-        headers=[m.headers() for m in messages],
+        values=BytesColumn.of(m.value() for m in messages),
+        keys=BytesColumn.of(m.key() for m in messages),
+        headers=headers if any(headers) else None,
         partition=np.fromiter((m.partition() for m in messages), np.int32, n),
         offset=np.fromiter((m.offset() for m in messages), np.int64, n),
         timestamp=np.fromiter((m.timestamp()[1] for m in messages), np.int64, n),

@@ -13,7 +13,7 @@ from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 
 PLAN = Plan()
 TRANSACTION = reader_schema("transaction.v1")
@@ -299,7 +299,7 @@ def test_transactions_keep_their_source_coordinates() -> None:
     }  # fmt: skip
     good = source.payload(1, value)
     raw = RawRecords(
-        [good, None, good], [b"k"] * 3, [None] * 3,
+        BytesColumn.of([good, None, good]), BytesColumn.of([b"k"] * 3), None,
         np.array([0, 0, 1], np.int32), np.array([5, 6, 7]), np.array([50, 60, 70]),
     )  # fmt: skip
     batch, rows, rejections = TransactionDecoder(source, PLAN).decode(raw)

@@ -14,7 +14,7 @@ from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 
 NOW = 1_522_600_000_000
@@ -36,9 +36,9 @@ def transaction(number: int, **changes: Any) -> bytes:
 def raw(values: list[bytes | None], headers: list[Headers] | None = None) -> RawRecords:
     n = len(values)
     return RawRecords(
-        values=values,
-        keys=[b"key%d" % row for row in range(n)],
-        headers=headers or [None] * n,
+        values=BytesColumn.of(values),
+        keys=BytesColumn.of(b"key%d" % row for row in range(n)),
+        headers=headers,
         partition=np.zeros(n, np.int32),
         offset=np.arange(100, 100 + n, dtype=np.int64),
         timestamp=np.full(n, NOW, np.int64),

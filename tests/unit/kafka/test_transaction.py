@@ -18,7 +18,7 @@ from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
@@ -57,7 +57,12 @@ class FakeSource:
         offsets = np.arange(self.position, self.position + n)
         self.position += n
         return RawRecords(
-            [b"v"] * n, [None] * n, [None] * n, np.zeros(n, np.int32), offsets, offsets
+            BytesColumn.of([b"v"] * n),
+            BytesColumn.nulls(n),
+            None,
+            np.zeros(n, np.int32),
+            offsets,
+            offsets,
         )
 
     def seek(self, offsets: dict[int, int]) -> None:
@@ -106,7 +111,7 @@ class Adding:
             raise Paused("registry", "gone")
         delta = raw.offset.tolist()
         self.state += delta
-        return Result([Outgoing("t", [b"v"], [None])], delta)
+        return Result([Outgoing("t", BytesColumn.of([b"v"]), BytesColumn.nulls(1))], delta)
 
     def keep(self, result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
         del stages
@@ -251,8 +256,8 @@ class TwoPartitions(FakeSource):
                 self.positions[partition] += n
                 offsets = np.arange(position, position + n)
                 return RawRecords(
-                    [b"v"] * n, [None] * n, [None] * n, np.full(n, partition, np.int32),
-                    offsets, offsets,
+                    BytesColumn.of([b"v"] * n), BytesColumn.nulls(n), None,
+                    np.full(n, partition, np.int32), offsets, offsets,
                 )  # fmt: skip
         self.position = 6
         return None
