@@ -10,7 +10,8 @@
     │   └── RegistryUnavailableError     the registry alone: the scorer pauses and retries
     ├── FencedError                  6   another process runs under this transactional id
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
-    └── TransactionError             8   the broker refused in a way that no retry mends
+    ├── TransactionError             8   the broker refused in a way that no retry mends
+    └── StateError                   9   the checkpoint does not fit input, group or engine
 """
 
 from typing import ClassVar
@@ -76,3 +77,9 @@ class TransactionError(StreamScorerError):
     """The broker refused a transaction in a way that no retry mends."""
 
     exit_code = 8
+
+
+class StateError(StreamScorerError):
+    """The checkpoint does not fit the input, the group's offsets, the partitions or the engine."""
+
+    exit_code = 9

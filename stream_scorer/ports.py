@@ -115,6 +115,35 @@ class OutgoingRecord:
     partition: int = -1
 
 
+StoredRecords = Sequence[tuple[bytes | None, bytes | None]]
+"""(key, value) pairs in the order of a store; a null value takes the key's record away."""
+
+
+class CheckpointStore(Protocol):
+    """Where the buckets of one group's state of one input lie, as records by key.
+
+    Attributes:
+        rides: Whether the scorer publishes records in its own transaction, so that they are as
+            exactly-once as its decisions; else it calls ``write`` after the commit.
+        topic: The topic that such records go to, each to its input partition's number.
+    """
+
+    rides: bool
+    topic: str
+
+    def read(self, partition: int) -> Iterator[StoredRecords]:
+        """Yield the records of an input partition, oldest first, some at a time."""
+        ...
+
+    def sample(self) -> StoredRecords:
+        """Return one record of each partition that holds any."""
+        ...
+
+    def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Put records in their keys' places, null values take them away; safe on return."""
+        ...
+
+
 class Predictor(Protocol):
     """A model that scores rows; equal bits for a row in any batch.
 

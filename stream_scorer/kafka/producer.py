@@ -16,7 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from numpy.typing import NDArray
 
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
@@ -58,18 +60,26 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """n records for one topic, as columns; ``headers`` None means that none has any."""
+    """n records for one topic, as columns; ``headers`` None means that none has any.
+
+    ``partition`` (int32[n]) says where each goes; None leaves it to the key. Records with
+    headers take no partition.
+    """
 
     topic: str
     values: BytesColumn
     keys: BytesColumn
     headers: Sequence[Headers] | None = None
+    partition: NDArray[np.int32] | None = None
     messages: list[dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Built here, on the thread that computes, and not where the broker is waited for.
         plain = zip(self.values, self.keys, strict=True) if self.headers is None else ()
-        messages = [{"value": value, "key": key} for value, key in plain]
+        messages: list[dict[str, Any]] = [{"value": value, "key": key} for value, key in plain]
+        if self.partition is not None:
+            for message, partition in zip(messages, self.partition.tolist(), strict=True):
+                message["partition"] = partition
         object.__setattr__(self, "messages", messages)
 
 
