@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
 from stream_scorer.core.features import FeatureSet
-from stream_scorer.core.kernels import CAPPED, DUPLICATE, LATE, hash_strings
+from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
+from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
@@ -159,11 +160,12 @@ def remember(
     sums = np.zeros((n, len(features.windows)), np.int64)
     journals: dict[int, Journal] = {}
     customer_id = events.records.column("customer_id")
+    extras = np.empty((0, n), np.int64)
     time, amount = events.int64("event_time"), events.int64("amount_minor")
     skip = codes != 0
     for partition, rows in _by_partition(events.partition):
         journals[partition] = rings.of(partition).fold(
-            rows, skip, customer_id, id_hash, time, amount, verdict, counts, sums
+            rows, skip, customer_id, id_hash, time, amount, extras, verdict, counts, sums
         )
     codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
-from stream_scorer.core.kernels import (
+from stream_scorer.core.kernels.summaries import (
     AMOUNT_AT,
     SCORE_AT,
     WINDOW_BLOCK,

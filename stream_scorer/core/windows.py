@@ -1,37 +1,54 @@
 """Rings: what the core remembers of each customer, and the kernel that folds events into them.
 
-A ring holds a customer's recent accepted events in the order (event time, arrival) as three
-parallel int64 columns: event time in ms, amount in minor units, 64-bit hash of the transaction
-id. Rings live in blocks of one growable pool; a block's size is a power of two. Sums are exact,
-because amounts are integers.
+A ring holds a customer's recent accepted events in the order (event time, arrival) as parallel
+columns: event time in ms, amount in minor units, 64-bit hash of the transaction id, and a 64-bit
+value for each further field that a feature needs. Rings lie in blocks of one growable pool; a
+block's size is a power of two. Sums are exact, because amounts are integers.
 
 Every change is journalled, so that an aborted batch is undone in reverse, event by event, and
 leaves the rings as they were before it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels import (
+from stream_scorer.core import payload as bucket_payload
+from stream_scorer.core.kernels.dumping import load_rings
+from stream_scorer.core.kernels.folding import (
     JOURNAL_WIDTH,
-    NEVER,
-    SIZE_CLASSES,
-    SLOTS,
-    SMALLEST_BLOCK,
+    evict_rings,
     fold_rows,
-    place_all,
     release_blocks,
     undo_rows,
 )
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, hash_strings
+from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
+from stream_scorer.core.storage import new_store, shape_of, with_room
+
+__all__ = [
+    "BUCKETS",
+    "MISSING",
+    "NEVER",
+    "NULL",
+    "CustomerRings",
+    "Journal",
+    "Retention",
+    "bucket_of",
+    "string_views",
+]
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
-_T = TypeVar("_T", bound=np.generic)
+
+MISSING = 0
+"""Value of a further field of an event that was stored without it."""
+
+NULL = 1
+"""Value of a further field that is null."""
 
 
 def string_views(strings: pa.Array) -> tuple[NDArray[np.int32], UInt8]:
@@ -43,13 +60,33 @@ def string_views(strings: pa.Array) -> tuple[NDArray[np.int32], UInt8]:
     return view, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
 
 
+def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
+    """Return int32[n], each customer's bucket: the top ten bits of the hash of the id.
+
+    Args:
+        customer_id: n strings.
+    """
+    hashes = hash_strings(*string_views(customer_id))
+    return (hashes >> BUCKET_SHIFT).astype(np.int32)
+
+
 @dataclass(slots=True)
 class Journal:
-    """What one batch changed in one partition's rings; it ends by ``release`` or ``undo``."""
+    """What one batch changed in one partition's rings; it ends by ``release`` or ``undo``.
+
+    Attributes:
+        rings: Whose it is.
+        number: Batches are numbered as they come.
+        entries: int64[r, width], one row per event that changed a ring.
+        length: Rows of it that are written.
+        newest: Newest accepted event time, ms; NEVER when nothing was accepted.
+    """
 
     rings: "CustomerRings"
+    number: int
     entries: Int64
     length: int = 0
+    newest: int = field(default=int(NEVER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +110,29 @@ class CustomerRings:
     Args:
         retention: How long and how much to remember.
         windows: int64[w], window lengths in ms, ascending.
+        fields: Names of the further fields that are stored.
+
+    Attributes:
+        watermark: Newest accepted event time of the batches that were released, ms; NEVER when
+            there is none. A restore sets it.
     """
 
-    def __init__(self, retention: Retention, windows: Int64) -> None:
+    def __init__(self, retention: Retention, windows: Int64, fields: tuple[str, ...] = ()) -> None:
         self.retention = retention
         self.windows = np.ascontiguousarray(windows, np.int64)
-        self._table = np.full(256, -1, np.int32)
-        self._key_hash = np.zeros(64, np.uint64)
-        self._key_start = np.zeros(64, np.int64)
-        self._key_length = np.zeros(64, np.int32)
-        self._key_bytes = np.zeros(1024, np.uint8)
-        self._block = np.full(64, -1, np.int64)
-        self._capacity = np.zeros(64, np.int32)
-        self._head = np.zeros(64, np.int32)
-        self._count = np.zeros(64, np.int32)
-        self._newest = np.full(64, NEVER, np.int64)
-        self._free = np.full(SIZE_CLASSES, -1, np.int64)
-        self._counters = np.zeros(3, np.int64)
-        self._cell_time = np.zeros(1024, np.int64)
-        self._cell_amount = np.zeros(1024, np.int64)
-        self._cell_hash = np.zeros(1024, np.uint64)
+        self.fields = fields
+        self.watermark = int(NEVER)
+        self._limits = np.array(
+            [retention.lateness_ms, retention.horizon_ms, retention.cap], np.int64
+        )
+        self._shape = shape_of(retention.horizon_ms, len(fields))
+        self._batches = 0
+        self._open: set[int] = set()
+        self._cursor = 0
+        self._store = new_store(self._shape)
 
     def __len__(self) -> int:
-        return int(self._counters[SLOTS])
+        return int(self._store.counters[CUSTOMERS])
 
     def fold(
         self,
@@ -105,6 +142,7 @@ class CustomerRings:
         id_hash: NDArray[np.uint64],
         event_time: Int64,
         amount_minor: Int64,
+        extras: Int64,
         verdict: UInt8,
         counts: Int64,
         sums: Int64,
@@ -118,6 +156,7 @@ class CustomerRings:
             id_hash: uint64[n], hash of the transaction id.
             event_time: int64[n], ms.
             amount_minor: int64[n].
+            extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
             counts: int64[n, w], written: events per window, this one included.
             sums: int64[n, w], written: minor units per window, this one included.
@@ -126,86 +165,137 @@ class CustomerRings:
             The journal of this batch's changes.
         """
         offsets, data = string_views(customer_id)
-        journal = Journal(self, np.zeros((len(rows), JOURNAL_WIDTH), np.int64))
+        self._batches += 1
+        width = JOURNAL_WIDTH + len(self.fields)
+        journal = Journal(self, self._batches, np.empty((len(rows), width), np.int64))
+        self._open.add(journal.number)
         at = 0
         while True:
-            at, journal.length = fold_rows(
-                rows, at, skip, offsets, data, id_hash, event_time, amount_minor,
-                self.retention.lateness_ms, self.retention.horizon_ms, self.retention.cap,
-                self.windows,
-                self._table, self._key_hash, self._key_start, self._key_length, self._key_bytes,
-                self._block, self._capacity, self._head, self._count, self._newest,
-                self._free, self._counters,
-                self._cell_time, self._cell_amount, self._cell_hash,
-                journal.entries, journal.length, verdict, counts, sums,
+            at, journal.length, newest = fold_rows(
+                self._store, self._shape, self._limits, self.windows,
+                rows, at, skip, offsets, data, id_hash, event_time, amount_minor, extras,
+                journal.number, journal.entries, journal.length, verdict, counts, sums,
             )  # fmt: skip
+            journal.newest = max(journal.newest, int(newest))
             if at == len(rows):
                 return journal
             row = rows[at]
-            self._make_room(int(offsets[row + 1] - offsets[row]))
-
-    def _make_room(self, key_length: int) -> None:
-        """Enlarge each array that the next event may not fit into."""
-        slots, key_bytes, cells = (int(c) for c in self._counters)
-        if slots >= len(self._key_hash):
-            for name in ("_key_hash", "_key_start", "_key_length", "_capacity", "_head", "_count"):
-                setattr(self, name, _grown(getattr(self, name), 0, 2 * slots))
-            self._block = _grown(self._block, -1, 2 * slots)
-            self._newest = _grown(self._newest, NEVER, 2 * slots)
-        if 2 * (slots + 1) > len(self._table):
-            self._table = np.full(4 * len(self._table), -1, np.int32)
-            place_all(self._table, self._key_hash, slots)
-        if key_bytes + key_length > len(self._key_bytes):
-            self._key_bytes = _grown(self._key_bytes, 0, 2 * (key_bytes + key_length))
-        room = len(self._cell_time) - cells
-        if room < 2 * self.retention.cap + SMALLEST_BLOCK:
-            size = len(self._cell_time) + max(
-                len(self._cell_time) // 2, 4 * self.retention.cap + SMALLEST_BLOCK
+            self._store = with_room(
+                self._store, self._shape, int(offsets[row + 1] - offsets[row]), self.retention.cap
             )
-            self._cell_time = _grown(self._cell_time, 0, size)
-            self._cell_amount = _grown(self._cell_amount, 0, size)
-            self._cell_hash = _grown(self._cell_hash, 0, size)
 
     def undo(self, journal: Journal) -> None:
-        """Take a batch back; the rings are then as they were before it."""
-        slots = int(self._counters[SLOTS])
-        undo_rows(
-            journal.entries, journal.length, self._key_length, self._block,
-            self._capacity, self._head, self._count, self._newest, self._free, self._counters,
-            self._cell_time, self._cell_amount, self._cell_hash,
-        )  # fmt: skip
-        if int(self._counters[SLOTS]) != slots:
-            # New customers leave from the end, but the table may have grown meanwhile, so their
-            # places in it are found again by filling it afresh.
-            self._table.fill(-1)
-            place_all(self._table, self._key_hash, int(self._counters[SLOTS]))
+        """Take a batch back; the rings are then as they were before it.
+
+        Of two open batches the newer one goes first.
+        """
+        self._open.remove(journal.number)
+        undo_rows(self._store, self._shape, journal.entries, journal.length)
 
     def release(self, journal: Journal) -> None:
         """After the batch's commit: what only its undo needed may be used again."""
-        release_blocks(journal.entries, journal.length, self._free, self._cell_time)
+        self._open.remove(journal.number)
+        release_blocks(self._store, self._shape, journal.entries, journal.length)
+        self.watermark = max(self.watermark, journal.newest)
+
+    def evict(self, most: int) -> int:
+        """Let whole rings go that the watermark has passed by the horizon and the lateness.
+
+        What an open batch has touched stays. Call it between batches.
+
+        Args:
+            most: Customers to look at; the next call goes on where this one ends.
+
+        Returns:
+            How many customers left.
+        """
+        if self.watermark == NEVER:
+            return 0
+        edge = self.watermark - self.retention.horizon_ms - self.retention.lateness_ms
+        oldest_open = min(self._open, default=self._batches + 1)
+        self._cursor, left = evict_rings(
+            self._store, self._shape, self._cursor, most, edge, oldest_open
+        )
+        return int(left)
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def dump(self, bucket: int) -> bytes:
+        """Return all rings of a bucket as bytes; see ``payload``. An empty bucket gives none.
+
+        The bytes tell nothing of the layout in memory: equal rings give equal bytes.
+
+        Args:
+            bucket: 0 … BUCKETS-1.
+
+        Raises:
+            ValueError: There is no such bucket.
+        """
+        return bucket_payload.write(self._store, self._shape, self.fields, _checked(bucket))
+
+    def weight(self, bucket: int) -> int:
+        """Return about how many bytes ``dump`` will give, without looking at the rings."""
+        return int(self._store.weights[_checked(bucket)])
+
+    def load(self, payload: bytes) -> None:
+        """Add the rings of a bucket that ``dump`` gave.
+
+        Fields that the payload lacks are MISSING, those that are not stored here are dropped; so
+        are events beyond the horizon and the cap.
+
+        Args:
+            payload: What ``dump`` gave; no bytes are no customers.
+
+        Raises:
+            ValueError: The bytes are damaged, or hold a customer who is here; nothing is changed.
+            RuntimeError: A batch is open: its undo would not find the rings as it left them.
+        """
+        if self._open:
+            raise RuntimeError("rings are loaded while a batch is open")
+        if not payload:
+            return
+        rings = bucket_payload.read(self._store, payload)
+        column_of = np.array(
+            [1 + rings.fields.index(name) if name in rings.fields else -1 for name in self.fields],
+            np.int64,
+        )
+        at, left = rings.start, -1
+        while left:
+            at, left, key_length, events = load_rings(
+                self._store, self._shape, self._limits, rings.data, at, left,
+                column_of, MISSING, len(rings.fields),
+            )  # fmt: skip
+            if left:
+                self._store = with_room(self._store, self._shape, int(key_length), int(events))
 
     def events(self) -> Iterator[tuple[bytes, Int64, Int64, NDArray[np.uint64]]]:
         """Yield each customer's (id, times, amounts, hashes), in the order of the ids.
 
         This is the rings' meaning without their layout: equal rings yield equal sequences.
         """
+        store = self._store
+        slots = store.slots[: int(store.counters[SLOTS])]
         keys = {
-            self._key_bytes[start : start + length].tobytes(): slot
-            for slot, (start, length) in enumerate(
-                zip(self._key_start[: len(self)], self._key_length[: len(self)], strict=True)
-            )
+            store.keys[ring["key"] : ring["key"] + ring["length"]].tobytes(): ring
+            for ring in slots[slots["length"] != NOBODY]
         }
+        short, unit_words, _, mask = self._shape.tolist()
         for key in sorted(keys):
-            slot = keys[key]
-            capacity = int(self._capacity[slot])
-            cells = int(self._block[slot]) + (
-                (int(self._head[slot]) + np.arange(int(self._count[slot]))) % capacity
+            ring = keys[key]
+            newest, capacity = int(ring["newest"]), int(ring["capacity"])
+            cells = (int(ring["head"]) + np.arange(int(ring["count"]))) % capacity
+            first = int(ring["block"]) * unit_words
+            ages = (newest - store.times[(first << short) + cells].astype(np.int64)) & mask
+            amounts = first + (capacity >> short)
+            yield (
+                key,
+                newest - ages,
+                store.words[amounts + cells],
+                store.words[amounts + capacity + cells].view(np.uint64),
             )
-            yield key, self._cell_time[cells], self._cell_amount[cells], self._cell_hash[cells]
 
 
-def _grown(array: NDArray[_T], fill: int, size: int) -> NDArray[_T]:
-    larger = np.empty(size, array.dtype)
-    larger[: len(array)] = array
-    larger[len(array) :] = fill
-    return larger
+def _checked(bucket: int) -> int:
+    if not 0 <= bucket < BUCKETS:
+        raise ValueError(f"bucket {bucket} is not one of 0 to {BUCKETS - 1}")
+    return bucket

@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.kernels import ADDED, CAPPED, CELLS, DUPLICATE, LATE, hash_strings
+from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
 from stream_scorer.core.windows import CustomerRings, Journal, Retention, string_views
 
 
@@ -88,6 +90,13 @@ def hashes(ids: list[str]) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
 
 def fold(rings: CustomerRings, events: Sequence[Event]) -> tuple[Journal, list[Seen]]:
     """Fold events into the rings under test; give the journal and what each event saw."""
+    return fold_with(rings, events, np.empty((0, len(events)), np.int64))
+
+
+def fold_with(
+    rings: CustomerRings, events: Sequence[Event], extras: "np.ndarray[Any, np.dtype[np.int64]]"
+) -> tuple[Journal, list[Seen]]:
+    """Likewise, with further fields: int64[f, n]."""
     n, width = len(events), len(rings.windows)
     verdict = np.zeros(n, np.uint8)
     counts, sums = np.zeros((n, width), np.int64), np.zeros((n, width), np.int64)
@@ -98,6 +107,7 @@ def fold(rings: CustomerRings, events: Sequence[Event]) -> tuple[Journal, list[S
         hashes([event.transaction for event in events]),
         np.array([event.time for event in events], np.int64),
         np.array([event.amount for event in events], np.int64),
+        extras,
         verdict,
         counts,
         sums,
@@ -111,15 +121,102 @@ def content(rings: CustomerRings) -> list[tuple[bytes, list[int], list[int], lis
 
 def check_blocks(rings: CustomerRings) -> None:
     """Without an open journal, live and free blocks fill the pool, without gap or overlap."""
-    slots = len(rings)
-    spans = list(zip(rings._block[:slots].tolist(), rings._capacity[:slots].tolist(), strict=True))
-    for size_class, first in enumerate(rings._free.tolist()):
+    store = rings._store
+    slots = store.slots[: int(store.counters[SLOTS])]
+    spans = [
+        (int(ring["block"]), int(ring["capacity"]) // 4)
+        for ring in slots[slots["length"] != NOBODY]
+    ]
+    for size_class, first in enumerate(store.free.tolist()):
         block = first
         while block >= 0:
+            assert store.tags[block] == size_class + 1
             spans.append((block, 1 << size_class))
-            block = int(rings._cell_time[block])
+            block = int(store.words[block * int(rings._shape[1])])
+    assert np.count_nonzero(store.tags) == len(spans) - len(rings)
     at = 0
     for start, size in sorted(spans):
         assert start == at, f"the block at {start} should begin at {at}"
         at += size
-    assert at == rings._counters[CELLS]
+    assert at == store.counters[UNITS]
+
+
+def check_table(rings: CustomerRings) -> None:
+    """Every customer is found, nobody else is in the table, every bucket's list is whole."""
+    store = rings._store
+    slots = store.slots[: int(store.counters[SLOTS])]
+    live = np.flatnonzero(slots["length"] != NOBODY).tolist()
+    assert len(live) == len(rings)
+    assert sorted((store.table[store.table >= 0] & 0x7FFFFFFF).tolist()) == live
+    for slot in live:
+        ring = slots[slot]
+        first, length = int(ring["key"]), int(ring["length"])
+        where = first, first + length
+        found = find(store.table, store.slots, store.keys, ring["hash"], store.keys, *where)
+        assert found == slot
+    listed = []
+    for bucket, head in enumerate(store.heads.tolist()):
+        before, slot = -1, head
+        while slot >= 0:
+            ring = slots[slot]
+            assert int(ring["hash"]) >> 54 == bucket
+            assert ring["preceding"] == before
+            listed.append(slot)
+            before, slot = slot, int(ring["following"])
+    assert sorted(listed) == live
+
+
+def raw(rings: CustomerRings, *, without_table: bool = False) -> dict[str, bytes]:
+    """Return the very bytes of all that is in use: counters, lists, slots, ids, cells, table."""
+    store = rings._store
+    counters = store.counters
+    slots = store.slots[: int(counters[SLOTS])]
+    short, unit_words = int(rings._shape[0]), int(rings._shape[1])
+    found = {
+        name: getattr(store, name).tobytes()
+        for name in ("counters", "heads", "weights", "free_keys", "free", "table")
+    }
+    if without_table:
+        del found["table"]
+    found["tags"] = store.tags[: int(counters[UNITS])].tobytes()
+    for name in SLOT.names or ():
+        # A slot that nobody has is one of a list, and nothing else.
+        of_all = name in ("length", "following")
+        found[name] = (slots if of_all else slots[slots["length"] != NOBODY])[name].tobytes()
+    cells, ids = [], []
+    for ring in slots[slots["length"] != NOBODY]:
+        ids.append(store.keys[ring["key"] : ring["key"] + ring["length"]].tobytes())
+        capacity, first = int(ring["capacity"]), int(ring["block"]) * unit_words
+        order = (int(ring["head"]) + np.arange(int(ring["count"]))) % capacity
+        cells.append(store.times[(first << short) + order].tobytes())
+        for column in range(2 + len(rings.fields)):
+            at = first + (capacity >> short) + column * capacity
+            cells.append(store.words[at + order].tobytes())
+    found["cells"], found["ids"] = b"".join(cells), b"".join(ids)
+    lists = []
+    for block in store.free.tolist():
+        at = block
+        while at >= 0:
+            lists.append(at)
+            at = int(store.words[at * unit_words])
+    for piece in store.free_keys.tolist():
+        at = piece
+        while at >= 0:
+            lists.append(at)
+            at = int(store.key_words[at // 8])
+    found["lists"] = repr(lists).encode()
+    return found
+
+
+def stored(rings: CustomerRings, customer: str) -> list[list[int]]:
+    """Return a customer's values of each further field, oldest first."""
+    store = rings._store
+    slots = store.slots[: int(store.counters[SLOTS])]
+    (ring,) = slots[slots["hash"] == hashes([customer])[0]]
+    capacity = int(ring["capacity"])
+    order = (int(ring["head"]) + np.arange(int(ring["count"]))) % capacity
+    first = int(ring["block"]) * int(rings._shape[1]) + (capacity >> int(rings._shape[0]))
+    return [
+        store.words[first + (2 + column) * capacity + order].tolist()
+        for column in range(len(rings.fields))
+    ]

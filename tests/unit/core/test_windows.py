@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.kernels import ADDED, CAPPED, CELLS, DUPLICATE, LATE
+from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
+from stream_scorer.core.kernels.store import UNITS
 from stream_scorer.core.windows import CustomerRings, Retention
-from tests.unit.core.ring_oracle import Event, OracleRings, check_blocks, content, fold, hashes
+from tests.unit.core.ring_oracle import (
+    Event,
+    OracleRings,
+    check_blocks,
+    check_table,
+    content,
+    fold,
+    hashes,
+    raw,
+)
 
 WINDOWS = (4, 10, 25)
 Fate = Literal["kept", "undone", "two kept", "second undone", "both undone"]
@@ -55,6 +65,7 @@ def live(rings: CustomerRings, oracle: OracleRings, batches: list[list[Event]], 
             expected = after_none
     assert content(rings) == list(expected.events())
     check_blocks(rings)
+    check_table(rings)
     oracle._rings = expected._rings
 
 
@@ -90,7 +101,7 @@ def test_any_stream_and_any_fate_of_its_batches_is_as_in_plain_python(
 @pytest.mark.parametrize("seed", range(2))
 def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     rings, oracle = pair(lateness=200, cap=50, windows=(40, 300, 900))
-    before = {name: len(getattr(rings, name)) for name in vars(rings) if name.startswith("_")}
+    before = rings._store
     random = np.random.default_rng(seed)
     number = 0
 
@@ -111,27 +122,63 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     for step in range(120):
         fate = FATES[int(random.integers(0, len(FATES)))]
         live(rings, oracle, [batch(step), batch(step)], fate)
-    grown = {name for name, size in before.items() if len(getattr(rings, name)) > size}
-    assert grown >= {"_table", "_key_hash", "_key_bytes", "_block", "_newest", "_cell_time"}
+    now = rings._store._asdict()
+    grown = {name for name, array in before._asdict().items() if len(now[name]) > len(array)}
+    assert grown >= {"table", "slots", "keys", "key_words", "words", "times", "tags"}
 
 
 def test_undo_leaves_the_very_cells_as_they_were() -> None:
     rings, _ = pair(lateness=5, cap=3)
     journal, _ = fold(rings, [Event("a", str(n), n, n) for n in range(3)])
     rings.release(journal)
-
-    def layout() -> list[list[int]]:
-        # What is beyond the used part of the pool means nothing.
-        used = int(rings._counters[CELLS])
-        cells = rings._cell_time, rings._cell_amount, rings._cell_hash
-        slots = rings._block, rings._head, rings._count, rings._newest, rings._free, rings._counters
-        return [*(cell[:used].tolist() for cell in cells), *(slot.tolist() for slot in slots)]
-
-    before = layout()
+    before = raw(rings)
     journal, _ = fold(rings, [Event("a", "x", 1, 7), Event("b", "y", 9, 9), Event("a", "z", 90, 1)])
-    assert layout() != before
+    assert raw(rings) != before
     rings.undo(journal)
-    assert layout() == before
+    assert raw(rings) == before
+
+
+def many(number: int, customers: int, at: int) -> list[Event]:
+    """Return events enough that every array must grow, late and repeated ones among them."""
+    random = np.random.default_rng(number)
+    names = [f"{customer}{'x' * (customer % 50)}" for customer in range(customers)]
+    return [
+        Event(
+            names[int(random.integers(0, customers))], f"{number}-{int(random.integers(0, 9_000))}",
+            at + int(random.integers(0, 900)), n,
+        )
+        for n in range(10_000)
+    ]  # fmt: skip
+
+
+def test_undo_is_exact_when_arrays_grew_in_the_middle_of_the_batch() -> None:
+    rings, _ = pair(lateness=300, cap=20, windows=(600,))
+    for step in range(3):
+        journal, _ = fold(rings, many(step, 60, 100 * step))
+        rings.release(journal)
+    store, before = rings._store, raw(rings)
+    journal, _ = fold(rings, many(9, 3_000, 700))
+    now = rings._store._asdict()
+    grown = {name for name, array in store._asdict().items() if len(now[name]) > len(array)}
+    assert grown >= {"table", "slots", "keys", "words", "tags"}
+    rings.undo(journal)
+    assert raw(rings, without_table=True) == {k: v for k, v in before.items() if k != "table"}
+    check_table(rings)
+    check_blocks(rings)
+
+
+def test_two_open_batches_are_undone_newest_first_to_the_very_bytes() -> None:
+    rings, _ = pair(lateness=300, cap=20, windows=(600,))
+    journal, _ = fold(rings, many(0, 3_000, 0))
+    rings.release(journal)
+    states = [raw(rings)]
+    first, _ = fold(rings, many(1, 3_000, 400))
+    states.append(raw(rings))
+    second, _ = fold(rings, many(2, 3_000, 900))
+    rings.undo(second)
+    assert raw(rings) == states[1]
+    rings.undo(first)
+    assert raw(rings) == states[0]
 
 
 def test_the_pool_stays_when_rings_turn_over() -> None:
@@ -143,7 +190,7 @@ def test_the_pool_stays_when_rings_turn_over() -> None:
         ]  # fmt: skip
         journal, _ = fold(rings, made)
         rings.release(journal)
-        sizes.append((int(rings._counters[CELLS]), len(rings._cell_time)))
+        sizes.append((int(rings._store.counters[UNITS]), len(rings._store.words)))
     assert len(set(sizes[5:])) == 1
 
 
@@ -151,13 +198,13 @@ def test_the_pool_stays_when_batches_are_undone_for_ever() -> None:
     rings, _ = pair(lateness=10, cap=100)
     journal, _ = fold(rings, [Event(f"c{n % 9}", str(n), n, 1) for n in range(60)])
     rings.release(journal)
-    used = int(rings._counters[CELLS])
+    used = int(rings._store.counters[UNITS])
     for step in range(50):
         grow = [Event(f"c{n % 30}", f"{step}-{n}", n, 1) for n in range(400)]
         journal, _ = fold(rings, grow)
         rings.undo(journal)
     check_blocks(rings)
-    assert int(rings._counters[CELLS]) <= used + 400
+    assert int(rings._store.counters[UNITS]) <= used + 400
     assert len(rings) == 9
 
 
@@ -165,9 +212,9 @@ def test_blocks_that_one_ring_outgrew_serve_another() -> None:
     rings, _ = pair(lateness=10, cap=100)
     journal, _ = fold(rings, [Event("big", str(n), n, 1) for n in range(20)])
     rings.release(journal)
-    used = int(rings._counters[CELLS])
+    used = int(rings._store.counters[UNITS])
     fold(rings, [Event("small", "x", 1, 1)])
-    assert int(rings._counters[CELLS]) == used
+    assert int(rings._store.counters[UNITS]) == used
 
 
 # -- the rules, one by one, by hand ---------------------------------------------------------
@@ -239,7 +286,7 @@ def test_rows_that_are_skipped_are_not_there() -> None:
     counts, sums = np.full((3, 1), -1), np.full((3, 1), -1)
     rings.fold(
         np.arange(3), np.array([False, True, False]), pa.array(["a"] * 3), hashes(["1", "2", "3"]),
-        np.array([5, 6, 7]), np.array([1, 2, 4]), verdict, counts, sums,
+        np.array([5, 6, 7]), np.array([1, 2, 4]), np.empty((0, 3), np.int64), verdict, counts, sums,
     )  # fmt: skip
     assert content(rings) == content(other)
     assert (counts.tolist(), sums.tolist()) == ([[1], [-1], [2]], [[1], [-1], [5]])

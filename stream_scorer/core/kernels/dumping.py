@@ -1,0 +1,277 @@
+"""The kernels that write a bucket's rings as bytes and read them again; see ``core.payload``."""
+
+import numpy as np
+
+from stream_scorer.core.kernels.blocks import SMALLEST, allocate, can_allocate, size_class
+from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.folding import EVENT_BYTES
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
+from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
+
+# What is wrong with a payload.
+SOUND, CUT_OFF, IMPOSSIBLE, UNORDERED, PRESENT = range(5)
+
+_FARTHEST = np.int64(1) << 60
+"""No time lies farther from 1970, ms, so that no difference of two overflows."""
+
+MOST_EVENTS = np.int64(1) << 30
+_VARINT = 10
+"""Bytes of the longest varint."""
+
+
+@kernel
+def _write(out, at, value):
+    rest = np.uint64(value)
+    while rest >= np.uint64(0x80):
+        out[at] = np.uint8(rest & np.uint64(0x7F)) | np.uint8(0x80)
+        rest >>= np.uint64(7)
+        at += 1
+    out[at] = np.uint8(rest)
+    return at + 1
+
+
+@kernel
+def _read(data, at, end):
+    """Return (value, next place); the place is -1 when no varint of 64 bits stands there."""
+    value = np.uint64(0)
+    for k in range(_VARINT):
+        if at >= end:
+            return np.int64(0), np.int64(-1)
+        byte = np.uint64(data[at])
+        at += 1
+        if k == _VARINT - 1 and byte > np.uint64(1):
+            return np.int64(0), np.int64(-1)
+        value |= (byte & np.uint64(0x7F)) << np.uint64(7 * k)
+        if byte < np.uint64(0x80):
+            # One value has one spelling.
+            if byte == np.uint64(0) and k > 0:
+                return np.int64(0), np.int64(-1)
+            return np.int64(value), np.int64(at)
+    return np.int64(0), np.int64(-1)
+
+
+@kernel
+def _zigzag(value):
+    return (value << np.int64(1)) ^ (value >> np.int64(63))
+
+
+@kernel
+def _unzigzag(value):
+    return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & np.int64(1))
+
+
+@kernel
+def _write_word(out, at, value):
+    rest = np.uint64(value)
+    for k in range(8):
+        out[at + k] = np.uint8((rest >> np.uint64(8 * k)) & np.uint64(0xFF))
+    return at + 8
+
+
+@kernel
+def _read_word(data, at):
+    value = np.uint64(0)
+    for k in range(8):
+        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    return np.int64(value)
+
+
+@kernel
+def _compare(left, left_at, left_length, right, right_at, right_length):
+    """Return -1, 0 or 1 as the left bytes stand before, at or behind the right ones."""
+    for b in range(min(left_length, right_length)):
+        if left[left_at + b] != right[right_at + b]:
+            return -1 if left[left_at + b] < right[right_at + b] else 1
+    if left_length == right_length:
+        return 0
+    return -1 if left_length < right_length else 1
+
+
+@kernel
+def ordered_slots(store, bucket):
+    """Return int64[k], the slots of a bucket by hash and id."""
+    slots = store.slots
+    found = bucket_slots(slots, store.heads, bucket)
+    hashes = np.empty(len(found), np.uint64)
+    for k in range(len(found)):
+        hashes[k] = slots[found[k]].hash
+    order = found[np.argsort(hashes)]
+    for k in range(1, len(order)):
+        slot = order[k]
+        ring = slots[slot]
+        to = k
+        while to > 0:
+            other = slots[order[to - 1]]
+            if other.hash != ring.hash or (
+                _compare(store.keys, other.key, other.length, store.keys, ring.key, ring.length) < 0
+            ):
+                break
+            order[to] = order[to - 1]
+            to -= 1
+        order[to] = slot
+    return order
+
+
+@kernel
+def dump_rings(store, shape, order, out):
+    """Write rings in the given order; ``out`` must be long enough. Returns the bytes written."""
+    half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
+    words = store.words
+    at = _write(out, np.int64(0), np.int64(len(order)))
+    for k in range(len(order)):
+        ring = store.slots[order[k]]
+        at = _write(out, at, np.int64(ring.length))
+        for b in range(ring.length):
+            out[at + b] = store.keys[ring.key + b]
+        at += np.int64(ring.length)
+        at = _write(out, at, _zigzag(ring.newest))
+        count = np.int64(ring.count)
+        at = _write(out, at, count)
+        capacity = np.int64(ring.capacity)
+        head = np.int64(ring.head)
+        base = (ring.block * unit_words) << half
+        before = ring.newest
+        for c in range(count - 1, -1, -1):
+            cell = base + ((head + c) & (capacity - 1))
+            time = ring.newest - ((ring.newest - np.int64(store.times[cell])) & age_mask)
+            at = _write(out, at, before - time)
+            before = time
+        amounts = ring.block * unit_words + (capacity >> half)
+        for c in range(count - 1, -1, -1):
+            at = _write(out, at, _zigzag(words[amounts + ((head + c) & (capacity - 1))]))
+        for column in range(1, 2 + fields):
+            first = amounts + column * capacity
+            for c in range(count - 1, -1, -1):
+                at = _write_word(out, at, words[first + ((head + c) & (capacity - 1))])
+    return at
+
+
+@kernel
+def most_bytes(store, shape, order):
+    """Return how many bytes ``dump_rings`` may write at most."""
+    most = np.int64(_VARINT)
+    for k in range(len(order)):
+        ring = store.slots[order[k]]
+        most += 3 * _VARINT + np.int64(ring.length)
+        most += np.int64(ring.count) * (2 * _VARINT + 8 * (1 + shape[2]))
+    return most
+
+
+@kernel
+def check_rings(store, data, start, end, fields):  # noqa: C901, PLR0911, PLR0912 one check after the other
+    """Say whether the bytes are rings in order, none of which is present: one of the codes."""
+    customers, at = _read(data, start, end)
+    if at < 0 or customers < 1 or customers > end - start:
+        return CUT_OFF
+    last_hash = np.uint64(0)
+    last_key = np.int64(0)
+    last_length = np.int64(-1)
+    for _ in range(customers):
+        length, at = _read(data, at, end)
+        if at < 0 or length < 0 or length > end - at:
+            return CUT_OFF
+        h = hash_bytes(data, at, at + length)
+        if last_length >= 0 and (
+            h < last_hash
+            or (h == last_hash and _compare(data, last_key, last_length, data, at, length) >= 0)
+        ):
+            return UNORDERED
+        last_hash, last_key, last_length = h, at, length
+        if find(store.table, store.slots, store.keys, h, data, at, at + length) >= 0:
+            return PRESENT
+        at += length
+        coded, at = _read(data, at, end)
+        if at < 0:
+            return CUT_OFF
+        newest = _unzigzag(coded)
+        if newest > _FARTHEST or newest < -_FARTHEST:
+            return IMPOSSIBLE
+        count, at = _read(data, at, end)
+        if at < 0 or count < 0 or count > MOST_EVENTS or count * (10 + 8 * fields) > end - at:
+            return CUT_OFF
+        time = newest
+        for _ in range(count):
+            step, at = _read(data, at, end)
+            if at < 0:
+                return CUT_OFF
+            if step < 0 or step > _FARTHEST or time - step < -_FARTHEST:
+                return IMPOSSIBLE
+            time -= step
+        for _ in range(count):
+            _, at = _read(data, at, end)
+            if at < 0:
+                return CUT_OFF
+        if count * 8 * (1 + fields) > end - at:
+            return CUT_OFF
+        at += count * 8 * (1 + fields)
+    return SOUND if at == end else CUT_OFF
+
+
+@kernel
+def load_rings(  # noqa: C901 one column after the other
+    store, shape, limits, data, at, left, column_of, missing, field_count
+):
+    """Add rings that were checked; stop in front of the first that needs a larger array.
+
+    ``column_of`` says for each field of ours which one of the payload's it is, or -1. At
+    first ``left`` is -1. Returns (next place, rings left, length of the id and events of the ring
+    that found no room).
+    """
+    half, unit_words, fields = shape[0], shape[1], shape[2]
+    horizon, cap = limits[1], limits[2]
+    words = store.words
+    end = len(data)
+    if left < 0:
+        left, at = _read(data, at, end)
+    while left > 0:
+        here = at
+        length, at = _read(data, at, end)
+        key = at
+        coded, at = _read(data, at + length, end)
+        newest = _unzigzag(coded)
+        count, at = _read(data, at, end)
+        # What no event can see any more stays behind.
+        kept = np.int64(0)
+        time = newest
+        place = at
+        for _ in range(count):
+            step, at = _read(data, at, end)
+            time -= step
+            if time >= newest - horizon and kept < cap:
+                kept += 1
+        number = size_class(max(kept, np.int64(SMALLEST)))
+        if not has_room(store, length) or not can_allocate(store, number):
+            return here, left, length, kept
+        capacity = np.int64(SMALLEST) << number
+        block = allocate(store, unit_words, number)
+        h = hash_bytes(data, key, key + length)
+        slot, _ = enter(store, h, data, key, key + length)
+        ring = store.slots[slot]
+        ring.block = block
+        ring.capacity = capacity
+        ring.head = 0
+        ring.count = kept
+        ring.newest = newest
+        ring.touched = 0
+        store.weights[h >> BUCKET_SHIFT] += kept * (EVENT_BYTES + 8 * fields)
+        base = (block * unit_words) << half
+        amounts = block * unit_words + (capacity >> half)
+        time = newest
+        for c in range(kept):
+            step, place = _read(data, place, end)
+            time -= step
+            store.times[base + kept - 1 - c] = time
+        for c in range(count):
+            coded, at = _read(data, at, end)
+            if c < kept:
+                words[amounts + kept - 1 - c] = _unzigzag(coded)
+        for column in range(1 + fields):
+            theirs = np.int64(0) if column == 0 else column_of[column - 1]
+            first = amounts + (1 + column) * capacity
+            for c in range(kept):
+                words[first + kept - 1 - c] = (
+                    _read_word(data, at + 8 * (theirs * count + c)) if theirs >= 0 else missing
+                )
+        at += 8 * count * (1 + field_count)
+        left -= 1
+    return at, left, np.int64(0), np.int64(0)

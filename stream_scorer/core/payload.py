@@ -1,0 +1,119 @@
+"""The bytes of a bucket: all its rings, a pure function of their meaning.
+
+    version         1 byte
+    fields          1 byte: how many; per field 1 byte: length, and its name in ASCII
+    rings           see below
+    CRC-32          4 bytes, little-endian, of all before it
+
+A number is a varint, a signed one in zigzag. Rings stand in the order of (hash, bytes) of the
+customer's id:
+
+    how many rings
+    per ring: length of the id, the id's bytes, newest accepted event time (ms, signed), events;
+              then column by column, newest event first: ms back from the one before (the first:
+              from the newest time), amounts (minor units, signed), hashes of the transaction
+              ids (8 bytes, little-endian), and per field its 64-bit values likewise
+"""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.kernels.dumping import (
+    CUT_OFF,
+    IMPOSSIBLE,
+    PRESENT,
+    SOUND,
+    UNORDERED,
+    check_rings,
+    dump_rings,
+    most_bytes,
+    ordered_slots,
+)
+from stream_scorer.core.kernels.store import Store
+
+Int64 = NDArray[np.int64]
+
+VERSION = 1
+_CHECKSUM_BYTES = 4
+_FAULTS = {
+    CUT_OFF: "its lengths do not fit its size",
+    IMPOSSIBLE: "it holds an impossible time",
+    UNORDERED: "its customers are not in order",
+    PRESENT: "a customer is in the rings already",
+}
+
+
+class Rings(NamedTuple):
+    """The rings of a payload that is whole.
+
+    Attributes:
+        data: uint8[b], the payload without its checksum.
+        start: Where the rings begin in it.
+        fields: Names of the stored fields, in the order of its columns.
+    """
+
+    data: NDArray[np.uint8]
+    start: int
+    fields: tuple[str, ...]
+
+
+def write(store: Store, shape: Int64, fields: tuple[str, ...], bucket: int) -> bytes:
+    """Return a bucket's rings as bytes; none when it has no customer.
+
+    Args:
+        store: The partition's arrays.
+        shape: As the kernels take it.
+        fields: Names of the stored fields.
+        bucket: 0 … BUCKETS-1.
+    """
+    order = ordered_slots(store, bucket)
+    if not len(order):
+        return b""
+    names = b"".join(bytes([len(name)]) + name.encode("ascii") for name in fields)
+    header = bytes([VERSION, len(fields)]) + names
+    out = np.empty(most_bytes(store, shape, order), np.uint8)
+    written = dump_rings(store, shape, order, out)
+    body = header + out[:written].tobytes()
+    return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def read(store: Store, payload: bytes) -> Rings:
+    """Check a payload against itself and the rings that are there; nothing is changed.
+
+    Args:
+        store: The partition's arrays.
+        payload: What ``write`` gave, of this version.
+
+    Raises:
+        ValueError: The bytes are damaged, of another version, or hold a customer who is here.
+    """
+    if len(payload) < 2 + _CHECKSUM_BYTES:
+        raise ValueError("bucket: the bytes are cut off")
+    if payload[0] != VERSION:
+        raise ValueError(f"bucket: version {payload[0]} is not known; known: {VERSION}")
+    body = payload[:-_CHECKSUM_BYTES]
+    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != payload[-_CHECKSUM_BYTES:]:
+        raise ValueError("bucket: the bytes are damaged: the checksum does not match")
+    fields, start = _names(body)
+    data = np.frombuffer(body, np.uint8)
+    fault = check_rings(store, data, start, len(data), len(fields))
+    if fault != SOUND:
+        raise ValueError(f"bucket: {_FAULTS[fault]}")
+    return Rings(data, start, fields)
+
+
+def _names(body: bytes) -> tuple[tuple[str, ...], int]:
+    """Return the names of the stored fields and where they end."""
+    names: list[str] = []
+    at = 2
+    for _ in range(body[1]):
+        length = body[at] if at < len(body) else 0
+        name = body[at + 1 : at + 1 + length]
+        if not name or len(name) < length or not name.isascii() or name.decode() in names:
+            raise ValueError("bucket: the names of its fields are damaged")
+        names.append(name.decode())
+        at += 1 + length
+    return tuple(names), at

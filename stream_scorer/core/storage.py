@@ -1,0 +1,126 @@
+"""The arrays behind a partition's rings: how they begin and how they grow.
+
+New arrays are zeros that nobody has written: they take no memory before they are used.
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.kernels.blocks import SIZE_CLASSES, SMALLEST, size_class
+from stream_scorer.core.kernels.hashing import BUCKETS
+from stream_scorer.core.kernels.store import (
+    COUNTERS,
+    CUSTOMERS,
+    EMPTY,
+    FREE_SLOT,
+    KEY_BYTES,
+    KEY_CLASSES,
+    SLOT,
+    SLOTS,
+    UNITS,
+    Store,
+    key_class,
+    place_all,
+)
+
+Int64 = NDArray[np.int64]
+_T = TypeVar("_T", bound=np.generic)
+
+_SHORT_HORIZON_MS = 2**32
+"""Below this horizon the lower 32 bits of a time tell it, for the ring's newest is known."""
+
+
+def shape_of(horizon_ms: int, fields: int) -> Int64:
+    """Return how rings lie in the pool.
+
+    Args:
+        horizon_ms: No event is older than its ring's newest by more than this.
+        fields: How many further fields are stored.
+
+    Returns:
+        int64[4]: whether a time takes half a word (1) or one (0); words per unit of the pool;
+        the fields; the bits that tell a time's distance from the newest.
+    """
+    short = horizon_ms < _SHORT_HORIZON_MS
+    unit_words = SMALLEST * (2 + fields) + (SMALLEST // 2 if short else SMALLEST)
+    return np.array([short, unit_words, fields, _SHORT_HORIZON_MS - 1 if short else -1], np.int64)
+
+
+def new_store(shape: Int64) -> Store:
+    """Return the arrays of a partition without customers.
+
+    Args:
+        shape: As ``shape_of`` gives it.
+    """
+    counters = np.zeros(COUNTERS, np.int64)
+    counters[FREE_SLOT] = -1
+    keys = np.zeros(1024, np.uint8)
+    words = np.zeros(256 * int(shape[1]), np.int64)
+    return Store(
+        counters=counters,
+        table=np.full(256, EMPTY, np.int64),
+        slots=_slots(64),
+        heads=np.full(BUCKETS, -1, np.int32),
+        weights=np.zeros(BUCKETS, np.int64),
+        keys=keys,
+        key_words=keys.view(np.int64),
+        free_keys=np.full(KEY_CLASSES, -1, np.int64),
+        words=words,
+        times=_times(words, shape),
+        tags=np.zeros(256, np.uint8),
+        free=np.full(SIZE_CLASSES, -1, np.int64),
+    )
+
+
+def with_room(store: Store, shape: Int64, key_length: int, events: int) -> Store:
+    """Return a store in which each array is long enough for one more customer or ring.
+
+    Args:
+        store: The arrays so far.
+        shape: As ``shape_of`` gives it.
+        key_length: Bytes of the customer's id.
+        events: Events that the ring may hold.
+    """
+    counters = store.counters
+    if counters[FREE_SLOT] < 0 and counters[SLOTS] >= len(store.slots):
+        slots = _slots(len(store.slots) + len(store.slots) // 2)
+        slots[: len(store.slots)] = store.slots
+        store = store._replace(slots=slots)
+    if 3 * (counters[CUSTOMERS] + 1) > 2 * len(store.table):
+        table = np.full(2 * len(store.table), EMPTY, np.int64)
+        place_all(table, store.slots, counters[SLOTS])
+        store = store._replace(table=table)
+    _, key_size = key_class(key_length)
+    if counters[KEY_BYTES] + key_size > len(store.keys):
+        keys = _grown(store.keys, len(store.keys) + len(store.keys) // 16 * 8 + key_size)
+        store = store._replace(keys=keys, key_words=keys.view(np.int64))
+    # A block of the largest size, wherever it must begin.
+    largest = 2 << int(size_class(events))
+    units = len(store.tags)
+    if int(counters[UNITS]) + largest > units:
+        units += max(units // 2, 2 * largest)
+        words = _grown(store.words, units * int(shape[1]))
+        store = store._replace(
+            words=words, times=_times(words, shape), tags=_grown(store.tags, units)
+        )
+    return store
+
+
+def _times(words: Int64, shape: Int64) -> NDArray[Any]:
+    return words.view(np.uint32) if shape[0] else words.view(np.int64)
+
+
+def _slots(size: int) -> NDArray[np.void]:
+    """Return slots, each in one cache line; those that nobody has are never read."""
+    line = SLOT.itemsize
+    memory = np.zeros((size + 1) * line, np.uint8)
+    skip = -memory.ctypes.data % line
+    return memory[skip : skip + size * line].view(SLOT)
+
+
+def _grown(array: NDArray[_T], size: int) -> NDArray[_T]:
+    larger = np.zeros(size, array.dtype)
+    larger[: len(array)] = array
+    return larger
