@@ -115,7 +115,7 @@ class Checkpoints:
 
         share.turn = self._schedule.take(events, write)
         if share.records and self._store.rides:
-            share.outgoing = (self._outgoing(share.records),)
+            share.outgoing = self._outgoing(share.records)
         return share
 
     def advance(self, share: Share, positions: Mapping[int, int]) -> None:
@@ -161,7 +161,7 @@ class Checkpoints:
         if not records:
             return ()
         if self._store.rides:
-            return (self._outgoing(records),)
+            return self._outgoing(records)
         for _, future in self._writing:
             future.exception()
         try:
@@ -177,13 +177,15 @@ class Checkpoints:
             self._since[held.partition], rings.dump(bucket),
         ).records(self._owner)  # fmt: skip
 
-    def _outgoing(self, records: Records) -> Outgoing:
-        flat = [(p, key, value) for p, each in records.items() for key, value in each]
-        return Outgoing(
-            self._store.topic,
-            BytesColumn.of(value for _, _, value in flat),
-            BytesColumn.of(key for _, key, _ in flat),
-            partition=np.array([p for p, _, _ in flat], np.int32),
+    def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:
+        return tuple(
+            Outgoing(
+                self._store.topic,
+                BytesColumn.of(value for _, value in each),
+                BytesColumn.of(key for key, _ in each),
+                partition=partition,
+            )
+            for partition, each in records.items()
         )
 
     def _write(self, records: Mapping[int, Sequence[Record]]) -> None:

@@ -39,6 +39,8 @@ TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
 
 _SAMPLE_EVERY = 64
+_EVICTED_AT_ONCE = 256
+"""Customers per batch and partition that are looked at for leaving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,8 @@ class ScoringWork:
         """Keep the rings' changes and say what was committed."""
         scored = result.delta.scored
         self.rings.release(scored.journals)
+        for partition in scored.journals:
+            self.rings.of(partition).evict(_EVICTED_AT_ONCE)
         self._checkpoints.keep(result.delta.share)
         decisions = scored.decisions
         if scored.failed_rows:

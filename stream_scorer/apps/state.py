@@ -281,7 +281,7 @@ class Refolding:
         if low == 0 or self.oldest is None:
             return {}
         ms = self.oldest + self.retention.lateness_ms
-        return dict.fromkeys(("amount", *self._model.features.fields), ms)
+        return dict.fromkeys(("amount", *self.rings().of(0).fields), ms)
 
     def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
         if first >= end:

@@ -16,9 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
-from numpy.typing import NDArray
 
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
@@ -62,24 +60,20 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
 class Outgoing:
     """n records for one topic, as columns; ``headers`` None means that none has any.
 
-    ``partition`` (int32[n]) says where each goes; None leaves it to the key. Records with
-    headers take no partition.
+    ``partition`` says where all go; -1 leaves it to the keys. One that is given excludes headers.
     """
 
     topic: str
     values: BytesColumn
     keys: BytesColumn
     headers: Sequence[Headers] | None = None
-    partition: NDArray[np.int32] | None = None
+    partition: int = -1
     messages: list[dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Built here, on the thread that computes, and not where the broker is waited for.
         plain = zip(self.values, self.keys, strict=True) if self.headers is None else ()
-        messages: list[dict[str, Any]] = [{"value": value, "key": key} for value, key in plain]
-        if self.partition is not None:
-            for message, partition in zip(messages, self.partition.tolist(), strict=True):
-                message["partition"] = partition
+        messages = [{"value": value, "key": key} for value, key in plain]
         object.__setattr__(self, "messages", messages)
 
 
@@ -94,7 +88,9 @@ class Client(Protocol):
     def commit_transaction(self, timeout: float) -> None: ...  # noqa: D102
     def abort_transaction(self, timeout: float) -> None: ...  # noqa: D102
     def produce(self, topic: str, **record: Any) -> None: ...  # noqa: D102
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int: ...  # noqa: D102
+    def produce_batch(  # noqa: D102
+        self, topic: str, messages: list[dict[str, Any]], partition: int
+    ) -> int: ...
     def poll(self, timeout: float) -> int: ...  # noqa: D102
     def purge(self) -> None: ...  # noqa: D102
     def close(self) -> bool: ...  # noqa: D102
@@ -239,7 +235,8 @@ class TransactionalProducer:
             raise TransactionAborted(str(error), network=False) from error
 
     def _send_plain(self, outgoing: Outgoing) -> None:
-        queued = self._client.produce_batch(outgoing.topic, outgoing.messages)
+        # A message's own partition, which the binding's documentation tells of, is passed over.
+        queued = self._client.produce_batch(outgoing.topic, outgoing.messages, outgoing.partition)
         if queued != len(outgoing.messages):
             failed = next(m["_error"] for m in outgoing.messages if "_error" in m)
             raise KafkaException(failed)

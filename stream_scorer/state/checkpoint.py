@@ -207,7 +207,7 @@ def _parse(value: bytes, partition: int, bucket: int, part: int) -> tuple[dict[s
     return header, value[end:]
 
 
-def _fault(header: Any) -> str:
+def _fault(header: Any) -> str:  # noqa: PLR0911 one check after the other
     """Return what is wrong with a header; empty when nothing is."""
     if not isinstance(header, dict) or header.keys() != _NAMES:
         return "the header's names are not this format's"

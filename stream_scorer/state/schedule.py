@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.windows import BUCKETS
 
-BUCKET_BYTES = 2_000
+BUCKET_BYTES = 4_000
 """What a bucket costs beside its payload, in bytes: dump, header, record."""
 
 UNWRITTEN = -1

@@ -91,7 +91,7 @@ class FakeClient:
         self._called("produce")
         self.produced.append((topic, record["value"]))
 
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]], _: int) -> int:
         self._called("produce")
         self.produced += [(topic, message["value"]) for message in messages]
         return len(messages)

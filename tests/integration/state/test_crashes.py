@@ -1,0 +1,65 @@
+"""Crashed at ten random points: the state equals a replay, and it did not come from zero."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.happenings import CheckpointWritten
+from stream_scorer.settings import Kafka
+from tests.faults.scene import everything_once, feed, same
+from tests.integration.state.stage import Crash, leavers, live, restored_only, settings_of
+
+pytestmark = pytest.mark.kafka
+
+CRASHES = 10
+
+
+@pytest.mark.parametrize("where", ["topic", "files"])
+def test_ten_crashes_leave_the_state_of_a_replay(
+    where: str,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    choose = random.Random(7)
+    records = leavers()
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    url = {"url": f"file://{tmp_path}"} if where == "files" else {}
+    ends = feed(ours, records)
+    lives = []
+    laps = 0
+    while len(lives) < CRASHES:
+        laps = choose.randrange(10, 90)
+
+        def hook(_: str) -> None:
+            nonlocal laps
+            laps -= 1
+            if laps == 0:
+                raise Crash
+
+        batch = choose.choice((31, 57, 100, 193))
+        lives.append(live(settings_of(ours, batch, **url), ends, hook))
+        assert lives[-1].crashed, "the input is too short for so many crashes"
+    last = live(settings_of(ours, 150, **url), ends)
+    found = last.outcome(ours)
+    everything_once(found, records)
+
+    undisturbed = kafka_topics(kafka_settings())
+    calm = live(settings_of(undisturbed, 400, bytes_per_event=0, buckets_per_second=0),
+                feed(undisturbed, records))  # fmt: skip
+    assert calm.heard.of(CheckpointWritten) == []
+    expected = calm.outcome(undisturbed)
+    same(found, expected)
+    assert sum(map(len, expected.rings.values())) < len({record.key for record in records})
+
+    again = restored_only(settings_of(ours, **url))
+    assert again.rings() == expected.rings
+    assert {p: each.end_offset for p, each in again.restored.items()} == ends
+    for each in again.restored.values():
+        assert each.buckets == 1024
+        # Nobody waits for files, so a fast run leaves them behind.
+        if where == "topic":
+            assert each.end_offset - each.first_offset < each.end_offset / 2
+    assert sum(each.first_offset for each in again.restored.values()) > 0
