@@ -123,14 +123,14 @@ def scorer_loop(
     warm(codecs, model, plan)
     kafka = settings.kafka
     topic = kafka.topics.transactions
-    producer = TransactionalProducer(kafka, kafka.group, listener)
-    source = KafkaSource(kafka, topic, kafka.group, deployment.start)
-
-    rings = Rings(model.features)
     owner = Owner(kafka.group, topic)
     store = store_of(settings, owner)
     if isinstance(store, TopicStore):
         store.refuse_layout()
+    producer = TransactionalProducer(kafka, kafka.group, listener)
+    source = KafkaSource(kafka, topic, kafka.group, deployment.start)
+
+    rings = Rings(model.features)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
         model, plan, codecs, kafka.topics, kafka.instance, listener, rings,

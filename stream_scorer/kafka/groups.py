@@ -1,6 +1,6 @@
 """A consumer group seen from outside: its members and its stable committed offsets."""
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scorer.errors import StateError
 from stream_scorer.kafka import config
@@ -15,12 +15,16 @@ def refuse_members(kafka: Kafka) -> None:
 
     Raises:
         StateError: It has members.
+        UnavailableError: The broker does not say.
     """
-    answer = admin(kafka).describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
+    client = admin(kafka)
+    answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
     try:
         members = answer[kafka.group].result().members
-    except KafkaException:
-        return  # a broker may refuse to describe a group that it does not know
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return
+        raise unreachable(kafka, error.args[0].str()) from error
     if members:
         names = ", ".join(sorted(member.client_id for member in members))
         raise StateError(

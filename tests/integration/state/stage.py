@@ -108,7 +108,7 @@ def live(
     return Life(heard, work, crashed=False)
 
 
-def restored_only(settings: Settings) -> Life:
+def restored_only(settings: Settings, partitions: int = PARTITIONS) -> Life:
     """Run a scorer until every partition is whole, without a new record."""
     heard = Heard({})
     loop, work = scorer_loop(settings, Deployment(), heard)
@@ -116,7 +116,7 @@ def restored_only(settings: Settings) -> Life:
 
     def beat() -> None:
         assert time.monotonic() < deadline, f"not whole: {heard.happenings[-3:]}"
-        if len({each.partition for each in heard.of(StateRestored)}) == PARTITIONS:
+        if len({each.partition for each in heard.of(StateRestored)}) == partitions:
             loop.stop()
 
     loop.run(beat)

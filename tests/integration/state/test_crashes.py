@@ -23,7 +23,7 @@ def test_ten_crashes_leave_the_state_of_a_replay(
     kafka_topics: Callable[..., Kafka],
     tmp_path: Path,
 ) -> None:
-    choose = random.Random(7)
+    choose = random.Random(7)  # noqa: S311 it chooses where to crash
     records = leavers()
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     url = {"url": f"file://{tmp_path}"} if where == "files" else {}

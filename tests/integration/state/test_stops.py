@@ -18,7 +18,7 @@ from stream_scorer.kafka.topics import grow
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
+from tests.integration.state.stage import Life, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 
@@ -32,15 +32,26 @@ def scored(
     """Return a group that has scored its input and left a checkpoint."""
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
-    assert not live(settings_of(ours, 40), ends).crashed
+    flush(ours, live(settings_of(ours, 40), ends), set(ends))
     return ours, ends
+
+
+def flush(kafka: Kafka, life: Life, partitions: set[int]) -> None:
+    """Publish what is flushed as the loop does where a partition is revoked."""
+    producer = TransactionalProducer(kafka, kafka.group, lambda _: None)
+    producer.begin()
+    for outgoing in life.work.flush(partitions):
+        producer.send(outgoing)
+    producer.commit()
+    producer.close()
 
 
 def set_offsets(kafka: Kafka, offsets: dict[int, int]) -> None:
     topic = kafka.topics.transactions
     places = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
     wanted = [ConsumerGroupTopicPartitions(kafka.group, places)]
-    admin(kafka).alter_consumer_group_offsets(wanted)[kafka.group].result()
+    client = admin(kafka)
+    client.alter_consumer_group_offsets(wanted)[kafka.group].result()
 
 
 def write(kafka: Kafka, partition: int, records: list[tuple[bytes, bytes | None]]) -> None:
@@ -79,6 +90,7 @@ def test_an_undisturbed_restart_goes_on(scored: tuple[Kafka, dict[int, int]]) ->
     ours, ends = scored
     found = restored_only(settings_of(ours)).restored
     assert {p: each.end_offset for p, each in found.items()} == ends
+    assert {p: each.first_offset for p, each in found.items()} == ends
     assert all(each.buckets == 1024 for each in found.values())
 
 
@@ -94,7 +106,8 @@ def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
 
 def test_deleted_offsets_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     ours, ends = scored
-    admin(ours).delete_consumer_groups([ours.group])[ours.group].result()
+    client = admin(ours)
+    client.delete_consumer_groups([ours.group])[ours.group].result()
     with pytest.raises(StateError, match="no committed offset, though buckets"):
         live(settings_of(ours), ends)
 
@@ -102,7 +115,8 @@ def test_deleted_offsets_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
 def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     ours, ends = scored
     places = [TopicPartition(ours.topics.transactions, 1, ends[1])]
-    for future in admin(ours).delete_records(places).values():
+    client = admin(ours)
+    for future in client.delete_records(places).values():
         future.result()
     write(ours, 1, [*replace(buckets(ours, 1)[3], offset=1).records(owner(ours))])
     error = stopped(ours)
@@ -118,8 +132,8 @@ def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
         (lambda b: replace(b, engine=b.engine + 1).records, "written by engine"),
         (lambda b: replace(b, partitions=3).records, "had 3 partitions; now it has 4"),
         (lambda b: replace(b, payload=b"\x01\x00garbage").records, "bucket 3: bucket: the bytes"),
-        (lambda b: lambda own: [(own.key(0, 3, 0), b"garbage!")], "bucket 3 part 0"),
-        (lambda b: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")], "part 0"),
+        (lambda _: lambda own: [(own.key(0, 3, 0), b"garbage!")], "bucket 3 part 0"),
+        (lambda _: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")], "part 0"),
     ],
     ids=["engine", "partitions", "payload", "record", "part"],
 )
@@ -148,17 +162,11 @@ def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
 def test_what_is_flushed_needs_no_replay(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
-    """As the loop does it where a partition is revoked: one last transaction."""
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
     none = settings_of(ours, bytes_per_event=0, buckets_per_second=0)
     life = live(none, ends)
-    producer = TransactionalProducer(ours, ours.group, lambda _: None)
-    producer.begin()
-    for outgoing in life.work.flush({0, 2}):
-        producer.send(outgoing)
-    producer.commit()
-    producer.close()
+    flush(ours, life, {0, 2})
     found = restored_only(none)
     assert found.rings() == life.rings()
     told = {p: (each.buckets, each.first_offset) for p, each in found.restored.items()}
