@@ -206,7 +206,7 @@ class TransactionLoop(Generic[Delta]):
         while offsets and not self._stop_asked():
             try:
                 self._producer.begin(self._stop_asked)
-                self._producer.offsets(self._source.places(offsets), self._source.group_metadata())
+                self._producer.offsets(self._source.topic, offsets, self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
                 self._note_abort(error, 0)
@@ -259,7 +259,6 @@ class TransactionLoop(Generic[Delta]):
         """
         batch.stages.lap("wait")
         starts = {p: self._positions[p] for p in batch.ends}
-        places = self._source.places(batch.ends)
         try:
             self._producer.begin(self._stop_asked)
             try:
@@ -267,7 +266,9 @@ class TransactionLoop(Generic[Delta]):
                 for outgoing in result.outgoing:
                     self._producer.send(outgoing)
                 batch.stages.lap("send")
-                self._producer.offsets(places, self._source.group_metadata())
+                self._producer.offsets(
+                    self._source.topic, batch.ends, self._source.group_metadata()
+                )
                 batch.stages.lap("offsets")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error

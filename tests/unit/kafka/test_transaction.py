@@ -1,6 +1,5 @@
 """The loop's decisions between keeping a batch, taking it back, and stopping."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,8 @@ from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 class FakeSource:
     """One partition with records at offsets 0 to ``end``, and what the group has committed."""
+
+    topic = "t"
 
     def __init__(self, end: int = 6) -> None:
         self.position = 0
@@ -71,9 +72,6 @@ class FakeSource:
 
     def committed(self, _: set[int]) -> dict[int, int]:
         return {0: self.stable}
-
-    def places(self, offsets: dict[int, int]) -> Sequence[Any]:
-        return list(offsets.items())
 
     def group_metadata(self) -> object:
         return object()
