@@ -87,17 +87,20 @@ class KafkaSource:
     # -- rebalance callbacks; they run inside poll ------------------------------------------
 
     def _on_assign(self, partitions: tuple[int, ...]) -> None:
-        if not partitions:
-            return
+        offsets: dict[int, int] = {}
         try:
-            offsets = self._consumer.committed(partitions, _REQUEST_SECONDS)
+            if partitions:
+                offsets = self._consumer.committed(partitions, _REQUEST_SECONDS)
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
                 offsets |= self._first_offsets(fresh)
         except (KafkaException, StreamScorerError) as error:
+            # Nothing is taken, but the client must hear so: the rebalance would never end.
             self._failure = error
-            return
+            offsets = {}
         self._consumer.add(offsets)
+        if not offsets:
+            return
         self._consumer.pause(partitions)
         self._assigned |= offsets.keys()
         self._paused |= offsets.keys()
@@ -115,9 +118,9 @@ class KafkaSource:
         return {partition: where[partition] for partition in fresh}
 
     def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:
+        self._consumer.remove(gone)
         if not gone:
             return
-        self._consumer.remove(gone)
         self._assigned -= set(gone)
         self._paused -= set(gone)
         self._drop_stashed(gone)
