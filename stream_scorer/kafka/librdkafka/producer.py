@@ -15,6 +15,7 @@ from stream_scorer.kafka.librdkafka.library import (
     check,
     check_error,
     milliseconds,
+    partition_count,
     places,
 )
 from stream_scorer.ports import BytesColumn, Headers
@@ -23,6 +24,7 @@ Int64 = NDArray[np.int64]
 
 _COPY, _OWN_PARTITION = 2, 8
 _PURGE_ALL = 7
+_ANSWER_SECONDS = 5.0
 _NONE = np.empty(0, np.bool_)
 _ANY_PARTITION = np.empty(0, np.int32)
 # Kinds of produceva's arguments: topic handle, partition, value, key, flags, headers.
@@ -44,6 +46,7 @@ class ColumnProducer:
         self._client = Client(PRODUCER, options)
         self._api = self._client.api
         self._topics: dict[str, int] = {}
+        self._known: set[str] = set()
 
     def init_transactions(self, seconds: float) -> None:
         """Raise the epoch of the transactional id; raises KafkaException."""
@@ -106,6 +109,8 @@ class ColumnProducer:
         if headers is not None:
             self._produce_one_by_one(self._topic(topic), messages, headers)
             return
+        if partition is not None:
+            self._know(topic)
         flags = _COPY if partition is None else _COPY | _OWN_PARTITION
         queued = self._api.produce_batch(self._topic(topic), -1, flags, messages.ctypes.data, n)
         if queued != n:
@@ -140,6 +145,22 @@ class ColumnProducer:
                 self._api.error_destroy(error)
                 _refuse(code)
             check_error(error)
+
+    def _know(self, topic: str) -> None:
+        """Ask for a topic's partitions, once.
+
+        Of a topic that it does not know yet, the library would put partition -1 into the
+        transaction, which the broker refuses.
+        """
+        if topic in self._known:
+            return
+        self._topic(topic)
+        try:
+            partition_count(self._client.handle, topic, _ANSWER_SECONDS)
+        except KafkaException as error:
+            cause = error.args[0]
+            raise KafkaException(KafkaError(cause.code(), cause.str(), retriable=True)) from error
+        self._known.add(topic)
 
     def _topic(self, name: str) -> int:
         """Return a topic's handle."""
