@@ -264,6 +264,10 @@ class ScoringWork:
             next_offsets=raw.next_offsets(),
         )
 
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
+        """Leave nothing behind."""
+        return ()
+
     def undo(self, result: Result[Scoring]) -> None:
         """Take the rings' changes back."""
         self.rings.undo(result.delta.scored.journals)

@@ -1,6 +1,6 @@
 """The consumer of a transaction loop: batches in, rebalances as events between them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -63,6 +63,9 @@ class KafkaSource:
         topic: Input topic.
         group: Consumer group.
         start: Where a group's first run begins; None refuses a partition without an offset.
+
+    Attributes:
+        before_revoke: Called inside ``poll`` with partitions that are to leave and still ours.
     """
 
     def __init__(self, kafka: Kafka, topic: str, group: str, start: Start | None = None) -> None:
@@ -76,6 +79,7 @@ class KafkaSource:
         self._events: list[Assigned | Revoked] = []
         self._stash: list[RawRecords] = []
         self._failure: Exception | None = None
+        self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._consumer.subscribe(
             Rebalance(
                 assigned=self._on_assign,
@@ -118,6 +122,8 @@ class KafkaSource:
         return {partition: where[partition] for partition in fresh}
 
     def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:
+        if gone and not lost and self.before_revoke is not None:
+            self.before_revoke(gone)
         self._consumer.remove(gone)
         if not gone:
             return
