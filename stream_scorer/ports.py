@@ -97,6 +97,34 @@ class RawRecords:
     def __len__(self) -> int:
         return len(self.values)
 
+    def where(self, chosen: NDArray[np.bool_]) -> Self:
+        """Return the chosen rows (bool[n])."""
+        if chosen.all():
+            return self
+        rows = np.flatnonzero(chosen)
+        return type(self)(
+            self.values.take(rows),
+            self.keys.take(rows),
+            None if self.headers is None else [self.headers[row] for row in rows.tolist()],
+            self.partition[rows],
+            self.offset[rows],
+            self.timestamp[rows],
+        )
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """Return the rows of one or more pieces, in order."""
+        traced = any(piece.headers is not None for piece in pieces)
+        headers = [header for piece in pieces for header in (piece.headers or [None] * len(piece))]
+        return cls(
+            BytesColumn.of(value for piece in pieces for value in piece.values),
+            BytesColumn.of(key for piece in pieces for key in piece.keys),
+            headers if traced else None,
+            np.concatenate([piece.partition for piece in pieces]),
+            np.concatenate([piece.offset for piece in pieces]),
+            np.concatenate([piece.timestamp for piece in pieces]),
+        )
+
     def next_offsets(self) -> dict[int, int]:
         """Return, by partition, the offset behind its newest record."""
         return {

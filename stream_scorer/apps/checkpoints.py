@@ -178,14 +178,14 @@ class Checkpoints:
         ).records(self._owner)  # fmt: skip
 
     def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:
-        return tuple(
+        flat = [(p, key, value) for p, each in records.items() for key, value in each]
+        return (
             Outgoing(
                 self._store.topic,
-                BytesColumn.of(value for _, value in each),
-                BytesColumn.of(key for key, _ in each),
-                partition=partition,
-            )
-            for partition, each in records.items()
+                BytesColumn.of(value for _, _, value in flat),
+                BytesColumn.of(key for _, key, _ in flat),
+                partition=np.array([p for p, _, _ in flat], np.int32),
+            ),
         )
 
     def _write(self, records: Mapping[int, Sequence[Record]]) -> None:

@@ -11,7 +11,7 @@ single customers or labels would have to read the decisions.
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,10 @@ class MonitorWork:
             stage_seconds=stages.seconds,
             next_offsets=raw.next_offsets(),
         )
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
+        """Leave nothing behind."""
+        return ()
 
     def undo(self, result: Result[Watched]) -> None:
         """Go back to the state before the batch."""

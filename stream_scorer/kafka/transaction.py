@@ -18,13 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from confluent_kafka import KafkaException
-
-from stream_scorer.errors import OffsetsError, TransactionError
+from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
-    CommitSettled,
     DependencyBack,
     DependencyUnavailable,
     Listener,
@@ -36,6 +33,7 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
+from stream_scorer.kafka.publishing import Publisher
 from stream_scorer.kafka.source import Assigned, KafkaSource
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
@@ -59,13 +57,25 @@ class _Aborts:
 
 @dataclass(slots=True)
 class _Batch(Generic[Delta]):
-    """A polled batch; ``future`` is its computation when it runs ahead."""
+    """A polled batch.
+
+    Attributes:
+        raw: Its records.
+        ends: The next offset by partition.
+        stages: Its stopwatch.
+        polled: Whether the stage of polling is over.
+        future: Its computation when it runs ahead.
+        result: What was computed.
+        computed: Whether nothing is being computed.
+    """
 
     raw: RawRecords
     ends: dict[int, int]
     stages: Stages
     polled: bool = False
     future: "Future[Result[Delta]] | None" = None
+    result: "Result[Delta] | None" = None
+    computed: bool = False
 
 
 class TransactionLoop(Generic[Delta]):
@@ -102,7 +112,10 @@ class TransactionLoop(Generic[Delta]):
         self._missing = ""
         self._ahead: _Batch[Delta] | None = None
         self._kept: Future[BatchCommitted] | None = None
+        self._current: _Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._publisher = Publisher(source, producer, listener, self._stop_asked)
+        source.before_revoke = self._flush
 
     def stop(self) -> None:
         """Finish the batch in hand, commit it and leave; safe in a signal handler."""
@@ -128,11 +141,20 @@ class TransactionLoop(Generic[Delta]):
         try:
             while not self._stop_asked():
                 self.step()
-            self._say_kept()
+            self._leave()
         finally:
+            self._source.before_revoke = None
             self._pool.shutdown(wait=True)
             self._producer.close()
             self._source.close()
+
+    def _leave(self) -> None:
+        """Publish what was computed ahead, and leave the state behind as it is committed."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._transact(ahead)
+        self._say_kept()
+        self._flush(tuple(self._positions))
 
     def step(self) -> None:
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
@@ -206,7 +228,7 @@ class TransactionLoop(Generic[Delta]):
         while offsets and not self._stop_asked():
             try:
                 self._producer.begin(self._stop_asked)
-                self._producer.offsets(self._source.places(offsets), self._source.group_metadata())
+                self._producer.offsets(self._source.topic, offsets, self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
                 self._note_abort(error, 0)
@@ -217,31 +239,34 @@ class TransactionLoop(Generic[Delta]):
 
     def _transact(self, batch: "_Batch[Delta]") -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""
-        result: Result[Delta] | None = None
+        self._current = batch
         committed = False
         try:
             if not batch.polled:
                 batch.stages.lap("poll")
-            result = self._compute(batch)
-            if result is not None:
+            batch.result = self._compute(batch)
+            batch.computed = True
+            if batch.result is not None:
                 self._look_ahead(batch)
-                committed = self._owns_all(batch.raw) and self._publish(batch, result)
+                committed = self._publish(batch)
         except TransactionAborted as error:
-            self._give_up(batch, result)
+            self._give_up(batch)
             self._note_abort(error, len(batch.raw))
             return
         except BaseException:
-            self._give_up(batch, result)
+            self._give_up(batch)
             raise
-        if result is None or not committed:
-            self._give_up(batch, result)
+        finally:
+            self._current = None
+        if batch.result is None or not committed:
+            self._give_up(batch)
             return
         self._aborts = _Aborts()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
         self._say_kept()
-        self._kept = self._pool.submit(self._work.keep, result, batch.stages, batch.raw)
+        self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
         if self._ahead is None:
             self._say_kept()
 
@@ -251,50 +276,39 @@ class TransactionLoop(Generic[Delta]):
         if kept is not None:
             self._listener(kept.result())
 
-    def _publish(self, batch: "_Batch[Delta]", result: Result[Delta]) -> bool:
-        """Send a result with its offsets; return whether it is committed.
-
-        Raises:
-            TransactionAborted: It is not, and the transaction is aborted.
-        """
+    def _publish(self, batch: "_Batch[Delta]") -> bool:
+        """Send a batch's result with its offsets; return whether it is committed."""
+        if batch.result is None or not self._owns_all(batch.raw):
+            # A rebalance came while the next batch was polled.
+            return False
         batch.stages.lap("wait")
         starts = {p: self._positions[p] for p in batch.ends}
-        places = self._source.places(batch.ends)
-        try:
-            self._producer.begin(self._stop_asked)
-            try:
-                batch.stages.lap("begin")
-                for outgoing in result.outgoing:
-                    self._producer.send(outgoing)
-                batch.stages.lap("send")
-                self._producer.offsets(places, self._source.group_metadata())
-                batch.stages.lap("offsets")
-            except KafkaException as error:
-                raise self._producer.given_up(error) from error
-            self._producer.commit()
-        except CommitUncertain as error:
-            return self._settle(str(error), starts, batch.ends, len(batch.raw))
-        return True
-
-    def _settle(
-        self, cause: str, starts: dict[int, int], ends: dict[int, int], records: int
-    ) -> bool:
-        """Find out whether a commit whose answer was lost has happened."""
-        # The new producer's init_transactions ends the old transaction one way or the other.
-        self._producer.rebirth(cause, self._stop_asked)
-        found = self._source.committed(set(ends))
-        if found == ends:
-            self._listener(CommitSettled(committed=True))
-            return True
-        if found == starts:
-            self._listener(CommitSettled(committed=False))
-            self._listener(BatchAborted(cause, records))
-            return False
-        raise OffsetsError(
-            f"after a lost commit answer the group's offsets are {found}, neither the batch's "
-            f"start {starts} nor its end {ends}",
-            "another process commits for this group; give it a group of its own",
+        return self._publisher.publish(
+            batch.result.outgoing, starts, batch.ends, len(batch.raw), batch.stages.lap
         )
+
+    def _flush(self, partitions: tuple[int, ...]) -> None:
+        """Publish what the work wants to leave behind of partitions that are about to go.
+
+        Called inside a poll, while the partitions are still ours. Nothing depends on it: what is
+        not written is worked out again by the partitions' next owner.
+        """
+        gone = {p: self._positions[p] for p in partitions if p in self._positions}
+        batch = self._current
+        if not gone or (batch is not None and not batch.computed):
+            return
+        if batch is not None and batch.result is not None:
+            # The state holds what is not committed; whoever polls gives the batch up.
+            result, batch.result = batch.result, None
+            self._pool.submit(self._work.undo, result).result()
+        self._say_kept()
+        outgoing = self._pool.submit(self._work.flush, set(gone)).result()
+        if not outgoing:
+            return
+        try:
+            self._publisher.publish(outgoing, gone, gone, 0)
+        except TransactionAborted as error:
+            self._listener(BatchAborted(str(error), 0))
 
     def _compute(self, batch: "_Batch[Delta]") -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
@@ -349,7 +363,7 @@ class TransactionLoop(Generic[Delta]):
         """Whether no partition of the batch was revoked since it was polled."""
         return not self._source.interrupted(_partitions(raw))
 
-    def _give_up(self, batch: "_Batch[Delta]", result: Result[Delta] | None) -> None:
+    def _give_up(self, batch: "_Batch[Delta]") -> None:
         """Take a batch back, and first what was computed on top of it; read both again."""
         ahead, self._ahead = self._ahead, None
         ends = dict(batch.ends)
@@ -357,8 +371,8 @@ class TransactionLoop(Generic[Delta]):
             ends |= ahead.ends
             if ahead.future is not None and not wait([ahead.future]).done.pop().exception():
                 self._pool.submit(self._work.undo, ahead.future.result()).result()
-        if result is not None:
-            self._pool.submit(self._work.undo, result).result()
+        if batch.result is not None:
+            self._pool.submit(self._work.undo, batch.result).result()
         self._say_kept()
         self._producer.abort_open()
         self._source.seek({p: self._positions[p] for p in ends if p in self._positions})

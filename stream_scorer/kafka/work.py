@@ -92,6 +92,14 @@ class Work(Protocol[Delta]):
         """The batch is committed: keep its delta, on the thread of ``compute``."""
         ...
 
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        """Return what to leave behind of partitions that are about to go.
+
+        Runs on the thread of ``compute`` when every batch is kept or undone; it is published
+        with the partitions' committed offsets, and if that fails nothing is lost.
+        """
+        ...
+
     def undo(self, result: Result[Delta]) -> None:
         """The batch is given up: take its delta back; runs on the thread of ``compute``."""
         ...

@@ -147,7 +147,7 @@ def test_rebuild_makes_what_the_scorer_would_have(group: Group) -> None:
     before = group.told("inspect")
     group.run("rebuild")
     assert group.told("inspect") == before
-    url = {"url": group.url} if group.url else {}
+    url: dict[str, Any] = {"url": group.url} if group.url else {}
     again = restored_only(settings_of(group.kafka, **url))
     assert again.rings() == group.life.rings()
     assert {p: each.first_offset for p, each in again.restored.items()} == group.ends
@@ -168,7 +168,7 @@ def test_repartition_moves_each_history_to_where_its_customer_is_now(group: Grou
     assert committed_offsets(kafka, topic, list(range(7))) == group.ends | {4: 0, 5: 0, 6: 0}
     told = group.told("inspect")["partitions"]
     assert [each["buckets"] for each in told] == [1024] * 7
-    url = {"url": group.url} if group.url else {}
+    url: dict[str, Any] = {"url": group.url} if group.url else {}
     again = restored_only(settings_of(kafka, **url), partitions=7)
     found = again.rings()
     assert {key: rest for own in found.values() for key, *rest in own} == rings

@@ -3,13 +3,14 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stream_scorer.happenings import CheckpointWritten
 from stream_scorer.settings import Kafka
 from tests.faults.scene import everything_once, feed, same
-from tests.integration.state.stage import Crash, leavers, live, restored_only, settings_of
+from tests.integration.state.stage import Crash, Life, leavers, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 
@@ -26,9 +27,9 @@ def test_ten_crashes_leave_the_state_of_a_replay(
     choose = random.Random(7)  # noqa: S311 it chooses where to crash
     records = leavers()
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
-    url = {"url": f"file://{tmp_path}"} if where == "files" else {}
+    url: dict[str, Any] = {"url": f"file://{tmp_path}"} if where == "files" else {}
     ends = feed(ours, records)
-    lives = []
+    lives: list[Life] = []
     laps = 0
     while len(lives) < CRASHES:
         laps = choose.randrange(10, 90)

@@ -1,5 +1,7 @@
 """The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
 
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -27,6 +29,8 @@ from tests.unit.kafka.fake_cluster import (
     FakeClient,
 )
 
+GROUP: Any = object()
+
 
 @pytest.fixture
 def cluster() -> Cluster:
@@ -36,7 +40,7 @@ def cluster() -> Cluster:
 def transact(producer: TransactionalProducer) -> None:
     producer.begin()
     producer.send(Outgoing("t", BytesColumn.of([b"v"]), BytesColumn.of([b"k"])))
-    producer.offsets([], object())
+    producer.offsets("t", {}, GROUP)
     producer.commit()
 
 
