@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.apps.checkpoints import Checkpoints, Share
+from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
@@ -19,14 +20,12 @@ from stream_scorer.core.summaries import flag_counts, summarize
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,
-    KeyMisplaced,
     Listener,
     ModelFailed,
     StateIncomplete,
     StateRestored,
 )
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.partitioner import misplaced
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
@@ -38,7 +37,6 @@ Int64 = NDArray[np.int64]
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
 
-_SAMPLE_EVERY = 64
 _EVICTED_AT_ONCE = 256
 """Customers per batch and partition that are looked at for leaving."""
 
@@ -59,15 +57,6 @@ class Scoring:
     scored: Scored
     share: Share
     rejected: tuple[RejectReason, ...]
-
-
-@dataclass(slots=True)
-class _Sample:
-    """A rolling sample of keys against their partitions."""
-
-    sampled: int = 0
-    misplaced: int = 0
-    pairs: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -116,7 +105,7 @@ class ScoringWork:
         self._restoration = restoration
         self._checkpoints = checkpoints
         self._now_ms = now_ms
-        self._sample = _Sample()
+        self._sample = KeySample(listener)
         self._replays = Replays(self._open_replay, self._refold, listener)
         self._opened: dict[int, CheckpointedReplay] = {}
         self._spans: dict[int, _Span] = {}
@@ -310,7 +299,7 @@ class ScoringWork:
             self._listener(
                 ModelFailed(decisions.model, decisions.version, scored.failed_rows, scored.failure)
             )
-        self._check_keys(raw)
+        self._sample.take(raw, self._restoration.partitions)
         outcomes = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
         rejected: dict[str, int] = {}
         for reason in result.delta.rejected:
@@ -330,18 +319,6 @@ class ScoringWork:
     def undo(self, result: Result[Scoring]) -> None:
         """Take the rings' changes back."""
         self._take_back(result.delta.scored, result.delta.share)
-
-    def _check_keys(self, raw: RawRecords) -> None:
-        """Sample keys: upstream must partition as we do, or customers' histories are split."""
-        key = raw.keys[-1]
-        if key is not None:
-            self._sample.pairs.append((key, int(raw.partition[-1])))
-        if len(self._sample.pairs) < _SAMPLE_EVERY:
-            return
-        self._sample.sampled += len(self._sample.pairs)
-        self._sample.misplaced += misplaced(self._sample.pairs, self._restoration.partitions)
-        self._sample.pairs.clear()
-        self._listener(KeyMisplaced(self._sample.sampled, self._sample.misplaced))
 
 
 def _rejected(

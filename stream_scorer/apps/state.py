@@ -1,7 +1,6 @@
 """What the ``state`` commands that only read say of a group's checkpoint."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,24 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.scorer import Deployment, load_model, open_codecs, store_of
-from stream_scorer.codec.schemas import open_registry
+from stream_scorer.apps.refolding import Refolding
+from stream_scorer.apps.scorer import Deployment, store_of
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import ENGINE
-from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.core.windows import NEVER, bucket_of
-from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.errors import StateError
 from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions
-from stream_scorer.kafka.replay import InputReplay
-from stream_scorer.ports import CheckpointStore, RawRecords
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import FORMAT, Assembly, Bucket, Owner
 from stream_scorer.state.restore import Takeover, damaged, labels_of
 from stream_scorer.state.rings import RingColumns, columns_of
 
 _READINGS = 3
-_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,85 +224,6 @@ def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
     return customers, events
 
 
-# -- folding the input again -------------------------------------------------------------------
-
-
-class Refolding:
-    """Folds the retained input into rings as the scorer does.
-
-    Args:
-        checkpoint: The input.
-        deployment: Whose features say what rings remember.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, deployment: Deployment) -> None:
-        settings = checkpoint.settings
-        self._model, self._plan = load_model(settings, deployment)
-        self._decoder = open_codecs(
-            settings, self._plan, open_registry(settings.registry)
-        ).transactions
-        self._checkpoint = checkpoint
-        self.retention = self._model.features.retention
-        self.oldest: int | None = None
-
-    def rings(self) -> Rings:
-        """Return empty rings."""
-        return Rings(self._model.features)
-
-    def fold(
-        self,
-        rings: Rings,
-        partition: int,
-        first: int,
-        end: int,
-        keep: Callable[[EventBatch], EventBatch] = lambda events: events,
-    ) -> None:
-        """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
-
-        ``oldest`` is then the event time of the first accepted one.
-
-        Raises:
-            UnavailableError: The broker has been silent for 30 s.
-        """
-        self.oldest = None
-        for raw in self._input(partition, first, end):
-            events, _, _ = self._decoder.decode(raw)
-            seen = remember(keep(events), rings, self._plan, self._model.features)
-            rings.release(seen.journals)
-            if self.oldest is None and len(events):
-                self.oldest = int(events.int64("event_time")[0])
-
-    def complete_since(self, low: int) -> dict[str, int]:
-        """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
-        if low == 0 or self.oldest is None:
-            return {}
-        ms = self.oldest + self.retention.lateness_ms
-        return dict.fromkeys(("amount", *self.rings().of(0).fields), ms)
-
-    def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
-        if first >= end:
-            return
-        kafka = self._checkpoint.settings.kafka
-        replay = InputReplay(kafka, self._checkpoint.owner.topic, partition, first, end)
-        heard = time.monotonic()
-        try:
-            while not replay.done:
-                before = replay.next_offset
-                raw = replay.step()
-                if raw is not None:
-                    yield raw
-                if replay.next_offset > before:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > _SILENCE_SECONDS:
-                    raise UnavailableError(
-                        f"{self._checkpoint.owner.topic} partition {partition}: silent for "
-                        f"{_SILENCE_SECONDS:.0f} s at offset {before}",
-                        "check the brokers",
-                    )
-        finally:
-            replay.close()
-
-
 # -- verify -----------------------------------------------------------------------------------
 
 
@@ -340,7 +257,7 @@ def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]
         StateError: A bucket is damaged or needs input that is deleted.
         UnavailableError: The broker or the store does not answer.
     """
-    folding = Refolding(checkpoint, deployment)
+    folding = Refolding(checkpoint.settings, deployment)
     return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.scorer import Deployment
-from stream_scorer.apps.state import Checkpoint, Refolding, ring_columns
+from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
@@ -59,7 +60,7 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
                 f"lies before the oldest retained {checkpoint.low[partition]}",
                 "decide what to do about the gap, set the offset forward, then rebuild",
             )
-    folding = Refolding(checkpoint, deployment)
+    folding = Refolding(checkpoint.settings, deployment)
     reports: list[Rebuilt] = []
 
     def written() -> Writing:
@@ -139,7 +140,7 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     before, after = _written_for(checkpoint), checkpoint.count
     if isinstance(checkpoint.store, TopicStore):
         grow(kafka, checkpoint.store.topic, after)
-    folding = Refolding(checkpoint, deployment)
+    folding = Refolding(checkpoint.settings, deployment)
     old = folding.rings()
     since: dict[str, int] = {}
     for partition in range(before):

@@ -20,7 +20,7 @@ from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rings import columns_of
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import Life, live, restored_only, settings_of
-from tests.integration.state.test_stops import buckets, flush, write
+from tests.integration.state.test_stops import buckets, write
 
 pytestmark = pytest.mark.kafka
 
@@ -64,10 +64,6 @@ def group(
     ends = feed(ours, transactions(days=4))
     url = f"file://{tmp_path}/checkpoints" if request.param == "files" else ""
     life = live(settings_of(ours, 40, bytes_per_event=0, buckets_per_second=0, url=url), ends)
-    if url:
-        assert life.work.flush(set(ends)) == ()
-    else:
-        flush(ours, life, set(ends))
     return Group(ours, ends, life, url)
 
 
@@ -123,7 +119,6 @@ def test_verify_names_the_buckets_that_differ(
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
     life = live(settings_of(ours, 40), ends)
-    flush(ours, life, set(ends))
     full = {n: b for n, b in buckets(ours, 2).items() if b.payload}
     wrong = sorted(full)[:2]
     for number in wrong:

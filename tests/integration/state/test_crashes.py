@@ -55,12 +55,11 @@ def test_ten_crashes_leave_the_state_of_a_replay(
     same(found, expected)
     assert sum(map(len, expected.rings.values())) < len({record.key for record in records})
 
+    # The later ones did not come back from zero.
+    for life in lives[4:]:
+        restored = life.restored.values()
+        assert max(each.first_offset for each in restored) > 0
+        assert any(each.buckets == 1024 for each in restored)
     again = restored_only(settings_of(ours, **url))
     assert again.rings() == expected.rings
-    assert {p: each.end_offset for p, each in again.restored.items()} == ends
-    for each in again.restored.values():
-        assert each.buckets == 1024
-        # Nobody waits for files, so a fast run leaves them behind.
-        if where == "topic":
-            assert each.end_offset - each.first_offset < each.end_offset / 2
-    assert sum(each.first_offset for each in again.restored.values()) > 0
+    assert {p: each.first_offset for p, each in again.restored.items()} == ends

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +10,12 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import StateRestored
 from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin
-from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.topics import grow
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import Life, live, restored_only, settings_of
+from tests.integration.state.stage import live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 
@@ -32,18 +29,9 @@ def scored(
     """Return a group that has scored its input and left a checkpoint."""
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
-    flush(ours, live(settings_of(ours, 40), ends), set(ends))
+    # Whoever stops in order leaves all of it behind.
+    assert not live(settings_of(ours, 40), ends).crashed
     return ours, ends
-
-
-def flush(kafka: Kafka, life: Life, partitions: set[int]) -> None:
-    """Publish what is flushed as the loop does where a partition is revoked."""
-    producer = TransactionalProducer(kafka, kafka.group, lambda _: None)
-    producer.begin()
-    for outgoing in life.work.flush(partitions):
-        producer.send(outgoing)
-    producer.commit()
-    producer.close()
 
 
 def set_offsets(kafka: Kafka, offsets: dict[int, int]) -> None:
@@ -157,24 +145,3 @@ def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     grow(ours, ours.topics.state, 6)
     set_offsets(ours, {4: 0, 5: 0})
     assert "had 4 partitions; now it has 6" in stopped(ours).what
-
-
-def test_what_is_flushed_needs_no_replay(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
-) -> None:
-    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
-    ends = feed(ours, transactions(days=4))
-    none = settings_of(ours, bytes_per_event=0, buckets_per_second=0)
-    life = live(none, ends)
-    flush(ours, life, {0, 2})
-    found = restored_only(none)
-    assert found.rings() == life.rings()
-    told = {p: (each.buckets, each.first_offset) for p, each in found.restored.items()}
-    assert told == {0: (1024, ends[0]), 1: (0, 0), 2: (1024, ends[2]), 3: (0, 0)}
-
-    files = settings_of(ours, bytes_per_event=0, buckets_per_second=0, url=f"file://{tmp_path}")
-    life = restored_only(files)
-    assert life.work.flush({1}) == ()
-    found = restored_only(files)
-    assert found.restored[1].first_offset == ends[1]
-    assert committed_offsets(ours, ours.topics.transactions, [0, 1, 2, 3]) == ends
