@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
@@ -73,6 +74,7 @@ class ScoringWork:
         rings: The customers' histories.
         restoration: Brings the state of partitions that come.
         checkpoints: Writes it, a little with each batch.
+        warmth: Judges whether the model may decide on it.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -87,6 +89,7 @@ class ScoringWork:
         rings: Rings,
         restoration: Restoration,
         checkpoints: Checkpoints,
+        warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._model = model
@@ -97,6 +100,7 @@ class ScoringWork:
         self._listener = listener
         self._restoration = restoration
         self._checkpoints = checkpoints
+        self._warmth = warmth
         self._now_ms = now_ms
         self._sample = KeySample(listener)
         self._replays = Replays(self._open_replay, self._refold, listener)
@@ -136,6 +140,7 @@ class ScoringWork:
         Raises:
             Paused: The checkpoint store or the registry is out of reach.
             StateError: The checkpoint does not fit the input; names what resolves it.
+            NotWarmError: The model's features lack history; says until when.
         """
         ready, ended = self._replays.step()
         if ended is not None:
@@ -176,6 +181,7 @@ class ScoringWork:
         if restored.low > 0 and restored.buckets < len(restored.labels):
             since[INPUT] = NOT_YET if oldest is None else oldest + rings.retention.lateness_ms
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
+        self._warmth.judge(partition, since, rings.watermark)
         if INPUT in since:
             self._listener(StateIncomplete(partition, restored.low))
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
