@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec import writing
 from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.packed import PackedBatch
+from stream_scorer.codec.packed import PackedBatch, Pieces
 from stream_scorer.core.batch import DecisionBatch, Flag
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import BytesColumn, Int64
+from stream_scorer.ports import BytesColumn
 
 _CACHE_MAX: Final = 10_000
 _INT32: Final = np.iinfo(np.int32)
@@ -37,10 +36,10 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Few values of any Avro type, and int64[n]: which of them each row has."""
+    """Few values of any Avro type, perhaps encoded before, and int[n]: which each row has."""
 
-    index: Int64
-    values: Sequence[Any]
+    index: NDArray[Any]
+    values: Sequence[Any] | Pieces
 
 
 Column: TypeAlias = Constant | Choice | pa.Array | NDArray[Any]
@@ -98,6 +97,10 @@ class ColumnEncoder:
                 raise ValueError(f"{name}: {error}") from error
         return batch.write()
 
+    def pieces(self, name: str, values: Sequence[Any]) -> Pieces:
+        """Encode values of one field once, for the :class:`Choice` of many batches."""
+        return Pieces.of(self._value(name, self._fields[name]["type"], value) for value in values)
+
     def encode_batch(self, records: pa.RecordBatch) -> BytesColumn:
         """Encode a record batch whose columns have the fields' names."""
         columns = dict(zip(records.schema.names, records.columns, strict=True))
@@ -108,7 +111,10 @@ class ColumnEncoder:
             batch.constant(self._value(name, schema, column.value))
             return
         if isinstance(column, Choice):
-            batch.choice(column.index, [self._value(name, schema, v) for v in column.values])
+            values = column.values
+            if not isinstance(values, Pieces):
+                values = Pieces.of(self._value(name, schema, value) for value in values)
+            batch.choice(column.index, values)
             return
         if len(column) != batch.count:
             raise ValueError(f"{len(column)} values for {batch.count} rows")
@@ -129,13 +135,15 @@ class ColumnEncoder:
     def _add_numpy(self, batch: PackedBatch, kind: str, schema: Any, column: NDArray[Any]) -> None:
         if kind == "bytes" and column.ndim == 2:  # noqa: PLR2004 a matrix
             batch.rows(column)
+        elif column.ndim != 1:
+            raise ValueError(f"{column.ndim} dimensions do not go into {kind}")
         elif kind == "double" and column.dtype.kind in "fiu":
-            batch.floats(column)
+            batch.doubles(column)
         elif kind == "boolean" and column.dtype.kind == "b":
-            batch.numbers(writing.BOOLEAN, column)
+            batch.booleans(column)
         elif kind in _WHOLE and column.dtype.kind in "iu":
             self._check_range(kind, schema, column)
-            batch.numbers(writing.LONG, column)
+            batch.longs(column)
         else:
             raise ValueError(f"{column.dtype} does not go into {kind}")
 
@@ -212,6 +220,7 @@ class DecisionEncoder:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
+        self._flags = self._encoder.pieces("flags", _FLAGS)
 
     def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> BytesColumn:
         """Encode n decisions, row for row.
@@ -231,11 +240,11 @@ class DecisionEncoder:
             "customer_id": records.column("customer_id"),
             "terminal_id": records.column("terminal_id"),
             "event_time": events.int64("event_time"),
-            "decided_at": np.full(len(decisions), decided_at_ms, np.int64),
+            "decided_at": Constant(decided_at_ms),
             "score": decisions.score,
             "decision": decisions.outcome,
             "reasons": Choice(reason, list(reasons)),
-            "flags": Choice(decisions.flags.astype(np.int64), _FLAGS),
+            "flags": Choice(decisions.flags, self._flags),
             "model": Constant(decisions.model),
             "model_version": Constant(decisions.version),
             "arm": Constant(decisions.arm),

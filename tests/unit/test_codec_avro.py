@@ -5,7 +5,6 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
-import pyruhvro
 import pytest
 
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
@@ -246,43 +245,6 @@ def test_a_writer_schema_is_asked_for_once() -> None:
     for _ in range(3):
         decoder.decode([source.payload(1, {"a": 1})])
     assert source.asked == [1]
-
-
-def test_a_record_that_only_pyruhvro_refuses_goes_the_sure_way_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    source = Source(record(field("long")))
-    decoder = ColumnDecoder(source, record(field("long")), PLAN)
-    real = pyruhvro.deserialize_array
-    calls: list[int] = []
-
-    def refusing(bodies: list[bytes], schema: str) -> pa.RecordBatch:
-        calls.append(len(bodies))
-        if b"\x0a" in bodies:  # the number 5
-            raise ValueError("refused")
-        return real(bodies, schema)
-
-    monkeypatch.setattr(pyruhvro, "deserialize_array", refusing)
-    decoded = decoder.decode([source.payload(1, {"a": n}) for n in range(64)])
-    assert decoded.records.column("a").to_pylist() == list(range(64))
-    assert not len(decoded.rejections)
-    assert len(calls) == 2 * 6 + 1
-
-
-def test_a_panic_of_pyruhvro_sends_the_schema_the_sure_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class PanicException(BaseException):
-        pass
-
-    def panicking(bodies: list[bytes], schema: str) -> pa.RecordBatch:
-        raise PanicException
-
-    source = Source(record(field("long")))
-    decoder = ColumnDecoder(source, record(field("long")), PLAN)
-    monkeypatch.setattr(pyruhvro, "deserialize_array", panicking)
-    values = [source.payload(1, {"a": n}) for n in range(4)]
-    assert decoder.decode(values).records.column("a").to_pylist() == [0, 1, 2, 3]
 
 
 def test_a_reader_schema_without_columns_is_refused() -> None:
