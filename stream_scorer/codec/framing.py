@@ -1,4 +1,7 @@
-"""The kernel that reads the headers of Confluent-framed payloads."""
+"""The kernel that reads the headers of Confluent-framed payloads.
+
+It keeps the GIL: 3 ns a payload are over before a busy thread would give it back.
+"""
 
 from typing import Final
 
@@ -14,7 +17,7 @@ Bytes = NDArray[np.uint8]
 _HEADER: Final = 5
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def frames(
     data: Bytes, offsets: Int64, record_max: int, status: Bytes, ids: Int64
 ) -> tuple[int, bool]:
