@@ -277,8 +277,8 @@ def test_a_column_ends_where_the_next_begins() -> None:
     fields = [field("string", "a"), field(ABC, "b"), field(["null", "boolean"], "c"),
               field("string", "d")]  # fmt: skip
     source = Source(record(*fields))
-    rows = [{"a": "x" * n, "b": "ABC"[n % 3], "c": (None, True)[n % 2], "d": "€" * (40 - n)}
-            for n in range(40)]  # fmt: skip
+    rows = [{"a": "x" * (n % 40), "b": "ABC"[n % 3], "c": (None, True, False)[n % 3],
+             "d": "€" * (40 - n % 40)} for n in range(2000)]  # fmt: skip
     decoded = ColumnDecoder(source, record(*fields), PLAN).decode(
         [source.payload(1, row) for row in rows]
     )
