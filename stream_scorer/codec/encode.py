@@ -1,7 +1,7 @@
 """Columns to Confluent-framed Avro.
 
-pyruhvro's encoder lacks ``bytes``, which a decision carries, and fastavro takes 7 µs a record; so a
-small program per schema drives one kernel over the columns (docs/adr/0003-own-encoder.md).
+fastavro takes 7 µs a decision, so a small program per batch drives one kernel over the columns
+(docs/adr/0003-own-encoder.md).
 """
 
 import io
