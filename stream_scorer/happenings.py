@@ -115,6 +115,21 @@ class StateRestored(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ColdAccepted(Happening):
+    """A model decides although some of its features lack history; ``--accept-cold`` says so.
+
+    Attributes:
+        partition: Input partition.
+        features: Those that lack it.
+        warm_from_ms: Event time from which on they do not, ms.
+    """
+
+    partition: int
+    features: tuple[str, ...]
+    warm_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointWritten(Happening):
     """Some buckets of the rolling checkpoint are safe.
 

@@ -9,6 +9,7 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
 from stream_scorer.apps.warming import warm
+from stream_scorer.apps.warmth import Warmth, needs_of
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
@@ -41,11 +42,13 @@ class Deployment:
         model: NAME or NAME:VERSION.
         plan: Plan file; None takes ``plan.toml`` beside the model's versions.
         start: Where a group's first run begins; None refuses to guess.
+        accept_cold: Whether features may decide that lack history.
     """
 
     model: str = "fraud"
     plan: Path | None = None
     start: Start | None = None
+    accept_cold: bool = False
 
 
 def load_plan(path: Path) -> Plan:
@@ -137,6 +140,7 @@ def scorer_loop(
         Restoration(topic, source, owner, store, rings, lambda partition, first, end:
                     InputReplay(kafka, topic, partition, first, end)),
         Checkpoints(store, owner, rings, schedule, listener),
+        Warmth(model, needs_of(model), listener, accept_cold=deployment.accept_cold),
     )  # fmt: skip
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,

@@ -172,6 +172,11 @@ class Metrics:
             "Input records that the partition's last restore replayed behind its checkpoint.",
             "partition",
         )
+        self.cold = gauge(
+            "cold_features",
+            "Features that lacked history when the partition came, and decide all the same.",
+            "partition",
+        )
         self.checkpoint_age = gauge(
             "checkpoint_age_records",
             "Input records that a restart would replay: from the partition's oldest bucket on.",
