@@ -49,12 +49,7 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
         folded = remember(events, rings, plan, features)
         rings.release(folded.journals)
         kept = folded.accepted
-        computed.append(
-            features.compute(
-                events.int64("event_time")[kept], events.int64("amount_minor")[kept],
-                folded.counts[kept], folded.sums[kept],
-            )
-        )  # fmt: skip
+        computed.append(features.compute(events.take(kept), folded.observed[kept]))
         rows.append(number[kept])
         seen += n
     return FeatureRows(np.concatenate(rows), np.concatenate(computed))
