@@ -1,27 +1,21 @@
 """Whether a model may decide on the histories that a partition came with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import NotWarmError
-from stream_scorer.happenings import ColdAccepted, Listener
-from stream_scorer.state.history import INPUT, Need, history
+from stream_scorer.happenings import ColdAccepted, Listener, ModelWarming
+from stream_scorer.state.history import INPUT, history
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """What a feature needs of the rings; see :class:`stream_scorer.state.history.Need`."""
+class _Cold:
+    """Features that lack history, and the event time from which on none does, ms."""
 
-    window_ms: int
-    fields: tuple[str, ...] = ()
-
-
-def needs_of(model: Model) -> list[tuple[str, Need]]:
-    """Return the features of a model with what each needs of the rings."""
-    features = model.features
-    return [(each.name, Needed(each.window_ms)) for each in features._features]  # noqa: SLF001
+    names: tuple[str, ...]
+    warm_from: int
 
 
 class Warmth:
@@ -32,24 +26,23 @@ class Warmth:
 
     Args:
         model: Decides.
-        needs: Its features with what they need.
+        listener: Told where it does without history, and how far the next version is.
         accept_cold: Whether it may decide without history.
-        listener: Told where it does.
+        warming: A version whose fields and windows are kept meanwhile.
     """
 
     def __init__(
         self,
         model: Model,
-        needs: Sequence[tuple[str, Need]],
         listener: Listener,
         *,
         accept_cold: bool = False,
+        warming: Model | None = None,
     ) -> None:
-        self._name = f"{model.name}:{model.version}"
-        self._lateness_ms = model.features.retention.lateness_ms
-        self._needs = needs
+        self._model = model
         self._listener = listener
         self._accept_cold = accept_cold
+        self._warming = warming
 
     def judge(self, partition: int, since: Mapping[str, int], watermark: int) -> None:
         """Judge a partition's histories as they were restored.
@@ -63,19 +56,38 @@ class Warmth:
             NotWarmError: Features lack history; says which, and from when on they do not.
         """
         kept = {reason: ms for reason, ms in since.items() if reason != INPUT}
-        told = history(self._needs, kept, watermark, self._lateness_ms)
-        cold = [each for each in told if not each.covered]
-        if not cold:
+        if self._warming is not None:
+            cold = _cold(self._warming, kept, watermark)
+            self._listener(
+                ModelWarming(
+                    self._warming.name, self._warming.version, partition, cold.names, cold.warm_from
+                )
+            )
+        cold = _cold(self._model, kept, watermark)
+        if not cold.names:
             return
-        names = tuple(each.name for each in cold)
-        warm_from = max(each.covered_from or 0 for each in cold)
+        names, warm_from = cold.names, cold.warm_from
         if self._accept_cold:
             self._listener(ColdAccepted(partition, names, warm_from))
             return
         moment = datetime.fromtimestamp(warm_from / 1_000, UTC).isoformat(sep=" ")
         raise NotWarmError(
-            f"model {self._name} is warming: {', '.join(names)} lack history in partition "
-            f"{partition}; it can serve from event time {moment}",
+            f"model {self._model.name}:{self._model.version} is warming: {', '.join(names)} lack "
+            f"history in partition {partition}; it can serve from event time {moment}",
             "until then let the version before it decide, build the histories from the input "
             "(stream-scorer state rebuild), or take it as it is: --accept-cold",
         )
+
+
+def _cold(model: Model, since: Mapping[str, int], watermark: int) -> _Cold:
+    features = model.features
+    told = history(
+        list(zip(features.names, features.needs, strict=True)),
+        since,
+        watermark,
+        features.retention.lateness_ms,
+    )
+    cold = [each for each in told if not each.covered]
+    return _Cold(
+        tuple(each.name for each in cold), max((each.covered_from or 0 for each in cold), default=0)
+    )

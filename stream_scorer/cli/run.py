@@ -29,6 +29,12 @@ def run(
         bool,
         typer.Option("--accept-cold", help="Decide although features lack history; recorded."),
     ] = False,
+    warm: Annotated[
+        str | None,
+        typer.Option(
+            "--warm", help="NAME:VERSION that is to decide later: keep what it needs, too."
+        ),
+    ] = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
 ) -> None:
@@ -39,4 +45,4 @@ def run(
     9 the checkpoint does not fit; 10 the model's features lack history, until a date that it says.
     """
     settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
-    run_scorer(settings, Deployment(model, plan, start, accept_cold))
+    run_scorer(settings, Deployment(model, plan, start, accept_cold, warm))

@@ -55,6 +55,7 @@ class Renderer:
             h.StateIncomplete: self._incomplete,
             h.StateRestored: self._restored,
             h.ColdAccepted: self._cold,
+            h.ModelWarming: self._warming,
             h.CheckpointWritten: self._checkpoint,
             h.CheckpointFailed: self._checkpoint_failed,
             h.DependencyUnavailable: self._unavailable,
@@ -171,6 +172,20 @@ class Renderer:
         self._say(
             ("cold", happening.partition),
             "cold_accepted",
+            partition=happening.partition,
+            features=list(happening.features),
+            warm_from_ms=happening.warm_from_ms,
+        )
+
+    def _warming(self, happening: h.ModelWarming) -> None:
+        partition = str(happening.partition)
+        self._gauge(self._metrics.warming, partition).set(len(happening.features))
+        self._gauge(self._metrics.warm_from, partition).set(happening.warm_from_ms / 1_000)
+        self._say(
+            ("warming", happening.partition),
+            "model_warming" if happening.features else "model_warm",
+            model=happening.model,
+            version=happening.version,
             partition=happening.partition,
             features=list(happening.features),
             warm_from_ms=happening.warm_from_ms,

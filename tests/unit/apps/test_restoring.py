@@ -183,11 +183,11 @@ def test_loaded_rings_are_those_that_were_dumped() -> None:
     import pyarrow as pa  # noqa: PLC0415 used here alone
 
     n = len(ids)
-    width = len(filled.windows)
+    width = len(filled._program.operations)
     journal = filled.fold(
         np.arange(n), np.zeros(n, np.bool_), pa.array(ids), np.arange(n).astype(np.uint64),
         np.arange(n) + 1_000, np.arange(n), np.empty((len(filled.fields), n), np.int64),
-        np.zeros(n, np.uint8), np.zeros((n, width), np.int64), np.zeros((n, width), np.int64),
+        np.zeros(n, np.uint8), np.zeros((n, width)),
     )  # fmt: skip
     filled.release(journal)
     buckets = [bucket(b, 100, payload=filled.dump(b)) for b in range(BUCKETS)]

@@ -9,7 +9,7 @@ from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
-from stream_scorer.apps.warmth import Warmth, needs_of
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.core.batch import RejectReason
@@ -89,7 +89,7 @@ def work(
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
-        Warmth(model, needs_of(model), heard.append), now,
+        Warmth(model, heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
     while made.restoring():
