@@ -26,6 +26,14 @@ RICH: list[dict[str, Any]] = [
 
 _AT_TERMINAL = ["customer_id", "terminal_id"]
 _ON_DEVICE = ["device_id", "customer_id"]
+_HOW: list[dict[str, Any]] = [
+    {"window": "4s"},
+    {"window": "25s"},
+    {"last": 3},
+    {"window": "10s", "last": 2},
+    {"window": "20s", "key": _AT_TERMINAL},
+    {"last": 2, "key": _ON_DEVICE},
+]
 EVERY_KIND: list[dict[str, Any]] = [
     {"name": "amount", "kind": "passthrough", "field": "amount"},
     {"name": "present", "kind": "passthrough", "field": "card_present", "missing": -1},
@@ -33,16 +41,7 @@ EVERY_KIND: list[dict[str, Any]] = [
         {"name": f"{kind} {n}", "kind": kind, **({"field": "amount"} if kind != "count" else {})}
         | how
         for kind in ("count", "sum", "mean", "min", "max", "median")
-        for n, how in enumerate(
-            (
-                {"window": "4s"},
-                {"window": "25s"},
-                {"last": 3},
-                {"window": "10s", "last": 2},
-                {"window": "20s", "key": _AT_TERMINAL},
-                {"last": 2, "key": _ON_DEVICE},
-            )
-        )
+        for n, how in enumerate(_HOW)
     ),
     *(
         {"name": f"distinct {field}", "kind": "distinct", "field": field, "window": "15s"}
