@@ -268,6 +268,9 @@ def _engine(operations: tuple[Windowed, ...], plan: Plan) -> Engine:
         program=Program(
             operations=rows,
             windows=np.array(windows, np.int64),
+            memories=np.array(
+                [operation.memory_ms + plan.lateness_ms for operation in operations], np.int64
+            ),
             missing=np.array([operation.missing for operation in operations], np.float64),
             scale=np.array([10.0**plan.exponent]),
             line=np.array([line]),

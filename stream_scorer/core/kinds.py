@@ -44,6 +44,8 @@ class Windowed:
         last: The newest so many events, 0 for all.
         key: The field that must be the event's own beside the customer.
         missing: What stands where there is no answer.
+        memory_ms: The longest window of its manifest: a late event sees no farther back from the
+            customer's newest than this and the lateness, whatever else the rings keep.
     """
 
     kind: int
@@ -52,6 +54,7 @@ class Windowed:
     last: int
     key: str | None
     missing: float
+    memory_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,10 @@ def _over_ring(declared: Declaration, kind: int, field: str, missing: float = ma
         raise declared.refuse(
             f"kind {declared.table['kind']} needs the key 'window' or 'last', or both"
         )
-    windowed = Windowed(kind, field, declared.window_ms(), declared.last(), declared.key(), missing)
+    windowed = Windowed(
+        kind, field, declared.window_ms(), declared.last(), declared.key(), missing,
+        declared.longest_ms,
+    )  # fmt: skip
     meaning = {
         "kind": declared.table["kind"], "field": field, "window_ms": windowed.window_ms,
         "last": windowed.last, "key": windowed.key, "missing": repr(missing),
@@ -253,7 +259,8 @@ def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
     if isinstance(name, str) and name in earlier.positions:
         return earlier.positions[name]
     before = ", ".join(earlier.positions) or "none"
-    why = "stands at or behind it" if name in earlier.later else "is not known"
+    behind = isinstance(name, str) and name in earlier.later
+    why = "stands at or behind it" if behind else "is not known"
     raise declared.refuse(f"{key} {name!r} {why}; features before it: {before}")
 
 

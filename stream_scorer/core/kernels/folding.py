@@ -259,6 +259,6 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 ring.touched = batch_number
             observe(
                 words, times, base, amounts, head, capacity, position, newest, age_mask,
-                t, a, extras, i, program, scratch, observed,
+                t, a, extras, i, verdict[i] == LATE, program, scratch, observed,
             )  # fmt: skip
     return total, journal_at, newest_of_all

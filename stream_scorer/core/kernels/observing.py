@@ -29,6 +29,8 @@ class Program(NamedTuple):
     Attributes:
         operations: int64[k, OPERATION_WIDTH].
         windows: int64[w], ms, ascending, no two alike.
+        memories: int64[k], ms: what is older than the newest by as much is forgotten for an
+            operation, even where others keep it. Only late events look so far back.
         missing: float64[k], what an operation without an answer writes.
         scale: float64[1], minor units per unit of the currency.
         line: bool[1], whether any operation reads amounts of all of the customer's events.
@@ -36,6 +38,7 @@ class Program(NamedTuple):
 
     operations: NDArray[np.int64]
     windows: NDArray[np.int64]
+    memories: NDArray[np.int64]
     missing: NDArray[np.float64]
     scale: NDArray[np.float64]
     line: NDArray[np.bool_]
@@ -137,11 +140,12 @@ def choose(words, keys, value, column, head, mask, low, end, most, target):
 @inlined
 def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, extras, i,
-    program, scratch, observed,
+    late, program, scratch, observed,
 ):  # fmt: skip
     """Write the features of event i, which stands behind the first ``end`` events of its ring."""
     operations = program.operations
     windows = program.windows
+    memories = program.memories
     missing = program.missing
     scale = program.scale[0]
     lows = scratch.lows
@@ -158,6 +162,9 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     for j in range(len(operations)):
         kind = operations[j, KIND]
         low = lows[operations[j, WINDOW]]
+        if late:
+            forgotten = older(times, base, head, mask, end, newest, age_mask, memories[j])
+            low = max(low, forgotten)
         most = operations[j, LAST] - 1
         key = operations[j, KEY]
         column = operations[j, COLUMN]

@@ -133,6 +133,7 @@ def counts_and_sums(windows: Sequence[int]) -> Program:
             np.int64,
         ).reshape(2 * width, 6),
         windows=np.array(windows, np.int64),
+        memories=np.full(2 * width, 2**40),
         missing=np.zeros(2 * width),
         scale=np.array([1.0]),
         line=np.array([width > 0]),
