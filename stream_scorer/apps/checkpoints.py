@@ -211,7 +211,7 @@ class Checkpoints:
     def _safe(self, share: Share) -> None:
         self._schedule.keep(share.turn)
         written = share.turn.written
-        held = {each.held.partition: each.held for each in written}
+        held = self._schedule.held
         self._listener(
             CheckpointWritten(
                 buckets=len(written),

@@ -1,7 +1,8 @@
 """The rolling checkpoint's schedule: which buckets are written with which batch.
 
-Partitions take turns, and in each the buckets go round in order, so that the oldest is always the
-next. What is written is paid for by the events of the batch, in bytes, whatever the state's size:
+Partitions take turns, one with each batch, because a transaction's commit costs a marker for every
+partition in it. In each the buckets go round in order, so that the oldest is always the
+What is written is paid for by the events of the batch, in bytes, whatever the state's size:
 the cost is bounded, and the cycle grows with the state. A bucket may overdraw the account; the
 next events pay it back. On a quiet topic a few buckets per second are free.
 
@@ -121,28 +122,31 @@ class Schedule:
         self._seen = now
         self._account += events * self._bytes_per_event
         ring = sorted(self.held)
-        idle = 0
-        while idle < len(ring) and (self._account > 0 or self._free >= 1):
+        for _ in ring:
             held = self.held[ring[self._next % len(ring)]]
             self._next = (self._next + 1) % len(ring)
-            if held.labels[held.cursor] >= held.position:
-                # Its oldest bucket is up to date, and so are all.
-                idle += 1
-                continue
-            idle = 0
+            self._fill(turn, held, write)
+            if turn.written:
+                return turn
+            if self._account <= 0 and self._free < 1:
+                return turn
+        # Nothing is due: what was not needed is not saved up.
+        self._account = min(self._account, 0.0)
+        return turn
+
+    def _fill(self, turn: Turn, held: Held, write: Callable[[Held, int], tuple[int, int]]) -> None:
+        """Write what is due of a partition, until it is paid for or once round."""
+        while self._account > 0 or self._free >= 1:
             bucket = held.cursor
-            if any(each.held is held and each.bucket == bucket for each in turn.written[:1]):
-                break  # once round within one batch
+            round_over = bool(turn.written) and turn.written[0].bucket == bucket
+            if round_over or held.labels[bucket] >= held.position:
+                return
             records, size = write(held, bucket)
             turn.written.append(Written(held, bucket, held.position, records, size))
             held.cursor = (bucket + 1) % BUCKETS
             if self._account > 0:
                 self._account -= size + BUCKET_BYTES
             self._free = max(self._free - 1, 0.0)
-        if idle >= len(ring):
-            # Nothing is due: what was not needed is not saved up.
-            self._account = min(self._account, 0.0)
-        return turn
 
     def advance(self, turn: Turn, positions: Mapping[int, int]) -> None:
         """The batch of a turn was folded: the rings stand at these offsets now."""
