@@ -1,10 +1,10 @@
 """The rolling checkpoint's schedule: which buckets are written with which batch.
 
 Partitions take turns, one with each batch, because a transaction's commit costs a marker for every
-partition in it. In each the buckets go round in order, so that the oldest is always the
-What is written is paid for by the events of the batch, in bytes, whatever the state's size:
-the cost is bounded, and the cycle grows with the state. A bucket may overdraw the account; the
-next events pay it back. On a quiet topic a few buckets per second are free.
+partition in it. In each the buckets go round in order, so that the oldest is always the next. What
+is written is paid for by the events of the batch, in bytes, whatever the state's size: the cost is
+bounded, and the cycle grows with the state. A bucket may overdraw the account; the next events pay
+it back. On a quiet topic a few buckets per second are free.
 
 A turn that is undone counts as not written: the cursors and the account go back.
 """
