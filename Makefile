@@ -20,10 +20,12 @@ demo: env
 test: env
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# What the scorer costs beside the floor and beside a hand-written loop, on this machine.
+# What the scorer costs beside the floor and beside a hand-written loop, and its features beside
+# polars, on this machine.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/features.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

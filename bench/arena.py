@@ -30,7 +30,7 @@ _GLANCE_SECONDS = 0.1
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _SINGLE = frozenset({"summaries", "drift_events"})
-_OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events")
+_OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", "state")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def encoded(
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns["loyalty_tier"] = pa.repeat("gold", batch.num_rows)
         ways = [
-            encoder.encode({name: columns[name] for name in mine}, batch.num_rows)
+            encoder.encode({name: columns[name] for name in mine}, batch.num_rows).to_list()
             for encoder, mine in zip(encoders, names, strict=True)
         ]
         payloads = [ways[row % len(ways)][row] for row in range(batch.num_rows)]

@@ -98,6 +98,62 @@ class StateIncomplete(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class StateRestored(Happening):
+    """A partition's state is whole: its buckets were loaded and the input behind them replayed.
+
+    Attributes:
+        partition: Input partition.
+        buckets: Buckets that were found; 0 without a checkpoint.
+        first_offset: Where the replay began.
+        end_offset: Where live reading begins.
+    """
+
+    partition: int
+    buckets: int
+    first_offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColdAccepted(Happening):
+    """A model decides although some of its features lack history; ``--accept-cold`` says so.
+
+    Attributes:
+        partition: Input partition.
+        features: Those that lack it.
+        warm_from_ms: Event time from which on they do not, ms.
+    """
+
+    partition: int
+    features: tuple[str, ...]
+    warm_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten(Happening):
+    """Some buckets of the rolling checkpoint are safe.
+
+    Attributes:
+        buckets: How many.
+        bytes: Their records' sizes.
+        age_records: By partition, records that a restart would replay now.
+        cycle_seconds: By partition, how long the last whole cycle took, once there is one.
+    """
+
+    buckets: int
+    bytes: int
+    age_records: Mapping[int, int]
+    cycle_seconds: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed(Happening):
+    """Buckets could not be written; scoring goes on, and a restart would replay more."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class DependencyUnavailable(Happening):
     """A registry or broker cannot be reached; the process is paused and tries again."""
 

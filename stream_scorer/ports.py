@@ -1,8 +1,9 @@
 """The few Protocols between the core and the outside, and the plain data that crosses them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +13,117 @@ Int64 = NDArray[np.int64]
 Headers = list[tuple[str, bytes | None]] | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BytesColumn:
+    """n byte strings back to back in one buffer; some may be null.
+
+    Attributes:
+        data: uint8, the bytes of all rows.
+        offsets: int64[n + 1], row i is ``data[offsets[i]:offsets[i + 1]]``.
+        null: bool[n], which rows are null (and empty); None when none is.
+    """
+
+    data: NDArray[np.uint8]
+    offsets: Int64
+    null: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[bytes | None]) -> Self:
+        """Put byte strings back to back."""
+        rows = list(values)
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([0 if row is None else len(row) for row in rows], out=offsets[1:])
+        data = np.frombuffer(b"".join(row or b"" for row in rows), np.uint8)
+        null = np.array([row is None for row in rows], np.bool_)
+        return cls(data, offsets, null if null.any() else None)
+
+    @classmethod
+    def nulls(cls, count: int) -> Self:
+        """Return ``count`` nulls."""
+        return cls(np.empty(0, np.uint8), np.zeros(count + 1, np.int64), np.ones(count, np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> bytes | None:
+        at = range(len(self))[row]
+        if self.null is not None and self.null[at]:
+            return None
+        return self.data[self.offsets[at] : self.offsets[at + 1]].tobytes()
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        if self.null is None:
+            return iter(self.to_list())
+        nulls = self.null.tolist()
+        return (None if null else row for null, row in zip(nulls, self.to_list(), strict=True))
+
+    def to_list(self) -> list[bytes]:
+        """Return n byte strings; a null is empty."""
+        joined = self.data.tobytes()
+        bounds = self.offsets.tolist()
+        return [joined[start:end] for start, end in pairwise(bounds)]
+
+    def take(self, rows: Int64) -> Self:
+        """Return the given rows, in the given order."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        null = None if self.null is None else self.null[rows]
+        return type(self)(self.data[index], offsets, null)
+
+
 @dataclass(frozen=True, slots=True)
 class RawRecords:
     """n undecoded records as columns, in the order in which they were polled.
 
     Attributes:
-        values: n payloads; None is a null value.
-        keys: n keys; None is a record without a key.
-        headers: n header lists; None where a record has none.
+        values: n payloads; null is a null value.
+        keys: n keys; null is a record without a key.
+        headers: n header lists, None where a record has none; None when no record has any.
         partition: int32[n].
         offset: int64[n].
         timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
     """
 
-    values: Sequence[bytes | None]
-    keys: Sequence[bytes | None]
-    headers: Sequence[Headers]
+    values: BytesColumn
+    keys: BytesColumn
+    headers: Sequence[Headers] | None
     partition: NDArray[np.int32]
     offset: Int64
     timestamp: Int64
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Self:
+        """Return the chosen rows (bool[n])."""
+        if chosen.all():
+            return self
+        rows = np.flatnonzero(chosen)
+        return type(self)(
+            self.values.take(rows),
+            self.keys.take(rows),
+            None if self.headers is None else [self.headers[row] for row in rows.tolist()],
+            self.partition[rows],
+            self.offset[rows],
+            self.timestamp[rows],
+        )
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """Return the rows of one or more pieces, in order."""
+        traced = any(piece.headers is not None for piece in pieces)
+        headers = [header for piece in pieces for header in (piece.headers or [None] * len(piece))]
+        return cls(
+            BytesColumn.of(value for piece in pieces for value in piece.values),
+            BytesColumn.of(key for piece in pieces for key in piece.keys),
+            headers if traced else None,
+            np.concatenate([piece.partition for piece in pieces]),
+            np.concatenate([piece.offset for piece in pieces]),
+            np.concatenate([piece.timestamp for piece in pieces]),
+        )
 
     def next_offsets(self) -> dict[int, int]:
         """Return, by partition, the offset behind its newest record."""
@@ -51,6 +141,35 @@ class OutgoingRecord:
     key: bytes | None = None
     headers: Headers = None
     partition: int = -1
+
+
+StoredRecords = Sequence[tuple[bytes | None, bytes | None]]
+"""(key, value) pairs in the order of a store; a null value takes the key's record away."""
+
+
+class CheckpointStore(Protocol):
+    """Where the buckets of one group's state of one input lie, as records by key.
+
+    Attributes:
+        rides: Whether the scorer publishes records in its own transaction, so that they are as
+            exactly-once as its decisions; else it calls ``write`` after the commit.
+        topic: The topic that such records go to, each to its input partition's number.
+    """
+
+    rides: bool
+    topic: str
+
+    def read(self, partition: int) -> Iterator[StoredRecords]:
+        """Yield the records of an input partition, oldest first, some at a time."""
+        ...
+
+    def sample(self) -> StoredRecords:
+        """Return one record of each partition that holds any."""
+        ...
+
+    def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Put records in their keys' places, null values take them away; safe on return."""
+        ...
 
 
 class Predictor(Protocol):

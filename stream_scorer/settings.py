@@ -76,6 +76,7 @@ class Topics(_Group):
     summaries: str = Field("summaries", description="one summary per scorer transaction")
     drift_events: str = Field("drift-events", description="what the drift detectors report")
     labels: str = Field("labels", description="fraud labels, days later")
+    state: str = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
 
 
 class Kafka(_Group):
@@ -147,6 +148,26 @@ class Scorer(_Group):
     )
 
 
+class State(_Group):
+    """The rolling checkpoint of the customers' histories."""
+
+    url: str = Field(
+        "",
+        description="fsspec URL of a directory for checkpoints; empty: the topic "
+        "`kafka.topics.state`",
+        examples=["s3://bucket/stream-scorer"],
+    )
+    bytes_per_event: float = Field(
+        20.0,
+        ge=0,
+        le=10_000,
+        description="checkpoint bytes that each input record pays for; more shortens a restore",
+    )
+    buckets_per_second: float = Field(
+        16.0, ge=0, le=1_024, description="buckets of a quiet second, of 1,024 per partition"
+    )
+
+
 class Http(_Group):
     """The endpoint for Prometheus and probes."""
 
@@ -189,6 +210,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     scorer: Scorer = Scorer()
+    state: State = State()
     http: Http = Http()
     models: Models = Models()
     monitor: Monitor = Monitor()

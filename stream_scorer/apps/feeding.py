@@ -47,7 +47,7 @@ class TransactionEncoder:
         Args:
             rows: Has at least the columns of :attr:`schema`, with its types; others are left out.
         """
-        return self._encoder.encode_batch(rows.select(self.schema.names))
+        return self._encoder.encode_batch(rows.select(self.schema.names)).to_list()
 
 
 def open_feed(

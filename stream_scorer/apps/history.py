@@ -1,5 +1,12 @@
-"""Past transactions folded through the stream's own rings: the same features for training."""
+"""Past transactions folded through the stream's own rings: the same features for training.
 
+No feature sees two customers, so customers are folded in groups, as many at a time as there are
+processors. The rings of one group fit into a processor's cache, those of all customers do not.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +15,18 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+_GROUPS = 16  # by four bits of a hash
 _ROWS_AT_A_TIME = 50_000
+# What the core reads of every event, beside what features name. The rest, and that is most of a
+# row, need not be copied.
+_READ = ["transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "currency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +50,52 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
         features: The manifest's features, compiled.
         plan: Validation limits; the record's timestamp is taken to be the event time.
     """
-    rings = Rings(features)
-    rows: list[Int64] = [np.empty(0, np.int64)]
-    computed: list[Float64] = [np.empty((0, len(features.names)))]
-    seen = 0
-    for batch in table.combine_chunks().to_batches(max_chunksize=_ROWS_AT_A_TIME):
-        n = batch.num_rows
-        number = np.arange(seen, seen + n)
-        time = batch.column("event_time").cast(pa.int64()).to_numpy()
-        events = EventBatch(batch, np.zeros(n, np.int32), number, time)
-        folded = remember(events, rings, plan, features)
-        rings.release(folded.journals)
-        kept = folded.accepted
-        computed.append(features.compute(events.take(kept), folded.observed[kept]))
-        rows.append(number[kept])
-        seen += n
-    return FeatureRows(np.concatenate(rows), np.concatenate(computed))
+    batches = _batches(table, [*dict.fromkeys([*_READ, *features.reads])])
+    groups = [_groups(batch) for batch in batches]
+    computed = np.empty((table.num_rows, len(features.names)))
+    accepted = np.zeros(table.num_rows, np.bool_)
+
+    def fold_group(number: int) -> None:
+        rings = Rings(features)
+        first = 0
+        for batch, rows_of in zip(batches, groups, strict=True):
+            for events in _events(batch, rows_of[number], first):
+                folded = remember(events, rings, plan, features)
+                rings.release(folded.journals)
+                kept, observed = events, folded.observed
+                if len(folded.accepted) < len(events):
+                    kept, observed = events.take(folded.accepted), observed[folded.accepted]
+                computed[kept.offset] = features.compute(kept, observed)
+                accepted[kept.offset] = True
+            first += batch.num_rows
+
+    with ThreadPoolExecutor(min(_GROUPS, os.cpu_count() or 1)) as threads:
+        # Taken one by one, so that what a thread raised is raised here.
+        for _ in threads.map(fold_group, range(_GROUPS)):
+            pass
+    whole = bool(accepted.all())
+    return FeatureRows(np.flatnonzero(accepted), computed if whole else computed[accepted])
+
+
+def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
+    """Return columns as one batch, or a few when a column of texts is larger than 2 GiB."""
+    return table.select(columns).combine_chunks().to_batches()
+
+
+def _groups(batch: pa.RecordBatch) -> list[Int64]:
+    """Return the rows of each group of customers, ascending."""
+    hashes = hash_strings(*string_views(batch.column("customer_id")))
+    # By the upper bits: the rings find a customer by the lower ones.
+    group = (hashes >> np.uint64(60)).astype(np.uint8)
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.searchsorted(group[order], np.arange(1, _GROUPS)))
+
+
+def _events(batch: pa.RecordBatch, rows: Int64, first: int) -> Iterator[EventBatch]:
+    """Yield rows of a batch as events; an offset is the row's number in the table."""
+    taken = batch.take(pa.array(rows))
+    for at in range(0, len(rows), _ROWS_AT_A_TIME):
+        records = taken.slice(at, _ROWS_AT_A_TIME)
+        n = records.num_rows
+        time = records.column("event_time").cast(pa.int64()).to_numpy()
+        yield EventBatch(records, np.zeros(n, np.int32), first + rows[at : at + n], time)

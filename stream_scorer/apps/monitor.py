@@ -11,7 +11,7 @@ single customers or labels would have to read the decisions.
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
 from stream_scorer.models.store import find
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Settings
 
 _LINGER_SECONDS = 0.25
@@ -144,6 +144,10 @@ class MonitorWork:
             next_offsets=raw.next_offsets(),
         )
 
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
+        """Leave nothing behind."""
+        return ()
+
     def undo(self, result: Result[Watched]) -> None:
         """Go back to the state before the batch."""
         self._watch = result.delta.before
@@ -195,7 +199,7 @@ class MonitorWork:
             for drift in drifts
         ]
         keys = [f"{drift.model}:{drift.version}:{drift.signal}".encode() for drift in drifts]
-        return [Outgoing(self._topic, values, keys)]
+        return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
 
 
 def monitor_settings(settings: Settings) -> Settings:

@@ -4,26 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.process import run_process
+from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
 from stream_scorer.apps.warming import warm
+from stream_scorer.apps.warmth import Warmth, needs_of
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
-from stream_scorer.core.scorer import Model
+from stream_scorer.core.scorer import Model, Rings
 from stream_scorer.errors import SettingsError
-from stream_scorer.happenings import Listener, StateIncomplete
+from stream_scorer.happenings import Listener
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
+from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
+from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.files import FileStore
+from stream_scorer.state.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +42,13 @@ class Deployment:
         model: NAME or NAME:VERSION.
         plan: Plan file; None takes ``plan.toml`` beside the model's versions.
         start: Where a group's first run begins; None refuses to guess.
+        accept_cold: Whether features may decide that lack history.
     """
 
     model: str = "fraud"
     plan: Path | None = None
     start: Start | None = None
+    accept_cold: bool = False
 
 
 def load_plan(path: Path) -> Plan:
@@ -85,6 +95,17 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
     )
 
 
+def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
+    """Return where the checkpoint lies.
+
+    Raises:
+        SettingsError: The URL cannot be used.
+    """
+    if settings.state.url:
+        return FileStore(settings.state.url, owner)
+    return TopicStore(settings.kafka, owner)
+
+
 def scorer_loop(
     settings: Settings,
     deployment: Deployment,
@@ -105,19 +126,21 @@ def scorer_loop(
     warm(codecs, model, plan)
     kafka = settings.kafka
     topic = kafka.topics.transactions
+    owner = Owner(kafka.group, topic)
+    store = store_of(settings, owner)
+    if isinstance(store, TopicStore):
+        store.refuse_layout()
     producer = TransactionalProducer(kafka, kafka.group, listener)
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
-    def replay_of(partition: int, end: int) -> InputReplay | None:
-        low = source.low_watermark(partition)
-        if low >= end > 0:
-            # All history before the committed offset is deleted: nothing to replay, nothing whole.
-            listener(StateIncomplete(partition, low))
-        return InputReplay(kafka, topic, partition, low, end) if low < end else None
-
+    rings = Rings(model.features)
+    schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
-        model, plan, codecs, kafka.topics, kafka.instance, listener, replay_of,
-        source.partition_count,
+        model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
+        Restoration(topic, source, owner, store, rings, lambda partition, first, end:
+                    InputReplay(kafka, topic, partition, first, end)),
+        Checkpoints(store, owner, rings, schedule, listener),
+        Warmth(model, needs_of(model), listener, accept_cold=deployment.accept_cold),
     )  # fmt: skip
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,

@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.apps.checkpoints import Checkpoints, Share
+from stream_scorer.apps.key_sample import KeySample
+from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
@@ -17,25 +21,26 @@ from stream_scorer.core.summaries import flag_counts, summarize
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,
-    KeyMisplaced,
     Listener,
     ModelFailed,
     StateIncomplete,
+    StateRestored,
 )
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.partitioner import misplaced
 from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.kafka.replay import InputReplay, Replays
+from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Topics
+from stream_scorer.state.history import INPUT, NOT_YET, outlived
 
 Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
 
-_SAMPLE_EVERY = 64
+_EVICTED_AT_ONCE = 256
+"""Customers per batch and partition that are looked at for leaving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +57,8 @@ class Scoring:
     """What keeping or undoing a batch needs."""
 
     scored: Scored
+    share: Share
     rejected: tuple[RejectReason, ...]
-
-
-@dataclass(slots=True)
-class _Sample:
-    """A rolling sample of keys against their partitions."""
-
-    sampled: int = 0
-    misplaced: int = 0
-    pairs: list[tuple[bytes, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Span:
-    """Oldest and newest event time that a replay has seen, ms."""
-
-    oldest: int = 2**62
-    newest: int = -(2**62)
 
 
 class ScoringWork:
@@ -82,8 +71,10 @@ class ScoringWork:
         topics: Names of the input and of the outputs.
         instance: Name of this process, for dead letters.
         listener: Told of model failures, replays and misplaced keys.
-        replay_of: Opens a replay of (partition, end offset); None when nothing is retained.
-        partitions: How many partitions the input has.
+        rings: The customers' histories.
+        restoration: Brings the state of partitions that come.
+        checkpoints: Writes it, a little with each batch.
+        warmth: Judges whether the model may decide on it.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -95,8 +86,10 @@ class ScoringWork:
         topics: Topics,
         instance: str,
         listener: Listener,
-        replay_of: Callable[[int, int], InputReplay | None],
-        partitions: Callable[[], int],
+        rings: Rings,
+        restoration: Restoration,
+        checkpoints: Checkpoints,
+        warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._model = model
@@ -105,57 +98,97 @@ class ScoringWork:
         self._topics = topics
         self._instance = instance
         self._listener = listener
-        self._partitions = partitions
-        self._partition_count = 0
+        self._restoration = restoration
+        self._checkpoints = checkpoints
+        self._warmth = warmth
         self._now_ms = now_ms
-        self._sample = _Sample()
-        self._replays = Replays(replay_of, self._refold, listener)
-        self._spans: dict[int, _Span] = {}
-        self.rings = Rings(model.features)
+        self._sample = KeySample(listener)
+        self._replays = Replays(self._open_replay, self._refold, listener)
+        self._opened: dict[int, CheckpointedReplay] = {}
+        self._oldest: dict[int, int] = {}
+        self.rings = rings
 
     # -- partitions come and go -------------------------------------------------------------
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; their rings are rebuilt by a silent replay."""
-        self._partition_count = self._partitions()
+        """Take partitions over; their rings come back from the checkpoint and the input."""
+        self._restoration.expect(set(offsets))
         for partition in offsets:
             self.rings.drop(partition)
         self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
         """Forget the partitions' rings and replays."""
+        self._replays.end(partitions)
         for partition in partitions:
             self.rings.drop(partition)
-            self._spans.pop(partition, None)
-        self._replays.end(partitions)
+            self._checkpoints.stop(partition)
+            self._opened.pop(partition, None)
+            self._oldest.pop(partition, None)
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        """Return what the checkpoint of partitions that are about to leave lacks, bounded."""
+        return self._checkpoints.flush(partitions)
 
     def restoring(self) -> bool:
         """Whether some partition is not handed to the loop yet."""
         return self._replays.pending
 
     def restore(self) -> set[int]:
-        """Replay some records of one partition; return the partitions that are whole."""
+        """Take one partition a step nearer to being whole; return those that are.
+
+        Raises:
+            Paused: The checkpoint store or the registry is out of reach.
+            StateError: The checkpoint does not fit the input; names what resolves it.
+            NotWarmError: The model's features lack history; says until when.
+        """
         ready, ended = self._replays.step()
         if ended is not None:
-            span = self._spans.pop(ended.partition, _Span())
-            horizon = self._model.features.retention.horizon_ms
-            if ended.low > 0 and span.newest - span.oldest < horizon:
-                self._listener(StateIncomplete(ended.partition, ended.low))
+            self._whole(ended)
         return ready
 
+    def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
+        opened = self._opened[partition] = self._restoration.open(partition, offset)
+        return opened
+
     def _refold(self, raw: RawRecords) -> None:
-        """Take replayed records of one partition into the rings."""
+        """Take replayed records of one partition into the rings that do not know them yet."""
         try:
             events, _, _ = self._codecs.transactions.decode(raw)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
+        partition = int(raw.partition[0])
+        restored = self._opened[partition].restored
+        if restored is not None:
+            events = restored.unknown(events)
         seen = remember(events, self.rings, self._plan, self._model.features)
         self.rings.release(seen.journals)
         if len(seen.accepted):
-            time_ms = events.int64("event_time")[seen.accepted]
-            span = self._spans.setdefault(int(raw.partition[0]), _Span())
-            span.oldest = min(span.oldest, int(time_ms.min()))
-            span.newest = max(span.newest, int(time_ms.max()))
+            oldest = int(events.int64("event_time")[seen.accepted].min())
+            self._oldest[partition] = min(self._oldest.get(partition, oldest), oldest)
+
+    def _whole(self, ended: CheckpointedReplay) -> None:
+        """A partition's state is as of its committed offset: from now on it is written."""
+        partition = ended.partition
+        self._opened.pop(partition)
+        oldest = self._oldest.pop(partition, None)
+        restored = ended.restored
+        if restored is None:
+            raise RuntimeError(f"partition {partition}: the replay ended before it began")
+        rings = self.rings.of(partition)
+        rings.watermark = max(rings.watermark, restored.watermark)
+        since = dict(restored.since)
+        if restored.low > 0 and restored.buckets < len(restored.labels):
+            since[INPUT] = NOT_YET if oldest is None else oldest + rings.retention.lateness_ms
+        since = outlived(since, rings.watermark, rings.retention.horizon_ms)
+        self._warmth.judge(partition, since, rings.watermark)
+        if INPUT in since:
+            self._listener(StateIncomplete(partition, restored.low))
+        self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
+        self._checkpoints.start(
+            partition, self._restoration.partitions, ended.end, restored.low, restored.labels,
+            since,
+        )  # fmt: skip
 
     # -- batches ----------------------------------------------------------------------------
 
@@ -170,15 +203,26 @@ class ScoringWork:
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
+        # As the batch before this one left the rings.
+        share = self._checkpoints.take(len(raw))
         try:
+            stages.lap("checkpoint")
             scored = score(events, self.rings, self._plan, self._model, stages.lap)
-        except ModelFailure as error:
-            raise Paused("model", str(error)) from error
-        try:
-            return self._result(raw, rows, undecodable, scored, stages)
-        except BaseException:
-            self.rings.undo(scored.journals)
+        except BaseException as error:
+            self._checkpoints.undo(share)
+            if isinstance(error, ModelFailure):
+                raise Paused("model", str(error)) from error
             raise
+        self._checkpoints.advance(share, raw.next_offsets())
+        try:
+            return self._result(raw, rows, undecodable, scored, share, stages)
+        except BaseException:
+            self._take_back(scored, share)
+            raise
+
+    def _take_back(self, scored: Scored, share: Share) -> None:
+        self.rings.undo(scored.journals)
+        self._checkpoints.undo(share)
 
     def _result(
         self,
@@ -186,6 +230,7 @@ class ScoringWork:
         rows: Int64,
         undecodable: Rejections,
         scored: Scored,
+        share: Share,
         stages: Stages,
     ) -> Result[Scoring]:
         """Encode what was decided; the decoded events are the rows ``rows`` of ``raw``."""
@@ -196,14 +241,15 @@ class ScoringWork:
             flags = decisions.flags | np.where(late, np.uint8(Flag.LATE_DECISION), np.uint8(0))
             decisions = replace(decisions, flags=flags)
             scored = replace(scored, decisions=decisions)
-        outgoing: list[Outgoing] = []
+        outgoing: list[Outgoing] = [*share.outgoing]
         if len(decisions):
-            of_decision = rows[scored.accepted].tolist()
+            of_decision = rows[scored.accepted]
+            keys = raw.keys if len(of_decision) == len(raw) else raw.keys.take(of_decision)
             outgoing.append(
                 Outgoing(
                     self._topics.decisions,
                     self._codecs.decisions.encode(decisions, decided_at),
-                    [raw.keys[row] for row in of_decision],
+                    keys,
                     _trace_headers(raw.headers, of_decision),
                 )
             )
@@ -217,8 +263,8 @@ class ScoringWork:
             outgoing.append(
                 Outgoing(
                     self._topics.dead_letters,
-                    [letter.value for letter in letters],
-                    [letter.key for letter in letters],
+                    BytesColumn.of(letter.value for letter in letters),
+                    BytesColumn.of(letter.key for letter in letters),
                     [letter.headers for letter in letters],
                 )
             )
@@ -232,21 +278,24 @@ class ScoringWork:
             (f"seconds.{stage}", f"{seconds:.6f}".encode())
             for stage, seconds in stages.seconds.items()
         ]
-        summary_bytes = self._codecs.summaries.encode(summary)
-        outgoing.append(Outgoing(self._topics.summaries, [summary_bytes], [None], [timings]))
+        encoded = BytesColumn.of((self._codecs.summaries.encode(summary),))
+        outgoing.append(Outgoing(self._topics.summaries, encoded, BytesColumn.nulls(1), [timings]))
         stages.lap("summarize")
-        return Result(outgoing, Scoring(scored, reasons))
+        return Result(outgoing, Scoring(scored, share, reasons))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Keep the rings' changes and say what was committed."""
         scored = result.delta.scored
         self.rings.release(scored.journals)
+        for partition in scored.journals:
+            self.rings.of(partition).evict(_EVICTED_AT_ONCE)
+        self._checkpoints.keep(result.delta.share)
         decisions = scored.decisions
         if scored.failed_rows:
             self._listener(
                 ModelFailed(decisions.model, decisions.version, scored.failed_rows, scored.failure)
             )
-        self._check_keys(raw)
+        self._sample.take(raw, self._restoration.partitions)
         outcomes = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
         rejected: dict[str, int] = {}
         for reason in result.delta.rejected:
@@ -265,19 +314,7 @@ class ScoringWork:
 
     def undo(self, result: Result[Scoring]) -> None:
         """Take the rings' changes back."""
-        self.rings.undo(result.delta.scored.journals)
-
-    def _check_keys(self, raw: RawRecords) -> None:
-        """Sample keys: upstream must partition as we do, or customers' histories are split."""
-        key = raw.keys[-1]
-        if key is not None:
-            self._sample.pairs.append((key, int(raw.partition[-1])))
-        if len(self._sample.pairs) < _SAMPLE_EVERY:
-            return
-        self._sample.sampled += len(self._sample.pairs)
-        self._sample.misplaced += misplaced(self._sample.pairs, self._partition_count)
-        self._sample.pairs.clear()
-        self._listener(KeyMisplaced(self._sample.sampled, self._sample.misplaced))
+        self._take_back(result.delta.scored, result.delta.share)
 
 
 def _rejected(
@@ -291,12 +328,12 @@ def _rejected(
     return sorted(merged, key=lambda rejection: rejection[0])
 
 
-def _trace_headers(headers: Sequence[Headers], rows: list[int]) -> list[Headers] | None:
+def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
     """Return what decisions carry on; None when no transaction of the batch is traced."""
-    if not any(headers):
+    if headers is None:
         return None
     kept = [
         [(name, value) for name, value in headers[row] or () if name.lower() in TRACE_HEADERS]
-        for row in rows
+        for row in rows.tolist()
     ]
     return [one or None for one in kept] if any(kept) else None

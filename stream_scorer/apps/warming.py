@@ -9,7 +9,7 @@ from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model, Rings, score
 from stream_scorer.core.summaries import summarize
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _EVENT_TIME_MS = 1_600_000_000_000
@@ -43,9 +43,9 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
             for row in range(count)
         ]
         raw = RawRecords(
-            values=values,
-            keys=[None] * count,
-            headers=[None] * count,
+            values=BytesColumn.of(values),
+            keys=BytesColumn.nulls(count),
+            headers=None,
             partition=np.zeros(count, np.int32),
             offset=np.arange(count, dtype=np.int64),
             timestamp=np.full(count, _EVENT_TIME_MS, np.int64),

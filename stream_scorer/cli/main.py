@@ -16,6 +16,7 @@ from stream_scorer.cli import (
     run,
     schemas,
     simulate,
+    state,
     tail,
     topics,
     train,
@@ -44,6 +45,7 @@ app.add_typer(topics.app, name="topics")
 app.command()(lag.lag)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(state.app, name="state")
 app.command()(tail.tail)
 app.command()(produce.produce)
 app.command()(simulate.simulate)

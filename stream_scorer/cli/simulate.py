@@ -1,5 +1,6 @@
 """``stream-scorer simulate``: the published transaction simulator, into a file or a topic."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from stream_scorer import simulator
 from stream_scorer.apps.feeding import open_feed
+from stream_scorer.apps.label_feeding import send_with_labels
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -18,6 +20,33 @@ from stream_scorer.cli.console import (
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator.files import refuse_other_endings, write_table
 
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_DELAY_MS = 400 * _UNITS_MS["d"]
+# A terminal's risk is told after 7 days and counts what was known a day earlier: this is in time.
+_DELAY = "5d"
+
+
+def _delay_ms(text: str) -> int:
+    """Return the length that ``--label-delay`` names."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    length = int(match[1]) * _UNITS_MS[match[2]] if match else _LONGEST_DELAY_MS + 1
+    if length > _LONGEST_DELAY_MS:
+        raise SettingsError(
+            f"simulate: --label-delay {text!r} is no length from 0s to 400d",
+            "write 30s, 24h or 7d",
+        )
+    return length
+
+
+def _refuse_feeding(*, rate: float | None, labels: bool) -> None:
+    """Refuse what makes no sense without a topic."""
+    if rate is not None:
+        raise SettingsError("simulate: --rate paces a topic only", "give --topic TOPIC too")
+    if labels:
+        raise SettingsError(
+            "simulate: --labels sends to a topic; a file has them anyway", "give --topic TOPIC too"
+        )
+
 
 def simulate(
     *,
@@ -25,36 +54,60 @@ def simulate(
         Path | None, typer.Option(help="File to write: .parquet, .csv or .jsonl.")
     ] = None,
     topic: Annotated[
-        str | None, typer.Option("--topic", help="Topic to send to, without the labels.")
+        str | None, typer.Option("--topic", help="Topic to send the transactions to.")
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=0.001, help="Records per second; default: full speed."),
+        typer.Option("--rate", min=0.001, help="Transactions per second; default: full speed."),
+    ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="Send all labels too, to the labels topic of the settings."),
+    ] = False,
+    label_delay: Annotated[
+        str | None,
+        typer.Option(
+            "--label-delay",
+            help=f"Event time from transaction to label: 30s, 24h, 7d; default: {_DELAY}.",
+        ),
     ] = None,
     days: Annotated[int, typer.Option(help="Days from 2018-04-01 on.")] = 183,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate card transactions into a file with labels, or a topic; times stay those of 2018."""
+    """Simulate card transactions into a file with labels, or a topic; times stay those of 2018.
+
+    With --labels, each label goes out when the event time of the transactions passes its own
+    transaction's by the delay; labels that are still due at the end follow the last transaction.
+    """
     if out is None and topic is None:
         raise SettingsError("simulate: no destination", "give --out FILE or --topic TOPIC")
-    if rate is not None and topic is None:
-        raise SettingsError("simulate: --rate paces a topic only", "give --topic TOPIC too")
+    if topic is None:
+        _refuse_feeding(rate=rate, labels=labels)
+    if label_delay is not None and not labels:
+        raise SettingsError("simulate: --label-delay delays labels only", "give --labels too")
+    delay_ms = _delay_ms(_DELAY if label_delay is None else label_delay)
     if out is not None:
         refuse_other_endings(out)
+    chosen = None if topic is None else connected_settings(config, bootstrap)
     started = time.monotonic()
     table = simulator.simulate(days)
     if out is not None:
         write_table(table, out)
-    if topic is not None:
-        chosen = connected_settings(config, bootstrap)
-        with open_feed(chosen.kafka, chosen.registry, topic, rate) as feed:
-            feed.send(table)
+    sent_labels = 0
+    if topic is not None and chosen is not None:
+        kafka, registry = chosen.kafka, chosen.registry
+        if labels:
+            sent_labels = send_with_labels(kafka, registry, table, topic, delay_ms, rate)
+        else:
+            with open_feed(kafka, registry, topic, rate) as feed:
+                feed.send(table)
     scenarios = table["fraud_scenario"].to_numpy()
     document = {
         "file": None if out is None else str(out),
         "topic": topic,
+        "labels": sent_labels,
         "rows": table.num_rows,
         "frauds": int((scenarios > 0).sum()),
         "scenario_1": int((scenarios == 1).sum()),

@@ -1,41 +1,39 @@
 """Confluent-framed Avro to columns: a fast way for most writer schemas, a sure way for all.
 
-Every payload is walked first (the rules stand in :mod:`stream_scorer.codec.wire`), so both ways
-see sound bytes only and refuse the same records. The fast way is pyruhvro and a projection by
-column; the sure one is fastavro record by record, for writer schemas that pyruhvro lacks types for
-and for records that it still refuses. Both read plain numbers, without logical types: a long is a
-long, whether or not a date can hold it. A value that the bytes give soundly and the reader schema
-cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for that record alone.
+Every payload is walked (the rules stand in :mod:`stream_scorer.codec.wire`), so both ways refuse
+the same records. The fast way stores the reader's columns in that walk; the sure one gives the
+sound bytes to fastavro, record by record, for writer schemas in which a field that the reader wants
+is more than a single value, perhaps optional. Both read plain numbers, without logical types: a
+long is a long, whether or not a date can hold it. A value that the bytes give soundly and the
+reader schema cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for that
+record alone.
 """
 
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import fastavro
 import numpy as np
 import pyarrow as pa
-import pyruhvro
 from fastavro.read import SchemaResolutionError
 
-from stream_scorer.codec import resolve, walk
+from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
-from stream_scorer.codec.wire import HEADER_BYTES, Framed, Program, check, compile_walk
+from stream_scorer.codec.wire import Framed, Program, check, compile_walk
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _FRAME_REASONS: Final = {
-    walk.EMPTY: (RejectReason.EMPTY, "no value"),
-    walk.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
-    walk.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
+    operations.EMPTY: (RejectReason.EMPTY, "no value"),
+    operations.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
+    operations.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
 }
 
 _FEW_IDS: Final = 8
@@ -66,7 +64,6 @@ class _Writer:
     program: Program
     schema: Any
     reader: Any
-    fast_schema: str = ""
     projection: resolve.Projection | None = None
 
 
@@ -90,17 +87,19 @@ class ColumnDecoder:
         self._plain_reader = self._reader.plain()
         self._writers: dict[int, _Writer | str] = {}
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Decode n payloads; None is a null value.
+    def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
+        """Decode n payloads; null is a null value.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
+        if not isinstance(values, BytesColumn):
+            values = BytesColumn.of(values)
         count = len(values)
         framed = _frame(values)
         status = np.empty(count, np.uint8)
         ids = np.empty(count, np.int64)
-        bad, uniform = walk.frames(
+        bad, uniform = framing.frames(
             framed.data, framed.offsets, self._plan.record_bytes_max, status, ids
         )
         refused: list[_Refusal] = []
@@ -112,7 +111,7 @@ class ColumnDecoder:
         groups = [(int(ids[rows[0]]), rows)] if uniform and len(rows) else _by_id(ids, rows)
         pieces: list[_Piece] = []
         for schema_id, members in groups:
-            self._decode_group(schema_id, members, values, framed, pieces, refused)
+            self._decode_group(schema_id, members, framed, pieces, refused)
         records, good = self._join(pieces, count)
         return Decoded(records, good, _rejections(refused))
 
@@ -120,7 +119,6 @@ class ColumnDecoder:
         self,
         schema_id: int,
         rows: Int64,
-        values: Sequence[bytes | None],
         framed: Framed,
         pieces: list[_Piece],
         refused: list[_Refusal],
@@ -134,64 +132,20 @@ class ColumnDecoder:
         if isinstance(writer, str):
             refused += [(r, RejectReason.INCOMPATIBLE_SCHEMA, writer) for r in rows.tolist()]
             return
-        status, position, step = check(framed, rows, writer.program, self._plan)
-        if status.any():
-            for k in np.flatnonzero(status).tolist():
-                verdict = writer.program.verdict(int(status[k]), int(step[k]), int(position[k]))
+        walked = check(framed, rows, writer.program, self._plan)
+        if walked.good < len(rows):
+            for k in np.flatnonzero(walked.status).tolist():
+                verdict = writer.program.verdict(
+                    int(walked.status[k]), int(walked.step[k]), int(walked.position[k])
+                )
                 refused.append((int(rows[k]), *verdict))
-            rows = rows[status == 0]
+            rows = rows[walked.status == 0]
         if not len(rows):
             return
         if writer.projection is None:
             self._sure(writer, rows, framed, pieces, refused)
-            return
-        chosen = cast("Sequence[bytes]", values)  # a null is not among the rows
-        if len(rows) == len(values):
-            bodies = [value[HEADER_BYTES:] for value in chosen]
         else:
-            mask = np.zeros(len(values), np.uint8)
-            mask[rows] = 1
-            bodies = [value[HEADER_BYTES:] for value in compress(chosen, mask.tobytes())]
-        self._fast(writer, writer.projection, rows, bodies, framed, pieces, refused)
-
-    def _fast(
-        self,
-        writer: _Writer,
-        projection: resolve.Projection,
-        rows: Int64,
-        bodies: list[bytes],
-        framed: Framed,
-        pieces: list[_Piece],
-        refused: list[_Refusal],
-    ) -> None:
-        """Decode with pyruhvro; what it refuses is halved until single records are left."""
-        try:
-            batch = pyruhvro.deserialize_array(bodies, writer.fast_schema)
-        except ValueError:
-            if len(rows) == 1:
-                self._sure(writer, rows, framed, pieces, refused)
-                return
-            half = len(rows) // 2
-            for part in (slice(None, half), slice(half, None)):
-                self._fast(writer, projection, rows[part], bodies[part], framed, pieces, refused)
-            return
-        except BaseException as error:
-            if type(error).__name__ != "PanicException":
-                raise
-            # It lacks something in this schema that the check at load did not know of.
-            writer.projection = None
-            self._sure(writer, rows, framed, pieces, refused)
-            return
-        if projection.judges:
-            unresolvable = projection.unresolvable(batch)
-            if unresolvable:
-                refused += [
-                    (int(rows[k]), RejectReason.INCOMPATIBLE_SCHEMA, text)
-                    for k, text in unresolvable.items()
-                ]
-                keep = np.delete(np.arange(len(rows)), list(unresolvable))
-                rows, batch = rows[keep], batch.take(pa.array(keep))
-        pieces.append((rows, projection.apply(batch)))
+            pieces.append((rows, writer.projection.apply(walked.columns, len(rows))))
 
     def _sure(
         self,
@@ -260,10 +214,9 @@ class ColumnDecoder:
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
         return _Writer(
-            compile_walk(plain),
+            compile_walk(plain, projection.kept if projection else None),
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
-            json.dumps(plain.root) if projection else "",
             projection,
         )
 
@@ -302,15 +255,10 @@ class TransactionDecoder:
         return batch, rows, decoded.rejections
 
 
-def _frame(values: Sequence[bytes | None]) -> Framed:
-    """Put the payloads back to back; a null is empty."""
-    payloads = pa.array(values, pa.large_binary())
-    _, offsets, data = payloads.buffers()
-    framed = Framed(
-        np.frombuffer(data or b"", np.uint8),
-        np.frombuffer(offsets, np.int64)[: len(values) + 1],
-    )
-    # Arrow gives buffers that may be written or not; a second kind would compile the walk anew.
+def _frame(values: BytesColumn) -> Framed:
+    """Return the payloads as the walk takes them; a null is empty."""
+    framed = Framed(values.data.view(), values.offsets.view())
+    # Buffers may be written or not; a second kind would compile the walk anew.
     framed.data.flags.writeable = framed.offsets.flags.writeable = False
     return framed
 

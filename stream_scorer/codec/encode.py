@@ -1,7 +1,7 @@
 """Columns to Confluent-framed Avro.
 
-pyruhvro's encoder lacks ``bytes``, which a decision carries, and fastavro takes 7 µs a record; so a
-small program per schema drives one kernel over the columns (docs/adr/0003-own-encoder.md).
+fastavro takes 7 µs a decision, so a small program per batch drives one kernel over the columns
+(docs/adr/0003-own-encoder.md).
 """
 
 import io
@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec import writing
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.packed import PackedBatch
+from stream_scorer.codec.definition import Definition, parse_definition
+from stream_scorer.codec.packed import PackedBatch, Pieces
 from stream_scorer.core.batch import DecisionBatch, Flag
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import Int64
+from stream_scorer.ports import BytesColumn
 
 _CACHE_MAX: Final = 10_000
+_REASONS_MAX: Final = 1_000
 _INT32: Final = np.iinfo(np.int32)
 _TEXT: Final = {"string": pa.string(), "bytes": pa.binary()}
 _SHORT: Final = frozenset(_TEXT.values())
@@ -37,13 +37,39 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Few values of any Avro type, and int64[n]: which of them each row has."""
+    """Few values of any Avro type, perhaps encoded before, and int[n]: which each row has."""
 
-    index: Int64
-    values: Sequence[Any]
+    index: NDArray[Any]
+    values: Sequence[Any] | Pieces
 
 
 Column: TypeAlias = Constant | Choice | pa.Array | NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of the schema, looked up once.
+
+    Attributes:
+        schema: Its type.
+        inner: Its type behind its null.
+        null: Position of null; None where it takes none.
+        kind: Avro type of ``inner``.
+        default: Its default, or None.
+    """
+
+    schema: Any
+    inner: Any
+    null: int | None
+    kind: str
+    default: Constant | None
+
+    @classmethod
+    def of(cls, definition: Definition, entry: Any) -> "_Field":
+        inner, null = definition.optional(entry["type"]) or (entry["type"], None)
+        inner = definition.expand(inner)
+        default = Constant(entry["default"]) if "default" in entry else None
+        return cls(entry["type"], inner, null, definition.kind(inner), default)
 
 
 class ColumnEncoder:
@@ -59,15 +85,15 @@ class ColumnEncoder:
 
     def __init__(self, schema_id: int, schema: str) -> None:
         self._header = b"\0" + schema_id.to_bytes(4, "big")
-        self._definition = parse_definition(schema, f"schema id {schema_id}").plain()
-        if self._definition.kind(self._definition.root) != "record":
+        definition = parse_definition(schema, f"schema id {schema_id}").plain()
+        if definition.kind(definition.root) != "record":
             raise SchemaError(f"schema id {schema_id}: not a record", "columns need fields")
-        self._fields: dict[str, Any] = {
-            entry["name"]: entry for entry in self._definition.root["fields"]
+        self._fields = {
+            entry["name"]: _Field.of(definition, entry) for entry in definition.root["fields"]
         }
         self._encoded: dict[tuple[str, type, Any], bytes] = {}
 
-    def encode(self, columns: Mapping[str, Column], count: int) -> list[bytes]:
+    def encode(self, columns: Mapping[str, Column], count: int) -> BytesColumn:
         """Encode ``count`` rows.
 
         Args:
@@ -80,81 +106,61 @@ class ColumnEncoder:
             ValueError: A column does not fit its field; names the field.
         """
         if not count:
-            return []
+            return BytesColumn.of(())
         unknown = columns.keys() - self._fields.keys()
         if unknown:
             raise ValueError(f"{min(unknown)}: the schema has no such field")
         batch = PackedBatch(count)
         batch.constant(self._header)
         for name, entry in self._fields.items():
-            column = columns.get(name)
+            column = columns.get(name, entry.default)
             if column is None:
-                if "default" not in entry:
-                    raise ValueError(f"{name}: no column and no default")
-                column = Constant(entry["default"])
+                raise ValueError(f"{name}: no column and no default")
             try:
-                self._add(batch, name, entry["type"], column)
+                self._add(batch, name, entry, column)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{name}: {error}") from error
         return batch.write()
 
-    def encode_batch(self, records: pa.RecordBatch) -> list[bytes]:
+    def pieces(self, name: str, values: Sequence[Any]) -> Pieces:
+        """Encode values of one field once, for the :class:`Choice` of many batches."""
+        return Pieces.of(self._value(name, self._fields[name].schema, value) for value in values)
+
+    def encode_batch(self, records: pa.RecordBatch) -> BytesColumn:
         """Encode a record batch whose columns have the fields' names."""
         columns = dict(zip(records.schema.names, records.columns, strict=True))
         return self.encode(columns, len(records))
 
-    def _add(self, batch: PackedBatch, name: str, schema: Any, column: Column) -> None:
+    def _add(self, batch: PackedBatch, name: str, entry: _Field, column: Column) -> None:
         if isinstance(column, Constant):
-            batch.constant(self._value(name, schema, column.value))
+            batch.constant(self._value(name, entry.schema, column.value))
             return
         if isinstance(column, Choice):
-            batch.choice(column.index, [self._value(name, schema, v) for v in column.values])
+            values = column.values
+            batch.choice(
+                column.index, values if isinstance(values, Pieces) else self.pieces(name, values)
+            )
             return
         if len(column) != batch.count:
             raise ValueError(f"{len(column)} values for {batch.count} rows")
-        optional = self._definition.optional(schema)
-        if optional:
-            schema, null = optional
-            batch.optional(_valid(column), null)
+        if entry.null is not None:
+            batch.optional(_valid(column), entry.null)
         elif isinstance(column, pa.Array) and column.null_count:
             raise ValueError("null where the schema takes none")
-        kind = self._definition.kind(schema)
         if isinstance(column, pa.Array):
-            if kind in _TEXT:
-                batch.text(column if column.type in _SHORT else column.cast(_TEXT[kind]))
+            if entry.kind in _TEXT:
+                batch.text(column if column.type in _SHORT else column.cast(_TEXT[entry.kind]))
                 return
             column = _numpy(column)
-        self._add_numpy(batch, kind, schema, column)
-
-    def _add_numpy(self, batch: PackedBatch, kind: str, schema: Any, column: NDArray[Any]) -> None:
-        if kind == "bytes" and column.ndim == 2:  # noqa: PLR2004 a matrix
-            batch.rows(column)
-        elif kind == "double" and column.dtype.kind in "fiu":
-            batch.floats(column)
-        elif kind == "boolean" and column.dtype.kind == "b":
-            batch.numbers(writing.BOOLEAN, column)
-        elif kind in _WHOLE and column.dtype.kind in "iu":
-            self._check_range(kind, schema, column)
-            batch.numbers(writing.LONG, column)
-        else:
-            raise ValueError(f"{column.dtype} does not go into {kind}")
-
-    def _check_range(self, kind: str, schema: Any, column: NDArray[Any]) -> None:
-        if kind == "enum":
-            least, most = 0, len(self._definition.expand(schema)["symbols"]) - 1
-        elif kind == "int" and column.dtype != np.int32:
-            least, most = int(_INT32.min), int(_INT32.max)
-        else:
-            return
-        if column.min() < least or column.max() > most:
-            raise ValueError(f"a value outside {least} to {most}")
+        _add_numpy(batch, entry, column)
 
     def _value(self, name: str, schema: Any, value: Any) -> bytes:
         """Encode one value with fastavro; texts, whole numbers and lists of texts once."""
-        if isinstance(value, list | tuple) and all(type(part) is str for part in value):
+        kind = type(value)
+        if value is None or kind is str or kind is int:
+            key = (name, kind, value)
+        elif kind in {list, tuple} and all(type(part) is str for part in value):
             key = (name, list, tuple(value))
-        elif value is None or type(value) in {str, int}:
-            key = (name, type(value), value)
         else:
             # Equal is not the same here: 1.0 and 1, or 0.0 and -0.0, are other bytes.
             return self._fresh(schema, value)
@@ -171,6 +177,34 @@ class ColumnEncoder:
             buffer, schema, list(value) if isinstance(value, tuple) else value
         )
         return buffer.getvalue()
+
+
+def _add_numpy(batch: PackedBatch, entry: _Field, column: NDArray[Any]) -> None:
+    kind = entry.kind
+    if kind == "bytes" and column.ndim == 2:  # noqa: PLR2004 a matrix
+        batch.rows(column)
+    elif column.ndim != 1:
+        raise ValueError(f"{column.ndim} dimensions do not go into {kind}")
+    elif kind == "double" and column.dtype.kind in "fiu":
+        batch.doubles(column)
+    elif kind == "boolean" and column.dtype.kind == "b":
+        batch.booleans(column)
+    elif kind in _WHOLE and column.dtype.kind in "iu":
+        _check_range(entry, column)
+        batch.longs(column)
+    else:
+        raise ValueError(f"{column.dtype} does not go into {kind}")
+
+
+def _check_range(entry: _Field, column: NDArray[Any]) -> None:
+    if entry.kind == "enum":
+        least, most = 0, len(entry.inner["symbols"]) - 1
+    elif entry.kind == "int" and column.dtype != np.int32:
+        least, most = int(_INT32.min), int(_INT32.max)
+    else:
+        return
+    if column.min() < least or column.max() > most:
+        raise ValueError(f"a value outside {least} to {most}")
 
 
 def _valid(column: pa.Array | NDArray[Any]) -> NDArray[Any]:
@@ -212,8 +246,11 @@ class DecisionEncoder:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
+        self._flags = self._encoder.pieces("flags", _FLAGS)
+        self._reasons: dict[tuple[str, ...], int] = {}
+        self._reason_pieces = Pieces.of(())
 
-    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> list[bytes]:
+    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> BytesColumn:
         """Encode n decisions, row for row.
 
         Args:
@@ -222,20 +259,16 @@ class DecisionEncoder:
         """
         events = decisions.events
         records = events.records
-        reasons: dict[tuple[str, ...], int] = {(): 0}
-        reason = np.zeros(len(decisions), np.int64)
-        for row, codes in decisions.reasons.items():
-            reason[row] = reasons.setdefault(codes, len(reasons))
         columns: dict[str, Column] = {
             "transaction_id": records.column("transaction_id"),
             "customer_id": records.column("customer_id"),
             "terminal_id": records.column("terminal_id"),
             "event_time": events.int64("event_time"),
-            "decided_at": np.full(len(decisions), decided_at_ms, np.int64),
+            "decided_at": Constant(decided_at_ms),
             "score": decisions.score,
             "decision": decisions.outcome,
-            "reasons": Choice(reason, list(reasons)),
-            "flags": Choice(decisions.flags.astype(np.int64), _FLAGS),
+            "reasons": self._reasons_of(decisions),
+            "flags": Choice(decisions.flags, self._flags),
             "model": Constant(decisions.model),
             "model_version": Constant(decisions.version),
             "arm": Constant(decisions.arm),
@@ -249,3 +282,18 @@ class DecisionEncoder:
             "source_offset": events.offset,
         }
         return self._encoder.encode(columns, len(decisions))
+
+    def _reasons_of(self, decisions: DecisionBatch) -> Choice:
+        """Return each row's reason codes; lists of codes met before are not encoded again."""
+        known = self._reasons
+        if len(known) > _REASONS_MAX:
+            known.clear()
+            self._reason_pieces = Pieces.of(())
+        known.setdefault((), 0)
+        reason = np.zeros(len(decisions), np.int64)
+        reason[list(decisions.reasons)] = [
+            known.setdefault(codes, len(known)) for codes in decisions.reasons.values()
+        ]
+        if len(known) != len(self._reason_pieces.spans):
+            self._reason_pieces = self._encoder.pieces("reasons", list(known))
+        return Choice(reason, self._reason_pieces)

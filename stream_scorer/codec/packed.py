@@ -1,123 +1,155 @@
 """The columns of one batch as the writing kernel takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec import writing
-from stream_scorer.ports import Int64
+from stream_scorer.codec.memory import SLACK
+from stream_scorer.ports import BytesColumn, Int64
 
-_ZERO: Final = np.zeros(1, np.int64)
-_NO_OFFSETS: Final = (np.frombuffer(bytes(4), np.int32),)
-_NO_DATA: Final = (np.frombuffer(b"", np.uint8),)
-
-
-def _fixed(column: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that cannot be written: of the two kinds the kernel is compiled for one."""
-    view = column.view()
-    view.flags.writeable = False
-    return view
+_LENGTH_BYTES: Final = 5  # most that the length of an Arrow text takes
+_LITTLE: Final = "<f8"
 
 
-def _stack(columns: list[Int64], count: int) -> Int64:
-    return np.array(columns, np.int64).reshape(len(columns), count)
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Ready-made bytes, back to back.
+
+    Attributes:
+        data: All of them.
+        spans: int64[p, 2], start and size of each.
+    """
+
+    data: bytes
+    spans: Int64
+
+    @classmethod
+    def of(cls, encoded: Iterable[bytes]) -> Self:
+        """Put byte strings back to back."""
+        pieces = list(encoded)
+        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        return cls(b"".join(pieces), np.stack((np.cumsum(sizes) - sizes, sizes), axis=1))
 
 
 @dataclass(slots=True)
 class PackedBatch:
-    """The columns of one batch by kind, as the kernel takes them."""
+    """The columns of one batch, as operations on their addresses."""
 
     count: int
-    code: list[tuple[int, int, int]] = field(default_factory=list)
-    pieces: list[bytes] = field(default_factory=list)
-    choices: list[Int64] = field(default_factory=list)
-    longs: list[Int64] = field(default_factory=list)
-    doubles: list[NDArray[np.float64]] = field(default_factory=list)
-    text_offsets: list[NDArray[np.int32]] = field(default_factory=list)
-    text_data: list[NDArray[np.uint8]] = field(default_factory=list)
-    matrix: NDArray[np.uint8] | None = None
-    valid: list[NDArray[np.uint8]] = field(default_factory=list)
-    room: int = 0
+    room: int = SLACK
+    _code: list[tuple[int, int, int, int]] = field(default_factory=list)
+    _pieces: bytearray = field(default_factory=bytearray)
+    _spans: list[Int64] = field(default_factory=list)
+    _span_count: int = 0
+    _held: list[Any] = field(default_factory=list)  # what the addresses point into
 
     def constant(self, encoded: bytes) -> None:
         """Add the same bytes to every row, joined to a constant right before."""
-        if self.code and self.code[-1][0] == writing.PIECE:
-            self.pieces[self.code[-1][1]] += encoded
-        else:
-            self.code.append((writing.PIECE, len(self.pieces), 0))
-            self.pieces.append(encoded)
+        start, size = len(self._pieces), len(encoded)
+        if self._code and self._code[-1][0] == writing.PIECE:
+            _, start, before, _ = self._code.pop()
+            size += before
+        self._code.append((writing.PIECE, start, size, 0))
+        self._pieces += encoded
         self.room += self.count * len(encoded)
 
-    def choice(self, index: Int64, encoded: Sequence[bytes]) -> None:
-        """Add each row's choice."""
-        if self.count and not 0 <= index.min() <= index.max() < len(encoded):
+    def choice(self, index: NDArray[Any], pieces: Pieces) -> None:
+        """Add each row's choice.
+
+        Raises:
+            ValueError: A row chooses what is not there.
+        """
+        index = np.ascontiguousarray(index, np.int64)
+        if index.shape != (self.count,):
+            raise ValueError(f"{len(index)} choices for {self.count} rows")
+        if index.min() < 0 or index.max() >= len(pieces.spans):
             raise ValueError("a choice names no value")
-        self.code.append((writing.CHOICE, len(self.choices), 0))
-        self.choices.append(index + len(self.pieces))
-        self.pieces += encoded
-        self.room += self.count * max(map(len, encoded), default=0)
+        self.room += int(pieces.spans[:, 1].take(index).sum())
+        self._code.append((writing.CHOICE, self._address(index), self._span_count, 0))
+        self._spans.append(pieces.spans + np.array((len(self._pieces), 0)))
+        self._span_count += len(pieces.spans)
+        self._pieces += pieces.data
 
-    def numbers(self, operation: int, column: NDArray[Any]) -> None:
-        """Add whole numbers or booleans."""
-        self.code.append((operation, len(self.longs), 0))
-        self.longs.append(column.astype(np.int64, copy=False))
-        self.room += self.count * writing.VARINT_BYTES
+    def longs(self, column: NDArray[Any]) -> None:
+        """Add whole numbers."""
+        self._column(writing.LONG, column, np.int64, writing.VARINT_BYTES)
 
-    def floats(self, column: NDArray[Any]) -> None:
+    def booleans(self, column: NDArray[Any]) -> None:
+        """Add booleans."""
+        self._column(writing.BOOLEAN, column, np.uint8, 1)
+
+    def doubles(self, column: NDArray[Any]) -> None:
         """Add doubles."""
-        self.code.append((writing.DOUBLE, len(self.doubles), 0))
-        self.doubles.append(column.astype(np.float64, copy=False))
-        self.room += self.count * 8
+        self._column(writing.DOUBLE, column, _LITTLE, 8)
 
     def text(self, column: pa.Array) -> None:
         """Add an Arrow string or binary column; what a null holds is not written."""
         _, offsets, data = column.buffers()
-        first = column.offset
-        self.code.append((writing.TEXT, len(self.text_offsets), 0))
-        bounds = np.frombuffer(offsets, np.int32)[first : first + self.count + 1]
-        self.text_offsets.append(_fixed(bounds))
-        self.text_data.append(_fixed(np.frombuffer(data or b"", np.uint8)))
-        self.room += int(bounds[-1] - bounds[0]) + self.count * writing.VARINT_BYTES
+        ends = np.frombuffer(offsets, np.int32)[column.offset :]
+        start = data.address if data else 0
+        self._held.append(column)
+        self._code.append(
+            (
+                writing.TEXT,
+                offsets.address + 4 * column.offset,
+                start,
+                start + (data.size if data else 0),
+            )
+        )
+        self.room += int(ends[self.count]) - int(ends[0]) + self.count * _LENGTH_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:
         """Add the rows of a matrix as bytes, little-endian."""
-        if self.matrix is not None:
-            raise ValueError("one column of matrix rows goes into a record")
         ordered = np.ascontiguousarray(matrix, matrix.dtype.newbyteorder("<"))
-        self.matrix = _fixed(ordered.view(np.uint8).reshape(self.count, -1))
-        self.code.append((writing.MATRIX, 0, 0))
-        self.room += self.count * (self.matrix.shape[1] + writing.VARINT_BYTES)
+        width = ordered.shape[1] * ordered.itemsize
+        self.constant(_length(width))
+        start = self._address(ordered)
+        self._code.append((writing.MATRIX, start, width, start + ordered.nbytes))
+        self.room += self.count * width
 
     def optional(self, valid: NDArray[Any], null: int) -> None:
         """Add the union branch in front of the next column."""
-        self.code.append((writing.OPTIONAL, len(self.valid), null))
-        self.valid.append(valid.astype(np.uint8))
-        self.room += self.count
+        self._column(writing.OPTIONAL, valid, np.uint8, 1, null)
 
-    def write(self) -> list[bytes]:
-        """Run the kernel and return one bytes object per row."""
+    def write(self) -> BytesColumn:
+        """Run the kernel."""
         out = np.empty(self.room, np.uint8)
         offsets = np.empty(self.count + 1, np.int64)
-        lengths = np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
         writing.write(
             self.count,
-            np.array(self.code, np.int64).reshape(-1, 3),
-            np.frombuffer(b"".join(self.pieces), np.uint8),
-            np.concatenate((_ZERO, np.cumsum(lengths))),
-            _stack(self.choices, self.count),
-            _stack(self.longs, self.count),
-            writing.little_endian(np.array(self.doubles).reshape(len(self.doubles), self.count)),
-            tuple(self.text_offsets) or _NO_OFFSETS,
-            tuple(self.text_data) or _NO_DATA,
-            self.matrix if self.matrix is not None else _fixed(np.empty((self.count, 0), np.uint8)),
-            np.array(self.valid, np.uint8).reshape(len(self.valid), self.count),
+            np.array(self._code, np.int64),
+            np.frombuffer(self._pieces, np.uint8),
+            np.concatenate(self._spans) if self._spans else np.empty((0, 2), np.int64),
             out,
             offsets,
         )
-        joined = out[: offsets[-1]].tobytes()
-        return [joined[start:end] for start, end in pairwise(offsets.tolist())]
+        return BytesColumn(out[: offsets[-1]], offsets)
+
+    def _column(
+        self, operation: int, column: NDArray[Any], kind: Any, most: int, null: int = 0
+    ) -> None:
+        """Add a column of ``kind`` that takes at most so many bytes a row."""
+        own = np.ascontiguousarray(column, kind)
+        self._code.append((operation, self._address(own), null, 0))
+        self.room += self.count * most
+
+    def _address(self, column: NDArray[Any]) -> int:
+        """Return where a contiguous column lies, and keep it there."""
+        self._held.append(column)
+        return int(column.__array_interface__["data"][0])
+
+
+def _length(size: int) -> bytes:
+    """Return a length as a varint."""
+    left = size << 1
+    encoded = bytearray()
+    while left > 0x7F:  # noqa: PLR2004 seven bits a byte
+        encoded.append(left & 0x7F | 0x80)
+        left >>= 7
+    encoded.append(left)
+    return bytes(encoded)

@@ -6,13 +6,14 @@ a string where the reader has a string, and two different logical types of one n
 against microseconds) do not match, for the values would mean something else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
+from stream_scorer.codec import operations
+from stream_scorer.codec.columns import Kept
 from stream_scorer.codec.compatibility import incompatibilities
 from stream_scorer.codec.definition import Definition
 from stream_scorer.errors import SchemaError
@@ -27,8 +28,6 @@ _TIMES: Final = {
     "local-timestamp-millis": pa.timestamp("ms"), "local-timestamp-micros": pa.timestamp("us"),
     "date": pa.date32(),
 }  # fmt: skip
-# What pyruhvro decodes exactly as fastavro does; the rest panics or differs.
-_FAST: Final = frozenset({"boolean", "int", "long", "float", "double", "string", "enum"})
 _WIDER: Final = {
     "int": {"int", "long", "float", "double"},
     "long": {"long", "float", "double"},
@@ -36,10 +35,24 @@ _WIDER: Final = {
     "double": {"double"},
     "boolean": {"boolean"},
     "string": {"string", "bytes"},
+    "bytes": {"bytes"},
     "enum": {"enum", "string"},
 }
-
-Cast = Callable[[Any], Any]
+_HELD: Final = {
+    pa.bool_(): operations.BIT, pa.int32(): operations.INT32, pa.int64(): operations.INT64,
+    pa.float32(): operations.FLOAT32, pa.float64(): operations.FLOAT64,
+    pa.string(): operations.TEXT, pa.binary(): operations.TEXT,
+    pa.date32(): operations.INT32,
+    pa.timestamp("ms"): operations.INT64, pa.timestamp("us"): operations.INT64,
+}  # fmt: skip
+_HOLDS: Final = {
+    "boolean": {operations.BIT},
+    "int": {operations.INT32, operations.INT64, operations.FLOAT32, operations.FLOAT64},
+    "long": {operations.INT64, operations.FLOAT32, operations.FLOAT64},
+    "float": {operations.FLOAT32, operations.FLOAT64},
+    "double": {operations.FLOAT64},
+    "string": {operations.TEXT}, "bytes": {operations.TEXT}, "enum": {operations.TEXT},
+}  # fmt: skip
 
 
 def arrow_type(definition: Definition, schema: Any) -> pa.DataType:
@@ -86,79 +99,30 @@ def writer_field(written: dict[str, int], field: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Written columns to read columns.
+    """How the fields of a writer schema become the reader's columns, stored by the walk itself.
 
     Attributes:
         schema: The columns that come out.
-        sources: For each, the written column, or None for the default.
-        casts: For each, what turns the written column into it, or None.
-        defaults: For each, the default (used where there is no source).
-        symbols: For each, the symbols that the reader knows and its default; None if any goes.
-        required: Columns that take no null although the writer may send one.
+        kept: By number of a written field, the column that holds it.
+        defaults: For each column that comes out, its default as Arrow has it; None: it is written.
     """
 
     schema: pa.Schema
-    sources: tuple[int | None, ...]
-    casts: tuple[Cast | None, ...]
-    defaults: tuple[Any, ...]
-    symbols: tuple[tuple[frozenset[str], str | None] | None, ...]
-    required: tuple[int, ...]
+    kept: dict[int, Kept]
+    defaults: tuple[pa.Scalar | None, ...]
 
-    @property
-    def judges(self) -> bool:
-        """Whether :meth:`unresolvable` can find anything."""
-        return bool(self.required) or any(s is not None and s[1] is None for s in self.symbols)
-
-    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the read columns of a written batch (unresolvable rows are gone already)."""
-        written = batch.columns
-        columns = []
-        for number, source in enumerate(self.sources):
-            if source is None:
-                kind = self.schema.field(number).type
-                default = self.defaults[number]
-                columns.append(
-                    pa.nulls(len(batch), kind)
-                    if default is None
-                    else pa.repeat(pa.scalar(default, kind), len(batch))
-                )
-                continue
-            column = written[source]
-            known = self.symbols[number]
-            if known is not None and known[1] is not None:
-                column = _known_symbols(column, known[0], known[1])
-            cast = self.casts[number]
-            columns.append(column if cast is None else cast(column))
+    def apply(self, stored: Sequence[pa.Array], count: int) -> pa.RecordBatch:
+        """Return the columns of ``count`` rows, given those that the walk stored."""
+        following = iter(stored)
+        columns = [
+            next(following) if default is None else pa.repeat(default, count)
+            for default in self.defaults
+        ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-    def unresolvable(self, batch: pa.RecordBatch) -> dict[int, str]:
-        """Return the rows whose values the reader cannot take, each with a text."""
-        found: dict[int, str] = {}
-        for number, source in enumerate(self.sources):
-            if source is None:
-                continue
-            name = self.schema.field(number).name
-            column = batch.column(source)
-            if number in self.required and column.null_count:
-                nulls = column.is_null().to_numpy(zero_copy_only=False)
-                for row in np.flatnonzero(nulls).tolist():
-                    found.setdefault(row, f"{name}: null, and the reader takes none")
-            known = self.symbols[number]
-            if known is not None and known[1] is None:
-                for row, symbol in enumerate(column.to_pylist()):
-                    if symbol is not None and symbol not in known[0]:
-                        found.setdefault(row, f"{name}: a symbol that the reader does not know")
-        return found
-
-
-def _known_symbols(column: pa.Array, known: frozenset[str], default: str) -> pa.Array:
-    return pa.array(
-        [s if s is None or s in known else default for s in column.to_pylist()], pa.string()
-    )
 
 
 def project(writer: Definition, reader: Definition) -> Projection | None:
-    """Plan how pyruhvro's columns become the reader's, or return None where fastavro must.
+    """Plan how the walk stores the reader's columns, or return None where fastavro must decode.
 
     Args:
         writer: Compatible with ``reader`` (see :func:`refusals`).
@@ -166,84 +130,60 @@ def project(writer: Definition, reader: Definition) -> Projection | None:
     """
     if writer.kind(writer.root) != "record":
         return None
-    for field in writer.root["fields"]:
-        optional = writer.optional(field["type"])
-        if writer.kind(optional[0] if optional else field["type"]) not in _FAST:
-            return None
-    written = {field["name"]: number for number, field in enumerate(writer.root["fields"])}
+    fields = writer.expand(writer.root)["fields"]
+    written = {entry["name"]: number for number, entry in enumerate(fields)}
     schema = arrow_schema(reader)
-    sources: list[int | None] = []
-    casts: list[Cast | None] = []
-    symbols: list[tuple[frozenset[str], str | None] | None] = []
-    required: list[int] = []
-    for number, field in enumerate(reader.root["fields"]):
-        source = writer_field(written, field)
-        sources.append(source)
+    kept: dict[int, Kept] = {}
+    defaults: list[pa.Scalar | None] = []
+    for number, entry in enumerate(reader.root["fields"]):
+        source = writer_field(written, entry)
+        kind = schema.field(number).type
         if source is None:
-            if (
-                isinstance(field["default"], list | dict)
-                or schema.field(number).type == pa.binary()
-            ):
+            if isinstance(entry["default"], list | dict) or kind == pa.binary():
                 return None
-            casts.append(None)
-            symbols.append(None)
+            defaults.append(pa.scalar(entry["default"], kind))
             continue
-        theirs = writer.root["fields"][source]
-        kinds = _kinds(writer, theirs, reader, field)
-        if kinds is None:
+        held = _held(writer, fields[source], reader, entry, kind)
+        # Two of the reader's fields may want one written field, by name and by alias.
+        if held is None or source in kept:
             return None
-        casts.append(_cast(kinds[0], schema.field(number).type))
-        symbols.append(_symbols(writer, theirs, reader, field))
-        if writer.optional(theirs["type"]) and not reader.optional(field["type"]):
-            required.append(number)
-    defaults = tuple(field.get("default") for field in reader.root["fields"])
-    return Projection(
-        schema, tuple(sources), tuple(casts), defaults, tuple(symbols), tuple(required)
-    )
+        optional = writer.optional(fields[source]["type"]) and reader.optional(entry["type"])
+        texts = _texts(writer, fields[source], reader, entry)
+        kept[source] = Kept(len(kept), entry["name"], held, kind, bool(optional), texts)
+        defaults.append(None)
+    return Projection(schema, kept, tuple(defaults))
 
 
-def _kinds(
-    writer: Definition, written: Any, reader: Definition, read: Any
-) -> tuple[str, str] | None:
-    """Return the written and the read type behind their nulls, if columns can be cast."""
-    kinds = []
-    for definition, field in ((writer, written), (reader, read)):
-        optional = definition.optional(field["type"])
-        kinds.append(definition.kind(optional[0] if optional else field["type"]))
-    return (kinds[0], kinds[1]) if kinds[1] in _WIDER.get(kinds[0], ()) else None
+def _inner(definition: Definition, entry: Any) -> Any:
+    """Return a field's type behind its null."""
+    optional = definition.optional(entry["type"])
+    return optional[0] if optional else entry["type"]
 
 
-def _symbols(
-    writer: Definition, written: Any, reader: Definition, read: Any
-) -> tuple[frozenset[str], str | None] | None:
-    """Return the reader's symbols and default where the writer has others."""
-    enums = []
-    for definition, field in ((writer, written), (reader, read)):
-        optional = definition.optional(field["type"])
-        inner = definition.expand(optional[0] if optional else field["type"])
-        if not isinstance(inner, dict) or inner["type"] != "enum":
-            return None
-        enums.append(inner)
-    known = frozenset(enums[1]["symbols"])
-    if known.issuperset(enums[0]["symbols"]):
+def _held(
+    writer: Definition, written: Any, reader: Definition, read: Any, kind: pa.DataType
+) -> int | None:
+    """Return how a column of Arrow type ``kind`` holds a written field, or None."""
+    source = writer.kind(_inner(writer, written))
+    if reader.kind(_inner(reader, read)) not in _WIDER.get(source, ()):
         return None
-    return known, enums[1].get("default")
+    held = _HELD.get(kind)
+    return held if held in _HOLDS[source] else None
 
 
-def _cast(kind: str, target: pa.DataType) -> Cast | None:
-    """Return what turns a written column of ``kind`` into ``target``; None if nothing must."""
-    if _ARROW[kind] == target:
-        return None
-    if kind == "long" and pa.types.is_timestamp(target):
-        return lambda column: column.view(target)
-    if kind == "int" and pa.types.is_date32(target):
-        return lambda column: column.view(target)
-    if pa.types.is_float32(target):
-        # By way of double, as a Python float goes: once rounded twice, in every way of decoding.
-        return lambda column: column.cast(pa.float64(), safe=False).cast(target, safe=False)
-    if pa.types.is_timestamp(target):
-        return lambda column: column.cast(pa.int64()).view(target)
-    return lambda column: column.cast(target, safe=False)
+def _texts(
+    writer: Definition, written: Any, reader: Definition, read: Any
+) -> tuple[str | None, ...]:
+    """Return what the reader has for each symbol of a written enum; None for one unknown to it."""
+    inner = writer.expand(_inner(writer, written))
+    if writer.kind(inner) != "enum":
+        return ()
+    symbols: list[str] = inner["symbols"]
+    target = reader.expand(_inner(reader, read))
+    if reader.kind(target) != "enum":
+        return tuple(symbols)
+    default = target.get("default")
+    return tuple(symbol if symbol in target["symbols"] else default for symbol in symbols)
 
 
 def column(field: pa.Field, records: Sequence[dict[str, Any]]) -> pa.Array:

@@ -1,4 +1,6 @@
-"""What strict Avro bytes are: a walk over the wire that every record passes before it is decoded.
+"""What strict Avro bytes are: a walk over the wire that every record passes.
+
+The same walk stores the fields that the reader wants into columns, where it can.
 
 The rules, in one place for both ways of decoding:
 
@@ -13,38 +15,46 @@ The rules, in one place for both ways of decoding:
 A long with a time as its logical type may hold any value here; validation judges times.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec import walk
+from stream_scorer.codec import operations, walk
+from stream_scorer.codec.columns import Kept, Layout
 from stream_scorer.codec.definition import Definition
+from stream_scorer.codec.memory import SLACK
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.ports import Int64
 
 HEADER_BYTES = 5  # magic byte 0 and the schema id, 4 bytes big-endian
-_FIXED_WIDTH: Final = {"float": 4, "double": 8}
 _SIMPLE: Final = {
-    "boolean": walk.BOOLEAN, "int": walk.INT, "long": walk.LONG,
-    "bytes": walk.BYTES, "string": walk.STRING,
+    "boolean": operations.BOOLEAN, "int": operations.INT, "long": operations.LONG,
+    "float": operations.FLOAT, "double": operations.DOUBLE,
+    "bytes": operations.BYTES, "string": operations.STRING,
 }  # fmt: skip
 
 _REASONS: Final = {
-    walk.TRUNCATED: (RejectReason.MALFORMED, "the record ends inside a value"),
-    walk.VARINT: (RejectReason.MALFORMED, "number out of range or not in its shortest form"),
-    walk.LENGTH: (RejectReason.MALFORMED, "negative length"),
-    walk.BRANCH: (RejectReason.MALFORMED, "no such union branch"),
-    walk.SYMBOL: (RejectReason.MALFORMED, "no such enum symbol"),
-    walk.UTF8: (RejectReason.MALFORMED, "text is not UTF-8"),
-    walk.BOOL: (RejectReason.MALFORMED, "boolean is neither 0 nor 1"),
-    walk.BLOCK: (RejectReason.MALFORMED, "block size is not true"),
-    walk.LEFT: (RejectReason.TRAILING_BYTES, "bytes are left behind the record"),
-    walk.STRING_LIMIT: (RejectReason.TOO_LARGE, "longer than string_bytes_max"),
-    walk.COUNT_LIMIT: (RejectReason.TOO_LARGE, "more items than array_items_max"),
-    walk.DEPTH: (RejectReason.TOO_LARGE, "nested deeper than 64"),
+    operations.TRUNCATED: (RejectReason.MALFORMED, "the record ends inside a value"),
+    operations.VARINT: (RejectReason.MALFORMED, "number out of range or not in its shortest form"),
+    operations.LENGTH: (RejectReason.MALFORMED, "negative length"),
+    operations.BRANCH: (RejectReason.MALFORMED, "no such union branch"),
+    operations.SYMBOL: (RejectReason.MALFORMED, "no such enum symbol"),
+    operations.UTF8: (RejectReason.MALFORMED, "text is not UTF-8"),
+    operations.BOOL: (RejectReason.MALFORMED, "boolean is neither 0 nor 1"),
+    operations.BLOCK: (RejectReason.MALFORMED, "block size is not true"),
+    operations.LEFT: (RejectReason.TRAILING_BYTES, "bytes are left behind the record"),
+    operations.STRING_LIMIT: (RejectReason.TOO_LARGE, "longer than string_bytes_max"),
+    operations.COUNT_LIMIT: (RejectReason.TOO_LARGE, "more items than array_items_max"),
+    operations.DEPTH: (RejectReason.TOO_LARGE, "nested deeper than 64"),
+}
+_UNRESOLVED: Final = {
+    operations.NULL: "null, and the reader takes none",
+    operations.UNKNOWN_SYMBOL: "a symbol that the reader does not know",
 }
 
 
@@ -53,17 +63,27 @@ class Program:
     """A writer schema as the walk executes it.
 
     Attributes:
-        code: int64[k, 3], one row per step: operation, two operands.
+        code: int64[k, 5], one row per step: operation, two operands, column, how that holds it.
         paths: k field paths, for messages.
+        symbols: int64[s, 2], start and size of what is stored for a symbol; -1 is nothing.
+        symbol_text: What is stored for symbols, and bytes to spare.
+        kept: The columns that the walk stores.
     """
 
     code: Int64
     paths: tuple[str, ...]
+    symbols: Int64
+    symbol_text: NDArray[np.uint8]
+    kept: tuple[Kept, ...] = ()
 
     def verdict(self, status: int, step: int, position: int) -> tuple[RejectReason, str]:
         """Return the reason and a text for a record that the walk refused."""
+        unresolved = _UNRESOLVED.get(status)
+        if unresolved:
+            name = self.kept[self.code[step, 3]].name
+            return RejectReason.INCOMPATIBLE_SCHEMA, f"{name}: {unresolved}"
         reason, text = _REASONS[status]
-        path = "" if status == walk.LEFT else self.paths[step]
+        path = "" if status == operations.LEFT else self.paths[step]
         return reason, f"{path}: {text} at byte {position}" if path else f"{text}, byte {position}"
 
 
@@ -79,120 +99,186 @@ class Framed:
     data: NDArray[np.uint8]
     offsets: Int64
 
+    def size(self, rows: Int64) -> int:
+        """Return how many bytes the given rows have together."""
+        if len(rows) == len(self.offsets) - 1:
+            return int(self.offsets[-1] - self.offsets[0])
+        return int((self.offsets[rows + 1] - self.offsets[rows]).sum())
+
     def body(self, row: int) -> bytes:
         """Return the Avro bytes of one payload, without its header."""
         return self.data[self.offsets[row] + HEADER_BYTES : self.offsets[row + 1]].tobytes()
 
 
+@dataclass(slots=True)
+class _Symbols:
+    """What is stored for the symbols of all enums."""
+
+    places: list[tuple[int, int]] = field(default_factory=list)
+    text: bytes = b""
+
+    def add(self, texts: tuple[str | None, ...]) -> int:
+        """Add one enum's; return the number of its first."""
+        first = len(self.places)
+        for text in texts:
+            encoded = b"" if text is None else text.encode()
+            self.places.append((len(self.text), -1 if text is None else len(encoded)))
+            self.text += encoded
+        return first
+
+
 class _Compiler:
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, kept: Mapping[int, Kept]) -> None:
         self.definition = definition
-        self.code: list[tuple[int, int, int]] = []
+        self.code: list[list[int]] = []
         self.paths: list[str] = []
         self.entries: dict[str, int] = {}
         self.calls: list[tuple[int, str]] = []
         self.open: set[str] = set()
+        self.kept = kept
+        self.keeping: Kept | None = None
+        self.symbols = _Symbols()
 
     def emit(self, path: str, operation: int, first: int = 0, second: int = 0) -> int:
-        self.code.append((operation, first, second))
+        column = (-1, operations.DROPPED) if self.keeping is None else self.keeping.place
+        self.code.append([operation, first, second, *column])
         self.paths.append(path)
         return len(self.code) - 1
 
     def patch(self, step: int, first: int | None = None, second: int | None = None) -> None:
-        operation, a, b = self.code[step]
-        self.code[step] = (
-            operation,
-            a if first is None else first,
-            b if second is None else second,
-        )
+        if first is not None:
+            self.code[step][1] = first
+        if second is not None:
+            self.code[step][2] = second
+
+    def root(self) -> None:
+        schema = self.definition.expand(self.definition.root)
+        if self.definition.kind(schema) != "record":
+            self.value(schema, "")
+            return
+        self.open.add(schema["name"])
+        for number, entry in enumerate(schema["fields"]):
+            self.keeping = self.kept.get(number)
+            self.value(entry["type"], entry["name"])
+        self.keeping = None
+        self.open.remove(schema["name"])
 
     def value(self, schema: Any, path: str) -> None:
         kind = self.definition.kind(schema)
         schema = self.definition.expand(schema)
         if kind in _SIMPLE:
             self.emit(path, _SIMPLE[kind])
-        elif kind in _FIXED_WIDTH or kind == "fixed":
-            self.emit(path, walk.SKIP, _FIXED_WIDTH.get(kind) or schema["size"])
+        elif kind == "fixed":
+            self.emit(path, operations.SKIP, schema["size"])
         elif kind == "enum":
-            self.emit(path, walk.ENUM, len(schema["symbols"]))
+            first = self.symbols.add(self.keeping.texts) if self.keeping else 0
+            self.emit(path, operations.ENUM, len(schema["symbols"]), first)
         elif kind in {"record", "error"}:
             self.record(schema, path)
         elif kind == "union":
             self.union(schema, path)
         elif kind in {"array", "map"}:
-            start = self.emit(path, walk.ITEMS)
+            start = self.emit(path, operations.ITEMS)
             if kind == "map":
-                self.emit(f"{path}{{key}}", walk.STRING)
+                self.emit(f"{path}{{key}}", operations.STRING)
                 self.value(schema["values"], f"{path}{{}}")
             else:
                 self.value(schema["items"], f"{path}[]")
-            self.emit(path, walk.NEXT, start)
+            self.emit(path, operations.NEXT, start)
             self.patch(start, len(self.code))
 
     def record(self, schema: Any, path: str) -> None:
         name = schema["name"]
         if name in self.open:
-            self.calls.append((self.emit(path, walk.CALL), name))
+            self.calls.append((self.emit(path, operations.CALL), name))
             return
         self.open.add(name)
-        for field in schema["fields"]:
-            self.value(field["type"], f"{path}.{field['name']}" if path else field["name"])
+        for entry in schema["fields"]:
+            self.value(entry["type"], f"{path}.{entry['name']}" if path else entry["name"])
         self.open.remove(name)
 
     def union(self, schema: Any, path: str) -> None:
         optional = self.definition.optional(schema)
         if optional:
             inner, null = optional
-            start = self.emit(path, walk.OPTIONAL, null)
+            start = self.emit(path, operations.OPTIONAL, null)
             self.value(inner, path)
             self.patch(start, second=len(self.code))
             return
-        start = self.emit(path, walk.UNION, len(schema))
+        start = self.emit(path, operations.UNION, len(schema))
         for _ in schema:
-            self.emit(path, walk.JUMP)
+            self.emit(path, operations.JUMP)
         ends = []
         for number, branch in enumerate(schema):
             self.patch(start + 1 + number, len(self.code))
             self.value(branch, path)
-            ends.append(self.emit(path, walk.JUMP))
+            ends.append(self.emit(path, operations.JUMP))
         for step in ends:
             self.patch(step, len(self.code))
 
     def finish(self) -> Program:
-        self.emit("", walk.END)
+        self.emit("", operations.END)
         # A recursive type is called: its own copy of the fields, ended by a return.
         while self.calls:
             step, name = self.calls.pop()
             if name not in self.entries:
                 self.entries[name] = len(self.code)
                 self.open = {name}
-                for field in self.definition.named[name]["fields"]:
-                    self.value(field["type"], f"{name}.{field['name']}")
-                self.emit("", walk.RETURN)
+                for entry in self.definition.named[name]["fields"]:
+                    self.value(entry["type"], f"{name}.{entry['name']}")
+                self.emit("", operations.RETURN)
             self.patch(step, self.entries[name])
-        return Program(np.array(self.code, np.int64).reshape(-1, 3), tuple(self.paths))
+        symbols = np.array(self.symbols.places, np.int64).reshape(-1, 2)
+        text = np.frombuffer(self.symbols.text + bytes(SLACK), np.uint8)
+        kept = tuple(sorted(self.kept.values(), key=lambda column: column.number))
+        code = np.array(self.code, np.int64)
+        return Program(code, tuple(self.paths), symbols, text, kept)
 
 
-def compile_walk(definition: Definition) -> Program:
-    """Turn a writer schema into the program that the walk executes."""
-    compiler = _Compiler(definition)
-    compiler.value(definition.root, "")
+def compile_walk(definition: Definition, kept: Mapping[int, Kept] | None = None) -> Program:
+    """Turn a writer schema into the program that the walk executes.
+
+    Args:
+        definition: The writer schema.
+        kept: By number of a field of its root, the column that holds it.
+    """
+    compiler = _Compiler(definition, kept or {})
+    compiler.root()
     return compiler.finish()
 
 
-def check(
-    framed: Framed, rows: Int64, program: Program, plan: Plan
-) -> tuple[NDArray[np.uint8], Int64, Int64]:
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What a walk over r rows found.
+
+    Attributes:
+        good: How many rows are good.
+        status: uint8[r], 0 is good.
+        position: int64[r], a refused row's failing byte of the payload.
+        step: int64[r], a refused row's failing step.
+        columns: What was stored of the good rows, a column for each that the program keeps.
+    """
+
+    good: int
+    status: NDArray[np.uint8]
+    position: Int64
+    step: Int64
+    columns: list[pa.Array]
+
+
+def check(framed: Framed, rows: Int64, program: Program, plan: Plan) -> Walked:
     """Walk the given rows.
 
-    Returns:
-        (uint8[r] status, 0 is good; int64[r] failing byte of the payload; int64[r] failing step).
+    Raises:
+        OverflowError: The payloads are too large for Arrow's columns.
     """
     status = np.empty(len(rows), np.uint8)
     position = np.empty(len(rows), np.int64)
     step = np.empty(len(rows), np.int64)
-    walk.walk(
-        framed.data, framed.offsets, rows, program.code,
-        plan.string_bytes_max, plan.array_items_max, status, position, step,
+    layout = Layout(program.kept, len(rows), framed.size(rows))
+    good = walk.walk(
+        framed.data, framed.offsets, rows, program.code, program.symbols, program.symbol_text,
+        plan.string_bytes_max, plan.array_items_max, layout.arena, layout.regions,
+        status, position, step,
     )  # fmt: skip
-    return status, position, step
+    return Walked(good, status, position, step, layout.columns(good))

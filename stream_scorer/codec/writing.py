@@ -6,55 +6,83 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream_scorer.ports import Float64, Int64
+from stream_scorer.codec.memory import (
+    HIGH_BITS,
+    Number,
+    address,
+    copy,
+    leading_zeros,
+    load_byte,
+    load_int32,
+    load_int64,
+    load_word,
+    low_bytes,
+    store,
+)
+from stream_scorer.ports import Int64
 
 Bytes = NDArray[np.uint8]
 
-# Operations: what is written next; the second number is the column of that kind.
-PIECE: Final = 0  # a ready-made piece, the same in every row
-CHOICE: Final = 1  # the row's choice of the ready-made pieces
-LONG: Final = 2
-BOOLEAN: Final = 3
-DOUBLE: Final = 4
-TEXT: Final = 5  # string or bytes
-MATRIX: Final = 6  # bytes, the same number in every row
-OPTIONAL: Final = 7  # column of validity; position of null. Skips the next operation at null
+# Operations: what is written next, and its operands. A column is named by its address.
+PIECE: Final = 0  # ready-made bytes, the same in every row: where in the pieces, size
+CHOICE: Final = 1  # the row's choice of the ready-made spans: int64[n], number of the first span
+LONG: Final = 2  # int64[n]
+BOOLEAN: Final = 3  # uint8[n], 0 or 1
+DOUBLE: Final = 4  # float64[n]
+TEXT: Final = 5  # string or bytes: int32[n + 1] ends, data, end of the data
+MATRIX: Final = 6  # bytes, the same number in every row: data, bytes a row, end of the data
+OPTIONAL: Final = 7  # uint8[n] validity, position of null. Skips the next operation at null
 
 VARINT_BYTES: Final = 10
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _put_long(out: Bytes, at: int, value: np.int64) -> int:
+@njit(nogil=True, cache=True, error_model="numpy")
+def _put_long(at: Number, value: Number) -> Number:
+    """Write a zigzag varint; up to eight bytes go out as one word. Return the address behind it."""
     left = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
+    if left < np.uint64(0x80):
+        store(at, np.uint8(left))
+        return at + 1
+    if left >> np.uint64(56) == 0:
+        # Spread groups of seven bits, by halves, and set the continuation bit of all but the last.
+        word = (left & np.uint64(0x000000000FFFFFFF)) | (
+            (left & np.uint64(0x00FFFFFFF0000000)) << np.uint64(4)
+        )
+        word = (word & np.uint64(0x00003FFF00003FFF)) | (
+            (word & np.uint64(0x0FFFC0000FFFC000)) << np.uint64(2)
+        )
+        word = (word & np.uint64(0x007F007F007F007F)) | (
+            (word & np.uint64(0x3F803F803F803F80)) << np.uint64(1)
+        )
+        size = (70 - np.int64(leading_zeros(left))) // 7
+        store(at, word | (HIGH_BITS & low_bytes(size - 1)))
+        return at + size
     while left > np.uint64(0x7F):
-        out[at] = np.uint8(left & np.uint64(0x7F)) | np.uint8(0x80)
+        store(at, np.uint8(left & np.uint64(0x7F)) | np.uint8(0x80))
         at += 1
         left >>= np.uint64(7)
-    out[at] = np.uint8(left)
+    store(at, np.uint8(left))
     return at + 1
 
 
-@njit(nogil=True, cache=True)
-def write(  # noqa: C901, PLR0912 one loop with a branch per operation
-    count: int,
-    code: Int64,
-    pieces: Bytes,
-    piece_offsets: Int64,
-    choices: Int64,
-    longs: Int64,
-    doubles: Bytes,
-    text_offsets: tuple[NDArray[np.int32], ...],
-    text_data: tuple[Bytes, ...],
-    matrix: Bytes,
-    valid: Bytes,
-    out: Bytes,
-    out_offsets: Int64,
+@njit(nogil=True, cache=True, error_model="numpy")
+def write(  # noqa: C901 one loop with a branch per operation
+    count: int, code: Int64, pieces: Bytes, spans: Int64, out: Bytes, out_offsets: Int64
 ) -> None:
     """Write ``count`` rows into ``out``; row i is ``out[out_offsets[i]:out_offsets[i + 1]]``.
 
-    ``out`` must have room: the caller adds up the most that each column can take.
+    Args:
+        count: Rows.
+        code: int64[k, 4]: operation, operands.
+        pieces: The ready-made bytes.
+        spans: int64[s, 2], start and size in ``pieces`` of what a choice may be.
+        out: Has room for the most that the columns can take, and the slack that copies need.
+        out_offsets: int64[count + 1].
     """
-    at = 0
+    ready = address(pieces)
+    ready_limit = ready + len(pieces)
+    base = address(out)
+    at = base
     out_offsets[0] = 0
     for row in range(count):
         step = 0
@@ -62,44 +90,37 @@ def write(  # noqa: C901, PLR0912 one loop with a branch per operation
             operation = code[step, 0]
             column = code[step, 1]
             if operation in (PIECE, CHOICE):
-                piece = column if operation == PIECE else choices[column, row]
-                for k in range(piece_offsets[piece], piece_offsets[piece + 1]):
-                    out[at] = pieces[k]
-                    at += 1
+                start, size = column, code[step, 2]
+                if operation == CHOICE:
+                    span = size + load_int64(column + 8 * row)
+                    start, size = spans[span, 0], spans[span, 1]
+                copy(at, ready + start, size, ready_limit)
+                at += size
             elif operation == TEXT:
-                offsets = text_offsets[column]
-                data = text_data[column]
-                at = _put_long(out, at, np.int64(offsets[row + 1] - offsets[row]))
-                for k in range(offsets[row], offsets[row + 1]):
-                    out[at] = data[k]
-                    at += 1
+                start = np.int64(load_int32(column + 4 * row))
+                size = np.int64(load_int32(column + 4 * row + 4)) - start
+                at = _put_long(at, size)
+                copy(at, code[step, 2] + start, size, code[step, 3])
+                at += size
             elif operation == LONG:
-                at = _put_long(out, at, longs[column, row])
+                at = _put_long(at, load_int64(column + 8 * row))
             elif operation == DOUBLE:
-                for k in range(8):
-                    out[at + k] = doubles[column, 8 * row + k]
+                store(at, load_word(column + 8 * row))
                 at += 8
-            elif operation == BOOLEAN:
-                out[at] = longs[column, row]
-                at += 1
             elif operation == MATRIX:
-                width = matrix.shape[1]
-                at = _put_long(out, at, np.int64(width))
-                for k in range(width):
-                    out[at + k] = matrix[row, k]
-                at += width
+                size = code[step, 2]
+                copy(at, column + row * size, size, code[step, 3])
+                at += size
+            elif operation == BOOLEAN:
+                store(at, load_byte(column + row))
+                at += 1
             else:  # OPTIONAL
                 null = code[step, 2]
-                if valid[column, row]:
-                    out[at] = 2 * (1 - null)
+                if load_byte(column + row):
+                    store(at, np.uint8(2 * (1 - null)))
                 else:
-                    out[at] = 2 * null
+                    store(at, np.uint8(2 * null))
                     step += 1
                 at += 1
             step += 1
-        out_offsets[row + 1] = at
-
-
-def little_endian(doubles: Float64) -> Bytes:
-    """Return float64[k, n] as the wire has it: uint8[k, 8 n], little-endian."""
-    return np.ascontiguousarray(doubles, "<f8").view(np.uint8)
+        out_offsets[row + 1] = at - base

@@ -94,7 +94,7 @@ def dead_letters(
             instance,
         )
         ours = [(name, text.encode()) for name, text in zip(NAMES, texts, strict=True)]
-        headers: Headers = [*(raw.headers[row] or ()), *ours]
+        headers: Headers = [*((raw.headers[row] if raw.headers else None) or ()), *ours]
         letters.append(OutgoingRecord(topic, raw.values[row], raw.keys[row], headers))
     return letters
 

@@ -5,13 +5,14 @@ client's, so that a customer's records are in one partition whoever produces the
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_scorer.errors import TransactionError
 from stream_scorer.kafka import config
@@ -30,6 +31,28 @@ _PACED_LINGER_MS = 1
 _BURST_LINGER_MS = 20
 _LEAST_SLEEP_SECONDS = 0.001
 _FLUSH_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Riders:
+    """r records for another topic, to be handed over in between n records of a feed.
+
+    Attributes:
+        topic: Where they go; must exist.
+        keys: r keys.
+        values: r payloads.
+        before: int64[r], ascending, 0 to n: each goes right before the feed's record of this
+            number and bears its Kafka timestamp; n stands for behind the last.
+    """
+
+    topic: str
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    before: Int64
+
+
+Outgoing = tuple[str, bytes | None, bytes | None, int]
+"""Topic, key, value and Kafka timestamp in ms; 0 is now."""
 
 
 def options(kafka: Kafka, linger_ms: float) -> dict[str, Any]:
@@ -100,7 +123,7 @@ class Feed:
         self._pace: Pace | None = None
         linger = _BURST_LINGER_MS if rate is None else _PACED_LINGER_MS
         self._producer = Producer(options(kafka, linger))
-        self._failure: KafkaError | None = None
+        self._failure: tuple[KafkaError, str] | None = None
         self.sent = 0
 
     def send(self, rows: pa.Table | pa.RecordBatch) -> None:
@@ -119,20 +142,43 @@ class Feed:
             keys = batch.column(KEY_COLUMN).cast(pa.binary()).to_pylist()
             self.send_encoded(keys, values)
 
-    def send_encoded(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
-        """Send payloads as they are, on the same schedule; raises like :meth:`send`."""
+    def send_encoded(
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        riders: Riders | None = None,
+    ) -> None:
+        """Send payloads as they are, on the same schedule; raises like :meth:`send`.
+
+        Args:
+            keys: n keys.
+            values: n payloads.
+            riders: Go in between, in exactly their places; only the n, which must be at least
+                one, count for the schedule.
+        """
+        if self._rate is None and riders is None:
+            self._produce_now(keys, values)
+            self.sent += len(values)
+            return
+        at = 0
+        for times in self._schedule(len(values)):
+            behind = at + len(times)
+            self._produce_at(_merged(self._topic, keys, values, times, riders, at))
+            self.sent += len(times)
+            at = behind
+
+    def _schedule(self, count: int) -> Iterator[Int64]:
+        """Yield the Kafka timestamps of ``count`` records, those that are due at a time."""
         if self._rate is None:
-            self._produce(keys, values, None)
+            yield np.zeros(count, np.int64)
             return
         if self._pace is None:
             self._pace = Pace(self._rate)
-        at = 0
-        while at < len(values):
-            times = self._pace.due(len(values) - at)
+        while count:
+            times = self._pace.due(count)
             if len(times):
-                behind = at + len(times)
-                self._produce(keys[at:behind], values[at:behind], times)
-                at = behind
+                count -= len(times)
+                yield times
             elif (wait := self._pace.next_seconds) > 0:
                 time.sleep(max(wait, _LEAST_SLEEP_SECONDS))
 
@@ -141,20 +187,6 @@ class Feed:
         if self._producer.flush(_FLUSH_SECONDS):
             raise unreachable(self._kafka, "did not take all records in time")
         self._refuse_failure()
-
-    def _produce(
-        self,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        times: Int64 | None,
-    ) -> None:
-        if times is None:
-            self._produce_now(keys, values)
-        else:
-            self._produce_at(keys, values, times)
-        self._producer.poll(0)
-        self._refuse_failure()
-        self.sent += len(values)
 
     def _produce_now(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
         """Hand over many records in one call: half the cost of one by one, timestamp now."""
@@ -173,37 +205,39 @@ class Feed:
                 self._topic, messages, on_delivery=self._delivered
             )
             if queued != len(messages):
-                self._failure = next(m["_error"] for m in messages if "_error" in m)
+                error = next(m["_error"] for m in messages if "_error" in m)
+                self._failure = error, self._topic
+            self._producer.poll(0)
             self._refuse_failure()
 
-    def _produce_at(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], times: Int64
-    ) -> None:
-        """Hand over records one by one: the call for many takes no timestamps."""
-        for key, value, timestamp in zip(keys, values, times.tolist(), strict=True):
+    def _produce_at(self, records: Iterable[Outgoing]) -> None:
+        """Hand over records one by one: the call for many takes neither topics nor timestamps."""
+        for topic, key, value, timestamp in records:
             while len(self._producer) >= _QUEUE:
                 self._producer.poll(_ROOM_SECONDS)
                 self._refuse_failure()
             try:
                 self._producer.produce(
-                    self._topic, value, key, timestamp=timestamp, on_delivery=self._delivered
+                    topic, value, key, timestamp=timestamp, on_delivery=self._delivered
                 )
             except KafkaException as error:
-                self._failure = error.args[0]
+                self._failure = error.args[0], topic
                 self._refuse_failure()
+        self._producer.poll(0)
+        self._refuse_failure()
 
-    def _delivered(self, error: KafkaError | None, message: object) -> None:
-        del message
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failure = error
+            self._failure = error, message.topic()
 
     def _refuse_failure(self) -> None:
         if self._failure is None:
             return
-        if self._failure.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT}:  # noqa: SLF001 the binding's public constants
-            raise unreachable(self._kafka, self._failure.str())
+        error, topic = self._failure
+        if error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT}:  # noqa: SLF001 the binding's public constants
+            raise unreachable(self._kafka, error.str())
         raise TransactionError(
-            f"topic {self._topic}: a record was refused: {self._failure.str()}",
+            f"topic {topic}: a record was refused: {error.str()}",
             "check the topic's limits and this client's permissions",
         )
 
@@ -218,3 +252,27 @@ class Feed:
     ) -> None:
         if error is None:
             self.flush()
+
+
+def _merged(
+    topic: str,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    times: Int64,
+    riders: Riders | None,
+    first: int,
+) -> Iterator[Outgoing]:
+    """Yield the records from ``first`` on, one for each time, and the riders between them."""
+    behind = first + len(times)
+    if riders is None:
+        riders = Riders("", (), (), np.empty(0, np.int64))
+    rider = int(np.searchsorted(riders.before, first))
+    due = riders.before.tolist()
+    for number, timestamp in zip(range(first, behind), times.tolist(), strict=True):
+        while rider < len(due) and due[rider] <= number:
+            yield riders.topic, riders.keys[rider], riders.values[rider], timestamp
+            rider += 1
+        yield topic, keys[number], values[number], timestamp
+    if behind == len(values):
+        for last in range(rider, len(due)):
+            yield riders.topic, riders.keys[last], riders.values[last], int(times[-1])

@@ -8,20 +8,22 @@ error meanwhile, the producer is replaced before the next transaction begins: th
 abort it is replaced as well.
 """
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+from numpy.typing import NDArray
 
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
-from stream_scorer.ports import Headers
+from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
+from stream_scorer.kafka.librdkafka.producer import ColumnProducer
+from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
 
 _FENCED = frozenset(
@@ -36,8 +38,6 @@ _TRANSPORT = frozenset(
     }
 )
 _INIT_SECONDS = 10.0
-# librdkafka writes a fatal error to standard error whatever its log level; we say it ourselves.
-_SILENT = logging.Logger("librdkafka", logging.CRITICAL + 1)  # noqa: LOG001 in no one's hierarchy
 
 
 class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
@@ -58,36 +58,44 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """n records for one topic, as columns; ``headers`` None means that none has any."""
+    """n records for one topic, as columns.
+
+    Attributes:
+        topic: Where to.
+        values: n values.
+        keys: n keys.
+        headers: n header lists; None means that none has any.
+        partition: int32[n]; None means that the partitioner chooses by key.
+    """
 
     topic: str
-    values: Sequence[bytes | None]
-    keys: Sequence[bytes | None]
+    values: BytesColumn
+    keys: BytesColumn
     headers: Sequence[Headers] | None = None
-    messages: list[dict[str, Any]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Built here, on the thread that computes, and not where the broker is waited for.
-        plain = zip(self.values, self.keys, strict=True) if self.headers is None else ()
-        messages = [{"value": value, "key": key} for value, key in plain]
-        object.__setattr__(self, "messages", messages)
+    partition: NDArray[np.int32] | None = None
 
 
 class Client(Protocol):
-    """What the producer needs of confluent-kafka's ``Producer``."""
+    """What the producer needs of a ``ColumnProducer``."""
 
-    def init_transactions(self, timeout: float) -> None: ...  # noqa: D102 confluent-kafka's
+    def init_transactions(self, seconds: float) -> None: ...  # noqa: D102 see ColumnProducer
     def begin_transaction(self) -> None: ...  # noqa: D102
     def send_offsets_to_transaction(  # noqa: D102
-        self, positions: list[Any], group_metadata: object, timeout: float
+        self, topic: str, offsets: Mapping[int, int], group: GroupMetadata, seconds: float
     ) -> None: ...
-    def commit_transaction(self, timeout: float) -> None: ...  # noqa: D102
-    def abort_transaction(self, timeout: float) -> None: ...  # noqa: D102
-    def produce(self, topic: str, **record: Any) -> None: ...  # noqa: D102
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int: ...  # noqa: D102
-    def poll(self, timeout: float) -> int: ...  # noqa: D102
+    def commit_transaction(self, seconds: float) -> None: ...  # noqa: D102
+    def abort_transaction(self, seconds: float) -> None: ...  # noqa: D102
+    def produce(  # noqa: D102
+        self,
+        topic: str,
+        values: BytesColumn,
+        keys: BytesColumn,
+        partition: NDArray[np.int32] | None,
+        headers: Sequence[Headers] | None,
+    ) -> None: ...
+    def poll(self, seconds: float) -> None: ...  # noqa: D102
     def purge(self) -> None: ...  # noqa: D102
-    def close(self) -> bool: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
 
 
 def cause_of(error: KafkaException) -> KafkaError:
@@ -110,12 +118,11 @@ class TransactionalProducer:
         kafka: Kafka,
         group: str,
         listener: Listener,
-        make: Callable[[dict[str, Any]], Client] = Producer,
+        make: Callable[[dict[str, Any]], Client] = ColumnProducer,
     ) -> None:
         self.transactional_id = f"{group}-{kafka.instance}"
         self._options = config.producer(kafka, self.transactional_id) | {
             "error_cb": self._on_error,
-            "logger": _SILENT,
         }
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
@@ -185,6 +192,7 @@ class TransactionalProducer:
         self._client = self._born(stop)
         self._open = False
         old.purge()
+        old.close()
         self._listener(ProducerReborn(cause))
 
     def begin(self, stop: Callable[[], bool] = lambda: False) -> None:
@@ -215,33 +223,24 @@ class TransactionalProducer:
             TransactionAborted: The client refused them; the transaction is aborted.
         """
         try:
-            if outgoing.headers is None:
-                self._send_plain(outgoing)
-            else:
-                for value, key, headers in zip(
-                    outgoing.values, outgoing.keys, outgoing.headers, strict=True
-                ):
-                    self._client.produce(outgoing.topic, value=value, key=key, headers=headers)
+            self._client.produce(
+                outgoing.topic, outgoing.values, outgoing.keys, outgoing.partition,
+                outgoing.headers,
+            )  # fmt: skip
         except KafkaException as error:
             raise self.given_up(error) from error
         except BufferError as error:
             self.abort()
             raise TransactionAborted(str(error), network=False) from error
 
-    def _send_plain(self, outgoing: Outgoing) -> None:
-        queued = self._client.produce_batch(outgoing.topic, outgoing.messages)
-        if queued != len(outgoing.messages):
-            failed = next(m["_error"] for m in outgoing.messages if "_error" in m)
-            raise KafkaException(failed)
-
-    def offsets(self, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
+    def offsets(self, topic: str, offsets: Mapping[int, int], group: GroupMetadata) -> None:
         """Put the next input offsets into the open transaction.
 
         Raises:
             TransactionAborted: The transaction is aborted; nothing of it will be seen.
         """
         try:
-            self._client.send_offsets_to_transaction(list(offsets), group_metadata, self._timeout)
+            self._client.send_offsets_to_transaction(topic, offsets, group, self._timeout)
         except KafkaException as error:
             raise self.given_up(error) from error
 
@@ -291,15 +290,9 @@ class TransactionalProducer:
             self.abort()
 
     def close(self) -> None:
-        """Abort what is open and leave; without a broker, its time limit aborts it instead.
-
-        A client that was fenced raises here too; what is open was aborted by whoever fenced it.
-        """
+        """Leave; what is still open is aborted by its time limit, or by the next of this id."""
         self._client.purge()
-        with suppress(KafkaException), warnings.catch_warnings():
-            # The binding warns where it cannot abort, which is what the time limit is for.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            self._client.close()
+        self._client.close()
 
     def given_up(self, error: KafkaException) -> StreamScorerError | TransactionAborted:
         """Abort after an error before the commit; return what the caller is to raise."""

@@ -1,13 +1,14 @@
 """A silent replay: reads a partition's retained input again, up to an offset, to rebuild state."""
 
 from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 
-from stream_scorer.errors import UnavailableError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.happenings import Listener, ReplayProgress
 from stream_scorer.kafka import config
-from stream_scorer.kafka.source import columns_of
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -22,48 +23,89 @@ _UNREADABLE = frozenset(
 _STEP_SECONDS = 0.05
 
 
+class Replay(Protocol):
+    """What brings one partition's state to an offset, step by step.
+
+    Attributes:
+        partition: Input partition.
+        next_offset: Where the replay stands.
+        end: The offset at which live reading goes on.
+    """
+
+    @property
+    def partition(self) -> int: ...  # noqa: D102 said above
+    @property
+    def next_offset(self) -> int: ...  # noqa: D102
+    @property
+    def end(self) -> int: ...  # noqa: D102
+
+    def step(self) -> RawRecords | None:
+        """Return some records before ``end``, or None when a short while brought none."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether everything before ``end`` has been returned."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
 class InputReplay:
-    """One partition's input from its oldest retained record up to, not including, ``end``.
+    """One partition's input from ``first`` up to, not including, ``end``.
 
     Args:
         kafka: Cluster.
         topic: Input topic.
         partition: Its partition.
-        low: Oldest retained offset.
+        first: First offset to return; retained.
         end: The offset at which live reading goes on.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, partition: int, low: int, end: int) -> None:
+    def __init__(self, kafka: Kafka, topic: str, partition: int, first: int, end: int) -> None:
         self.partition = partition
-        self.low = low
         self.end = end
-        self.next_offset = low
+        self.next_offset = first
         self._topic = topic
-        self._consumer = Consumer(config.reader(kafka, f"{kafka.group}-replay"))
-        self._consumer.assign([TopicPartition(topic, partition, low)])
+        # What is deleted under our hands must not be passed over in silence.
+        options = config.reader(kafka, f"{kafka.group}-replay") | {"auto.offset.reset": "error"}
+        self._consumer = ColumnConsumer(options, topic)
+        self._consumer.assign({partition: first})
 
     def step(self) -> RawRecords | None:
         """Return some records before ``end``, or None when a short while brought none.
 
         Raises:
+            StateError: The input was deleted meanwhile.
             UnavailableError: The input cannot be read.
         """
-        messages = []
-        for message in self._consumer.consume(_CHUNK, _STEP_SECONDS):
-            error = message.error()
-            if error is None:
-                self.next_offset = message.offset() + 1
-                if message.offset() < self.end:
-                    messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
-                # Control records and aborted records may fill the rest up to the end.
-                self.next_offset = max(self.next_offset, message.offset())
-            elif error.fatal() or error.code() in _UNREADABLE:
-                raise UnavailableError(
-                    f"{self._topic} partition {self.partition} cannot be replayed: {error.str()}",
-                    "check the topic and the right to read it",
-                )
-        return columns_of(messages) if messages else None
+        polled = self._consumer.poll(_CHUNK, _STEP_SECONDS, 0.0)
+        raw = polled.records
+        if raw is not None:
+            self.next_offset = int(raw.offset[-1]) + 1
+            raw = raw.where(raw.offset < self.end)
+        for failure in polled.failures:
+            self._judge(failure)
+        return raw if raw is not None and len(raw) else None
+
+    def _judge(self, failure: Failure) -> None:
+        error = failure.error
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+            # Control records and aborted records may fill the rest up to the end.
+            self.next_offset = max(self.next_offset, failure.offset)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
+            raise StateError(
+                f"{self._topic} partition {self.partition}: the input from offset "
+                f"{self.next_offset} on was deleted while it was replayed",
+                "start again; raise the topic's retention if it happens again",
+            )
+        elif error.fatal() or error.code() in _UNREADABLE:
+            raise UnavailableError(
+                f"{self._topic} partition {self.partition} cannot be replayed: {error.str()}",
+                "check the topic and the right to read it",
+            )
 
     @property
     def done(self) -> bool:
@@ -75,25 +117,28 @@ class InputReplay:
         self._consumer.close()
 
 
-class Replays:
+Opened = TypeVar("Opened", bound=Replay)
+
+
+class Replays(Generic[Opened]):
     """The replays of the partitions that a process is taking over, one after the other.
 
     Args:
-        open_replay: Opens the replay of (partition, end offset); None when nothing is retained.
+        open_replay: Opens the replay of (partition, end offset); None when there is nothing.
         fold: Takes replayed records into the state; may raise to be given them again later.
         listener: Told of progress.
     """
 
     def __init__(
         self,
-        open_replay: Callable[[int, int], InputReplay | None],
+        open_replay: Callable[[int, int], Opened | None],
         fold: Callable[[RawRecords], object],
         listener: Listener,
     ) -> None:
         self._open = open_replay
         self._fold = fold
         self._listener = listener
-        self._running: dict[int, InputReplay] = {}
+        self._running: dict[int, Opened] = {}
         self._unfolded: dict[int, RawRecords] = {}
         self._ready: set[int] = set()
 
@@ -121,7 +166,7 @@ class Replays:
         """Whether some partition is not handed out by ``step`` yet."""
         return bool(self._running or self._ready)
 
-    def step(self) -> tuple[set[int], InputReplay | None]:
+    def step(self) -> tuple[set[int], Opened | None]:
         """Replay some records of one partition.
 
         Returns:

@@ -1,18 +1,12 @@
 """The consumer of a transaction loop: batches in, rebalances as events between them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import (
     OffsetsError,
@@ -21,6 +15,12 @@ from stream_scorer.errors import (
     UnavailableError,
 )
 from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import (
+    ColumnConsumer,
+    Failure,
+    GroupMetadata,
+    Rebalance,
+)
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
@@ -63,6 +63,9 @@ class KafkaSource:
         topic: Input topic.
         group: Consumer group.
         start: Where a group's first run begins; None refuses a partition without an offset.
+
+    Attributes:
+        before_revoke: Called inside ``poll`` with partitions that are to leave and still ours.
     """
 
     def __init__(self, kafka: Kafka, topic: str, group: str, start: Start | None = None) -> None:
@@ -70,40 +73,39 @@ class KafkaSource:
         self.group = group
         self._kafka = kafka
         self._start = start
-        self._consumer = Consumer(config.consumer(kafka, group))
+        self._consumer = ColumnConsumer(config.consumer(kafka, group), topic)
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
         self._events: list[Assigned | Revoked] = []
-        self._stash: list[Message] = []
+        self._stash: list[RawRecords] = []
         self._failure: Exception | None = None
+        self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._consumer.subscribe(
-            [topic],
-            on_assign=self._on_assign,
-            on_revoke=lambda _, gone: self._on_revoke(gone, lost=False),
-            on_lost=lambda _, gone: self._on_revoke(gone, lost=True),
+            Rebalance(
+                assigned=self._on_assign,
+                revoked=lambda gone: self._on_revoke(gone, lost=False),
+                lost=lambda gone: self._on_revoke(gone, lost=True),
+            )
         )
 
     # -- rebalance callbacks; they run inside poll ------------------------------------------
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        if not partitions:
-            return
+    def _on_assign(self, partitions: tuple[int, ...]) -> None:
+        offsets: dict[int, int] = {}
         try:
-            committed = self._consumer.committed(
-                [TopicPartition(self.topic, p.partition) for p in partitions],
-                timeout=_REQUEST_SECONDS,
-            )
-            _refuse_unread(committed)
-            offsets = {p.partition: p.offset for p in committed}
+            if partitions:
+                offsets = self._consumer.committed(partitions, _REQUEST_SECONDS)
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
                 offsets |= self._first_offsets(fresh)
         except (KafkaException, StreamScorerError) as error:
+            # Nothing is taken, but the client must hear so: the rebalance would never end.
             self._failure = error
+            offsets = {}
+        self._consumer.add(offsets)
+        if not offsets:
             return
-        places = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
-        self._consumer.incremental_assign(places)
-        self._consumer.pause(places)
+        self._consumer.pause(partitions)
         self._assigned |= offsets.keys()
         self._paused |= offsets.keys()
         self._events.append(Assigned(offsets, fresh))
@@ -119,15 +121,16 @@ class KafkaSource:
         where = first if self._start == "earliest" else end
         return {partition: where[partition] for partition in fresh}
 
-    def _on_revoke(self, partitions: list[TopicPartition], *, lost: bool) -> None:
-        gone = tuple(sorted(p.partition for p in partitions))
+    def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:
+        if gone and not lost and self.before_revoke is not None:
+            self.before_revoke(gone)
+        self._consumer.remove(gone)
         if not gone:
             return
-        self._consumer.incremental_unassign(partitions)
         self._assigned -= set(gone)
         self._paused -= set(gone)
-        self._stash = [m for m in self._stash if m.partition() not in gone]
-        self._events.append(Revoked(gone, lost))
+        self._drop_stashed(gone)
+        self._events.append(Revoked(tuple(sorted(gone)), lost))
 
     # -- what the loop calls ----------------------------------------------------------------
 
@@ -164,26 +167,29 @@ class KafkaSource:
             OffsetsError: The committed offset lies outside the retained input, or is missing.
             UnavailableError: The topic does not exist or must not be read.
         """
-        messages, self._stash = self._stash, []
-        if not messages:
-            first = self._consumer.poll(wait)
-            if first is not None:
-                messages.append(first)
-        if messages and len(messages) < maximum:
-            messages += self._consumer.consume(maximum - len(messages), linger_seconds)
+        stashed, self._stash = self._stash, []
+        if stashed:
+            wait = 0.0
+        left = max(maximum - sum(map(len, stashed)), 1)
+        polled = self._consumer.poll(left, wait, linger_seconds)
         self._raise_failure()
-        return self._columns(messages)
+        for failure in polled.failures:
+            self._judge(failure)
+        if polled.records is not None:
+            stashed.append(polled.records)
+        return self._live(stashed)
 
     def serve(self, seconds: float) -> None:
         """Stay in the group while a batch is being computed: every partition must be paused."""
-        message = self._consumer.poll(seconds)
-        if message is not None:
-            self._stash.append(message)
+        polled = self._consumer.poll(1, seconds, 0.0)
+        if polled.records is not None:
+            self._stash.append(polled.records)
         self._raise_failure()
 
     def pause(self) -> None:
         """Fetch nothing until ``resume``; positions stay."""
-        self._consumer.pause([TopicPartition(self.topic, p) for p in self._assigned])
+        if self._assigned:
+            self._consumer.pause(tuple(self._assigned))
 
     def resume(self, partitions: set[int] | None = None) -> None:
         """Fetch again: the given partitions for the first time, or all that had been resumed."""
@@ -191,32 +197,33 @@ class KafkaSource:
             self._paused -= partitions
         live = self._assigned - self._paused
         if live:
-            self._consumer.resume([TopicPartition(self.topic, p) for p in live])
+            self._consumer.resume(tuple(live))
 
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Read the given partitions again from the given offsets."""
-        self._stash = [m for m in self._stash if m.partition() not in offsets]
+        self._drop_stashed(offsets)
         for partition, offset in offsets.items():
             if partition not in self._assigned:
                 continue
-            place = TopicPartition(self.topic, partition, offset)
             try:
-                self._consumer.seek(place)
+                self._consumer.seek({partition: offset}, _REQUEST_SECONDS)
             except KafkaException:
                 # Not fetching yet, as just after a rebalance: assign it anew at that offset.
-                self._consumer.incremental_unassign([place])
-                self._consumer.incremental_assign([place])
+                self._consumer.remove((partition,))
+                self._consumer.add({partition: offset})
                 if partition in self._paused:
-                    self._consumer.pause([place])
+                    self._consumer.pause((partition,))
+
+    def _drop_stashed(self, partitions: Iterable[int]) -> None:
+        """Forget records of partitions that are gone or read again."""
+        gone = list(partitions)
+        kept = (records.where(~np.isin(records.partition, gone)) for records in self._stash)
+        self._stash = [records for records in kept if len(records)]
 
     def committed(self, partitions: set[int]) -> dict[int, int]:
         """Return the group's stable committed offsets; waits while a transaction holds them."""
         with self._asking(f"committed offsets of group {self.group}"):
-            found = self._consumer.committed(
-                [TopicPartition(self.topic, p) for p in partitions], timeout=_REQUEST_SECONDS
-            )
-            _refuse_unread(found)
-        return {p.partition: p.offset for p in found}
+            return self._consumer.committed(tuple(partitions), _REQUEST_SECONDS)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -228,33 +235,26 @@ class KafkaSource:
                 f"{what} cannot be read: {error.args[0].str()}", "check the brokers"
             ) from error
 
-    def group_metadata(self) -> object:
+    def group_metadata(self) -> GroupMetadata:
         """Return the member's identity for ``send_offsets_to_transaction``."""
-        return self._consumer.consumer_group_metadata()
-
-    def places(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
-        """Return offsets in the form that a transaction takes."""
-        return [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
+        return self._consumer.group_metadata()
 
     def low_watermark(self, partition: int) -> int:
         """Return the oldest retained offset of a partition."""
         with self._asking(f"the oldest offset of {self.topic} partition {partition}"):
-            low, _ = self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic, partition), timeout=_REQUEST_SECONDS
-            )
-        return int(low)
+            low, _ = self._consumer.watermarks(partition, _REQUEST_SECONDS)
+        return low
 
     def partition_count(self) -> int:
         """Return how many partitions the topic has."""
         with self._asking(f"the partitions of {self.topic}"):
-            metadata = self._consumer.list_topics(self.topic, timeout=_REQUEST_SECONDS)
-        return len(metadata.topics[self.topic].partitions)
+            return self._consumer.partition_count(_REQUEST_SECONDS)
 
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
 
-    # -- messages to columns ----------------------------------------------------------------
+    # -- what a poll brought ----------------------------------------------------------------
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -267,27 +267,24 @@ class KafkaSource:
         if failure is not None:
             raise failure
 
-    def _columns(self, messages: list[Message]) -> RawRecords | None:
-        if any(m.error() is not None for m in messages):
-            for message in messages:
-                if message.error() is not None:
-                    self._judge(message)
-            messages = [m for m in messages if m.error() is None]
+    def _live(self, pieces: list[RawRecords]) -> RawRecords | None:
+        """Return records as one batch; None where there is none."""
         if self._events:
             # A rebalance came in between: what it took away, or restarted, is not ours to score.
-            live = self._assigned - self._paused
-            messages = [m for m in messages if m.partition() in live]
-        if not messages:
+            live = sorted(self._assigned - self._paused)
+            pieces = [records.where(np.isin(records.partition, live)) for records in pieces]
+            pieces = [records for records in pieces if len(records)]
+        if not pieces:
             return None
-        return columns_of(messages)
+        return pieces[0] if len(pieces) == 1 else RawRecords.join(pieces)
 
-    def _judge(self, message: Message) -> None:
+    def _judge(self, failure: Failure) -> None:
         """Raise for an error event that waiting does not mend."""
-        error = message.error()
+        error = failure.error
         code = error.code()
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
             raise OffsetsError(
-                f"group {self.group}: {self.topic} partition {message.partition()}: "
+                f"group {self.group}: {self.topic} partition {failure.partition}: "
                 f"the committed offset lies outside the retained input ({error.str()})",
                 "decide what to do about the gap, then reset the group's offsets",
             )
@@ -302,23 +299,3 @@ class KafkaSource:
             )
         if error.fatal():
             raise TransactionError(f"the consumer cannot go on: {error.str()}", "see the brokers")
-
-
-def _refuse_unread(places: list[TopicPartition]) -> None:
-    """Raise for an offset that could not be read: it is not the same as one that is not there."""
-    for place in places:
-        if place.error is not None:
-            raise KafkaException(place.error)
-
-
-def columns_of(messages: list[Message]) -> RawRecords:
-    """Turn messages without errors into columns."""
-    n = len(messages)
-    return RawRecords(
-        values=[m.value() for m in messages],
-        keys=[m.key() for m in messages],
-        headers=[m.headers() for m in messages],
-        partition=np.fromiter((m.partition() for m in messages), np.int32, n),
-        offset=np.fromiter((m.offset() for m in messages), np.int64, n),
-        timestamp=np.fromiter((m.timestamp()[1] for m in messages), np.int64, n),
-    )

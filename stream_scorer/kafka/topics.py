@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka.config import common
@@ -15,6 +15,13 @@ PARTITIONS = 4
 # What a decision or dead letter may need beyond its input: metadata, features, headers.
 HEADROOM_BYTES = 65_536
 _SECONDS = 15.0
+# Only the newest record of a bucket counts, and a restore reads all that is there: small segments
+# and an eager cleaner keep it near the size of the state.
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.2",
+    "segment.bytes": str(64 * 2**20),
+}
 _MAXIMUM = "max.message.bytes"
 _ALWAYS_IN_SYNC = 2
 _UNREACHABLE = {
@@ -76,7 +83,7 @@ def create_topics(
     scaled = dict.fromkeys(
         (topics.transactions, topics.labels, topics.decisions, topics.dead_letters), partitions
     )
-    wanted = scaled | {topics.summaries: 1, topics.drift_events: 1}
+    wanted = scaled | {topics.state: partitions, topics.summaries: 1, topics.drift_events: 1}
     in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
 
     # The input first: its limit, which an existing topic may have raised, decides the others'.
@@ -92,6 +99,9 @@ def create_topics(
             for t in wide
         ],
     )
+    created |= _create(
+        admin, [NewTopic(topics.state, partitions, replication, config=in_sync | _COMPACTED)]
+    )
     found = _partitions(admin, list(wanted))
     maximum = _maximum_bytes(admin, list(wanted))
     return [
@@ -100,6 +110,28 @@ def create_topics(
         )
         for name, count in wanted.items()
     ]
+
+
+def grow(kafka: Kafka, topic: str, partitions: int) -> None:
+    """Give a topic more partitions, if it has fewer.
+
+    Raises:
+        SettingsError: The cluster refuses.
+        UnavailableError: The cluster does not answer.
+    """
+    admin = AdminClient(common(kafka))
+    if _partitions(admin, [topic])[topic] >= partitions:
+        return
+    wanted = NewPartitions(topic, partitions)
+    try:
+        admin.create_partitions([wanted], operation_timeout=_SECONDS)[topic].result()
+    except KafkaException as error:
+        raise _refused(f"topic {topic}", error) from error
+    deadline = time.monotonic() + _SECONDS
+    while _partitions(admin, [topic])[topic] < partitions:
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"topic {topic}: has not grown after {_SECONDS:.0f} s")
+        time.sleep(0.02)
 
 
 def _create(admin: AdminClient, topics: Sequence[NewTopic]) -> set[str]:

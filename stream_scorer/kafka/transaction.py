@@ -15,18 +15,11 @@ and nothing of a batch leaves the process before its own commit.
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from confluent_kafka import KafkaException
-
-from stream_scorer.errors import OffsetsError, TransactionError
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
-    CommitSettled,
-    DependencyBack,
-    DependencyUnavailable,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -36,36 +29,17 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
+from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.source import Assigned, KafkaSource
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages, Work
+from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
-_MOST_ABORTS = 5
 
 
 Delta = TypeVar("Delta")
-
-
-@dataclass(slots=True)
-class _Aborts:
-    """Consecutive aborts that were not the network's fault."""
-
-    count: int = 0
-    cause: str = field(default="")
-
-
-@dataclass(slots=True)
-class _Batch(Generic[Delta]):
-    """A polled batch; ``future`` is its computation when it runs ahead."""
-
-    raw: RawRecords
-    ends: dict[int, int]
-    stages: Stages
-    polled: bool = False
-    future: "Future[Result[Delta]] | None" = None
 
 
 class TransactionLoop(Generic[Delta]):
@@ -98,11 +72,14 @@ class TransactionLoop(Generic[Delta]):
         self._positions: dict[int, int] = {}
         self._stopping = False
         self._heartbeat: Callable[[], None] = _no_heartbeat
-        self._aborts = _Aborts()
-        self._missing = ""
-        self._ahead: _Batch[Delta] | None = None
+        self._aborts = Aborts(listener)
+        self._outage = Outage(listener)
+        self._ahead: Batch[Delta] | None = None
         self._kept: Future[BatchCommitted] | None = None
+        self._current: Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._publisher = Publisher(source, producer, listener, self._stop_asked)
+        source.before_revoke = self._flush
 
     def stop(self) -> None:
         """Finish the batch in hand, commit it and leave; safe in a signal handler."""
@@ -128,11 +105,20 @@ class TransactionLoop(Generic[Delta]):
         try:
             while not self._stop_asked():
                 self.step()
-            self._say_kept()
+            self._leave()
         finally:
+            self._source.before_revoke = None
             self._pool.shutdown(wait=True)
             self._producer.close()
             self._source.close()
+
+    def _leave(self) -> None:
+        """Publish what was computed ahead, and leave the state behind as it is committed."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._transact(ahead)
+        self._say_kept()
+        self._flush(tuple(self._positions))
 
     def step(self) -> None:
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
@@ -150,14 +136,14 @@ class TransactionLoop(Generic[Delta]):
         if batch is not None:
             self._transact(batch)
 
-    def _poll(self, linger: float, patience: float) -> "_Batch[Delta] | None":
+    def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
         raw = self._source.poll(self._limits.maximum_batch, linger, patience)
         if raw is None:
             return None
-        return _Batch(raw, raw.next_offsets(), stages)
+        return Batch(raw, raw.next_offsets(), stages)
 
-    def _look_ahead(self, batch: "_Batch[Delta]") -> None:
+    def _look_ahead(self, batch: Batch[Delta]) -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.
 
         It stands on a delta that is not committed yet; if that is given up, so is it.
@@ -175,10 +161,10 @@ class TransactionLoop(Generic[Delta]):
         try:
             ready = self._work.restore()
         except Paused as pause:
-            self._say_missing(pause)
+            self._outage.begin(pause)
             self._wait_out()
             return
-        self._say_back()
+        self._outage.end()
         if ready:
             self._source.resume(ready)
 
@@ -206,42 +192,45 @@ class TransactionLoop(Generic[Delta]):
         while offsets and not self._stop_asked():
             try:
                 self._producer.begin(self._stop_asked)
-                self._producer.offsets(self._source.places(offsets), self._source.group_metadata())
+                self._producer.offsets(self._source.topic, offsets, self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
-                self._note_abort(error, 0)
+                self._aborts.note(error, 0)
             except CommitUncertain:
                 self._producer.rebirth("commit", self._stop_asked)
             else:
                 return
 
-    def _transact(self, batch: "_Batch[Delta]") -> None:
+    def _transact(self, batch: Batch[Delta]) -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""
-        result: Result[Delta] | None = None
+        self._current = batch
         committed = False
         try:
             if not batch.polled:
                 batch.stages.lap("poll")
-            result = self._compute(batch)
-            if result is not None:
+            batch.result = self._compute(batch)
+            batch.computed = True
+            if batch.result is not None:
                 self._look_ahead(batch)
-                committed = self._owns_all(batch.raw) and self._publish(batch, result)
+                committed = self._publish(batch)
         except TransactionAborted as error:
-            self._give_up(batch, result)
-            self._note_abort(error, len(batch.raw))
+            self._give_up(batch)
+            self._aborts.note(error, len(batch.raw))
             return
         except BaseException:
-            self._give_up(batch, result)
+            self._give_up(batch)
             raise
-        if result is None or not committed:
-            self._give_up(batch, result)
+        finally:
+            self._current = None
+        if batch.result is None or not committed:
+            self._give_up(batch)
             return
-        self._aborts = _Aborts()
+        self._aborts.over()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
         self._say_kept()
-        self._kept = self._pool.submit(self._work.keep, result, batch.stages, batch.raw)
+        self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
         if self._ahead is None:
             self._say_kept()
 
@@ -251,52 +240,41 @@ class TransactionLoop(Generic[Delta]):
         if kept is not None:
             self._listener(kept.result())
 
-    def _publish(self, batch: "_Batch[Delta]", result: Result[Delta]) -> bool:
-        """Send a result with its offsets; return whether it is committed.
-
-        Raises:
-            TransactionAborted: It is not, and the transaction is aborted.
-        """
+    def _publish(self, batch: Batch[Delta]) -> bool:
+        """Send a batch's result with its offsets; return whether it is committed."""
+        if batch.result is None or not self._owns_all(batch.raw):
+            # A rebalance came while the next batch was polled.
+            return False
         batch.stages.lap("wait")
         starts = {p: self._positions[p] for p in batch.ends}
-        places = self._source.places(batch.ends)
-        try:
-            self._producer.begin(self._stop_asked)
-            try:
-                batch.stages.lap("begin")
-                for outgoing in result.outgoing:
-                    self._producer.send(outgoing)
-                batch.stages.lap("send")
-                self._producer.offsets(places, self._source.group_metadata())
-                batch.stages.lap("offsets")
-            except KafkaException as error:
-                raise self._producer.given_up(error) from error
-            self._producer.commit()
-        except CommitUncertain as error:
-            return self._settle(str(error), starts, batch.ends, len(batch.raw))
-        return True
-
-    def _settle(
-        self, cause: str, starts: dict[int, int], ends: dict[int, int], records: int
-    ) -> bool:
-        """Find out whether a commit whose answer was lost has happened."""
-        # The new producer's init_transactions ends the old transaction one way or the other.
-        self._producer.rebirth(cause, self._stop_asked)
-        found = self._source.committed(set(ends))
-        if found == ends:
-            self._listener(CommitSettled(committed=True))
-            return True
-        if found == starts:
-            self._listener(CommitSettled(committed=False))
-            self._listener(BatchAborted(cause, records))
-            return False
-        raise OffsetsError(
-            f"after a lost commit answer the group's offsets are {found}, neither the batch's "
-            f"start {starts} nor its end {ends}",
-            "another process commits for this group; give it a group of its own",
+        return self._publisher.publish(
+            batch.result.outgoing, starts, batch.ends, len(batch.raw), batch.stages.lap
         )
 
-    def _compute(self, batch: "_Batch[Delta]") -> Result[Delta] | None:
+    def _flush(self, partitions: tuple[int, ...]) -> None:
+        """Publish what the work wants to leave behind of partitions that are about to go.
+
+        Called inside a poll, while the partitions are still ours. Nothing depends on it: what is
+        not written is worked out again by the partitions' next owner.
+        """
+        gone = {p: self._positions[p] for p in partitions if p in self._positions}
+        batch = self._current
+        if not gone or (batch is not None and not batch.computed):
+            return
+        if batch is not None and batch.result is not None:
+            # The state holds what is not committed; whoever polls gives the batch up.
+            result, batch.result = batch.result, None
+            self._pool.submit(self._work.undo, result).result()
+        self._say_kept()
+        outgoing = self._pool.submit(self._work.flush, set(gone)).result()
+        if not outgoing:
+            return
+        try:
+            self._publisher.publish(outgoing, gone, gone, 0)
+        except TransactionAborted as error:
+            self._listener(BatchAborted(str(error), 0))
+
+    def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
         future, batch.future = batch.future, None
         while True:
@@ -306,12 +284,12 @@ class TransactionLoop(Generic[Delta]):
                 result = self._await(future)
             except Paused as pause:
                 future = None
-                self._say_missing(pause)
+                self._outage.begin(pause)
                 self._wait_out()
                 if self._stopping or not self._owns_all(batch.raw):
                     return None
                 continue
-            self._say_back()
+            self._outage.end()
             return result
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
@@ -334,22 +312,11 @@ class TransactionLoop(Generic[Delta]):
             self._source.serve(_SERVE_SECONDS)
         self._source.resume(set())
 
-    def _say_missing(self, pause: Paused) -> None:
-        if self._missing != pause.dependency:
-            self._say_back()
-            self._missing = pause.dependency
-            self._listener(DependencyUnavailable(pause.dependency, str(pause)))
-
-    def _say_back(self) -> None:
-        if self._missing:
-            self._listener(DependencyBack(self._missing))
-            self._missing = ""
-
     def _owns_all(self, raw: RawRecords) -> bool:
         """Whether no partition of the batch was revoked since it was polled."""
         return not self._source.interrupted(_partitions(raw))
 
-    def _give_up(self, batch: "_Batch[Delta]", result: Result[Delta] | None) -> None:
+    def _give_up(self, batch: Batch[Delta]) -> None:
         """Take a batch back, and first what was computed on top of it; read both again."""
         ahead, self._ahead = self._ahead, None
         ends = dict(batch.ends)
@@ -357,24 +324,11 @@ class TransactionLoop(Generic[Delta]):
             ends |= ahead.ends
             if ahead.future is not None and not wait([ahead.future]).done.pop().exception():
                 self._pool.submit(self._work.undo, ahead.future.result()).result()
-        if result is not None:
-            self._pool.submit(self._work.undo, result).result()
+        if batch.result is not None:
+            self._pool.submit(self._work.undo, batch.result).result()
         self._say_kept()
         self._producer.abort_open()
         self._source.seek({p: self._positions[p] for p in ends if p in self._positions})
-
-    def _note_abort(self, error: TransactionAborted, records: int) -> None:
-        """Count what repeats: a batch that can never be published must not spin for ever."""
-        self._listener(BatchAborted(str(error), records))
-        if error.network:
-            time.sleep(_SERVE_SECONDS)
-            return
-        self._aborts = _Aborts(self._aborts.count + 1, str(error))
-        if self._aborts.count >= _MOST_ABORTS:
-            raise TransactionError(
-                f"{_MOST_ABORTS} transactions in a row were aborted: {error}",
-                "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
-            )
 
 
 def _partitions(raw: RawRecords) -> set[int]:

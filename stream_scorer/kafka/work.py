@@ -2,10 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from stream_scorer.happenings import BatchCommitted
+from stream_scorer.happenings import (
+    BatchCommitted,
+    DependencyBack,
+    DependencyUnavailable,
+    Listener,
+)
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import RawRecords
 
@@ -65,6 +71,54 @@ class Stages:
         self.committed_ms = time.time_ns() // 1_000_000
 
 
+@dataclass(slots=True)
+class Batch(Generic[Delta]):
+    """A polled batch.
+
+    Attributes:
+        raw: Its records.
+        ends: The next offset by partition.
+        stages: Its stopwatch.
+        polled: Whether the stage of polling is over.
+        future: Its computation when it runs ahead.
+        result: What was computed.
+        computed: Whether nothing is being computed.
+    """
+
+    raw: RawRecords
+    ends: dict[int, int]
+    stages: Stages
+    polled: bool = False
+    future: Future[Result[Delta]] | None = None
+    result: Result[Delta] | None = None
+    computed: bool = False
+
+
+class Outage:
+    """Something that the work needs and cannot reach; said once, and once when it is back.
+
+    Args:
+        listener: Told.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._missing = ""
+
+    def begin(self, pause: Paused) -> None:
+        """Say what is missing, unless it was said."""
+        if self._missing != pause.dependency:
+            self.end()
+            self._missing = pause.dependency
+            self._listener(DependencyUnavailable(pause.dependency, str(pause)))
+
+    def end(self) -> None:
+        """Say that it is back, if it was missing."""
+        if self._missing:
+            self._listener(DependencyBack(self._missing))
+            self._missing = ""
+
+
 class Work(Protocol[Delta]):
     """What a process does with each batch."""
 
@@ -90,6 +144,14 @@ class Work(Protocol[Delta]):
 
     def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """The batch is committed: keep its delta, on the thread of ``compute``."""
+        ...
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        """Return what to leave behind of partitions that are about to go.
+
+        Runs on the thread of ``compute`` when every batch is kept or undone; it is published
+        with the partitions' committed offsets, and if that fails nothing is lost.
+        """
         ...
 
     def undo(self, result: Result[Delta]) -> None:

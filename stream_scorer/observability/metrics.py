@@ -167,6 +167,31 @@ class Metrics:
             "1 while the retained input of the partition is shorter than the horizon.",
             "partition",
         )
+        self.restored = gauge(
+            "restore_replayed_records",
+            "Input records that the partition's last restore replayed behind its checkpoint.",
+            "partition",
+        )
+        self.cold = gauge(
+            "cold_features",
+            "Features that lacked history when the partition came, and decide all the same.",
+            "partition",
+        )
+        self.checkpoint_age = gauge(
+            "checkpoint_age_records",
+            "Input records that a restart would replay: from the partition's oldest bucket on.",
+            "partition",
+        )
+        self.checkpoint_cycle = gauge(
+            "checkpoint_cycle_seconds",
+            "How long it last took to write every bucket of the partition once.",
+            "partition",
+        )
+        self.checkpoint_buckets = counter("checkpoint_buckets", "Buckets written.")
+        self.checkpoint_bytes = counter("checkpoint_bytes", "Bytes of checkpoint records written.")
+        self.checkpoint_failures = counter(
+            "checkpoint_failures", "Buckets that the checkpoint store did not take."
+        )
         self.assigned = gauge("partitions_assigned", "Input partitions that this process owns.")
         self.lost = counter(
             "partitions_lost", "Partitions taken away before this process could finish its batch."

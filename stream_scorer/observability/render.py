@@ -53,6 +53,10 @@ class Renderer:
             h.PartitionsRevoked: self._partitions_revoked,
             h.ReplayProgress: self._replay,
             h.StateIncomplete: self._incomplete,
+            h.StateRestored: self._restored,
+            h.ColdAccepted: self._cold,
+            h.CheckpointWritten: self._checkpoint,
+            h.CheckpointFailed: self._checkpoint_failed,
             h.DependencyUnavailable: self._unavailable,
             h.DependencyBack: self._back,
             h.LagObserved: self._lag,
@@ -136,7 +140,10 @@ class Renderer:
         self._assigned.difference_update(happening.partitions)
         metrics.assigned.set(len(self._assigned))
         for partition in happening.partitions:
-            for gauge in (metrics.replay, metrics.state_incomplete, metrics.next_offset):
+            for gauge in (
+                metrics.replay, metrics.state_incomplete, metrics.next_offset, metrics.restored,
+                metrics.cold, metrics.checkpoint_age, metrics.checkpoint_cycle,
+            ):  # fmt: skip
                 self._drop(gauge, partition)
         if happening.lost:
             metrics.lost.inc(len(happening.partitions))
@@ -154,6 +161,33 @@ class Renderer:
             partition=happening.partition,
             oldest_offset=happening.oldest_offset,
         )
+
+    def _restored(self, happening: h.StateRestored) -> None:
+        replayed = max(happening.end_offset - happening.first_offset, 0)
+        self._gauge(self._metrics.restored, str(happening.partition)).set(replayed)
+
+    def _cold(self, happening: h.ColdAccepted) -> None:
+        self._gauge(self._metrics.cold, str(happening.partition)).set(len(happening.features))
+        self._say(
+            ("cold", happening.partition),
+            "cold_accepted",
+            partition=happening.partition,
+            features=list(happening.features),
+            warm_from_ms=happening.warm_from_ms,
+        )
+
+    def _checkpoint(self, happening: h.CheckpointWritten) -> None:
+        metrics = self._metrics
+        metrics.checkpoint_buckets.inc(happening.buckets)
+        metrics.checkpoint_bytes.inc(happening.bytes)
+        for partition, records in happening.age_records.items():
+            self._gauge(metrics.checkpoint_age, str(partition)).set(records)
+        for partition, seconds in happening.cycle_seconds.items():
+            self._gauge(metrics.checkpoint_cycle, str(partition)).set(seconds)
+
+    def _checkpoint_failed(self, happening: h.CheckpointFailed) -> None:
+        self._metrics.checkpoint_failures.inc()
+        self._say("checkpoint", "checkpoint_failed", level="error", detail=happening.detail)
 
     def _unavailable(self, happening: h.DependencyUnavailable) -> None:
         self._gauge(self._metrics.dependency_up, happening.name).set(0)

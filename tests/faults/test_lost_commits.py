@@ -17,6 +17,7 @@ from stream_scorer.happenings import (
 from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Direction, Fault, Proxy
@@ -154,14 +155,14 @@ def test_a_late_commit_ends_no_other_transaction(
     topic = kafka.topics.summaries
     producer = kind(kafka, kafka.group, lambda _: None)
     producer.begin()
-    producer.send(Outgoing(topic, [b"first"], [None]))
+    producer.send(Outgoing(topic, BytesColumn.of([b"first"]), BytesColumn.nulls(1)))
     late = behind.proxy.fault(Api.END_TXN, "request", "hold")
     # The client asks again on another connection, and that is all that it has to say of it.
     producer.commit()
     assert late.held
 
     producer.begin()
-    producer.send(Outgoing(topic, [b"aborted"], [None]))
+    producer.send(Outgoing(topic, BytesColumn.of([b"aborted"]), BytesColumn.nulls(1)))
     wait_until(lambda: ends(kafka, topic, stable=False) == 3, "the record is at the broker")
     behind.proxy.release(late)
     producer.abort()

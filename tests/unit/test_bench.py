@@ -1,15 +1,22 @@
 """The benches' own logic: what is fed, what is counted, and what fails."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from bench import traffic
+from bench import features, traffic
 from bench.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
+from bench.polars_features import WAYS, frame
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
+from stream_scorer.simulator import simulate
+from tests.oracle.handbook import customer_features
 
 EVENTS = 1_200
 
@@ -85,3 +92,52 @@ def test_both_loops_outputs_begin_with_the_transactions_number(registry: FileReg
     table = traffic.transactions(EVENTS)
     payloads = [p for _, batch in traffic.clean(table, registry) for p in batch]
     assert [row_number(payload) for payload in payloads] == list(range(EVENTS))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_polars_gives_the_oracles_features(way: str) -> None:
+    table = simulate(days=40, customers=60)
+    found = WAYS[way](frame(table)).to_numpy()
+    assert np.abs(found - customer_features(table).to_numpy()).max() < 1e-9
+
+
+def _features_report(ours: float, unexcused: int = 0) -> dict[str, Any]:
+    seconds = {"ours": [9.0, ours, 0.0], "slow": [2.0, 2.0, 2.0], "fast": [1.0, 0.5, 3.0]}
+    return features.report(seconds, 1_000, 7, unexcused)
+
+
+def test_features_are_held_to_the_fastest_way_of_polars() -> None:
+    document = _features_report(1.0)
+    assert (document["feature_seconds"], document["polars_seconds"]) == (1.0, 1.0)
+    assert document["ours_to_polars"] == {"slow": 0.5, "fast": 1.0}
+    assert features.failures(document) == []
+    (line,) = features.failures(_features_report(1.001))
+    assert line.startswith("ours takes 1.001 of the time of polars' fast")
+
+
+def test_features_that_differ_without_being_ties_fail() -> None:
+    (line,) = features.failures(_features_report(1.0, unexcused=2))
+    assert line.startswith("2 rows differ")
+
+
+def test_unlike_excuses_a_row_only_if_its_customers_second_goes_on() -> None:
+    table = pa.table(
+        {
+            "event_time": pa.array([1, 1, 1, 2], pa.timestamp("ms")),
+            "customer_id": ["a", "b", "a", "a"],
+            "amount_minor": [1, 2, 3, 4],
+        }
+    )
+    ours = np.zeros((4, 2))
+    for row, expected in enumerate([(1, 0), (1, 1), (1, 1), (1, 1)]):
+        theirs = ours.copy()
+        theirs[row, 1] = 1e-8
+        assert features.unlike(ours, theirs, table) == expected
+    assert features.unlike(ours, ours + 1e-10, table) == (0, 0)
+
+
+def test_rounds_are_interleaved_and_rotate() -> None:
+    calls: list[str] = []
+    seconds = features.measure({n: partial(calls.append, n) for n in "abc"}, 3)
+    assert "".join(calls) == "abcbcacab"
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3, "c": 3}

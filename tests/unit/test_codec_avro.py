@@ -5,15 +5,16 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
-import pyruhvro
 import pytest
 
+from stream_scorer.codec import operations, walk
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.columns import Kept, Layout
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 
 PLAN = Plan()
 TRANSACTION = reader_schema("transaction.v1")
@@ -248,41 +249,55 @@ def test_a_writer_schema_is_asked_for_once() -> None:
     assert source.asked == [1]
 
 
-def test_a_record_that_only_pyruhvro_refuses_goes_the_sure_way_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_several_values_that_the_reader_cannot_take_its_first_field_is_named() -> None:
+    source = Source(record(field(["null", "long"], "b"), field(["null", "string"], "a")))
+    decoder = ColumnDecoder(source, record(field("string"), field("long", "b")), PLAN)
+    values = [{"b": None, "a": None}, {"b": 1, "a": "x"}, {"b": None, "a": "x"}]
+    payloads = [source.payload(1, value) for value in values]
+    decoded = decoder.decode([*payloads, payloads[0] + b"\0", payloads[1]])
+    assert decoded.records.to_pylist() == [{"a": "x", "b": 1}] * 2
+    assert decoded.rejections.details[:2] == (
+        "a: null, and the reader takes none", "b: null, and the reader takes none",
+    )  # fmt: skip
+    assert decoded.rejections.reasons[2] is RejectReason.TRAILING_BYTES
+
+
+def test_of_two_fields_that_want_one_written_field_fastavro_decides() -> None:
     source = Source(record(field("long")))
-    decoder = ColumnDecoder(source, record(field("long")), PLAN)
-    real = pyruhvro.deserialize_array
-    calls: list[int] = []
-
-    def refusing(bodies: list[bytes], schema: str) -> pa.RecordBatch:
-        calls.append(len(bodies))
-        if b"\x0a" in bodies:  # the number 5
-            raise ValueError("refused")
-        return real(bodies, schema)
-
-    monkeypatch.setattr(pyruhvro, "deserialize_array", refusing)
-    decoded = decoder.decode([source.payload(1, {"a": n}) for n in range(64)])
-    assert decoded.records.column("a").to_pylist() == list(range(64))
-    assert not len(decoded.rejections)
-    assert len(calls) == 2 * 6 + 1
+    reader = record(field("long"), field("double", "b", aliases=["a"], default=0.5))
+    payload = source.payload(1, {"a": 3})
+    decoded = ColumnDecoder(source, reader, PLAN).decode([payload])
+    expected = fastavro.schemaless_reader(
+        io.BytesIO(payload[5:]), json.loads(record(field("long"))), json.loads(reader)
+    )
+    assert decoded.records.to_pylist() == [expected]
 
 
-def test_a_panic_of_pyruhvro_sends_the_schema_the_sure_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class PanicException(BaseException):
-        pass
+def test_a_column_ends_where_the_next_begins() -> None:
+    fields = [field("string", "a"), field(ABC, "b"), field(["null", "boolean"], "c"),
+              field("string", "d")]  # fmt: skip
+    source = Source(record(*fields))
+    rows = [{"a": "x" * (n % 40), "b": "ABC"[n % 3], "c": (None, True, False)[n % 3],
+             "d": "€" * (40 - n % 40)} for n in range(2000)]  # fmt: skip
+    decoded = ColumnDecoder(source, record(*fields), PLAN).decode(
+        [source.payload(1, row) for row in rows]
+    )
+    decoded.records.validate(full=True)
+    assert decoded.records.to_pylist() == rows
 
-    def panicking(bodies: list[bytes], schema: str) -> pa.RecordBatch:
-        raise PanicException
 
-    source = Source(record(field("long")))
-    decoder = ColumnDecoder(source, record(field("long")), PLAN)
-    monkeypatch.setattr(pyruhvro, "deserialize_array", panicking)
-    values = [source.payload(1, {"a": n}) for n in range(4)]
-    assert decoder.decode(values).records.column("a").to_pylist() == [0, 1, 2, 3]
+def test_any_schema_meets_the_one_compiled_walk() -> None:
+    source = Source(record(field("long")), record(field({"type": "array", "items": "string"})))
+    values = [source.payload(1, {"a": 1}), source.payload(2, {"a": ["x"]}), None]
+    for reader in (record(field("long")), record(field({"type": "array", "items": "string"}))):
+        ColumnDecoder(source, reader, PLAN).decode(values)
+    assert len(walk.walk.signatures) == 1
+
+
+def test_more_text_than_a_column_can_hold_is_refused() -> None:
+    kept = Kept(0, "a", operations.TEXT, pa.string())
+    with pytest.raises(OverflowError, match="a: 2147483648 bytes in one batch"):
+        Layout([kept], 1, 2**31)
 
 
 def test_a_reader_schema_without_columns_is_refused() -> None:
@@ -299,7 +314,7 @@ def test_transactions_keep_their_source_coordinates() -> None:
     }  # fmt: skip
     good = source.payload(1, value)
     raw = RawRecords(
-        [good, None, good], [b"k"] * 3, [None] * 3,
+        BytesColumn.of([good, None, good]), BytesColumn.of([b"k"] * 3), None,
         np.array([0, 0, 1], np.int32), np.array([5, 6, 7]), np.array([50, 60, 70]),
     )  # fmt: skip
     batch, rows, rejections = TransactionDecoder(source, PLAN).decode(raw)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec import writing
+from stream_scorer.codec import encode, writing
 from stream_scorer.codec.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch, EventBatch
@@ -106,12 +106,12 @@ def test_columns_give_the_bytes_that_fastavro_gives(
         for record in kept
     ]
     encoder = ColumnEncoder(schema_id, SCHEMA)
-    assert encoder.encode(columns, len(kept)) == by_fastavro(PARSED, expected, schema_id)
+    assert encoder.encode(columns, len(kept)).to_list() == by_fastavro(PARSED, expected, schema_id)
 
 
 def one(kind: Any, column: Any, count: int = 2) -> list[bytes]:
     schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": kind}]}
-    return ColumnEncoder(1, json.dumps(schema)).encode({"a": column}, count)
+    return ColumnEncoder(1, json.dumps(schema)).encode({"a": column}, count).to_list()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,8 @@ def one(kind: Any, column: Any, count: int = 2) -> list[bytes]:
             "a value outside 0 to 0",
         ),
         ("string", Choice(np.array([0, 1]), ["x"]), "a choice names no value"),
+        ("string", Choice(np.array([0]), ["x"]), "1 choices for 2 rows"),
+        ("double", np.zeros((2, 1)), "2 dimensions do not go into double"),
         ("string", Constant(3), "a"),
     ],
 )
@@ -151,7 +153,7 @@ def test_equal_values_of_different_types_are_not_mixed_up() -> None:
     double = {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["long", "double"]}]}
     encoder = ColumnEncoder(1, json.dumps(double))
     for value in (1, 1.0, 1):
-        assert encoder.encode({"a": Constant(value)}, 1) == by_fastavro(
+        assert encoder.encode({"a": Constant(value)}, 1).to_list() == by_fastavro(
             fastavro.parse_schema(double), [{"a": value}], 1
         )
 
@@ -206,7 +208,24 @@ def test_a_decision_carries_every_field(count: int) -> None:
     ]
     encoder = DecisionEncoder(258, DECISION, "transactions", 2)
     schema = fastavro.parse_schema(json.loads(DECISION))
-    assert encoder.encode(batch, 1_764_000_000_000) == by_fastavro(schema, expected, 258)
+    assert encoder.encode(batch, 1_764_000_000_000).to_list() == by_fastavro(schema, expected, 258)
+
+
+def test_reasons_stay_right_when_more_were_met_than_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encode, "_REASONS_MAX", 4)
+    encoder = DecisionEncoder(1, DECISION, "transactions", 2)
+    schema = fastavro.parse_schema(json.loads(DECISION))
+    for first in range(0, 30, 3):
+        reasons: dict[int, tuple[str, ...]] = {row: (f"code {first + row}",) for row in range(3)}
+        encoded = encoder.encode(replace(decisions(4), reasons=reasons), 1).to_list()
+        read: list[Any] = [
+            fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded
+        ]
+        assert [record["reasons"] for record in read] == [
+            list(reasons.get(row, ())) for row in range(4)
+        ]
 
 
 def test_columns_that_may_be_written_or_not_meet_one_compiled_kernel() -> None:

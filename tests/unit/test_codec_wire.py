@@ -30,10 +30,10 @@ def refusal(schema: str, body: bytes) -> tuple[RejectReason, str] | None:
     # Bytes in front and behind: a walk that left its record would read them.
     data = np.frombuffer(b"\x02\x02" + b"\0\0\0\0\1" + body + b"\x02\x02", np.uint8)
     framed = Framed(data, np.array([0, 2, len(data) - 2, len(data)]))
-    status, position, step = check(framed, np.array([1]), program, PLAN)
-    if not status[0]:
+    walked = check(framed, np.array([1]), program, PLAN)
+    if not walked.status[0]:
         return None
-    return program.verdict(int(status[0]), int(step[0]), int(position[0]))
+    return program.verdict(int(walked.status[0]), int(walked.step[0]), int(walked.position[0]))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading import read_all
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka
@@ -103,8 +103,8 @@ def reject(settings: Kafka, count: int) -> bytes:
     schema = reader_schema("transaction.v1")
     negative = RecordCodec(1, schema).encode(dict(zip((*names, "currency"), row, strict=True)))
     raw = RawRecords(
-        values=[*[None] * count, negative],
-        keys=[None] * count + [b"c0"],
+        values=BytesColumn.of([*[None] * count, negative]),
+        keys=BytesColumn.of([None] * count + [b"c0"]),
         headers=[None] * count + [[("trace", b"abc")]],
         partition=np.full(count + 1, 2, np.int32),
         offset=np.arange(count + 1) + 100,

@@ -6,6 +6,7 @@ from confluent_kafka import Consumer
 from stream_scorer.kafka import config
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 
 
@@ -15,10 +16,11 @@ def test_output_lies_where_kafkas_own_clients_would_put_its_key(
 ) -> None:
     kafka = kafka_topics(kafka_settings(), 4)
     producer = TransactionalProducer(kafka, kafka.group, lambda _: None)
-    keys: list[bytes | None] = [b"%d" % number for number in range(200)]
+    keys = BytesColumn.of(b"%d" % number for number in range(200))
+    plain, traced = (BytesColumn.of([text] * 200) for text in (b"plain", b"traced"))
     producer.begin()
-    producer.send(Outgoing(kafka.topics.decisions, [b"plain"] * 200, keys))
-    producer.send(Outgoing(kafka.topics.decisions, [b"traced"] * 200, keys, [[("h", b"1")]] * 200))
+    producer.send(Outgoing(kafka.topics.decisions, plain, keys))
+    producer.send(Outgoing(kafka.topics.decisions, traced, keys, [[("h", b"1")]] * 200))
     producer.commit()
     producer.close()
     reader = Consumer(config.reader(kafka, "reader") | {"enable.partition.eof": False})

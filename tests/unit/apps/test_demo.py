@@ -16,7 +16,7 @@ from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings, remember
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
 
 CHANGE_MS = 1_523_000_000_000
@@ -99,7 +99,12 @@ def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> No
 
     def reasons(key: bytes, value: bytes | None, offset: int) -> list[RejectReason]:
         one = RawRecords(
-            [value], [key], [None], np.zeros(1, np.int32), np.array([offset]), np.array([NOW_MS])
+            BytesColumn.of([value]),
+            BytesColumn.of([key]),
+            None,
+            np.zeros(1, np.int32),
+            np.array([offset]),
+            np.array([NOW_MS]),
         )
         events, _, undecodable = decoder.decode(one)
         seen = remember(events, rings, plan, model.features)

@@ -14,7 +14,7 @@ from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.errors import RegistryUnavailableError, SettingsError
 from stream_scorer.happenings import DriftDetected, Happening
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
 from tests.unit.drift.simulated import (
     DAY_MS,
@@ -72,9 +72,9 @@ class Replay:
 def raw(values: Sequence[bytes | None], first: int = 0) -> RawRecords:
     n = len(values)
     return RawRecords(
-        values=values,
-        keys=[None] * n,
-        headers=[None] * n,
+        values=BytesColumn.of(values),
+        keys=BytesColumn.nulls(n),
+        headers=None,
         partition=np.zeros(n, np.int32),
         offset=np.arange(first, first + n, dtype=np.int64),
         timestamp=NOW_MS + np.arange(first, first + n, dtype=np.int64),

@@ -5,22 +5,52 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_scorer.apps.checkpoints import Checkpoints
+from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
+from stream_scorer.apps.warmth import Warmth, needs_of
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.schedule import Schedule
+from tests.unit.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
 DECISION = RecordCodec(2, reader_schema("decision.v1"))
+
+
+OWNER = Owner("g", "transactions")
+
+
+class Nothing:
+    """An input of which nothing is retained."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+
+    def low_watermark(self, _: int) -> int:
+        return 100
+
+    def partition_count(self) -> int:
+        return self.partitions
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 100)
+
+
+def no_input(*_: int) -> Any:
+    raise AssertionError("there is nothing to replay")
 
 
 def transaction(number: int, **changes: Any) -> bytes:
@@ -36,9 +66,9 @@ def transaction(number: int, **changes: Any) -> bytes:
 def raw(values: list[bytes | None], headers: list[Headers] | None = None) -> RawRecords:
     n = len(values)
     return RawRecords(
-        values=values,
-        keys=[b"key%d" % row for row in range(n)],
-        headers=headers or [None] * n,
+        values=BytesColumn.of(values),
+        keys=BytesColumn.of(b"key%d" % row for row in range(n)),
+        headers=headers,
         partition=np.zeros(n, np.int32),
         offset=np.arange(100, 100 + n, dtype=np.int64),
         timestamp=np.full(n, NOW, np.int64),
@@ -56,10 +86,14 @@ def work(
     heard = told if told is not None else []
     made = ScoringWork(
         model, plan, open_codecs(settings, plan, source), settings.kafka.topics, "0",
-        heard.append, lambda *_: None, lambda: partitions, now,
+        heard.append, rings := Rings(model.features),
+        Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
+        Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
+        Warmth(model, needs_of(model), heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
-    assert made.restore() == {0}
+    while made.restoring():
+        made.restore()
     return made
 
 

@@ -1,4 +1,4 @@
-"""A cluster of fake clients: what confluent-kafka's producer would do, as a test scripts it."""
+"""A cluster of fake clients: what a real producer would do, as a test scripts it."""
 
 import time
 from typing import Any
@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.happenings import Happening, ProducerReborn
 from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 
 SOCKET_MS = 1_000
@@ -57,7 +58,7 @@ class Cluster:
 
 
 class FakeClient:
-    """A client of confluent-kafka's that reaches no broker."""
+    """A producer that reaches no broker."""
 
     def __init__(self, cluster: Cluster, number: int, options: dict[str, Any]) -> None:
         self.options = options
@@ -87,22 +88,15 @@ class FakeClient:
     def abort_transaction(self, *_: Any, **__: Any) -> None:
         self._called("abort")
 
-    def produce(self, topic: str, **record: Any) -> None:
+    def produce(self, topic: str, values: BytesColumn, *_: Any) -> None:
         self._called("produce")
-        self.produced.append((topic, record["value"]))
+        self.produced += [(topic, value) for value in values]
 
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
-        self._called("produce")
-        self.produced += [(topic, message["value"]) for message in messages]
-        return len(messages)
-
-    def poll(self, *_: Any, **__: Any) -> int:
+    def poll(self, *_: Any, **__: Any) -> None:
         self._called("poll")
-        return 0
 
     def purge(self) -> None:
         pass
 
-    def close(self) -> bool:
+    def close(self) -> None:
         self._called("close")
-        return True

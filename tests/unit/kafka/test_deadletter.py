@@ -5,7 +5,7 @@ import pytest
 
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.kafka.deadletter import NAMES, dead_letters, parse
-from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, OutgoingRecord, RawRecords
 
 ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
 
@@ -38,8 +38,8 @@ class Message:
 @pytest.fixture
 def raw() -> RawRecords:
     return RawRecords(
-        values=[b"good", None, b"\x00\xff"],
-        keys=[b"k0", b"k1", None],
+        values=BytesColumn.of([b"good", None, b"\x00\xff"]),
+        keys=BytesColumn.of([b"k0", b"k1", None]),
         headers=[None, ORIGINAL, None],
         partition=np.array([0, 3, 2], np.int32),
         offset=np.array([10, 2**40, 12], np.int64),
@@ -91,7 +91,8 @@ def test_reading_gives_back_what_was_written(raw: RawRecords) -> None:
 def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords) -> None:
     (first,) = letters(raw, [1], [RejectReason.EMPTY], ["first"])
     again = RawRecords(
-        [first.value], [first.key], [first.headers], np.array([0], np.int32),
+        BytesColumn.of([first.value]), BytesColumn.of([first.key]), [first.headers],
+        np.array([0], np.int32),
         np.array([5], np.int64), np.array([6], np.int64),
     )  # fmt: skip
     (second,) = letters(again, [0], [RejectReason.EMPTY], ["second"])

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from stream_scorer.kafka.feed import Pace
+from stream_scorer.kafka.feed import Outgoing, Pace, Riders, _merged
 
 
 class Clock:
@@ -42,3 +43,26 @@ def test_no_record_is_lost_or_due_twice_over_a_long_run(clock: Clock) -> None:
     assert len(times) == int(1.4 * 3_333.3) + 1
     assert times == sorted(times)
     assert times[-1] <= clock.now * 1_000
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_riders_go_right_before_their_record_however_the_schedule_cuts(chunk: int) -> None:
+    values = [b"0", b"1", b"2", b"3", b"4"]
+    riders = Riders(
+        "r",
+        [b"k"] * 7,
+        [b"a", b"b", b"c", b"d", b"e", b"f", b"g"],
+        np.array([0, 0, 2, 3, 3, 5, 5]),
+    )
+    handed: list[Outgoing] = []
+    for first in range(0, 5, chunk):
+        times = np.arange(first, min(first + chunk, 5)) * 10
+        handed += _merged("t", [b"k"] * 5, values, times, riders, first)
+    assert b"".join(value or b"" for _, _, value, _ in handed) == b"ab01c2de34fg"
+    assert [time for *_, time in handed] == [0, 0, 0, 10, 20, 20, 30, 30, 30, 40, 40, 40]
+    assert [topic for topic, *_ in handed] == list("rrttrtrrttrr")
+
+
+def test_without_riders_the_records_alone_are_handed_over() -> None:
+    handed = list(_merged("t", [b"k", None], [b"0", None], np.array([5, 6]), None, 0))
+    assert handed == [("t", b"k", b"0", 5), ("t", None, None, 6)]

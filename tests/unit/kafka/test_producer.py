@@ -1,5 +1,7 @@
 """The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
 
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -15,6 +17,7 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
+from stream_scorer.ports import BytesColumn
 from tests.unit.kafka.fake_cluster import (
     ABORT,
     FATAL,
@@ -26,6 +29,8 @@ from tests.unit.kafka.fake_cluster import (
     FakeClient,
 )
 
+GROUP: Any = object()
+
 
 @pytest.fixture
 def cluster() -> Cluster:
@@ -34,8 +39,8 @@ def cluster() -> Cluster:
 
 def transact(producer: TransactionalProducer) -> None:
     producer.begin()
-    producer.send(Outgoing("t", [b"v"], [b"k"]))
-    producer.offsets([], object())
+    producer.send(Outgoing("t", BytesColumn.of([b"v"]), BytesColumn.of([b"k"])))
+    producer.offsets("t", {}, GROUP)
     producer.commit()
 
 
@@ -209,6 +214,8 @@ def test_a_rebirth_waits_out_an_outage_until_it_is_told_to_stop(cluster: Cluster
 def test_headers_go_along(cluster: Cluster) -> None:
     producer = cluster.producer()
     producer.begin()
-    producer.send(Outgoing("t", [b"a", b"b"], [None, None], [[("h", b"1")], None]))
-    producer.send(Outgoing("u", [b"c"], [None]))
+    producer.send(
+        Outgoing("t", BytesColumn.of([b"a", b"b"]), BytesColumn.nulls(2), [[("h", b"1")], None])
+    )
+    producer.send(Outgoing("u", BytesColumn.of([b"c"]), BytesColumn.nulls(1)))
     assert cluster.clients[0].produced == [("t", b"a"), ("t", b"b"), ("u", b"c")]

@@ -1,6 +1,6 @@
 """The loop's decisions between keeping a batch, taking it back, and stopping."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,21 @@ from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
 class FakeSource:
     """One partition with records at offsets 0 to ``end``, and what the group has committed."""
 
+    topic = "t"
+
     def __init__(self, end: int = 6) -> None:
         self.position = 0
         self.stable = 0
         self.sought: list[int] = []
         self.owned = {0}
+        self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._end = end
         self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
 
@@ -57,7 +60,12 @@ class FakeSource:
         offsets = np.arange(self.position, self.position + n)
         self.position += n
         return RawRecords(
-            [b"v"] * n, [None] * n, [None] * n, np.zeros(n, np.int32), offsets, offsets
+            BytesColumn.of([b"v"] * n),
+            BytesColumn.nulls(n),
+            None,
+            np.zeros(n, np.int32),
+            offsets,
+            offsets,
         )
 
     def seek(self, offsets: dict[int, int]) -> None:
@@ -66,9 +74,6 @@ class FakeSource:
 
     def committed(self, _: set[int]) -> dict[int, int]:
         return {0: self.stable}
-
-    def places(self, offsets: dict[int, int]) -> Sequence[Any]:
-        return list(offsets.items())
 
     def group_metadata(self) -> object:
         return object()
@@ -88,6 +93,7 @@ class Adding:
     def __init__(self) -> None:
         self.state: list[int] = []
         self.pause = False
+        self.flushed: list[tuple[set[int], list[int]]] = []
 
     def assigned(self, offsets: dict[int, int]) -> None: ...
 
@@ -106,11 +112,15 @@ class Adding:
             raise Paused("registry", "gone")
         delta = raw.offset.tolist()
         self.state += delta
-        return Result([Outgoing("t", [b"v"], [None])], delta)
+        return Result([Outgoing("t", BytesColumn.of([b"v"]), BytesColumn.nulls(1))], delta)
 
     def keep(self, result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
         del stages
         return BatchCommitted(len(raw), {}, "m", "1", next_offsets={0: result.delta[-1] + 1})
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        self.flushed.append((partitions, list(self.state)))
+        return [Outgoing("state", BytesColumn.of([b"s"]), BytesColumn.nulls(1))]
 
     def undo(self, result: Result[list[int]]) -> None:
         assert self.state[-len(result.delta) :] == result.delta, "undone out of order"
@@ -120,9 +130,9 @@ class Adding:
 class Scene:
     """A loop over fakes, two records a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: "FakeSource | None" = None) -> None:
         self.cluster = Cluster()
-        self.source = FakeSource()
+        self.source = source or FakeSource()
         self.work = Adding()
         self.loop = TransactionLoop(
             self.source,  # type: ignore[arg-type]  # it has what the loop calls
@@ -235,6 +245,54 @@ def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Sc
     scene.loop.run()
 
 
+class RevokesWhilePolling(FakeSource):
+    """Its partition leaves inside the third poll: the one ahead of the second batch."""
+
+    polls = 0
+
+    def poll(self, maximum: int, *times: float) -> RawRecords | None:
+        self.polls += 1
+        if self.polls == 3:
+            assert self.before_revoke is not None
+            self.before_revoke((0,))
+            self.revoke()
+            self.owned.clear()
+            return None
+        return super().poll(maximum, *times)
+
+
+def test_state_is_flushed_as_it_is_committed_before_its_partition_leaves() -> None:
+    scene = Scene(RevokesWhilePolling())
+    for _ in range(2):
+        scene.loop.step()
+    # The first batch is committed; the second was computed and is taken back.
+    assert scene.work.flushed == [({0}, [0, 1])]
+    assert scene.work.state == [0, 1]
+    assert scene.cluster.clients[0].produced == [("t", b"v"), ("state", b"s")]
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}]
+    scene.loop.stop()
+    scene.loop.run()
+
+
+def test_what_runs_to_its_end_flushes_all_that_it_has_committed(scene: Scene) -> None:
+    scene.run()
+    assert scene.work.flushed == [({0}, list(range(6)))]
+    assert scene.cluster.clients[0].produced[-1] == ("state", b"s")
+
+
+def test_a_flush_that_fails_costs_nothing_but_is_said(scene: Scene) -> None:
+    flush = scene.work.flush
+
+    def flush_and_fail(partitions: set[int]) -> Sequence[Outgoing]:
+        scene.cluster.raises["offsets"] = [ABORT]
+        return flush(partitions)
+
+    scene.work.flush = flush_and_fail  # type: ignore[method-assign]  # fails when it is published
+    scene.run()
+    assert [each.records for each in scene.heard(BatchAborted)] == [0]
+    assert scene.work.state == list(range(6))
+
+
 class TwoPartitions(FakeSource):
     """Two records of each of two partitions, one partition a batch."""
 
@@ -251,8 +309,8 @@ class TwoPartitions(FakeSource):
                 self.positions[partition] += n
                 offsets = np.arange(position, position + n)
                 return RawRecords(
-                    [b"v"] * n, [None] * n, [None] * n, np.full(n, partition, np.int32),
-                    offsets, offsets,
+                    BytesColumn.of([b"v"] * n), BytesColumn.nulls(n), None,
+                    np.full(n, partition, np.int32), offsets, offsets,
                 )  # fmt: skip
         self.position = 6
         return None

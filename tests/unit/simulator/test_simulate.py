@@ -11,11 +11,6 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA, simulate
 
 
-@pytest.fixture(scope="module")
-def published() -> pa.Table:
-    return simulate()
-
-
 def test_the_published_counts_come_out(published: pa.Table) -> None:
     scenarios = np.bincount(published["fraud_scenario"].to_numpy())
     assert published.num_rows == 1_754_155

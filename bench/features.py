@@ -1,0 +1,163 @@
+"""The customer features of all handbook rows: one pass of our engine beside polars.
+
+One process, one table of 183 simulated days (1,754,155 transactions), the nine features of the
+shipped model. Rounds are interleaved, each starts with another contender, medians are told.
+
+- ``ours``: ``apps.history.fold``, which is the stream's own engine: validation, duplicates, rings,
+  undo journals and all; it starts from the Arrow table.
+- the others: polars, the same columns in three ways (bench/polars_features.py). It starts from its
+  own frame: the conversion from Arrow is not counted.
+
+Both take all processors.
+
+It fails when ours takes longer than the fastest way of polars, or when a row differs that no
+other row of the same customer follows within its second.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bench.polars_features import WAYS, frame
+from stream_scorer.apps.history import fold
+from stream_scorer.apps.train import FEATURES
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.plan import Plan
+from stream_scorer.simulator import simulate
+
+ROUNDS, QUICK_ROUNDS = 9, 3
+DAYS = 183
+OURS = "ours"
+_TOLERANCE = 1e-9
+_WARM_UP_ROWS = 60_000
+
+Features = NDArray[np.float64]
+
+
+def unlike(ours: Features, theirs: Features, table: pa.Table) -> tuple[int, int]:
+    """Count the rows that differ.
+
+    Args:
+        ours: float64[n, m], the engine's features.
+        theirs: float64[n, m], polars'.
+        table: The n transactions.
+
+    Returns:
+        How many rows differ, and how many of them are no ties: no later row of the same customer
+        has the same time, so that nothing excuses them.
+    """
+    differs = (np.abs(ours - theirs) > _TOLERANCE).any(axis=1)
+    last = pl.col("row").max().over("customer_id", "event_time")
+    tied = frame(table).with_row_index("row").select(pl.col("row") < last).to_series().to_numpy()
+    return int(differs.sum()), int((differs & ~tied).sum())
+
+
+def measure(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each contender in each round."""
+    names = list(contenders)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            gc.collect()
+            started = time.perf_counter()
+            contenders[name]()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def report(
+    seconds: Mapping[str, Sequence[float]], rows: int, differing: int, unexcused: int
+) -> dict[str, Any]:
+    """Return the report: medians, their ratio, and what differs."""
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    ways = {name: median for name, median in medians.items() if name != OURS}
+    fastest = min(ways, key=ways.__getitem__)
+    return {
+        "rows": rows,
+        "feature_seconds": round(medians[OURS], 3),
+        "polars_seconds": round(ways[fastest], 3),
+        "polars_fastest": fastest,
+        "polars": {name: round(median, 3) for name, median in ways.items()},
+        "ours_to_polars": {name: round(medians[OURS] / median, 3) for name, median in ways.items()},
+        "rows_per_second": round(rows / medians[OURS]),
+        "rows_differing": differing,
+        "rows_differing_unexcused": unexcused,
+        "threads": pl.thread_pool_size(),
+        "rounds": len(seconds[OURS]),
+    }
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each check that a report does not pass."""
+    fastest = document["polars_fastest"]
+    ratio = document["ours_to_polars"][fastest]
+    lines = []
+    if ratio > 1:
+        lines.append(f"ours takes {ratio:.3f} of the time of polars' {fastest}, must be at most 1")
+    if document["rows_differing_unexcused"]:
+        lines.append(f"{document['rows_differing_unexcused']} rows differ and are no ties")
+    return lines
+
+
+def show(seconds: Mapping[str, Sequence[float]], document: Mapping[str, Any]) -> None:
+    """Print the table."""
+    table = Table(
+        "contender", "seconds", "every round", "ours to it",
+        title=f"Nine customer features of {document['rows']:,} rows", title_justify="left",
+    )  # fmt: skip
+    ratios = {OURS: 1.0, **document["ours_to_polars"]}
+    for name, taken in seconds.items():
+        every = " ".join(f"{one:.2f}" for one in taken)
+        table.add_row(name, f"{statistics.median(taken):.3f}", every, f"{ratios[name]:.2f}")
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"{document['rows_differing']} rows differ, {document['rows_differing_unexcused']} of them "
+        f"no ties; polars {pl.__version__} on {pl.thread_pool_size()} threads"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds")
+    options = parser.parse_args()
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    table, plan = simulate(DAYS), Plan()
+    features = compile_features(FEATURES, plan)
+    theirs = frame(table)
+    # What is compiled on first use falls into no measurement.
+    fold(table.slice(0, _WARM_UP_ROWS), features, plan)
+    ways = {name: partial(way, theirs) for name, way in WAYS.items()}
+    ours = fold(table, features, plan)
+    counts = [unlike(ours.features, way().to_numpy(), table) for way in ways.values()]
+    if len(set(counts)) != 1 or len(ours.rows) != len(table):
+        raise SystemExit(f"the ways differ from ours in {counts} rows, (all, no ties)")
+    del ours
+    seconds = measure({OURS: lambda: fold(table, features, plan), **ways}, rounds)
+    document = report(seconds, len(table), *counts[0])
+    show(seconds, document)
+    failed = failures(document)
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    print(json.dumps(document))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

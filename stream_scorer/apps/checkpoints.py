@@ -1,0 +1,223 @@
+"""The scorer's rolling checkpoint: a few buckets with every batch, as of the batch before it.
+
+Where records ride, they are part of the new batch's transaction, and an abort drops both. A file
+store is written to after the commit, on a thread of its own: a bucket's label is then never past
+the committed offset, and a slow store slows nobody.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.scorer import Rings
+from stream_scorer.core.windows import BUCKETS
+from stream_scorer.errors import UnavailableError
+from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listener
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.ports import BytesColumn, CheckpointStore
+from stream_scorer.state.checkpoint import Bucket, Owner, Record
+from stream_scorer.state.history import settled
+from stream_scorer.state.schedule import Held, Schedule, Turn
+
+_MOST_UNWRITTEN = 4
+_RETRY_SECONDS = 5.0
+_FLUSH_BYTES = 32_000_000
+_FLUSH_SECONDS = 2.0
+
+Records = dict[int, list[Record]]
+
+
+@dataclass(slots=True)
+class Share:
+    """What one batch carries of the checkpoint."""
+
+    turn: Turn
+    records: Records = field(default_factory=dict)
+    outgoing: tuple[Outgoing, ...] = ()
+
+
+class Checkpoints:
+    """Writes the rings of whole partitions, bucket by bucket; all on the compute thread.
+
+    Args:
+        store: Where to.
+        owner: Whose state.
+        rings: What is written.
+        schedule: Whose turn it is.
+        listener: Told of what is safe and what failed.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        owner: Owner,
+        rings: Rings,
+        schedule: Schedule,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._rings = rings
+        self._schedule = schedule
+        self._listener = listener
+        self._clock = clock
+        self._partitions = 0
+        self._since: dict[int, Mapping[str, int]] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: list[tuple[Share, Future[None]]] = []
+        self._retry_at = 0.0
+
+    def start(
+        self,
+        partition: int,
+        partitions: int,
+        position: int,
+        origin: int,
+        labels: NDArray[np.int64],
+        since: Mapping[str, int],
+    ) -> None:
+        """Begin to write a partition whose state is whole.
+
+        Args:
+            partition: Its number.
+            partitions: How many the input has.
+            position: Its next input offset.
+            origin: The input's oldest retained offset.
+            labels: int64[BUCKETS], offsets of the buckets in the store; -1 for none.
+            since: By reason why history is missing, from which event time on it is whole, ms.
+        """
+        self._partitions = partitions
+        self._since[partition] = since
+        self._schedule.add(partition, position, origin, labels)
+
+    def stop(self, partition: int) -> None:
+        """Write a partition no more."""
+        self._schedule.remove(partition)
+        self._since.pop(partition, None)
+
+    def take(self, events: int) -> Share:
+        """Dump the buckets whose turn it is, before a batch of ``events`` is folded."""
+        share = Share(Turn())
+        self._collect()
+        if len(self._writing) >= _MOST_UNWRITTEN or self._clock() < self._retry_at:
+            return share
+
+        def write(held: Held, bucket: int) -> tuple[int, int]:
+            records = self._dump(held, bucket)
+            share.records.setdefault(held.partition, []).extend(records)
+            return len(records), sum(len(value) for _, value in records)
+
+        share.turn = self._schedule.take(events, write)
+        if share.records and self._store.rides:
+            share.outgoing = self._outgoing(share.records)
+        return share
+
+    def advance(self, share: Share, positions: Mapping[int, int]) -> None:
+        """The batch is folded: its partitions stand at these offsets."""
+        self._schedule.advance(share.turn, positions)
+
+    def keep(self, share: Share) -> None:
+        """The batch of a share is committed."""
+        if not share.turn.written:
+            return
+        if self._store.rides:
+            self._safe(share)
+        else:
+            self._writing.append((share, self._pool.submit(self._write, share.records)))
+
+    def undo(self, share: Share) -> None:
+        """The batch of a share is given up, and its buckets with it."""
+        self._schedule.undo(share.turn)
+
+    def flush(self, partitions: set[int]) -> tuple[Outgoing, ...]:
+        """Dump what the given partitions' checkpoints lack, oldest first, within a bound.
+
+        Nothing may be in flight. The new owner's replay then begins later, or falls away.
+
+        Returns:
+            What is to be published in a transaction; nothing where the store is a file store,
+            which has it already.
+        """
+        records: Records = {}
+        size = 0
+        until = self._clock() + _FLUSH_SECONDS
+        due = [held for p, held in sorted(self._schedule.held.items()) if p in partitions]
+        for step in range(BUCKETS):
+            for held in due:
+                bucket = (held.cursor + step) % BUCKETS
+                if held.labels[bucket] >= held.position:
+                    continue
+                if size >= _FLUSH_BYTES or self._clock() >= until:
+                    break
+                made = self._dump(held, bucket)
+                size += sum(len(value) for _, value in made)
+                records.setdefault(held.partition, []).extend(made)
+        if not records:
+            return ()
+        if self._store.rides:
+            return self._outgoing(records)
+        for _, future in self._writing:
+            future.exception()
+        try:
+            self._write(records)
+        except UnavailableError as error:
+            self._listener(CheckpointFailed(str(error)))
+        return ()
+
+    def _dump(self, held: Held, bucket: int) -> list[Record]:
+        rings = self._rings.of(held.partition)
+        since = settled(self._since[held.partition], rings.watermark, rings.retention.lateness_ms)
+        self._since[held.partition] = since
+        return Bucket(
+            held.partition, bucket, held.position, self._partitions, ENGINE, int(rings.watermark),
+            rings.retention.horizon_ms, since, rings.dump(bucket),
+        ).records(self._owner)  # fmt: skip
+
+    def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:
+        flat = [(p, key, value) for p, each in records.items() for key, value in each]
+        return (
+            Outgoing(
+                self._store.topic,
+                BytesColumn.of(value for _, _, value in flat),
+                BytesColumn.of(key for _, key, _ in flat),
+                partition=np.array([p for p, _, _ in flat], np.int32),
+            ),
+        )
+
+    def _write(self, records: Mapping[int, Sequence[Record]]) -> None:
+        for partition, each in records.items():
+            self._store.write(partition, each)
+
+    def _collect(self) -> None:
+        """Take note of what the file store has, or has not, taken."""
+        while self._writing and self._writing[0][1].done():
+            share, future = self._writing.pop(0)
+            try:
+                future.result()
+            except UnavailableError as error:
+                self._schedule.failed(share.turn)
+                self._retry_at = self._clock() + _RETRY_SECONDS
+                self._listener(CheckpointFailed(str(error)))
+            else:
+                self._safe(share)
+
+    def _safe(self, share: Share) -> None:
+        self._schedule.keep(share.turn)
+        written = share.turn.written
+        held = {each.held.partition: each.held for each in written}
+        self._listener(
+            CheckpointWritten(
+                buckets=len(written),
+                bytes=sum(each.size for each in written),
+                age_records={partition: each.age for partition, each in held.items()},
+                cycle_seconds={p: each.cycle_seconds for p, each in held.items()
+                               if each.cycle_seconds},
+            )
+        )  # fmt: skip

@@ -1,0 +1,92 @@
+"""The retained input, folded into rings again as the scorer does it: for the ``state`` commands."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Settings
+from stream_scorer.state.history import INPUT, NOT_YET
+
+_SILENCE_SECONDS = 30.0
+
+
+class Refolding:
+    """Folds the retained input into rings as the scorer does.
+
+    Args:
+        settings: The cluster, the input, the registry.
+        deployment: Whose features say what rings remember.
+    """
+
+    def __init__(self, settings: Settings, deployment: Deployment) -> None:
+        self._model, self._plan = load_model(settings, deployment)
+        self._decoder = open_codecs(
+            settings, self._plan, open_registry(settings.registry)
+        ).transactions
+        self._kafka = settings.kafka
+        self.retention = self._model.features.retention
+        self.oldest: int | None = None
+
+    def rings(self) -> Rings:
+        """Return empty rings."""
+        return Rings(self._model.features)
+
+    def fold(
+        self,
+        rings: Rings,
+        partition: int,
+        first: int,
+        end: int,
+        keep: Callable[[EventBatch], EventBatch] = lambda events: events,
+    ) -> None:
+        """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
+
+        ``oldest`` is then the event time of the first accepted one.
+
+        Raises:
+            UnavailableError: The broker has been silent for 30 s.
+        """
+        self.oldest = None
+        for raw in self._input(partition, first, end):
+            events, _, _ = self._decoder.decode(raw)
+            seen = remember(keep(events), rings, self._plan, self._model.features)
+            rings.release(seen.journals)
+            if self.oldest is None and len(events):
+                self.oldest = int(events.int64("event_time")[0])
+
+    def complete_since(self, low: int) -> dict[str, int]:
+        """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
+        if low == 0:
+            return {}
+        if self.oldest is None:
+            return {INPUT: NOT_YET}
+        return {INPUT: self.oldest + self.retention.lateness_ms}
+
+    def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
+        if first >= end:
+            return
+        topic = self._kafka.topics.transactions
+        replay = InputReplay(self._kafka, topic, partition, first, end)
+        heard = time.monotonic()
+        try:
+            while not replay.done:
+                before = replay.next_offset
+                raw = replay.step()
+                if raw is not None:
+                    yield raw
+                if replay.next_offset > before:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > _SILENCE_SECONDS:
+                    raise UnavailableError(
+                        f"{topic} partition {partition}: silent for "
+                        f"{_SILENCE_SECONDS:.0f} s at offset {before}",
+                        "check the brokers",
+                    )
+        finally:
+            replay.close()

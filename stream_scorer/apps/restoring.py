@@ -1,0 +1,258 @@
+"""A partition's state comes back: its buckets from the store, then the input behind them.
+
+Seen from outside it is one replay (``kafka/replay.py``), so partitions come back one after the
+other while the loop goes on with those that are whole.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.scorer import Rings
+from stream_scorer.core.windows import bucket_of
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.work import Paused
+from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
+from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.history import since_of
+from stream_scorer.state.restore import (
+    Takeover,
+    damaged,
+    labels_of,
+    refuse_layout,
+    refuse_misfit,
+    replay_start,
+)
+from stream_scorer.state.schedule import UNWRITTEN
+
+_STEP_SECONDS = 0.05
+
+
+class Input(Protocol):
+    """What a restore asks of the input; ``KafkaSource`` answers."""
+
+    def low_watermark(self, partition: int) -> int:
+        """Return the oldest retained offset."""
+        ...
+
+    def partition_count(self) -> int:
+        """Return how many partitions the input has."""
+        ...
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        """Return the group's stable committed offsets; negative where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the checkpoint gave.
+
+    Attributes:
+        labels: int64[BUCKETS], offset of each bucket; -1 where there was none.
+        low: The input's oldest retained offset.
+        first: Where the replay begins.
+        watermark: Newest event time that the buckets knew of.
+        since: By reason why history is missing, from which event time on it is whole, ms.
+    """
+
+    labels: NDArray[np.int64]
+    low: int
+    first: int
+    watermark: int
+    since: Mapping[str, int]
+
+    @property
+    def buckets(self) -> int:
+        """How many buckets there were."""
+        return int((self.labels != UNWRITTEN).sum())
+
+    def unknown(self, events: EventBatch) -> EventBatch:
+        """Return those of replayed events that their buckets do not know yet."""
+        newest = int(self.labels.max())
+        if not len(events) or newest <= int(events.offset[0]):
+            return events
+        buckets = bucket_of(events.records.column("customer_id"))
+        rows = np.flatnonzero(events.offset >= self.labels[buckets])
+        return events if len(rows) == len(events) else events.take(rows)
+
+
+class CheckpointedReplay:
+    """Loads one partition's buckets, then replays the input behind them.
+
+    Args:
+        taken: Says what is taken over, as of now; asked again when the buckets are read.
+        owner: Whose state.
+        store: Where the buckets lie.
+        rings: Where they are loaded to.
+        open_input: Opens the input of (first offset, end offset).
+    """
+
+    def __init__(
+        self,
+        taken: Callable[[], Takeover],
+        owner: Owner,
+        store: CheckpointStore,
+        rings: Rings,
+        open_input: Callable[[int, int], InputReplay],
+    ) -> None:
+        start = taken()
+        self.partition = start.partition
+        self.end = start.offset
+        self.restored: Restored | None = None
+        self._taken = taken
+        self._owner = owner
+        self._store = store
+        self._rings = rings
+        self._open_input = open_input
+        self._assembly = Assembly(owner, start.partition)
+        self._reading: Iterator[StoredRecords] | None = None
+        self._loading: list[Bucket] | None = None
+        self._input: InputReplay | None = None
+        # Until it is known where the replay begins, all that is retained is to be replayed.
+        self._low = min(start.low, self.end - 1)
+
+    @property
+    def next_offset(self) -> int:
+        """Where the replay stands."""
+        if self._input is not None:
+            return self._input.next_offset
+        return self.end if self.done else self._low
+
+    @property
+    def done(self) -> bool:
+        """Whether the state is as of ``end``."""
+        if self._input is not None:
+            return self._input.done
+        return self.restored is not None and not self._loading
+
+    def step(self) -> RawRecords | None:
+        """Read some records, load some buckets, or return some input.
+
+        Raises:
+            Paused: The store does not answer.
+            StateError: The checkpoint does not fit.
+        """
+        if self._input is not None:
+            return self._input.step()
+        if self._loading is None:
+            self._read()
+        else:
+            self._load(self._loading)
+        if self.restored is not None and not self._loading and self.restored.first < self.end:
+            self._input = self._open_input(self.restored.first, self.end)
+        return None
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        if self._input is not None:
+            self._input.close()
+        self._reading = None
+
+    def _read(self) -> None:
+        try:
+            if self._reading is None:
+                self._reading = iter(self._store.read(self.partition))
+            records = next(self._reading, None)
+            if records is not None:
+                self._assembly.add(records)
+                return
+            taken = self._taken()
+            try:
+                buckets = self._assembly.buckets()
+            except ValueError as error:
+                raise damaged(taken, error) from error
+            if not buckets:
+                self._refuse_moved(taken)
+        except UnavailableError as error:
+            self._reading, self._assembly = None, Assembly(self._owner, self.partition)
+            raise Paused("checkpoints", str(error)) from error
+        refuse_misfit(taken, buckets)
+        rings = self._rings.of(self.partition)
+        try:
+            since = since_of(buckets.values(), rings.fields, rings.retention.horizon_ms)
+        except ValueError as error:
+            raise damaged(taken, error) from error
+        labels = labels_of(buckets.values())
+        self._loading = [buckets[number] for number in sorted(buckets, reverse=True)]
+        self.restored = Restored(
+            labels, taken.low, replay_start(labels, taken.low),
+            max((bucket.watermark for bucket in buckets.values()), default=np.iinfo(np.int64).min),
+            since,
+        )  # fmt: skip
+
+    def _refuse_moved(self, taken: Takeover) -> None:
+        """A partition without a bucket of its own may be one that was added since."""
+        for key, value in self._store.sample():
+            try:
+                partitions = partitions_of(self._owner, key or b"", value or b"")
+            except ValueError:
+                continue  # its own partition's restore tells
+            refuse_layout(taken, partitions)
+
+    def _load(self, buckets: list[Bucket]) -> None:
+        rings = self._rings.of(self.partition)
+        until = time.monotonic() + _STEP_SECONDS
+        while buckets and time.monotonic() < until:
+            bucket = buckets.pop()
+            try:
+                rings.load(bucket.payload)
+            except ValueError as error:
+                raise damaged(self._taken(), f"bucket {bucket.bucket}: {error}") from error
+
+
+class Restoration:
+    """Opens the replay of each partition that comes.
+
+    Args:
+        topic: The input.
+        source: Answers for the input.
+        owner: Whose state.
+        store: Where the buckets lie.
+        rings: Where they are loaded to.
+        open_input: Opens the input of (partition, first offset, end offset).
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        source: Input,
+        owner: Owner,
+        store: CheckpointStore,
+        rings: Rings,
+        open_input: Callable[[int, int, int], InputReplay],
+    ) -> None:
+        self._topic = topic
+        self._source = source
+        self._owner = owner
+        self._store = store
+        self._rings = rings
+        self._open_input = open_input
+        self._fresh: set[int] = set()
+        self.partitions = 0
+
+    def expect(self, partitions: set[int]) -> None:
+        """Note how many partitions there are, and for which the group has no offset yet."""
+        self.partitions = self._source.partition_count()
+        committed = self._source.committed(partitions)
+        self._fresh -= partitions
+        self._fresh |= {p for p in partitions if committed[p] < 0}
+
+    def open(self, partition: int, offset: int) -> CheckpointedReplay:
+        """Return the replay of a partition up to an offset; it reads nothing yet."""
+        fresh = partition in self._fresh
+        return CheckpointedReplay(
+            lambda: Takeover(
+                self._topic, partition, self.partitions, offset, fresh,
+                self._source.low_watermark(partition), ENGINE,
+            ),
+            self._owner, self._store, self._rings,
+            lambda first, end: self._open_input(partition, first, end),
+        )  # fmt: skip

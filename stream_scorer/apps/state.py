@@ -1,0 +1,305 @@
+"""What the ``state`` commands that only read say of a group's checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stream_scorer.apps.refolding import Refolding
+from stream_scorer.apps.scorer import Deployment, store_of
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.windows import NEVER, bucket_of
+from stream_scorer.errors import StateError
+from stream_scorer.kafka.groups import committed_offsets
+from stream_scorer.kafka.offsets import admin, bounds, partitions
+from stream_scorer.ports import CheckpointStore
+from stream_scorer.settings import Settings
+from stream_scorer.state.checkpoint import FORMAT, Assembly, Bucket, Owner
+from stream_scorer.state.restore import Takeover, damaged, labels_of
+from stream_scorer.state.rings import RingColumns, columns_of
+
+_READINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A group's checkpoint and the input that it is of.
+
+    Attributes:
+        settings: Cluster, group, store.
+        owner: Whose state.
+        store: Where it lies.
+        count: How many partitions the input has.
+        low: Oldest retained offset by partition.
+        committed: The group's offsets by partition, where it has one.
+    """
+
+    settings: Settings
+    owner: Owner
+    store: CheckpointStore
+    count: int
+    low: Mapping[int, int]
+    committed: Mapping[int, int]
+
+    def takeover(self, partition: int, partitions: int | None = None) -> Takeover:
+        """Return what a scorer that takes a partition over would know."""
+        return Takeover(
+            self.owner.topic, partition, partitions or self.count,
+            self.committed.get(partition, -1), partition not in self.committed,
+            self.low.get(partition, 0), ENGINE,
+        )  # fmt: skip
+
+    def buckets(self, partition: int) -> dict[int, Bucket]:
+        """Read a partition's buckets.
+
+        Raises:
+            StateError: A record is damaged.
+            UnavailableError: The store does not answer.
+        """
+        for reading in range(_READINGS):
+            assembly = Assembly(self.owner, partition)
+            for records in self.store.read(partition):
+                assembly.add(records)
+            try:
+                return assembly.buckets()
+            except ValueError as error:
+                # Compaction may take a part away that a scorer has just written anew.
+                if reading == _READINGS - 1:
+                    raise damaged(self.takeover(partition), error) from error
+        raise AssertionError
+
+
+def open_checkpoint(settings: Settings) -> Checkpoint:
+    """Open a group's checkpoint.
+
+    Raises:
+        SettingsError: The input or the store does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    kafka = settings.kafka
+    topic = kafka.topics.transactions
+    numbers = partitions(admin(kafka), kafka, [topic])[topic]
+    owner = Owner(kafka.group, topic)
+    low, _ = bounds(kafka, topic)
+    return Checkpoint(
+        settings, owner, store_of(settings, owner), len(numbers), low,
+        committed_offsets(kafka, topic, numbers),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """One partition's checkpoint; offsets and the watermark are None where there is no bucket.
+
+    Attributes:
+        partition: Input partition.
+        buckets: How many there are.
+        customers: Rings in them.
+        events: Events in the rings.
+        bytes: Their payloads' size.
+        oldest: Oldest label: a restart replays from there.
+        newest: Newest label.
+        committed: The group's offset.
+        lag: Records between the oldest label and the group's offset.
+        partitions: How many partitions the input had.
+        engine: Version of the meaning of features.
+        format: Version of the records.
+        watermark: Newest accepted event time, ms.
+    """
+
+    partition: int
+    buckets: int
+    customers: int
+    events: int
+    bytes: int
+    oldest: int | None
+    newest: int | None
+    committed: int | None
+    lag: int | None
+    partitions: int | None
+    engine: int | None
+    format: int | None
+    watermark: int | None
+
+
+def inspect(checkpoint: Checkpoint) -> list[PartitionState]:
+    """Describe the checkpoint of every partition.
+
+    Raises:
+        StateError: A bucket is damaged.
+        UnavailableError: The store does not answer.
+    """
+    return [_inspect(checkpoint, partition) for partition in range(checkpoint.count)]
+
+
+def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
+    buckets = checkpoint.buckets(partition)
+    committed = checkpoint.committed.get(partition)
+    customers = events = 0
+    for bucket in buckets.values():
+        rings = ring_columns(checkpoint, bucket)
+        customers += len(rings.customers)
+        events += len(rings.time)
+    if not buckets:
+        return PartitionState(
+            partition, 0, 0, 0, 0, None, None, committed, None, None, None, None, None
+        )
+    labels = [bucket.offset for bucket in buckets.values()]
+    newest = max(buckets.values(), key=lambda bucket: bucket.offset)
+    return PartitionState(
+        partition, len(buckets), customers, events,
+        sum(len(bucket.payload) for bucket in buckets.values()),
+        min(labels), max(labels), committed,
+        None if committed is None else committed - min(labels),
+        newest.partitions, newest.engine, FORMAT,
+        None if newest.watermark == NEVER else newest.watermark,
+    )  # fmt: skip
+
+
+def ring_columns(checkpoint: Checkpoint, bucket: Bucket) -> RingColumns:
+    """Read a bucket's payload.
+
+    Raises:
+        StateError: It is damaged.
+    """
+    try:
+        return columns_of(bucket.payload)
+    except ValueError as error:
+        raise damaged(
+            checkpoint.takeover(bucket.partition), f"bucket {bucket.bucket}: {error}"
+        ) from error
+
+
+# -- export ---------------------------------------------------------------------------------
+
+
+def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
+    """Write all rings to a Parquet file: one row per remembered event.
+
+    Columns are the partition, the bucket, the customer, the event time, the amount, the hash of
+    the transaction id, and each further stored field as the rings hold it (64 bits).
+
+    Returns:
+        (customers, events).
+
+    Raises:
+        StateError: A bucket is damaged.
+        UnavailableError: The store does not answer.
+    """
+    names: list[str] = []
+    for partition in range(checkpoint.count):
+        for bucket in checkpoint.buckets(partition).values():
+            names += [n for n in ring_columns(checkpoint, bucket).fields if n not in names]
+    schema = pa.schema(
+        [("partition", pa.int32()), ("bucket", pa.int32()), ("customer_id", pa.string()),
+         ("event_time", pa.timestamp("ms", tz="UTC")), ("amount_minor", pa.int64()),
+         ("transaction_hash", pa.uint64()), *((name, pa.int64()) for name in names)]
+    )  # fmt: skip
+    customers = events = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for partition in range(checkpoint.count):
+            for bucket in checkpoint.buckets(partition).values():
+                rings = ring_columns(checkpoint, bucket)
+                count = len(rings.time)
+                customers += len(rings.customers)
+                events += count
+                if not count:
+                    continue
+                each = np.repeat(np.arange(len(rings.customers)), np.diff(rings.first))
+                ids = pa.array([customer.decode() for customer in rings.customers])
+                nothing = pa.nulls(count, pa.int64())
+                columns = [
+                    pa.array(np.full(count, partition, np.int32)),
+                    pa.array(np.full(count, bucket.bucket, np.int32)),
+                    ids.take(pa.array(each)),
+                    pa.array(rings.time).cast(pa.timestamp("ms", tz="UTC")),
+                    pa.array(rings.amount), pa.array(rings.hash),
+                    *(pa.array(rings.fields[n]) if n in rings.fields else nothing for n in names),
+                ]  # fmt: skip
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return customers, events
+
+
+# -- verify -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How one partition's checkpoint compares with its input.
+
+    Attributes:
+        partition: Input partition.
+        buckets: Buckets compared.
+        differing: Those that differ.
+        replayed: Input records that were read.
+        since: Event time in ms up to which nothing could be compared, as the input before is
+            deleted; None where all is there.
+    """
+
+    partition: int
+    buckets: int
+    differing: tuple[int, ...]
+    replayed: int
+    since: int | None
+
+
+def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]:
+    """Compute the state from the input again and compare it, bucket by bucket.
+
+    Each bucket is compared as of its own label. Events so old that eviction may have taken their
+    ring away are left out, and where the input's beginning is deleted, what only it can tell.
+
+    Raises:
+        StateError: A bucket is damaged or needs input that is deleted.
+        UnavailableError: The broker or the store does not answer.
+    """
+    folding = Refolding(checkpoint.settings, deployment)
+    return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
+
+
+def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verification:
+    buckets = checkpoint.buckets(partition)
+    if not buckets:
+        return Verification(partition, 0, (), 0, None)
+    labels = labels_of(buckets.values())
+    low, end = checkpoint.low[partition], int(labels.max())
+
+    def known(events: EventBatch) -> EventBatch:
+        own = labels[bucket_of(events.records.column("customer_id"))]
+        return events.take(np.flatnonzero(events.offset < own))
+
+    all_rings = folding.rings()
+    folding.fold(all_rings, partition, low, end, known)
+    rings = all_rings.of(partition)
+    since = max(folding.complete_since(low).values(), default=None)
+    kept_ms = folding.retention.horizon_ms + folding.retention.lateness_ms
+    differing = []
+    for number, bucket in sorted(buckets.items()):
+        expected = rings.dump(number)
+        if expected == bucket.payload:
+            continue
+        edge = max(
+            bucket.watermark - kept_ms if bucket.watermark > NEVER else NEVER, since or NEVER
+        )
+        found = dict(ring_columns(checkpoint, bucket).events(edge))
+        if found != dict(columns_of(expected).events(edge)):
+            differing.append(number)
+    return Verification(partition, len(buckets), tuple(differing), max(end - low, 0), since)
+
+
+def refuse_differences(verifications: list[Verification]) -> None:
+    """Raise where something differs.
+
+    Raises:
+        StateError: It names the buckets.
+    """
+    differing = [f"{v.partition}/{number}" for v in verifications for number in v.differing]
+    if differing:
+        raise StateError(
+            f"{len(differing)} buckets differ from the input: {', '.join(differing)}",
+            "keep them for a report, then, with the group stopped: stream-scorer state rebuild",
+        )

@@ -1,0 +1,153 @@
+"""``stream-scorer state``: the checkpoint of the customers' histories."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.apps.state import (
+    export as export_rings,
+)
+from stream_scorer.apps.state import (
+    inspect as inspect_partitions,
+)
+from stream_scorer.apps.state import (
+    open_checkpoint,
+    refuse_differences,
+)
+from stream_scorer.apps.state import (
+    verify as verify_partitions,
+)
+from stream_scorer.apps.state_writing import rebuild as rebuild_partitions
+from stream_scorer.apps.state_writing import repartition as repartition_customers
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    connected_settings,
+    show,
+)
+
+app = typer.Typer(
+    help="The checkpoint of the customers' histories: look at it, check it, make it anew.",
+    no_args_is_help=True,
+)
+ModelOption = Annotated[
+    str, typer.Option("--model", help="NAME or NAME:VERSION that says what is remembered.")
+]
+PlanOption = Annotated[
+    Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
+]
+
+
+@app.command()
+def inspect(
+    *,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each partition's checkpoint: buckets, customers, bytes, labels, format, watermark.
+
+    A label is the input offset that a bucket is as of; a restart replays from the oldest.
+    """
+    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    records = [asdict(each) for each in inspect_partitions(checkpoint)]
+    document = {
+        "group": checkpoint.owner.group, "topic": checkpoint.owner.topic, "partitions": records,
+    }  # fmt: skip
+    rows = [
+        ["-" if value is None else value for value in (record | _moment(record)).values()]
+        for record in records
+    ]
+    show(as_json, document, list(records[0]), rows, f"group {checkpoint.owner.group}")
+
+
+def _moment(record: dict[str, Any]) -> dict[str, Any]:
+    if record["watermark"] is None:
+        return {}
+    moment = datetime.fromtimestamp(record["watermark"] / 1_000, UTC)
+    return {"watermark": moment.isoformat(sep=" ", timespec="milliseconds")}
+
+
+@app.command()
+def verify(
+    *,
+    model: ModelOption = "fraud",
+    plan: PlanOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the state from the retained input again and compare it, bucket by bucket.
+
+    Exit code 9 and the list of buckets when some differ.
+    """
+    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    found = verify_partitions(checkpoint, Deployment(model, plan))
+    records = [asdict(each) for each in found]
+    rows = [
+        [v.partition, v.buckets, len(v.differing), v.replayed, "-" if v.since is None else v.since]
+        for v in found
+    ]
+    columns = ("partition", "buckets", "differing", "replayed", "comparable since")
+    show(as_json, {"partitions": records}, columns, rows)
+    refuse_differences(found)
+
+
+@app.command()
+def export(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write every remembered event as a row of a Parquet file."""
+    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    customers, events = export_rings(checkpoint, out)
+    document = {"out": str(out), "customers": customers, "events": events}
+    show(as_json, document, list(document), [list(document.values())])
+
+
+@app.command()
+def rebuild(
+    *,
+    model: ModelOption = "fraud",
+    plan: PlanOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the checkpoint anew from the retained input, as of the group's offsets.
+
+    Refuses while the group has members.
+    """
+    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    records = [asdict(each) for each in rebuild_partitions(checkpoint, Deployment(model, plan))]
+    rows = [["-" if value is None else value for value in record.values()] for record in records]
+    show(as_json, {"partitions": records}, list(records[0]), rows)
+
+
+@app.command()
+def repartition(
+    *,
+    model: ModelOption = "fraud",
+    plan: PlanOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """After the input got more partitions: move each customer's history to its new one.
+
+    Refuses while the group has members. Records that were written before the change and are not
+    decided yet stay where they are: they are counted as stranded, and will be decided without
+    their customer's history. `state rebuild` and `state verify` know nothing of the move: they
+    see each partition by itself.
+    """
+    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    record = asdict(repartition_customers(checkpoint, Deployment(model, plan)))
+    show(as_json, record, list(record), [list(record.values())])

@@ -1,0 +1,115 @@
+"""The memory that a walk stores its columns into, and the Arrow arrays over it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec import operations
+from stream_scorer.codec.memory import SLACK
+
+_ALIGNMENT: Final = 64  # as Arrow recommends
+_WIDTH: Final = {
+    operations.INT64: 8,
+    operations.INT32: 4,
+    operations.FLOAT64: 8,
+    operations.FLOAT32: 4,
+    operations.TEXT: 4,
+}
+_TEXT_MOST: Final = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A column that the walk stores.
+
+    Attributes:
+        number: Its number among the stored ones, which stand in the reader's order.
+        name: The reader's field.
+        kind: How it is held: one of the walk's kinds.
+        type: Its Arrow type.
+        nullable: Whether the writer may send null and the reader takes it.
+        texts: For a written enum, what is stored for each symbol; None is unknown to the reader.
+    """
+
+    number: int
+    name: str
+    kind: int
+    type: pa.DataType
+    nullable: bool = False
+    texts: tuple[str | None, ...] = ()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its number and how it is held."""
+        return self.number, self.kind
+
+    def sizes(self, rows: int, size: int) -> tuple[int, int, int]:
+        """Return how many bytes validity, values and data take at most; -1 where there is none.
+
+        Args:
+            rows: How many rows there are.
+            size: Bytes of all payloads.
+
+        Raises:
+            OverflowError: The data may be more than Arrow's ends can name.
+        """
+        bits = rows // 8 + 1
+        validity = bits if self.nullable else -1
+        if self.kind == operations.BIT:
+            return validity, bits, -1
+        values = (rows + 1) * _WIDTH[self.kind]
+        if self.kind != operations.TEXT:
+            return validity, values, -1
+        if self.texts:
+            # A symbol may be longer than the number that stands for it.
+            size = rows * max(len((text or "").encode()) for text in self.texts)
+        if size > _TEXT_MOST:
+            raise OverflowError(f"{self.name}: {size} bytes in one batch; poll fewer at once")
+        return validity, values, size + SLACK
+
+
+class Layout:
+    """The memory for the columns of one batch.
+
+    Args:
+        kept: The columns.
+        rows: The most rows there can be.
+        size: Bytes of all payloads.
+
+    Attributes:
+        arena: uint8, all parts of all columns, not initialised.
+        regions: int64[c, 3], where validity, values and data of a column begin in it; -1: nowhere.
+
+    Raises:
+        OverflowError: The payloads are too large for Arrow's columns.
+    """
+
+    def __init__(self, kept: Sequence[Kept], rows: int, size: int) -> None:
+        self._kept = kept
+        self._regions: list[tuple[int, int, int]] = []
+        end = 0
+        for column in kept:
+            starts = []
+            for part in column.sizes(rows, size):
+                starts.append(end if part >= 0 else -1)
+                end += -(-max(part, 0) // _ALIGNMENT) * _ALIGNMENT
+            self._regions.append((starts[0], starts[1], starts[2]))
+        self.arena = np.empty(end, np.uint8)
+        self.regions = np.array(self._regions, np.int64).reshape(-1, 3)
+
+    def columns(self, rows: int) -> list[pa.Array]:
+        """Return the columns once ``rows`` rows are stored; they keep the memory alive."""
+        whole: Any = pa.py_buffer(self.arena)
+        return [
+            pa.Array.from_buffers(
+                column.type,
+                rows,
+                [whole.slice(start) if start >= 0 else None for start in starts]
+                if column.kind == operations.TEXT
+                else [whole.slice(start) if start >= 0 else None for start in starts[:2]],
+            )
+            for column, starts in zip(self._kept, self._regions, strict=True)
+        ]

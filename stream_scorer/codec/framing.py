@@ -1,0 +1,54 @@
+"""The kernel that reads the headers of Confluent-framed payloads.
+
+It keeps the GIL: 3 ns a payload are over before a busy thread would give it back.
+"""
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stream_scorer.codec.operations import EMPTY, FRAMING, OVERSIZE
+from stream_scorer.ports import Int64
+
+Bytes = NDArray[np.uint8]
+
+_HEADER: Final = 5
+
+
+@njit(cache=True)
+def frames(
+    data: Bytes, offsets: Int64, record_max: int, status: Bytes, ids: Int64
+) -> tuple[int, bool]:
+    """Read the header of n payloads into ``status`` and ``ids`` (-1 where there is none).
+
+    Returns:
+        (number of bad payloads, whether all good ones carry one id).
+    """
+    bad = 0
+    uniform = True
+    first = np.int64(-1)
+    for row in range(len(status)):
+        start = offsets[row]
+        size = offsets[row + 1] - start
+        ids[row] = -1
+        status[row] = 0
+        if size == 0:
+            status[row] = EMPTY
+        elif size > record_max:
+            status[row] = OVERSIZE
+        elif size < _HEADER or data[start] != 0:
+            status[row] = FRAMING
+        if status[row] != 0:
+            bad += 1
+            continue
+        number = np.int64(0)
+        for k in range(1, _HEADER):
+            number = (number << 8) | np.int64(data[start + k])
+        ids[row] = number
+        if first < 0:
+            first = number
+        elif number != first:
+            uniform = False
+    return bad, uniform

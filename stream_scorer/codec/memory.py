@@ -1,0 +1,139 @@
+"""Unaligned loads and stores at an address, for the kernels that copy bytes.
+
+A loop over uint8 takes a step a byte, and a call of memcpy takes longer than most of our strings
+do. So bytes are copied in words of eight, and a short run in two of them, whatever its length:
+every buffer that is written has :data:`SLACK` bytes to spare, and no word is loaded that reaches
+behind the source's buffer. Little-endian machines only.
+
+Addresses come from arrays that the caller keeps alive. numba's cache notices a change in a kernel's
+own file only: after a change here, touch the files of the kernels that use this.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+
+SLACK: Final = 16
+"""Bytes behind the end of a written buffer that a copy may overwrite."""
+
+Number: TypeAlias = int | np.int64
+"""An int64 in a kernel."""
+
+_WORD: Final = 8
+HIGH_BITS: Final = np.uint64(0x8080808080808080)
+
+
+def _typed_address(typing_context, array):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    """Return the address of an array's first element."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba's protocol
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(view.data, context.get_value_type(types.int64))
+
+    return types.int64(array), generate
+
+
+def _loading(result: Any) -> Any:
+    """Return the typing of a load of one ``result`` (a numba type)."""
+
+    def typed(typing_context, at):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+            kind = context.get_value_type(result)
+            return builder.load(builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
+
+        return result(types.int64), generate
+
+    return typed
+
+
+def _typed_store(typing_context, at, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    """Store a number at an address, in its own width."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+        place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
+        builder.store(arguments[1], place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), generate
+
+
+def _typed_bits(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    """Return how many low bits of a non-zero uint64 are zero."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
+
+    return types.uint64(types.uint64), generate
+
+
+def _typed_leading(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    """Return how many high bits of a non-zero uint64 are zero."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+        return builder.ctlz(arguments[0], context.get_constant(types.boolean, 1))
+
+    return types.uint64(types.uint64), generate
+
+
+address: Any = intrinsic(_typed_address)
+store: Any = intrinsic(_typed_store)
+trailing_zeros: Any = intrinsic(_typed_bits)
+leading_zeros: Any = intrinsic(_typed_leading)
+load_byte: Any = intrinsic(_loading(types.uint8))
+load_int32: Any = intrinsic(_loading(types.int32))
+load_int64: Any = intrinsic(_loading(types.int64))
+load_word: Any = intrinsic(_loading(types.uint64))
+load_float32: Any = intrinsic(_loading(types.float32))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def low_bytes(count: Number) -> np.uint64:
+    """Return a mask of the ``count`` low bytes, 0 to 8, of a word."""
+    if count <= 0:
+        return np.uint64(0)
+    if count >= _WORD:
+        return ~np.uint64(0)
+    return (np.uint64(1) << np.uint64(8 * count)) - np.uint64(1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def copy(target: Number, source: Number, size: Number, limit: Number) -> np.uint64:
+    """Copy ``size`` bytes between addresses; up to :data:`SLACK` bytes more may be overwritten.
+
+    Args:
+        target: Where to; ``size + SLACK`` bytes are writable.
+        source: Where from; ``size`` bytes are readable.
+        size: How many, zero or more.
+        limit: The address behind the last readable byte of the source's buffer.
+
+    Returns:
+        All words of the source ORed: a bit of :data:`HIGH_BITS` is set if a byte is not ASCII.
+    """
+    seen = np.uint64(0)
+    if size <= 2 * _WORD and source + 2 * _WORD <= limit:
+        # Most strings, and without a branch on their length.
+        first = load_word(source)
+        second = load_word(source + _WORD)
+        store(target, first)
+        store(target + _WORD, second)
+        return (first & low_bytes(size)) | (second & low_bytes(size - _WORD))
+    done = 0
+    while done + _WORD <= size:
+        word = load_word(source + done)
+        store(target + done, word)
+        seen |= word
+        done += _WORD
+    if size >= _WORD:
+        # The last word ends with the run and repeats some of the one before.
+        word = load_word(source + size - _WORD)
+        store(target + size - _WORD, word)
+        return seen | word
+    while done < size:
+        byte = load_byte(source + done)
+        store(target + done, byte)
+        seen |= np.uint64(byte)
+        done += 1
+    return seen

@@ -1,0 +1,276 @@
+"""A consumer of one topic whose records arrive as columns."""
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.kafka.librdkafka import kernels
+from stream_scorer.kafka.librdkafka.library import (
+    ASSIGNED,
+    CONSUMER,
+    NO_OFFSET,
+    PLACES,
+    Client,
+    check,
+    check_error,
+    library,
+    milliseconds,
+    partition_count,
+    places,
+    read_places,
+)
+from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error event among the records, of one partition or (-1) of none."""
+
+    partition: int
+    offset: int
+    error: KafkaError
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll brought."""
+
+    records: RawRecords | None
+    failures: tuple[Failure, ...]
+
+
+class GroupMetadata:
+    """The member's identity for ``send_offsets_to_transaction``."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __del__(self) -> None:
+        library().consumer_group_metadata_destroy(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """What to call inside ``poll`` when partitions come, go, or were lost."""
+
+    assigned: Callable[[tuple[int, ...]], None]
+    revoked: Callable[[tuple[int, ...]], None]
+    lost: Callable[[tuple[int, ...]], None]
+
+
+class ColumnConsumer:
+    """Consumes one topic.
+
+    Not for several threads at once.
+
+    Args:
+        options: librdkafka's.
+        topic: What it consumes.
+
+    Raises:
+        KafkaException: An option is refused.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._rebalance: Rebalance | None = None
+        self._raised: BaseException | None = None
+        self._client = Client(CONSUMER, options, self._on_rebalance)
+        self._api = self._client.api
+        self._api.poll_set_consumer(self._client.handle)
+        self._queue = self._api.queue_get_consumer(self._client.handle)
+        self._messages = np.empty(0, np.int64)
+        self._scratch = np.zeros(1, np.int64)
+        self._functions = tuple(
+            self._api.address(name)
+            for name in ("message_timestamp", "message_headers", "message_destroy")
+        )
+
+    # -- membership and places --------------------------------------------------------------
+
+    def subscribe(self, rebalance: Rebalance) -> None:
+        """Join the group; partitions come and go inside ``poll``."""
+        self._rebalance = rebalance
+        with places(self.topic, {-1: NO_OFFSET}) as listed:
+            check(self._api.subscribe(self._client.handle, listed))
+
+    def _on_rebalance(self, handle: int, code: int, listed: int, _: object) -> None:
+        """Tell; what is raised here is raised again by the poll that this happens in."""
+        told = self._rebalance
+        if told is None:
+            return
+        try:
+            partitions = tuple(read_places(ctypes.cast(listed, PLACES)))
+            if code == ASSIGNED:
+                told.assigned(partitions)
+            elif self._api.assignment_lost(handle):
+                told.lost(partitions)
+            else:
+                told.revoked(partitions)
+        except BaseException as error:  # noqa: BLE001 it must not be lost inside the library
+            self._raised = error
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets, without a group."""
+        with places(self.topic, offsets) as listed:
+            check(self._api.assign(self._client.handle, listed))
+
+    def add(self, offsets: Mapping[int, int]) -> None:
+        """Take partitions that were assigned."""
+        with places(self.topic, offsets) as listed:
+            check_error(self._api.incremental_assign(self._client.handle, listed))
+
+    def remove(self, partitions: Sequence[int]) -> None:
+        """Let go of partitions that were revoked."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check_error(self._api.incremental_unassign(self._client.handle, listed))
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Fetch nothing of these partitions until ``resume``; positions stay."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check(self._api.pause_partitions(self._client.handle, listed))
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        """Fetch these partitions again."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check(self._api.resume_partitions(self._client.handle, listed))
+
+    def seek(self, offsets: Mapping[int, int], seconds: float) -> None:
+        """Read partitions again from these offsets.
+
+        Raises:
+            KafkaException: A partition is not being fetched yet.
+        """
+        with places(self.topic, offsets) as listed:
+            check_error(
+                self._api.seek_partitions(self._client.handle, listed, milliseconds(seconds))
+            )
+            read_places(listed)
+
+    def committed(self, partitions: Sequence[int], seconds: float) -> dict[int, int]:
+        """Return the group's committed offsets; NO_OFFSET where there is none."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check(self._api.committed(self._client.handle, listed, milliseconds(seconds)))
+            return read_places(listed)
+
+    def watermarks(self, partition: int, seconds: float) -> tuple[int, int]:
+        """Return a partition's (oldest offset, offset behind the newest)."""
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        check(
+            self._api.query_watermark_offsets(
+                self._client.handle, self.topic.encode(), partition, ctypes.byref(low),
+                ctypes.byref(high), milliseconds(seconds),
+            )
+        )  # fmt: skip
+        return low.value, high.value
+
+    def partition_count(self, seconds: float) -> int:
+        """Return how many partitions the topic has."""
+        return partition_count(self._client.handle, self.topic, seconds)
+
+    def group_metadata(self) -> GroupMetadata:
+        """Return the member's identity in the group, as it is now."""
+        return GroupMetadata(self._api.consumer_group_metadata(self._client.handle))
+
+    def close(self) -> None:
+        """Leave the group and free the client; a second time does nothing."""
+        if self._client.handle:
+            self._api.consumer_close(self._client.handle)
+            self._api.queue_destroy(self._queue)
+            self._client.destroy()
+
+    # -- records ----------------------------------------------------------------------------
+
+    def poll(self, maximum: int, wait: float, linger: float) -> Polled:
+        """Wait for a record, and then for more.
+
+        Args:
+            maximum: Records at most.
+            wait: Seconds to wait for the first.
+            linger: Seconds to wait for the others.
+
+        Raises:
+            KafkaException: The client cannot go on.
+        """
+        if len(self._messages) < maximum:
+            self._messages = np.empty(maximum, np.int64)
+        count = self._consume(0, 1, wait)
+        if count and maximum > 1:
+            count += self._consume(1, maximum - 1, linger)
+        messages = self._messages[:count]
+        failures: list[Failure] = []
+        values, keys, errors = kernels.measure(messages)
+        if errors:
+            messages, failures = self._failures(messages)
+        self._client.raise_fatal()
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        if not len(messages):
+            return Polled(None, tuple(failures))
+        return Polled(self._columns(messages, values, keys), tuple(failures))
+
+    def _consume(self, start: int, maximum: int, seconds: float) -> int:
+        address = self._messages.ctypes.data + start * self._messages.itemsize
+        count = self._api.consume_batch_queue(self._queue, milliseconds(seconds), address, maximum)
+        if count < 0:
+            raise KafkaException(KafkaError(KafkaError._STATE, "the consumer is closed"))  # noqa: SLF001 the binding's own name
+        return int(count)
+
+    def _failures(self, messages: Int64) -> tuple[Int64, list[Failure]]:
+        """Take the error events out."""
+        kept, failures = [], []
+        for message in messages.tolist():
+            head = ctypes.cast(message, ctypes.POINTER(ctypes.c_int32))
+            code = head[0]
+            if code == 0:
+                kept.append(message)
+                continue
+            said = (self._api.message_errstr(message) or b"").decode(errors="replace")
+            offset = ctypes.cast(message + 56, ctypes.POINTER(ctypes.c_int64))[0]
+            failures.append(Failure(head[4], offset, KafkaError(code, said)))
+            self._api.message_destroy(message)
+        return np.array(kept, np.int64), failures
+
+    def _columns(self, messages: Int64, value_bytes: int, key_bytes: int) -> RawRecords:
+        n = len(messages)
+        values, keys = np.empty(value_bytes, np.uint8), np.empty(key_bytes, np.uint8)
+        value_offsets, key_offsets = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+        value_null, key_null = np.empty(n, np.bool_), np.empty(n, np.bool_)
+        partition, traced = np.empty(n, np.int32), np.empty(n, np.bool_)
+        offset, timestamp = np.empty(n, np.int64), np.empty(n, np.int64)
+        null_values, null_keys, with_headers = kernels.take(
+            messages, values, value_offsets, value_null, keys, key_offsets, key_null,
+            partition, offset, timestamp, traced, self._scratch, *self._functions,
+        )  # fmt: skip
+        headers: list[Headers] | None = None
+        if with_headers:
+            headers = [None] * n
+            for row in np.flatnonzero(traced).tolist():
+                headers[row] = self._headers(int(messages[row]))
+                self._api.message_destroy(int(messages[row]))
+        return RawRecords(
+            values=BytesColumn(values, value_offsets, value_null if null_values else None),
+            keys=BytesColumn(keys, key_offsets, key_null if null_keys else None),
+            headers=headers,
+            partition=partition,
+            offset=offset,
+            timestamp=timestamp,
+        )
+
+    def _headers(self, message: int) -> Headers:
+        """Read a message's headers."""
+        listed, name = ctypes.c_void_p(), ctypes.c_char_p()
+        value, size = ctypes.c_void_p(), ctypes.c_size_t()
+        check(self._api.message_headers(message, ctypes.byref(listed)))
+        found: list[tuple[str, bytes | None]] = []
+        while not self._api.header_get_all(
+            listed, len(found), ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)
+        ):
+            text = None if value.value is None else ctypes.string_at(value.value, size.value)
+            found.append(((name.value or b"").decode(errors="replace"), text))
+        return found

@@ -1,0 +1,158 @@
+"""Compiled loops between the library's messages and columns; they run without the GIL.
+
+Messages are read where they are: ``rd_kafka_message_t`` and ``rd_kafka_vu_t`` are public and have
+the same layout in every version with this soname. Functions are called by address, so that the
+compiled code can be kept on disk.
+"""
+
+import numpy as np
+from numba import njit
+
+from stream_scorer.kafka.librdkafka.foreign import (
+    call_five,
+    call_free,
+    call_half,
+    call_new,
+    call_three,
+    call_word,
+    copy_bytes,
+    load_half,
+    load_word,
+)
+
+MESSAGE_WORDS = 9
+"""Length of a message in 64-bit words."""
+
+ARGUMENTS = 6
+ARGUMENT_WORDS = 9
+"""Number of ``produceva``'s arguments, and the length of one in 64-bit words."""
+
+# Where a message has what.
+_ERR, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 16, 24, 32, 40, 48, 56
+# Its place as words, where we write one.
+_PARTITION_AT, _PAYLOAD_AT, _LENGTH_AT, _KEY_AT, _KEY_LENGTH_AT = 2, 3, 4, 5, 6
+_LOW_HALF = 0xFFFFFFFF
+
+
+@njit(nogil=True, cache=True)
+def measure(messages):
+    """Return (bytes of all values, bytes of all keys, errors among the messages)."""
+    values = keys = errors = np.int64(0)
+    for message in messages:
+        if load_half(message + _ERR) != 0:
+            errors += 1
+        else:
+            values += load_word(message + _LENGTH)
+            keys += load_word(message + _KEY_LENGTH)
+    return values, keys, errors
+
+
+@njit(nogil=True, cache=True)
+def take(
+    messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
+    partition, offset, timestamp, traced, scratch, timestamp_of, headers_of, destroy,
+):  # fmt: skip
+    """Copy messages without errors into columns and free those without headers.
+
+    Returns (null values, null keys, messages with headers); ``traced`` says which have headers.
+    """
+    null_values = null_keys = with_headers = np.int64(0)
+    value_at = key_at = np.int64(0)
+    value_base, key_base = value_data.ctypes.data, key_data.ctypes.data
+    answer = scratch.ctypes.data
+    value_offsets[0] = key_offsets[0] = 0
+    for row in range(len(messages)):
+        message = messages[row]
+        length = load_word(message + _LENGTH)
+        payload = load_word(message + _PAYLOAD)
+        copy_bytes(value_base + value_at, payload, length)
+        value_null[row] = payload == 0
+        null_values += payload == 0
+        value_at += length
+        value_offsets[row + 1] = value_at
+        length = load_word(message + _KEY_LENGTH)
+        payload = load_word(message + _KEY)
+        copy_bytes(key_base + key_at, payload, length)
+        key_null[row] = payload == 0
+        null_keys += payload == 0
+        key_at += length
+        key_offsets[row + 1] = key_at
+        partition[row] = load_half(message + _PARTITION)
+        offset[row] = load_word(message + _OFFSET)
+        timestamp[row] = call_word(timestamp_of, message, answer)
+        found = call_half(headers_of, message, answer) == 0
+        traced[row] = found
+        with_headers += found
+        if not found:
+            call_free(destroy, message)
+    return null_values, null_keys, with_headers
+
+
+@njit(nogil=True, cache=True)
+def fill(
+    messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null, partition
+):
+    """Write n messages (int64[n, MESSAGE_WORDS]) that point into columns.
+
+    The arrays of nulls and of partitions have n rows, or none for no null and no own partition.
+    """
+    value_base, key_base = value_data.ctypes.data, key_data.ctypes.data
+    for row in range(len(messages)):
+        message = messages[row]
+        message[:] = 0
+        message[_PARTITION_AT] = (partition[row] if len(partition) else -1) & _LOW_HALF
+        if not (len(value_null) and value_null[row]):
+            message[_PAYLOAD_AT] = value_base + value_offsets[row]
+            message[_LENGTH_AT] = value_offsets[row + 1] - value_offsets[row]
+        if not (len(key_null) and key_null[row]):
+            message[_KEY_AT] = key_base + key_offsets[row]
+            message[_KEY_LENGTH_AT] = key_offsets[row + 1] - key_offsets[row]
+
+
+@njit(nogil=True, cache=True)
+def error_of(messages):
+    """Return the first error among messages that were produced; 0 for none."""
+    for row in range(len(messages)):
+        code = messages[row, 0] & _LOW_HALF
+        if code:
+            return code if code < 1 << 31 else code - (1 << 32)
+    return np.int64(0)
+
+
+@njit(nogil=True, cache=True)
+def send_with_headers(
+    client, messages, arguments, name_data, name_offsets, text_data, text_offsets, text_null,
+    counts, produce, headers_new, header_add,
+):  # fmt: skip
+    """Produce messages one by one with their headers; stop at an error.
+
+    ``arguments`` (int64[ARGUMENTS, ARGUMENT_WORDS]) holds topic, partition, value, key, flags and
+    headers, of which all but partition, value, key and headers are filled in already. Row i has
+    ``counts[i]`` of the headers, in order.
+
+    Returns the address of an error object; 0 for none.
+    """
+    name_base, text_base = name_data.ctypes.data, text_data.ctypes.data
+    header = np.int64(0)
+    for row in range(len(messages)):
+        arguments[1, 1] = messages[row, _PARTITION_AT]
+        arguments[2, 1] = messages[row, _PAYLOAD_AT]
+        arguments[2, 2] = messages[row, _LENGTH_AT]
+        arguments[3, 1] = messages[row, _KEY_AT]
+        arguments[3, 2] = messages[row, _KEY_LENGTH_AT]
+        listed = np.int64(0)
+        if counts[row]:
+            listed = call_new(headers_new, counts[row])
+            for _ in range(counts[row]):
+                name, text = name_offsets[header], text_offsets[header]
+                call_five(
+                    header_add, listed, name_base + name, name_offsets[header + 1] - name,
+                    0 if text_null[header] else text_base + text, text_offsets[header + 1] - text,
+                )  # fmt: skip
+                header += 1
+        arguments[5, 1] = listed
+        used = ARGUMENTS if listed else ARGUMENTS - 1
+        error = call_three(produce, client, arguments.ctypes.data, used)
+        if error:
+            return error, listed
+    return np.int64(0), np.int64(0)

@@ -1,0 +1,315 @@
+"""librdkafka's C API, of the very library that confluent-kafka brings and has loaded.
+
+confluent-kafka makes Python objects of every record, with the GIL held; that costs more than all
+that the scorer does with a record (docs/adr/0006-records-as-columns.md). So the hot path calls the
+library itself. Only its public, stable API is used; errors are confluent-kafka's own exceptions.
+"""
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int32, c_int64, c_size_t
+from ctypes import c_ssize_t as ssize
+from ctypes import c_void_p as pointer
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import UnavailableError
+
+CONSUMER: Final = 1
+PRODUCER: Final = 0
+ASSIGNED: Final = -175
+NO_OFFSET: Final = -1001
+FATAL: Final = -150
+_OLDEST: Final = 0x02000000
+_TEXT_BYTES: Final = 512
+
+REBALANCED = CFUNCTYPE(None, pointer, c_int, pointer, pointer)
+"""(client, ASSIGNED or otherwise revoked, partition list, opaque)."""
+FAILED = CFUNCTYPE(None, pointer, c_int, c_char_p, pointer)
+"""(client, error code, reason, opaque)."""
+
+
+class _Place(Structure):
+    _fields_ = (
+        ("topic", c_char_p), ("partition", c_int32), ("offset", c_int64), ("metadata", pointer),
+        ("metadata_size", c_size_t), ("opaque", pointer), ("err", c_int), ("private", pointer),
+    )  # fmt: skip
+
+
+class _Places(Structure):
+    _fields_ = (("count", c_int), ("size", c_int), ("elements", POINTER(_Place)))
+
+
+class _Topic(Structure):
+    _fields_ = (
+        ("topic", c_char_p), ("partition_count", c_int), ("partitions", pointer), ("err", c_int),
+    )  # fmt: skip
+
+
+class _Metadata(Structure):
+    _fields_ = (
+        ("broker_count", c_int), ("brokers", pointer), ("topic_count", c_int),
+        ("topics", POINTER(_Topic)),
+    )  # fmt: skip
+
+
+PLACES = POINTER(_Places)
+"""The library's list of partitions."""
+_FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "abort_transaction": (pointer, (pointer, c_int)),
+    "assign": (c_int, (pointer, PLACES)),
+    "assignment_lost": (c_int, (pointer,)),
+    "begin_transaction": (pointer, (pointer,)),
+    "commit_transaction": (pointer, (pointer, c_int)),
+    "committed": (c_int, (pointer, PLACES, c_int)),
+    "conf_destroy": (None, (pointer,)),
+    "conf_new": (pointer, ()),
+    "conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
+    "conf_set_error_cb": (None, (pointer, FAILED)),
+    "conf_set_log_cb": (None, (pointer, pointer)),
+    "conf_set_rebalance_cb": (None, (pointer, REBALANCED)),
+    "consume_batch_queue": (ssize, (pointer, c_int, pointer, c_size_t)),
+    "consumer_close": (c_int, (pointer,)),
+    "consumer_group_metadata": (pointer, (pointer,)),
+    "consumer_group_metadata_destroy": (None, (pointer,)),
+    "destroy": (None, (pointer,)),
+    "err2str": (c_char_p, (c_int,)),
+    "error_code": (c_int, (pointer,)),
+    "error_destroy": (None, (pointer,)),
+    "error_is_fatal": (c_int, (pointer,)),
+    "error_is_retriable": (c_int, (pointer,)),
+    "error_string": (c_char_p, (pointer,)),
+    "error_txn_requires_abort": (c_int, (pointer,)),
+    "fatal_error": (c_int, (pointer, c_char_p, c_size_t)),
+    "flush": (c_int, (pointer, c_int)),
+    "header_add": (c_int, (pointer, c_char_p, ssize, c_char_p, ssize)),
+    "header_get_all": (
+        c_int, (pointer, c_size_t, POINTER(c_char_p), POINTER(pointer), POINTER(c_size_t)),
+    ),
+    "headers_destroy": (None, (pointer,)),
+    "headers_new": (pointer, (c_size_t,)),
+    "incremental_assign": (pointer, (pointer, PLACES)),
+    "incremental_unassign": (pointer, (pointer, PLACES)),
+    "init_transactions": (pointer, (pointer, c_int)),
+    "message_destroy": (None, (pointer,)),
+    "message_errstr": (c_char_p, (pointer,)),
+    "message_headers": (c_int, (pointer, POINTER(pointer))),
+    "message_timestamp": (c_int64, (pointer, POINTER(c_int))),
+    "metadata": (c_int, (pointer, c_int, pointer, POINTER(POINTER(_Metadata)), c_int)),
+    "metadata_destroy": (None, (POINTER(_Metadata),)),
+    "new": (pointer, (c_int, pointer, c_char_p, c_size_t)),
+    "pause_partitions": (c_int, (pointer, PLACES)),
+    "poll": (c_int, (pointer, c_int)),
+    "poll_set_consumer": (c_int, (pointer,)),
+    "produce_batch": (c_int, (pointer, c_int32, c_int, pointer, c_int)),
+    "produceva": (pointer, (pointer, pointer, c_size_t)),
+    "purge": (c_int, (pointer, c_int)),
+    "query_watermark_offsets": (
+        c_int, (pointer, c_char_p, c_int32, POINTER(c_int64), POINTER(c_int64), c_int),
+    ),
+    "queue_destroy": (None, (pointer,)),
+    "queue_get_consumer": (pointer, (pointer,)),
+    "resume_partitions": (c_int, (pointer, PLACES)),
+    "seek_partitions": (pointer, (pointer, PLACES, c_int)),
+    "send_offsets_to_transaction": (pointer, (pointer, PLACES, pointer, c_int)),
+    "subscribe": (c_int, (pointer, PLACES)),
+    "topic_destroy": (None, (pointer,)),
+    "topic_new": (pointer, (pointer, c_char_p, pointer)),
+    "topic_partition_list_add": (POINTER(_Place), (PLACES, c_char_p, c_int32)),
+    "topic_partition_list_destroy": (None, (PLACES,)),
+    "topic_partition_list_new": (PLACES, (c_int,)),
+    "version": (c_int, ()),
+    "version_str": (c_char_p, ()),
+}  # fmt: skip
+
+
+class Library:
+    """The loaded library; each function is an attribute without its prefix ``rd_kafka_``.
+
+    Raises:
+        UnavailableError: confluent-kafka comes without it, or with one that is too old.
+    """
+
+    def __init__(self) -> None:
+        loaded = ctypes.CDLL(_path())
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(loaded, f"rd_kafka_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        if self.version() < _OLDEST:
+            raise UnavailableError(
+                f"librdkafka {self.version_str().decode()} is too old", "install confluent-kafka"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"rd_kafka_{name} is not declared")
+
+    def address(self, name: str) -> int:
+        """Return where a function is, for compiled code to call."""
+        return int(ctypes.cast(getattr(self, name), pointer).value or 0)
+
+
+@cache
+def library() -> Library:
+    """Return the library, loaded once."""
+    return Library()
+
+
+def _path() -> str:
+    """Return the file of the librdkafka that confluent-kafka has brought into this process."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.partition("/")[2]
+        if path.rpartition("/")[2].startswith("librdkafka"):
+            return f"/{path}"
+    raise UnavailableError(
+        f"confluent-kafka {confluent_kafka.__version__} comes without a librdkafka of its own",
+        "install its wheel",
+    )
+
+
+def milliseconds(seconds: float) -> int:
+    """Return seconds as the library takes them."""
+    return max(0, round(seconds * 1_000))
+
+
+def check(code: int, what: str | None = None) -> None:
+    """Raise for a result that is no success.
+
+    Raises:
+        KafkaException: With the code.
+    """
+    if code:
+        raise KafkaException(KafkaError(code) if what is None else KafkaError(code, what))
+
+
+def check_error(error: int | None) -> None:
+    """Raise for an error object, and free it.
+
+    Raises:
+        KafkaException: With code, text, and whether it is fatal, retriable, or requires an abort.
+    """
+    if not error:
+        return
+    api = library()
+    cause = KafkaError(
+        api.error_code(error),
+        api.error_string(error).decode(errors="replace"),
+        fatal=bool(api.error_is_fatal(error)),
+        retriable=bool(api.error_is_retriable(error)),
+        txn_requires_abort=bool(api.error_txn_requires_abort(error)),
+    )
+    api.error_destroy(error)
+    raise KafkaException(cause)
+
+
+@contextmanager
+def places(topic: str, offsets: Mapping[int, int]) -> Iterator[Any]:
+    """Lend offsets by partition as the library's list."""
+    api = library()
+    listed = api.topic_partition_list_new(len(offsets))
+    try:
+        for partition, offset in offsets.items():
+            api.topic_partition_list_add(listed, topic.encode(), partition).contents.offset = offset
+        yield listed
+    finally:
+        api.topic_partition_list_destroy(listed)
+
+
+def read_places(listed: Any) -> dict[int, int]:
+    """Return offsets by partition.
+
+    Raises:
+        KafkaException: A partition carries an error.
+    """
+    found: dict[int, int] = {}
+    for number in range(listed.contents.count):
+        place = listed.contents.elements[number]
+        check(place.err)
+        found[place.partition] = place.offset
+    return found
+
+
+def partition_count(client: int, topic: str, seconds: float) -> int:
+    """Return how many partitions a topic has.
+
+    Raises:
+        KafkaException: The cluster does not say.
+    """
+    api = library()
+    answer = POINTER(_Metadata)()
+    handle = api.topic_new(client, topic.encode(), None)
+    try:
+        check(api.metadata(client, 0, handle, ctypes.byref(answer), milliseconds(seconds)))
+        try:
+            found = answer.contents.topics[0]
+            check(found.err)
+            return int(found.partition_count)
+        finally:
+            api.metadata_destroy(answer)
+    finally:
+        api.topic_destroy(handle)
+
+
+class Client:
+    """A client of the library and what its callbacks leave behind.
+
+    Args:
+        kind: CONSUMER or PRODUCER.
+        options: librdkafka's; ``error_cb`` takes a KafkaError and is called while it is served.
+        rebalanced: For a consumer: called with (assigned, partition list's address).
+
+    Raises:
+        KafkaException: An option is refused.
+    """
+
+    def __init__(self, kind: int, options: Mapping[str, Any], rebalanced: Any = None) -> None:
+        api = self.api = library()
+        self._told = options.get("error_cb")
+        self._fatal: KafkaError | None = None
+        configuration = api.conf_new()
+        text = ctypes.create_string_buffer(_TEXT_BYTES)
+        for name, value in options.items():
+            if name == "error_cb":
+                continue
+            spelled = str(value).lower() if isinstance(value, bool) else str(value)
+            if api.conf_set(configuration, name.encode(), spelled.encode(), text, _TEXT_BYTES):
+                api.conf_destroy(configuration)
+                said = text.value.decode(errors="replace")
+                raise KafkaException(KafkaError(KafkaError._INVALID_ARG, said))  # noqa: SLF001 the binding's own name
+        # The library must not write to standard error; callbacks stay referenced while it lives.
+        self._callbacks = [FAILED(self._on_error)]
+        api.conf_set_log_cb(configuration, None)
+        api.conf_set_error_cb(configuration, self._callbacks[0])
+        if rebalanced is not None:
+            self._callbacks.append(REBALANCED(rebalanced))
+            api.conf_set_rebalance_cb(configuration, self._callbacks[1])
+        self.handle = api.new(kind, configuration, text, _TEXT_BYTES)
+        if not self.handle:
+            api.conf_destroy(configuration)
+            said = text.value.decode(errors="replace")
+            raise KafkaException(KafkaError(KafkaError._FAIL, said))  # noqa: SLF001 the binding's own name
+
+    def _on_error(self, handle: int, code: int, reason: bytes, _: object) -> None:
+        if code == FATAL:
+            text = ctypes.create_string_buffer(_TEXT_BYTES)
+            code = self.api.fatal_error(handle, text, _TEXT_BYTES)
+            self._fatal = KafkaError(code, text.value.decode(errors="replace"), fatal=True)
+        elif self._told is not None:
+            self._told(KafkaError(code, reason.decode(errors="replace")))
+
+    def raise_fatal(self) -> None:
+        """Raise a fatal error that was told meanwhile, once."""
+        fatal, self._fatal = self._fatal, None
+        if fatal is not None:
+            raise KafkaException(fatal)
+
+    def destroy(self) -> None:
+        """Free the client; a second time does nothing."""
+        handle, self.handle = self.handle, None
+        if handle:
+            self.api.destroy(handle)

@@ -1,0 +1,199 @@
+"""A transactional producer that takes columns of records."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+from numpy.typing import NDArray
+
+from stream_scorer.kafka.librdkafka import kernels
+from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
+from stream_scorer.kafka.librdkafka.library import (
+    PRODUCER,
+    Client,
+    check,
+    check_error,
+    milliseconds,
+    partition_count,
+    places,
+)
+from stream_scorer.ports import BytesColumn, Headers
+
+Int64 = NDArray[np.int64]
+
+_COPY, _OWN_PARTITION = 2, 8
+_PURGE_ALL = 7
+_ANSWER_SECONDS = 5.0
+_NONE = np.empty(0, np.bool_)
+_ANY_PARTITION = np.empty(0, np.int32)
+# Kinds of produceva's arguments: topic handle, partition, value, key, flags, headers.
+_KINDS = (2, 3, 4, 5, 7, 10)
+_TOPIC, _FLAGS = 0, 4
+
+
+class ColumnProducer:
+    """A transactional producer.
+
+    Args:
+        options: librdkafka's; ``error_cb`` is called with a KafkaError inside ``poll``.
+
+    Raises:
+        KafkaException: An option is refused.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._client = Client(PRODUCER, options)
+        self._api = self._client.api
+        self._topics: dict[str, int] = {}
+        self._known: set[str] = set()
+
+    def init_transactions(self, seconds: float) -> None:
+        """Raise the epoch of the transactional id; raises KafkaException."""
+        check_error(self._api.init_transactions(self._client.handle, milliseconds(seconds)))
+
+    def begin_transaction(self) -> None:
+        """Open a transaction; raises KafkaException."""
+        check_error(self._api.begin_transaction(self._client.handle))
+
+    def send_offsets_to_transaction(
+        self, topic: str, offsets: Mapping[int, int], group: GroupMetadata, seconds: float
+    ) -> None:
+        """Put a group's next offsets into the transaction; raises KafkaException."""
+        with places(topic, offsets) as listed:
+            check_error(
+                self._api.send_offsets_to_transaction(
+                    self._client.handle, listed, group.address, milliseconds(seconds)
+                )
+            )
+
+    def commit_transaction(self, seconds: float) -> None:
+        """Wait for all records' delivery and commit; raises KafkaException."""
+        check_error(self._api.commit_transaction(self._client.handle, milliseconds(seconds)))
+
+    def abort_transaction(self, seconds: float) -> None:
+        """Drop what is queued and abort; raises KafkaException."""
+        check_error(self._api.abort_transaction(self._client.handle, milliseconds(seconds)))
+
+    def produce(
+        self,
+        topic: str,
+        values: BytesColumn,
+        keys: BytesColumn,
+        partition: NDArray[np.int32] | None = None,
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Put n records into the queue, in order.
+
+        Args:
+            topic: Where to.
+            values: n values.
+            keys: n keys.
+            partition: int32[n]; None lets the partitioner choose by key.
+            headers: n header lists; None where none has any.
+
+        Raises:
+            KafkaException: A record is refused; the ones before it are queued.
+            BufferError: The queue is full.
+        """
+        n = len(values)
+        if not n:
+            return
+        messages = np.empty((n, kernels.MESSAGE_WORDS), np.int64)
+        kernels.fill(
+            messages,
+            values.data, values.offsets, _NONE if values.null is None else values.null,
+            keys.data, keys.offsets, _NONE if keys.null is None else keys.null,
+            _ANY_PARTITION if partition is None else partition,
+        )  # fmt: skip
+        if headers is not None:
+            self._produce_one_by_one(self._topic(topic), messages, headers)
+            return
+        if partition is not None:
+            self._know(topic)
+        flags = _COPY if partition is None else _COPY | _OWN_PARTITION
+        queued = self._api.produce_batch(self._topic(topic), -1, flags, messages.ctypes.data, n)
+        if queued != n:
+            _refuse(int(kernels.error_of(messages)))
+
+    def _produce_one_by_one(self, topic: int, messages: Int64, headers: Sequence[Headers]) -> None:
+        names, texts, counts = [], [], np.zeros(len(messages), np.int64)
+        for row, listed in enumerate(headers):
+            for name, text in listed or ():
+                names.append(name.encode())
+                texts.append(text)
+                counts[row] += 1
+        name_column, text_column = BytesColumn.of(names), BytesColumn.of(texts)
+        null = text_column.null
+        arguments = np.zeros((kernels.ARGUMENTS, kernels.ARGUMENT_WORDS), np.int64)
+        arguments[:, 0] = _KINDS
+        arguments[_TOPIC, 1] = topic
+        arguments[_FLAGS, 1] = _COPY
+        error, listed_headers = kernels.send_with_headers(
+            self._client.handle, messages, arguments,
+            name_column.data, name_column.offsets, text_column.data, text_column.offsets,
+            np.zeros(len(texts), np.bool_) if null is None else null, counts,
+            self._api.address("produceva"), self._api.address("headers_new"),
+            self._api.address("header_add"),
+        )  # fmt: skip
+        if error:
+            if listed_headers:
+                # They are the library's only once the record is.
+                self._api.headers_destroy(listed_headers)
+            code = self._api.error_code(error)
+            if code == KafkaError._QUEUE_FULL:  # noqa: SLF001 the binding's own name
+                self._api.error_destroy(error)
+                _refuse(code)
+            check_error(error)
+
+    def _know(self, topic: str) -> None:
+        """Ask for a topic's partitions, once.
+
+        Of a topic that it does not know yet, the library would put partition -1 into the
+        transaction, which the broker refuses.
+        """
+        if topic in self._known:
+            return
+        self._topic(topic)
+        try:
+            partition_count(self._client.handle, topic, _ANSWER_SECONDS)
+        except KafkaException as error:
+            cause = error.args[0]
+            raise KafkaException(KafkaError(cause.code(), cause.str(), retriable=True)) from error
+        self._known.add(topic)
+
+    def _topic(self, name: str) -> int:
+        """Return a topic's handle."""
+        handle = self._topics.get(name)
+        if handle is None:
+            handle = self._topics[name] = self._api.topic_new(
+                self._client.handle, name.encode(), None
+            )
+        return handle
+
+    def poll(self, seconds: float) -> None:
+        """Serve callbacks.
+
+        Raises:
+            KafkaException: A fatal error was told.
+        """
+        self._api.poll(self._client.handle, milliseconds(seconds))
+        self._client.raise_fatal()
+
+    def purge(self) -> None:
+        """Drop what is queued and in flight; raises KafkaException."""
+        check(self._api.purge(self._client.handle, _PURGE_ALL))
+
+    def close(self) -> None:
+        """Free the client; what is queued is lost. A second time does nothing."""
+        if self._client.handle:
+            for handle in self._topics.values():
+                self._api.topic_destroy(handle)
+            self._topics.clear()
+            self._client.destroy()
+
+
+def _refuse(code: int) -> None:
+    if code == KafkaError._QUEUE_FULL:  # noqa: SLF001 the binding's own name
+        raise BufferError("the producer's queue is full")
+    raise KafkaException(KafkaError(code))

@@ -1,0 +1,136 @@
+"""One transaction: begin, records, offsets, commit, and what is left when an answer is lost."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import KafkaException
+
+from stream_scorer.errors import OffsetsError, TransactionError
+from stream_scorer.happenings import BatchAborted, CommitSettled, Listener
+from stream_scorer.kafka.producer import (
+    CommitUncertain,
+    Outgoing,
+    TransactionAborted,
+    TransactionalProducer,
+)
+from stream_scorer.kafka.source import KafkaSource
+
+_BREATH_SECONDS = 0.05
+_MOST = 5
+
+
+def _no_lap(_: str) -> None:
+    pass
+
+
+class Aborts:
+    """Counts what repeats: a batch that can never be published must not spin for ever.
+
+    Args:
+        listener: Told of every abort.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._count = 0
+
+    def over(self) -> None:
+        """Start anew: a batch was committed."""
+        self._count = 0
+
+    def note(self, error: TransactionAborted, records: int) -> None:
+        """Count an abort that is not the network's fault.
+
+        Raises:
+            TransactionError: It was one too many in a row.
+        """
+        self._listener(BatchAborted(str(error), records))
+        if error.network:
+            time.sleep(_BREATH_SECONDS)
+            return
+        self._count += 1
+        if self._count >= _MOST:
+            raise TransactionError(
+                f"{_MOST} transactions in a row were aborted: {error}",
+                "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
+            )
+
+
+class Publisher:
+    """Publishes records together with the input's next offsets.
+
+    Args:
+        source: Whose offsets.
+        producer: Whose transactions.
+        listener: Told how an uncertain commit was settled.
+        stop: Asked, while something is waited for, whether to give up.
+    """
+
+    def __init__(
+        self,
+        source: KafkaSource,
+        producer: TransactionalProducer,
+        listener: Listener,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._source = source
+        self._producer = producer
+        self._listener = listener
+        self._stop = stop
+
+    def publish(
+        self,
+        outgoing: Sequence[Outgoing],
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        records: int,
+        lap: Callable[[str], None] = _no_lap,
+    ) -> bool:
+        """Send records with offsets; return whether they are committed.
+
+        Args:
+            outgoing: What to send.
+            starts: The committed offset by partition.
+            ends: What it is to become.
+            records: How many input records this is, for what is told.
+            lap: Told when a stage is over: begin, send, offsets.
+
+        Raises:
+            TransactionAborted: They are not, and the transaction is aborted.
+            OffsetsError: The answer was lost and the committed offsets are none of the two.
+        """
+        try:
+            self._producer.begin(self._stop)
+            try:
+                lap("begin")
+                for one in outgoing:
+                    self._producer.send(one)
+                lap("send")
+                self._producer.offsets(self._source.topic, ends, self._source.group_metadata())
+                lap("offsets")
+            except KafkaException as error:
+                raise self._producer.given_up(error) from error
+            self._producer.commit()
+        except CommitUncertain as error:
+            return self._settle(str(error), starts, ends, records)
+        return True
+
+    def _settle(
+        self, cause: str, starts: Mapping[int, int], ends: Mapping[int, int], records: int
+    ) -> bool:
+        """Find out whether a commit whose answer was lost has happened."""
+        # The new producer's init_transactions ends the old transaction one way or the other.
+        self._producer.rebirth(cause, self._stop)
+        found = self._source.committed(set(ends))
+        if found == ends:
+            self._listener(CommitSettled(committed=True))
+            return True
+        if found == starts:
+            self._listener(CommitSettled(committed=False))
+            self._listener(BatchAborted(cause, records))
+            return False
+        raise OffsetsError(
+            f"after a lost commit answer the group's offsets are {found}, neither the batch's "
+            f"start {dict(starts)} nor its end {dict(ends)}",
+            "another process commits for this group; give it a group of its own",
+        )

@@ -1,0 +1,178 @@
+"""Checkpoints in a compacted topic, each record in the partition that its input has.
+
+The scorer publishes them in its own transaction; a reader is given what was committed, up to the
+last stable offset. What lies behind that belongs to a transaction whose markers are still on
+their way, and the record before it is as good: only its replay is longer.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from stream_scorer.errors import FencedError, StateError, UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import admin, bounds, partitions
+from stream_scorer.kafka.reading import read
+from stream_scorer.ports import StoredRecords
+from stream_scorer.settings import Kafka
+from stream_scorer.state.checkpoint import Owner
+
+_CHUNK_SECONDS = 0.05
+_TRANSACTION_MS = 900_000
+_SECONDS = 30.0
+
+
+class TopicStore:
+    """The records of one group's state of one input in ``kafka.topics.state``.
+
+    Args:
+        kafka: The cluster, the topics' names, the group.
+        owner: Whose state.
+    """
+
+    rides = True
+
+    def __init__(self, kafka: Kafka, owner: Owner) -> None:
+        self.topic = kafka.topics.state
+        self._kafka = kafka
+        self._owner = owner
+
+    def refuse_layout(self) -> None:
+        """Check that the topic has a partition for each of the input.
+
+        Raises:
+            StateError: It has another number of partitions.
+            UnavailableError: A topic does not exist, or the broker does not answer.
+        """
+        topics = [self._kafka.topics.transactions, self.topic]
+        found = partitions(admin(self._kafka), self._kafka, None)
+        for topic in topics:
+            if topic not in found:
+                raise UnavailableError(
+                    f"topic {topic} does not exist",
+                    "create it, for example with `stream-scorer topics create`",
+                )
+        wanted, here = (len(found[topic]) for topic in topics)
+        if wanted != here:
+            raise StateError(
+                f"topic {self.topic}: has {here} partitions, and the input {topics[0]} {wanted}",
+                "with every scorer of the group stopped: stream-scorer state repartition",
+            )
+
+    def read(self, partition: int) -> Iterator[StoredRecords]:
+        """Yield a partition's committed records, oldest first, some at a time.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        first, end = bounds(self._kafka, self.topic)
+        if partition not in first:
+            return
+        chunk: list[tuple[bytes | None, bytes | None]] = []
+        until = time.monotonic() + _CHUNK_SECONDS
+        for message in read(
+            self._kafka, self.topic, {partition: first[partition]}, {partition: end[partition]}
+        ):
+            if self._owner.place(message.key() or b""):
+                chunk.append((message.key(), message.value()))
+            if time.monotonic() > until:
+                yield chunk
+                chunk = []
+                until = time.monotonic() + _CHUNK_SECONDS
+        yield chunk
+
+    def sample(self) -> StoredRecords:
+        """Return one record of each partition that holds any.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        first, end = bounds(self._kafka, self.topic)
+        found: list[tuple[bytes | None, bytes | None]] = []
+        for partition, start in first.items():
+            for message in read(
+                self._kafka, self.topic, {partition: start}, {partition: end[partition]}
+            ):
+                if self._owner.place(message.key() or b"") and message.value():
+                    found.append((message.key(), message.value()))
+                    break
+        return found
+
+    def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Put one partition's records in one transaction of their own.
+
+        Raises:
+            UnavailableError: The broker does not answer or refuses them.
+        """
+        publish(self._kafka, self.topic, [(partition, records)], {})
+
+
+def publish(
+    kafka: Kafka,
+    topic: str,
+    records: Iterable[tuple[int, Sequence[tuple[bytes, bytes | None]]]],
+    offsets: Mapping[int, int],
+) -> None:
+    """Write records, and set the group's input offsets, all in one transaction.
+
+    Args:
+        kafka: The cluster and the group; the group has no members.
+        topic: Where the records go.
+        records: (partition, records) pairs; a null value takes a key's record away.
+        offsets: Next input offsets by partition of the input.
+
+    Raises:
+        FencedError: Another such command runs.
+        UnavailableError: The broker does not answer or refuses them.
+    """
+    options = config.producer(kafka, f"{kafka.group}-state-command") | {
+        "transaction.timeout.ms": _TRANSACTION_MS
+    }
+    producer = Producer(options)
+    try:
+        producer.init_transactions(_SECONDS)
+        producer.begin_transaction()
+        for partition, each in records:
+            for key, value in each:
+                _produce(producer, topic, partition, key, value)
+        if offsets:
+            _send_offsets(producer, kafka, offsets)
+        producer.commit_transaction(_TRANSACTION_MS / 1_000)
+    except KafkaException as error:
+        cause = error.args[0]
+        producer.purge()
+        if cause.fatal():
+            raise FencedError(
+                f"another state command runs for group {kafka.group}: {cause.str()}",
+                "wait for its end",
+            ) from error
+        raise UnavailableError(
+            f"topic {topic}: {cause.str()}", "nothing was written; mend the cause and try again"
+        ) from error
+    finally:
+        producer.close()
+
+
+def _produce(producer: Any, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, partition)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            producer.poll(0)
+            return
+
+
+def _send_offsets(producer: Any, kafka: Kafka, offsets: Mapping[int, int]) -> None:
+    member = Consumer(config.consumer(kafka))
+    try:
+        places = [
+            TopicPartition(kafka.topics.transactions, partition, offset)
+            for partition, offset in offsets.items()
+        ]
+        producer.send_offsets_to_transaction(places, member.consumer_group_metadata(), _SECONDS)
+    finally:
+        member.close()

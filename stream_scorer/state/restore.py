@@ -1,0 +1,117 @@
+"""What a restore may stand on: the rules that a partition's buckets must keep, or it stops.
+
+A partition's state at offset N is its buckets, and the input from the oldest label to N folded
+into those buckets that do not know it yet. That holds only if nothing between is missing, and if
+who reads means the same as who wrote; where it may not hold, the process stops with the command
+that resolves it, because a decision on a wrong history looks like any other.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.windows import BUCKETS
+from stream_scorer.errors import StateError
+from stream_scorer.state.checkpoint import Bucket
+from stream_scorer.state.schedule import UNWRITTEN
+
+Int64 = NDArray[np.int64]
+_REBUILD = "with every scorer of the group stopped: stream-scorer state rebuild"
+_REPARTITION = "with every scorer of the group stopped: stream-scorer state repartition"
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A partition that comes to a process.
+
+    Attributes:
+        topic: The input.
+        partition: Its partition.
+        partitions: How many partitions the input has now.
+        offset: Where live reading begins.
+        fresh: Whether the group had no committed offset for it.
+        low: The oldest retained offset.
+        engine: Version of the meaning of features here.
+    """
+
+    topic: str
+    partition: int
+    partitions: int
+    offset: int
+    fresh: bool
+    low: int
+    engine: int
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"checkpoint of {self.topic} partition {self.partition}"
+
+
+def labels_of(buckets: Iterable[Bucket]) -> Int64:
+    """Return int64[BUCKETS]: each bucket's offset; -1 where there is none."""
+    labels = np.full(BUCKETS, UNWRITTEN, np.int64)
+    for bucket in buckets:
+        labels[bucket.bucket] = bucket.offset
+    return labels
+
+
+def replay_start(labels: Int64, low: int) -> int:
+    """Return where the replay begins; a bucket without a record needs all that is retained."""
+    return max(int(labels.min()), low)
+
+
+def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
+    """Check that the buckets, the input and the group's offset fit together.
+
+    Raises:
+        StateError: They do not; names the command that resolves it.
+    """
+    for bucket in buckets.values():
+        refuse_layout(taken, bucket.partitions)
+        where = f"{taken.name}: bucket {bucket.bucket}"
+        if bucket.engine != taken.engine:
+            raise StateError(
+                f"{where} was written by engine {bucket.engine}, and this is {taken.engine}",
+                f"run the version that wrote it, or, {_REBUILD}",
+            )
+        if taken.fresh:
+            raise StateError(
+                f"{taken.name}: the group has no committed offset, though buckets up to offset "
+                f"{bucket.offset} exist",
+                "find out who deleted the group's offsets and set them back; to begin anew, give "
+                f"kafka.group another name, or set the offsets and, {_REBUILD}",
+            )
+        if bucket.offset > taken.offset:
+            raise StateError(
+                f"{where} is as of offset {bucket.offset}, and the group's committed offset "
+                f"{taken.offset} lies before it",
+                f"set the offsets forward again, or, to decide those records anew, {_REBUILD}",
+            )
+        if bucket.offset < taken.low:
+            raise StateError(
+                f"{where} needs the input from offset {bucket.offset}, and the oldest retained is "
+                f"{taken.low}",
+                f"{_REBUILD} from what is retained; its history is then incomplete",
+            )
+
+
+def refuse_layout(taken: Takeover, partitions: int) -> None:
+    """Check that the input had as many partitions when a bucket was written.
+
+    Raises:
+        StateError: It had not: customers have moved between partitions since.
+    """
+    if partitions != taken.partitions:
+        raise StateError(
+            f"{taken.name}: was written when the input had {partitions} partitions; now it has "
+            f"{taken.partitions}",
+            _REPARTITION,
+        )
+
+
+def damaged(taken: Takeover, error: object) -> StateError:
+    """Return the error for a record or a payload that cannot be read."""
+    return StateError(f"{taken.name}: {error}", _REBUILD)

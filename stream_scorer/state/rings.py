@@ -1,0 +1,192 @@
+"""A bucket's payload as columns: for the commands that show, compare, export and move rings.
+
+The scorer itself loads payloads into its rings; see ``core.payload`` for the bytes.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.payload import VERSION
+
+Int64 = NDArray[np.int64]
+_CHECKSUM_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RingColumns:
+    """c customers with e events, in the order of the payload, each ring's oldest event first.
+
+    Attributes:
+        customers: c ids, UTF-8.
+        first: int64[c + 1], customer i has the events ``first[i]`` to ``first[i + 1]``.
+        newest: int64[c], newest accepted event time, ms.
+        time: int64[e], ms.
+        amount: int64[e], minor units.
+        hash: uint64[e], of the transaction id.
+        fields: By name, int64[e]: the further stored fields.
+        raw: c byte strings, each ring as the payload holds it.
+        header: What stands before the rings.
+    """
+
+    customers: list[bytes]
+    first: Int64
+    newest: Int64
+    time: Int64
+    amount: Int64
+    hash: NDArray[np.uint64]
+    fields: dict[str, Int64]
+    raw: list[bytes]
+    header: bytes
+
+    def events(self, since: int) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+        """Yield, by customer, the events newer than ``since`` in a form that can be compared."""
+        columns = [self.time, self.amount, self.hash, *self.fields.values()]
+        for number, customer in enumerate(self.customers):
+            start, end = self.first[number], self.first[number + 1]
+            start += np.searchsorted(self.time[start:end], since, side="right")
+            if start < end:
+                yield customer, tuple(column[start:end].tobytes() for column in columns)
+
+    def payload(self, customers: list[int]) -> bytes:
+        """Return a payload of the given customers alone, by their numbers, ascending."""
+        if not customers:
+            return b""
+        body = self.header + _varint(len(customers)) + b"".join(self.raw[i] for i in customers)
+        return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def stored_fields(payload: bytes) -> tuple[str, ...]:
+    """Return the names of the further fields that a payload's rings hold.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    at, names = 2, []
+    for _ in range(payload[1] if payload else 0):
+        length = payload[at] if at < len(payload) else 0
+        name = payload[at + 1 : at + 1 + length]
+        if not length or len(name) < length or not name.isascii():
+            raise ValueError("the payload's names of fields are damaged")
+        names.append(name.decode())
+        at += 1 + length
+    return tuple(names)
+
+
+def columns_of(payload: bytes) -> RingColumns:
+    """Read a payload.
+
+    Raises:
+        ValueError: It is damaged or of another version.
+    """
+    if not payload:
+        none = np.empty(0, np.int64)
+        return RingColumns([], np.zeros(1, np.int64), none, none, none, none.view(np.uint64),
+                           {}, [], b"")  # fmt: skip
+    body = payload[:-_CHECKSUM_BYTES]
+    if len(payload) < 2 + _CHECKSUM_BYTES or payload[0] != VERSION:
+        raise ValueError("the payload is cut off or of another version")
+    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != payload[-_CHECKSUM_BYTES:]:
+        raise ValueError("the payload is damaged: the checksum does not match")
+    names = stored_fields(body)
+    at = 2 + sum(1 + len(name) for name in names)
+    data = np.frombuffer(body, np.uint8)
+    counted = _count(data, at, len(names))
+    customers, events = int(counted[0]), int(counted[1])
+    if events < 0:
+        raise ValueError("the payload's lengths do not fit its size")
+    key = np.empty((customers, 2), np.int64)
+    place = np.empty(customers + 1, np.int64)
+    first = np.zeros(customers + 1, np.int64)
+    newest = np.empty(customers, np.int64)
+    columns = np.empty((3 + len(names), events), np.int64)
+    _fill(data, at, key, place, first, newest, columns)
+    return RingColumns(
+        [body[start : start + length] for start, length in key.tolist()], first, newest,
+        columns[0], columns[1], columns[2].view(np.uint64),
+        dict(zip(names, columns[3:], strict=True)),
+        [body[start:end] for start, end in zip(place[:-1].tolist(), place[1:].tolist(),
+                                               strict=True)],
+        body[:at],
+    )  # fmt: skip
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:  # noqa: PLR2004 seven bits a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@numba.njit(nogil=True, cache=True)
+def _read(data, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    while at < len(data):
+        byte = np.uint64(data[at])
+        at += 1
+        value |= (byte & np.uint64(0x7F)) << shift
+        shift += np.uint64(7)
+        if byte < np.uint64(0x80):
+            return np.int64(value), at
+    return np.int64(0), len(data) + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _unzigzag(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
+    return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & np.int64(1))
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(data, at, fields):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
+    """Return (customers, events); events is -1 where the lengths do not fit."""
+    customers, at = _read(data, at)
+    events = np.int64(0)
+    for _ in range(customers):
+        length, at = _read(data, at)
+        _, at = _read(data, at + length)
+        count, at = _read(data, at)
+        if at > len(data) or count < 0 or count > len(data):
+            return customers, np.int64(-1)
+        for _ in range(2 * count):
+            _, at = _read(data, at)
+        at += 8 * count * (1 + fields)
+        events += count
+    return customers, events if at == len(data) else np.int64(-1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill(data, at, key, place, first, newest, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
+    """Fill the columns; a payload holds each ring's newest event first."""
+    customers, at = _read(data, at)
+    for i in range(customers):
+        place[i] = at
+        length, at = _read(data, at)
+        key[i, 0] = at
+        key[i, 1] = length
+        coded, at = _read(data, at + length)
+        newest[i] = _unzigzag(coded)
+        count, at = _read(data, at)
+        start = first[i]
+        first[i + 1] = start + count
+        time = newest[i]
+        for c in range(count - 1, -1, -1):
+            step, at = _read(data, at)
+            time -= step
+            columns[0, start + c] = time
+        for c in range(count - 1, -1, -1):
+            coded, at = _read(data, at)
+            columns[1, start + c] = _unzigzag(coded)
+        for column in range(2, len(columns)):
+            for c in range(count - 1, -1, -1):
+                word = np.uint64(0)
+                for b in range(8):
+                    word |= np.uint64(data[at + b]) << np.uint64(8 * b)
+                columns[column, start + c] = np.int64(word)
+                at += 8
+    place[customers] = at

@@ -1,0 +1,122 @@
+"""One contract for every checkpoint store: in memory, files, objects, the compacted topic."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.ports import CheckpointStore
+from stream_scorer.settings import Kafka
+from stream_scorer.state import checkpoint
+from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from stream_scorer.state.files import FileStore
+from tests.unit.state.stores import MemoryStore
+
+OWNER = Owner("a group/of ours", "transactions")
+OTHER = Owner("another", "transactions")
+
+
+@pytest.fixture(
+    params=["memory", "files", "objects", pytest.param("topic", marks=pytest.mark.kafka)]
+)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "files":
+        return FileStore(f"file://{tmp_path}/a b", OWNER)
+    if request.param == "objects":
+        return FileStore(f"memory://{tmp_path}", OWNER)
+    make: Callable[..., Kafka] = request.getfixturevalue("kafka_settings")
+    create: Callable[..., Kafka] = request.getfixturevalue("kafka_topics")
+    return TopicStore(create(make()), OWNER)
+
+
+def bucket(number: int, offset: int, payload: bytes = b"rings", partition: int = 1) -> Bucket:
+    return Bucket(partition, number, offset, 4, 1, 7, 60, {}, payload)
+
+
+def put(store: CheckpointStore, *buckets: Bucket) -> None:
+    for each in buckets:
+        store.write(each.partition, each.records(OWNER))
+
+
+def found(store: CheckpointStore, partition: int = 1) -> dict[int, Bucket]:
+    assembly = Assembly(OWNER, partition)
+    for records in store.read(partition):
+        assembly.add(records)
+    return assembly.buckets()
+
+
+def test_an_empty_store_has_nothing(store: CheckpointStore) -> None:
+    assert found(store) == {}
+    assert list(store.sample()) == []
+
+
+def test_what_was_put_is_found_by_partition(store: CheckpointStore) -> None:
+    put(store, bucket(3, 10), bucket(4, 11, b""), bucket(3, 12, partition=2))
+    assert found(store) == {3: bucket(3, 10), 4: bucket(4, 11, b"")}
+    assert found(store, 2) == {3: bucket(3, 12, partition=2)}
+    assert found(store, 0) == {}
+
+
+def test_the_newest_of_a_bucket_is_found(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 4)
+    put(store, bucket(3, 10, bytes(range(15))), bucket(3, 20, bytes(range(6))))
+    assert found(store) == {3: bucket(3, 20, bytes(range(6)))}
+
+
+def test_a_record_that_was_taken_away_is_gone(store: CheckpointStore) -> None:
+    put(store, bucket(3, 10), bucket(4, 11))
+    store.write(1, [(OWNER.key(1, 3, 0), None)])
+    assert found(store) == {4: bucket(4, 11)}
+
+
+def test_a_sample_has_one_record_of_each_partition(store: CheckpointStore) -> None:
+    put(store, bucket(3, 10), bucket(4, 11), bucket(900, 12, partition=2))
+    places = [OWNER.place(key or b"") for key, _ in store.sample()]
+    assert sorted(place[0] for place in places if place) == [1, 2]
+
+
+def test_a_cut_off_file_is_refused_as_a_record(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}", OWNER)
+    put(store, bucket(3, 10))
+    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    file.write_bytes(file.read_bytes()[:-2])
+    with pytest.raises(ValueError, match="bucket 3"):
+        found(store)
+
+
+def test_an_unfinished_file_is_not_seen(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}", OWNER)
+    put(store, bucket(3, 10))
+    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    file.with_name("0004.unfinished").write_bytes(b"half")
+    assert found(store) == {3: bucket(3, 10)}
+
+
+def test_a_url_that_means_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"state\.url: nowhere://x"):
+        FileStore("nowhere://x", OWNER)
+
+
+def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    store = FileStore(f"file://{tmp_path}/file", OWNER)
+    with pytest.raises(UnavailableError, match="file"):
+        put(store, bucket(3, 10))
+
+
+@pytest.mark.kafka
+def test_groups_share_a_topic(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    ours, theirs = TopicStore(kafka, OWNER), TopicStore(kafka, OTHER)
+    put(ours, bucket(3, 10))
+    theirs.write(1, bucket(3, 99).records(OTHER))
+    assert found(ours) == {3: bucket(3, 10)}
+    assert len(list(theirs.sample())) == 1

@@ -1,0 +1,163 @@
+"""Records as columns through a real broker: the same as through confluent-kafka's own clients."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure, Rebalance
+from stream_scorer.kafka.librdkafka.producer import ColumnProducer
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.settings import Kafka
+
+pytestmark = pytest.mark.kafka
+
+VALUES: list[bytes | None] = [b"one", None, b"", b"x" * 70_000, b"\0"]
+KEYS: list[bytes | None] = [None, b"", b"key", b"\xff", b"k"]
+HEADERS: list[Headers] = [
+    None, [("a", b"1"), ("a", None), ("", b"")], None, [("größe", b"\0\1")], None,
+]  # fmt: skip
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings(), 2)
+
+
+@pytest.fixture
+def producer(settings: Kafka) -> Iterator[ColumnProducer]:
+    made = ColumnProducer(config.producer(settings, f"{settings.group}-t"))
+    made.init_transactions(10.0)
+    made.begin_transaction()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def consumer(settings: Kafka) -> Iterator[ColumnConsumer]:
+    made = ColumnConsumer(config.consumer(settings), settings.topics.decisions)
+    yield made
+    made.close()
+
+
+def read(consumer: ColumnConsumer, count: int) -> RawRecords:
+    """Poll until ``count`` records are there."""
+    pieces: list[RawRecords] = []
+    for _ in range(200):
+        polled = consumer.poll(count, 0.1, 0.0)
+        assert polled.failures == ()
+        if polled.records is not None:
+            pieces.append(polled.records)
+        if sum(map(len, pieces)) >= count:
+            break
+    return RawRecords.join(pieces)
+
+
+def send(producer: ColumnProducer, topic: str, headers: list[Headers] | None) -> None:
+    producer.produce(
+        topic, BytesColumn.of(VALUES), BytesColumn.of(KEYS), np.array([1, 1, 1, 1, 1], np.int32),
+        headers,
+    )  # fmt: skip
+    producer.commit_transaction(10.0)
+
+
+@pytest.mark.parametrize("headers", [None, HEADERS])
+def test_records_are_read_as_they_were_sent(
+    settings: Kafka,
+    producer: ColumnProducer,
+    consumer: ColumnConsumer,
+    headers: list[Headers] | None,
+) -> None:
+    topic = settings.topics.decisions
+    send(producer, topic, headers)
+    consumer.assign({1: 0})
+    found = read(consumer, len(VALUES))
+    assert list(found.values) == VALUES
+    assert list(found.keys) == KEYS
+    assert found.headers == headers
+    assert found.partition.tolist() == [1] * len(VALUES)
+    assert found.offset.tolist() == list(range(len(VALUES)))
+
+    other = Consumer(config.reader(settings, "other") | {"enable.partition.eof": False})
+    other.assign([TopicPartition(topic, 1, 0)])
+    messages: list[Any] = []
+    while len(messages) < len(VALUES):
+        messages += other.consume(len(VALUES) - len(messages), 0.5)
+    other.close()
+    assert [m.value() for m in messages] == VALUES
+    assert [m.key() for m in messages] == KEYS
+    assert [m.headers() for m in messages] == (headers or [None] * len(VALUES))
+    assert found.timestamp.tolist() == [m.timestamp()[1] for m in messages]
+
+
+def test_a_place_outside_the_retained_records_is_an_event_of_its_partition(
+    settings: Kafka, consumer: ColumnConsumer
+) -> None:
+    consumer.assign({0: 5})
+    failures: list[Failure] = []
+    for _ in range(100):
+        failures += consumer.poll(10, 0.1, 0.0).failures
+        if failures:
+            break
+    assert [failure.partition for failure in failures] == [0]
+    assert failures[0].error.code() == KafkaError._AUTO_OFFSET_RESET
+
+
+def test_a_full_queue_and_a_record_too_large_are_told_apart(settings: Kafka) -> None:
+    topic = settings.topics.decisions
+    small = config.producer(settings, f"{settings.group}-s") | {"queue.buffering.max.messages": 2}
+    producer = ColumnProducer(small)
+    producer.init_transactions(10.0)
+    for headers in (None, [None] * 5):
+        producer.begin_transaction()
+        with pytest.raises(BufferError):
+            producer.produce(topic, BytesColumn.of([b"v"] * 5), BytesColumn.nulls(5), None, headers)
+        producer.abort_transaction(10.0)
+        producer.begin_transaction()
+        large = BytesColumn.of([b"v" * 2_000_000])
+        with pytest.raises(KafkaException) as caught:
+            producer.produce(topic, large, BytesColumn.nulls(1), None, headers and [[("h", b"1")]])
+        assert caught.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+        producer.abort_transaction(10.0)
+    producer.close()
+
+
+def test_errors_say_what_they_require(settings: Kafka, producer: ColumnProducer) -> None:
+    with pytest.raises(KafkaException) as caught:
+        producer.begin_transaction()
+    assert caught.value.args[0].code() == KafkaError._STATE
+    with pytest.raises(KafkaException, match=r"nonsense"):
+        ColumnConsumer(config.consumer(settings) | {"nonsense": 1}, "t")
+    ColumnProducer(config.producer(settings, f"{settings.group}-t")).init_transactions(10.0)
+    producer.produce(settings.topics.decisions, BytesColumn.of([b"v"]), BytesColumn.nulls(1))
+    with pytest.raises(KafkaException) as caught:
+        producer.commit_transaction(10.0)
+    assert caught.value.args[0].fatal()
+    assert caught.value.args[0].code() == KafkaError._FENCED
+
+
+def test_what_a_rebalance_raises_is_raised_by_the_poll_that_it_happens_in(
+    settings: Kafka, consumer: ColumnConsumer
+) -> None:
+    told: list[tuple[int, ...]] = []
+
+    def assigned(partitions: tuple[int, ...]) -> None:
+        told.append(partitions)
+        consumer.add(dict.fromkeys(partitions, 0))
+        raise RuntimeError("seen")
+
+    consumer.subscribe(Rebalance(assigned, consumer.remove, consumer.remove))
+
+    def join() -> None:
+        for _ in range(300):
+            consumer.poll(10, 0.1, 0.0)
+
+    with pytest.raises(RuntimeError, match="seen"):
+        join()
+    assert sorted(told[0]) == [0, 1]
+    assert consumer.partition_count(10.0) == 2
+    assert consumer.watermarks(0, 10.0) == (0, 0)
+    assert consumer.committed([0, 1], 10.0) == {0: -1001, 1: -1001}

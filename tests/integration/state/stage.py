@@ -1,0 +1,125 @@
+"""A scorer with a checkpoint, run in process until the input's end, or until it crashes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stream_scorer.apps.scorer import Deployment, scorer_loop
+from stream_scorer.apps.scoring import ScoringWork
+from stream_scorer.happenings import StateRestored
+from stream_scorer.settings import Kafka, Scorer, Settings, State
+from tests.faults.scene import (
+    DEADLINE_SECONDS,
+    PARTITIONS,
+    Heard,
+    Outcome,
+    Record,
+    committed,
+    outcome,
+    transactions,
+)
+
+GENEROUS = 10_000.0
+"""Bytes per event with which a whole cycle takes some two thousand records."""
+
+
+class Crash(Exception):  # noqa: N818 it is no error of the code's
+    """The process dies here."""
+
+
+def settings_of(kafka: Kafka, batch: int = 400, **state: Any) -> Settings:
+    """Return settings whose checkpoints go round fast."""
+    return Settings(
+        kafka=kafka,
+        scorer=Scorer(maximum_batch=batch),
+        state=State(**{"bytes_per_event": GENEROUS, **state}),
+    )
+
+
+def leavers(days: int = 60, customers: int = 160) -> tuple[Record, ...]:
+    """Return transactions of which a third of the customers stays away after a quarter."""
+    records = transactions(days, customers)
+    quarter = len(records) // 4
+    return tuple(
+        record for number, record in enumerate(records) if number < quarter or int(record.key) % 3
+    )
+
+
+@dataclass(slots=True)
+class Life:
+    """What one run of a scorer left.
+
+    Attributes:
+        heard: Its happenings.
+        work: Its work, as it ended.
+        crashed: Whether it crashed.
+    """
+
+    heard: Heard
+    work: ScoringWork
+    crashed: bool
+
+    @property
+    def restored(self) -> dict[int, StateRestored]:
+        """By partition, how it came back the last time."""
+        return {each.partition: each for each in self.heard.of(StateRestored)}
+
+    def rings(self) -> dict[int, Any]:
+        """Return what is remembered, after everyone has left whose time has come."""
+        found = {}
+        for partition in self.work.rings.partitions():
+            rings = self.work.rings.of(partition)
+            rings.evict(10**9)
+            found[partition] = [
+                (key, *(column.tolist() for column in columns)) for key, *columns in rings.events()
+            ]
+        return found
+
+    def outcome(self, kafka: Kafka) -> Outcome:
+        """Return what is visible of it, and what is remembered."""
+        found = outcome(kafka)
+        found.rings = self.rings()
+        return found
+
+
+def live(
+    settings: Settings,
+    ends: dict[int, int],
+    hook: Callable[[str], None] | None = None,
+    start: str | None = "earliest",
+) -> Life:
+    """Run a scorer until the input's end is committed, or its hook raises ``Crash``."""
+    heard = Heard(ends)
+    heard.positions |= committed(settings.kafka)
+    deployment = Deployment(start=start)  # type: ignore[arg-type]
+    loop, work = scorer_loop(settings, deployment, heard, hook)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+
+    def beat() -> None:
+        assert time.monotonic() < deadline, f"not done: {heard.positions} of {ends}"
+        if heard.done:
+            loop.stop()
+
+    try:
+        loop.run(beat)
+    except Crash:
+        return Life(heard, work, crashed=True)
+    return Life(heard, work, crashed=False)
+
+
+def restored_only(
+    settings: Settings, partitions: int = PARTITIONS, deployment: Deployment | None = None
+) -> Life:
+    """Run a scorer until every partition is whole, without a new record."""
+    heard = Heard({})
+    loop, work = scorer_loop(settings, deployment or Deployment(), heard)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+
+    def beat() -> None:
+        assert time.monotonic() < deadline, f"not whole: {heard.happenings[-3:]}"
+        if len({each.partition for each in heard.of(StateRestored)}) == partitions:
+            loop.stop()
+
+    loop.run(beat)
+    return Life(heard, work, crashed=False)

@@ -1,0 +1,64 @@
+"""Crashed at ten random points: the state equals a replay, and it did not come from zero."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.happenings import CheckpointWritten
+from stream_scorer.settings import Kafka
+from tests.faults.scene import everything_once, feed, same
+from tests.integration.state.stage import Crash, Life, leavers, live, restored_only, settings_of
+
+pytestmark = pytest.mark.kafka
+
+CRASHES = 10
+
+
+@pytest.mark.parametrize("where", ["topic", "files"])
+def test_ten_crashes_leave_the_state_of_a_replay(
+    where: str,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    choose = random.Random(7)  # noqa: S311 it chooses where to crash
+    records = leavers()
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    url: dict[str, Any] = {"url": f"file://{tmp_path}"} if where == "files" else {}
+    ends = feed(ours, records)
+    lives: list[Life] = []
+    laps = 0
+    while len(lives) < CRASHES:
+        laps = choose.randrange(10, 90)
+
+        def hook(_: str) -> None:
+            nonlocal laps
+            laps -= 1
+            if laps == 0:
+                raise Crash
+
+        batch = choose.choice((31, 57, 100, 193))
+        lives.append(live(settings_of(ours, batch, **url), ends, hook))
+        assert lives[-1].crashed, "the input is too short for so many crashes"
+    last = live(settings_of(ours, 150, **url), ends)
+    found = last.outcome(ours)
+    everything_once(found, records)
+
+    undisturbed = kafka_topics(kafka_settings())
+    calm = live(settings_of(undisturbed, 400, bytes_per_event=0, buckets_per_second=0),
+                feed(undisturbed, records))  # fmt: skip
+    assert calm.heard.of(CheckpointWritten) == []
+    expected = calm.outcome(undisturbed)
+    same(found, expected)
+    assert sum(map(len, expected.rings.values())) < len({record.key for record in records})
+
+    # Once a cycle was whole, nobody came back from zero.
+    whole = [each for life in lives for each in life.restored.values() if each.buckets == 1024]
+    bounded = [each for each in whole if 0 < each.first_offset < each.end_offset]
+    assert len(bounded) >= 2, whole
+    again = restored_only(settings_of(ours, **url))
+    assert again.rings() == expected.rings
+    assert {p: each.first_offset for p, each in again.restored.items()} == ends

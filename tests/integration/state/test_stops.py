@@ -1,0 +1,147 @@
+"""What does not fit stops the scorer with the command that resolves it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+
+from stream_scorer.errors import StateError
+from stream_scorer.happenings import StateRestored
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.topics import grow
+from stream_scorer.settings import Kafka
+from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from tests.faults.scene import feed, transactions
+from tests.integration.state.stage import live, restored_only, settings_of
+
+pytestmark = pytest.mark.kafka
+
+Made = Callable[[], tuple[Kafka, dict[int, int]]]
+
+
+@pytest.fixture
+def scored(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> tuple[Kafka, dict[int, int]]:
+    """Return a group that has scored its input and left a checkpoint."""
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    ends = feed(ours, transactions(days=4))
+    # Whoever stops in order leaves all of it behind.
+    assert not live(settings_of(ours, 40), ends).crashed
+    return ours, ends
+
+
+def set_offsets(kafka: Kafka, offsets: dict[int, int]) -> None:
+    topic = kafka.topics.transactions
+    places = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
+    wanted = [ConsumerGroupTopicPartitions(kafka.group, places)]
+    client = admin(kafka)
+    client.alter_consumer_group_offsets(wanted)[kafka.group].result()
+
+
+def write(kafka: Kafka, partition: int, records: list[tuple[bytes, bytes | None]]) -> None:
+    producer = Producer(config.common(kafka))
+    for key, value in records:
+        producer.produce(kafka.topics.state, value, key, partition)
+    assert producer.flush(30) == 0
+
+
+def owner(kafka: Kafka) -> Owner:
+    return Owner(kafka.group, kafka.topics.transactions)
+
+
+def buckets(kafka: Kafka, partition: int) -> dict[int, Bucket]:
+    consumer = Consumer(config.reader(kafka, f"{kafka.group}-test"))
+    assembly = Assembly(owner(kafka), partition)
+    consumer.assign([TopicPartition(kafka.topics.state, partition, 0)])
+    while True:
+        message: Any = consumer.poll(10)
+        if message.error():
+            break
+        assembly.add([(message.key(), message.value())])
+    consumer.close()
+    return assembly.buckets()
+
+
+def stopped(kafka: Kafka) -> StateError:
+    with pytest.raises(StateError) as raised:
+        restored_only(settings_of(kafka))
+    assert raised.value.exit_code == 9
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+def test_an_undisturbed_restart_goes_on(scored: tuple[Kafka, dict[int, int]]) -> None:
+    ours, ends = scored
+    found = restored_only(settings_of(ours)).restored
+    assert {p: each.end_offset for p, each in found.items()} == ends
+    assert {p: each.first_offset for p, each in found.items()} == ends
+    assert all(each.buckets == 1024 for each in found.values())
+
+
+def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
+    ours, ends = scored
+    set_offsets(ours, {2: 1})
+    error = stopped(ours)
+    assert "committed offset 1 lies before it" in error.what
+    assert "state rebuild" in error.mend
+    set_offsets(ours, ends)
+    assert restored_only(settings_of(ours)).heard.of(StateRestored)
+
+
+def test_deleted_offsets_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
+    ours, ends = scored
+    client = admin(ours)
+    client.delete_consumer_groups([ours.group])[ours.group].result()
+    with pytest.raises(StateError, match="no committed offset, though buckets"):
+        live(settings_of(ours), ends)
+
+
+def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
+    ours, ends = scored
+    places = [TopicPartition(ours.topics.transactions, 1, ends[1])]
+    client = admin(ours)
+    for future in client.delete_records(places).values():
+        future.result()
+    write(ours, 1, [*replace(buckets(ours, 1)[3], offset=1).records(owner(ours))])
+    error = stopped(ours)
+    assert f"bucket 3 needs the input from offset 1, and the oldest retained is {ends[1]}" in (
+        error.what
+    )
+    assert "state rebuild" in error.mend
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda b: replace(b, engine=b.engine + 1).records, "written by engine"),
+        (lambda b: replace(b, partitions=3).records, "had 3 partitions; now it has 4"),
+        (lambda b: replace(b, payload=b"\x01\x00garbage").records, "bucket 3: bucket: the bytes"),
+        (lambda _: lambda own: [(own.key(0, 3, 0), b"garbage!")], "bucket 3 part 0"),
+        (lambda _: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")], "part 0"),
+    ],
+    ids=["engine", "partitions", "payload", "record", "part"],
+)
+def test_a_bucket_that_does_not_fit_stops_it(
+    scored: tuple[Kafka, dict[int, int]], damage: Any, told: str
+) -> None:
+    ours, _ = scored
+    write(ours, 0, damage(buckets(ours, 0)[3])(owner(ours)))
+    error = stopped(ours)
+    assert told in error.what
+    assert "state re" in error.mend
+
+
+def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
+    ours, _ = scored
+    grow(ours, ours.topics.transactions, 6)
+    error = stopped(ours)
+    assert "has 4 partitions, and the input" in error.what
+    assert "state repartition" in error.mend
+    # Nor is a partition without a bucket of its own taken for a new one.
+    grow(ours, ours.topics.state, 6)
+    set_offsets(ours, {4: 0, 5: 0})
+    assert "had 4 partitions; now it has 6" in stopped(ours).what

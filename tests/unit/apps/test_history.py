@@ -1,0 +1,75 @@
+"""Groups of customers on threads give what one ring after the other gives, bit for bit."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stream_scorer.apps import history
+from stream_scorer.apps.history import fold
+from stream_scorer.apps.train import FEATURES
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.simulator import simulate
+
+PLAN = Plan()
+COMPILED = compile_features(FEATURES, PLAN)
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    """Transactions of which some are out of order, late, doubled, or refused."""
+    table = simulate(days=20, customers=120)
+    numbers = np.random.default_rng(0)
+    rows = table.num_rows
+    order = np.argsort(np.arange(rows) + numbers.integers(0, 40, rows), kind="stable")
+    order[numbers.integers(0, rows, 50)] = order[numbers.integers(0, rows, 50)]
+    amount = table["amount_minor"].to_numpy().copy()
+    amount[numbers.integers(0, rows, 50)] = -1
+    at = table.schema.get_field_index("amount_minor")
+    spoilt = table.set_column(at, table.schema.field(at), pa.array(amount))
+    return spoilt.take(pa.array(order))
+
+
+def one_after_the_other(table: pa.Table) -> history.FeatureRows:
+    (batch,) = table.combine_chunks().to_batches()
+    number = np.arange(len(batch))
+    time = batch.column("event_time").cast(pa.int64()).to_numpy()
+    events = EventBatch(batch, np.zeros(len(batch), np.int32), number, time)
+    folded = remember(events, Rings(COMPILED), PLAN, COMPILED)
+    kept = folded.accepted
+    features = COMPILED.compute(events.take(kept), folded.observed[kept])
+    return history.FeatureRows(kept, features)
+
+
+@pytest.mark.parametrize("rows_at_a_time", [7, 50_000])
+def test_groups_and_batches_change_no_bit(
+    table: pa.Table, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = one_after_the_other(table)
+    assert table.num_rows - 150 < len(expected.rows) < table.num_rows - 40
+    monkeypatch.setattr(history, "_ROWS_AT_A_TIME", rows_at_a_time)
+    whole = fold(table, COMPILED, PLAN)
+    monkeypatch.setattr(history, "_batches", lambda table, _: table.to_batches(max_chunksize=333))
+    parts = fold(table, COMPILED, PLAN)
+    for found in (whole, parts):
+        assert found.rows.tolist() == expected.rows.tolist()
+        assert found.features.tobytes() == expected.features.tobytes()
+
+
+def test_no_rows_have_no_features(table: pa.Table) -> None:
+    found = fold(table.slice(0, 0), COMPILED, PLAN)
+    assert found.rows.tolist() == []
+    assert found.features.shape == (0, 9)
+
+
+def test_what_fails_in_a_thread_fails_here(
+    table: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(history, "remember", fail)
+    with pytest.raises(ValueError, match="broken"):
+        fold(table, COMPILED, PLAN)

@@ -1,0 +1,199 @@
+"""A partition's state comes back from a store and an input that a test holds in its hands."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.scorer import Deployment, load_model
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.scorer import Rings
+from stream_scorer.core.windows import BUCKETS
+from stream_scorer.errors import StateError
+from stream_scorer.kafka.work import Paused
+from stream_scorer.settings import Settings
+from stream_scorer.state.checkpoint import Bucket, Owner
+from tests.unit.state.stores import MemoryStore
+
+OWNER = Owner("g", "t")
+
+
+class Input:
+    def __init__(self, *, low: int = 0, committed: int = 100, partitions: int = 4) -> None:
+        self.low = low
+        self.offset = committed
+        self.partitions = partitions
+        self.opened: list[tuple[int, int, int]] = []
+
+    def low_watermark(self, _: int) -> int:
+        return self.low
+
+    def partition_count(self) -> int:
+        return self.partitions
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, self.offset)
+
+    def open(self, partition: int, first: int, end: int) -> Any:
+        self.opened.append((partition, first, end))
+        return Empty(end)
+
+
+class Empty:
+    """An input that holds no record up to its end."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.next_offset = 0
+        self.done = False
+        self.closed = False
+
+    def step(self) -> None:
+        self.next_offset, self.done = self.end, True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def bucket(number: int, offset: int, **changes: Any) -> Bucket:
+    values: dict[str, Any] = {"partitions": 4, "engine": ENGINE, "watermark": 7, **changes}
+    return Bucket(changes.pop("partition", 0), number, offset, **{
+        name: value for name, value in values.items() if name != "partition"
+    })  # fmt: skip
+
+
+def store_of(*buckets: Bucket) -> MemoryStore:
+    store = MemoryStore()
+    for each in buckets:
+        store.write(each.partition, [*each.records(OWNER)])
+    return store
+
+
+def rings() -> Rings:
+    return Rings(load_model(Settings(), Deployment())[0].features)
+
+
+def replay(store: MemoryStore, source: Input, offset: int = 100) -> CheckpointedReplay:
+    restoration = Restoration("t", source, OWNER, store, rings(), source.open)
+    restoration.expect({0})
+    return restoration.open(0, offset)
+
+
+def run(opened: CheckpointedReplay) -> CheckpointedReplay:
+    steps = 0
+    while not opened.done:
+        assert opened.next_offset < opened.end or opened.end == 0
+        opened.step()
+        steps += 1
+        assert steps < 1_000
+    return opened
+
+
+def whole(offset: int, **changes: Any) -> list[Bucket]:
+    return [bucket(number, offset, **changes) for number in range(BUCKETS)]
+
+
+def test_without_a_checkpoint_all_that_is_retained_is_replayed() -> None:
+    source = Input(low=30)
+    opened = run(replay(store_of(), source))
+    assert source.opened == [(0, 30, 100)]
+    assert opened.restored is not None
+    assert (opened.restored.buckets, opened.restored.low) == (0, 30)
+
+
+def test_the_replay_begins_at_the_oldest_label() -> None:
+    source = Input(low=30)
+    opened = run(replay(store_of(*whole(90), bucket(17, 60), bucket(5, 95)), source))
+    assert source.opened == [(0, 60, 100)]
+    assert opened.restored is not None
+    assert opened.restored.labels[[5, 17, 18]].tolist() == [95, 60, 90]
+    assert opened.restored.watermark == 7
+
+
+def test_the_newest_record_of_a_bucket_counts() -> None:
+    source = Input()
+    run(replay(store_of(*whole(50), *whole(80)), source))
+    assert source.opened == [(0, 80, 100)]
+
+
+def test_a_missing_bucket_needs_the_input_from_its_beginning() -> None:
+    source = Input(low=3)
+    run(replay(store_of(*whole(90)[1:]), source))
+    assert source.opened == [(0, 3, 100)]
+
+
+def test_with_labels_at_the_offset_nothing_is_replayed() -> None:
+    source = Input(low=100)
+    opened = run(replay(store_of(*whole(100)), source))
+    assert source.opened == []
+    assert opened.next_offset == opened.end == 100
+
+
+@pytest.mark.parametrize(
+    ("buckets", "source", "what", "mend"),
+    [
+        (whole(101), Input(), "as of offset 101, and the group's committed offset 100", "rebuild"),
+        (whole(40), Input(low=41), "needs the input from offset 40, and the oldest", "rebuild"),
+        (whole(90), Input(committed=-1), "no committed offset, though buckets", "kafka.group"),
+        (whole(90, engine=ENGINE + 1), Input(), "was written by engine", "rebuild"),
+        (whole(90, partitions=3), Input(), "had 3 partitions; now it has 4", "repartition"),
+        ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
+        ([bucket(1, 9, payload=b"no rings")], Input(), "bucket 1: the payload's names", "rebuild"),
+        ([bucket(1, 9, payload=b"\x01\x00")], Input(), "bucket 1: bucket: the bytes", "rebuild"),
+    ],
+    ids=["behind", "deleted", "fresh", "engine", "partitions", "added", "names", "damaged"],
+)
+def test_what_does_not_fit_stops_with_a_mend(
+    buckets: list[Bucket], source: Input, what: str, mend: str
+) -> None:
+    with pytest.raises(StateError, match=mend) as raised:
+        run(replay(store_of(*buckets), source))
+    assert what in raised.value.what
+    assert source.opened == []
+
+
+def test_a_store_that_is_down_pauses_and_is_asked_again() -> None:
+    store = store_of(*whole(90))
+    source = Input()
+    opened = replay(store, source)
+    opened.step()
+    store.down = "no answer"
+    for _ in range(2):
+        with pytest.raises(Paused, match="no answer"):
+            opened.step()
+    store.down = ""
+    assert run(opened).restored is not None
+    assert source.opened == [(0, 90, 100)]
+
+
+def test_closing_lets_go_of_the_input() -> None:
+    source = Input()
+    opened = replay(store_of(), source)
+    while opened._input is None:
+        opened.step()
+    held: Any = opened._input
+    opened.close()
+    assert held.closed
+
+
+def test_loaded_rings_are_those_that_were_dumped() -> None:
+    filled = rings().of(0)
+    ids = [f"c{number}" for number in range(300)]
+    import pyarrow as pa  # noqa: PLC0415 used here alone
+
+    n = len(ids)
+    width = len(filled._program.operations)
+    journal = filled.fold(
+        np.arange(n), np.zeros(n, np.bool_), pa.array(ids), np.arange(n).astype(np.uint64),
+        np.arange(n) + 1_000, np.arange(n), np.empty((len(filled.fields), n), np.int64),
+        np.zeros(n, np.uint8), np.zeros((n, width)),
+    )  # fmt: skip
+    filled.release(journal)
+    buckets = [bucket(b, 100, payload=filled.dump(b)) for b in range(BUCKETS)]
+    source = Input()
+    target = rings()
+    restoration = Restoration("t", source, OWNER, store_of(*buckets), target, source.open)
+    restoration.expect({0})
+    run(restoration.open(0, 100))
+    assert [target.of(0).dump(b) for b in range(BUCKETS)] == [b.payload for b in buckets]
