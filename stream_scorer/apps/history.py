@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import FeatureSet
-from stream_scorer.core.fields import STORABLE, string_views
+from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
@@ -24,8 +24,9 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 _GROUPS = 16  # by four bits of a hash
 _ROWS_AT_A_TIME = 50_000
-# What the core reads of an event. The rest, and that is most of a row, need not be copied.
-_READ = {"transaction_id", "event_time", "customer_id", "amount_minor", "currency", *STORABLE}
+# What the core reads of every event, beside what features name. The rest, and that is most of a
+# row, need not be copied.
+_READ = ["transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "currency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
         features: The manifest's features, compiled.
         plan: Validation limits; the record's timestamp is taken to be the event time.
     """
-    batches = _batches(table)
+    batches = _batches(table, [*dict.fromkeys([*_READ, *features.reads])])
     groups = [_groups(batch) for batch in batches]
     computed = np.empty((table.num_rows, len(features.names)))
     accepted = np.zeros(table.num_rows, np.bool_)
@@ -64,9 +65,8 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
                 kept, observed = events, folded.observed
                 if len(folded.accepted) < len(events):
                     kept, observed = events.take(folded.accepted), observed[folded.accepted]
-                rows = kept.offset
-                computed[rows] = features.compute(kept, observed)
-                accepted[rows] = True
+                computed[kept.offset] = features.compute(kept, observed)
+                accepted[kept.offset] = True
             first += batch.num_rows
 
     with ThreadPoolExecutor(min(_GROUPS, os.cpu_count() or 1)) as threads:
@@ -77,13 +77,9 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
     return FeatureRows(np.flatnonzero(accepted), computed if whole else computed[accepted])
 
 
-def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    """Return the table as one batch, or a few when a column of texts is larger than 2 GiB."""
-    return (
-        table.select([name for name in table.schema.names if name in _READ])
-        .combine_chunks()
-        .to_batches()
-    )
+def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
+    """Return columns as one batch, or a few when a column of texts is larger than 2 GiB."""
+    return table.select(columns).combine_chunks().to_batches()
 
 
 def _groups(batch: pa.RecordBatch) -> list[Int64]:

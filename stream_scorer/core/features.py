@@ -103,6 +103,12 @@ class FeatureSet:
             tuple(field for field in STORABLE if field in fields),
         )
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Fields of the event that rings or features read beside time, amount and ids."""
+        named = {*self.engine.fields, *(field for f in self._features for field in f.reads)}
+        return tuple(field for field in STORABLE if field in named)
+
     def compute(self, events: EventBatch, observed: Float64) -> Float64:
         """Return float64[n, m], C-contiguous, columns in manifest order.
 

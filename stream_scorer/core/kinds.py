@@ -81,12 +81,14 @@ class Feature:
         windowed: The operation over the ring, or None.
         compute: Without an operation: takes the columns and writes the one of this number.
         operands: Positions of the features that it is computed from.
+        reads: The further field of the event that ``compute`` reads, if any.
     """
 
     meaning: Mapping[str, object]
     windowed: Windowed | None = None
     compute: Callable[[Columns, int], None] | None = None
     operands: tuple[int, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +196,8 @@ def _passthrough(declared: Declaration, _: Earlier) -> Feature:
         flags = seen.events.records.column(field).cast(pa.int8())
         seen.out[:, column] = _numbers(flags, missing)
 
-    return Feature(
-        {"kind": "passthrough", "field": field, "missing": repr(missing)}, compute=compute
-    )
+    meaning = {"kind": "passthrough", "field": field, "missing": repr(missing)}
+    return Feature(meaning, compute=compute, reads=(field,))
 
 
 def _amount(seen: Columns, column: int) -> None:
@@ -220,7 +221,7 @@ def _categorical(declared: Declaration, _: Earlier) -> Feature:
         "kind": "categorical", "field": field, "values": values,
         "unknown": repr(unknown), "missing": repr(missing),
     }  # fmt: skip
-    return Feature(meaning, compute=compute)
+    return Feature(meaning, compute=compute, reads=(field,))
 
 
 def _numbers(column: pa.Array, missing: float) -> Float64:

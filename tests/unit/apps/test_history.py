@@ -51,7 +51,7 @@ def test_groups_and_batches_change_no_bit(
     assert table.num_rows - 150 < len(expected.rows) < table.num_rows - 40
     monkeypatch.setattr(history, "_ROWS_AT_A_TIME", rows_at_a_time)
     whole = fold(table, COMPILED, PLAN)
-    monkeypatch.setattr(history, "_batches", lambda table: table.to_batches(max_chunksize=333))
+    monkeypatch.setattr(history, "_batches", lambda table, _: table.to_batches(max_chunksize=333))
     parts = fold(table, COMPILED, PLAN)
     for found in (whole, parts):
         assert found.rows.tolist() == expected.rows.tolist()

@@ -114,6 +114,16 @@ def test_a_union_keeps_what_all_need_and_computes_what_is_alike_once() -> None:
     assert second.need == Need(3 * DAY, ("mcc",))
 
 
+def test_a_set_says_which_fields_of_the_event_it_reads() -> None:
+    assert compile_features([AMOUNT], Plan()).reads == ()
+    present = {"name": "p", "kind": "passthrough", "field": "card_present"}
+    assert compile_features([*RICH, CODES, present], Plan()).reads == (
+        "terminal_id",
+        "mcc",
+        "card_present",
+    )
+
+
 def test_every_kind_can_be_declared() -> None:
     assert len(set(compile_features(EVERY_KIND, Plan()).identities)) == len(EVERY_KIND)
 
