@@ -81,12 +81,21 @@ class _Rows:
 
     @classmethod
     def join(cls, pieces: list["_Rows"]) -> "_Rows":
-        fields = ("source", "time", "arrival", "identity", "kind")
-        return cls(*(np.concatenate([getattr(p, name) for p in pieces]) for name in fields))
+        """Return the rows of all pieces."""
+        return cls(
+            np.concatenate([piece.source for piece in pieces]),
+            np.concatenate([piece.time for piece in pieces]),
+            np.concatenate([piece.arrival for piece in pieces]),
+            np.concatenate([piece.identity for piece in pieces]),
+            np.concatenate([piece.kind for piece in pieces]),
+        )
 
     def take(self, rows: Int64) -> "_Rows":
-        fields = (self.source, self.time, self.arrival, self.identity, self.kind)
-        return _Rows(*(column[rows] for column in fields))
+        """Return the given rows."""
+        return _Rows(
+            self.source[rows], self.time[rows], self.arrival[rows], self.identity[rows],
+            self.kind[rows],
+        )  # fmt: skip
 
 
 def build(events: int) -> Input:

@@ -86,8 +86,9 @@ class Outcomes:
             return f"{self.count[row]} outcomes"
         if self.reason[row]:
             return str(self.reason[row])
-        told = f"{Outcome(self.decision[row]).name} {self.score[row]!r}"
-        return f"{told} {Flag(int(self.flags[row]))!r} {self.features[row].tolist()}"
+        flags = Flag(int(self.flags[row])).name or ""
+        told = f"{Outcome(self.decision[row]).name} {float(self.score[row])!r} {flags}"
+        return f"{told.strip()} {self.features[row].tolist()}"
 
 
 def unlike(one: Outcomes, other: Outcomes) -> dict[str, Bool]:
@@ -108,7 +109,7 @@ def unlike(one: Outcomes, other: Outcomes) -> dict[str, Bool]:
 
 
 def differences(
-    one: Outcomes, other: Outcomes, names: Sequence[str], most: int = 5
+    one: Outcomes, other: Outcomes, names: Sequence[str], asked: Bool, most: int
 ) -> Iterator[str]:
     """Yield a line for each of the first rows in which two ways differ.
 
@@ -116,10 +117,11 @@ def differences(
         one: What should be.
         other: What is.
         names: n names of the rows.
+        asked: bool[n], the rows that are looked at.
         most: Lines at most.
     """
     found = unlike(one, other)
-    rows = np.flatnonzero(np.logical_or.reduce(list(found.values())))
+    rows = np.flatnonzero(np.logical_or.reduce(list(found.values())) & asked)
     for row in rows[:most].tolist():
         where = ", ".join(aspect for aspect in ASPECTS if found[aspect][row])
         yield f"{names[row]}: {where}: {one.tell(row)} / {other.tell(row)}"
