@@ -246,8 +246,9 @@ def test_what_is_not_compared_is_told_apart() -> None:
 
 def test_a_parity_run_without_what_it_is_about_fails() -> None:
     document = _parity_report(_outcomes())
-    for change in ({"late": 0}, {"out_of_order": 0}, {"rejected": {}}):
-        (line,) = parity.failures(document | change)
+    nothing: dict[str, Any] = {"late": 0, "out_of_order": 0, "rejected": {}}
+    for name, none in nothing.items():
+        (line,) = parity.failures(document | {name: none})
         assert line.startswith("no event was")
 
 
