@@ -37,7 +37,7 @@ from stream_scorer.core.scorer import Rings, score
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Settings
 
-EVENTS, QUICK_EVENTS = 200_000, 40_000
+EVENTS, QUICK_EVENTS = 200_000, 30_000
 RATE, QUICK_RATE = 5_000, 2_500
 _EXAMPLES = 5
 
@@ -112,7 +112,7 @@ def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any],
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of the events")
+    parser.add_argument("--quick", action="store_true", help="30,000 events")
     quick = parser.parse_args().quick
     console = Console(width=120)
     document, faults = measure(
