@@ -120,7 +120,14 @@ class Contender:
 
 
 class Arena:
-    """A real Kafka with the benches' topics, as a context manager."""
+    """A real Kafka with the benches' topics, as a context manager.
+
+    Args:
+        quick: Whether Kafka starts sooner and is slower: where speed is not what is measured.
+    """
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self._quick = quick
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -130,7 +137,9 @@ class Arena:
                 del os.environ[name]
             schemas = registry_with_writers(self.directory / "schemas")
             self.registry = FileRegistry(schemas)
-            self._kafka = stack.enter_context(DevKafka(1, self.directory / "kafka", quick=False))
+            self._kafka = stack.enter_context(
+                DevKafka(1, self.directory / "kafka", quick=self._quick)
+            )
             self.settings = load_settings(
                 {
                     "kafka": {"bootstrap": self._kafka.bootstrap},

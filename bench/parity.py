@@ -33,6 +33,7 @@ from bench.parity_outcomes import Outcomes, differences, report
 from bench.parity_streams import Killed, Traffic, encoded, one_partition
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.batch import Flag
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Settings
@@ -42,8 +43,8 @@ RATE, QUICK_RATE = 5_000, 2_500
 _EXAMPLES = 5
 
 
-def in_memory(traffic: Traffic, settings: Settings) -> Outcomes:
-    """Score all rows with one call of the core."""
+def in_memory(traffic: Traffic, settings: Settings) -> tuple[Outcomes, int]:
+    """Score all rows with one call of the core; count the events that its rings have let go."""
     model, plan = load_model(settings, Deployment())
     decoder = open_codecs(settings, plan, open_registry(settings.registry)).transactions
     n = len(traffic.keys)
@@ -54,7 +55,10 @@ def in_memory(traffic: Traffic, settings: Settings) -> Outcomes:
     events, rows, _ = decoder.decode(raw)
     if len(rows) != n:
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
-    return Outcomes.of(score(events, Rings(model.features), plan, model), n)
+    rings = Rings(model.features)
+    outcomes = Outcomes.of(score(events, rings, plan, model), n)
+    added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())
+    return outcomes, added - sum(len(ring[1]) for ring in rings.of(0).events())
 
 
 def failures(document: dict[str, Any]) -> list[str]:
@@ -68,6 +72,7 @@ def failures(document: dict[str, Any]) -> list[str]:
     needed = {
         "late": document["late"],
         "out of order": document["out_of_order"],
+        "evicted": document["events_evicted"],
         "DUPLICATE": document["rejected"].get("DUPLICATE", 0),
     }
     found += [f"no event was {name}" for name, count in needed.items() if not count]
@@ -86,9 +91,9 @@ def failures(document: dict[str, Any]) -> list[str]:
 def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any], list[str]]:
     """Run all ways; return the report and what is wrong beside it."""
     rows = build(events)
-    with Arena() as arena:
+    with Arena(quick=True) as arena:
         traffic = encoded(rows, arena.settings)
-        core = in_memory(traffic, arena.settings)
+        core, evicted = in_memory(traffic, arena.settings)
         width = core.features.shape[1]
         killed = Killed(arena, traffic, rate)
         runs = {
@@ -100,6 +105,7 @@ def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any],
     kinds, counts = np.unique(rows.kind, return_counts=True)
     document["kinds"] = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
     document["out_of_order"] = rows.out_of_order()
+    document["events_evicted"] = evicted
     names = [f"row {n} {kind}" for n, kind in enumerate(rows.kind.tolist())]
     for way in document["ways"][1:]:
         run = runs[way["way"]]

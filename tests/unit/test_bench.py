@@ -163,7 +163,10 @@ def _outcomes(rows: int = 4) -> Outcomes:
 
 def _parity_report(*others: Outcomes, compared: Any = (True, True, True, True)) -> dict[str, Any]:
     ways = {f"way {number}": other for number, other in enumerate(others)}
-    return parity_report(_outcomes(), ways, np.array(compared)) | {"out_of_order": 1}
+    return parity_report(_outcomes(), ways, np.array(compared)) | {
+        "out_of_order": 1,
+        "events_evicted": 1,
+    }
 
 
 def test_equal_ways_pass_and_every_event_counts() -> None:
@@ -246,7 +249,7 @@ def test_what_is_not_compared_is_told_apart() -> None:
 
 def test_a_parity_run_without_what_it_is_about_fails() -> None:
     document = _parity_report(_outcomes())
-    nothing: dict[str, Any] = {"late": 0, "out_of_order": 0, "rejected": {}}
+    nothing: dict[str, Any] = {"late": 0, "out_of_order": 0, "events_evicted": 0, "rejected": {}}
     for name, none in nothing.items():
         (line,) = parity.failures(document | {name: none})
         assert line.startswith("no event was")
