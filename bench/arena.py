@@ -21,6 +21,7 @@ from stream_scorer.apps.feeding import open_feed
 from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.config import common
+from stream_scorer.kafka.offsets import LATEST, offsets
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Settings, load_settings
 
@@ -83,26 +84,50 @@ class Contender:
     def refuse_death(self) -> None:
         """Raise when it has ended by itself."""
         if self._process.poll() is not None:
-            said = self._said().strip().splitlines() or ["no output"]
-            raise SystemExit(f"{self.entry.name} ended: {said[-1]}")
+            raise SystemExit(f"{self.entry.name} ended: {self.last}")
+
+    @property
+    def last(self) -> str:
+        """The last line that it said."""
+        return (self._said().strip().splitlines() or ["no output"])[-1]
 
     def ask_to_end(self) -> None:
         """Ask it to end and return at once."""
         self._process.terminate()
 
-    def stop(self) -> None:
-        """End it, or wait until it has ended."""
+    def freeze(self) -> None:
+        """Let it stand still."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would, and return when it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """End it, or wait until it has ended; return its exit code."""
         started = processes.started_at(self._process.pid)
         if started is not None:
             processes.end_all([(self._process.pid, started)], _STOP_SECONDS)
-        self._process.wait()
+        return self._process.wait()
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")
 
 
 class Arena:
-    """A real Kafka with the benches' topics, as a context manager."""
+    """A real Kafka with the benches' topics, as a context manager.
+
+    Args:
+        quick: Whether Kafka starts sooner and is slower: where speed is not what is measured.
+    """
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self._quick = quick
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -112,7 +137,9 @@ class Arena:
                 del os.environ[name]
             schemas = registry_with_writers(self.directory / "schemas")
             self.registry = FileRegistry(schemas)
-            self._kafka = stack.enter_context(DevKafka(1, self.directory / "kafka", quick=False))
+            self._kafka = stack.enter_context(
+                DevKafka(1, self.directory / "kafka", quick=self._quick)
+            )
             self.settings = load_settings(
                 {
                     "kafka": {"bootstrap": self._kafka.bootstrap},
@@ -169,7 +196,7 @@ class Arena:
 
     def entry(
         self, name: str, source: str, *command: str, store: Path | None = None,
-        outputs: str | None = None,
+        outputs: str | None = None, **tables: Mapping[str, Any],
     ) -> Entry:  # fmt: skip
         """Describe a contender.
 
@@ -179,8 +206,10 @@ class Arena:
             command: Arguments of ``bench/contender.py``.
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
+            tables: Further settings by group; ``kafka`` goes beside what is said here.
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
+        kafka |= tables.pop("kafka", {})
         topics = {which: f"{outputs or name}.{which}" for which in _OUTPUTS}
         topics["transactions"] = source
         table: dict[str, dict[str, Any]] = {
@@ -188,6 +217,7 @@ class Arena:
             "registry": {"directory": str(self.registry.directory)},
             "http": {"port": 0},
             "monitor": {"group": name},
+            **{group: dict(values) for group, values in tables.items()},
         }
         if store is not None:
             table["models"] = {"directory": str(store)}
@@ -224,6 +254,26 @@ class Arena:
             return -1
         known = [place.offset for place in found if place.offset >= 0]
         return sum(known) if known else -1
+
+    def members(self, group: str) -> dict[str, set[int]]:
+        """Return the partitions of each member of a group by the member's id."""
+        answer = self._admin.describe_consumer_groups([group], request_timeout=_ANSWER_SECONDS)
+        try:
+            members = answer[group].result().members
+        except KafkaException:
+            # As above.
+            return {}
+        return {
+            member.member_id: {place.partition for place in member.assignment.topic_partitions}
+            for member in members
+        }
+
+    def open_transactions(self, topic: str) -> set[int]:
+        """Return the partitions of a topic that end in a transaction without an end."""
+        wanted = [(topic, partition) for partition in range(PARTITIONS)]
+        high = offsets(self._admin, self.settings.kafka, wanted, LATEST)
+        stable = offsets(self._admin, self.settings.kafka, wanted, LATEST, stable=True)
+        return {at[1] for at in wanted if stable[at] < high[at]}
 
     def wait_committed(self, runner: Contender, total: int, seconds: float) -> None:
         """Return when a contender has committed ``total`` input records; 0: when it has joined.

@@ -153,6 +153,20 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 newest = ring.newest
                 touched = ring.touched
                 amounts = block * unit_words + (capacity >> half)
+            old_count = count
+            old_head = head
+            ring_mask = capacity - 1
+            base = (block * unit_words) << half
+            if not was_new:
+                # What no admissible event can see any more leaves, and first: whether a ring that
+                # is past its horizon is still there must not decide what a duplicate is.
+                edge = max(newest, t) - horizon
+                while count > 0:
+                    known = newest - ((newest - np.int64(times[base + head])) & age_mask)
+                    if known > edge:
+                        break
+                    head = (head + 1) & ring_mask
+                    count -= 1
                 # A transaction id that the ring holds is a duplicate and touches nothing.
                 identity = np.int64(id_hash[i])
                 stop = min(head + count, capacity)
@@ -166,8 +180,6 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                     verdict[i] = DUPLICATE
                     continue
             newest_of_all = max(newest_of_all, t)
-            ring_mask = capacity - 1
-            base = (block * unit_words) << half
             if not was_new and t < newest - lateness:
                 # Too late to be remembered: sees what is at or before it, and itself.
                 verdict[i] = LATE
@@ -179,17 +191,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                     position -= 1
             else:
                 verdict[i] = ADDED
-                old_count = count
-                old_head = head
                 old_newest = newest
-                # What no admissible event can see any more leaves.
-                edge = max(newest, t) - horizon
-                while count > 0:
-                    known = newest - ((newest - np.int64(times[base + head])) & age_mask)
-                    if known > edge:
-                        break
-                    head = (head + 1) & ring_mask
-                    count -= 1
                 if count >= cap:
                     verdict[i] = CAPPED
                     head = (head + count - cap + 1) & ring_mask

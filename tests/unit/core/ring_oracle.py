@@ -51,6 +51,9 @@ class OracleRings:
     def _fold(self, event: Event) -> Seen:
         ring = self._rings.get(event.customer)
         remembered = ring.events if ring else []
+        if ring:
+            edge = max(ring.newest, event.time) - self._retention.horizon_ms
+            remembered = [known for known in remembered if known.time > edge]
         if any(known.transaction == event.transaction for known in remembered):
             return DUPLICATE, [0] * len(self._windows), [0] * len(self._windows)
         verdict = ADDED

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.fields import MISSING
+from stream_scorer.core.kernels.folding import ADDED, DUPLICATE
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
 from tests.unit.core.ring_oracle import (
     Event,
@@ -379,3 +380,58 @@ def test_evictions_between_open_batches_change_nothing_that_counts(
         edge = rings.watermark - 150
         fresh = [{k[0]: k for k in content(r) if max(k[1]) >= edge} for r in (rings, other)]
         assert set(fresh[0]) == set(fresh[1])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    batches=st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from("abc"), st.integers(0, 9), st.integers(-30, 250), st.integers(1, 99)
+            ),
+            min_size=1,
+            max_size=6,
+        ),
+        max_size=12,
+    )
+)
+def test_evictions_decide_nothing_within_the_lateness_of_the_watermark(
+    batches: list[list[tuple[str, int, int, int]]],
+) -> None:
+    evicted, whole = new(), new()
+    for batch in batches:
+        first = max(evicted.watermark, 0)
+        made = [Event(who, str(name), first + step, amount) for who, name, step, amount in batch]
+        seen = []
+        for rings in (evicted, whole):
+            journal, told = fold(rings, made)
+            rings.release(journal)
+            seen.append(told)
+        assert seen[0] == seen[1]
+        evicted.evict(10**6)
+
+
+def test_an_id_is_free_again_past_the_horizon_whether_or_not_the_ring_has_left() -> None:
+    for evicts in (False, True):
+        rings = keep(new(), [Event("a", "1", 100, 1), Event("b", "2", 221, 1)])
+        assert rings.evict(10 * evicts) == evicts
+        assert fold(rings, [Event("a", "1", 190, 5)])[1][0][0] == ADDED
+    rings = keep(new(), [Event("a", "1", 100, 1), Event("b", "2", 221, 1)])
+    assert fold(rings, [Event("a", "1", 189, 5)])[1][0][0] == DUPLICATE
+
+
+@pytest.mark.parametrize(
+    "late", [Event("a", "2", 40, 1), Event("a", "2", 101, 1), Event("a", "1", 100, 1)]
+)
+def test_whether_a_ring_has_left_is_seen_by_events_far_behind_the_partition_alone(
+    late: Event,
+) -> None:
+    seen = []
+    for evicts in (False, True):
+        rings = keep(new(), [Event("a", "1", 100, 1), Event("b", "2", 221, 1)])
+        assert rings.evict(10 * evicts) == evicts
+        assert rings.watermark - late.time > rings.retention.horizon_ms
+        seen.append(fold(rings, [late])[1])
+    # docs/adr/0009: found, its past is seen; not found, it is decided as a customer's first.
+    assert seen[1][0][0] == ADDED
+    assert seen[0] != seen[1]
