@@ -248,7 +248,7 @@ class Killed:
         return self._arena.members("killed")
 
     def _committed(self) -> int:
-        return self._arena.committed("killed")
+        return self._arena.committed("killed", self._entry.settings.kafka.topics.transactions)
 
     def _fed(self, share: float) -> None:
         count = int(share * len(self._traffic.keys))

@@ -79,6 +79,7 @@ class KafkaSource:
         self._events: list[Assigned | Revoked] = []
         self._stash: list[RawRecords] = []
         self._failure: Exception | None = None
+        self._closing = False
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._consumer.subscribe(
             Rebalance(
@@ -93,7 +94,7 @@ class KafkaSource:
     def _on_assign(self, partitions: tuple[int, ...]) -> None:
         offsets: dict[int, int] = {}
         try:
-            if partitions:
+            if partitions and not self._closing:
                 offsets = self._consumer.committed(partitions, _REQUEST_SECONDS)
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
@@ -251,7 +252,8 @@ class KafkaSource:
             return self._consumer.partition_count(_REQUEST_SECONDS)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group; what is still assigned on the way out is not taken."""
+        self._closing = True
         self._consumer.close()
 
     # -- what a poll brought ----------------------------------------------------------------
