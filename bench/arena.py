@@ -22,6 +22,7 @@ from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.config import common
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.topics import COMPACTED
 from stream_scorer.settings import Settings, load_settings
 
 PARTITIONS = 4
@@ -30,7 +31,7 @@ _GLANCE_SECONDS = 0.1
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _SINGLE = frozenset({"summaries", "drift_events"})
-_OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events")
+_OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,17 @@ class Contender:
     def __init__(self, entry: Entry, log: Path) -> None:
         self.entry = entry
         self._log = log
+        self._before = log.stat().st_size if log.exists() else 0
         self._process = processes.start(
             [sys.executable, contender.__file__, *entry.command],
             log,
             environment=entry.environment,
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def wait_ready(self) -> None:
         """Return when its imports are done."""
@@ -75,6 +82,11 @@ class Contender:
             if time.monotonic() > deadline:
                 raise SystemExit(f"{self.entry.name}: not ready after {_START_SECONDS:.0f} s")
             time.sleep(_GLANCE_SECONDS)
+
+    @property
+    def ready_at(self) -> float:
+        """When its imports were done, seconds since the epoch; asked before ``go``."""
+        return self._log.stat().st_mtime
 
     def go(self) -> None:
         """Let it begin."""
@@ -98,7 +110,7 @@ class Contender:
         self._process.wait()
 
     def _said(self) -> str:
-        return self._log.read_text(errors="replace")
+        return self._log.read_bytes()[self._before :].decode(errors="replace")
 
 
 class Arena:
@@ -169,7 +181,7 @@ class Arena:
 
     def entry(
         self, name: str, source: str, *command: str, store: Path | None = None,
-        outputs: str | None = None,
+        outputs: str | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Entry:  # fmt: skip
         """Describe a contender.
 
@@ -179,6 +191,7 @@ class Arena:
             command: Arguments of ``bench/contender.py``.
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
+            settings: Further settings by group and name.
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
         topics = {which: f"{outputs or name}.{which}" for which in _OUTPUTS}
@@ -191,6 +204,8 @@ class Arena:
         }
         if store is not None:
             table["models"] = {"directory": str(store)}
+        for group, values in (settings or {}).items():
+            table.setdefault(group, {}).update(values)
         return Entry(name, command, load_settings(table), _environment(table))
 
     def create_outputs(self, *entries: Entry) -> None:
@@ -201,9 +216,11 @@ class Arena:
                 topics[which]: 1 if which in _SINGLE else PARTITIONS
                 for topics in names
                 for which in _OUTPUTS
+                if which != "state"
             },
             **{"message.timestamp.type": "LogAppendTime"},
         )
+        self.create({topics["state"]: PARTITIONS for topics in names}, **COMPACTED)
 
     def start(self, entry: Entry) -> Contender:
         """Start a contender's process; it waits for ``go`` and is ended with the arena."""

@@ -1,0 +1,403 @@
+"""What much state costs: memory, restore, checkpoints and speed from 10,000 to 1,000,000 customers.
+
+For each number of customers two scorers run on one Kafka, one with checkpoints as they are set by
+default (``on``), one that writes none (``off``). Both begin with the same checkpoint, in which
+every customer has 60 events in 30 days; it is made by the core's fold and the scorer's own
+checkpoint code (``bench/customers.py``), and the scorers restore it as they restore any.
+
+- ``bytes_per_key``: resident memory of a scorer once its state is whole, less that of a scorer
+  that restored a checkpoint without customers, by customer.
+- ``restore_seconds``: from the process's start until the state of all partitions is whole.
+- ``events_per_second``: of the input, from the broker's times of arrival of the summaries, of
+  which each transaction carries one. A round's events come into sight all at once, with the commit
+  of the transaction that they were sent in, and only one scorer has something to do at a time.
+- ``checkpoint_cost``: what ``on`` lacks in events per second, a median over rounds in which both
+  ways and all sizes take turns.
+- ``checkpoint_cycles``: from the buckets that the scorer says it has written in these rounds.
+- ``restart_seconds``, ``replayed``: the same scorer started anew behind the rounds, when its
+  buckets are as of many offsets: the checkpoint is read and what it asks for is replayed.
+"""
+
+import argparse
+import json
+import os
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from bench import customers, traffic
+from bench.arena import PARTITIONS, Arena, Contender, Entry
+from bench.event_model import train_model
+from bench.state_gates import Size, failures, report, round_events, round_rates
+from stream_scorer.apps.feeding import TransactionEncoder
+from stream_scorer.apps.scorer import Deployment, load_model
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.kafka import config
+from stream_scorer.kafka.state_topic import publish
+from stream_scorer.settings import MODELS_DIRECTORY, Settings
+
+MANIFEST = MODELS_DIRECTORY / "fraud" / "1.0.0" / "manifest.json"
+"""Whose features the scorers compute."""
+
+SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 30_000)
+CYCLES, QUICK_CYCLES = (3, 3, 1), (1, 1)
+ROUNDS, QUICK_ROUNDS = 8, 3
+_MODEL = "state"
+_WARM_UP_EVENTS = 50_000
+_TRAINING_ROWS = 60_000
+_LEAST_RATE = 2_000
+_GLANCE_SECONDS = 0.05
+_WHOLE_SECONDS = 600.0
+_SEND_SECONDS = 600
+_QUEUE = 200_000
+_AT_ONCE = 5_000
+_OFF = {"bytes_per_event": 0, "buckets_per_second": 0}
+
+
+class Feed:
+    """Sends rounds of events to an input topic, each in one transaction.
+
+    Args:
+        settings: The cluster and the topic.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.kafka.topics.transactions
+        self._producer = Producer(
+            config.producer(settings.kafka, f"{self._topic}-feed")
+            | {"transaction.timeout.ms": _SEND_SECONDS * 1_000, "linger.ms": 20}
+        )
+        self._producer.init_transactions(_SEND_SECONDS)
+        self.rounds: list[int] = []
+
+    def begin(self) -> None:
+        """Begin a round; nobody sees its events before ``commit``."""
+        self._producer.begin_transaction()
+        self.rounds.append(0)
+
+    def send(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Send events."""
+        messages: list[Any] = [
+            {"key": key, "value": value} for key, value in zip(keys, values, strict=True)
+        ]
+        while len(self._producer) > _QUEUE:
+            self._producer.poll(_GLANCE_SECONDS)
+        if self._producer.produce_batch(self._topic, messages) != len(messages):
+            raise SystemExit(f"{self._topic}: events were refused")
+        self._producer.poll(0)
+        self.rounds[-1] += len(messages)
+
+    def flush(self) -> None:
+        """Wait until the broker has all events of the round."""
+        self._producer.flush(_SEND_SECONDS)
+
+    def commit(self) -> int:
+        """Show the round; return the sum of the offsets that a group has committed after it."""
+        self._producer.commit_transaction(_SEND_SECONDS)
+        # A marker of each earlier round lies in every partition.
+        return sum(self.rounds) + PARTITIONS * (len(self.rounds) - 1)
+
+
+class Runner:
+    """One scorer with its input and its checkpoint.
+
+    Args:
+        arena: Where.
+        size: How many customers; None for the one without.
+        way: ``on`` or ``off``.
+    """
+
+    def __init__(self, arena: Arena, size: Size | None, way: str) -> None:
+        name = f"{size.keys if size else 0}-{way}"
+        self.size, self.way = size, way
+        self._arena = arena
+        self._port = _free_port()
+        self._source = f"{name}.transactions"
+        self._store = arena.directory / "models"
+        self.entry = self._entry(name)
+        arena.create({self._source: PARTITIONS})
+        arena.create_outputs(self.entry)
+        self.feed = Feed(self.entry.settings)
+        self._started = 0.0
+        self._contender: Contender | None = None
+
+    def _entry(self, name: str) -> Entry:
+        table: dict[str, dict[str, Any]] = {"http": {"port": self._port}}
+        if self.way == "off":
+            table["state"] = _OFF
+        return self._arena.entry(
+            name, self._source, "run", "--model", _MODEL, store=self._store, settings=table
+        )
+
+    def fill(self, checkpoint: Iterator[tuple[int, Any]]) -> int:
+        """Write its checkpoint and set its group's offsets; return the bytes of the records."""
+        size = 0
+
+        def weighed() -> Iterator[tuple[int, Any]]:
+            nonlocal size
+            for partition, records in checkpoint:
+                size += sum(len(value) for _, value in records)
+                yield partition, records
+
+        kafka = self.entry.settings.kafka
+        publish(kafka, kafka.topics.state, weighed(), dict.fromkeys(range(PARTITIONS), 0))
+        return size
+
+    def start(self) -> None:
+        """Start the process; it waits behind its imports."""
+        if self._contender is None:
+            self._started = time.time()
+            self._contender = self._arena.start(self.entry)
+
+    @property
+    def contender(self) -> Contender:
+        """Its process."""
+        if self._contender is None:
+            raise RuntimeError("not started")
+        return self._contender
+
+    def restore(self) -> float:
+        """Let it begin; return the seconds from its start until its state is whole.
+
+        While it waits for its turn behind its imports, no time passes.
+        """
+        self.start()
+        self.contender.wait_ready()
+        imported = self.contender.ready_at - self._started
+        self.contender.go()
+        begun = time.time()
+        while not self._whole():
+            self.contender.refuse_death()
+            if time.time() - begun > _WHOLE_SECONDS:
+                raise SystemExit(f"{self.entry.name}: not whole after {_WHOLE_SECONDS:.0f} s")
+            time.sleep(_GLANCE_SECONDS)
+        return imported + time.time() - begun
+
+    def restart(self) -> float:
+        """End it in order and restore it anew."""
+        self.stop()
+        self._contender = None
+        return self.restore()
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.contender.stop()
+
+    @property
+    def resident(self) -> int:
+        """Bytes of resident memory."""
+        status = Path(f"/proc/{self.contender.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1_024
+
+    def drain(self) -> None:
+        """Show it the round and wait until it has decided all of it."""
+        total = self.feed.commit()
+        seconds = 60.0 + self.feed.rounds[-1] / _LEAST_RATE
+        self._arena.wait_committed(self.contender, total, seconds)
+
+    def metric(self, name: str) -> int:
+        """Return a metric's value, summed over its labels."""
+        return int(
+            sum(
+                sample.value
+                for family in text_string_to_metric_families(self._get("/metrics").decode())
+                for sample in family.samples
+                if sample.name == f"stream_scorer_{name}"
+            )
+        )
+
+    def rates(self) -> list[float]:
+        """Return the events per second of every round but the first."""
+        arena, topic = self._arena, self.entry.settings.kafka.topics.summaries
+        text = reader_schema("summary.v1")
+        codec = RecordCodec(arena.registry.id_for("summaries-value", text), text)
+        seen = [
+            (message.timestamp()[1], codec.decode(message.value(), arena.registry)["records"])
+            for message in arena.outputs(topic)
+        ]
+        times, records = np.array(seen, np.int64).T
+        return round_rates(times, records, self.feed.rounds)
+
+    def _whole(self) -> bool:
+        try:
+            return bool(json.loads(self._get("/health/ready"))["ready"])
+        except OSError:
+            return False
+
+    def _get(self, path: str) -> bytes:
+        address = f"http://127.0.0.1:{self._port}{path}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            body: bytes = answer.read()
+        return body
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Race:
+    """All scorers on one Kafka.
+
+    Args:
+        arena: Where.
+        sizes: What to measure.
+    """
+
+    def __init__(self, arena: Arena, sizes: list[Size]) -> None:
+        self._arena = arena
+        self._sizes = sizes
+        self._encode = TransactionEncoder(arena.settings.registry)
+        self._empty = Runner(arena, None, "on")
+        self._pairs = [
+            (size, [Runner(arena, size, way) for way in ("on", "off")]) for size in sizes
+        ]
+
+    def fill(self) -> None:
+        """Write all checkpoints."""
+        settings = self._empty.entry.settings
+        model, plan = load_model(settings, Deployment(_MODEL))
+        where = customers.partitions_of(max(size.keys for size in self._sizes), PARTITIONS)
+        for keys, size, runners in [(0, None, [self._empty])] + [
+            (size.keys, size, runners) for size, runners in self._pairs
+        ]:
+            rings = customers.fill(where[:keys], model, plan)
+            for runner in runners:
+                written = runner.fill(
+                    customers.checkpoint(rings, runner.entry.settings.kafka, PARTITIONS)
+                )
+                if size is not None:
+                    size.state_bytes = written
+
+    def start(self) -> None:
+        """Start all processes at once, to save time; their imports then disturb one another."""
+        for runner in [self._empty, *(each for _, pair in self._pairs for each in pair)]:
+            runner.start()
+
+    def restore(self) -> None:
+        """Let the scorers restore their checkpoints, one after the other, and weigh them."""
+        self._empty.restore()
+        nothing = self._empty.resident
+        self._empty.stop()
+        for size, runners in self._pairs:
+            for runner in runners:
+                seconds = runner.restore()
+                size.restore_seconds = max(size.restore_seconds, seconds)
+                size.memory = max(size.memory, runner.resident - nothing)
+
+    def run(self, rounds: int) -> None:
+        """Warm all up, then let them take turns."""
+        for size, runners in self._pairs:
+            self._round(size, runners, _WARM_UP_EVENTS)
+        before = [runners[0].metric("checkpoint_buckets_total") for _, runners in self._pairs]
+        paid = self._arena.settings.state.bytes_per_event
+        for number in range(rounds):
+            for turn in range(len(self._pairs)):
+                size, runners = self._pairs[(number + turn) % len(self._pairs)]
+                events = round_events(size, PARTITIONS, paid, rounds)
+                # Who is first finds the broker busy with what was just sent: they take turns.
+                self._round(size, runners[:: 1 if number % 2 == 0 else -1], events)
+                size.events += events
+        for (size, runners), written in zip(self._pairs, before, strict=True):
+            size.buckets = runners[0].metric("checkpoint_buckets_total") - written
+            for runner in runners:
+                size.rates[runner.way] = runner.rates()
+
+    def restart(self) -> None:
+        """Start those that write checkpoints anew, as they stand."""
+        for size, (on, off) in self._pairs:
+            off.stop()
+            size.restart_seconds = on.restart()
+            size.replayed = on.metric("restore_replayed_records")
+            on.stop()
+
+    def _round(self, size: Size, runners: list[Runner], events: int) -> None:
+        first = sum(runners[0].feed.rounds)
+        for runner in runners:
+            runner.feed.begin()
+        for at in range(first, first + events, _AT_ONCE):
+            rows = customers.later_events(at, min(_AT_ONCE, first + events - at), size.keys)
+            keys = rows.column("customer_id").cast(pa.binary()).to_pylist()
+            values = self._encode(rows)
+            for runner in runners:
+                runner.feed.send(keys, values)
+        for runner in runners:
+            runner.feed.flush()
+        for runner in runners:
+            runner.drain()
+
+
+def measure(sizes: list[Size], rounds: int, *, hurry: bool) -> None:
+    """Fill, restore and measure all sizes."""
+    with Arena() as arena:
+        train_model(
+            traffic.transactions(_TRAINING_ROWS), arena.directory / "models", _MODEL,
+            tuple(json.loads(MANIFEST.read_text())["features"]),
+        )  # fmt: skip
+        race = Race(arena, sizes)
+        if hurry:
+            race.start()
+        race.fill()
+        race.restore()
+        race.run(rounds)
+        race.restart()
+
+
+def show(document: dict[str, Any], load: tuple[str, str]) -> None:
+    """Print the table."""
+    table = Table(
+        "customers", "bytes each", "restore s", "events/s", "without", "cost", "cycles",
+        "events", "restart s", "replayed",
+        title="State and its checkpoints", title_justify="left",
+    )  # fmt: skip
+    for row in document["sizes"]:
+        table.add_row(
+            f"{row['keys']:,}", f"{row['bytes_per_key']:,}", str(row["restore_seconds"]),
+            f"{row['events_per_second']:,}", f"{row['without_checkpoints']:,}",
+            f"{row['checkpoint_cost']:.1%}", str(row["checkpoint_cycles"]),
+            f"{row['events']:,}", str(row["restart_seconds"]), f"{row['replayed']:,}",
+        )  # fmt: skip
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"slowest / smallest size: {document['flatness']}")
+    console.print(f"load average {load[0]} before, {load[1]} after")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer customers, one cycle of each")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds")
+    options = parser.parse_args()
+    before, started = os.getloadavg(), time.monotonic()
+    chosen = (QUICK_SIZES, QUICK_CYCLES) if options.quick else (SIZES, CYCLES)
+    sizes = [Size(keys, cycles) for keys, cycles in zip(*chosen, strict=True)]
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    measure(sizes, rounds, hurry=options.quick)
+    document = report(sizes, PARTITIONS)
+    failed = failures(document, chosen[1])
+    document |= {"rounds": rounds, "missed": failed}
+    document["seconds"] = round(time.monotonic() - started, 1)
+    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
+    show(document, (loads[0], loads[1]))
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    print(json.dumps(document))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
