@@ -11,7 +11,8 @@
     ├── FencedError                  6   another process runs under this transactional id
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
     ├── TransactionError             8   the broker refused in a way that no retry mends
-    └── StateError                   9   the checkpoint does not fit input, group or engine
+    ├── StateError                   9   the checkpoint does not fit input, group or engine
+    └── NotWarmError                10   the model's features lack history, until a date
 """
 
 from typing import ClassVar
@@ -83,3 +84,9 @@ class StateError(StreamScorerError):
     """The checkpoint does not fit the input, the group's offsets, the partitions or the engine."""
 
     exit_code = 9
+
+
+class NotWarmError(StreamScorerError):
+    """The model's features lack history, and nobody has accepted that."""
+
+    exit_code = 10

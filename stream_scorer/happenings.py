@@ -115,6 +115,40 @@ class StateRestored(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelWarming(Happening):
+    """A version that does not decide yet was judged by the histories that are kept for it.
+
+    Attributes:
+        model: Its name.
+        version: Its version.
+        partition: Input partition.
+        features: Those that lack history; none when it could decide.
+        warm_from_ms: Event time from which on none does, ms.
+    """
+
+    model: str
+    version: str
+    partition: int
+    features: tuple[str, ...]
+    warm_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColdAccepted(Happening):
+    """A model decides although some of its features lack history; ``--accept-cold`` says so.
+
+    Attributes:
+        partition: Input partition.
+        features: Those that lack it.
+        warm_from_ms: Event time from which on they do not, ms.
+    """
+
+    partition: int
+    features: tuple[str, ...]
+    warm_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointWritten(Happening):
     """Some buckets of the rolling checkpoint are safe.
 

@@ -158,7 +158,7 @@ class State(_Group):
         examples=["s3://bucket/stream-scorer"],
     )
     bytes_per_event: float = Field(
-        40.0,
+        20.0,
         ge=0,
         le=10_000,
         description="checkpoint bytes that each input record pays for; more shortens a restore",

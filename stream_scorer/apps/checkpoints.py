@@ -21,6 +21,7 @@ from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listen
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn, CheckpointStore
 from stream_scorer.state.checkpoint import Bucket, Owner, Record
+from stream_scorer.state.history import settled
 from stream_scorer.state.schedule import Held, Schedule, Turn
 
 _MOST_UNWRITTEN = 4
@@ -90,7 +91,7 @@ class Checkpoints:
             position: Its next input offset.
             origin: The input's oldest retained offset.
             labels: int64[BUCKETS], offsets of the buckets in the store; -1 for none.
-            since: Event time in ms from which a stored field's history is complete.
+            since: By reason why history is missing, from which event time on it is whole, ms.
         """
         self._partitions = partitions
         self._since[partition] = since
@@ -172,9 +173,11 @@ class Checkpoints:
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
         rings = self._rings.of(held.partition)
+        since = settled(self._since[held.partition], rings.watermark, rings.retention.lateness_ms)
+        self._since[held.partition] = since
         return Bucket(
             held.partition, bucket, held.position, self._partitions, ENGINE, int(rings.watermark),
-            self._since[held.partition], rings.dump(bucket),
+            rings.retention.horizon_ms, since, rings.dump(bucket),
         ).records(self._owner)  # fmt: skip
 
     def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.fields import STORABLE, string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
-from stream_scorer.core.windows import string_views
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 _GROUPS = 16  # by four bits of a hash
 _ROWS_AT_A_TIME = 50_000
 # What the core reads of an event. The rest, and that is most of a row, need not be copied.
-_READ = ["transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "currency"]
+_READ = {"transaction_id", "event_time", "customer_id", "amount_minor", "currency", *STORABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,11 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
             for events in _events(batch, rows_of[number], first):
                 folded = remember(events, rings, plan, features)
                 rings.release(folded.journals)
-                # Most often all rows: a slice then copies nothing.
-                all_kept = len(folded.accepted) == len(events)
-                kept = slice(None) if all_kept else folded.accepted
-                rows = events.offset[kept]
-                computed[rows] = features.compute(
-                    events.int64("event_time")[kept], events.int64("amount_minor")[kept],
-                    folded.counts[kept], folded.sums[kept],
-                )  # fmt: skip
+                kept, observed = events, folded.observed
+                if len(folded.accepted) < len(events):
+                    kept, observed = events.take(folded.accepted), observed[folded.accepted]
+                rows = kept.offset
+                computed[rows] = features.compute(kept, observed)
                 accepted[rows] = True
             first += batch.num_rows
 
@@ -82,7 +79,11 @@ def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:
     """Return the table as one batch, or a few when a column of texts is larger than 2 GiB."""
-    return table.select(_READ).combine_chunks().to_batches()
+    return (
+        table.select([name for name in table.schema.names if name in _READ])
+        .combine_chunks()
+        .to_batches()
+    )
 
 
 def _groups(batch: pa.RecordBatch) -> list[Int64]:

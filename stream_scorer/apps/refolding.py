@@ -11,6 +11,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Settings
+from stream_scorer.state.history import INPUT, NOT_YET
 
 _SILENCE_SECONDS = 30.0
 
@@ -61,10 +62,11 @@ class Refolding:
 
     def complete_since(self, low: int) -> dict[str, int]:
         """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
-        if low == 0 or self.oldest is None:
+        if low == 0:
             return {}
-        ms = self.oldest + self.retention.lateness_ms
-        return dict.fromkeys(("amount", *self.rings().of(0).fields), ms)
+        if self.oldest is None:
+            return {INPUT: NOT_YET}
+        return {INPUT: self.oldest + self.retention.lateness_ms}
 
     def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
         if first >= end:

@@ -21,6 +21,7 @@ from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.history import since_of
 from stream_scorer.state.restore import (
     Takeover,
     damaged,
@@ -59,7 +60,7 @@ class Restored:
         low: The input's oldest retained offset.
         first: Where the replay begins.
         watermark: Newest event time that the buckets knew of.
-        since: By stored field, from which event time the history is complete.
+        since: By reason why history is missing, from which event time on it is whole, ms.
     """
 
     labels: NDArray[np.int64]
@@ -174,12 +175,17 @@ class CheckpointedReplay:
             self._reading, self._assembly = None, Assembly(self._owner, self.partition)
             raise Paused("checkpoints", str(error)) from error
         refuse_misfit(taken, buckets)
+        rings = self._rings.of(self.partition)
+        try:
+            since = since_of(buckets.values(), rings.fields, rings.retention.horizon_ms)
+        except ValueError as error:
+            raise damaged(taken, error) from error
         labels = labels_of(buckets.values())
         self._loading = [buckets[number] for number in sorted(buckets, reverse=True)]
         self.restored = Restored(
             labels, taken.low, replay_start(labels, taken.low),
             max((bucket.watermark for bucket in buckets.values()), default=np.iinfo(np.int64).min),
-            _since(buckets),
+            since,
         )  # fmt: skip
 
     def _refuse_moved(self, taken: Takeover) -> None:
@@ -250,12 +256,3 @@ class Restoration:
             self._owner, self._store, self._rings,
             lambda first, end: self._open_input(partition, first, end),
         )  # fmt: skip
-
-
-def _since(buckets: Mapping[int, Bucket]) -> dict[str, int]:
-    """Return, by field, the latest time from which some bucket is complete."""
-    since: dict[str, int] = {}
-    for bucket in buckets.values():
-        for name, ms in bucket.since.items():
-            since[name] = max(since.get(name, ms), ms)
-    return since

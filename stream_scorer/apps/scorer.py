@@ -9,6 +9,7 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
 from stream_scorer.apps.warming import warm
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
@@ -24,7 +25,7 @@ from stream_scorer.kafka.source import KafkaSource, Start
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.loader import load_bundle, models_of
 from stream_scorer.models.store import find
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -41,11 +42,15 @@ class Deployment:
         model: NAME or NAME:VERSION.
         plan: Plan file; None takes ``plan.toml`` beside the model's versions.
         start: Where a group's first run begins; None refuses to guess.
+        accept_cold: Whether features may decide that lack history.
+        warm: NAME or NAME:VERSION whose fields and windows are kept too; it does not decide.
     """
 
     model: str = "fraud"
     plan: Path | None = None
     start: Start | None = None
+    accept_cold: bool = False
+    warm: str | None = None
 
 
 def load_plan(path: Path) -> Plan:
@@ -62,17 +67,37 @@ def load_plan(path: Path) -> Plan:
         raise SettingsError(f"plan {path}: {error}", "correct the file") from error
 
 
-def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
-    """Load and verify the deployed model and its plan.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was deployed, verified and compiled for the same rings."""
+
+    model: Model
+    plan: Plan
+    warming: Model | None
+
+
+def load_models(settings: Settings, deployment: Deployment) -> Loaded:
+    """Load and verify the deployed model, its plan, and the version that is to be warmed.
 
     Raises:
-        ModelError: The bundle is missing or refused.
+        ModelError: A bundle is missing or refused.
         SettingsError: The plan is refused.
     """
+    trusted = frozenset(settings.models.trusted_types)
     directory = find(settings.models.directory, deployment.model)
-    bundle = load_bundle(directory, frozenset(settings.models.trusted_types))
+    bundle = load_bundle(directory, trusted)
     plan = load_plan(deployment.plan or directory.parent / "plan.toml")
-    return bundle.model(plan), plan
+    if deployment.warm is None:
+        return Loaded(bundle.model(plan), plan, None)
+    next_one = load_bundle(find(settings.models.directory, deployment.warm), trusted)
+    model, warming = models_of((bundle, next_one), plan)
+    return Loaded(model, plan, warming)
+
+
+def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
+    """Load the deployed model and its plan alone; raises like :func:`load_models`."""
+    loaded = load_models(settings, deployment)
+    return loaded.model, loaded.plan
 
 
 def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:
@@ -117,7 +142,8 @@ def scorer_loop(
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
     """
-    model, plan = load_model(settings, deployment)
+    loaded = load_models(settings, deployment)
+    model, plan = loaded.model, loaded.plan
     registry = open_registry(settings.registry)
     codecs = open_codecs(settings, plan, registry)
     warm(codecs, model, plan)
@@ -137,6 +163,9 @@ def scorer_loop(
         Restoration(topic, source, owner, store, rings, lambda partition, first, end:
                     InputReplay(kafka, topic, partition, first, end)),
         Checkpoints(store, owner, rings, schedule, listener),
+        Warmth(
+            model, listener, accept_cold=deployment.accept_cold, warming=loaded.warming
+        ),
     )  # fmt: skip
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
@@ -31,6 +32,7 @@ from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Topics
+from stream_scorer.state.history import INPUT, NOT_YET, outlived
 
 Int64 = NDArray[np.int64]
 
@@ -59,14 +61,6 @@ class Scoring:
     rejected: tuple[RejectReason, ...]
 
 
-@dataclass(slots=True)
-class _Span:
-    """Oldest and newest event time that a replay has seen, ms."""
-
-    oldest: int = 2**62
-    newest: int = -(2**62)
-
-
 class ScoringWork:
     """Scores batches for a transaction loop and keeps the customers' rings.
 
@@ -80,6 +74,7 @@ class ScoringWork:
         rings: The customers' histories.
         restoration: Brings the state of partitions that come.
         checkpoints: Writes it, a little with each batch.
+        warmth: Judges whether the model may decide on it.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -94,6 +89,7 @@ class ScoringWork:
         rings: Rings,
         restoration: Restoration,
         checkpoints: Checkpoints,
+        warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._model = model
@@ -104,11 +100,12 @@ class ScoringWork:
         self._listener = listener
         self._restoration = restoration
         self._checkpoints = checkpoints
+        self._warmth = warmth
         self._now_ms = now_ms
         self._sample = KeySample(listener)
         self._replays = Replays(self._open_replay, self._refold, listener)
         self._opened: dict[int, CheckpointedReplay] = {}
-        self._spans: dict[int, _Span] = {}
+        self._oldest: dict[int, int] = {}
         self.rings = rings
 
     # -- partitions come and go -------------------------------------------------------------
@@ -127,7 +124,7 @@ class ScoringWork:
             self.rings.drop(partition)
             self._checkpoints.stop(partition)
             self._opened.pop(partition, None)
-            self._spans.pop(partition, None)
+            self._oldest.pop(partition, None)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
         """Return what the checkpoint of partitions that are about to leave lacks, bounded."""
@@ -143,6 +140,7 @@ class ScoringWork:
         Raises:
             Paused: The checkpoint store or the registry is out of reach.
             StateError: The checkpoint does not fit the input; names what resolves it.
+            NotWarmError: The model's features lack history; says until when.
         """
         ready, ended = self._replays.step()
         if ended is not None:
@@ -166,32 +164,30 @@ class ScoringWork:
         seen = remember(events, self.rings, self._plan, self._model.features)
         self.rings.release(seen.journals)
         if len(seen.accepted):
-            time_ms = events.int64("event_time")[seen.accepted]
-            span = self._spans.setdefault(partition, _Span())
-            span.oldest = min(span.oldest, int(time_ms.min()))
-            span.newest = max(span.newest, int(time_ms.max()))
+            oldest = int(events.int64("event_time")[seen.accepted].min())
+            self._oldest[partition] = min(self._oldest.get(partition, oldest), oldest)
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""
         partition = ended.partition
         self._opened.pop(partition)
-        span = self._spans.pop(partition, _Span())
+        oldest = self._oldest.pop(partition, None)
         restored = ended.restored
         if restored is None:
             raise RuntimeError(f"partition {partition}: the replay ended before it began")
         rings = self.rings.of(partition)
         rings.watermark = max(rings.watermark, restored.watermark)
-        horizon = self._model.features.retention.horizon_ms
-        if (
-            restored.low > 0
-            and restored.buckets < len(restored.labels)
-            and span.newest - span.oldest < horizon
-        ):
+        since = dict(restored.since)
+        if restored.low > 0 and restored.buckets < len(restored.labels):
+            since[INPUT] = NOT_YET if oldest is None else oldest + rings.retention.lateness_ms
+        since = outlived(since, rings.watermark, rings.retention.horizon_ms)
+        self._warmth.judge(partition, since, rings.watermark)
+        if INPUT in since:
             self._listener(StateIncomplete(partition, restored.low))
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
         self._checkpoints.start(
             partition, self._restoration.partitions, ended.end, restored.low, restored.labels,
-            restored.since,
+            since,
         )  # fmt: skip
 
     # -- batches ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from stream_scorer.kafka.reading import read
 from stream_scorer.kafka.state_topic import TopicStore, publish
 from stream_scorer.kafka.topics import grow
 from stream_scorer.state.checkpoint import Bucket, partitions_of
+from stream_scorer.state.history import merged, outlived, since_of
 from stream_scorer.state.restore import labels_of, refuse_misfit, replay_start
 from stream_scorer.state.rings import columns_of
 
@@ -77,7 +78,8 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
             own = rings.of(partition)
             for bucket in range(BUCKETS):
                 made = Bucket(partition, bucket, offset, checkpoint.count, ENGINE,
-                              int(own.watermark), since, own.dump(bucket))  # fmt: skip
+                              int(own.watermark), own.retention.horizon_ms, since,
+                              own.dump(bucket))  # fmt: skip
                 yield partition, [*made.records(checkpoint.owner)]
             reports.append(Rebuilt(partition, low, offset, len(own)))
 
@@ -142,10 +144,9 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
         grow(kafka, checkpoint.store.topic, after)
     folding = Refolding(checkpoint.settings, deployment)
     old = folding.rings()
-    since: dict[str, int] = {}
-    for partition in range(before):
-        for name, ms in _bring_up(checkpoint, folding, old, partition, before).items():
-            since[name] = max(since.get(name, ms), ms)
+    since = merged(
+        _bring_up(checkpoint, folding, old, partition, before) for partition in range(before)
+    )
     offsets = {p: checkpoint.committed.get(p, checkpoint.low[p]) for p in range(after)}
     customers = sum(len(old.of(partition)) for partition in range(before))
     moved = [0]
@@ -160,7 +161,7 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
                     rings.load(share)
                 watermark = int(old.of(partition).watermark) if partition < before else int(NEVER)
                 bucket = Bucket(partition, number, offsets[partition], after, ENGINE, watermark,
-                                since, rings.dump(number))  # fmt: skip
+                                rings.retention.horizon_ms, since, rings.dump(number))  # fmt: skip
                 yield partition, [*bucket.records(checkpoint.owner)]
 
     _write(checkpoint, written(), offsets)
@@ -200,12 +201,10 @@ def _bring_up(
     taken = checkpoint.takeover(partition, before)
     refuse_misfit(taken, buckets)
     own = rings.of(partition)
-    since: dict[str, int] = {}
+    since = since_of(buckets.values(), own.fields, own.retention.horizon_ms)
     for bucket in buckets.values():
         ring_columns(checkpoint, bucket)
         own.load(bucket.payload)
-        for name, ms in bucket.since.items():
-            since[name] = max(since.get(name, ms), ms)
     labels = labels_of(buckets.values())
 
     def unknown(events: EventBatch) -> EventBatch:
@@ -215,8 +214,8 @@ def _bring_up(
     folding.fold(rings, partition, replay_start(labels, taken.low), taken.offset, unknown)
     own.watermark = max([own.watermark, *(bucket.watermark for bucket in buckets.values())])
     if int(labels.min()) < 0:
-        since |= folding.complete_since(taken.low)
-    return since
+        since = merged([since, folding.complete_since(taken.low)])
+    return outlived(since, own.watermark, own.retention.horizon_ms)
 
 
 def _shares(

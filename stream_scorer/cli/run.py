@@ -10,6 +10,7 @@ from stream_scorer.cli.console import BootstrapOption, ConfigOption, connected_s
 
 
 def run(
+    *,
     model: Annotated[
         str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
     ] = "fraud",
@@ -24,13 +25,24 @@ def run(
         str | None,
         typer.Option("--instance", help="Stable name of this instance, unique in the group."),
     ] = None,
+    accept_cold: Annotated[
+        bool,
+        typer.Option("--accept-cold", help="Decide although features lack history; recorded."),
+    ] = False,
+    warm: Annotated[
+        str | None,
+        typer.Option(
+            "--warm", help="NAME:VERSION that is to decide later: keep what it needs, too."
+        ),
+    ] = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
 ) -> None:
     """Consume transactions, publish one decision for each, exactly once.
 
     Exit codes: 0 after a signal; 2 settings; 3 model; 4 schema; 5 broker or registry;
-    6 fenced by another process with this instance name: do not restart; 7 offsets; 8 transaction.
+    6 fenced by another process with this instance name: do not restart; 7 offsets; 8 transaction;
+    9 the checkpoint does not fit; 10 the model's features lack history, until a date that it says.
     """
     settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
-    run_scorer(settings, Deployment(model, plan, start))
+    run_scorer(settings, Deployment(model, plan, start, accept_cold, warm))

@@ -1,158 +1,72 @@
-"""Declared features: what a manifest may list, and how the listed ones are computed.
+"""Declared features: a manifest's list becomes an engine that computes it.
 
-A manifest lists features in order, each a table with a unique ``name`` and a ``kind``; each kind
-is one function below and one line of registration. All features see the current event and what
-the customer's ring holds at or before it.
+A manifest lists features in order, each a table with a unique ``name`` and a ``kind``; the kinds
+are in ``kinds``. Several manifests can share one engine: its rings then keep the union of what they
+need, and each manifest's features are bit for bit what they would be alone, for every feature says
+itself how far back it looks.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.declarations import Declaration, length_ms, refusal
+from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
+from stream_scorer.core.kernels.aggregates import COUNT, SINCE
+from stream_scorer.core.kernels.columns import copy_columns
+from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
+from stream_scorer.core.kinds import KINDS, Columns, Earlier, Feature, Windowed
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import Retention
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Spec = Mapping[str, object]
 
 ENGINE = 1
 """Version of the meaning of features; it changes when a kind computes something else."""
 
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LONGEST_WINDOW_MS = 400 * 86_400_000
-_SATURDAY = 5
-_LAST_NIGHT_HOUR = 6
-
 
 @dataclass(frozen=True, slots=True)
-class Observations:
-    """What feature functions read, for n rows.
+class Need:
+    """What a feature needs of the rings.
 
     Attributes:
-        event_time: int64[n], ms since the epoch, UTC.
-        amount: float64[n], in units of the currency.
-        counts: int64[n, w], events per window.
-        sums: int64[n, w], minor units per window.
-        scale: Minor units per unit of the currency.
+        window_ms: How far back it looks, 0 for the event alone.
+        fields: Further fields that must be stored.
     """
 
-    event_time: Int64
-    amount: Float64
-    counts: Int64
-    sums: Int64
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One compiled feature.
-
-    Attributes:
-        name: Its name in the manifest.
-        window_ms: Its window's length, or 0 for none.
-        compute: Takes the observations and the window's column; gives float64[n].
-    """
-
-    name: str
     window_ms: int
-    compute: Callable[[Observations, int], Float64]
+    fields: tuple[str, ...]
 
 
-Kind = Callable[[Mapping[str, object]], Feature]
-_KINDS: dict[str, Kind] = {}
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the rings keep and compute for all manifests that share it.
 
+    Attributes:
+        retention: How long and how much rings remember.
+        fields: Further fields that they store.
+        program: The operations over them; each writes one column.
+    """
 
-def _kind(name: str, keys: tuple[str, ...]) -> Callable[[Kind], Kind]:
-    """Register a kind under its name, with the keys that its table must have."""
+    retention: Retention
+    fields: tuple[str, ...]
+    program: Program
 
-    def register(build: Kind) -> Kind:
-        def checked(spec: Mapping[str, object]) -> Feature:
-            expected = {"name", "kind", *keys}
-            optional = {"key"} if "window" in keys else set()
-            for key in spec:
-                if key not in expected | optional:
-                    raise ValueError(
-                        f"feature {spec['name']}: kind {name} has no key {key!r}; "
-                        f"its keys are {', '.join(sorted(expected | optional))}"
-                    )
-            for key in expected:
-                if key not in spec:
-                    raise ValueError(f"feature {spec['name']}: kind {name} needs the key {key!r}")
-            if spec.get("key", "customer_id") != "customer_id":
-                raise ValueError(
-                    f"feature {spec['name']}: key {spec['key']!r} is not known here; "
-                    "the input is partitioned by customer, so the key must be 'customer_id'"
-                )
-            if spec.get("field", "amount") != "amount":
-                raise ValueError(
-                    f"feature {spec['name']}: field {spec['field']!r} is not known; known: 'amount'"
-                )
-            return build(spec)
+    @property
+    def width(self) -> int:
+        """How many columns the program writes."""
+        return len(self.program.operations)
 
-        _KINDS[name] = checked
-        return build
-
-    return register
-
-
-def _window(spec: Mapping[str, object]) -> int:
-    text = str(spec["window"])
-    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", text)
-    if match is None:
-        raise ValueError(
-            f"feature {spec['name']}: window {text!r} is no bounded length; write 30m, 24h or 7d"
-        )
-    length = int(match[1]) * _UNITS_MS[match[2]]
-    if length > _LONGEST_WINDOW_MS:
-        raise ValueError(f"feature {spec['name']}: window {text} is longer than 400d")
-    return length
-
-
-@_kind("passthrough", ("field",))
-def _passthrough(spec: Mapping[str, object]) -> Feature:
-    return Feature(str(spec["name"]), 0, lambda seen, _: seen.amount)
-
-
-@_kind("weekend", ())
-def _weekend(spec: Mapping[str, object]) -> Feature:
-    def compute(seen: Observations, _: int) -> Float64:
-        # 1970-01-01 was a Thursday: day 0 is weekday 3 when Monday is 0.
-        return ((seen.event_time // _UNITS_MS["d"] + 3) % 7 >= _SATURDAY).astype(np.float64)
-
-    return Feature(str(spec["name"]), 0, compute)
-
-
-@_kind("night", ())
-def _night(spec: Mapping[str, object]) -> Feature:
-    def compute(seen: Observations, _: int) -> Float64:
-        hour = seen.event_time // _UNITS_MS["h"] % 24
-        return (hour <= _LAST_NIGHT_HOUR).astype(np.float64)
-
-    return Feature(str(spec["name"]), 0, compute)
-
-
-@_kind("count", ("window",))
-def _count(spec: Mapping[str, object]) -> Feature:
-    return Feature(
-        str(spec["name"]), _window(spec), lambda seen, w: seen.counts[:, w].astype(np.float64)
-    )
-
-
-@_kind("sum", ("field", "window"))
-def _sum(spec: Mapping[str, object]) -> Feature:
-    return Feature(str(spec["name"]), _window(spec), lambda seen, w: seen.sums[:, w] / seen.scale)
-
-
-@_kind("mean", ("field", "window"))
-def _mean(spec: Mapping[str, object]) -> Feature:
-    return Feature(
-        str(spec["name"]),
-        _window(spec),
-        lambda seen, w: seen.sums[:, w] / seen.counts[:, w] / seen.scale,
-    )
+    def kept(self, events: EventBatch) -> Int64:
+        """Return int64[f, n], what rings keep of the events' further fields."""
+        return kept_values(events, self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,36 +75,51 @@ class FeatureSet:
 
     Attributes:
         names: m names in manifest order.
-        windows: int64[w], the distinct window lengths in ms, ascending.
-        retention: What rings must remember for these features.
+        identities: sha256 of each feature's definition; equal ones compute the same.
+        needs: What each feature needs of the rings.
+        engine: What the rings do, perhaps for other manifests too.
     """
 
     names: tuple[str, ...]
-    windows: Int64
-    retention: Retention
+    identities: tuple[str, ...]
+    needs: tuple[Need, ...]
+    engine: Engine
     _features: tuple[Feature, ...]
-    _columns: tuple[int, ...]
+    _observed: Int64
+    _places: Int64
     _scale: float
 
-    def compute(
-        self, event_time: Int64, amount_minor: Int64, counts: Int64, sums: Int64
-    ) -> Float64:
+    @property
+    def retention(self) -> Retention:
+        """What rings remember."""
+        return self.engine.retention
+
+    @property
+    def need(self) -> Need:
+        """What these features need together."""
+        fields = {field for need in self.needs for field in need.fields}
+        return Need(
+            max(need.window_ms for need in self.needs),
+            tuple(field for field in STORABLE if field in fields),
+        )
+
+    def compute(self, events: EventBatch, observed: Float64) -> Float64:
         """Return float64[n, m], C-contiguous, columns in manifest order.
 
         Args:
-            event_time: int64[n], ms.
-            amount_minor: int64[n].
-            counts: int64[n, w], per window of ``windows``.
-            sums: int64[n, w], minor units.
+            events: n accepted transactions.
+            observed: float64[n, engine.width], what the rings' program wrote for them.
         """
-        seen = Observations(event_time, amount_minor / self._scale, counts, sums, self._scale)
-        out = np.empty((len(event_time), len(self._features)), np.float64)
-        for j, (feature, column) in enumerate(zip(self._features, self._columns, strict=True)):
-            out[:, j] = feature.compute(seen, column)
+        out = np.empty((len(events), len(self._features)), np.float64)
+        copy_columns(observed, self._observed, out, self._places)
+        seen = Columns(events, events.int64("amount_minor") / self._scale, out)
+        for column, feature in enumerate(self._features):
+            if feature.compute is not None:
+                feature.compute(seen, column)
         return out
 
 
-def compile_features(specs: Sequence[Mapping[str, object]], plan: Plan) -> FeatureSet:
+def compile_features(specs: Sequence[Spec], plan: Plan) -> FeatureSet:
     """Compile a manifest's feature list.
 
     Args:
@@ -198,38 +127,152 @@ def compile_features(specs: Sequence[Mapping[str, object]], plan: Plan) -> Featu
         plan: Gives lateness, ring cap and currency.
 
     Raises:
-        ValueError: Empty list, unknown kind or key, double name, window without bound; the
+        ValueError: Empty list, unknown kind, key or field, double name, window without bound; the
             message names the feature and what is known.
     """
+    return compile_union([specs], plan)[0]
+
+
+def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[FeatureSet, ...]:
+    """Compile several manifests into one engine.
+
+    Args:
+        manifests: The feature list of each.
+        plan: Gives lateness, ring cap and currency.
+
+    Returns:
+        One set per manifest. All have the same engine: rings made for it serve each of them.
+
+    Raises:
+        ValueError: As ``compile_features``.
+    """
+    read = [_read(specs) for specs in manifests]
+    # Columns of the program, by what they compute.
+    operations: dict[Windowed, int] = {}
+    for _, features in read:
+        for feature in features:
+            if feature.windowed is not None:
+                operations.setdefault(feature.windowed, len(operations))
+    engine = _engine(tuple(operations), plan)
+    return tuple(
+        FeatureSet(
+            names=names,
+            identities=tuple(_identity(feature) for feature in features),
+            needs=tuple(_need(features, feature) for feature in features),
+            engine=engine,
+            _features=features,
+            _observed=np.array(
+                [operations[f.windowed] for f in features if f.windowed is not None], np.int64
+            ),
+            _places=np.array(
+                [at for at, f in enumerate(features) if f.windowed is not None], np.int64
+            ),
+            _scale=float(10**plan.exponent),
+        )
+        for names, features in read
+    )
+
+
+def _read(specs: Sequence[Spec]) -> tuple[tuple[str, ...], tuple[Feature, ...]]:
+    """Return the names and the features of a manifest."""
     if not specs:
         raise ValueError("the manifest lists no features")
+    names = [_name(spec) for spec in specs]
+    windows = [length_ms(spec["name"], spec["window"]) for spec in specs if "window" in spec]
+    longest = max(windows, default=0)
     features: list[Feature] = []
-    names: set[str] = set()
-    for spec in specs:
-        name = spec.get("name")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"a feature has no name: {dict(spec)}")
-        if name in names:
-            raise ValueError(f"feature {name}: listed twice")
-        names.add(name)
+    positions: dict[str, int] = {}
+    for name, spec in zip(names, specs, strict=True):
+        if name in positions:
+            raise refusal(name, "listed twice")
         kind = spec.get("kind")
-        if not isinstance(kind, str) or kind not in _KINDS:
-            raise ValueError(
-                f"feature {name}: kind {kind!r} is not known; known: {', '.join(sorted(_KINDS))}"
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise refusal(name, f"kind {kind!r} is not known; known: {', '.join(sorted(KINDS))}")
+        _check_keys(name, kind, spec)
+        later = frozenset(names[len(features) :])
+        features.append(
+            KINDS[kind].build(
+                Declaration(name, spec, longest), Earlier(tuple(features), dict(positions), later)
             )
-        features.append(_KINDS[kind](spec))
-    lengths = sorted({feature.window_ms for feature in features if feature.window_ms})
-    return FeatureSet(
-        names=tuple(feature.name for feature in features),
-        windows=np.array(lengths, np.int64),
+        )
+        positions[name] = len(positions)
+    return tuple(names), tuple(features)
+
+
+def _name(spec: Spec) -> str:
+    name = spec.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a feature has no name: {dict(spec)}")
+    return name
+
+
+def _check_keys(name: str, kind: str, spec: Spec) -> None:
+    known = {"name", "kind", *KINDS[kind].needs, *KINDS[kind].may}
+    for key in spec:
+        if key not in known:
+            raise refusal(
+                name, f"kind {kind} has no key {key!r}; its keys are {', '.join(sorted(known))}"
+            )
+    for key in KINDS[kind].needs:
+        if key not in spec:
+            raise refusal(name, f"kind {kind} needs the key {key!r}")
+
+
+def _identity(feature: Feature) -> str:
+    text = json.dumps({"engine": ENGINE, **feature.meaning}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _need(features: tuple[Feature, ...], feature: Feature) -> Need:
+    parts = [_need(features, features[operand]) for operand in feature.operands]
+    windowed = feature.windowed
+    if windowed is not None:
+        parts.append(Need(windowed.window_ms, _fields(windowed)))
+    fields = {field for part in parts for field in part.fields}
+    return Need(
+        max((part.window_ms for part in parts), default=0),
+        tuple(field for field in STORABLE if field in fields),
+    )
+
+
+def _fields(windowed: Windowed) -> tuple[str, ...]:
+    """Return the further fields that an operation reads."""
+    return tuple(f for f in (windowed.field, windowed.key) if f is not None and f != AMOUNT)
+
+
+def _engine(operations: tuple[Windowed, ...], plan: Plan) -> Engine:
+    windows = sorted({operation.window_ms for operation in operations})
+    needed = {field for operation in operations for field in _fields(operation)}
+    fields = tuple(field for field in STORABLE if field in needed)
+    rows = np.zeros((len(operations), OPERATION_WIDTH), np.int64)
+    for out, operation in enumerate(operations):
+        of_amounts = operation.field == AMOUNT
+        rows[out] = (
+            operation.kind,
+            windows.index(operation.window_ms),
+            operation.last,
+            -1 if operation.key is None else fields.index(operation.key),
+            AMOUNTS if of_amounts else FIRST_FIELD + fields.index(operation.field),
+            out,
+        )
+    line = any(
+        o.field == AMOUNT and o.key is None and o.kind not in (COUNT, SINCE) for o in operations
+    )
+    return Engine(
         retention=Retention(
             lateness_ms=plan.lateness_ms,
-            horizon_ms=(lengths[-1] if lengths else 0) + plan.lateness_ms,
+            horizon_ms=(windows[-1] if windows else 0) + plan.lateness_ms,
             cap=plan.ring_cap,
         ),
-        _features=tuple(features),
-        _columns=tuple(
-            lengths.index(feature.window_ms) if feature.window_ms else -1 for feature in features
+        fields=fields,
+        program=Program(
+            operations=rows,
+            windows=np.array(windows, np.int64),
+            memories=np.array(
+                [operation.memory_ms + plan.lateness_ms for operation in operations], np.int64
+            ),
+            missing=np.array([operation.missing for operation in operations], np.float64),
+            scale=np.array([10.0**plan.exponent]),
+            line=np.array([line]),
         ),
-        _scale=float(10**plan.exponent),
     )

@@ -8,19 +8,22 @@ with each finished stage's name so that a caller can time them.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
 from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
 from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
-from stream_scorer.core.windows import CustomerRings, Journal, string_views
+from stream_scorer.core.windows import CustomerRings, Journal
 from stream_scorer.ports import Predictor
 
 Float64 = NDArray[np.float64]
@@ -66,17 +69,21 @@ class Model:
 
 
 class Rings:
-    """The rings of all partitions that a process holds."""
+    """The rings of all partitions that a process holds.
+
+    Args:
+        features: Features of one manifest; all sets that share their engine can read the rings.
+    """
 
     def __init__(self, features: FeatureSet) -> None:
-        self._features = features
+        self._engine = features.engine
         self._partitions: dict[int, CustomerRings] = {}
 
     def of(self, partition: int) -> CustomerRings:
         """Return a partition's rings; empty ones when it is new."""
         rings = self._partitions.get(partition)
         if rings is None:
-            rings = CustomerRings(self._features.retention, self._features.windows)
+            rings = CustomerRings(self._engine.retention, self._engine.program, self._engine.fields)
             self._partitions[partition] = rings
         return rings
 
@@ -124,14 +131,21 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A batch folded into the rings: what stands before the model is asked."""
+    """A batch folded into the rings: what stands before the model is asked.
+
+    Attributes:
+        accepted: int64[a], the accepted rows of the batch, ascending.
+        rejections: The other rows.
+        journals: State delta by partition.
+        flags: uint8[n], bits of :class:`Flag`.
+        observed: float64[n, k], what accepted rows see of their rings.
+    """
 
     accepted: Int64
     rejections: Rejections
     journals: dict[int, Journal]
     flags: NDArray[np.uint8]
-    counts: Int64
-    sums: Int64
+    observed: Float64
 
 
 def _no_lap(_: str) -> None:
@@ -148,7 +162,7 @@ def remember(
         events: n rows in arrival order.
         rings: Changed; the journals say how.
         plan: Currencies, limits, lateness.
-        features: Windows to read.
+        features: What to compute; it shares its engine with the rings.
         lap: Told when a stage is over.
     """
     n = len(events)
@@ -156,16 +170,15 @@ def remember(
     lap("validate")
     id_hash = hash_strings(*string_views(events.records.column("transaction_id")))
     verdict = np.zeros(n, np.uint8)
-    counts = np.zeros((n, len(features.windows)), np.int64)
-    sums = np.zeros((n, len(features.windows)), np.int64)
+    observed = np.empty((n, features.engine.width), np.float64)
     journals: dict[int, Journal] = {}
     customer_id = events.records.column("customer_id")
-    extras = np.empty((0, n), np.int64)
+    kept = features.engine.kept(events)
     time, amount = events.int64("event_time"), events.int64("amount_minor")
     skip = codes != 0
     for partition, rows in _by_partition(events.partition):
         journals[partition] = rings.of(partition).fold(
-            rows, skip, customer_id, id_hash, time, amount, extras, verdict, counts, sums
+            rows, skip, customer_id, id_hash, time, amount, kept, verdict, observed
         )
     codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
@@ -179,8 +192,7 @@ def remember(
         ),
         journals=journals,
         flags=flags,
-        counts=counts,
-        sums=sums,
+        observed=observed,
     )
 
 
@@ -202,14 +214,11 @@ def score(
     """
     seen = remember(events, rings, plan, model.features, lap)
     try:
-        kept, flags, counts, sums = events, seen.flags, seen.counts, seen.sums
+        kept, flags, observed = events, seen.flags, seen.observed
         if len(seen.accepted) < len(events):
             kept = events.take(seen.accepted)
-            flags = flags[seen.accepted]
-            counts, sums = counts[seen.accepted], sums[seen.accepted]
-        features = model.features.compute(
-            kept.int64("event_time"), kept.int64("amount_minor"), counts, sums
-        )
+            flags, observed = flags[seen.accepted], observed[seen.accepted]
+        features = model.features.compute(kept, observed)
         lap("features")
         scores, failed, failure = _scores(model.predictor, features)
         _refuse_failure(failed, failure, plan)
@@ -239,14 +248,14 @@ def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None
 
 def _by_partition(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
     """Return each partition's rows in arrival order, partitions ascending."""
-    n = len(partition)
-    if n == 0:
+    if not len(partition):
         return []
-    if (partition == partition[0]).all():
-        return [(int(partition[0]), np.arange(n))]
-    order = np.argsort(partition, kind="stable")
-    cuts = np.flatnonzero(np.diff(partition[order])) + 1
-    return [(int(partition[rows[0]]), rows) for rows in np.split(order, cuts)]
+    rows, begins = by_partition(partition)
+    return [
+        (number, rows[begin:end])
+        for number, (begin, end) in enumerate(pairwise(begins.tolist()))
+        if end > begin
+    ]
 
 
 def _scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDArray[np.bool_], str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.blocks import SIZE_CLASSES, SMALLEST, size_class
 from stream_scorer.core.kernels.hashing import BUCKETS
+from stream_scorer.core.kernels.observing import CHUNK, Scratch
 from stream_scorer.core.kernels.store import (
     COUNTERS,
     CUSTOMERS,
@@ -71,6 +72,26 @@ def new_store(shape: Int64) -> Store:
         times=_times(words, shape),
         tags=np.zeros(256, np.uint8),
         free=np.full(SIZE_CLASSES, -1, np.int64),
+    )
+
+
+def new_scratch(cap: int, windows: int) -> Scratch:
+    """Return room to compute in.
+
+    Args:
+        cap: Events of the longest ring.
+        windows: How many windows there are.
+    """
+    places = 1 << (2 * (cap + 1)).bit_length()
+    return Scratch(
+        hashes=np.zeros(CHUNK, np.uint64),
+        hints=np.zeros(CHUNK, np.int64),
+        lows=np.zeros(windows, np.int64),
+        line=np.zeros(cap + 1, np.int64),
+        chosen=np.zeros(cap + 1, np.int64),
+        copy=np.zeros(cap + 1, np.int64),
+        marks=np.zeros(places, np.int64),
+        stamps=np.zeros(places + 1, np.int64),
     )
 
 

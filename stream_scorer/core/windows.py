@@ -17,47 +17,26 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core import payload as bucket_payload
+from stream_scorer.core.fields import MISSING, string_views
 from stream_scorer.core.kernels.dumping import load_rings
-from stream_scorer.core.kernels.folding import (
-    JOURNAL_WIDTH,
-    evict_rings,
-    fold_rows,
-    release_blocks,
-    undo_rows,
-)
+from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, hash_strings
+from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
-from stream_scorer.core.storage import new_store, shape_of, with_room
+from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
+from stream_scorer.core.storage import new_scratch, new_store, shape_of, with_room
 
 __all__ = [
     "BUCKETS",
-    "MISSING",
     "NEVER",
-    "NULL",
     "CustomerRings",
     "Journal",
     "Retention",
     "bucket_of",
-    "string_views",
 ]
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
-
-MISSING = 0
-"""Value of a further field of an event that was stored without it."""
-
-NULL = 1
-"""Value of a further field that is null."""
-
-
-def string_views(strings: pa.Array) -> tuple[NDArray[np.int32], UInt8]:
-    """Return an Arrow string column as (offsets int32[n+1], data uint8[]), without a copy."""
-    _, offsets, data = strings.buffers()
-    if offsets is None:
-        return np.zeros(1, np.int32), np.empty(0, np.uint8)
-    view = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return view, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
 
 
 def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
@@ -109,7 +88,7 @@ class CustomerRings:
 
     Args:
         retention: How long and how much to remember.
-        windows: int64[w], window lengths in ms, ascending.
+        program: What each event is to see of its ring.
         fields: Names of the further fields that are stored.
 
     Attributes:
@@ -117,15 +96,18 @@ class CustomerRings:
             there is none. A restore sets it.
     """
 
-    def __init__(self, retention: Retention, windows: Int64, fields: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, retention: Retention, program: Program, fields: tuple[str, ...] = ()
+    ) -> None:
         self.retention = retention
-        self.windows = np.ascontiguousarray(windows, np.int64)
         self.fields = fields
         self.watermark = int(NEVER)
         self._limits = np.array(
             [retention.lateness_ms, retention.horizon_ms, retention.cap], np.int64
         )
         self._shape = shape_of(retention.horizon_ms, len(fields))
+        self._program = program
+        self._scratch = new_scratch(retention.cap, len(program.windows))
         self._batches = 0
         self._open: set[int] = set()
         self._cursor = 0
@@ -144,10 +126,9 @@ class CustomerRings:
         amount_minor: Int64,
         extras: Int64,
         verdict: UInt8,
-        counts: Int64,
-        sums: Int64,
+        observed: NDArray[np.float64],
     ) -> Journal:
-        """Add the given rows, in order, and read their windows.
+        """Add the given rows, in order, and tell what each sees.
 
         Args:
             rows: int64[r], the rows of this partition, in arrival order.
@@ -158,8 +139,7 @@ class CustomerRings:
             amount_minor: int64[n].
             extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
-            counts: int64[n, w], written: events per window, this one included.
-            sums: int64[n, w], written: minor units per window, this one included.
+            observed: float64[n, k], written but for duplicates: what the program computes.
 
         Returns:
             The journal of this batch's changes.
@@ -172,9 +152,9 @@ class CustomerRings:
         at = 0
         while True:
             at, journal.length, newest = fold_rows(
-                self._store, self._shape, self._limits, self.windows,
+                self._store, self._shape, self._limits, self._program, self._scratch,
                 rows, at, skip, offsets, data, id_hash, event_time, amount_minor, extras,
-                journal.number, journal.entries, journal.length, verdict, counts, sums,
+                journal.number, journal.entries, journal.length, verdict, observed,
             )  # fmt: skip
             journal.newest = max(journal.newest, int(newest))
             if at == len(rows):

@@ -1,17 +1,59 @@
 """One transaction: begin, records, offsets, commit, and what is left when an answer is lost."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaException
 
-from stream_scorer.errors import OffsetsError
+from stream_scorer.errors import OffsetsError, TransactionError
 from stream_scorer.happenings import BatchAborted, CommitSettled, Listener
-from stream_scorer.kafka.producer import CommitUncertain, Outgoing, TransactionalProducer
+from stream_scorer.kafka.producer import (
+    CommitUncertain,
+    Outgoing,
+    TransactionAborted,
+    TransactionalProducer,
+)
 from stream_scorer.kafka.source import KafkaSource
+
+_BREATH_SECONDS = 0.05
+_MOST = 5
 
 
 def _no_lap(_: str) -> None:
     pass
+
+
+class Aborts:
+    """Counts what repeats: a batch that can never be published must not spin for ever.
+
+    Args:
+        listener: Told of every abort.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._count = 0
+
+    def over(self) -> None:
+        """Start anew: a batch was committed."""
+        self._count = 0
+
+    def note(self, error: TransactionAborted, records: int) -> None:
+        """Count an abort that is not the network's fault.
+
+        Raises:
+            TransactionError: It was one too many in a row.
+        """
+        self._listener(BatchAborted(str(error), records))
+        if error.network:
+            time.sleep(_BREATH_SECONDS)
+            return
+        self._count += 1
+        if self._count >= _MOST:
+            raise TransactionError(
+                f"{_MOST} transactions in a row were aborted: {error}",
+                "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
+            )
 
 
 class Publisher:

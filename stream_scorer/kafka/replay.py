@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.happenings import Listener, ReplayProgress
 from stream_scorer.kafka import config
-from stream_scorer.kafka.source import columns_of
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -71,8 +71,8 @@ class InputReplay:
         self._topic = topic
         # What is deleted under our hands must not be passed over in silence.
         options = config.reader(kafka, f"{kafka.group}-replay") | {"auto.offset.reset": "error"}
-        self._consumer = Consumer(options)
-        self._consumer.assign([TopicPartition(topic, partition, first)])
+        self._consumer = ColumnConsumer(options, topic)
+        self._consumer.assign({partition: first})
 
     def step(self) -> RawRecords | None:
         """Return some records before ``end``, or None when a short while brought none.
@@ -81,28 +81,31 @@ class InputReplay:
             StateError: The input was deleted meanwhile.
             UnavailableError: The input cannot be read.
         """
-        messages = []
-        for message in self._consumer.consume(_CHUNK, _STEP_SECONDS):
-            error = message.error()
-            if error is None:
-                self.next_offset = message.offset() + 1
-                if message.offset() < self.end:
-                    messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
-                # Control records and aborted records may fill the rest up to the end.
-                self.next_offset = max(self.next_offset, message.offset())
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
-                raise StateError(
-                    f"{self._topic} partition {self.partition}: the input from offset "
-                    f"{self.next_offset} on was deleted while it was replayed",
-                    "start again; raise the topic's retention if it happens again",
-                )
-            elif error.fatal() or error.code() in _UNREADABLE:
-                raise UnavailableError(
-                    f"{self._topic} partition {self.partition} cannot be replayed: {error.str()}",
-                    "check the topic and the right to read it",
-                )
-        return columns_of(messages) if messages else None
+        polled = self._consumer.poll(_CHUNK, _STEP_SECONDS, 0.0)
+        raw = polled.records
+        if raw is not None:
+            self.next_offset = int(raw.offset[-1]) + 1
+            raw = raw.where(raw.offset < self.end)
+        for failure in polled.failures:
+            self._judge(failure)
+        return raw if raw is not None and len(raw) else None
+
+    def _judge(self, failure: Failure) -> None:
+        error = failure.error
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+            # Control records and aborted records may fill the rest up to the end.
+            self.next_offset = max(self.next_offset, failure.offset)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
+            raise StateError(
+                f"{self._topic} partition {self.partition}: the input from offset "
+                f"{self.next_offset} on was deleted while it was replayed",
+                "start again; raise the topic's retention if it happens again",
+            )
+        elif error.fatal() or error.code() in _UNREADABLE:
+            raise UnavailableError(
+                f"{self._topic} partition {self.partition} cannot be replayed: {error.str()}",
+                "check the topic and the right to read it",
+            )
 
     @property
     def done(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import (
     OffsetsError,
@@ -22,7 +22,7 @@ from stream_scorer.kafka.librdkafka.consumer import (
     Rebalance,
 )
 from stream_scorer.kafka.offsets import bounds
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
 Start = Literal["earliest", "latest"]
@@ -299,17 +299,3 @@ class KafkaSource:
             )
         if error.fatal():
             raise TransactionError(f"the consumer cannot go on: {error.str()}", "see the brokers")
-
-
-def columns_of(messages: list[Message]) -> RawRecords:
-    """Turn messages without errors into columns."""
-    n = len(messages)
-    headers = [m.headers() for m in messages]
-    return RawRecords(
-        values=BytesColumn.of(m.value() for m in messages),
-        keys=BytesColumn.of(m.key() for m in messages),
-        headers=headers if any(headers) else None,
-        partition=np.fromiter((m.partition() for m in messages), np.int32, n),
-        offset=np.fromiter((m.offset() for m in messages), np.int64, n),
-        timestamp=np.fromiter((m.timestamp()[1] for m in messages), np.int64, n),
-    )

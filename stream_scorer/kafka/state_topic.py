@@ -43,12 +43,17 @@ class TopicStore:
         """Check that the topic has a partition for each of the input.
 
         Raises:
-            SettingsError: It does not exist.
             StateError: It has another number of partitions.
-            UnavailableError: The broker does not answer.
+            UnavailableError: A topic does not exist, or the broker does not answer.
         """
         topics = [self._kafka.topics.transactions, self.topic]
-        found = partitions(admin(self._kafka), self._kafka, topics)
+        found = partitions(admin(self._kafka), self._kafka, None)
+        for topic in topics:
+            if topic not in found:
+                raise UnavailableError(
+                    f"topic {topic} does not exist",
+                    "create it, for example with `stream-scorer topics create`",
+                )
         wanted, here = (len(found[topic]) for topic in topics)
         if wanted != here:
             raise StateError(

@@ -15,15 +15,11 @@ and nothing of a batch leaves the process before its own commit.
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
-    DependencyBack,
-    DependencyUnavailable,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -33,49 +29,17 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
-from stream_scorer.kafka.publishing import Publisher
+from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.source import Assigned, KafkaSource
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages, Work
+from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
-_MOST_ABORTS = 5
 
 
 Delta = TypeVar("Delta")
-
-
-@dataclass(slots=True)
-class _Aborts:
-    """Consecutive aborts that were not the network's fault."""
-
-    count: int = 0
-    cause: str = field(default="")
-
-
-@dataclass(slots=True)
-class _Batch(Generic[Delta]):
-    """A polled batch.
-
-    Attributes:
-        raw: Its records.
-        ends: The next offset by partition.
-        stages: Its stopwatch.
-        polled: Whether the stage of polling is over.
-        future: Its computation when it runs ahead.
-        result: What was computed.
-        computed: Whether nothing is being computed.
-    """
-
-    raw: RawRecords
-    ends: dict[int, int]
-    stages: Stages
-    polled: bool = False
-    future: "Future[Result[Delta]] | None" = None
-    result: "Result[Delta] | None" = None
-    computed: bool = False
 
 
 class TransactionLoop(Generic[Delta]):
@@ -108,11 +72,11 @@ class TransactionLoop(Generic[Delta]):
         self._positions: dict[int, int] = {}
         self._stopping = False
         self._heartbeat: Callable[[], None] = _no_heartbeat
-        self._aborts = _Aborts()
-        self._missing = ""
-        self._ahead: _Batch[Delta] | None = None
+        self._aborts = Aborts(listener)
+        self._outage = Outage(listener)
+        self._ahead: Batch[Delta] | None = None
         self._kept: Future[BatchCommitted] | None = None
-        self._current: _Batch[Delta] | None = None
+        self._current: Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
@@ -172,14 +136,14 @@ class TransactionLoop(Generic[Delta]):
         if batch is not None:
             self._transact(batch)
 
-    def _poll(self, linger: float, patience: float) -> "_Batch[Delta] | None":
+    def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
         raw = self._source.poll(self._limits.maximum_batch, linger, patience)
         if raw is None:
             return None
-        return _Batch(raw, raw.next_offsets(), stages)
+        return Batch(raw, raw.next_offsets(), stages)
 
-    def _look_ahead(self, batch: "_Batch[Delta]") -> None:
+    def _look_ahead(self, batch: Batch[Delta]) -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.
 
         It stands on a delta that is not committed yet; if that is given up, so is it.
@@ -197,10 +161,10 @@ class TransactionLoop(Generic[Delta]):
         try:
             ready = self._work.restore()
         except Paused as pause:
-            self._say_missing(pause)
+            self._outage.begin(pause)
             self._wait_out()
             return
-        self._say_back()
+        self._outage.end()
         if ready:
             self._source.resume(ready)
 
@@ -231,13 +195,13 @@ class TransactionLoop(Generic[Delta]):
                 self._producer.offsets(self._source.topic, offsets, self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
-                self._note_abort(error, 0)
+                self._aborts.note(error, 0)
             except CommitUncertain:
                 self._producer.rebirth("commit", self._stop_asked)
             else:
                 return
 
-    def _transact(self, batch: "_Batch[Delta]") -> None:
+    def _transact(self, batch: Batch[Delta]) -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""
         self._current = batch
         committed = False
@@ -251,7 +215,7 @@ class TransactionLoop(Generic[Delta]):
                 committed = self._publish(batch)
         except TransactionAborted as error:
             self._give_up(batch)
-            self._note_abort(error, len(batch.raw))
+            self._aborts.note(error, len(batch.raw))
             return
         except BaseException:
             self._give_up(batch)
@@ -261,7 +225,7 @@ class TransactionLoop(Generic[Delta]):
         if batch.result is None or not committed:
             self._give_up(batch)
             return
-        self._aborts = _Aborts()
+        self._aborts.over()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
@@ -276,7 +240,7 @@ class TransactionLoop(Generic[Delta]):
         if kept is not None:
             self._listener(kept.result())
 
-    def _publish(self, batch: "_Batch[Delta]") -> bool:
+    def _publish(self, batch: Batch[Delta]) -> bool:
         """Send a batch's result with its offsets; return whether it is committed."""
         if batch.result is None or not self._owns_all(batch.raw):
             # A rebalance came while the next batch was polled.
@@ -310,7 +274,7 @@ class TransactionLoop(Generic[Delta]):
         except TransactionAborted as error:
             self._listener(BatchAborted(str(error), 0))
 
-    def _compute(self, batch: "_Batch[Delta]") -> Result[Delta] | None:
+    def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
         future, batch.future = batch.future, None
         while True:
@@ -320,12 +284,12 @@ class TransactionLoop(Generic[Delta]):
                 result = self._await(future)
             except Paused as pause:
                 future = None
-                self._say_missing(pause)
+                self._outage.begin(pause)
                 self._wait_out()
                 if self._stopping or not self._owns_all(batch.raw):
                     return None
                 continue
-            self._say_back()
+            self._outage.end()
             return result
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
@@ -348,22 +312,11 @@ class TransactionLoop(Generic[Delta]):
             self._source.serve(_SERVE_SECONDS)
         self._source.resume(set())
 
-    def _say_missing(self, pause: Paused) -> None:
-        if self._missing != pause.dependency:
-            self._say_back()
-            self._missing = pause.dependency
-            self._listener(DependencyUnavailable(pause.dependency, str(pause)))
-
-    def _say_back(self) -> None:
-        if self._missing:
-            self._listener(DependencyBack(self._missing))
-            self._missing = ""
-
     def _owns_all(self, raw: RawRecords) -> bool:
         """Whether no partition of the batch was revoked since it was polled."""
         return not self._source.interrupted(_partitions(raw))
 
-    def _give_up(self, batch: "_Batch[Delta]") -> None:
+    def _give_up(self, batch: Batch[Delta]) -> None:
         """Take a batch back, and first what was computed on top of it; read both again."""
         ahead, self._ahead = self._ahead, None
         ends = dict(batch.ends)
@@ -376,19 +329,6 @@ class TransactionLoop(Generic[Delta]):
         self._say_kept()
         self._producer.abort_open()
         self._source.seek({p: self._positions[p] for p in ends if p in self._positions})
-
-    def _note_abort(self, error: TransactionAborted, records: int) -> None:
-        """Count what repeats: a batch that can never be published must not spin for ever."""
-        self._listener(BatchAborted(str(error), records))
-        if error.network:
-            time.sleep(_SERVE_SECONDS)
-            return
-        self._aborts = _Aborts(self._aborts.count + 1, str(error))
-        if self._aborts.count >= _MOST_ABORTS:
-            raise TransactionError(
-                f"{_MOST_ABORTS} transactions in a row were aborted: {error}",
-                "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
-            )
 
 
 def _partitions(raw: RawRecords) -> set[int]:

@@ -2,10 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from stream_scorer.happenings import BatchCommitted
+from stream_scorer.happenings import (
+    BatchCommitted,
+    DependencyBack,
+    DependencyUnavailable,
+    Listener,
+)
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import RawRecords
 
@@ -63,6 +69,54 @@ class Stages:
         """End the last stage, the commit, and note the wall clock's time, ms since the epoch."""
         self.lap("commit")
         self.committed_ms = time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Batch(Generic[Delta]):
+    """A polled batch.
+
+    Attributes:
+        raw: Its records.
+        ends: The next offset by partition.
+        stages: Its stopwatch.
+        polled: Whether the stage of polling is over.
+        future: Its computation when it runs ahead.
+        result: What was computed.
+        computed: Whether nothing is being computed.
+    """
+
+    raw: RawRecords
+    ends: dict[int, int]
+    stages: Stages
+    polled: bool = False
+    future: Future[Result[Delta]] | None = None
+    result: Result[Delta] | None = None
+    computed: bool = False
+
+
+class Outage:
+    """Something that the work needs and cannot reach; said once, and once when it is back.
+
+    Args:
+        listener: Told.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._missing = ""
+
+    def begin(self, pause: Paused) -> None:
+        """Say what is missing, unless it was said."""
+        if self._missing != pause.dependency:
+            self.end()
+            self._missing = pause.dependency
+            self._listener(DependencyUnavailable(pause.dependency, str(pause)))
+
+    def end(self) -> None:
+        """Say that it is back, if it was missing."""
+        if self._missing:
+            self._listener(DependencyBack(self._missing))
+            self._missing = ""
 
 
 class Work(Protocol[Delta]):

@@ -29,7 +29,7 @@ VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8
 Kind = Literal["hist_gradient_boosting", "random_forest", "decision_tree", "logistic_regression"]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-FeatureSpec = dict[str, str | int | float | bool]
+FeatureSpec = dict[str, str | int | float | bool | list[str]]
 
 
 class _Part(BaseModel):

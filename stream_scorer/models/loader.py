@@ -11,7 +11,7 @@ import hashlib
 import io
 import stat
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import sklearn
 import skops.io
 from sklearn.pipeline import Pipeline
 
-from stream_scorer.core.features import ENGINE, compile_features
+from stream_scorer.core.features import ENGINE, compile_features, compile_union
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import ModelError
@@ -75,20 +75,34 @@ class Bundle:
         Raises:
             ModelError: The plan and the feature list do not fit together.
         """
+        return models_of((self,), plan)[0]
+
+
+def models_of(bundles: Sequence[Bundle], plan: Plan) -> tuple[Model, ...]:
+    """Return models as the core takes them, all computed from the same rings.
+
+    Raises:
+        ModelError: The plan and a feature list do not fit together.
+    """
+    for bundle in bundles:
         try:
-            features = compile_features(self.manifest.features, plan)
+            compile_features(bundle.manifest.features, plan)
         except ValueError as error:
             raise ModelError(
-                f"bundle {self.manifest.label}: {error}", "correct the manifest or the plan"
+                f"bundle {bundle.manifest.label}: {error}", "correct the manifest or the plan"
             ) from None
-        return Model(
-            name=self.manifest.name,
-            version=self.manifest.version,
-            predictor=self.predictor,
+    sets = compile_union([bundle.manifest.features for bundle in bundles], plan)
+    return tuple(
+        Model(
+            name=bundle.manifest.name,
+            version=bundle.manifest.version,
+            predictor=bundle.predictor,
             features=features,
-            thresholds=self.manifest.policy,
-            on_model_error=self.manifest.error_outcome,
+            thresholds=bundle.manifest.policy,
+            on_model_error=bundle.manifest.error_outcome,
         )
+        for bundle, features in zip(bundles, sets, strict=True)
+    )
 
 
 def kind_of(model: Any) -> str:

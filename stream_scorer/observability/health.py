@@ -59,6 +59,7 @@ class Health:
         self._stopping = ""
         self._incomplete: dict[int, int] = {}
         self._misplaced = ""
+        self._unwritten = ""
 
     def heartbeat(self) -> None:
         """Say that the loop went round once more."""
@@ -105,6 +106,10 @@ class Health:
                 self._stopping = happening.cause
             case h.StateIncomplete():
                 self._incomplete[happening.partition] = happening.oldest_offset
+            case h.CheckpointFailed():
+                self._unwritten = f"checkpoints are not written: {happening.detail}"
+            case h.CheckpointWritten():
+                self._unwritten = ""
             case h.KeyMisplaced() if happening.misplaced:
                 self._misplaced = (
                     f"{happening.misplaced} of {happening.sampled} sampled keys do not belong to "
@@ -155,7 +160,7 @@ class Health:
                 f"partition {partition}: history begins at offset {offset}, less than a horizon"
                 for partition, offset in sorted(self._incomplete.items())
             ]
-            return [*degraded, self._misplaced] if self._misplaced else degraded
+            return degraded + [each for each in (self._misplaced, self._unwritten) if each]
 
 
 class Endpoint:

@@ -172,6 +172,21 @@ class Metrics:
             "Input records that the partition's last restore replayed behind its checkpoint.",
             "partition",
         )
+        self.warming = gauge(
+            "warming_features",
+            "Features of the version being warmed that lacked history when the partition came.",
+            "partition",
+        )
+        self.warm_from = gauge(
+            "warming_until_event_time_seconds",
+            "Event time from which on they do not.",
+            "partition",
+        )
+        self.cold = gauge(
+            "cold_features",
+            "Features that lacked history when the partition came, and decide all the same.",
+            "partition",
+        )
         self.checkpoint_age = gauge(
             "checkpoint_age_records",
             "Input records that a restart would replay: from the partition's oldest bucket on.",

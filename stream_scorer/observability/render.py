@@ -54,6 +54,8 @@ class Renderer:
             h.ReplayProgress: self._replay,
             h.StateIncomplete: self._incomplete,
             h.StateRestored: self._restored,
+            h.ColdAccepted: self._cold,
+            h.ModelWarming: self._warming,
             h.CheckpointWritten: self._checkpoint,
             h.CheckpointFailed: self._checkpoint_failed,
             h.DependencyUnavailable: self._unavailable,
@@ -141,7 +143,7 @@ class Renderer:
         for partition in happening.partitions:
             for gauge in (
                 metrics.replay, metrics.state_incomplete, metrics.next_offset, metrics.restored,
-                metrics.checkpoint_age, metrics.checkpoint_cycle,
+                metrics.cold, metrics.checkpoint_age, metrics.checkpoint_cycle,
             ):  # fmt: skip
                 self._drop(gauge, partition)
         if happening.lost:
@@ -164,6 +166,30 @@ class Renderer:
     def _restored(self, happening: h.StateRestored) -> None:
         replayed = max(happening.end_offset - happening.first_offset, 0)
         self._gauge(self._metrics.restored, str(happening.partition)).set(replayed)
+
+    def _cold(self, happening: h.ColdAccepted) -> None:
+        self._gauge(self._metrics.cold, str(happening.partition)).set(len(happening.features))
+        self._say(
+            ("cold", happening.partition),
+            "cold_accepted",
+            partition=happening.partition,
+            features=list(happening.features),
+            warm_from_ms=happening.warm_from_ms,
+        )
+
+    def _warming(self, happening: h.ModelWarming) -> None:
+        partition = str(happening.partition)
+        self._gauge(self._metrics.warming, partition).set(len(happening.features))
+        self._gauge(self._metrics.warm_from, partition).set(happening.warm_from_ms / 1_000)
+        self._say(
+            ("warming", happening.partition),
+            "model_warming" if happening.features else "model_warm",
+            model=happening.model,
+            version=happening.version,
+            partition=happening.partition,
+            features=list(happening.features),
+            warm_from_ms=happening.warm_from_ms,
+        )
 
     def _checkpoint(self, happening: h.CheckpointWritten) -> None:
         metrics = self._metrics

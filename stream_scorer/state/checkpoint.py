@@ -33,8 +33,8 @@ PART_BYTES = 900_000
 
 _MAGIC = b"SCKP"
 _PREFIX = struct.Struct("<4sHI")
-_COUNTS = ("bucket", "buckets", "bytes", "engine", "offset", "part", "partition", "partitions",
-           "parts")  # fmt: skip
+_COUNTS = ("bucket", "buckets", "bytes", "engine", "horizon", "offset", "part", "partition",
+           "partitions", "parts")  # fmt: skip
 _NAMES = frozenset({*_COUNTS, "since", "watermark"})
 
 Record = tuple[bytes, bytes]
@@ -79,8 +79,9 @@ class Bucket:
         partitions: How many partitions the input had.
         engine: Version of the meaning of features.
         watermark: Newest accepted event time of the partition before ``offset``, ms.
-        since: Per stored field, the event time in ms from which on the history is complete; a
-            field that is not listed is complete since the input's beginning.
+        horizon: How long rings remembered, ms.
+        since: By reason why history is missing, from which event time on it is whole, ms; see
+            ``history``.
         payload: What the rings gave; empty for an empty bucket.
     """
 
@@ -90,6 +91,7 @@ class Bucket:
     partitions: int
     engine: int
     watermark: int
+    horizon: int = 0
     since: Mapping[str, int] = field(default_factory=dict)
     payload: bytes = b""
 
@@ -102,7 +104,7 @@ class Bucket:
             # Written out: it is made some thousand times a second.
             head = (
                 f'{{"bucket":{self.bucket},"buckets":{BUCKETS},"bytes":{len(self.payload)},'
-                f'"engine":{self.engine},"offset":{self.offset},"part":{part},'
+                f'"engine":{self.engine},"horizon":{self.horizon},"offset":{self.offset},"part":{part},'
                 f'"partition":{self.partition},"partitions":{self.partitions},"parts":{parts},'
                 f'"since":{since},"watermark":{self.watermark}}}'
             ).encode("ascii")
@@ -166,7 +168,7 @@ class Assembly:
                 )
             found[bucket] = Bucket(
                 self._partition, bucket, header["offset"], header["partitions"],
-                header["engine"], header["watermark"], header["since"], whole,
+                header["engine"], header["watermark"], header["horizon"], header["since"], whole,
             )  # fmt: skip
         return found
 

@@ -60,6 +60,23 @@ class RingColumns:
         return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
 
 
+def stored_fields(payload: bytes) -> tuple[str, ...]:
+    """Return the names of the further fields that a payload's rings hold.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    at, names = 2, []
+    for _ in range(payload[1] if payload else 0):
+        length = payload[at] if at < len(payload) else 0
+        name = payload[at + 1 : at + 1 + length]
+        if not length or len(name) < length or not name.isascii():
+            raise ValueError("the payload's names of fields are damaged")
+        names.append(name.decode())
+        at += 1 + length
+    return tuple(names)
+
+
 def columns_of(payload: bytes) -> RingColumns:
     """Read a payload.
 
@@ -75,10 +92,8 @@ def columns_of(payload: bytes) -> RingColumns:
         raise ValueError("the payload is cut off or of another version")
     if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != payload[-_CHECKSUM_BYTES:]:
         raise ValueError("the payload is damaged: the checksum does not match")
-    at, names = 2, []
-    for _ in range(body[1]):
-        names.append(body[at + 1 : at + 1 + body[at]].decode("ascii"))
-        at += 1 + body[at]
+    names = stored_fields(body)
+    at = 2 + sum(1 + len(name) for name in names)
     data = np.frombuffer(body, np.uint8)
     counted = _count(data, at, len(names))
     customers, events = int(counted[0]), int(counted[1])

@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
 
 
 def bucket(number: int, offset: int, payload: bytes = b"rings", partition: int = 1) -> Bucket:
-    return Bucket(partition, number, offset, 4, 1, 7, {}, payload)
+    return Bucket(partition, number, offset, 4, 1, 7, 60, {}, payload)
 
 
 def put(store: CheckpointStore, *buckets: Bucket) -> None:

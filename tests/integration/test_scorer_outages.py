@@ -14,8 +14,6 @@ import pytest
 
 from stream_scorer.apps import scorer
 from stream_scorer.apps.scorer import Deployment
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.happenings import (
@@ -79,13 +77,14 @@ class Predictor:
 @pytest.fixture
 def model_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Float64], None]], None]:
     def install(before: Callable[[Float64], None]) -> None:
-        load = scorer.load_model
+        load = scorer.load_models
 
-        def load_broken(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
-            model, plan = load(settings, deployment)
-            return replace(model, predictor=Predictor(model.predictor, before)), plan
+        def load_broken(settings: Settings, deployment: Deployment) -> scorer.Loaded:
+            loaded = load(settings, deployment)
+            broken = Predictor(loaded.model.predictor, before)
+            return replace(loaded, model=replace(loaded.model, predictor=broken))
 
-        monkeypatch.setattr(scorer, "load_model", load_broken)
+        monkeypatch.setattr(scorer, "load_models", load_broken)
         # Warming scores made-up rows, with which nothing is wrong.
         monkeypatch.setattr(scorer, "warm", lambda *_: None)
 

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from stream_scorer import errors
 from stream_scorer.cli.main import app
 from stream_scorer.core.batch import Flag, RejectReason
-from stream_scorer.core.features import _KINDS
+from stream_scorer.core.kinds import KINDS
 from stream_scorer.core.plan import _RANGES, Plan
 from stream_scorer.models.bundle import Manifest
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
@@ -140,7 +140,7 @@ def test_every_log_line_is_in_the_runbook() -> None:
 
 
 def test_every_kind_of_feature_is_explained() -> None:
-    assert {row.split("`")[1] for row in _table(FEATURES)} == set(_KINDS)
+    assert {row.split("`")[1] for row in _table(FEATURES)} == set(KINDS)
 
 
 def _commands() -> Iterator[Any]:

@@ -20,11 +20,29 @@ _STAMP = _sources()
 
 
 def kernel(function):
+    """Compile a function that allocates nothing.
+
+    Without allocations there is nothing to count references of, which costs more than most loops.
+    """
+    return _compile(function, _nrt=False)
+
+
+def inlined(function):
+    """Compile a function into each kernel that calls it: handing arrays over costs more."""
+    return _compile(function, _nrt=False, forceinline=True)
+
+
+def allocating(function):
+    """Compile a function that makes arrays."""
+    return _compile(function)
+
+
+def _compile(function, **options):  # noqa: ANN003 numba's own
     """Compile a function without the GIL; its machine code is kept until any kernel changes.
 
     numba keeps code per file, but a kernel holds the code of those that it calls in other files.
     """
-    compiled = numba.njit(nogil=True, cache=True)(function)
+    compiled = numba.njit(nogil=True, cache=True, **options)(function)
     file = getattr(compiled._cache, "_cache_file", None)  # noqa: SLF001 there is no public way
     if file is not None:
         file._source_stamp = _STAMP  # noqa: SLF001 the same

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_scorer.core.kernels.blocks import SMALLEST, allocate, can_allocate, size_class
-from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.compiled import allocating, kernel
 from stream_scorer.core.kernels.folding import EVENT_BYTES
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
@@ -87,7 +87,7 @@ def _compare(left, left_at, left_length, right, right_at, right_length):
     return -1 if left_length < right_length else 1
 
 
-@kernel
+@allocating
 def ordered_slots(store, bucket):
     """Return int64[k], the slots of a bucket by hash and id."""
     slots = store.slots

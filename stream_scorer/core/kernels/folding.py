@@ -1,26 +1,22 @@
-"""The kernels that fold events into rings, take them back and let whole rings go."""
+"""The kernel that folds events into rings and journals what it changes."""
 
 import numpy as np
 
 from stream_scorer.core.kernels.blocks import (
+    SMALLEST,
     allocate,
     can_allocate,
-    release,
     size_class,
 )
-from stream_scorer.core.kernels.compiled import kernel, prefetch
+from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
+from stream_scorer.core.kernels.observing import CHUNK, observe
 from stream_scorer.core.kernels.store import (
     NEVER,
-    NOBODY,
-    REUSED_KEY,
-    REUSED_SLOT,
-    SLOTS,
     enter,
     find,
     has_room,
     is_of,
-    leave,
 )
 
 # What the kernel says of a row.
@@ -28,18 +24,16 @@ ADDED, DUPLICATE, LATE, CAPPED = 0, 1, 2, 3
 
 # Columns of the journal, one row per event that changed a ring. Behind OLD lies what the event's
 # cell held before: time, amount, hash, further fields.
-_SLOT, _BLOCK, _CAPACITY_HEAD, _COUNT_POSITION, _NEWEST, _TOUCHED, _OLD = range(7)
-JOURNAL_WIDTH = _OLD + 3
+SLOT_HOW, BLOCK, CAPACITY_HEAD, COUNT_POSITION, NEWEST, TOUCHED, OLD = range(7)
+JOURNAL_WIDTH = OLD + 3
 # Bits beside the slot's number: how the slot was made (three), and whether the ring moved.
-_HOW, _MOVED, _HOW_BITS = 7, 8, 4
-_LOW = np.int64(0xFFFFFFFF)
+HOW, MOVED, HOW_BITS = 7, 8, 4
 
-_CHUNK = 64
 EVENT_BYTES = 15
 """About what an event without further fields takes in a dump."""
 
 
-@kernel
+@inlined
 def pack(high, low):
     """Return two non-negative numbers of 31 bits as one."""
     return (np.int64(high) << np.int64(32)) | np.int64(low)
@@ -66,14 +60,49 @@ def move_ring(store, shape, block, capacity, head, count, new_block, new_capacit
 
 
 @kernel
+def fetch_ahead(store, shape, rows, start, end, key_offsets, key_data, hashes, hints):
+    """Hash the ids of some rows and fetch what their rings need, so that the misses overlap.
+
+    First all places in the table, then all slots, then all rings. ``hints`` says where each
+    customer may be found, or -1.
+    """
+    half, unit_words, fields = shape[0], shape[1], shape[2]
+    slots = store.slots
+    table = store.table
+    keys = store.keys
+    words = store.words
+    mask = np.uint64(len(table) - 1)
+    for k in range(start, end):
+        i = rows[k]
+        h = hash_bytes(key_data, key_offsets[i], key_offsets[i + 1])
+        hashes[k - start] = h
+        prefetch(table, np.int64(h & mask))
+    for k in range(start, end):
+        entry = table[hashes[k - start] & mask]
+        hints[k - start] = -1
+        if entry >= 0:
+            hints[k - start] = entry & np.int64(0x7FFFFFFF)
+            prefetch(slots, entry & np.int64(0x7FFFFFFF))
+    for k in range(start, end):
+        hint = hints[k - start]
+        if hint >= 0 and slots[hint].block >= 0:
+            ring = slots[hint]
+            prefetch(keys, ring.key)
+            first = ring.block * unit_words
+            size = np.int64(ring.capacity)
+            for line in range(first, first + (size >> half) + (2 + fields) * size, 8):
+                prefetch(words, line)
+
+
+@kernel
 def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting it would copy state
-    store, shape, limits, windows, rows, start_row, skip, key_offsets, key_data,
-    id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, out_count, out_sum,
+    store, shape, limits, program, scratch, rows, start_row, skip, key_offsets, key_data,
+    id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, observed,
 ):  # fmt: skip
     """Fold rows into the rings; stop in front of the first row that needs a larger array.
 
-    Returns (next row index, journal length, newest accepted event time). Windows are
-    (t - length, t], ascending lengths.
+    ``observed`` gets what each event sees. Returns (next row index, journal length, newest
+    accepted event time).
     """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
     lateness, horizon, cap = limits[0], limits[1], limits[2]
@@ -84,36 +113,13 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
     times = store.times
     weights = store.weights
     event_bytes = EVENT_BYTES + 8 * fields
-    mask = np.uint64(len(table) - 1)
-    width = len(windows)
     newest_of_all = np.int64(NEVER)
-    hashes = np.empty(_CHUNK, np.uint64)
-    hints = np.empty(_CHUNK, np.int64)
+    hashes = scratch.hashes
+    hints = scratch.hints
     total = len(rows)
-    for chunk in range(start_row, total, _CHUNK):
-        # Misses of many rows overlap: first all places in the table, then all slots, then rings.
-        chunk_end = min(chunk + _CHUNK, total)
-        for k in range(chunk, chunk_end):
-            i = rows[k]
-            h = hash_bytes(key_data, key_offsets[i], key_offsets[i + 1])
-            hashes[k - chunk] = h
-            prefetch(table, np.int64(h & mask))
-        for k in range(chunk, chunk_end):
-            entry = table[hashes[k - chunk] & mask]
-            hints[k - chunk] = entry & np.int64(0x7FFFFFFF)
-            if entry >= 0:
-                prefetch(slots, entry & np.int64(0x7FFFFFFF))
-            else:
-                hints[k - chunk] = -1
-        for k in range(chunk, chunk_end):
-            hint = hints[k - chunk]
-            if hint >= 0 and slots[hint].block >= 0:
-                ring = slots[hint]
-                prefetch(keys, ring.key)
-                first = ring.block * unit_words
-                last = first + (np.int64(ring.capacity) >> half) + 2 * np.int64(ring.capacity)
-                for line in range(first, last, 8):
-                    prefetch(words, line)
+    for chunk in range(start_row, total, CHUNK):
+        chunk_end = min(chunk + CHUNK, total)
+        fetch_ahead(store, shape, rows, chunk, chunk_end, key_offsets, key_data, hashes, hints)
         for k in range(chunk, chunk_end):
             i = rows[k]
             if skip[i]:
@@ -152,9 +158,9 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 stop = min(head + count, capacity)
                 first = amounts + capacity
                 seen = False
-                for c in range(first + head, first + stop):
+                for c in range(np.uint64(first + head), np.uint64(first + stop)):
                     seen |= words[c] == identity
-                for c in range(first, first + head + count - stop):
+                for c in range(np.uint64(first), np.uint64(first + head + count - stop)):
                     seen |= words[c] == identity
                 if seen:
                     verdict[i] = DUPLICATE
@@ -192,12 +198,12 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 old_capacity = capacity
                 how = np.int64(0)
                 if count == capacity:
-                    capacity = max(2 * capacity, np.int64(4))
+                    capacity = max(2 * capacity, np.int64(SMALLEST))
                     number = size_class(capacity)
                     if not can_allocate(store, number):
                         return k, journal_at, newest_of_all
                     block = allocate(store, unit_words, number)
-                    how = np.int64(_MOVED)
+                    how = np.int64(MOVED)
                     if count:
                         move_ring(
                             store, shape, old_block, old_capacity, head, count, block, capacity
@@ -215,14 +221,14 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 tail = (head + count) & ring_mask
                 entry = journal[journal_at]
                 journal_at += 1
-                entry[_SLOT] = (slot << _HOW_BITS) | how
-                entry[_BLOCK] = old_block
-                entry[_CAPACITY_HEAD] = pack(old_capacity, old_head)
-                entry[_NEWEST] = old_newest
-                entry[_TOUCHED] = touched
-                entry[_OLD] = np.int64(times[base + tail])
+                entry[SLOT_HOW] = (slot << HOW_BITS) | how
+                entry[BLOCK] = old_block
+                entry[CAPACITY_HEAD] = pack(old_capacity, old_head)
+                entry[NEWEST] = old_newest
+                entry[TOUCHED] = touched
+                entry[OLD] = np.int64(times[base + tail])
                 for column in range(2 + fields):
-                    entry[_OLD + 1 + column] = words[amounts + column * capacity + tail]
+                    entry[OLD + 1 + column] = words[amounts + column * capacity + tail]
                 # Open a gap at the event's place in time; arrival decides among equal times.
                 position = count
                 to = tail
@@ -237,7 +243,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                         words[at + to] = words[at + source]
                     to = source
                     position -= 1
-                entry[_COUNT_POSITION] = pack(old_count, position)
+                entry[COUNT_POSITION] = pack(old_count, position)
                 newest = max(newest, t)
                 times[base + to] = t
                 words[amounts + to] = a
@@ -251,103 +257,8 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 ring.count = count + 1
                 ring.newest = newest
                 ring.touched = batch_number
-            # Walk back from the event; each window is read off where it ends.
-            position -= 1
-            seen_count = np.int64(1)
-            seen_sum = np.int64(a)
-            w = 0
-            while position >= 0 and w < width:
-                cell = (head + position) & ring_mask
-                age = t - newest + ((newest - np.int64(times[base + cell])) & age_mask)
-                while w < width and age >= windows[w]:
-                    out_count[i, w] = seen_count
-                    out_sum[i, w] = seen_sum
-                    w += 1
-                seen_count += 1
-                seen_sum += words[amounts + cell]
-                position -= 1
-            while w < width:
-                out_count[i, w] = seen_count
-                out_sum[i, w] = seen_sum
-                w += 1
+            observe(
+                words, times, base, amounts, head, capacity, position, newest, age_mask,
+                t, a, extras, i, verdict[i] == LATE, program, scratch, observed,
+            )  # fmt: skip
     return total, journal_at, newest_of_all
-
-
-@kernel
-def undo_rows(store, shape, journal, length):
-    """Take the journalled changes back, newest first."""
-    half, unit_words, fields = shape[0], shape[1], shape[2]
-    slots = store.slots
-    words = store.words
-    times = store.times
-    event_bytes = EVENT_BYTES + 8 * fields
-    for j in range(length - 1, -1, -1):
-        entry = journal[j]
-        slot = entry[_SLOT] >> _HOW_BITS
-        ring = slots[slot]
-        block = ring.block
-        capacity = np.int64(ring.capacity)
-        mask = capacity - 1
-        head = np.int64(ring.head)
-        count = np.int64(ring.count)
-        base = (block * unit_words) << half
-        amounts = block * unit_words + (capacity >> half)
-        # Close the gap, then put back what the tail's cell held.
-        for position in range(entry[_COUNT_POSITION] & _LOW, count - 1):
-            to = (head + position) & mask
-            source = (head + position + 1) & mask
-            times[base + to] = times[base + source]
-            for column in range(2 + fields):
-                at = amounts + column * capacity
-                words[at + to] = words[at + source]
-        tail = (head + count - 1) & mask
-        times[base + tail] = entry[_OLD]
-        for column in range(2 + fields):
-            words[amounts + column * capacity + tail] = entry[_OLD + 1 + column]
-        old_count = entry[_COUNT_POSITION] >> 32
-        store.weights[ring.hash >> BUCKET_SHIFT] += (old_count - count) * event_bytes
-        how = entry[_SLOT] & _HOW
-        if how:
-            leave(store, slot, how)
-        if entry[_SLOT] & _MOVED:
-            release(store, unit_words, block, size_class(capacity))
-        if not how:
-            ring.block = entry[_BLOCK]
-            ring.capacity = entry[_CAPACITY_HEAD] >> 32
-            ring.head = entry[_CAPACITY_HEAD] & _LOW
-            ring.count = old_count
-            ring.newest = entry[_NEWEST]
-            ring.touched = entry[_TOUCHED]
-
-
-@kernel
-def release_blocks(store, shape, journal, length):
-    """After a commit: give back the blocks that rings have outgrown."""
-    for j in range(length):
-        entry = journal[j]
-        if entry[_SLOT] & _MOVED and entry[_BLOCK] >= 0:
-            release(store, shape[1], entry[_BLOCK], size_class(entry[_CAPACITY_HEAD] >> 32))
-
-
-@kernel
-def evict_rings(store, shape, cursor, most, edge, oldest_open):
-    """Let rings go whose newest event is older than ``edge``.
-
-    Looks at ``most`` slots from ``cursor`` on; what a batch from ``oldest_open`` on has touched
-    stays. Returns (next cursor, rings that left).
-    """
-    slots = store.slots
-    counters = store.counters
-    left = 0
-    for _ in range(min(most, counters[SLOTS])):
-        if cursor >= counters[SLOTS]:
-            cursor = 0
-        ring = slots[cursor]
-        if ring.length != NOBODY and ring.newest < edge and ring.touched < oldest_open:
-            bucket = ring.hash >> BUCKET_SHIFT
-            store.weights[bucket] -= np.int64(ring.count) * (EVENT_BYTES + 8 * shape[2])
-            release(store, shape[1], ring.block, size_class(ring.capacity))
-            leave(store, np.int64(cursor), np.int64(REUSED_SLOT | REUSED_KEY))
-            left += 1
-        cursor += 1
-    return cursor, left

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.compiled import allocating, inlined
 
 BUCKETS = 1024
 """A customer's bucket is the top ten bits of the hash of its id."""
@@ -10,7 +10,7 @@ BUCKETS = 1024
 BUCKET_SHIFT = np.uint64(54)
 
 
-@kernel
+@inlined
 def hash_bytes(data, start, end):
     """64-bit FNV-1a with the finaliser of MurmurHash3, so that all bits are well mixed."""
     h = np.uint64(0xCBF29CE484222325)
@@ -24,7 +24,7 @@ def hash_bytes(data, start, end):
     return h
 
 
-@kernel
+@allocating
 def hash_strings(offsets, data):
     """Return uint64[n]: a hash of each string of an Arrow column (offsets int32[n+1], data)."""
     n = len(offsets) - 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 
 NEVER = np.iinfo(np.int64).min
@@ -76,7 +76,7 @@ class Store(NamedTuple):
     free: NDArray[np.int64]
 
 
-@kernel
+@inlined
 def table_entry(h, slot):
     """Return what the table holds of a slot."""
     return np.int64((h >> np.uint64(33)) << np.uint64(32)) | np.int64(slot)
@@ -134,7 +134,7 @@ def find(table, slots, keys, h, data, start, end):
     return np.int64(-1)
 
 
-@kernel
+@inlined
 def is_of(slots, keys, slot, h, data, start, end):
     """Tell whether a slot is that of the id ``data[start:end]``."""
     ring = slots[slot]
@@ -255,7 +255,7 @@ def leave(store, slot, how):
         counters[SLOTS] -= 1
 
 
-@kernel
+@allocating
 def bucket_slots(slots, heads, bucket):
     """Return int64[k], the slots of a bucket."""
     k = 0

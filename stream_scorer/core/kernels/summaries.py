@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.compiled import allocating
 
 SCORE_BINS = 10
 AMOUNT_BINS = 32
@@ -23,7 +23,7 @@ AMOUNT_AT = SCORE_AT + SCORE_BINS
 WINDOW_WIDTH = AMOUNT_AT + AMOUNT_BINS
 
 
-@kernel
+@allocating
 def count_windows(partition, time, amount, score, outcome, width):
     """Return (int64[k, WINDOW_WIDTH], score sums float64[k]), windows in order of appearance."""
     n = len(time)

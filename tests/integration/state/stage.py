@@ -108,10 +108,12 @@ def live(
     return Life(heard, work, crashed=False)
 
 
-def restored_only(settings: Settings, partitions: int = PARTITIONS) -> Life:
+def restored_only(
+    settings: Settings, partitions: int = PARTITIONS, deployment: Deployment | None = None
+) -> Life:
     """Run a scorer until every partition is whole, without a new record."""
     heard = Heard({})
-    loop, work = scorer_loop(settings, Deployment(), heard)
+    loop, work = scorer_loop(settings, deployment or Deployment(), heard)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:

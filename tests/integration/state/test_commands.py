@@ -171,6 +171,20 @@ def test_repartition_moves_each_history_to_where_its_customer_is_now(group: Grou
         assert all(partition_of(key, 7) == partition for key, *_ in own)
 
 
+def test_what_is_not_decided_before_the_move_is_counted(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    records = transactions(days=4)
+    ends = feed(ours, records)
+    life = live(settings_of(ours, 40), ends)
+    feed(ours, records[:50])
+    grow(ours, ours.topics.transactions, 5)
+    told = Group(ours, ends, life, "").told("repartition")
+    assert told["stranded"] == sum(partition_of(r.key, 5) != r.partition for r in records[:50])
+    assert told["stranded"] > 0
+
+
 def test_members_keep_the_writing_commands_out(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:

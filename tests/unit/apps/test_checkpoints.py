@@ -15,6 +15,7 @@ from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import Scoring, ScoringWork
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.scorer import Rings
@@ -108,6 +109,7 @@ class Process:
         self.work = ScoringWork(
             MODEL, PLAN, CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
             Restoration("transactions", Input(), OWNER, store, rings, opened), self.checkpoints,
+            Warmth(MODEL, self.heard.append),
         )  # fmt: skip
         self.work.assigned(dict(committed))
         while self.work.restoring():

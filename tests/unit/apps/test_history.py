@@ -39,9 +39,7 @@ def one_after_the_other(table: pa.Table) -> history.FeatureRows:
     events = EventBatch(batch, np.zeros(len(batch), np.int32), number, time)
     folded = remember(events, Rings(COMPILED), PLAN, COMPILED)
     kept = folded.accepted
-    features = COMPILED.compute(
-        time[kept], events.int64("amount_minor")[kept], folded.counts[kept], folded.sums[kept]
-    )
+    features = COMPILED.compute(events.take(kept), folded.observed[kept])
     return history.FeatureRows(kept, features)
 
 

@@ -139,9 +139,10 @@ def test_with_labels_at_the_offset_nothing_is_replayed() -> None:
         (whole(90, engine=ENGINE + 1), Input(), "was written by engine", "rebuild"),
         (whole(90, partitions=3), Input(), "had 3 partitions; now it has 4", "repartition"),
         ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
-        ([bucket(1, 9, payload=b"no rings")], Input(), "bucket 1: bucket: version", "rebuild"),
+        ([bucket(1, 9, payload=b"no rings")], Input(), "bucket 1: the payload's names", "rebuild"),
+        ([bucket(1, 9, payload=b"\x01\x00")], Input(), "bucket 1: bucket: the bytes", "rebuild"),
     ],
-    ids=["behind", "deleted", "fresh", "engine", "partitions", "added", "damaged"],
+    ids=["behind", "deleted", "fresh", "engine", "partitions", "added", "names", "damaged"],
 )
 def test_what_does_not_fit_stops_with_a_mend(
     buckets: list[Bucket], source: Input, what: str, mend: str
@@ -182,11 +183,11 @@ def test_loaded_rings_are_those_that_were_dumped() -> None:
     import pyarrow as pa  # noqa: PLC0415 used here alone
 
     n = len(ids)
-    width = len(filled.windows)
+    width = len(filled._program.operations)
     journal = filled.fold(
         np.arange(n), np.zeros(n, np.bool_), pa.array(ids), np.arange(n).astype(np.uint64),
         np.arange(n) + 1_000, np.arange(n), np.empty((len(filled.fields), n), np.int64),
-        np.zeros(n, np.uint8), np.zeros((n, width), np.int64), np.zeros((n, width), np.int64),
+        np.zeros(n, np.uint8), np.zeros((n, width)),
     )  # fmt: skip
     filled.release(journal)
     buckets = [bucket(b, 100, payload=filled.dump(b)) for b in range(BUCKETS)]

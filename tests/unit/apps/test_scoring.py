@@ -9,6 +9,7 @@ from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
+from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.core.batch import RejectReason
@@ -87,7 +88,8 @@ def work(
         model, plan, open_codecs(settings, plan, source), settings.kafka.topics, "0",
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
-        Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append), now,
+        Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
+        Warmth(model, heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
     while made.restoring():

@@ -16,6 +16,11 @@ FIELDS = {
     "terminal_id": pa.utf8(),
     "amount_minor": pa.int64(),
     "currency": pa.utf8(),
+    "channel": pa.utf8(),
+    "mcc": pa.utf8(),
+    "country": pa.utf8(),
+    "card_present": pa.bool_(),
+    "device_id": pa.utf8(),
 }
 
 
@@ -24,6 +29,7 @@ def event(number: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "transaction_id": f"t{number}", "event_time": NOW + number, "customer_id": "c",
         "terminal_id": "x", "amount_minor": 1_000, "currency": "EUR",
+        "channel": "POS", "mcc": None, "country": None, "card_present": None, "device_id": None,
         "partition": 0, "timestamp": NOW + number,
     } | changes  # fmt: skip
 

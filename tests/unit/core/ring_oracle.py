@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.aggregates import COUNT, SUM
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
-from stream_scorer.core.windows import CustomerRings, Journal, Retention, string_views
+from stream_scorer.core.windows import CustomerRings, Journal, Retention
 
 
 class Event(NamedTuple):
@@ -97,9 +100,9 @@ def fold_with(
     rings: CustomerRings, events: Sequence[Event], extras: "np.ndarray[Any, np.dtype[np.int64]]"
 ) -> tuple[Journal, list[Seen]]:
     """Likewise, with further fields: int64[f, n]."""
-    n, width = len(events), len(rings.windows)
+    n, width = len(events), len(rings._program.windows)
     verdict = np.zeros(n, np.uint8)
-    counts, sums = np.zeros((n, width), np.int64), np.zeros((n, width), np.int64)
+    observed = np.zeros((n, 2 * width))
     journal = rings.fold(
         np.arange(n),
         np.zeros(n, np.bool_),
@@ -109,10 +112,32 @@ def fold_with(
         np.array([event.amount for event in events], np.int64),
         extras,
         verdict,
-        counts,
-        sums,
+        observed,
     )
-    return journal, list(zip(verdict.tolist(), counts.tolist(), sums.tolist(), strict=True))
+    seen = zip(
+        verdict.tolist(), observed[:, :width].tolist(), observed[:, width:].tolist(), strict=True
+    )
+    return journal, list(seen)
+
+
+def counts_and_sums(windows: Sequence[int]) -> Program:
+    """Return the program that counts and adds up each window, in this order, in minor units."""
+    width = len(windows)
+    return Program(
+        operations=np.array(
+            [
+                (kind, w, 0, -1, 0, w + at)
+                for at, kind in ((0, COUNT), (width, SUM))
+                for w in range(width)
+            ],
+            np.int64,
+        ).reshape(2 * width, 6),
+        windows=np.array(windows, np.int64),
+        memories=np.full(2 * width, 2**40),
+        missing=np.zeros(2 * width),
+        scale=np.array([1.0]),
+        line=np.array([width > 0]),
+    )
 
 
 def content(rings: CustomerRings) -> list[tuple[bytes, list[int], list[int], list[int]]]:

@@ -1,110 +1,132 @@
-"""Each kind by hand, and each refusal with what would have been right."""
+"""What a manifest may say, what it means beyond its names, and each refusal by name."""
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pytest
 
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features import Need, compile_features, compile_union
 from stream_scorer.core.plan import Plan
+from tests.unit.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000
 AMOUNT = {"name": "amount", "kind": "passthrough", "field": "amount"}
+HERE = ["customer_id", "terminal_id"]
 
 
-def compute(
-    spec: dict[str, Any],
-    *,
-    time: int = 0,
-    amount: int = 0,
-    counts: tuple[int, ...] = (),
-    sums: tuple[int, ...] = (),
-    plan: Plan | None = None,
-    others: tuple[dict[str, Any], ...] = (),
-) -> float:
-    compiled = compile_features([spec, *others], plan or Plan())
-    row = compiled.compute(
-        np.array([time]), np.array([amount]), np.array([counts]), np.array([sums])
-    )
-    assert row.dtype == np.float64
-    assert row.flags.c_contiguous
-    assert row.shape == (1, 1 + len(others))
-    return float(row[0, 0])
+def need(*specs: dict[str, Any]) -> Need:
+    return compile_features(specs, Plan()).needs[-1]
 
 
-def at(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000)
+def identity(spec: dict[str, Any], *others: dict[str, Any]) -> str:
+    return compile_features([*others, {"name": "f"} | spec], Plan()).identities[-1]
 
 
-@pytest.mark.parametrize(
-    ("currency", "exponent", "value"), [("EUR", 2, 12.34), ("JPY", 0, 1234.0), ("KWD", 3, 1.234)]
-)
-def test_passthrough_is_the_amount_in_units(currency: str, exponent: int, value: float) -> None:
-    assert compute(AMOUNT, amount=1_234, plan=Plan(currencies={currency: exponent})) == value
-
-
-@pytest.mark.parametrize(
-    ("time", "value"),
-    [
-        ("2018-04-06T23:59:59.999", 0.0),  # Friday
-        ("2018-04-07T00:00:00.000", 1.0),
-        ("2018-04-08T23:59:59.999", 1.0),
-        ("2018-04-09T00:00:00.000", 0.0),
-        ("1970-01-01T00:00:00.000", 0.0),  # a Thursday
-        ("1970-01-03T12:00:00.000", 1.0),
-    ],
-)
-def test_weekend_is_saturday_and_sunday_in_utc(time: str, value: float) -> None:
-    assert compute({"name": "w", "kind": "weekend"}, time=at(time)) == value
-
-
-@pytest.mark.parametrize(
-    ("time", "value"),
-    [
-        ("2018-04-06T00:00:00.000", 1.0),
-        ("2018-04-06T06:59:59.999", 1.0),
-        ("2018-04-06T07:00:00.000", 0.0),
-        ("2018-04-06T23:59:59.999", 0.0),
-    ],
-)
-def test_night_is_the_hours_0_to_6_in_utc(time: str, value: float) -> None:
-    assert compute({"name": "n", "kind": "night"}, time=at(time)) == value
-
-
-def test_count_sum_and_mean_read_their_own_window() -> None:
-    longer = {"name": "other", "kind": "count", "window": "7d"}
-    seen: dict[str, Any] = {"counts": (3, 8), "sums": (1_000, 2_000), "others": (longer,)}
-    assert compute({"name": "c", "kind": "count", "window": "1d"}, **seen) == 3.0
-    assert compute({"name": "c", "kind": "count", "window": "24h"}, **seen) == 3.0
-    windowed = {"name": "s", "field": "amount", "window": "1440m"}
-    assert compute({**windowed, "kind": "sum"}, **seen) == 10.0
-    assert compute({**windowed, "kind": "mean"}, **seen) == 1_000 / 3 / 100.0
-    shorter = {"name": "other", "kind": "count", "window": "86399s"}
-    assert compute({**windowed, "kind": "sum"}, **(seen | {"others": (shorter,)})) == 20.0
-
-
-def test_columns_keep_the_order_of_the_manifest_and_windows_are_shared() -> None:
+def test_windows_are_shared_and_the_longest_is_remembered_with_the_lateness() -> None:
     compiled = compile_features(
         [
             {"name": "z", "kind": "count", "window": "7d"}, AMOUNT,
-            {"name": "a", "kind": "mean", "field": "amount", "window": "7d"},
-            {"name": "m", "kind": "count", "window": "1d", "key": "customer_id"},
+            {"name": "a", "kind": "mean", "field": "amount", "window": "168h"},
+            {"name": "m", "kind": "count", "window": "1440m", "key": "customer_id"},
         ],
         Plan(lateness_ms=500, ring_cap=77),
     )  # fmt: skip
     assert compiled.names == ("z", "amount", "a", "m")
-    assert compiled.windows.tolist() == [DAY, 7 * DAY]
+    assert compiled.engine.program.windows.tolist() == [DAY, 7 * DAY]
     assert (compiled.retention.lateness_ms, compiled.retention.cap) == (500, 77)
     assert compiled.retention.horizon_ms == 7 * DAY + 500
+    assert compiled.engine.width == 3
 
 
 def test_without_windows_only_the_lateness_is_remembered() -> None:
-    assert compile_features([AMOUNT], Plan(lateness_ms=9)).retention.horizon_ms == 9
+    compiled = compile_features([AMOUNT], Plan(lateness_ms=9))
+    assert compiled.retention.horizon_ms == 9
+    assert compiled.engine.fields == ()
 
 
-KNOWN = "count, mean, night, passthrough, sum, weekend"
+def test_each_feature_says_what_it_needs() -> None:
+    assert need(AMOUNT) == Need(0, ())
+    assert need({"name": "c", "kind": "count", "window": "1d", "key": HERE}) == Need(
+        DAY, ("terminal_id",)
+    )
+    distinct = {
+        "name": "d", "kind": "distinct", "field": "mcc", "window": "2d",
+        "key": ["customer_id", "country"],
+    }  # fmt: skip
+    assert need(distinct) == Need(2 * DAY, ("mcc", "country"))
+    assert need(distinct, {"name": "s", "kind": "time_since_last"}) == Need(2 * DAY, ())
+    ratio = {"name": "r", "kind": "ratio", "field": "amount", "to": "d"}
+    assert need(distinct, ratio) == Need(2 * DAY, ("mcc", "country"))
+    assert compile_features(RICH, Plan()).need == Need(30 * DAY, ("terminal_id",))
+
+
+def test_an_identity_is_of_what_is_computed_not_of_its_name_or_spelling() -> None:
+    count = {"kind": "count", "window": "1d"}
+    assert identity(count) == identity({"window": "24h", "kind": "count", "key": ["customer_id"]})
+    others: list[dict[str, Any]] = [
+        {"kind": "count", "window": "2d"}, {"kind": "count", "window": "1d", "last": 3},
+        {"kind": "count", "window": "1d", "key": HERE},
+        {"kind": "sum", "window": "1d", "field": "amount"},
+        {"kind": "distinct", "window": "1d", "field": "mcc"},
+        {"kind": "distinct", "window": "1d", "field": "country"},
+        {"kind": "time_since_last", "window": "1d"},
+        {"kind": "time_since_last", "window": "1d", "missing": 0},
+        {"kind": "hour"}, {"kind": "hour", "timezone": "Asia/Tokyo"},
+    ]  # fmt: skip
+    assert len({identity(spec) for spec in [count, *others]}) == len(others) + 1
+    # Without a window of its own a feature looks back as far as its manifest's longest.
+    week = {"name": "w", "kind": "count", "window": "7d"}
+    assert identity({"kind": "count", "last": 3}, week) == identity(
+        {"kind": "count", "last": 3, "window": "7d"}
+    )
+    # A ratio is what its parts are.
+    by_name = [
+        identity({"kind": "ratio", "field": "amount", "to": name}, week | {"name": name})
+        for name in ("a", "b")
+    ]
+    assert (
+        by_name[0]
+        == by_name[1]
+        != identity({"kind": "ratio", "field": "amount", "to": "a"}, count | {"name": "a"})
+    )
+
+
+def test_a_union_keeps_what_all_need_and_computes_what_is_alike_once() -> None:
+    first, second = compile_union(
+        [
+            [
+                {"name": "a", "kind": "count", "window": "1d"},
+                {"name": "x", "kind": "sum", "field": "amount", "window": "3d"},
+            ],
+            [
+                {"name": "b", "kind": "count", "window": "24h"},
+                {"name": "c", "kind": "distinct", "field": "mcc", "window": "3d"},
+            ],
+        ],
+        Plan(lateness_ms=5),
+    )
+    assert first.engine is second.engine
+    assert first.engine.fields == ("mcc",)
+    assert first.retention.horizon_ms == 3 * DAY + 5
+    assert first.engine.width == 3  # the count is the same in both
+    assert first.identities[0] == second.identities[0]
+    assert first.need == Need(3 * DAY, ())
+    assert second.need == Need(3 * DAY, ("mcc",))
+
+
+def test_every_kind_can_be_declared() -> None:
+    assert len(set(compile_features(EVERY_KIND, Plan()).identities)) == len(EVERY_KIND)
+
+
+KNOWN = (
+    "categorical, count, day_of_week, distinct, hour, max, mean, median, min, night, passthrough, "
+    "ratio, sum, time_since_last, weekend"
+)
+FIELDS = "terminal_id, channel, mcc, country, device_id"
+COUNT = {"name": "c", "kind": "count", "window": "1d"}
+CODES = {
+    "name": "f", "kind": "categorical", "field": "mcc", "values": ["a"], "unknown": 1, "missing": 2
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -116,22 +138,54 @@ KNOWN = "count, mean, night, passthrough, sum, weekend"
         ([AMOUNT, AMOUNT], "feature amount: listed twice"),
         ([{"name": "f", "kind": "mode"}], f"feature f: kind 'mode' is not known; known: {KNOWN}"),
         ([{"name": "f"}], f"feature f: kind None is not known; known: {KNOWN}"),
-        ([{"name": "f", "kind": "count"}], "feature f: kind count needs the key 'window'"),
+        (
+            [{"name": "f", "kind": "count"}],
+            "feature f: kind count needs the key 'window' or 'last', or both",
+        ),
+        (
+            [{"name": "f", "kind": "mean", "window": "1d"}],
+            "feature f: kind mean needs the key 'field'",
+        ),
         (
             [{"name": "f", "kind": "count", "window": "1d", "field": "amount"}],
-            "feature f: kind count has no key 'field'; its keys are key, kind, name, window",
+            "feature f: kind count has no key 'field'; its keys are key, kind, last, name, window",
         ),
         (
             [{"name": "f", "kind": "night", "key": "customer_id"}],
-            "feature f: kind night has no key 'key'; its keys are kind, name",
+            "feature f: kind night has no key 'key'; its keys are kind, name, timezone",
         ),
-        (
-            [{"name": "f", "kind": "count", "window": "1d", "key": "terminal_id"}],
-            "feature f: key 'terminal_id' is not known here; the input is partitioned by customer",
+        *(
+            (
+                [{"name": "f", "kind": "count", "window": "1d", "key": key}],
+                (f"feature f: key {key!r} is not known here; the input is partitioned by customer, "
+                f"so the key must be 'customer_id' or ['customer_id', one of {FIELDS}]"),
+            )
+            for key in ("terminal_id", ["terminal_id"], 7, ["mcc", "country"])
+        ),
+        *(
+            (
+                [{"name": "f", "kind": "count", "window": "1d", "key": key}],
+                (f"feature f: key {key!r} is not known; known: 'customer_id' and "
+                f"['customer_id', one of {FIELDS}]"),
+            )
+            for key in (
+                ["customer_id", "amount"], ["customer_id", "card_present"],
+                ["customer_id", "mcc", "country"], ["customer_id", "customer_id"],
+                ["customer_id", ["mcc"]],
+            )
         ),
         (
             [{"name": "f", "kind": "sum", "window": "1d", "field": "score"}],
             "feature f: field 'score' is not known; known: 'amount'",
+        ),
+        (
+            [{"name": "f", "kind": "distinct", "window": "1d", "field": "amount"}],
+            ("feature f: field 'amount' is not known; known: 'terminal_id', 'channel', 'mcc', "
+            "'country', 'device_id', 'card_present'"),
+        ),
+        (
+            [{"name": "f", "kind": "distinct", "window": "1d", "field": ["mcc"]}],
+            "feature f: field ['mcc'] is not known",
         ),
         ([{"name": "f", "kind": "count", "window": "401d"}], "feature f: window 401d is longer"),
         *(
@@ -139,7 +193,68 @@ KNOWN = "count, mean, night, passthrough, sum, weekend"
                 [{"name": "f", "kind": "count", "window": window}],
                 f"feature f: window {str(window)!r} is no bounded length; write 30m, 24h or 7d",
             )
-            for window in ("all", "", "0d", "-1d", "1.5d", "1w", "7", "7d ", 7, "\u0667d")
+            for window in ("all", "", "0d", "-1d", "1.5d", "1w", "7", "7d ", 7, "\u0667d", True)
+        ),
+        *(
+            (
+                [{"name": "f", "kind": "count", "last": last, "window": "1d"}],
+                f"feature f: last {last!r} is no number of events; write 1 or more, at most",
+            )
+            for last in (0, -1, 1.0, "3", True, 2**20 + 1)
+        ),
+        (
+            [AMOUNT, {"name": "f", "kind": "count", "last": 3}],
+            ("feature f: without a window it looks back as far as the manifest's longest one, and "
+            "the manifest has none; give it a window"),
+        ),
+        (
+            [{"name": "f", "kind": "time_since_last", "window": "1d", "missing": "no"}],
+            "feature f: missing must be a number, not 'no'",
+        ),
+        (
+            [AMOUNT | {"missing": 0}],
+            "feature amount: field 'amount' is never missing; leave out the key 'missing'",
+        ),
+        *(
+            (
+                [{"name": "f", "kind": "hour", "timezone": zone}],
+                f"feature f: timezone {zone!r} is not known; write an IANA name",
+            )
+            for zone in ("Mars/Base", "", "../etc", 3)
+        ),
+        (
+            [CODES | {"values": ["a", "a"]}],
+            "feature f: values must be a list of different strings, not ['a', 'a']",
+        ),
+        *(
+            ([CODES | {"values": values}], "feature f: values must be a list of different strings")
+            for values in ([], "ab", [1])
+        ),
+        ([CODES | {"field": "amount"}], "feature f: field 'amount' is not known"),
+        ([CODES | {"unknown": True}], "feature f: unknown must be a number, not True"),
+        (
+            [COUNT, {"name": "f", "kind": "ratio", "field": "amount", "to": "x"}],
+            "feature f: to 'x' is not known; features before it: c",
+        ),
+        (
+            [{"name": "f", "kind": "ratio", "field": "amount", "to": "c"}, COUNT],
+            "feature f: to 'c' stands at or behind it; features before it: none",
+        ),
+        (
+            [{"name": "f", "kind": "ratio", "field": "amount", "to": "f"}],
+            "feature f: to 'f' stands at or behind it; features before it: none",
+        ),
+        (
+            [COUNT, {"name": "f", "kind": "ratio", "to": "c"}],
+            "feature f: kind ratio needs one of the keys 'field' and 'feature'",
+        ),
+        (
+            [COUNT, {"name": "f", "kind": "ratio", "to": "c", "feature": "c", "field": "amount"}],
+            "feature f: kind ratio needs one of the keys 'field' and 'feature'",
+        ),
+        (
+            [COUNT, {"name": "f", "kind": "ratio", "feature": ["c"], "to": "c"}],
+            "feature f: feature ['c'] is not known; features before it: c",
         ),
     ],
 )  # fmt: skip

@@ -9,19 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.windows import (
-    BUCKETS,
-    MISSING,
-    NEVER,
-    CustomerRings,
-    Retention,
-    bucket_of,
-)
+from stream_scorer.core.fields import MISSING
+from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
 from tests.unit.core.ring_oracle import (
     Event,
     check_blocks,
     check_table,
     content,
+    counts_and_sums,
     fold,
     fold_with,
     hashes,
@@ -34,7 +29,7 @@ LONG = Retention(lateness_ms=30, horizon_ms=2**33, cap=6)
 
 
 def new(retention: Retention = RETENTION, fields: tuple[str, ...] = ()) -> CustomerRings:
-    return CustomerRings(retention, np.array([25], np.int64), fields)
+    return CustomerRings(retention, counts_and_sums([25]), fields)
 
 
 def keep(rings: CustomerRings, events: Sequence[Event]) -> CustomerRings:

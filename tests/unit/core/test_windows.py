@@ -17,6 +17,7 @@ from tests.unit.core.ring_oracle import (
     check_blocks,
     check_table,
     content,
+    counts_and_sums,
     fold,
     hashes,
     raw,
@@ -31,7 +32,7 @@ def pair(
     lateness: int, cap: int, windows: tuple[int, ...] = WINDOWS
 ) -> tuple[CustomerRings, OracleRings]:
     retention = Retention(lateness, max(windows, default=0) + lateness, cap)
-    return CustomerRings(retention, np.array(windows, np.int64)), OracleRings(retention, windows)
+    return CustomerRings(retention, counts_and_sums(windows)), OracleRings(retention, windows)
 
 
 def live(rings: CustomerRings, oracle: OracleRings, batches: list[list[Event]], fate: Fate) -> None:
@@ -283,10 +284,10 @@ def test_rows_that_are_skipped_are_not_there() -> None:
     other, _ = pair(lateness=5, cap=9, windows=(10,))
     see(other, ("1", 5, 1), ("3", 7, 4))
     verdict = np.zeros(3, np.uint8)
-    counts, sums = np.full((3, 1), -1), np.full((3, 1), -1)
+    observed = np.full((3, 2), -1.0)
     rings.fold(
         np.arange(3), np.array([False, True, False]), pa.array(["a"] * 3), hashes(["1", "2", "3"]),
-        np.array([5, 6, 7]), np.array([1, 2, 4]), np.empty((0, 3), np.int64), verdict, counts, sums,
+        np.array([5, 6, 7]), np.array([1, 2, 4]), np.empty((0, 3), np.int64), verdict, observed,
     )  # fmt: skip
     assert content(rings) == content(other)
-    assert (counts.tolist(), sums.tolist()) == ([[1], [-1], [2]], [[1], [-1], [5]])
+    assert observed.tolist() == [[1, 1], [-1, -1], [2, 5]]

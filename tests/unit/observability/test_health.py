@@ -211,3 +211,11 @@ def test_closing_frees_the_port(health: Health) -> None:
     endpoint.close()
     with Endpoint(Http(port=port), CollectorRegistry(), health) as again:
         assert again.port == port
+
+
+def test_a_checkpoint_that_is_not_written_degrades_until_one_is(ready: Health) -> None:
+    ready(h.CheckpointFailed("disk full"))
+    assert ready.ready
+    assert ready.degraded() == ["checkpoints are not written: disk full"]
+    ready(h.CheckpointWritten(1, 2, {}, {}))
+    assert ready.degraded() == []

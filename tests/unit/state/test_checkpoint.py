@@ -21,6 +21,7 @@ buckets = st.builds(
     partitions=st.integers(1, 1_000),
     engine=st.integers(0, 9),
     watermark=st.integers(-(2**63), 2**63 - 1),
+    horizon=st.integers(0, 2**40),
     since=st.dictionaries(st.sampled_from(["amount", "mcc", "§"]), st.integers(0, 2**60)),
     payload=st.binary(max_size=60),
 )
@@ -40,14 +41,14 @@ def test_a_bucket_comes_back(bucket: Bucket) -> None:
 
 
 def test_the_format_is_this_one() -> None:
-    ((key, value),) = Bucket(3, 17, 250, 4, 1, 99, {"amount": 5}, b"payload").records(
+    ((key, value),) = Bucket(3, 17, 250, 4, 1, 99, 60, {"input": 5}, b"payload").records(
         Owner("g", "t")
     )
     assert key == b"g/t/3/17/0"
     assert value[:6] == b"SCKP\x01\x00"
     assert value[10:] == (
-        b'{"bucket":17,"buckets":1024,"bytes":7,"engine":1,"offset":250,"part":0,"partition":3,'
-        b'"partitions":4,"parts":1,"since":{"amount":5},"watermark":99}payload'
+        b'{"bucket":17,"buckets":1024,"bytes":7,"engine":1,"horizon":60,"offset":250,"part":0,"partition":3,'
+        b'"partitions":4,"parts":1,"since":{"input":5},"watermark":99}payload'
     )
     assert int.from_bytes(value[6:10], "little") == len(value) - 10 - len(b"payload")
 
@@ -56,8 +57,8 @@ def test_a_large_bucket_takes_parts_and_a_smaller_one_after_it_fewer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checkpoint, "PART_BYTES", 10)
-    large = Bucket(0, 5, 100, 4, 1, 7, {}, bytes(range(35)))
-    small = Bucket(0, 5, 200, 4, 1, 8, {}, bytes(range(12)))
+    large = Bucket(0, 5, 100, 4, 1, 7, 60, {}, bytes(range(35)))
+    small = Bucket(0, 5, 200, 4, 1, 8, 60, {}, bytes(range(12)))
     assert [len(each.records(OWNER)) for each in (large, small)] == [4, 2]
     assembly = Assembly(OWNER, 0)
     assembly.add(large.records(OWNER))
@@ -67,8 +68,8 @@ def test_a_large_bucket_takes_parts_and_a_smaller_one_after_it_fewer(
 
 def test_parts_of_two_dumps_or_too_few_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "PART_BYTES", 10)
-    old = Bucket(0, 5, 100, 4, 1, 7, {}, bytes(30)).records(OWNER)
-    new = Bucket(0, 5, 200, 4, 1, 7, {}, bytes(30)).records(OWNER)
+    old = Bucket(0, 5, 100, 4, 1, 7, 60, {}, bytes(30)).records(OWNER)
+    new = Bucket(0, 5, 200, 4, 1, 7, 60, {}, bytes(30)).records(OWNER)
     for records, told in (
         ([*old, new[0]], "another dump"),
         (new[:2], "part 2 is missing"),

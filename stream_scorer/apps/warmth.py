@@ -1,0 +1,93 @@
+"""Whether a model may decide on the histories that a partition came with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from stream_scorer.core.scorer import Model
+from stream_scorer.errors import NotWarmError
+from stream_scorer.happenings import ColdAccepted, Listener, ModelWarming
+from stream_scorer.state.history import INPUT, history
+
+
+@dataclass(frozen=True, slots=True)
+class _Cold:
+    """Features that lack history, and the event time from which on none does, ms."""
+
+    names: tuple[str, ...]
+    warm_from: int
+
+
+class Warmth:
+    """Judges the histories of each partition that is whole.
+
+    What the input itself lacks is no matter of the model: it is served, and health says that it
+    is degraded. What rings were kept without, for the version that decided before, is.
+
+    Args:
+        model: Decides.
+        listener: Told where it does without history, and how far the next version is.
+        accept_cold: Whether it may decide without history.
+        warming: A version whose fields and windows are kept meanwhile.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        listener: Listener,
+        *,
+        accept_cold: bool = False,
+        warming: Model | None = None,
+    ) -> None:
+        self._model = model
+        self._listener = listener
+        self._accept_cold = accept_cold
+        self._warming = warming
+
+    def judge(self, partition: int, since: Mapping[str, int], watermark: int) -> None:
+        """Judge a partition's histories as they were restored.
+
+        Args:
+            partition: Input partition.
+            since: By reason why history is missing, from which event time on it is whole, ms.
+            watermark: Newest accepted event time, ms.
+
+        Raises:
+            NotWarmError: Features lack history; says which, and from when on they do not.
+        """
+        kept = {reason: ms for reason, ms in since.items() if reason != INPUT}
+        if self._warming is not None:
+            cold = _cold(self._warming, kept, watermark)
+            self._listener(
+                ModelWarming(
+                    self._warming.name, self._warming.version, partition, cold.names, cold.warm_from
+                )
+            )
+        cold = _cold(self._model, kept, watermark)
+        if not cold.names:
+            return
+        names, warm_from = cold.names, cold.warm_from
+        if self._accept_cold:
+            self._listener(ColdAccepted(partition, names, warm_from))
+            return
+        moment = datetime.fromtimestamp(warm_from / 1_000, UTC).isoformat(sep=" ")
+        raise NotWarmError(
+            f"model {self._model.name}:{self._model.version} is warming: {', '.join(names)} lack "
+            f"history in partition {partition}; it can serve from event time {moment}",
+            "until then let the version before it decide, build the histories from the input "
+            "(stream-scorer state rebuild), or take it as it is: --accept-cold",
+        )
+
+
+def _cold(model: Model, since: Mapping[str, int], watermark: int) -> _Cold:
+    features = model.features
+    told = history(
+        list(zip(features.names, features.needs, strict=True)),
+        since,
+        watermark,
+        features.retention.lateness_ms,
+    )
+    cold = [each for each in told if not each.covered]
+    return _Cold(
+        tuple(each.name for each in cold), max((each.covered_from or 0 for each in cold), default=0)
+    )

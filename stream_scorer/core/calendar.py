@@ -1,0 +1,58 @@
+"""Local time from event times, without a clock: offsets of a zone by the instants they begin."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+_SECOND_MS = 1_000
+_DAY_S = 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What holds then holds ever after: Python's dates end two years later.
+_LAST_YEAR = 9997
+
+
+def local_ms(event_time: Int64, zone: str) -> Int64:
+    """Return the zone's wall clock at each time, as if it were UTC.
+
+    Args:
+        event_time: int64[n], ms since the epoch, UTC, of the years 1970 to 9999.
+        zone: An IANA name.
+    """
+    if zone == "UTC" or not len(event_time):
+        return event_time
+    years = np.unique(event_time.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64))
+    parts = [_offsets(zone, min(int(year) + 1970, _LAST_YEAR)) for year in years]
+    begins = np.concatenate([begin for begin, _ in parts])
+    offsets = np.concatenate([offset for _, offset in parts])
+    return event_time + offsets[np.searchsorted(begins, event_time, side="right") - 1]
+
+
+@lru_cache(maxsize=1024)
+def _offsets(zone: str, year: int) -> tuple[Int64, Int64]:
+    """Return (instants from which offsets hold, the offsets), ms, for a year of UTC."""
+    tz = ZoneInfo(zone)
+
+    def offset(second: int) -> int:
+        shift = (_EPOCH + timedelta(seconds=second)).astimezone(tz).utcoffset()
+        return int((shift or timedelta()) / timedelta(milliseconds=1))
+
+    start, end = (
+        int((datetime(begin, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds())
+        for begin in (year, year + 1)
+    )
+    begins, offsets = [start], [offset(start)]
+    for day in range(start, end, _DAY_S):
+        low, high = day, day + _DAY_S
+        if offset(high) == offsets[-1]:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+        begins.append(high)
+        offsets.append(offset(high))
+    return np.array(begins, np.int64) * _SECOND_MS, np.array(offsets, np.int64)

@@ -1,0 +1,207 @@
+"""What an event sees of its ring: where its windows begin, and the features over them.
+
+An operation is a row of int64: KIND of ``aggregates``; WINDOW, an index into the windows; LAST, the
+newest so many events, 0 for all; KEY, the further field that must be the event's, or -1; COLUMN of
+the values, 0 for amounts, 2 + f for further field f; OUT, the column that it writes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.kernels.aggregates import COUNT, SINCE, aggregate
+from stream_scorer.core.kernels.compiled import inlined
+
+KIND, WINDOW, LAST, KEY, COLUMN, OUT = range(6)
+OPERATION_WIDTH = 6
+
+CHUNK = 64
+"""Rows whose memory is fetched together."""
+
+AMOUNTS, FIRST_FIELD = 0, 2
+_MILLISECONDS = 1_000.0
+
+
+class Program(NamedTuple):
+    """The operations of all features over rings.
+
+    Attributes:
+        operations: int64[k, OPERATION_WIDTH].
+        windows: int64[w], ms, ascending, no two alike.
+        memories: int64[k], ms: what is older than the newest by as much is forgotten for an
+            operation, even where others keep it. Only late events look so far back.
+        missing: float64[k], what an operation without an answer writes.
+        scale: float64[1], minor units per unit of the currency.
+        line: bool[1], whether any operation reads amounts of all of the customer's events.
+    """
+
+    operations: NDArray[np.int64]
+    windows: NDArray[np.int64]
+    memories: NDArray[np.int64]
+    missing: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    line: NDArray[np.bool_]
+
+
+class Scratch(NamedTuple):
+    """Room to compute in; it holds nothing between two events.
+
+    Attributes:
+        hashes: uint64[CHUNK], of the ids of some rows.
+        hints: int64[CHUNK], where their customers may be found.
+        lows: int64[w], how many events are older than each window.
+        line: int64[cap + 1], amounts.
+        chosen: int64[cap + 1], values of the events that an operation chooses.
+        copy: int64[cap + 1].
+        marks: int64[2^k], more than twice the cap.
+        stamps: int64[2^k + 1].
+    """
+
+    hashes: NDArray[np.uint64]
+    hints: NDArray[np.int64]
+    lows: NDArray[np.int64]
+    line: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    copy: NDArray[np.int64]
+    marks: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+
+
+@inlined
+def older(times, base, head, mask, end, newest, age_mask, age):
+    """Return how many of the first ``end`` events are at least ``age`` older than the newest."""
+    if end > 64:  # noqa: PLR2004 where counting all stops being cheaper than searching
+        low = np.int64(0)
+        high = np.int64(end)
+        while low < high:
+            centre = (low + high) >> 1
+            cell = base + ((head + centre) & mask)
+            if ((newest - np.int64(times[cell])) & age_mask) >= age:
+                low = centre + 1
+            else:
+                high = centre
+        return low
+    found = np.int64(0)
+    stop = min(head + end, mask + 1)
+    for c in range(np.uint64(base + head), np.uint64(base + stop)):
+        found += ((newest - np.int64(times[c])) & age_mask) >= age
+    for c in range(np.uint64(base), np.uint64(base + head + end - stop)):
+        found += ((newest - np.int64(times[c])) & age_mask) >= age
+    return found
+
+
+@inlined
+def gather(words, column, head, mask, low, end, target):
+    """Copy the values of events ``low`` … ``end`` - 1 of a column, oldest first."""
+    if low >= end:
+        return
+    start = (head + low) & mask
+    n = end - low
+    straight = min(n, mask + 1 - start)
+    source = np.uint64(column + start)
+    for c in range(np.uint64(straight)):
+        target[c] = words[source + c]
+    source = np.uint64(column)
+    behind = np.uint64(straight)
+    for c in range(np.uint64(n - straight)):
+        target[behind + c] = words[source + c]
+
+
+@inlined
+def count_equal(words, column, head, mask, low, end, value):
+    """Return how many of the events ``low`` … ``end`` - 1 have a value in a column."""
+    if low >= end:
+        return np.int64(0)
+    start = column + ((head + low) & mask)
+    n = end - low
+    stop = min(start + n, column + mask + 1)
+    found = np.int64(0)
+    for c in range(np.uint64(start), np.uint64(stop)):
+        found += words[c] == value
+    for c in range(np.uint64(column), np.uint64(column + n - (stop - start))):
+        found += words[c] == value
+    return found
+
+
+@inlined
+def choose(words, keys, value, column, head, mask, low, end, most, target):
+    """Copy values of a column where ``keys`` has a value, newest first, at most so many."""
+    found = np.int64(0)
+    position = end - 1
+    while position >= low and found < most:
+        cell = (head + position) & mask
+        target[np.uint64(found)] = words[np.uint64(column + cell)]
+        found += words[np.uint64(keys + cell)] == value
+        position -= 1
+    return found
+
+
+@inlined
+def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
+    words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, extras, i,
+    late, program, scratch, observed,
+):  # fmt: skip
+    """Write the features of event i, which stands behind the first ``end`` events of its ring."""
+    operations = program.operations
+    windows = program.windows
+    memories = program.memories
+    missing = program.missing
+    scale = program.scale[0]
+    lows = scratch.lows
+    line = scratch.line
+    chosen = scratch.chosen
+    mask = capacity - 1
+    for w in range(len(windows)):
+        age = windows[w] - t + newest
+        lows[w] = older(times, base, head, mask, end, newest, age_mask, age) if end else 0
+    line_low = lows[len(windows) - 1] if len(windows) else np.int64(0)
+    if program.line[0]:
+        gather(words, amounts, head, mask, line_low, end, line)
+        line[end - line_low] = amount
+    for j in range(len(operations)):
+        kind = operations[j, KIND]
+        low = lows[operations[j, WINDOW]]
+        if late:
+            forgotten = older(times, base, head, mask, end, newest, age_mask, memories[j])
+            low = max(low, forgotten)
+        most = operations[j, LAST] - 1
+        key = operations[j, KEY]
+        column = operations[j, COLUMN]
+        if kind == SINCE:
+            position = end - 1
+            if key >= 0:
+                keys = amounts + (FIRST_FIELD + key) * capacity
+                while (
+                    position >= low and words[keys + ((head + position) & mask)] != extras[key, i]
+                ):
+                    position -= 1
+            if position >= low:
+                age = (newest - np.int64(times[base + ((head + position) & mask)])) & age_mask
+                value = np.float64(t - newest + age) / _MILLISECONDS
+            else:
+                value = missing[j]
+        elif key < 0:
+            if most >= 0:
+                low = max(low, end - most)
+            if column == AMOUNTS or kind == COUNT:
+                value = aggregate(kind, line, low - line_low, end - line_low + 1, scale, scratch)
+            else:
+                gather(words, amounts + column * capacity, head, mask, low, end, chosen)
+                chosen[end - low] = extras[column - FIRST_FIELD, i]
+                value = aggregate(kind, chosen, np.int64(0), end - low + 1, scale, scratch)
+        else:
+            keys = amounts + (FIRST_FIELD + key) * capacity
+            mine = extras[key, i]
+            if kind == COUNT:
+                found = count_equal(words, keys, head, mask, low, end, mine)
+                if most >= 0:
+                    found = min(found, most)
+            else:
+                if most < 0:
+                    most = end
+                place = amounts + column * capacity
+                found = choose(words, keys, mine, place, head, mask, low, end, most, chosen)
+                chosen[found] = amount if column == AMOUNTS else extras[column - FIRST_FIELD, i]
+            value = aggregate(kind, chosen, np.int64(0), found + 1, scale, scratch)
+        observed[i, operations[j, OUT]] = value

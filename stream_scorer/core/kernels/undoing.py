@@ -1,0 +1,103 @@
+"""The kernels that take batches back, keep them for good, and let whole rings go."""
+
+import numpy as np
+
+from stream_scorer.core.kernels.blocks import release, size_class
+from stream_scorer.core.kernels.compiled import kernel
+from stream_scorer.core.kernels.folding import (
+    BLOCK,
+    CAPACITY_HEAD,
+    COUNT_POSITION,
+    EVENT_BYTES,
+    HOW,
+    HOW_BITS,
+    MOVED,
+    NEWEST,
+    OLD,
+    SLOT_HOW,
+    TOUCHED,
+)
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
+from stream_scorer.core.kernels.store import NOBODY, REUSED_KEY, REUSED_SLOT, SLOTS, leave
+
+_LOW = np.int64(0xFFFFFFFF)
+
+
+@kernel
+def undo_rows(store, shape, journal, length):
+    """Take the journalled changes back, newest first."""
+    half, unit_words, fields = shape[0], shape[1], shape[2]
+    slots = store.slots
+    words = store.words
+    times = store.times
+    event_bytes = EVENT_BYTES + 8 * fields
+    for j in range(length - 1, -1, -1):
+        entry = journal[j]
+        slot = entry[SLOT_HOW] >> HOW_BITS
+        ring = slots[slot]
+        block = ring.block
+        capacity = np.int64(ring.capacity)
+        mask = capacity - 1
+        head = np.int64(ring.head)
+        count = np.int64(ring.count)
+        base = (block * unit_words) << half
+        amounts = block * unit_words + (capacity >> half)
+        # Close the gap, then put back what the tail's cell held.
+        for position in range(entry[COUNT_POSITION] & _LOW, count - 1):
+            to = (head + position) & mask
+            source = (head + position + 1) & mask
+            times[base + to] = times[base + source]
+            for column in range(2 + fields):
+                at = amounts + column * capacity
+                words[at + to] = words[at + source]
+        tail = (head + count - 1) & mask
+        times[base + tail] = entry[OLD]
+        for column in range(2 + fields):
+            words[amounts + column * capacity + tail] = entry[OLD + 1 + column]
+        old_count = entry[COUNT_POSITION] >> 32
+        store.weights[ring.hash >> BUCKET_SHIFT] += (old_count - count) * event_bytes
+        how = entry[SLOT_HOW] & HOW
+        if how:
+            leave(store, slot, how)
+        if entry[SLOT_HOW] & MOVED:
+            release(store, unit_words, block, size_class(capacity))
+        if not how:
+            ring.block = entry[BLOCK]
+            ring.capacity = entry[CAPACITY_HEAD] >> 32
+            ring.head = entry[CAPACITY_HEAD] & _LOW
+            ring.count = old_count
+            ring.newest = entry[NEWEST]
+            ring.touched = entry[TOUCHED]
+
+
+@kernel
+def release_blocks(store, shape, journal, length):
+    """After a commit: give back the blocks that rings have outgrown."""
+    for j in range(length):
+        entry = journal[j]
+        if entry[SLOT_HOW] & MOVED and entry[BLOCK] >= 0:
+            release(store, shape[1], entry[BLOCK], size_class(entry[CAPACITY_HEAD] >> 32))
+
+
+@kernel
+def evict_rings(store, shape, cursor, most, edge, oldest_open):
+    """Let rings go whose newest event is older than ``edge``.
+
+    Looks at ``most`` slots from ``cursor`` on; what a batch from ``oldest_open`` on has touched
+    stays. Returns (next cursor, rings that left).
+    """
+    slots = store.slots
+    counters = store.counters
+    left = 0
+    for _ in range(min(most, counters[SLOTS])):
+        if cursor >= counters[SLOTS]:
+            cursor = 0
+        ring = slots[cursor]
+        if ring.length != NOBODY and ring.newest < edge and ring.touched < oldest_open:
+            bucket = ring.hash >> BUCKET_SHIFT
+            store.weights[bucket] -= np.int64(ring.count) * (EVENT_BYTES + 8 * shape[2])
+            release(store, shape[1], ring.block, size_class(ring.capacity))
+            leave(store, np.int64(cursor), np.int64(REUSED_SLOT | REUSED_KEY))
+            left += 1
+        cursor += 1
+    return cursor, left

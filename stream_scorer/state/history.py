@@ -1,0 +1,128 @@
+"""Since when the histories are whole, and so which features may be believed.
+
+Rings hold raw events, so a new aggregate over stored fields needs no backfill. History is missing
+for three reasons, each with the event time from which on it is whole:
+
+- ``input``: the input's beginning was deleted before anyone folded it;
+- ``horizon``: the rings were kept for a shorter horizon than is needed now;
+- the name of a field: the rings were kept without it.
+
+A feature is covered once its window lies behind all that concern it. Until then its value is not
+what it would be with the whole history, and nobody could tell by looking at it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream_scorer.state.checkpoint import Bucket
+from stream_scorer.state.rings import stored_fields
+
+INPUT = "input"
+HORIZON = "horizon"
+
+NOT_YET = 1 << 60
+"""The time of ``INPUT`` before the first event of the history is known."""
+
+
+class Need(Protocol):
+    """What a feature needs of the rings.
+
+    Attributes:
+        window_ms: How far back it looks; 0 for the event alone.
+        fields: Further fields that must be stored.
+    """
+
+    @property
+    def window_ms(self) -> int: ...  # noqa: D102 said above
+    @property
+    def fields(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Whether a feature's window is covered by history.
+
+    Attributes:
+        name: The feature's name.
+        covered: Whether it is, at the watermark.
+        covered_from: Event time in ms from which on it is; None when it always was.
+    """
+
+    name: str
+    covered: bool
+    covered_from: int | None
+
+
+def merged(sinces: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return, by reason, the latest time.
+
+    >>> merged([{"mcc": 5}, {"mcc": 7, "input": 1}])
+    {'mcc': 7, 'input': 1}
+    """
+    latest: dict[str, int] = {}
+    for since in sinces:
+        for reason, ms in since.items():
+            latest[reason] = max(latest.get(reason, ms), ms)
+    return latest
+
+
+def since_of(buckets: Iterable[Bucket], fields: Sequence[str], horizon_ms: int) -> dict[str, int]:
+    """Return since when loaded buckets are whole for rings with these fields and this horizon.
+
+    Raises:
+        ValueError: A payload's names of fields are damaged.
+    """
+    found: list[Mapping[str, int]] = []
+    for bucket in buckets:
+        found.append(bucket.since)
+        if not bucket.payload:
+            continue
+        if bucket.horizon < horizon_ms:
+            # Of a customer whose newest event is the partition's newest, nothing older is left;
+            # of every other, more is.
+            found.append({HORIZON: bucket.watermark - bucket.horizon})
+        try:
+            stored = stored_fields(bucket.payload)
+        except ValueError as error:
+            raise ValueError(f"bucket {bucket.bucket}: {error}") from error
+        found.append({name: bucket.watermark for name in fields if name not in stored})
+    return merged(found)
+
+
+def settled(since: Mapping[str, int], watermark: int, lateness_ms: int) -> Mapping[str, int]:
+    """Return the reasons once an event is known: no history began later than with it."""
+    if since.get(INPUT) != NOT_YET or watermark < 0:
+        return since
+    return {**since, INPUT: watermark + lateness_ms}
+
+
+def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[str, int]:
+    """Return the reasons that still matter: no window reaches back behind the others any more."""
+    return {reason: ms for reason, ms in since.items() if watermark - horizon_ms < ms}
+
+
+def history(
+    features: Iterable[tuple[str, Need]],
+    since: Mapping[str, int],
+    watermark: int,
+    lateness_ms: int,
+) -> list[Coverage]:
+    """Say of each feature whether its window is covered, and otherwise from when on it will be.
+
+    Args:
+        features: (name, what it needs).
+        since: Event time in ms by reason, the latest of all partitions.
+        watermark: Newest accepted event time in ms, the earliest of all partitions.
+        lateness_ms: How much older than it an event may be that still counts.
+    """
+    told = []
+    for name, need in features:
+        reasons = (INPUT, HORIZON, *need.fields)
+        times = [since[reason] for reason in reasons if reason in since]
+        if not times or not need.window_ms:
+            told.append(Coverage(name, covered=True, covered_from=None))
+            continue
+        covered_from = max(times) + need.window_ms + lateness_ms
+        told.append(Coverage(name, watermark >= covered_from, covered_from))
+    return told

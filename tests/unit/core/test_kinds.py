@@ -1,0 +1,235 @@
+"""Every kind of feature against plain Python: late, repeated, capped, undone, evicted, cut."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import Flag
+from stream_scorer.core.features import FeatureSet, compile_features, compile_union
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Rings, remember
+from tests.unit.core.events import NOW, batch, event
+from tests.unit.core.feature_oracle import FeatureOracle, longest_ms
+from tests.unit.core.manifests import EVERY_KIND, RICH
+
+Float64 = NDArray[np.float64]
+FLAGS = {"added": 0, "late": int(Flag.LATE), "capped": int(Flag.CAPPED)}
+texts = st.sampled_from([None, "", "DE", "FR"])
+rows = st.lists(
+    st.builds(
+        lambda number, customer, time, amount, terminal, channel, *others: event(
+            number, customer_id=customer, event_time=NOW + time, timestamp=NOW + time,
+            amount_minor=amount, terminal_id=terminal, channel=channel, mcc=others[0],
+            country=others[1], device_id=others[2], card_present=others[3],
+            partition=ord(customer) % 3,
+        ),
+        st.integers(0, 60), st.sampled_from("aabcd"), st.integers(0, 60_000),
+        st.sampled_from([0, 1, 2, 300, 300, 7_777, 10**11]), st.sampled_from("xyz"),
+        st.sampled_from(["POS", "ECOM", "ATM"]), texts, texts, texts,
+        st.sampled_from([None, True, False]),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+def seen(
+    events: list[dict[str, Any]], rings: Rings, plan: Plan, features: FeatureSet, fate: str = "keep"
+) -> list[tuple[int, list[float]]]:
+    """Fold a batch; return flag and features of each event, flag -1 for a duplicate."""
+    folded = remember(batch(events), rings, plan, features)
+    values = features.compute(batch(events).take(folded.accepted), folded.observed[folded.accepted])
+    assert values.flags.c_contiguous
+    out: list[tuple[int, list[float]]] = [(-1, [])] * len(events)
+    for at, row in zip(folded.accepted.tolist(), values.tolist(), strict=True):
+        out[at] = int(folded.flags[at]), row
+    (rings.release if fate == "keep" else rings.undo)(folded.journals)
+    return out
+
+
+def expected(oracle: FeatureOracle, events: list[dict[str, Any]]) -> list[tuple[int, list[float]]]:
+    told = [oracle.see(row) for row in events]
+    return [(FLAGS.get(verdict, -1), values) for verdict, values in told]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    stream=rows,
+    cuts=st.lists(st.integers(0, 40), max_size=3),
+    wrong=rows,
+    lateness=st.integers(0, 30_000),
+    cap=st.integers(1, 8),
+)
+def test_every_kind_is_as_in_plain_python_in_any_batches_with_others_undone(
+    stream: list[dict[str, Any]],
+    cuts: list[int],
+    wrong: list[dict[str, Any]],
+    lateness: int,
+    cap: int,
+) -> None:
+    plan = Plan(lateness_ms=lateness, ring_cap=cap)
+    features = compile_features(EVERY_KIND, plan)
+    rings, oracle = Rings(features), FeatureOracle(EVERY_KIND, plan)
+    ends = sorted({0, *(min(cut, len(stream)) for cut in cuts), len(stream)})
+    for start, end in pairwise(ends):
+        seen(wrong, rings, plan, features, fate="undo")
+        part = stream[start:end]
+        # Strings of both sides: NaN equals itself, and every bit shows.
+        assert repr(seen(part, rings, plan, features)) == repr(expected(oracle, part))
+        assert sum(rings.of(p).evict(9) for p in rings.partitions()) == oracle.evict()
+
+
+@pytest.mark.parametrize("exponent", [0, 3])
+def test_a_long_stream_with_rings_of_many_events(exponent: int) -> None:
+    plan = Plan(currencies={"EUR": exponent}, ring_cap=200, lateness_ms=86_400_000)
+    features = compile_features(RICH, plan)
+    rings, oracle = Rings(features), FeatureOracle(RICH, plan)
+    random = np.random.default_rng(3)
+    for step in range(6):
+        part = [
+            event(
+                step * 300 + n, customer_id=str(int(random.integers(0, 3))), partition=0,
+                event_time=NOW + (step * 300 + n) * 2_400_000 + int(random.integers(-10**8, 10**7)),
+                amount_minor=int(random.integers(0, 50_000)), timestamp=NOW * 2,
+                terminal_id=str(int(random.integers(0, 9))),
+            )
+            for n in range(300)
+        ]  # fmt: skip
+        assert repr(seen(part, rings, plan, features)) == repr(expected(oracle, part))
+    assert max(len(events) for _, events in oracle.rings.values()) > 128
+
+
+@settings(max_examples=60, deadline=None)
+@given(stream=rows, lateness=st.integers(0, 30_000), cap=st.integers(1, 8))
+def test_manifests_that_share_an_engine_compute_what_they_would_alone(
+    stream: list[dict[str, Any]], lateness: int, cap: int
+) -> None:
+    plan = Plan(lateness_ms=lateness, ring_cap=cap)
+    # No id comes twice: which duplicates are known depends on how long rings remember.
+    stream = [row | {"transaction_id": str(n)} for n, row in enumerate(stream)]
+    short: list[dict[str, Any]] = [
+        {"name": "n", "kind": "count", "last": 4},
+        {"name": "s", "kind": "sum", "field": "amount", "window": "3s"},
+        {"name": "d", "kind": "distinct", "field": "mcc", "window": "3s"},
+    ]
+    together = compile_union([short, EVERY_KIND, RICH], plan)
+    assert together[0].retention.horizon_ms == longest_ms(RICH) + lateness
+    for specs, shared in zip([short, EVERY_KIND, RICH], together, strict=True):
+        alone = compile_features(specs, plan)
+        of_alone = [v for _, v in seen(stream, Rings(alone), plan, alone)]
+        of_shared = [v for _, v in seen(stream, Rings(together[0]), plan, shared)]
+        assert repr(of_shared) == repr(of_alone)
+        assert shared.identities == alone.identities
+
+
+# -- by hand --------------------------------------------------------------------------------
+
+PLAN = Plan(lateness_ms=1_000)
+BEFORE = [
+    # seconds, amount, terminal, device
+    (0, 1_000, "x", "p"),
+    (10, 300, "y", None),
+    (20, 500, "x", None),
+    (30, 100, "z", "p"),
+    (40, 900, "x", None),
+]
+
+
+def last_of(spec: dict[str, Any], *earlier: dict[str, Any], **changes: Any) -> float:
+    """Return a feature of the last event of BEFORE."""
+    specs = [*earlier, {"name": "f"} | spec]
+    features = compile_features(specs, PLAN)
+    made = [
+        event(n, event_time=NOW + 1_000 * at, amount_minor=amount, terminal_id=terminal,
+              device_id=device, timestamp=NOW + 10**8)
+        for n, (at, amount, terminal, device) in enumerate(BEFORE)
+    ]  # fmt: skip
+    made[-1] |= changes
+    return seen(made, Rings(features), PLAN, features)[-1][1][-1]
+
+
+HERE = ["customer_id", "terminal_id"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        ({"kind": "count", "window": "30s"}, 3.0),  # at 20, 30, 40: the one at 10 is 30 old
+        ({"kind": "count", "window": "31s"}, 4.0),
+        ({"kind": "count", "last": 3, "window": "1h"}, 3.0),
+        ({"kind": "count", "window": "1h", "key": HERE}, 3.0),  # x at 0, 20, 40
+        ({"kind": "count", "window": "1h", "key": ["customer_id", "device_id"]}, 3.0),  # nulls
+        ({"kind": "sum", "field": "amount", "window": "25s"}, 15.0),
+        ({"kind": "sum", "field": "amount", "window": "1h", "last": 2, "key": HERE}, 14.0),
+        ({"kind": "mean", "field": "amount", "window": "25s"}, 5.0),
+        ({"kind": "min", "field": "amount", "window": "15s"}, 1.0),
+        ({"kind": "max", "field": "amount", "window": "1h", "last": 4}, 9.0),
+        ({"kind": "median", "field": "amount", "window": "1h"}, 5.0),
+        ({"kind": "median", "field": "amount", "window": "1h", "last": 4}, 4.0),  # (3 + 5) / 2
+        ({"kind": "distinct", "field": "terminal_id", "window": "1h"}, 3.0),
+        ({"kind": "distinct", "field": "terminal_id", "last": 2, "window": "1h"}, 2.0),
+        ({"kind": "distinct", "field": "device_id", "window": "1h"}, 2.0),  # p, and null
+        ({"kind": "distinct", "field": "device_id", "window": "1h", "key": HERE}, 2.0),
+        ({"kind": "time_since_last", "window": "1h"}, 10.0),
+        ({"kind": "time_since_last", "window": "1h", "key": HERE}, 20.0),
+        ({"kind": "time_since_last", "window": "10s", "missing": -1}, -1.0),
+    ],
+)  # fmt: skip
+def test_each_kind_over_the_ring_by_hand(spec: dict[str, Any], value: float) -> None:
+    assert last_of(spec) == value
+
+
+def test_without_history_nothing_was_last() -> None:
+    assert np.isnan(last_of({"kind": "time_since_last", "window": "10s"}))
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "value"),
+    [
+        ({"kind": "passthrough", "field": "amount"}, {}, 9.0),
+        ({"kind": "passthrough", "field": "card_present", "missing": 2}, {}, 2.0),
+        ({"kind": "passthrough", "field": "card_present"}, {"card_present": True}, 1.0),
+        ({"kind": "weekend"}, {"event_time": 1_523_145_599_999}, 1.0),  # Saturday 23:59:59.999
+        ({"kind": "weekend"}, {"event_time": 1_523_232_000_000}, 0.0),  # Monday 00:00
+        ({"kind": "night"}, {"event_time": 1_522_997_999_999}, 1.0),  # 06:59:59.999
+        ({"kind": "night"}, {"event_time": 1_522_998_000_000}, 0.0),
+        ({"kind": "hour"}, {"event_time": 1_522_998_000_000}, 7.0),
+        ({"kind": "day_of_week"}, {"event_time": 0}, 3.0),  # 1970-01-01, a Thursday
+        # 2018-03-25 01:00 UTC: Berlin's clocks go from 2 to 3.
+        ({"kind": "hour", "timezone": "Europe/Berlin"}, {"event_time": 1_521_939_599_999}, 1.0),
+        ({"kind": "hour", "timezone": "Europe/Berlin"}, {"event_time": 1_521_939_600_000}, 3.0),
+        ({"kind": "hour", "timezone": "Europe/Berlin"}, {"event_time": 253_402_300_799_999}, 0.0),
+    ],
+)  # fmt: skip
+def test_each_kind_over_the_event_by_hand(
+    spec: dict[str, Any], changes: dict[str, Any], value: float
+) -> None:
+    assert (
+        last_of(spec, **{"timestamp": 253_402_300_799_999, "customer_id": "d"} | changes) == value
+    )
+
+
+@pytest.mark.parametrize(
+    ("channel", "value"), [("POS", 0.0), ("ECOM", 1.0), ("ATM", -1.0), (None, -2.0)]
+)
+def test_a_category_is_its_place_in_the_list(channel: str | None, value: float) -> None:
+    spec = {
+        "kind": "categorical", "field": "mcc", "values": ["POS", "ECOM"], "unknown": -1,
+        "missing": -2,
+    }  # fmt: skip
+    assert last_of(spec, mcc=channel) == value
+
+
+def test_a_ratio_without_a_denominator_is_missing() -> None:
+    total = {"name": "sum", "kind": "sum", "field": "amount", "window": "25s"}
+    count = {"name": "count", "kind": "count", "window": "25s"}
+    assert last_of({"kind": "ratio", "field": "amount", "to": "sum"}, total) == 9 / 15
+    assert last_of({"kind": "ratio", "feature": "sum", "to": "count"}, total, count) == 5.0
+    nothing = {"name": "zero", "kind": "min", "field": "amount", "last": 1, "window": "1s"}
+    of_nothing = {"kind": "ratio", "field": "amount", "to": "zero"}
+    assert np.isnan(last_of(of_nothing, nothing, amount_minor=0))
+    assert last_of(of_nothing | {"missing": 3}, nothing, amount_minor=0) == 3.0
