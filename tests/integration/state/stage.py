@@ -88,11 +88,12 @@ def live(
     ends: dict[int, int],
     hook: Callable[[str], None] | None = None,
     start: str | None = "earliest",
+    model: str = "fraud",
 ) -> Life:
     """Run a scorer until the input's end is committed, or its hook raises ``Crash``."""
     heard = Heard(ends)
     heard.positions |= committed(settings.kafka)
-    deployment = Deployment(start=start)  # type: ignore[arg-type]
+    deployment = Deployment(model, start=start)  # type: ignore[arg-type]
     loop, work = scorer_loop(settings, deployment, heard, hook)
     deadline = time.monotonic() + DEADLINE_SECONDS
 

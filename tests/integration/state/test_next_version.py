@@ -1,0 +1,84 @@
+"""A version with more features: served at once over stored fields, else warmed beside the first."""
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.errors import NotWarmError
+from stream_scorer.happenings import ModelWarming
+from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
+from stream_scorer.models.writer import Candidate, write_bundle
+from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
+from tests.faults.scene import feed, transactions
+from tests.integration.state.stage import live, restored_only, settings_of
+
+pytestmark = pytest.mark.kafka
+
+_DAY_MS = 86_400_000
+AMOUNT = {"name": "AMOUNT", "kind": "passthrough", "field": "amount"}
+STORED = {"name": "MEDIAN_7D", "kind": "median", "field": "amount", "window": "7d"}
+LONGER = {"name": "COUNT_45D", "kind": "count", "window": "45d"}
+FIELD = {"name": "TERMINALS_7D", "kind": "distinct", "field": "terminal_id", "window": "7d"}
+
+
+def write(store: Path, version: str, features: tuple[dict[str, Any], ...]) -> None:
+    """Write a bundle whose model was fitted to noise; what it decides does not matter here."""
+    numbers = np.random.default_rng(0)
+    rows = numbers.normal(size=(400, len(features)))
+    model = HistGradientBoostingClassifier(max_iter=5).fit(rows, rows[:, 0] > 1)
+    period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=60)
+    quality = Quality(
+        period=period, auc=0.5, average_precision=0.1, review_or_block_rate=0.1, block_rate=0.1
+    )
+    training = Training(train=period, validation=quality, test=quality, source="a test")
+    thresholds = DecisionThresholds(review=0.5, block=0.9)
+    write_bundle(store, Candidate("fraud", version, model, features, thresholds, training), rows)
+
+
+@pytest.fixture
+def settings(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> Settings:
+    shutil.copytree(MODELS_DIRECTORY / "fraud", tmp_path / "fraud")
+    write(tmp_path, "1.1.0", (AMOUNT, STORED))
+    write(tmp_path, "1.2.0", (AMOUNT, LONGER, FIELD))
+    ours = settings_of(kafka_topics(kafka_settings(session_timeout_ms=6_000)))
+    return ours.model_copy(update={"models": Models(directory=tmp_path)})
+
+
+def test_new_versions_are_served_or_warmed_by_what_they_need(settings: Settings) -> None:
+    ends = feed(settings.kafka, transactions(days=20, customers=40))
+    watermark = {}
+    life = live(settings, ends, model="fraud:1.0.0")
+    for partition in life.work.rings.partitions():
+        watermark[partition] = life.work.rings.of(partition).watermark
+
+    # A new aggregate over what is stored needs no code and no backfill.
+    restored_only(settings, deployment=Deployment(model="fraud:1.1.0"))
+
+    # A longer window and a further field do: alone it leaves, with the date.
+    with pytest.raises(NotWarmError) as raised:
+        restored_only(settings, deployment=Deployment(model="fraud:1.2.0"))
+    assert raised.value.exit_code == 10
+    assert "COUNT_45D, TERMINALS_7D lack history" in raised.value.what
+
+    # Beside the first, it is warmed, and said from when on it can serve.
+    both = Deployment(model="fraud:1.0.0", warm="fraud:1.2.0")
+    warmed = restored_only(settings, deployment=both)
+    told = {each.partition: each for each in warmed.heard.of(ModelWarming)}
+    assert told.keys() == watermark.keys()
+    for partition, each in told.items():
+        assert (each.model, each.version) == ("fraud", "1.2.0")
+        assert each.features == ("COUNT_45D", "TERMINALS_7D")
+        until = each.warm_from_ms - watermark[partition]
+        assert 7 * _DAY_MS < until < 46 * _DAY_MS
+    rings = warmed.work.rings.of(0)
+    assert rings.fields == ("terminal_id",)
+    assert rings.retention.horizon_ms > 45 * _DAY_MS
