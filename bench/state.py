@@ -1,7 +1,8 @@
 """What much state costs: memory, restore, checkpoints and speed from 10,000 to 1,000,000 customers.
 
 For each number of customers two scorers run on one Kafka, one with checkpoints as they are set by
-default (``on``), one that writes none (``off``). Both begin with the same checkpoint, in which
+default (``on``), one that writes none (``off``, which is sent
+a part of the events: enough for a rate). Both begin with the same checkpoint, in which
 every customer has 60 events in 30 days; it is made by the core's fold and the scorer's own
 checkpoint code (``bench/customers.py``), and the scorers restore it as they restore any.
 
@@ -46,16 +47,18 @@ from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.kafka import config
 from stream_scorer.kafka.state_topic import publish
-from stream_scorer.settings import MODELS_DIRECTORY, Settings
+from stream_scorer.settings import Settings
+from tests.unit.core.manifests import RICH
 
-MANIFEST = MODELS_DIRECTORY / "fraud" / "1.0.0" / "manifest.json"
-"""Whose features the scorers compute."""
+FEATURES = tuple(RICH)
+"""What the scorers compute: fifteen features of several kinds."""
 
 SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 30_000)
 CYCLES, QUICK_CYCLES = (3, 3, 1), (1, 1)
-ROUNDS, QUICK_ROUNDS = 8, 3
+ROUNDS, QUICK_ROUNDS = 4, 3
 _MODEL = "state"
 _WARM_UP_EVENTS = 50_000
+_OFF_EVENTS = 150_000
 _TRAINING_ROWS = 60_000
 _LEAST_RATE = 2_000
 _GLANCE_SECONDS = 0.05
@@ -117,26 +120,26 @@ class Runner:
         arena: Where.
         size: How many customers; None for the one without.
         way: ``on`` or ``off``.
+        paid: Checkpoint bytes that an event pays for where they are on.
     """
 
-    def __init__(self, arena: Arena, size: Size | None, way: str) -> None:
+    def __init__(self, arena: Arena, size: Size | None, way: str, paid: float) -> None:
         name = f"{size.keys if size else 0}-{way}"
         self.size, self.way = size, way
         self._arena = arena
         self._port = _free_port()
         self._source = f"{name}.transactions"
         self._store = arena.directory / "models"
-        self.entry = self._entry(name)
+        self.entry = self._entry(name, paid)
         arena.create({self._source: PARTITIONS})
         arena.create_outputs(self.entry)
         self.feed = Feed(self.entry.settings)
         self._started = 0.0
         self._contender: Contender | None = None
 
-    def _entry(self, name: str) -> Entry:
-        table: dict[str, dict[str, Any]] = {"http": {"port": self._port}}
-        if self.way == "off":
-            table["state"] = _OFF
+    def _entry(self, name: str, paid: float) -> Entry:
+        state = {"bytes_per_event": paid} if self.way == "on" else _OFF
+        table: dict[str, dict[str, Any]] = {"http": {"port": self._port}, "state": state}
         return self._arena.entry(
             name, self._source, "run", "--model", _MODEL, store=self._store, settings=table
         )
@@ -243,6 +246,12 @@ class Runner:
         return body
 
 
+def _say(line: str) -> None:
+    """Tell how far it is: the full sizes take a quarter of an hour."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -255,15 +264,18 @@ class Race:
     Args:
         arena: Where.
         sizes: What to measure.
+        paid: Checkpoint bytes that an event pays for; None takes the default.
     """
 
-    def __init__(self, arena: Arena, sizes: list[Size]) -> None:
+    def __init__(self, arena: Arena, sizes: list[Size], paid: float | None) -> None:
         self._arena = arena
+        self._paid = arena.settings.state.bytes_per_event if paid is None else paid
         self._sizes = sizes
         self._encode = TransactionEncoder(arena.settings.registry)
-        self._empty = Runner(arena, None, "on")
+        self._empty = Runner(arena, None, "on", self._paid)
         self._pairs = [
-            (size, [Runner(arena, size, way) for way in ("on", "off")]) for size in sizes
+            (size, [Runner(arena, size, way, self._paid) for way in ("on", "off")])
+            for size in sizes
         ]
 
     def fill(self) -> None:
@@ -281,6 +293,7 @@ class Race:
                 )
                 if size is not None:
                     size.state_bytes = written
+            _say(f"{keys} customers filled")
 
     def start(self) -> None:
         """Start all processes at once, to save time; their imports then disturb one another."""
@@ -297,17 +310,18 @@ class Race:
                 seconds = runner.restore()
                 size.restore_seconds = max(size.restore_seconds, seconds)
                 size.memory = max(size.memory, runner.resident - nothing)
+                _say(f"{runner.entry.name}: {seconds:.1f} s, {runner.resident - nothing} bytes")
 
     def run(self, rounds: int) -> None:
         """Warm all up, then let them take turns."""
         for size, runners in self._pairs:
             self._round(size, runners, _WARM_UP_EVENTS)
         before = [runners[0].metric("checkpoint_buckets_total") for _, runners in self._pairs]
-        paid = self._arena.settings.state.bytes_per_event
         for number in range(rounds):
+            _say(f"round {number + 1} of {rounds}")
             for turn in range(len(self._pairs)):
                 size, runners = self._pairs[(number + turn) % len(self._pairs)]
-                events = round_events(size, PARTITIONS, paid, rounds)
+                events = round_events(size, PARTITIONS, self._paid, rounds)
                 # Who is first finds the broker busy with what was just sent: they take turns.
                 self._round(size, runners[:: 1 if number % 2 == 0 else -1], events)
                 size.events += events
@@ -325,29 +339,34 @@ class Race:
             on.stop()
 
     def _round(self, size: Size, runners: list[Runner], events: int) -> None:
-        first = sum(runners[0].feed.rounds)
+        """Send a round and let it be decided; without checkpoints a part is enough for a rate."""
+        first = max(sum(runner.feed.rounds) for runner in runners)
+        part = max(min(events, _OFF_EVENTS), events // 4)
+        shares = {runner: part if runner.way == "off" else events for runner in runners}
         for runner in runners:
             runner.feed.begin()
-        for at in range(first, first + events, _AT_ONCE):
-            rows = customers.later_events(at, min(_AT_ONCE, first + events - at), size.keys)
+        for at in range(0, events, _AT_ONCE):
+            rows = customers.later_events(first + at, min(_AT_ONCE, events - at), size.keys)
             keys = rows.column("customer_id").cast(pa.binary()).to_pylist()
             values = self._encode(rows)
             for runner in runners:
-                runner.feed.send(keys, values)
+                left = shares[runner] - at
+                if left > 0:
+                    runner.feed.send(keys[:left], values[:left])
         for runner in runners:
             runner.feed.flush()
         for runner in runners:
             runner.drain()
 
 
-def measure(sizes: list[Size], rounds: int, *, hurry: bool) -> None:
+def measure(sizes: list[Size], rounds: int, paid: float | None, *, hurry: bool) -> None:
     """Fill, restore and measure all sizes."""
     with Arena() as arena:
         train_model(
             traffic.transactions(_TRAINING_ROWS), arena.directory / "models", _MODEL,
-            tuple(json.loads(MANIFEST.read_text())["features"]),
+            FEATURES,
         )  # fmt: skip
-        race = Race(arena, sizes)
+        race = Race(arena, sizes, paid)
         if hurry:
             race.start()
         race.fill()
@@ -380,12 +399,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer customers, one cycle of each")
     parser.add_argument("--rounds", type=int, help="interleaved rounds")
+    parser.add_argument("--bytes-per-event", type=float, help="other than the default budget")
     options = parser.parse_args()
     before, started = os.getloadavg(), time.monotonic()
     chosen = (QUICK_SIZES, QUICK_CYCLES) if options.quick else (SIZES, CYCLES)
     sizes = [Size(keys, cycles) for keys, cycles in zip(*chosen, strict=True)]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    measure(sizes, rounds, hurry=options.quick)
+    measure(sizes, rounds, options.bytes_per_event, hurry=options.quick)
     document = report(sizes, PARTITIONS)
     failed = failures(document, chosen[1])
     document |= {"rounds": rounds, "missed": failed}

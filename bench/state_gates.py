@@ -17,7 +17,7 @@ MOST_RESTORE_SECONDS = 60.0
 MOST_COST = 0.10
 LEAST_FLATNESS = 0.75
 
-_MARGIN = 1.1
+_MARGIN = 1.05
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Size:
         restore_seconds: From the process's start until its state was whole.
         rates: Events per second by way, ``on`` and ``off``, one for each round.
         buckets: Buckets written during the measured rounds.
-        events: Events of the measured rounds, by either way.
+        events: Events of the measured rounds, with checkpoints.
         restart_seconds: As ``restore_seconds``, of a restart behind the measured rounds.
         replayed: Input records that the restart replayed.
     """
