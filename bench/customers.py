@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, Rings, remember
+from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.state_topic import TopicStore
@@ -109,15 +110,15 @@ def later_events(first: int, count: int, keys: int) -> pa.RecordBatch:
     return events(identities(customers), _FIRST_LATER + numbers, time_ms)
 
 
-def fill(where: NDArray[np.int32], model: Model, plan: Plan) -> Rings:
+def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
     """Return the rings of customers with their histories.
 
     Args:
         where: int32[c], each customer's partition.
-        model: Whose features say what rings remember.
+        features: Say what rings remember.
         plan: Validation limits.
     """
-    rings = Rings(model.features)
+    rings = Rings(features)
 
     def fill_partition(partition: int) -> None:
         rings.of(partition)
@@ -127,7 +128,7 @@ def fill(where: NDArray[np.int32], model: Model, plan: Plan) -> Rings:
             n = records.num_rows
             time_ms = records.column("event_time").cast(pa.int64()).to_numpy()
             batch = EventBatch(records, np.full(n, partition, np.int32), np.arange(n), time_ms)
-            seen = remember(batch, rings, plan, model.features)
+            seen = remember(batch, rings, plan, features)
             rings.release(seen.journals)
             if len(seen.accepted) < n:
                 raise SystemExit(f"history: {seen.rejections.details[0]}")
