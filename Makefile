@@ -27,6 +27,7 @@ bench: env
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/features.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/parity.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.config import common
 from stream_scorer.kafka.offsets import LATEST, offsets
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.topics import COMPACTED
 from stream_scorer.settings import Settings, load_settings
 
 PARTITIONS = 4
@@ -62,11 +63,17 @@ class Contender:
     def __init__(self, entry: Entry, log: Path) -> None:
         self.entry = entry
         self._log = log
+        self._before = log.stat().st_size if log.exists() else 0
         self._process = processes.start(
             [sys.executable, contender.__file__, *entry.command],
             log,
             environment=entry.environment,
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def wait_ready(self) -> None:
         """Return when its imports are done."""
@@ -76,6 +83,11 @@ class Contender:
             if time.monotonic() > deadline:
                 raise SystemExit(f"{self.entry.name}: not ready after {_START_SECONDS:.0f} s")
             time.sleep(_GLANCE_SECONDS)
+
+    @property
+    def ready_at(self) -> float:
+        """When its imports were done, seconds since the epoch; asked before ``go``."""
+        return self._log.stat().st_mtime
 
     def go(self) -> None:
         """Let it begin."""
@@ -116,7 +128,7 @@ class Contender:
         return self._process.wait()
 
     def _said(self) -> str:
-        return self._log.read_text(errors="replace")
+        return self._log.read_bytes()[self._before :].decode(errors="replace")
 
 
 class Arena:
@@ -233,9 +245,11 @@ class Arena:
                 topics[which]: 1 if which in _SINGLE else PARTITIONS
                 for topics in names
                 for which in _OUTPUTS
+                if which != "state"
             },
             **{"message.timestamp.type": "LogAppendTime"},
         )
+        self.create({topics["state"]: PARTITIONS for topics in names}, **COMPACTED)
 
     def start(self, entry: Entry) -> Contender:
         """Start a contender's process; it waits for ``go`` and is ended with the arena."""

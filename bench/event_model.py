@@ -1,6 +1,7 @@
-"""A model of the event's own columns (amount, weekend, night), for loops without state.
+"""Models trained for benches, with the project's own means, on the simulator's first days.
 
-The same kind and the same number of iterations as the shipped one.
+``event``: the event's own columns (amount, weekend, night), for loops without state. All are of
+the same kind and the same number of iterations as the shipped one.
 """
 
 from datetime import date, timedelta
@@ -13,7 +14,7 @@ from stream_scorer.apps.history import fold
 from stream_scorer.apps.train import ESTIMATORS, FEATURES, choose_thresholds
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
-from stream_scorer.models.bundle import Period, Quality, Training
+from stream_scorer.models.bundle import FeatureSpec, Period, Quality, Training
 from stream_scorer.models.predictors import predictor_for
 from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -31,14 +32,21 @@ def bundle_directory(store: Path) -> Path:
 
 
 def train_event_model(table: pa.Table, store: Path) -> None:
+    """Train ``event``; see :func:`train_model`."""
+    train_model(table, store, NAME, _EVENT_FEATURES)
+
+
+def train_model(table: pa.Table, store: Path, name: str, features: tuple[FeatureSpec, ...]) -> None:
     """Train on the table's first rows and write the bundle, with the shipped plan beside it.
 
     Args:
         table: Labelled transactions.
         store: Model store.
+        name: Of the bundle.
+        features: What a manifest lists.
     """
     plan = Plan()
-    folded = fold(table.slice(0, _ROWS), compile_features(_EVENT_FEATURES, plan), plan)
+    folded = fold(table.slice(0, _ROWS), compile_features(features, plan), plan)
     fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
     model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
     scores = predictor_for(model).scores(folded.features)
@@ -50,10 +58,10 @@ def train_event_model(table: pa.Table, store: Path) -> None:
     directory = write_bundle(
         store,
         Candidate(
-            name=NAME,
+            name=name,
             version=_VERSION,
             model=model,
-            features=_EVENT_FEATURES,
+            features=features,
             thresholds=choose_thresholds(scores, fraud),
             training=Training(train=seen, validation=quality, test=quality, source="bench"),
         ),

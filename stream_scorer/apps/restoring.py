@@ -21,6 +21,7 @@ from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.heap import give_back
 from stream_scorer.state.history import since_of
 from stream_scorer.state.restore import (
     Takeover,
@@ -206,6 +207,8 @@ class CheckpointedReplay:
                 rings.load(bucket.payload)
             except ValueError as error:
                 raise damaged(self._taken(), f"bucket {bucket.bucket}: {error}") from error
+        if not buckets:
+            give_back()
 
 
 class Restoration:

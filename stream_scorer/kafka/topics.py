@@ -17,7 +17,7 @@ HEADROOM_BYTES = 65_536
 _SECONDS = 15.0
 # Only the newest record of a bucket counts, and a restore reads all that is there: small segments
 # and an eager cleaner keep it near the size of the state.
-_COMPACTED = {
+COMPACTED = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.2",
     "segment.bytes": str(64 * 2**20),
@@ -100,7 +100,7 @@ def create_topics(
         ],
     )
     created |= _create(
-        admin, [NewTopic(topics.state, partitions, replication, config=in_sync | _COMPACTED)]
+        admin, [NewTopic(topics.state, partitions, replication, config=in_sync | COMPACTED)]
     )
     found = _partitions(admin, list(wanted))
     maximum = _maximum_bytes(admin, list(wanted))

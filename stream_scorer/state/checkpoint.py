@@ -148,13 +148,15 @@ class Assembly:
         values, self._values = self._values, {}
         found = {}
         for bucket in sorted({bucket for bucket, _ in values}):
-            first = values.get((bucket, 0))
+            # Taken away, so that no payload is held twice for longer than it takes to copy it.
+            first = values.pop((bucket, 0), None)
             if first is None:
                 raise ValueError(f"bucket {bucket}: part 0 is missing")
             header, payload = _parse(first, self._partition, bucket, 0)
+            del first
             shares = [payload]
             for part in range(1, header["parts"]):
-                value = values.get((bucket, part))
+                value = values.pop((bucket, part), None)
                 if value is None:
                     raise ValueError(f"bucket {bucket}: part {part} is missing")
                 other, payload = _parse(value, self._partition, bucket, part)

@@ -1,6 +1,7 @@
 """The benches' own logic: what is fed, what is counted, and what fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,20 +9,27 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench import features, parity, traffic
+from bench import customers, features, parity, state_gates, traffic
 from bench.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
 from bench.parity_input import AFTER_EVICTION, build
 from bench.parity_outcomes import ASPECTS, Outcomes, differences, places
 from bench.parity_outcomes import report as parity_report
 from bench.polars_features import WAYS, frame
+from bench.state_gates import Size
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
+from stream_scorer.core.windows import BUCKETS
 from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate
+from stream_scorer.state.checkpoint import Assembly, Owner
+from stream_scorer.state.rings import columns_of
 from tests.oracle.handbook import customer_features
+from tests.unit.core.manifests import RICH
 
 EVENTS = 1_200
 
@@ -276,3 +284,98 @@ def test_the_parity_input_holds_all_kinds_and_their_times() -> None:
     asked = np.flatnonzero(~rows.compared)
     assert (seen[asked] - time[asked] > horizon).all()
     assert np.diff(seen).max() > horizon
+
+
+def _size(**changes: Any) -> Size:
+    size = Size(1_000, 3, state_bytes=9, memory=2_048_000, restore_seconds=60.0)
+    size.rates = {"on": [90.0, 40.0, 180.0], "off": [100.0, 50.0, 150.0]}
+    size.buckets, size.events, size.restart_seconds = 3 * 4 * BUCKETS, 7, 60.0
+    return replace(size, **changes)
+
+
+def _missed(*sizes: Size) -> list[str]:
+    return state_gates.failures(state_gates.report(sizes, 4), [size.cycles for size in sizes])
+
+
+def test_a_state_report_compares_round_by_round() -> None:
+    document = state_gates.report([_size()], 4)
+    (row,) = document["sizes"]
+    assert (row["bytes_per_key"], row["checkpoint_cycles"]) == (2_048, 3.0)
+    # 0.9, 0.8 and 1.2 of the throughput without; the medians alone would say 0.9 as well.
+    assert document["checkpoint_cost"] == row["checkpoint_cost"] == 0.1
+    assert (row["events_per_second"], row["without_checkpoints"]) == (90, 100)
+
+
+def test_every_state_gate_passes_at_its_bound_and_fails_behind_it() -> None:
+    slower = {"on": [67.5] * 3, "off": [67.5] * 3}
+    assert _missed(_size(), _size(rates=slower)) == []
+    missed = [
+        _missed(_size(memory=2_049_000)),
+        _missed(_size(restore_seconds=60.1)),
+        _missed(_size(restart_seconds=60.1)),
+        _missed(_size(rates={"on": [89.0], "off": [100.0]})),
+        _missed(_size(buckets=3 * 4 * BUCKETS - 41)),
+        _missed(_size(), _size(rates={"on": [67.0], "off": [67.0]})),
+    ]
+    assert [len(lines) for lines in missed] == [1] * 6
+    words = ("bytes each", "restore_seconds", "restart_seconds", "cost 0.11", "2.99 ", "slowest")
+    assert all(word in lines[0] for word, lines in zip(words, missed, strict=True))
+
+
+def test_rounds_are_long_enough_for_their_cycles() -> None:
+    size = _size(state_bytes=4 * BUCKETS * 6_000, cycles=2)
+    # A bucket costs its record and 4,000 bytes; an event pays for 40.
+    events = 5 * state_gates.round_events(size, 4, 40.0, 5)
+    assert 1.0 < events * 40 / (2 * 4 * BUCKETS * 10_000) < 1.1
+
+
+def test_rates_are_told_for_each_round_behind_the_first() -> None:
+    records = np.full(31, 100)
+    times = np.concatenate([[5], 1_000 + np.arange(10) * 100, 9_000 + np.arange(20) * 50])
+    rates = state_gates.round_rates(times, records, [100, 1_000, 2_000])
+    assert rates == pytest.approx([1_000.0, 2_000.0])
+    with pytest.raises(ValueError, match="two rounds"):
+        state_gates.round_rates(times, records, [150, 950, 2_000])
+    with pytest.raises(ValueError, match="missing"):
+        state_gates.round_rates(times, records, [100, 1_000, 2_100])
+
+
+def test_customers_come_with_sixty_events_in_a_month_and_go_on_at_that_pace() -> None:
+    past = customers.histories(np.array([3, 8]))
+    assert past.column("customer_id").to_pylist() == ["c00000003"] * 60 + ["c00000008"] * 60
+    times = past.column("event_time").cast(pa.int64()).to_numpy().reshape(2, 60)
+    assert (np.diff(times) > 0).all()
+    month = 30 * 86_400_000
+    assert times.min() >= customers.START_MS - month
+    assert times.max() < customers.START_MS
+    # The 120 events that two customers make next fill another month.
+    later = customers.later_events(0, 120, 2)
+    after = later.column("event_time").cast(pa.int64()).to_numpy() - customers.START_MS
+    assert (after[0], after[-1]) == (0, month * 119 // 120)
+    assert set(later.column("customer_id").to_pylist()) == {"c00000000", "c00000001"}
+    numbers = [*past.column("transaction_id").to_pylist(), *later.column(0).to_pylist()]
+    assert len(set(numbers)) == 240
+
+
+def test_a_filled_checkpoint_holds_every_customer_where_its_input_is() -> None:
+    plan = Plan()
+    where = customers.partitions_of(40, 4)
+    rings = customers.fill(where, compile_features(RICH, plan), plan)
+    kafka = Kafka(bootstrap="nowhere:1", group="g")
+    owner = Owner("g", kafka.topics.transactions)
+    found: dict[bytes, int] = {}
+    buckets = 0
+    records = list(customers.checkpoint(rings, kafka, 4))
+    for partition in range(4):
+        assembly = Assembly(owner, partition)
+        for each, some in records:
+            if each == partition:
+                assembly.add(some)
+        for bucket in assembly.buckets().values():
+            buckets += 1
+            assert (bucket.offset, bucket.partitions) == (0, 4)
+            columns = columns_of(bucket.payload)
+            found |= dict.fromkeys(columns.customers, partition)
+            assert (np.diff(columns.first) == 60).all()
+    assert buckets == 4 * BUCKETS
+    assert found == {f"c{n:08d}".encode(): int(p) for n, p in enumerate(where)}

@@ -1,0 +1,229 @@
+"""What much state costs: memory, restore, checkpoints and speed from 10,000 to 1,000,000 customers.
+
+For each number of customers two scorers run on one Kafka, one with checkpoints as they are set by
+default (``on``), one that writes none (``off``, which is sent
+a part of the events: enough for a rate). Both begin with the same checkpoint, in which
+every customer has 60 events in 30 days; it is made by the core's fold and the scorer's own
+checkpoint code (``bench/customers.py``), and the scorers restore it as they restore any.
+
+- ``bytes_per_key``: resident memory of a scorer once its state is whole, less that of a scorer
+  that restored a checkpoint without customers, by customer.
+- ``restore_seconds``: from the process's start until the state of all partitions is whole.
+- ``events_per_second``: of the input, from the broker's times of arrival of the summaries, of
+  which each transaction carries one. A round's events come into sight all at once, with the commit
+  of the transaction that they were sent in, and only one scorer has something to do at a time.
+- ``checkpoint_cost``: what ``on`` lacks in events per second, a median over rounds in which both
+  ways and all sizes take turns.
+- ``checkpoint_cycles``: from the buckets that the scorer says it has written in these rounds.
+- ``restart_seconds``, ``replayed``: the same scorer started anew behind the rounds, when its
+  buckets are as of many offsets: the checkpoint is read and what it asks for is replayed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from bench import customers, traffic
+from bench.arena import PARTITIONS, Arena
+from bench.event_model import train_model
+from bench.state_gates import (
+    MOST_COST,
+    QUICK_MOST_COST,
+    Size,
+    failures,
+    report,
+    round_events,
+)
+from bench.state_runner import MODEL, Runner
+from stream_scorer.apps.feeding import TransactionEncoder
+from stream_scorer.apps.scorer import Deployment, load_model
+from tests.unit.core.manifests import RICH
+
+FEATURES = tuple(RICH)
+"""What the scorers compute: fifteen features of several kinds."""
+
+SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 30_000)
+CYCLES, QUICK_CYCLES = (3.0, 3.0, 1.0), (0.2, 0.2)
+ROUNDS, QUICK_ROUNDS = 4, 3
+_WARM_UP_EVENTS = 50_000
+_OFF_EVENTS = 150_000
+_TRAINING_ROWS = 60_000
+_AT_ONCE = 5_000
+
+
+def _say(line: str) -> None:
+    """Tell how far it is: the full sizes take a quarter of an hour."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+class Race:
+    """All scorers on one Kafka.
+
+    Args:
+        arena: Where.
+        sizes: What to measure.
+        paid: Checkpoint bytes that an event pays for; None takes the default.
+    """
+
+    def __init__(self, arena: Arena, sizes: list[Size], paid: float | None) -> None:
+        self._arena = arena
+        self._paid = arena.settings.state.bytes_per_event if paid is None else paid
+        self._sizes = sizes
+        self._encode = TransactionEncoder(arena.settings.registry)
+        self._empty = Runner(arena, None, "on", self._paid)
+        self._pairs = [
+            (size, [Runner(arena, size, way, self._paid) for way in ("on", "off")])
+            for size in sizes
+        ]
+
+    def fill(self) -> None:
+        """Write all checkpoints."""
+        settings = self._empty.entry.settings
+        model, plan = load_model(settings, Deployment(MODEL))
+        where = customers.partitions_of(max(size.keys for size in self._sizes), PARTITIONS)
+        for keys, size, runners in [(0, None, [self._empty])] + [
+            (size.keys, size, runners) for size, runners in self._pairs
+        ]:
+            rings = customers.fill(where[:keys], model.features, plan)
+            for runner in runners:
+                written = runner.fill(
+                    customers.checkpoint(rings, runner.entry.settings.kafka, PARTITIONS)
+                )
+                if size is not None:
+                    size.state_bytes = written
+            _say(f"{keys} customers filled")
+
+    def start(self) -> None:
+        """Start all processes at once, to save time; their imports then disturb one another."""
+        for runner in [self._empty, *(each for _, pair in self._pairs for each in pair)]:
+            runner.start()
+
+    def restore(self) -> None:
+        """Let the scorers restore their checkpoints, one after the other, and weigh them."""
+        self._empty.restore()
+        nothing = self._empty.resident
+        self._empty.stop()
+        for size, runners in self._pairs:
+            for runner in runners:
+                seconds = runner.restore()
+                size.restore_seconds = max(size.restore_seconds, seconds)
+                size.memory = max(size.memory, runner.resident - nothing)
+                _say(f"{runner.entry.name}: {seconds:.1f} s, {runner.resident - nothing} bytes")
+
+    def run(self, rounds: int) -> None:
+        """Warm all up, then let them take turns."""
+        for size, runners in self._pairs:
+            self._round(size, runners, _WARM_UP_EVENTS)
+        before = [runners[0].metric("checkpoint_buckets_total") for _, runners in self._pairs]
+        for number in range(rounds):
+            _say(f"round {number + 1} of {rounds}")
+            for turn in range(len(self._pairs)):
+                size, runners = self._pairs[(number + turn) % len(self._pairs)]
+                events = round_events(size, PARTITIONS, self._paid, rounds)
+                # Who is first finds the broker busy with what was just sent: they take turns.
+                self._round(size, runners[:: 1 if number % 2 == 0 else -1], events)
+                size.events += events
+        for (size, runners), written in zip(self._pairs, before, strict=True):
+            size.buckets = runners[0].metric("checkpoint_buckets_total") - written
+            for runner in runners:
+                size.rates[runner.way] = runner.rates()
+
+    def restart(self) -> None:
+        """Start those that write checkpoints anew, as they stand."""
+        for size, (on, off) in self._pairs:
+            off.stop()
+            size.restart_seconds = on.restart()
+            size.replayed = on.metric("restore_replayed_records")
+            on.stop()
+
+    def _round(self, size: Size, runners: list[Runner], events: int) -> None:
+        """Send a round and let it be decided; without checkpoints a part is enough for a rate."""
+        first = max(sum(runner.feed.rounds) for runner in runners)
+        part = max(min(events, _OFF_EVENTS), events // 4)
+        shares = {runner: part if runner.way == "off" else events for runner in runners}
+        for runner in runners:
+            runner.feed.begin()
+        for at in range(0, events, _AT_ONCE):
+            rows = customers.later_events(first + at, min(_AT_ONCE, events - at), size.keys)
+            keys = rows.column("customer_id").cast(pa.binary()).to_pylist()
+            values = self._encode(rows)
+            for runner in runners:
+                left = shares[runner] - at
+                if left > 0:
+                    runner.feed.send(keys[:left], values[:left])
+        for runner in runners:
+            runner.feed.flush()
+        for runner in runners:
+            runner.drain()
+
+
+def measure(sizes: list[Size], rounds: int, paid: float | None, *, hurry: bool) -> None:
+    """Fill, restore and measure all sizes."""
+    with Arena() as arena:
+        train_model(
+            traffic.transactions(_TRAINING_ROWS), arena.directory / "models", MODEL,
+            FEATURES,
+        )  # fmt: skip
+        race = Race(arena, sizes, paid)
+        if hurry:
+            race.start()
+        race.fill()
+        race.restore()
+        race.run(rounds)
+        race.restart()
+
+
+def show(document: dict[str, Any], load: tuple[str, str]) -> None:
+    """Print the table."""
+    table = Table(
+        "customers", "bytes each", "restore s", "events/s", "without", "cost", "cycles",
+        "events", "restart s", "replayed",
+        title="State and its checkpoints", title_justify="left",
+    )  # fmt: skip
+    for row in document["sizes"]:
+        table.add_row(
+            f"{row['keys']:,}", f"{row['bytes_per_key']:,}", str(row["restore_seconds"]),
+            f"{row['events_per_second']:,}", f"{row['without_checkpoints']:,}",
+            f"{row['checkpoint_cost']:.1%}", str(row["checkpoint_cycles"]),
+            f"{row['events']:,}", str(row["restart_seconds"]), f"{row['replayed']:,}",
+        )  # fmt: skip
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"slowest / smallest size: {document['flatness']}")
+    console.print(f"load average {load[0]} before, {load[1]} after")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer customers, a fifth of a cycle")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds")
+    parser.add_argument("--bytes-per-event", type=float, help="other than the default budget")
+    options = parser.parse_args()
+    before, started = os.getloadavg(), time.monotonic()
+    chosen = (QUICK_SIZES, QUICK_CYCLES) if options.quick else (SIZES, CYCLES)
+    sizes = [Size(keys, cycles) for keys, cycles in zip(*chosen, strict=True)]
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    measure(sizes, rounds, options.bytes_per_event, hurry=options.quick)
+    document = report(sizes, PARTITIONS)
+    failed = failures(document, chosen[1], QUICK_MOST_COST if options.quick else MOST_COST)
+    document |= {"rounds": rounds, "missed": failed}
+    document["seconds"] = round(time.monotonic() - started, 1)
+    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
+    show(document, (loads[0], loads[1]))
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    print(json.dumps(document))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
