@@ -52,6 +52,9 @@ class FeatureOracle:
         """Return what becomes of an event, and its features unless it is a duplicate."""
         customer, time = row["customer_id"], row["event_time"]
         newest, events = self.rings.get(customer, (time, []))
+        edge = max(newest, time) - self._horizon - self._plan.lateness_ms
+        # What is past the horizon is forgotten, whether or not the ring has left.
+        events = [known for known in events if known["event_time"] > edge]
         if any(known["transaction_id"] == row["transaction_id"] for known in events):
             return "duplicate", []
         partition = self._partitions[customer] = row["partition"]
@@ -59,8 +62,6 @@ class FeatureOracle:
         if time < newest - self._plan.lateness_ms:
             return "late", self._features(row, [e for e in events if e["event_time"] <= time])
         newest = max(newest, time)
-        edge = newest - self._horizon - self._plan.lateness_ms
-        events = [known for known in events if known["event_time"] > edge]
         verdict = "capped" if len(events) >= self._plan.ring_cap else "added"
         events = events[max(0, len(events) - self._plan.ring_cap + 1) :]
         before = [known for known in events if known["event_time"] <= time]
