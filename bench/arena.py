@@ -263,7 +263,9 @@ class Arena:
         if reader is None:
             # It never joins. The admin client's own call ends the process with a segmentation
             # fault when the coordinator moves (librdkafka#5040).
-            reader = Consumer(common(self.settings.kafka) | {"group.id": group})
+            # What an open transaction is about to commit must not be waited for.
+            options = {"group.id": group, "isolation.level": "read_uncommitted"}
+            reader = Consumer(common(self.settings.kafka) | options)
             self._readers[group] = reader
         places = [
             TopicPartition(topic, p) for topic in topics or ("none",) for p in range(PARTITIONS)

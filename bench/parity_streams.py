@@ -241,7 +241,7 @@ class Killed:
             "committed": committed,
             "open_partitions": sorted(opened),
         }
-        if not committed < sent < len(self._traffic.keys):
+        if not 0 <= committed < sent < len(self._traffic.keys):
             self._faults.append(f"killed with {committed} of {sent} sent records committed")
 
     def _members(self) -> dict[str, set[int]]:
