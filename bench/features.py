@@ -16,7 +16,6 @@ other row of the same customer follows within its second.
 
 import argparse
 import gc
-import json
 import statistics
 import sys
 import time
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench.gates import conclude
 from bench.polars_features import WAYS, frame
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.train import FEATURES
@@ -152,11 +152,7 @@ def main() -> int:
     document = report(seconds, len(table), *counts[0])
     show(seconds, document)
     failed = failures(document)
-    for line in failed:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    print(json.dumps(document))
-    return 1 if failed else 0
+    return conclude(document, failed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """From measured runs to a report, and from a report to what it must show."""
 
+import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,3 +76,12 @@ def failures(document: Mapping[str, Any]) -> list[str]:
         for name, (_, _, least) in RATIOS.items()
         if document["ratios"][name] < least
     ]
+
+
+def conclude(document: Mapping[str, Any], failed: Sequence[str]) -> int:
+    """Say what failed, print the report as the last line, and return the exit code."""
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    print(json.dumps(document))
+    return 1 if failed else 0

@@ -20,7 +20,6 @@ checkpoint code (``bench/customers.py``), and the scorers restore it as they res
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -33,6 +32,7 @@ from rich.table import Table
 from bench import customers, traffic
 from bench.arena import PARTITIONS, Arena
 from bench.event_model import train_model
+from bench.gates import conclude
 from bench.state_gates import (
     MOST_COST,
     QUICK_MOST_COST,
@@ -218,11 +218,7 @@ def main() -> int:
     document["seconds"] = round(time.monotonic() - started, 1)
     loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
     show(document, (loads[0], loads[1]))
-    for line in failed:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    print(json.dumps(document))
-    return 1 if failed else 0
+    return conclude(document, failed)
 
 
 if __name__ == "__main__":

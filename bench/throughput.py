@@ -19,7 +19,6 @@ the broker's own time of arrival of the output records, read back when the run i
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -34,7 +33,7 @@ from rich.table import Table
 from bench import traffic
 from bench.arena import Arena, Contender
 from bench.event_model import NAME, bundle_directory, train_event_model
-from bench.gates import RATIOS, ROWS, failures, rate, report
+from bench.gates import RATIOS, ROWS, conclude, failures, rate, report
 
 EVENTS, QUICK_EVENTS = 300_000, 150_000
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -221,11 +220,7 @@ def main() -> int:
     loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
     show(measured, document, (loads[0], loads[1]))
     failed = failures(document)
-    for line in failed:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    print(json.dumps(document))
-    return 1 if failed else 0
+    return conclude(document, failed)
 
 
 if __name__ == "__main__":
