@@ -12,13 +12,14 @@ from fastavro.read import SchemaResolutionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.avro import ColumnDecoder, Decoded, _Writer
+from stream_scorer.codec.avro import ColumnDecoder, Decoded
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.resolve import adapted
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
+from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,16 +112,6 @@ class Source:
 
     def id_for(self, subject: str, schema: str) -> int:
         raise NotImplementedError
-
-
-class SureDecoder(ColumnDecoder):
-    """Decodes everything with fastavro."""
-
-    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
-        writer = super()._prepare(schema_id, text)
-        if not isinstance(writer, str):
-            writer.projection = None
-        return writer
 
 
 def value(chance: random.Random, kind: Any) -> Any:

@@ -14,11 +14,12 @@ from fastavro.read import SchemaResolutionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.avro import ColumnDecoder, _Writer
+from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.resolve import adapted
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
+from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,16 +188,6 @@ class Source:
 
     def id_for(self, subject: str, schema: str) -> int:
         raise NotImplementedError
-
-
-class SureDecoder(ColumnDecoder):
-    """Decodes everything with fastavro."""
-
-    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
-        writer = super()._prepare(schema_id, text)
-        if not isinstance(writer, str):
-            writer.projection = None
-        return writer
 
 
 @dataclass(slots=True)

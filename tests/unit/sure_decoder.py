@@ -1,0 +1,13 @@
+"""The way of decoding that every other one is held to."""
+
+from stream_scorer.codec.avro import ColumnDecoder, _Writer
+
+
+class SureDecoder(ColumnDecoder):
+    """Decodes everything with fastavro."""
+
+    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+        writer = super()._prepare(schema_id, text)
+        if not isinstance(writer, str):
+            writer.projection = None
+        return writer
