@@ -44,6 +44,14 @@ def run_process(
         renderer(happening)
         health(happening)
 
+    loop: TransactionLoop[Any] | None = None
+
+    def stop() -> None:
+        if loop is None:
+            # Nothing has begun that would have to be ended.
+            sys.exit(0)
+        loop.stop()
+
     progress = Progress(told, settings.scorer.stuck_seconds)
 
     def listener(happening: Happening) -> None:
@@ -51,13 +59,11 @@ def run_process(
         progress(happening)
 
     with ExitStack() as stack:
+        stack.enter_context(stopped_by_signals(stop, listener, settings.scorer.shutdown_seconds))
         stack.enter_context(Endpoint(settings.http, registry, health))
         loop = make(listener)
         health.model_loaded()
         stack.enter_context(LagWatch(settings.kafka, topic, listener))
-        stack.enter_context(
-            stopped_by_signals(loop.stop, listener, settings.scorer.shutdown_seconds)
-        )
         # What was loaded stays: the collector need not walk it again.
         gc.collect()
         gc.freeze()
@@ -82,13 +88,13 @@ def stopped_by_signals(
         os._exit(1)
 
     def handle(number: int, _: FrameType | None) -> None:
-        stop()
         # Not here: the interrupted code may hold the lock of the very metric that this changes.
         cause = Stopping(signal.Signals(number).name)
         threading.Thread(target=listener, args=(cause,), daemon=True).start()
         timer = threading.Timer(seconds, leave_hard)
         timer.daemon = True
         timer.start()
+        stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

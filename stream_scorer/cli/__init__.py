@@ -1,5 +1,17 @@
 """The command line: one small file per command group, no logic."""
 
-from stream_scorer.cli.main import main
+import sys
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; who interrupts it, even while it loads, is shown no stack trace."""
+    try:
+        from stream_scorer.cli.main import main as run  # noqa: PLC0415 loading takes a second
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)

@@ -35,7 +35,7 @@ def start(
 
 @app.command()
 def stop(*, as_json: JsonOption = False) -> None:
-    """Stop what ``start`` started; the data stays."""
+    """Stop what ``start`` started in this folder, wherever its data is; the data stays."""
     state = background.stop()
     if as_json:
         show(True, {"running": False, "stopped": state is not None}, (), ())

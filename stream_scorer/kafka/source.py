@@ -144,6 +144,16 @@ class KafkaSource:
         """Whether a partition is assigned to this process now."""
         return partition in self._assigned
 
+    def settled(self, partitions: Iterable[int]) -> set[int]:
+        """Return those partitions that are ours and of which no rebalance waits to be handed over.
+
+        Of the others, what the loop knows is old: somebody else may have gone on with them.
+        """
+        waiting: set[int] = set()
+        for event in self._events:
+            waiting.update(event.offsets if isinstance(event, Assigned) else event.partitions)
+        return (self._assigned & set(partitions)) - waiting
+
     @property
     def rebalanced(self) -> bool:
         """Whether there are rebalances that were not handed over yet."""

@@ -13,7 +13,7 @@ and nothing of a batch leaves the process before its own commit.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
@@ -118,6 +118,8 @@ class TransactionLoop(Generic[Delta]):
         if ahead is not None:
             self._transact(ahead)
         self._say_kept()
+        # What left while something was waited for is another's: its offsets are not ours to set.
+        self._rebalance()
         self._flush(tuple(self._positions))
 
     def step(self) -> None:
@@ -257,7 +259,7 @@ class TransactionLoop(Generic[Delta]):
         Called inside a poll, while the partitions are still ours. Nothing depends on it: what is
         not written is worked out again by the partitions' next owner.
         """
-        gone = {p: self._positions[p] for p in partitions if p in self._positions}
+        gone = self._settled(partitions)
         batch = self._current
         if not gone or (batch is not None and not batch.computed):
             return
@@ -328,7 +330,12 @@ class TransactionLoop(Generic[Delta]):
             self._pool.submit(self._work.undo, batch.result).result()
         self._say_kept()
         self._producer.abort_open()
-        self._source.seek({p: self._positions[p] for p in ends if p in self._positions})
+        self._source.seek(self._settled(ends))
+
+    def _settled(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the committed offsets of the partitions of which they are known for sure."""
+        return {p: self._positions[p] for p in self._source.settled(partitions)
+                if p in self._positions}  # fmt: skip
 
 
 def _partitions(raw: RawRecords) -> set[int]:

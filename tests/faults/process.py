@@ -17,7 +17,7 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
 
 COMMAND = Path(sys.executable).parent / "stream-scorer"
-_SECONDS = 30.0
+_SECONDS = 90.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = _SECONDS) -> None:

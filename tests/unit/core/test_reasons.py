@@ -34,6 +34,11 @@ def test_ties_keep_manifest_order_and_zero_is_no_reason() -> None:
     assert top_reasons(rows, NAMES) == [("d", "a", "c"), ()]
 
 
+def test_ties_among_many_features_keep_manifest_order() -> None:
+    names = tuple(f"f{j}" for j in range(200))
+    assert top_reasons(np.ones((1, 200)), names, 200) == [names]
+
+
 def test_names_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="3 names"):
         top_reasons(np.zeros((1, 5)), ("a", "b", "c"))

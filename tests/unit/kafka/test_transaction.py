@@ -1,6 +1,7 @@
 """The loop's decisions between keeping a batch, taking it back, and stopping."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stream_scorer.happenings import (
     CommitSettled,
     DependencyBack,
     DependencyUnavailable,
+    Happening,
 )
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Revoked
@@ -49,6 +51,12 @@ class FakeSource:
     def events(self) -> list[Assigned | Revoked]:
         events, self._events = self._events, []
         return events
+
+    def settled(self, partitions: Iterable[int]) -> set[int]:
+        waiting: set[int] = set()
+        for event in self._events:
+            waiting.update(event.offsets if isinstance(event, Assigned) else event.partitions)
+        return (self.owned & set(partitions)) - waiting
 
     def interrupted(self, partitions: set[int]) -> bool:
         return any(isinstance(e, Revoked) and partitions & set(e.partitions) for e in self._events)
@@ -196,7 +204,17 @@ def test_an_uncertain_commit_is_settled_by_the_stable_offsets(
 ) -> None:  # fmt: skip
     scene.cluster.raises["commit"] = [RETRIABLE]
     scene.source.stable = stable
+    clients: list[int] = []
+    committed = scene.source.committed
+
+    def ask(_: set[int]) -> dict[int, int]:
+        clients.append(len(scene.cluster.clients))
+        return committed(_)
+
+    scene.source.committed = ask  # type: ignore[method-assign]  # who asked, and when
     scene.run()
+    # The old client's transaction was ended by a new one before the offsets were read.
+    assert clients == [2]
     assert scene.heard(CommitSettled) == [CommitSettled(committed=happened)]
     assert scene.source.sought == ([] if happened else [0])
     assert scene.work.state == list(range(6))
@@ -293,11 +311,80 @@ def test_a_flush_that_fails_costs_nothing_but_is_said(scene: Scene) -> None:
     assert scene.work.state == list(range(6))
 
 
+def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
+    scene = Scene()
+    compute = scene.work.compute
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compute_slowly(raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        result = compute(raw, stages)
+        begun.set()
+        go_on.wait()
+        return result
+
+    def serve(_: float) -> None:
+        assert begun.wait(10)
+        assert scene.source.before_revoke is not None
+        if not go_on.is_set():
+            # The rings hold half a batch that is not committed.
+            scene.source.before_revoke((0,))
+            scene.source.revoke()
+            scene.source.owned.clear()
+            go_on.set()
+
+    scene.work.compute = compute_slowly  # type: ignore[method-assign]  # slower than the limit
+    scene.source.serve = serve  # type: ignore[method-assign]  # the rebalance comes here
+    scene.loop._limits.slow = 0.01
+    scene.loop.step()
+    assert scene.work.flushed == []
+    assert scene.work.state == []
+    scene.loop.stop()
+    scene.loop.run()
+    assert scene.work.flushed == []
+
+
+def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> None:
+    told: list[str] = []
+    heard = scene.loop._listener
+
+    def listen(happening: Happening) -> None:
+        heard(happening)
+        if isinstance(happening, BatchCommitted):
+            told.append("committed")
+
+    def revoked(partitions: tuple[int, ...]) -> None:
+        told.append(f"revoked {partitions}")
+
+    scene.loop._listener = listen
+    scene.work.revoked = revoked  # type: ignore[method-assign]  # tells when it is called
+    scene.loop.step()
+    # The first of three batches is committed, and told when its successor is.
+    assert told == []
+    scene.source.revoke()
+    scene.loop._rebalance()
+    assert told == ["committed", "revoked (0,)"]
+    scene.loop._pool.shutdown()
+
+
+def test_a_flush_leaves_out_a_partition_that_went_and_came_back_unheard() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.loop.step()
+    # Another process went on meanwhile; what we know of the partition is old.
+    scene.source._events += [Revoked((0,), lost=False), Assigned({0: 9}, frozenset())]
+    assert scene.source.before_revoke is not None
+    scene.source.before_revoke((0,))
+    assert scene.work.flushed == []
+    scene.loop.stop()
+    scene.loop.run()
+
+
 class TwoPartitions(FakeSource):
     """Two records of each of two partitions, one partition a batch."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.owned = {0, 1}
         self.positions = {0: 0, 1: 0}
         self.sought_by_partition: list[dict[int, int]] = []
         self._events = [Assigned({0: 0, 1: 0}, frozenset())]
@@ -318,6 +405,57 @@ class TwoPartitions(FakeSource):
     def seek(self, offsets: dict[int, int]) -> None:
         self.sought_by_partition.append(dict(offsets))
         self.positions |= offsets
+
+
+class LosesTheOther(TwoPartitions):
+    """Partition 0 goes to somebody else while a batch of partition 1 is waited for."""
+
+    def serve(self, _: float) -> None:
+        if self.owned == {0, 1}:
+            self.owned.discard(0)
+            self._events.append(Revoked((0,), lost=False))
+
+
+def test_the_offsets_of_a_partition_that_left_in_a_wait_are_not_committed_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
+    scene = Scene()
+    source = LosesTheOther()
+    scene.source = source
+    scene.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    scene.loop.step()
+    scene.work.pause = True
+    real_step = scene.loop._wait_out
+
+    def wait_out_and_stop() -> None:
+        real_step()
+        scene.loop.stop()
+
+    scene.loop._wait_out = wait_out_and_stop  # type: ignore[method-assign]  # a signal meanwhile
+    scene.loop.run()
+    assert [partitions for partitions, _ in scene.work.flushed] == [{1}]
+
+
+def test_a_partition_that_came_back_in_a_wait_is_not_read_again_from_where_it_left() -> None:
+    scene = Scene()
+    source = TwoPartitions()
+    scene.source = source
+    scene.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    begin = scene.loop._producer.begin
+
+    def begin_late(stop: Callable[[], bool] = lambda: False) -> None:
+        # Another process went on to offset 9 and gave it back, all within one wait.
+        source._events += [Revoked((0,), lost=False), Assigned({0: 9}, frozenset())]
+        scene.loop._producer.begin = begin  # type: ignore[method-assign]  # once
+        scene.cluster.raises["begin"] = [ABORT]
+        begin(stop)
+
+    scene.loop._producer.begin = begin_late  # type: ignore[method-assign]  # see above
+    scene.loop.step()
+    assert source.sought_by_partition == [{1: 0}]
+    scene.loop.stop()
+    scene.loop.run()
 
 
 def test_an_abort_reads_the_partitions_of_the_batch_ahead_again_as_well() -> None:

@@ -1,0 +1,24 @@
+"""A signal that comes before there is anything to stop."""
+
+import os
+import signal
+
+import pytest
+
+from stream_scorer.apps.process import run_process
+from stream_scorer.happenings import Listener
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.settings import load_settings
+
+
+def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:
+    def wire(_: Listener) -> TransactionLoop[None]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("went on after the signal")
+
+    settings = load_settings({"kafka": {"bootstrap": "127.0.0.1:9"}, "http": {"port": 0}})
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        run_process("scorer", settings, "transactions", wire)
+    assert left.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,90 @@
+"""What a poll keeps of records whose partition changed hands inside it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.kafka import source as module
+from stream_scorer.kafka.librdkafka.consumer import Polled, Rebalance
+from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.settings import Kafka
+
+
+def records(*partitions: int) -> RawRecords:
+    n = len(partitions)
+    numbers = np.arange(n, dtype=np.int64)
+    return RawRecords(
+        BytesColumn.of([b"v"] * n), BytesColumn.nulls(n), None,
+        np.array(partitions, np.int32), numbers, numbers,
+    )  # fmt: skip
+
+
+class FakeConsumer:
+    """Does inside each poll what a test has put in, and hands out the records beside it."""
+
+    def __init__(self, *_: object) -> None:
+        self.script: list[Any] = []
+
+    def subscribe(self, rebalance: Rebalance) -> None:
+        self.rebalance = rebalance
+
+    def committed(self, partitions: tuple[int, ...], _: float) -> dict[int, int]:
+        return dict.fromkeys(partitions, 5)
+
+    def add(self, offsets: Mapping[int, int]) -> None: ...
+
+    def remove(self, partitions: tuple[int, ...]) -> None: ...
+
+    def pause(self, partitions: tuple[int, ...]) -> None: ...
+
+    def resume(self, partitions: tuple[int, ...]) -> None: ...
+
+    def poll(self, *_: float) -> Polled:
+        act, found = self.script.pop(0)
+        act(self.rebalance)
+        return Polled(found, ())
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> KafkaSource:
+    monkeypatch.setattr(module, "ColumnConsumer", FakeConsumer)
+    made = KafkaSource(Kafka(bootstrap="b:1", instance="i"), "t", "g")
+    made._consumer.script = [  # type: ignore[attr-defined]  # the fake's
+        (lambda rebalance: rebalance.assigned((0, 1)), None)
+    ]
+    made.poll(10, 0.0, 0.0)
+    made.events()
+    made.resume({0, 1})
+    return made
+
+
+def script(source: KafkaSource, act: Any, found: RawRecords) -> None:
+    source._consumer.script = [(act, found)]  # type: ignore[attr-defined]  # the fake's
+
+
+def test_records_of_a_partition_that_left_inside_the_poll_are_dropped(source: KafkaSource) -> None:
+    script(source, lambda rebalance: rebalance.revoked((0,)), records(0, 1, 0, 1))
+    polled = source.poll(10, 0.0, 0.0)
+    assert polled is not None
+    assert polled.partition.tolist() == [1, 1]
+    assert source.settled([0, 1]) == {1}
+
+
+def test_so_are_those_of_one_that_came_back_and_whose_state_is_not_restored(
+    source: KafkaSource,
+) -> None:
+    def leave_and_return(rebalance: Rebalance) -> None:
+        rebalance.revoked((0,))
+        rebalance.assigned((0,))
+
+    script(source, leave_and_return, records(0, 1))
+    polled = source.poll(10, 0.0, 0.0)
+    assert polled is not None
+    assert polled.partition.tolist() == [1]
+    assert source.owns(0)
+    assert source.settled([0, 1]) == {1}
+    source.events()
+    assert source.settled([0, 1]) == {0, 1}
