@@ -108,7 +108,9 @@ class Race:
 
     def restore(self) -> None:
         """Let the scorers restore their checkpoints, one after the other, and weigh them."""
+        # Twice: the first process of a new environment compiles the kernels and keeps that memory.
         self._empty.restore()
+        self._empty.restart()
         nothing = self._empty.resident
         self._empty.stop()
         for size, runners in self._pairs:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.codec import operations
-from stream_scorer.codec.memory import SLACK
+from stream_scorer.core.kernels.memory import SLACK
 
 _ALIGNMENT: Final = 64  # as Arrow recommends
 _WIDTH: Final = {

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec import writing
-from stream_scorer.codec.memory import SLACK
+from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.ports import BytesColumn, Int64
 
 _LENGTH_BYTES: Final = 5  # most that the length of an Arrow text takes

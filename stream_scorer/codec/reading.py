@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from stream_scorer.codec.memory import (
+from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
     Number,
     load_byte,

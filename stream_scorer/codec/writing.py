@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream_scorer.codec.memory import (
+from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
     Number,
     address,

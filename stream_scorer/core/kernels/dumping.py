@@ -3,9 +3,10 @@
 import numpy as np
 
 from stream_scorer.core.kernels.blocks import SMALLEST, allocate, can_allocate, size_class
-from stream_scorer.core.kernels.compiled import allocating, kernel
+from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
 from stream_scorer.core.kernels.folding import EVENT_BYTES
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
+from stream_scorer.core.kernels.memory import HIGH_BITS, SLACK, address, low_bytes, store
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
 
 # What is wrong with a payload.
@@ -17,16 +18,36 @@ _FARTHEST = np.int64(1) << 60
 MOST_EVENTS = np.int64(1) << 30
 _VARINT = 10
 """Bytes of the longest varint."""
+_FIVE_GROUPS = np.uint64(1 << 35)
+"""From here on a varint has more than five bytes."""
 
 
-@kernel
-def _write(out, at, value):
+@inlined
+def _write(at, value):
+    """Write a varint at an address, whose next SLACK bytes may be overwritten; return its end."""
     rest = np.uint64(value)
+    if rest < _FIVE_GROUPS:
+        # The groups of seven bits are spread over a word, which is stored whole.
+        word = (
+            (rest & np.uint64(0x7F))
+            | ((rest & np.uint64(0x7F << 7)) << np.uint64(1))
+            | ((rest & np.uint64(0x7F << 14)) << np.uint64(2))
+            | ((rest & np.uint64(0x7F << 21)) << np.uint64(3))
+            | ((rest & np.uint64(0x7F << 28)) << np.uint64(4))
+        )
+        more = (
+            np.int64(rest >= np.uint64(1 << 7))
+            + np.int64(rest >= np.uint64(1 << 14))
+            + np.int64(rest >= np.uint64(1 << 21))
+            + np.int64(rest >= np.uint64(1 << 28))
+        )
+        store(at, word | (HIGH_BITS & low_bytes(more)))
+        return at + 1 + more
     while rest >= np.uint64(0x80):
-        out[at] = np.uint8(rest & np.uint64(0x7F)) | np.uint8(0x80)
+        store(at, np.uint8(rest & np.uint64(0x7F)) | np.uint8(0x80))
         rest >>= np.uint64(7)
         at += 1
-    out[at] = np.uint8(rest)
+    store(at, np.uint8(rest))
     return at + 1
 
 
@@ -58,14 +79,6 @@ def _zigzag(value):
 @kernel
 def _unzigzag(value):
     return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & np.int64(1))
-
-
-@kernel
-def _write_word(out, at, value):
-    rest = np.uint64(value)
-    for k in range(8):
-        out[at + k] = np.uint8((rest >> np.uint64(8 * k)) & np.uint64(0xFF))
-    return at + 8
 
 
 @kernel
@@ -113,43 +126,52 @@ def ordered_slots(store, bucket):
 
 
 @kernel
-def dump_rings(store, shape, order, out):
-    """Write rings in the given order; ``out`` must be long enough. Returns the bytes written."""
+def dump_rings(store_of, shape, order, out):
+    """Write rings in the given order; ``out`` is as long as ``most_bytes`` says.
+
+    Returns the bytes written.
+    """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
-    words = store.words
-    at = _write(out, np.int64(0), np.int64(len(order)))
+    words = store_of.words
+    times = store_of.times
+    keys = store_of.keys
+    begin = address(out)
+    at = _write(begin, np.int64(len(order)))
     for k in range(len(order)):
-        ring = store.slots[order[k]]
-        at = _write(out, at, np.int64(ring.length))
-        for b in range(ring.length):
-            out[at + b] = store.keys[ring.key + b]
-        at += np.int64(ring.length)
-        at = _write(out, at, _zigzag(ring.newest))
+        ring = store_of.slots[order[k]]
+        length = np.int64(ring.length)
+        at = _write(at, length)
+        for b in range(length):
+            store(at + b, keys[ring.key + b])
+        newest = ring.newest
+        at = _write(at + length, _zigzag(newest))
         count = np.int64(ring.count)
-        at = _write(out, at, count)
+        at = _write(at, count)
         capacity = np.int64(ring.capacity)
+        mask = capacity - 1
         head = np.int64(ring.head)
         base = (ring.block * unit_words) << half
-        before = ring.newest
+        before = newest
         for c in range(count - 1, -1, -1):
-            cell = base + ((head + c) & (capacity - 1))
-            time = ring.newest - ((ring.newest - np.int64(store.times[cell])) & age_mask)
-            at = _write(out, at, before - time)
+            cell = base + ((head + c) & mask)
+            time = newest - ((newest - np.int64(times[np.uint64(cell)])) & age_mask)
+            at = _write(at, before - time)
             before = time
         amounts = ring.block * unit_words + (capacity >> half)
         for c in range(count - 1, -1, -1):
-            at = _write(out, at, _zigzag(words[amounts + ((head + c) & (capacity - 1))]))
+            at = _write(at, _zigzag(words[np.uint64(amounts + ((head + c) & mask))]))
         for column in range(1, 2 + fields):
             first = amounts + column * capacity
             for c in range(count - 1, -1, -1):
-                at = _write_word(out, at, words[first + ((head + c) & (capacity - 1))])
-    return at
+                store(at, words[np.uint64(first + ((head + c) & mask))])
+                at += 8
+    return at - begin
 
 
 @kernel
 def most_bytes(store, shape, order):
-    """Return how many bytes ``dump_rings`` may write at most."""
-    most = np.int64(_VARINT)
+    """Return how many bytes ``dump_rings`` may write to at most."""
+    most = np.int64(_VARINT + SLACK)
     for k in range(len(order)):
         ring = store.slots[order[k]]
         most += 3 * _VARINT + np.int64(ring.length)

@@ -6,7 +6,7 @@ every buffer that is written has :data:`SLACK` bytes to spare, and no word is lo
 behind the source's buffer. Little-endian machines only.
 
 Addresses come from arrays that the caller keeps alive. numba's cache notices a change in a kernel's
-own file only: after a change here, touch the files of the kernels that use this.
+own file only: after a change here, touch the codec's kernels, which use this.
 """
 
 from typing import Any, Final, TypeAlias
