@@ -8,15 +8,6 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from stream_scorer.core.kernels.memory import (
-    HIGH_BITS,
-    Number,
-    load_byte,
-    load_int32,
-    load_word,
-    store,
-    trailing_zeros,
-)
 from stream_scorer.codec.operations import (
     BIT,
     FLOAT32,
@@ -26,6 +17,15 @@ from stream_scorer.codec.operations import (
     TEXT,
     TRUNCATED,
     VARINT,
+)
+from stream_scorer.core.kernels.memory import (
+    HIGH_BITS,
+    Number,
+    load_byte,
+    load_int32,
+    load_word,
+    store,
+    trailing_zeros,
 )
 
 _VARINT_BYTES: Final = 10

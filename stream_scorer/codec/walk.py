@@ -11,16 +11,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels.memory import (
-    HIGH_BITS,
-    address,
-    copy,
-    load_byte,
-    load_float32,
-    load_int32,
-    load_word,
-    store,
-)
 from stream_scorer.codec.operations import (
     BIT,
     BLOCK,
@@ -62,6 +52,16 @@ from stream_scorer.codec.operations import (
     VARINT,
 )
 from stream_scorer.codec.reading import ascii_only, put_bit, put_null, put_number, utf8, varint
+from stream_scorer.core.kernels.memory import (
+    HIGH_BITS,
+    address,
+    copy,
+    load_byte,
+    load_float32,
+    load_int32,
+    load_word,
+    store,
+)
 from stream_scorer.ports import Int64
 
 Bytes = NDArray[np.uint8]

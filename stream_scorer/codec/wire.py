@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from stream_scorer.codec import operations, walk
 from stream_scorer.codec.columns import Kept, Layout
 from stream_scorer.codec.definition import Definition
-from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.plan import Plan
 from stream_scorer.ports import Int64
 

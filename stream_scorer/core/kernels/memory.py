@@ -26,10 +26,10 @@ _WORD: Final = 8
 HIGH_BITS: Final = np.uint64(0x8080808080808080)
 
 
-def _typed_address(typing_context, array):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+def _typed_address(typing_context, array):  # noqa: ARG001 numba's protocol
     """Return the address of an array's first element."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba's protocol
+    def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         return builder.ptrtoint(view.data, context.get_value_type(types.int64))
 
@@ -39,8 +39,8 @@ def _typed_address(typing_context, array):  # type: ignore[no-untyped-def] # noq
 def _loading(result: Any) -> Any:
     """Return the typing of a load of one ``result`` (a numba type)."""
 
-    def typed(typing_context, at):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    def typed(typing_context, at):  # noqa: ARG001 numba's protocol
+        def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
             kind = context.get_value_type(result)
             return builder.load(builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
 
@@ -49,10 +49,10 @@ def _loading(result: Any) -> Any:
     return typed
 
 
-def _typed_store(typing_context, at, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+def _typed_store(typing_context, at, value):  # noqa: ARG001 numba's protocol
     """Store a number at an address, in its own width."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
         builder.store(arguments[1], place, align=1)
         return context.get_dummy_value()
@@ -60,19 +60,19 @@ def _typed_store(typing_context, at, value):  # type: ignore[no-untyped-def] # n
     return types.void(types.int64, value), generate
 
 
-def _typed_bits(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+def _typed_bits(typing_context, word):  # noqa: ARG001 numba's protocol
     """Return how many low bits of a non-zero uint64 are zero."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
 
     return types.uint64(types.uint64), generate
 
 
-def _typed_leading(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+def _typed_leading(typing_context, word):  # noqa: ARG001 numba's protocol
     """Return how many high bits of a non-zero uint64 are zero."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG001 numba's protocol
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         return builder.ctlz(arguments[0], context.get_constant(types.boolean, 1))
 
     return types.uint64(types.uint64), generate
