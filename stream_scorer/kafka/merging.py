@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.core.kernels.profiles import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
@@ -112,7 +112,8 @@ class MergedSource:
             range(len(self._places)),
             key=lambda p: (rank[self._places[p][0]], self._places[p][1]),
         )
-        self._member = Consumer(config.reader(kafka, group))
+        options = config.consumer(kafka, group) | {"enable.partition.eof": True}
+        self._consumers = {topic: ColumnConsumer(options, topic) for topic in topics}
         self.lows = self._bounds(EARLIEST)
         committed, self.notes = self._committed(range(len(self._places)))
         self._held = set(range(len(self._places)))
@@ -120,8 +121,6 @@ class MergedSource:
         self._partitions = [
             _Partition(topic, number, begin[p]) for p, (topic, number) in enumerate(self._places)
         ]
-        options = config.consumer(kafka, group) | {"enable.partition.eof": True}
-        self._consumers = {topic: ColumnConsumer(options, topic) for topic in topics}
         for topic in topics:
             self._assign(topic)
         self._events: list[Assigned | Revoked] = [Assigned(begin, frozenset())]
@@ -156,21 +155,18 @@ class MergedSource:
 
     def _committed(self, wanted: Sequence[int]) -> tuple[dict[int, int], dict[int, bytes]]:
         """Return committed offsets and notes, where there are any."""
-        asked = [TopicPartition(*self._places[p]) for p in wanted]
+        numbers = {self._places[p]: p for p in wanted}
+        found, notes = {}, {}
         try:
-            answer = self._member.committed(asked, timeout=_ANSWER_SECONDS)
+            for topic, consumer in self._consumers.items():
+                mine = [number for of, number in numbers if of == topic]
+                for number, at in consumer.noted(mine, _ANSWER_SECONDS).items() if mine else ():
+                    found[numbers[topic, number]], notes[numbers[topic, number]] = at
         except KafkaException as error:
             raise UnavailableError(
                 f"committed offsets of group {self.group} cannot be read: {error.args[0].str()}",
                 "check the brokers",
             ) from error
-        numbers = {place: p for p, place in enumerate(self._places)}
-        found, notes = {}, {}
-        for at in answer:
-            if at.offset >= 0:
-                p = numbers[at.topic, at.partition]
-                found[p] = at.offset
-                notes[p] = (at.metadata or "").encode()
         return found, notes
 
     # -- what the loop calls ----------------------------------------------------------------
@@ -270,7 +266,6 @@ class MergedSource:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._member.close()
         for consumer in self._consumers.values():
             consumer.close()
 

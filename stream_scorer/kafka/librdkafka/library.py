@@ -244,6 +244,17 @@ def read_places(listed: Any) -> dict[int, int]:
     return found
 
 
+def read_notes(listed: Any) -> dict[int, bytes]:
+    """Return the metadata that the broker keeps beside offsets, by partition, where it has any."""
+    found: dict[int, bytes] = {}
+    for number in range(listed.contents.count):
+        place = listed.contents.elements[number]
+        if place.metadata and place.metadata_size:
+            # It ends with its length, not with a zero.
+            found[place.partition] = ctypes.string_at(place.metadata, place.metadata_size)
+    return found
+
+
 def partition_count(client: int, topic: str, seconds: float) -> int:
     """Return how many partitions a topic has.
 
