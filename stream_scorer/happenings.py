@@ -260,10 +260,12 @@ class TerminalsRead(Happening):
     Attributes:
         rows: How many it holds.
         watermark_ms: It has every row up to here, event time in ms; None before the first.
+        left: Records of the topic that it still reads before it scores.
     """
 
     rows: int
     watermark_ms: int | None
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,9 +255,7 @@ class ProfilerWork:
         stages.lap("encode")
         return Result(outgoing, Profiled(folded, rejected), self._notes(folded, raw))
 
-    def _decode(
-        self, raw: RawRecords
-    ) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
+    def _decode(self, raw: RawRecords) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
         """Return valid transactions and labels with their rows in ``raw``, and what is neither."""
         paid = np.flatnonzero(raw.partition < self._partitions)
         told = np.flatnonzero(raw.partition >= self._partitions)

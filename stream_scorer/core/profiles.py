@@ -248,7 +248,9 @@ class Pending:
         """Take in what a replay brings; what has left before is passed over."""
         watermark = self.clock.watermark
         fresh, _ = self._fresh(rows.take(np.flatnonzero(rows.event_time > watermark)))
-        self._store(fresh, self._in_time(labels.take(np.flatnonzero(labels.event_time > watermark))))
+        self._store(
+            fresh, self._in_time(labels.take(np.flatnonzero(labels.event_time > watermark)))
+        )
 
     def fold(
         self, rows: Rows, timestamp: Int64, row_order: Int64, labels: Labels, label_order: Int64
@@ -374,7 +376,8 @@ class Pending:
         first = self._oldest((rows, labels))
         reached = self._reached(watermark)
         for number in reached:
-            for each in (*self._buckets[number].rows, *self._buckets[number].labels):
+            pieces: list[Rows | Labels] = [*self._buckets[number].rows]
+            for each in (*pieces, *self._buckets[number].labels):
                 left = each.take(np.flatnonzero(each.event_time > watermark))
                 first = np.minimum(first, self._oldest((left,)))
         gone = set(reached)

@@ -2,8 +2,8 @@
 
 Records of all partitions are merged by Kafka timestamp; on equal milliseconds those of the topic
 that is named first go first, then the lower partition. Nothing is handed out before a record that
-may still come: each partition has shown its next record, or has shown its end and left the others
-time. So what comes out does not depend on how fetches fell, and a restart goes on in the same order.
+may still come: each partition has shown its next record, or its end and then left the others time.
+So what comes out does not depend on how fetches fell, and a restart goes on in the same order.
 
 There is no group to share the work with: the transactional id, which all of a group's processes
 have in common, fences an older process, and the offsets are committed in the group's name. A crash
@@ -244,9 +244,7 @@ class MergedSource:
         """Return the group's stable committed offsets; waits while a transaction holds them."""
         return self._committed(sorted(partitions))[0]
 
-    def places(
-        self, offsets: Mapping[int, int], notes: Mapping[int, bytes]
-    ) -> Sequence[Places]:
+    def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
         """Return offsets and notes under the topics that they belong to."""
         found: dict[str, Places] = {}
         kept: dict[str, tuple[dict[int, int], dict[int, bytes]]] = {}
@@ -292,9 +290,7 @@ class MergedSource:
             self._bound(base, self.counts[topic], consumer)
             base += self.counts[topic]
 
-    def _keep(
-        self, base: int, raw: RawRecords, failures: Sequence[Failure], now: float
-    ) -> None:
+    def _keep(self, base: int, raw: RawRecords, failures: Sequence[Failure], now: float) -> None:
         for number in np.unique(raw.partition).tolist():
             piece = raw.where(raw.partition == number)
             partition = self._partitions[base + number]
@@ -403,7 +399,6 @@ class MergedSource:
                 partition.pieces.appendleft((_part(piece, last, len(piece)), came))
             count -= last
         return pieces
-
 
 
 def numbered(raw: RawRecords, partition: int) -> RawRecords:

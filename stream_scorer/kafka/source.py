@@ -271,9 +271,7 @@ class KafkaSource:
                 f"{what} cannot be read: {error.args[0].str()}", "check the brokers"
             ) from error
 
-    def places(
-        self, offsets: Mapping[int, int], notes: Mapping[int, bytes]
-    ) -> Sequence[Places]:
+    def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
         """Return offsets and notes under the topic that they belong to."""
         return [Places(self.topic, offsets, notes)]
 

@@ -106,7 +106,10 @@ def create_topics(
     special = {topics.state: COMPACTED, topics.terminal_profiles: KEPT}
     created |= _create(
         admin,
-        [NewTopic(t, partitions, replication, config=in_sync | kept) for t, kept in special.items()],
+        [
+            NewTopic(t, partitions, replication, config=in_sync | kept)
+            for t, kept in special.items()
+        ],
     )
     found = _partitions(admin, list(wanted))
     maximum = _maximum_bytes(admin, list(wanted))

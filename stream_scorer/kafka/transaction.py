@@ -8,8 +8,8 @@
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
                └ revoked meanwhile: undo               └ fenced: leave and do not come back
 
-What is computed is a :class:`Work`: the scorer, the profiler, the monitor. Nothing of an aborted batch stays,
-and nothing of a batch leaves the process before its own commit.
+What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
+aborted batch stays, and nothing of a batch leaves the process before its own commit.
 """
 
 import time

@@ -35,8 +35,11 @@ def test_rows_are_those_of_the_rule(
     assert len({fraud for _, _, fraud in rows}) == 2
     settled = [h for h in told if isinstance(h, RowsSettled)]
     assert sum(h.rows for h in settled) == len(rows)
-    late = sum(record.label_time is not None and record.label_time > record.event_time + HOLD
-               for record in records if record.fraud is not None)
+    late = sum(
+        record.label_time is not None and record.label_time > record.event_time + HOLD
+        for record in records
+        if record.fraud is not None
+    )
     counted = sum(sum(h.late_labels.values()) for h in settled)
     assert counted == late > 0
 
