@@ -6,7 +6,7 @@ import pytest
 
 from stream_scorer.apps import history
 from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import FEATURES
+from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
@@ -14,7 +14,7 @@ from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.simulator import simulate
 
 PLAN = Plan()
-COMPILED = compile_features(FEATURES, PLAN)
+COMPILED = compile_features(CUSTOMER_FEATURES, PLAN)
 
 
 @pytest.fixture(scope="module")
