@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import Costs, DecisionThresholds
@@ -40,10 +41,11 @@ def read_costs(missed: str, review: float, false_block: float) -> Costs:
             review=review,
             false_block=false_block,
         )
-    except ValueError as error:
-        what = str(error).splitlines()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"costs: {what[1].strip() if len(what) > 1 else error}: {' '.join(what[2:3]).strip()}",
+            f"costs: {where + ': ' if where else ''}{first['msg']}",
             "give numbers of 0 or more, and a missed fraud that costs something",
         ) from None
 

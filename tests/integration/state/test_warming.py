@@ -51,6 +51,6 @@ def test_a_longer_memory_waits_for_history(
     # It is not forgotten by a restart, and a rebuild mends it.
     with pytest.raises(NotWarmError):
         restored_only(settings, deployment=longer)
-    Group(ours, ends, life, "").run("rebuild", "--plan", plan)
+    Group(ours, ends, life, "").run("rebuild", "--model", "fraud:1.0.0", "--plan", plan)
     warm = restored_only(settings, deployment=longer)
     assert warm.heard.of(ColdAccepted) == []

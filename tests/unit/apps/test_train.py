@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from stream_scorer.apps.history import fold
@@ -127,6 +129,21 @@ def test_more_processors_give_the_same_content(data: Path, tmp_path: Path) -> No
         )  # fmt: skip
         hashes.append(json.loads(done.stdout)["content_hash"])
     assert hashes[0] == hashes[1]
+
+
+def test_the_model_is_fitted_in_one_thread(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, threads = DecisionTreeClassifier.fit, []
+
+    def counting(*arguments: Any) -> Any:
+        threads.append({pool["num_threads"] for pool in threadpool_info()})
+        return fit(*arguments)
+
+    monkeypatch.setattr(DecisionTreeClassifier, "fit", counting)
+    with threadpool_limits(2):
+        train(order(data, tmp_path))
+    assert threads == [{1}]
 
 
 def test_other_data_and_other_costs_give_another_content(data: Path, tmp_path: Path) -> None:
