@@ -154,16 +154,27 @@ class TerminalTable:
             yet or have left already.
         """
         terminal = hash_strings(*string_views(terminal_id))
-        return self.observe_hashed(delayed, terminal, event_time, observed)
+        return self.observe_hashed(
+            delayed, terminal, event_time, np.arange(len(terminal)), observed
+        )
 
     def observe_hashed(
-        self, delayed: Delayed, terminal: NDArray[np.uint64], event_time: Int64, observed: Float64
+        self,
+        delayed: Delayed,
+        terminal: NDArray[np.uint64],
+        event_time: Int64,
+        rows: Int64,
+        observed: Float64,
     ) -> Bool:
-        """Do the same for terminals given as uint64[n] hashes of their ids."""
+        """Do the same for terminals given as uint64[n] hashes of their ids.
+
+        Event i is written to row ``rows[i]``.
+        """
         windows = delayed.windows
         observe_rows(
             self._store, terminal, event_time, delayed.delay_ms, windows, delayed.operations,
-            self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows)), observed,
+            self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows)),
+            rows, observed,
         )  # fmt: skip
         lacking: Bool = event_time - delayed.delay_ms > self._watermark
         return lacking | (event_time - delayed.longest_ms < self._edge)

@@ -84,7 +84,7 @@ def up_to(cells, low, high, time):
     length = high - low
     while length > 0:
         half = (length + 1) >> 1
-        low += half if cells[np.uint64(low + half - 1), TIME] <= time else np.int64(0)
+        low += half & -np.int64(cells[np.uint64(low + half - 1), TIME] <= time)
         length -= half
     return low
 
@@ -222,7 +222,7 @@ def pack(store, target):
 
 @kernel
 def observe_rows(
-    store, hashes, times, delay, windows, operations, watermark, edge, counts, frauds, out
+    store, hashes, times, delay, windows, operations, watermark, edge, counts, frauds, rows, out
 ):
     """Write what each event sees of its terminal: rows of (t - delay - window, t - delay].
 
@@ -239,15 +239,17 @@ def observe_rows(
         edge: ms.
         counts: float64[w], room to compute in.
         frauds: float64[w], likewise.
-        out: float64[n, m], the operations' columns are written.
+        rows: int64[n], where each event stands in ``out``.
+        out: float64[k, m], the operations' columns are written.
     """
     cells = store.cells
     slots = store.slots
     for i in range(len(hashes)):
+        row = rows[i]
         slot = find_terminal(store.places, slots, hashes[i])
         if slot < 0:
             for j in range(len(operations)):
-                out[i, operations[j, OUT]] = 0.0
+                out[row, operations[j, OUT]] = 0.0
             continue
         history = slots[slot]
         upper = times[i] - delay
@@ -263,6 +265,6 @@ def observe_rows(
         for j in range(len(operations)):
             w = operations[j, WINDOW]
             if operations[j, KIND] == COUNT:
-                out[i, operations[j, OUT]] = counts[w]
+                out[row, operations[j, OUT]] = counts[w]
             else:
-                out[i, operations[j, OUT]] = frauds[w] / counts[w] if counts[w] > 0 else 0.0
+                out[row, operations[j, OUT]] = frauds[w] / counts[w] if counts[w] > 0 else 0.0
