@@ -13,12 +13,13 @@ from stream_scorer.apps.scorer import Deployment, load_plan
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.plan import Plan
-from stream_scorer.errors import StateError
+from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.pieces import numbered
 from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
@@ -88,6 +89,12 @@ def profiler_loop(
         kafka.group, deployment.start,
     )  # fmt: skip
     first = source.counts[topics.transactions]
+    if not source.notes and next(read_all(kafka, topics.terminal_profiles), None) is not None:
+        raise OffsetsError(
+            f"group {kafka.group} has no committed offsets, though topic "
+            f"{topics.terminal_profiles} holds rows",
+            "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+        )
 
     def replay_of(partition: int, begin: int, end: int) -> InputReplay:
         topic = topics.transactions if partition < first else topics.labels

@@ -62,9 +62,8 @@ class _Note:
         version, *numbers = note.split(b" ")
         if version != _NOTE:
             raise StateError(
-                f"{where}: the committed offset bears no note of the profiler's",
-                "another program committed for this group; see docs/RUNBOOK.md, section 'The "
-                "profiler cannot go on where it was'",
+                f"{where}: the committed offset is another program's, without the profiler's note",
+                "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
             )
         return cls(*map(int, numbers))
 

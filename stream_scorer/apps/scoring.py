@@ -155,9 +155,9 @@ class ScoringWork:
             self._whole(ended)
         if self._terminals is None:
             return ready
-        # Only now it is known which rows the partitions' next events may see.
+        # Only when all are whole it is known which rows the next events may see.
         self._whole_ones |= ready
-        if not self._whole_ones or not self._terminals.catch_up():
+        if self._replays.pending or not self._terminals.catch_up():
             return set()
         ready, self._whole_ones = self._whole_ones, set()
         return ready
@@ -308,7 +308,7 @@ class ScoringWork:
         self.rings.release(scored.journals)
         for partition in scored.journals:
             self.rings.of(partition).evict(_EVICTED_AT_ONCE)
-        if self._terminals is not None:
+        if self._terminals is not None and not self.restoring():
             self._terminals.evict()
         self._checkpoints.keep(result.delta.share)
         decisions = scored.decisions

@@ -29,6 +29,7 @@ from stream_scorer.ports import Int64, RawRecords
 _NAME = "terminal-profiles"
 _RECORDS = 20_000
 _STEP_SECONDS = 0.05
+_IDLE_SECONDS = 60.0
 _NEVER = int(NEVER)
 
 
@@ -66,6 +67,7 @@ class TerminalFollower:
         self._rings = rings
         self._listener = listener
         self._marks = dict.fromkeys(topic.partitions, _NEVER)
+        self._moved: dict[int, tuple[int, float]] = {}
         self._given_up: int | None = None
         self._late = False
         self._left = 0
@@ -77,6 +79,7 @@ class TerminalFollower:
     def begin(self) -> None:
         """Have ``catch_up`` read to the end that the topic has now."""
         self._topic.mark_end()
+        self._moved.clear()
         self._tell()
 
     def catch_up(self) -> bool:
@@ -104,11 +107,22 @@ class TerminalFollower:
         self._judge(needed)
 
     def evict(self) -> None:
-        """Let rows go that no event can see any more."""
-        marks = [self._rings.of(p).watermark for p in self._rings.partitions()]
-        begun = [mark for mark in marks if mark != _NEVER]
-        if begun:
-            self.table.evict(min(begun) - self._delayed.memory_ms)
+        """Let rows go that no event can see any more, of the slowest partition that is not idle.
+
+        A partition without a record for a minute has none that would be old: its next one is new.
+        """
+        now = time.monotonic()
+        slowest = None
+        for partition in self._rings.partitions():
+            mark = self._rings.of(partition).watermark
+            known, since = self._moved.get(partition, (None, now))
+            if mark != known:
+                since = now
+                self._moved[partition] = mark, now
+            if now - since < _IDLE_SECONDS:
+                slowest = mark if slowest is None else min(slowest, mark)
+        if slowest is not None and slowest != _NEVER:
+            self.table.evict(slowest - self._delayed.memory_ms)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -126,6 +140,9 @@ class TerminalFollower:
 
     def _judge(self, needed: int) -> None:
         if not self._short(needed):
+            if self.table.watermark == self._given_up:
+                # Nothing has come: this batch is an older one, of a partition that is behind.
+                return
             self._given_up = None
             if self._late:
                 self._late = False

@@ -64,11 +64,12 @@ class TopicFollower:
             UnavailableError: The topic is gone or must not be read.
         """
         polled = self._consumer.poll(maximum, wait, 0.0)
-        for failure in polled.failures:
-            self._judge(failure)
         raw = polled.records
         if raw is not None:
             self._next |= raw.next_offsets()
+        # The end that is told with records lies behind them.
+        for failure in polled.failures:
+            self._judge(failure)
         return raw
 
     def _judge(self, failure: Failure) -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,14 +79,27 @@ def test_kills_change_no_row(
     records = month(days=300)
     feed = Feed(ours, records)
     feed.start()
-    left_open = 0
+    left_open = total = 0
+
+    def further(than: int) -> bool:
+        return committed() > than
+
+    def committed() -> int:
+        topics = (ours.topics.transactions, ours.topics.labels)
+        return sum(e.committed or 0 for topic in topics for e in read_lag(ours, group, topic))
+
     try:
         for number in range(KILLS):
+            log = tmp_path / f"{number}.log"
             first = ("--from", "earliest") if number == 0 else ()
             with ScorerProcess(
-                ours, tmp_path / f"{number}.log", *first, variables=variables, command="profile"
+                ours, log, *first, variables=variables, command="profile"
             ) as profiler:
                 profiler.wait_ready()
+                # From the second life on there is something to go on from.
+                before = total
+                wait_until(partial(further, before), f"progress: {profiler.said}")
+                total = committed()
                 kill_in_a_transaction(ours, profiler)
                 left_open += open_transaction(ours)
     finally:

@@ -92,22 +92,23 @@ def seen(rows: Sequence[Row], terminal: str, at: int) -> tuple[float, float]:
     return last - first, sum(fraud for _, fraud in mine[first:last])
 
 
-def hold_to(kafka: Kafka, records: Sequence[Sent], rows: Sequence[Row]) -> list[set[str]]:
+def hold_to(kafka: Kafka, records: Sequence[Sent], rows: Sequence[Row]) -> dict[int, set[str]]:
     """Assert that every transaction is decided once, by what was known; return the flags."""
-    flags, ids = [], []
+    flags: dict[int, set[str]] = {}
     for message in read_all(kafka, kafka.topics.decisions):
         found = decision(message.value())
-        flags.append(set(found["flags"]) - {"late_decision"})
-        ids.append(found["transaction_id"])
+        number = int(found["transaction_id"])
+        assert number not in flags
+        flags[number] = set(found["flags"])
         at = round(found["event_time"].timestamp() * 1_000)
-        if "degraded" in flags[-1]:
+        if "degraded" in flags[number]:
             continue
         count, frauds = seen(rows, found["terminal_id"], at)
         _, told, risk = found["features"]
         assert told == count
         assert risk == (frauds / count if count else 0.0)
         assert found["terminal_watermark"] is not None
-    assert sorted(ids) == sorted({str(r.number) for r in records if r.fraud is None})
+    assert flags.keys() == {record.number for record in records if record.fraud is None}
     return flags
 
 
@@ -123,7 +124,7 @@ def test_rows_that_are_out_decide(
     told, health = scored(kafka, store, paid)
 
     rows = expected(records, 2**62)
-    assert not any("degraded" in each for each in hold_to(kafka, records, rows))
+    assert not any("degraded" in each for each in hold_to(kafka, records, rows).values())
     # It had all rows before its first batch, and says so when it had not.
     first = next(at for at, h in enumerate(told) if isinstance(h, BatchCommitted))
     before = [h for h in told[:first] if isinstance(h, TerminalsRead)]
@@ -149,7 +150,7 @@ def test_a_stopped_profiler_degrades_and_loses_nothing(
     assert time.monotonic() - started < 30
 
     flags = hold_to(kafka, records, expected(records, 2**62))
-    assert 0 < sum("degraded" in each for each in flags) < len(flags)
+    assert 0 < sum("degraded" in each for each in flags.values()) < len(flags)
     said = [h for h in told if isinstance(h, DependencyUnavailable)]
     assert [h.name for h in said] == ["terminal-profiles"]
     assert "degraded" in said[0].detail
@@ -164,5 +165,5 @@ def test_a_stopped_profiler_degrades_and_loses_nothing(
     told, health = scored(kafka, store, len(more), start=False)
     assert health.ready
     assert not any(isinstance(h, DependencyUnavailable | DependencyBack) for h in told)
-    later = hold_to(kafka, [*records, *more], expected(records, 2**62))
-    assert not any("degraded" in each for each in later[-len(more) :])
+    flags = hold_to(kafka, [*records, *more], expected(records, 2**62))
+    assert not any("degraded" in flags[each.number] for each in more)

@@ -113,9 +113,8 @@ def test_rows_are_the_oracles_in_any_batches_and_restarts(
         batch = records[begin:cut]
         rows, labels, paid, told = columns(batch, begin)
         sent = np.array([batch[row].sent for row in paid], np.int64)
-        folded = pending.fold(
-            rows, sent, np.array(paid, np.int64), labels, np.array(told, np.int64)
-        )
+        places = np.array(paid, np.int64), np.array(told, np.int64)
+        folded = pending.fold(rows, sent, places[0], labels, places[1])
         if data.draw(st.booleans()):
             # It is given up, and computed once more.
             again = pending.fold(rows, sent, places[0], labels, places[1])
