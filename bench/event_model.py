@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import ESTIMATORS, FEATURES, choose_thresholds
+from stream_scorer.apps.train_costs import choose_thresholds
+from stream_scorer.apps.train_features import CUSTOMER_FEATURES
+from stream_scorer.apps.train_models import ESTIMATORS
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
-from stream_scorer.models.bundle import FeatureSpec, Period, Quality, Training
+from stream_scorer.models.bundle import Costs, FeatureSpec, Period, Quality, Training
 from stream_scorer.models.predictors import predictor_for
 from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -23,7 +25,7 @@ NAME = "event"
 _VERSION = "1.0.0"
 _ROWS = 60_000
 _DAY_MS = 86_400_000
-_EVENT_FEATURES = FEATURES[:3]
+_EVENT_FEATURES = CUSTOMER_FEATURES[:3]
 
 
 def bundle_directory(store: Path) -> Path:
@@ -48,6 +50,7 @@ def train_model(table: pa.Table, store: Path, name: str, features: tuple[Feature
     plan = Plan()
     folded = fold(table.slice(0, _ROWS), compile_features(features, plan), plan)
     fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
+    amount = table["amount_minor"].to_numpy()[folded.rows] / 10.0**plan.exponent
     model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
     scores = predictor_for(model).scores(folded.features)
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
@@ -62,7 +65,7 @@ def train_model(table: pa.Table, store: Path, name: str, features: tuple[Feature
             version=_VERSION,
             model=model,
             features=features,
-            thresholds=choose_thresholds(scores, fraud),
+            thresholds=choose_thresholds(scores, fraud, amount, Costs()),
             training=Training(train=seen, validation=quality, test=quality, source="bench"),
         ),
         folded.features,

@@ -33,7 +33,7 @@ from rich.table import Table
 from bench.gates import conclude
 from bench.polars_features import WAYS, frame
 from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import FEATURES
+from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.simulator import simulate
@@ -138,7 +138,7 @@ def main() -> int:
     options = parser.parse_args()
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     table, plan = simulate(DAYS), Plan()
-    features = compile_features(FEATURES, plan)
+    features = compile_features(CUSTOMER_FEATURES, plan)
     theirs = frame(table)
     # What is compiled on first use falls into no measurement.
     fold(table.slice(0, _WARM_UP_ROWS), features, plan)

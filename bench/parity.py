@@ -30,7 +30,7 @@ from rich.table import Table
 from bench.arena import Arena
 from bench.parity_input import build
 from bench.parity_outcomes import Outcomes, differences, report
-from bench.parity_streams import Killed, Traffic, encoded, one_partition
+from bench.parity_streams import MODEL, Killed, Traffic, encoded, one_partition
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import Flag
@@ -45,7 +45,7 @@ _EXAMPLES = 5
 
 def in_memory(traffic: Traffic, settings: Settings) -> tuple[Outcomes, int]:
     """Score all rows with one call of the core; count the events that its rings have let go."""
-    model, plan = load_model(settings, Deployment())
+    model, plan = load_model(settings, Deployment(MODEL))
     decoder = open_codecs(settings, plan, open_registry(settings.registry)).transactions
     n = len(traffic.keys)
     raw = RawRecords(

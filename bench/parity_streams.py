@@ -18,6 +18,9 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Owner
 from stream_scorer.state.rings import columns_of
 
+MODEL = "fraud:1.0.0"
+"""The shipped version that asks for no terminals, for the bench runs no profiler."""
+
 _BATCH = 1_000
 _JOIN_AT, _KILL_AT, _HOLD_AT = 0.15, 0.35, 0.9
 _SECONDS = 120.0
@@ -119,7 +122,7 @@ def _read(arena: Arena, traffic: Traffic, entry: Entry, partitions: int, width: 
 def one_partition(arena: Arena, traffic: Traffic, width: int) -> Run:
     """Let one scorer drain an input of one partition."""
     entry = arena.entry(
-        "stream", "stream.transactions", "run", "--from", "earliest",
+        "stream", "stream.transactions", "run", "--from", "earliest", "--model", MODEL,
         scorer={"maximum_batch": _BATCH},
     )  # fmt: skip
     create_topics(entry.settings.kafka, 1)
@@ -153,7 +156,8 @@ class Killed:
         names = {"first": "a", "second": "b", "again": "a"}
         self._entries = {
             name: arena.entry(
-                f"killed-{name}", "killed.transactions", "run", "--from", "earliest",
+                f"killed-{name}", "killed.transactions",
+                "run", "--from", "earliest", "--model", MODEL,
                 outputs="killed", scorer={"maximum_batch": _BATCH},
                 kafka={"group": "killed", "instance": instance, "session_timeout_ms": _SESSION_MS},
             )

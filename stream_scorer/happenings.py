@@ -235,6 +235,40 @@ class DriftDetected(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsSettled(Happening):
+    """Terminals' rows were published in a committed transaction.
+
+    Attributes:
+        rows: How many.
+        watermark_ms: Every row up to here is out, event time in ms; None before the first.
+        pending: Rows that wait for their cut-off.
+        late_rows: Transactions that came when their row could no longer leave.
+        late_labels: Labels that changed nothing, by cause: ``delivered_late`` or ``after_cutoff``.
+    """
+
+    rows: int
+    watermark_ms: int | None
+    pending: int
+    late_rows: int
+    late_labels: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalsRead(Happening):
+    """A scorer took terminals' rows in.
+
+    Attributes:
+        rows: How many it holds.
+        watermark_ms: It has every row up to here, event time in ms; None before the first.
+        left: Records of the topic that it still reads before it scores.
+    """
+
+    rows: int
+    watermark_ms: int | None
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping(Happening):
     """The process was asked to leave and is finishing its batch."""
 

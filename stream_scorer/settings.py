@@ -76,6 +76,9 @@ class Topics(_Group):
     summaries: str = Field("summaries", description="one summary per scorer transaction")
     drift_events: str = Field("drift-events", description="what the drift detectors report")
     labels: str = Field("labels", description="fraud labels, days later")
+    terminal_profiles: str = Field(
+        "terminal-profiles", description="one row per transaction, with its settled label"
+    )
     state: str = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
 
 
@@ -196,6 +199,12 @@ class Monitor(_Group):
     )
 
 
+class Profiler(_Group):
+    """Terminals' rows from transactions and labels."""
+
+    group: str = Field("stream-scorer-profiler", min_length=1, description="consumer group")
+
+
 class Settings(BaseSettings):
     """Everything that says how and where a process runs."""
 
@@ -214,6 +223,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     models: Models = Models()
     monitor: Monitor = Monitor()
+    profiler: Profiler = Profiler()
 
     @classmethod
     def settings_customise_sources(

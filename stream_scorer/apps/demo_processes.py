@@ -12,6 +12,9 @@ from stream_scorer.devkafka.processes import start
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.settings import Settings
 
+MODEL = "fraud:1.0.0"
+"""The shipped version that asks for no terminals, for the demo runs no profiler."""
+
 _LEAVE_SECONDS = 12.0
 
 
@@ -73,7 +76,9 @@ def start_process(
     port = free_ports(1)[0]
     log = folder / f"{command}.log"
     program = [sys.executable, "-c", "from stream_scorer.cli import main; main()"]
-    options = ["--from", "earliest", *(["--config", str(config.resolve())] if config else [])]
+    options = ["--from", "earliest", "--model", MODEL]
+    if config is not None:
+        options += ["--config", str(config.resolve())]
     popen = start([*program, command, *options], log, environment=_environment(settings, port))
     return Process("scorer" if command == "run" else command, popen, log, port)
 

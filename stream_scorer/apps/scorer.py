@@ -8,9 +8,10 @@ from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
+from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
@@ -19,6 +20,7 @@ from stream_scorer.core.plan import Plan, parse_plan
 from stream_scorer.core.scorer import Model, Rings
 from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
+from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
@@ -157,6 +159,7 @@ def scorer_loop(
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
     rings = Rings(model.features)
+    terminals = follower_of(settings, model, plan, registry, rings, listener)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
         model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
@@ -166,13 +169,40 @@ def scorer_loop(
         Warmth(
             model, listener, accept_cold=deployment.accept_cold, warming=loaded.warming
         ),
+        terminals=terminals,
     )  # fmt: skip
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,
         slow=settings.scorer.model_timeout_ms / 1_000,
     )
-    return TransactionLoop(source, producer, work, limits, listener, hook), work
+    loop = TransactionLoop(source, producer, work, limits, listener, hook)
+    if terminals is not None:
+        terminals.give_up_when(lambda: loop.stopping)
+    return loop, work
+
+
+def follower_of(
+    settings: Settings,
+    model: Model,
+    plan: Plan,
+    registry: SchemaSource,
+    rings: Rings,
+    listener: Listener,
+) -> TerminalFollower | None:
+    """Return what brings terminals' rows, for a model that asks for them.
+
+    Raises:
+        SettingsError: Their topic does not exist.
+    """
+    if not model.features.by_terminal:
+        return None
+    schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+    return TerminalFollower(
+        TopicFollower(settings.kafka, settings.kafka.topics.terminal_profiles),
+        ColumnDecoder(registry, schema, plan),
+        plan, model.features.engine.delayed, rings, listener,
+    )  # fmt: skip
 
 
 def run_scorer(settings: Settings, deployment: Deployment) -> None:

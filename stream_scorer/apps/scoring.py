@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
@@ -76,6 +77,7 @@ class ScoringWork:
         checkpoints: Writes it, a little with each batch.
         warmth: Judges whether the model may decide on it.
         now_ms: The wall clock, ms since the epoch.
+        terminals: Brings terminals' rows; None for a model that asks for none.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ScoringWork:
         checkpoints: Checkpoints,
         warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        terminals: TerminalFollower | None = None,
     ) -> None:
         self._model = model
         self._plan = plan
@@ -106,6 +109,8 @@ class ScoringWork:
         self._replays = Replays(self._open_replay, self._refold, listener)
         self._opened: dict[int, CheckpointedReplay] = {}
         self._oldest: dict[int, int] = {}
+        self._terminals = terminals
+        self._whole_ones: set[int] = set()
         self.rings = rings
 
     # -- partitions come and go -------------------------------------------------------------
@@ -115,6 +120,8 @@ class ScoringWork:
         self._restoration.expect(set(offsets))
         for partition in offsets:
             self.rings.drop(partition)
+        if self._terminals is not None:
+            self._terminals.begin()
         self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
@@ -125,6 +132,7 @@ class ScoringWork:
             self._checkpoints.stop(partition)
             self._opened.pop(partition, None)
             self._oldest.pop(partition, None)
+            self._whole_ones.discard(partition)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
         """Return what the checkpoint of partitions that are about to leave lacks, bounded."""
@@ -132,7 +140,7 @@ class ScoringWork:
 
     def restoring(self) -> bool:
         """Whether some partition is not handed to the loop yet."""
-        return self._replays.pending
+        return self._replays.pending or bool(self._whole_ones)
 
     def restore(self) -> set[int]:
         """Take one partition a step nearer to being whole; return those that are.
@@ -145,6 +153,13 @@ class ScoringWork:
         ready, ended = self._replays.step()
         if ended is not None:
             self._whole(ended)
+        if self._terminals is None:
+            return ready
+        # Only when all are whole it is known which rows the next events may see.
+        self._whole_ones |= ready
+        if self._replays.pending or not self._terminals.catch_up():
+            return set()
+        ready, self._whole_ones = self._whole_ones, set()
         return ready
 
     def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
@@ -203,11 +218,15 @@ class ScoringWork:
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
+        if self._terminals is not None and len(events):
+            self._terminals.wait_for(events)
+            stages.lap("terminals")
         # As the batch before this one left the rings.
         share = self._checkpoints.take(len(raw))
         try:
             stages.lap("checkpoint")
-            scored = score(events, self.rings, self._plan, self._model, stages.lap)
+            table = None if self._terminals is None else self._terminals.table
+            scored = score(events, self.rings, self._plan, self._model, stages.lap, table)
         except BaseException as error:
             self._checkpoints.undo(share)
             if isinstance(error, ModelFailure):
@@ -289,6 +308,8 @@ class ScoringWork:
         self.rings.release(scored.journals)
         for partition in scored.journals:
             self.rings.of(partition).evict(_EVICTED_AT_ONCE)
+        if self._terminals is not None and not self.restoring():
+            self._terminals.evict()
         self._checkpoints.keep(result.delta.share)
         decisions = scored.decisions
         if scored.failed_rows:

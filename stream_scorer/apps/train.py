@@ -5,129 +5,57 @@ days are split by date: the model is fitted on ``train``, its thresholds are cho
 ``validation``, its quality is told on ``test``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from stream_scorer.apps.history import fold
+from stream_scorer.apps.train_card import Card, card_files
+from stream_scorer.apps.train_costs import choose_thresholds
+from stream_scorer.apps.train_days import PROTOCOLS, Days, Split, new_cards, number_of
+from stream_scorer.apps.train_features import read_features
+from stream_scorer.apps.train_metrics import Judging, Scored, measures
+from stream_scorer.apps.train_models import make_model
 from stream_scorer.apps.transaction_files import read_transactions
-from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import (
-    DecisionThresholds,
-    FeatureSpec,
-    Manifest,
-    Period,
-    Quality,
-    Training,
-    read_manifest,
-)
-from stream_scorer.models.loader import load_bundle
-from stream_scorer.models.predictors import predictor_for
+from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training, read_manifest
+from stream_scorer.models.loader import kind_of, load_bundle
+from stream_scorer.models.predictors import FittedPredictor, predictor_for
 from stream_scorer.models.writer import Candidate, new_directory, write_bundle
 from stream_scorer.simulator import SCHEMA
 
 Float64 = NDArray[np.float64]
-Labels = NDArray[np.int64]
-
-REVIEW_RATE = 0.01
-BLOCK_PRECISION = 0.9
-BLOCK_ROWS_LEAST = 20
-
-_WINDOWS = ("1", "7", "30")
-
-
-def _counts() -> list[FeatureSpec]:
-    return [
-        {"name": f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW", "kind": "count", "window": f"{n}d"}
-        for n in _WINDOWS
-    ]
-
-
-def _means() -> list[FeatureSpec]:
-    return [
-        {
-            "name": f"CUSTOMER_ID_AVG_AMOUNT_{n}DAY_WINDOW",
-            "kind": "mean",
-            "field": "amount",
-            "window": f"{n}d",
-        }
-        for n in _WINDOWS
-    ]
-
-
-FEATURES: tuple[FeatureSpec, ...] = (
-    {"name": "TX_AMOUNT", "kind": "passthrough", "field": "amount"},
-    {"name": "TX_DURING_WEEKEND", "kind": "weekend"},
-    {"name": "TX_DURING_NIGHT", "kind": "night"},
-    *_counts(),
-    *_means(),
-)
-"""The handbook's event and customer features."""
-
-ESTIMATORS: dict[str, Callable[[], Any]] = {
-    # Early stopping would end before 100 iterations; the default turns it on by training size.
-    "hist_gradient_boosting": lambda: HistGradientBoostingClassifier(
-        early_stopping=False, random_state=0
-    ),
-    "random_forest": lambda: RandomForestClassifier(random_state=0),
-    "decision_tree": lambda: DecisionTreeClassifier(random_state=0),
-    "logistic_regression": lambda: make_pipeline(
-        StandardScaler(), LogisticRegression(random_state=0)
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """A range of event days in UTC, both included."""
-
-    first: date
-    last: date
-
-    @classmethod
-    def parse(cls, text: str) -> "Days":
-        """Read ``FIRST:LAST``.
-
-        Raises:
-            SettingsError: Not two ISO dates in order.
-        """
-        try:
-            first, last = (date.fromisoformat(part) for part in text.split(":"))
-        except ValueError:
-            raise SettingsError(f"days {text!r}: not a range", "write FIRST:LAST dates") from None
-        if last < first:
-            raise SettingsError(f"days {text!r}: the last lies before the first", "swap them")
-        return cls(first, last)
+Int64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+_DAY_MS = 86_400_000
+_BOTH = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to train; the default days are the handbook's.
+    """What to train; the default split is the handbook's.
 
     Attributes:
         data: Labelled transactions.
-        model: A key of :data:`ESTIMATORS`.
+        model: A key of ``train_models.ESTIMATORS``.
         version: Of the bundle to write.
         name: Of the bundle to write.
         store: Where bundles are.
-        train: Days that the model is fitted on.
-        validation: Days that the thresholds are chosen on.
-        test: Days that the quality is told for.
+        split: Which days are for what.
+        features: File of feature declarations, or None for the default ones.
+        parameters: Of the estimator, by name, beside the defaults.
+        costs: What outcomes cost.
+        cards_per_day: The k of CP@k.
+        resamples: Of the bootstrap, 0 for no intervals.
+        plan: Currency, limits, delays.
     """
 
     data: Path
@@ -135,109 +63,149 @@ class Order:
     version: str
     name: str = "fraud"
     store: Path = Path("models")
-    train: Days = Days(date(2018, 7, 25), date(2018, 7, 31))
-    validation: Days = Days(date(2018, 8, 1), date(2018, 8, 7))
-    test: Days = Days(date(2018, 8, 8), date(2018, 8, 14))
+    split: Split = PROTOCOLS["handbook"]
+    features: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+    cards_per_day: int = 100
+    resamples: int = 200
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rows of one range of days."""
+    """The rows of one range of days; n rows.
+
+    Attributes:
+        days: The range.
+        features: float64[n, m], C-contiguous.
+        rows: Labels, amounts, cards and days; scores are 0 until there is a model.
+        new_card: bool[n], which rows are of cards not known to be compromised.
+    """
 
     days: Days
     features: Float64
-    fraud: Labels
+    rows: Scored
+    new_card: Mask
 
-    def period(self) -> Period:
-        return Period(
-            first_day=self.days.first,
-            last_day=self.days.last,
-            rows=len(self.fraud),
-            frauds=int(self.fraud.sum()),
-        )
+    @property
+    def fraud(self) -> Int64:
+        return self.rows.fraud
 
-
-def choose_thresholds(scores: Float64, fraud: Labels) -> DecisionThresholds:
-    """Choose where REVIEW and BLOCK begin.
-
-    REVIEW begins at the lowest score that at most :data:`REVIEW_RATE` of the rows reach; BLOCK at
-    the lowest one from there on for which at least :data:`BLOCK_PRECISION` of the rows that reach
-    it, and at least :data:`BLOCK_ROWS_LEAST`, are frauds, or at 1 when there is none.
-
-    Args:
-        scores: float64[n].
-        fraud: int64[n], 1 for fraud.
-    """
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    # The last row of each run of equal scores: a threshold takes all of them or none.
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    reached = ends + 1
-    caught = np.cumsum(fraud[order])[ends]
-    few = reached <= REVIEW_RATE * len(scores)
-    last = int(few.sum()) - 1 if few.any() else 0
-    review = max(float(ranked[ends[last]]), float(np.nextafter(0.0, 1.0)))
-    sure = (caught >= BLOCK_PRECISION * reached) & (caught >= BLOCK_ROWS_LEAST)
-    sure[last + 1 :] = False
-    block = float(ranked[ends[np.flatnonzero(sure)[-1]]]) if sure.any() else 1.0
-    return DecisionThresholds(
-        review=review,
-        block=block,
-        rule=(
-            f"on the validation days: REVIEW from the lowest score that at most {REVIEW_RATE:.0%} "
-            f"of the transactions reach; BLOCK from the lowest at which at least "
-            f"{BLOCK_PRECISION:.0%} of those that reach it are frauds "
-            f"(at least {BLOCK_ROWS_LEAST}), else 1"
-        ),
-    )
+    def scored(self, predictor: FittedPredictor) -> Scored:
+        return self.rows.with_scores(predictor.scores(self.features))
 
 
 def read_labelled(path: Path) -> pa.Table:
     """Read transactions with ``is_fraud``, in the order of the file.
 
+    A column ``label_time`` may be there; a label without one counts as known at once.
+
     Raises:
         SettingsError: The file cannot be read, or a row does not fit; names file, row, column.
     """
-    labelled = pa.schema([field for field in SCHEMA if field.name != "fraud_scenario"])
+    labelled = pa.schema([field for field in SCHEMA if field.name != "fraud_scenario"]).append(
+        pa.field("label_time", pa.timestamp("ms", "UTC"))
+    )
     defaults = dict.fromkeys(field.name for field in labelled if field.nullable)
     batches = read_transactions(path, labelled, {**defaults, "channel": "UNKNOWN"})
     return pa.Table.from_batches(batches, labelled)
 
 
-def _quality(part: _Part, scores: Float64, thresholds: DecisionThresholds) -> Quality:
-    blocked = scores >= thresholds.block
-    return Quality(
-        period=part.period(),
-        auc=float(roc_auc_score(part.fraud, scores)),
-        average_precision=float(average_precision_score(part.fraud, scores)),
-        review_or_block_rate=float((scores >= thresholds.review).mean()),
-        block_rate=float(blocked.mean()),
-        block_precision=float(part.fraud[blocked].mean()) if blocked.any() else None,
+def _period(days: Days, fraud: Int64) -> Period:
+    return Period(
+        first_day=days.first, last_day=days.last, rows=len(fraud), frauds=int(fraud.sum())
     )
 
 
-def _parts(table: pa.Table, order: Order, plan: Plan) -> tuple[_Part, _Part, _Part]:
-    """Fold the table through the rings and cut out the three ranges of days."""
-    folded = fold(table, compile_features(FEATURES, plan), plan)
-    day = (table["event_time"].cast(pa.int64()).to_numpy() // 86_400_000)[folded.rows]
-    fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
+def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
+    found, intervals = measures(rows, judging)
+    return Quality.model_validate(
+        {"period": _period(days, rows.fraud), "intervals": intervals, **found}
+    )
 
-    def part(days: Days, name: str) -> _Part:
-        epoch = date(1970, 1, 1)
-        chosen = (day >= (days.first - epoch).days) & (day <= (days.last - epoch).days)
-        labels = fraud[chosen]
-        if len(np.unique(labels)) != 2:  # noqa: PLR2004 genuine and fraud
+
+def _known(table: pa.Table, by: Int64) -> Mask:
+    """Return bool[n], which rows were known to be frauds at the times ``by``, int64[n], ms."""
+    labelled = table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+    known: Mask = table["is_fraud"].to_numpy() & (labelled <= by)
+    return known
+
+
+def _parts(table: pa.Table, order: Order) -> tuple[_Part, _Part, _Part]:
+    """Fold the table through the rings and cut out the three ranges of days."""
+    plan = order.plan
+    _, features = read_features(order.features, plan)
+    time = table["event_time"].cast(pa.int64()).to_numpy()
+    # What the profiler publishes of a terminal's transaction holds the label of its cut-off.
+    cut_off = time + plan.terminal_delay_ms - plan.terminal_slack_ms
+    folded = fold(table, features, plan, _known(table, cut_off))
+    accepted = table.take(folded.rows)
+    day = time[folded.rows] // _DAY_MS
+    # Nothing that is learned after the test has begun may help to train; the test is told by all.
+    begun = np.full(len(accepted), number_of(order.split.test.first) * _DAY_MS)
+    tested = order.split.test.holds(day)
+    fraud = np.where(tested, accepted["is_fraud"].to_numpy(), _known(accepted, begun)).astype(
+        np.int64
+    )
+    amount = accepted["amount_minor"].to_numpy() / 10.0**plan.exponent
+    cards = accepted["customer_id"].combine_chunks()
+    new = new_cards(cards, day, fraud, order.split)
+    card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)
+
+    def part(name: str, days: Days) -> _Part:
+        at = days.holds(day)
+        labels = fraud[at]
+        if len(np.unique(labels)) != _BOTH:
             raise SettingsError(
-                f"data {order.data}: the {name} days {days.first}:{days.last} hold {len(labels)} "
+                f"data {order.data}: the {name} days {days} hold {len(labels)} "
                 f"transactions and {int(labels.sum())} frauds; both kinds are needed",
                 f"name other days with --{name}",
             )
-        return _Part(days, np.ascontiguousarray(folded.features[chosen]), labels)
+        rows = Scored(np.zeros(len(labels)), labels, amount[at], card[at], day[at])
+        return _Part(days, np.ascontiguousarray(folded.features[at]), rows, new[at])
 
+    split = order.split
     return (
-        part(order.train, "train"),
-        part(order.validation, "validation"),
-        part(order.test, "test"),
+        part("train", split.train),
+        part("validation", split.validation),
+        part("test", split.test),
+    )
+
+
+def _check(order: Order) -> None:
+    """Refuse what can be refused before the data are read."""
+    order.split.check()
+    for name, value, least in (
+        ("--cards-per-day", order.cards_per_day, 1),
+        ("--resamples", order.resamples, 0),
+    ):
+        if value < least:
+            raise SettingsError(f"{name} {value}: less than {least}", "raise it")
+    read_features(order.features, order.plan)
+    new_directory(order.store, order.name, order.version)
+
+
+def _told(
+    order: Order, parts: tuple[_Part, _Part, _Part], scored: tuple[Scored, Scored], judging: Judging
+) -> Training:
+    """Return where the model came from and how good it is."""
+    training, validation, test = parts
+    validated, tested = scored
+    # Where no fraud is left on new cards, nothing can be said of them.
+    new = tested.where(test.new_card)
+    return Training(
+        train=_period(training.days, training.fraud),
+        validation=_quality(validation.days, validated, judging),
+        test=_quality(test.days, tested, judging),
+        test_new_cards=(
+            _quality(test.days, new, judging) if len(np.unique(new.fraud)) == _BOTH else None
+        ),
+        delay_days=order.split.delay_days,
+        cards_per_day=order.cards_per_day,
+        costs=order.costs,
+        resamples=order.resamples,
+        source=order.data.name,
     )
 
 
@@ -248,38 +216,40 @@ def train(order: Order) -> tuple[Path, Manifest]:
         The bundle's directory and its manifest.
 
     Raises:
-        SettingsError: Unknown model, unreadable data, days without frauds.
+        SettingsError: Unknown model or parameter, features that are refused, unreadable data, days
+            without frauds or with labels that are not known in time.
         ModelError: The version exists, or the bundle does not load.
     """
-    if order.model not in ESTIMATORS:
-        raise SettingsError(
-            f"model {order.model!r}: unknown kind", f"known are {', '.join(ESTIMATORS)}"
-        )
-    new_directory(order.store, order.name, order.version)
-    table = read_labelled(order.data)
-    training, validation, test = _parts(table, order, Plan())
+    model = make_model(order.model, order.parameters)
+    _check(order)
+    features, _ = read_features(order.features, order.plan)
+    parts = _parts(read_labelled(order.data), order)
+    training, validation, test = parts
     # One thread: sums in another order would give another model on another machine.
     with threadpool_limits(1):
-        model = ESTIMATORS[order.model]().fit(training.features, training.fraud)
+        try:
+            model.fit(training.features, training.fraud)
+        except ValueError as error:
+            what = " ".join(str(error).split())
+            raise SettingsError(
+                f"model {order.model}: {what}", "change --parameter or --features"
+            ) from None
     predictor = predictor_for(model)
-    validated = predictor.scores(validation.features)
-    thresholds = choose_thresholds(validated, validation.fraud)
+    scored = validation.scored(predictor), test.scored(predictor)
+    thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
+    judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
+    told = _told(order, parts, scored, judging)
+    card = Card(
+        label=f"{order.name}:{order.version}", kind=kind_of(model), features=features,
+        thresholds=thresholds, training=told, currency=order.plan.currency, test=scored[1],
+    )  # fmt: skip
     directory = write_bundle(
         order.store,
         Candidate(
-            name=order.name,
-            version=order.version,
-            model=model,
-            features=FEATURES,
-            thresholds=thresholds,
-            training=Training(
-                train=training.period(),
-                validation=_quality(validation, validated, thresholds),
-                test=_quality(test, predictor.scores(test.features), thresholds),
-                source=order.data.name,
-            ),
+            name=order.name, version=order.version, model=model, features=features,
+            thresholds=thresholds, training=told, card=card_files(card),
         ),
         validation.features,
-    )
+    )  # fmt: skip
     load_bundle(directory)
     return directory, read_manifest(directory)

@@ -1,6 +1,7 @@
 """Compile and touch everything once before the first event, so that it is not the one to wait."""
 
 import numpy as np
+import pyarrow as pa
 
 from stream_scorer.apps.scoring import Codecs
 from stream_scorer.codec.avro import TransactionDecoder
@@ -9,6 +10,7 @@ from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model, Rings, score
 from stream_scorer.core.summaries import summarize
+from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -24,6 +26,9 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
         plan: What all models share.
     """
     rings = Rings(model.features)
+    terminals = TerminalTable()
+    terminals.add(pa.array(["1"]), np.array([_EVENT_TIME_MS]), np.array([False]))
+    terminals.evict(0)
     schemas = FileRegistry(SCHEMAS_DIRECTORY)
     schema = reader_schema("transaction.v1", SCHEMAS_DIRECTORY)
     example = RecordCodec(schemas.id_for("transactions-value", schema), schema)
@@ -51,7 +56,7 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
             timestamp=np.full(count, _EVENT_TIME_MS, np.int64),
         )
         events, _, _ = decoder.decode(raw)
-        scored = score(events, rings, plan, model)
+        scored = score(events, rings, plan, model, terminals=terminals)
         model.predictor.attributions(scored.decisions.features)
         codecs.decisions.encode(scored.decisions, _EVENT_TIME_MS)
         codecs.summaries.encode(

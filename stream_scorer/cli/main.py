@@ -13,6 +13,7 @@ from stream_scorer.cli import (
     lag,
     monitor,
     produce,
+    profile,
     run,
     schemas,
     simulate,
@@ -40,6 +41,7 @@ def root() -> None:
 app.command()(run.run)
 app.command()(demo.demo)
 app.command()(monitor.monitor)
+app.command()(profile.profile)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.command()(lag.lag)

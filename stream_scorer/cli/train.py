@@ -21,42 +21,54 @@ def train(
     version: Annotated[str, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH.")],
     name: Annotated[str, typer.Option(help="Name of the model.")] = "fraud",
     out: Annotated[Path, typer.Option(help="Model store.")] = MODELS_DIRECTORY,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature list, .toml or .json; a manifest will do.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the estimator; may be repeated.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Days to begin with: handbook or handbook-long.")
+    ] = "handbook",
     train_days: Annotated[
-        str, typer.Option("--train", help="FIRST:LAST day that the model is fitted on.")
-    ] = "2018-07-25:2018-07-31",
+        str | None, typer.Option("--train", help="FIRST:LAST day that the model is fitted on.")
+    ] = None,
     validation_days: Annotated[
-        str, typer.Option("--validation", help="FIRST:LAST day that thresholds are chosen on.")
-    ] = "2018-08-01:2018-08-07",
+        str | None,
+        typer.Option("--validation", help="FIRST:LAST day that thresholds are chosen on."),
+    ] = None,
     test_days: Annotated[
-        str, typer.Option("--test", help="FIRST:LAST day that the quality is told for.")
-    ] = "2018-08-08:2018-08-14",
+        str | None, typer.Option("--test", help="FIRST:LAST day that the quality is told for.")
+    ] = None,
+    delay_days: Annotated[
+        int | None, typer.Option(help="Days after which a label is known; 7 in the protocols.")
+    ] = None,
+    missed_fraud_cost: Annotated[
+        str, typer.Option(help="amount, 20, 0.8*amount or 0.8*amount+20.")
+    ] = "amount",
+    review_cost: Annotated[float, typer.Option(help="Cost of one review.")] = 5.0,
+    false_block_cost: Annotated[
+        float, typer.Option(help="Cost of blocking a genuine transaction.")
+    ] = 25.0,
+    cards_per_day: Annotated[int, typer.Option(help="The k of CP@k.")] = 100,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0 for no intervals.")] = 200,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
-    from stream_scorer.apps.train import Days, Order  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.apps.train import train as run  # noqa: PLC0415 as above
+    from stream_scorer.apps import train as training  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.apps.train_costs import read_costs  # noqa: PLC0415 as above
+    from stream_scorer.apps.train_days import split_for  # noqa: PLC0415 as above
+    from stream_scorer.apps.train_models import read_parameters  # noqa: PLC0415 as above
+    from stream_scorer.apps.train_report import report  # noqa: PLC0415 as above
 
-    directory, manifest = run(
-        Order(
+    directory, manifest = training.train(
+        training.Order(
             data=data, model=model, version=version, name=name, store=out,
-            train=Days.parse(train_days), validation=Days.parse(validation_days),
-            test=Days.parse(test_days),
+            split=split_for(protocol, train_days, validation_days, test_days, delay_days),
+            features=features, parameters=read_parameters(parameter or []),
+            costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
+            cards_per_day=cards_per_day, resamples=resamples,
         )
     )  # fmt: skip
-    told = manifest.training
-    document = {
-        "bundle": manifest.label,
-        "directory": str(directory),
-        "content_hash": manifest.content_hash,
-        "review": manifest.thresholds.review,
-        "block": manifest.thresholds.block,
-        "train_rows": told.train.rows,
-        "train_frauds": told.train.frauds,
-        "test_rows": told.test.period.rows,
-        "test_frauds": told.test.period.frauds,
-        "auc": told.test.auc,
-        "average_precision": told.test.average_precision,
-        "review_or_block_rate": told.test.review_or_block_rate,
-        "block_precision": told.test.block_precision,
-    }
+    document = report(directory, manifest)
     show(as_json, document, ("", "value"), document.items(), title="Trained")

@@ -81,7 +81,12 @@ class Client(Protocol):
     def init_transactions(self, seconds: float) -> None: ...  # noqa: D102 see ColumnProducer
     def begin_transaction(self) -> None: ...  # noqa: D102
     def send_offsets_to_transaction(  # noqa: D102
-        self, topic: str, offsets: Mapping[int, int], group: GroupMetadata, seconds: float
+        self,
+        topic: str,
+        offsets: Mapping[int, int],
+        group: GroupMetadata,
+        seconds: float,
+        notes: Mapping[int, bytes] | None = None,
     ) -> None: ...
     def commit_transaction(self, seconds: float) -> None: ...  # noqa: D102
     def abort_transaction(self, seconds: float) -> None: ...  # noqa: D102
@@ -233,14 +238,20 @@ class TransactionalProducer:
             self.abort()
             raise TransactionAborted(str(error), network=False) from error
 
-    def offsets(self, topic: str, offsets: Mapping[int, int], group: GroupMetadata) -> None:
-        """Put the next input offsets into the open transaction.
+    def offsets(
+        self,
+        topic: str,
+        offsets: Mapping[int, int],
+        group: GroupMetadata,
+        notes: Mapping[int, bytes] | None = None,
+    ) -> None:
+        """Put the next input offsets, and notes beside them, into the open transaction.
 
         Raises:
             TransactionAborted: The transaction is aborted; nothing of it will be seen.
         """
         try:
-            self._client.send_offsets_to_transaction(topic, offsets, group, self._timeout)
+            self._client.send_offsets_to_transaction(topic, offsets, group, self._timeout, notes)
         except KafkaException as error:
             raise self.given_up(error) from error
 

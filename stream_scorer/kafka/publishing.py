@@ -13,10 +13,11 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
-from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.source import Source
 
 _BREATH_SECONDS = 0.05
 _MOST = 5
+_NO_NOTES: Mapping[int, bytes] = {}
 
 
 def _no_lap(_: str) -> None:
@@ -68,7 +69,7 @@ class Publisher:
 
     def __init__(
         self,
-        source: KafkaSource,
+        source: Source,
         producer: TransactionalProducer,
         listener: Listener,
         stop: Callable[[], bool],
@@ -85,6 +86,7 @@ class Publisher:
         ends: Mapping[int, int],
         records: int,
         lap: Callable[[str], None] = _no_lap,
+        notes: Mapping[int, bytes] = _NO_NOTES,
     ) -> bool:
         """Send records with offsets; return whether they are committed.
 
@@ -94,6 +96,7 @@ class Publisher:
             ends: What it is to become.
             records: How many input records this is, for what is told.
             lap: Told when a stage is over: begin, send, offsets.
+            notes: What the broker is to keep beside offsets, by partition.
 
         Raises:
             TransactionAborted: They are not, and the transaction is aborted.
@@ -106,7 +109,10 @@ class Publisher:
                 for one in outgoing:
                     self._producer.send(one)
                 lap("send")
-                self._producer.offsets(self._source.topic, ends, self._source.group_metadata())
+                for at in self._source.places(ends, notes):
+                    self._producer.offsets(
+                        at.topic, at.offsets, self._source.group_metadata(), at.notes
+                    )
                 lap("offsets")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error

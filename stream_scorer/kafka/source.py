@@ -1,9 +1,9 @@
 """The consumer of a transaction loop: batches in, rebalances as events between them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -50,6 +50,41 @@ class Revoked:
 
     partitions: tuple[int, ...]
     lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Offsets of one topic, by its own partition numbers, and notes to keep beside some."""
+
+    topic: str
+    offsets: Mapping[int, int]
+    notes: Mapping[int, bytes]
+
+
+class Source(Protocol):
+    """Where a transaction loop reads: partitions by number, paused until they are resumed.
+
+    :class:`KafkaSource` reads one topic as a group's member; see there.
+    """
+
+    before_revoke: Callable[[tuple[int, ...]], None] | None
+
+    @property
+    def rebalanced(self) -> bool: ...  # noqa: D102 see KafkaSource
+    def events(self) -> "list[Assigned | Revoked]": ...  # noqa: D102
+    def owns(self, partition: int) -> bool: ...  # noqa: D102
+    def interrupted(self, partitions: set[int]) -> bool: ...  # noqa: D102
+    def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None: ...  # noqa: D102
+    def serve(self, seconds: float) -> None: ...  # noqa: D102
+    def pause(self) -> None: ...  # noqa: D102
+    def resume(self, partitions: set[int] | None = None) -> None: ...  # noqa: D102
+    def seek(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def committed(self, partitions: set[int]) -> dict[int, int]: ...  # noqa: D102
+    def places(  # noqa: D102
+        self, offsets: Mapping[int, int], notes: Mapping[int, bytes]
+    ) -> Sequence[Places]: ...
+    def group_metadata(self) -> GroupMetadata: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
 
 
 class KafkaSource:
@@ -245,6 +280,10 @@ class KafkaSource:
             raise UnavailableError(
                 f"{what} cannot be read: {error.args[0].str()}", "check the brokers"
             ) from error
+
+    def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
+        """Return offsets and notes under the topic that they belong to."""
+        return [Places(self.topic, offsets, notes)]
 
     def group_metadata(self) -> GroupMetadata:
         """Return the member's identity for ``send_offsets_to_transaction``."""

@@ -22,6 +22,9 @@ COMPACTED = {
     "min.cleanable.dirty.ratio": "0.2",
     "segment.bytes": str(64 * 2**20),
 }
+# A scorer that starts reads the rows of the longest window behind the delay, and Kafka counts
+# retention from when a row was published.
+KEPT = {"cleanup.policy": "delete", "retention.ms": "-1"}
 _MAXIMUM = "max.message.bytes"
 _ALWAYS_IN_SYNC = 2
 _UNREACHABLE = {
@@ -83,6 +86,7 @@ def create_topics(
     scaled = dict.fromkeys(
         (topics.transactions, topics.labels, topics.decisions, topics.dead_letters), partitions
     )
+    scaled[topics.terminal_profiles] = partitions
     wanted = scaled | {topics.state: partitions, topics.summaries: 1, topics.drift_events: 1}
     in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
 
@@ -99,8 +103,13 @@ def create_topics(
             for t in wide
         ],
     )
+    special = {topics.state: COMPACTED, topics.terminal_profiles: KEPT}
     created |= _create(
-        admin, [NewTopic(topics.state, partitions, replication, config=in_sync | COMPACTED)]
+        admin,
+        [
+            NewTopic(t, partitions, replication, config=in_sync | kept)
+            for t, kept in special.items()
+        ],
     )
     found = _partitions(admin, list(wanted))
     maximum = _maximum_bytes(admin, list(wanted))

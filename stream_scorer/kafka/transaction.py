@@ -8,8 +8,8 @@
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
                └ revoked meanwhile: undo               └ fenced: leave and do not come back
 
-What is computed is a :class:`Work`: the scorer, the monitor. Nothing of an aborted batch stays,
-and nothing of a batch leaves the process before its own commit.
+What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
+aborted batch stays, and nothing of a batch leaves the process before its own commit.
 """
 
 import time
@@ -30,7 +30,7 @@ from stream_scorer.kafka.producer import (
     TransactionalProducer,
 )
 from stream_scorer.kafka.publishing import Aborts, Publisher
-from stream_scorer.kafka.source import Assigned, KafkaSource
+from stream_scorer.kafka.source import Assigned, Source
 from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
@@ -56,7 +56,7 @@ class TransactionLoop(Generic[Delta]):
 
     def __init__(
         self,
-        source: KafkaSource,
+        source: Source,
         producer: TransactionalProducer,
         work: Work[Delta],
         limits: Limits,
@@ -150,7 +150,8 @@ class TransactionLoop(Generic[Delta]):
 
         It stands on a delta that is not committed yet; if that is given up, so is it.
         """
-        if len(batch.raw) < self._limits.maximum_batch or self._work.restoring() or self._stopping:
+        full = len(batch.raw) >= self._limits.maximum_batch
+        if not full or not self._limits.ahead or self._work.restoring() or self._stopping:
             return
         ahead = self._ahead = self._poll(0.0, 0.0)
         if ahead is not None and not self._source.rebalanced:
@@ -194,7 +195,8 @@ class TransactionLoop(Generic[Delta]):
         while offsets and not self._stop_asked():
             try:
                 self._producer.begin(self._stop_asked)
-                self._producer.offsets(self._source.topic, offsets, self._source.group_metadata())
+                for at in self._source.places(offsets, {}):
+                    self._producer.offsets(at.topic, at.offsets, self._source.group_metadata())
                 self._producer.commit()
             except TransactionAborted as error:
                 self._aborts.note(error, 0)
@@ -248,9 +250,11 @@ class TransactionLoop(Generic[Delta]):
             # A rebalance came while the next batch was polled.
             return False
         batch.stages.lap("wait")
-        starts = {p: self._positions[p] for p in batch.ends}
+        notes = batch.result.notes
+        ends = self._positions | batch.ends if notes else batch.ends
+        starts = {p: self._positions[p] for p in ends}
         return self._publisher.publish(
-            batch.result.outgoing, starts, batch.ends, len(batch.raw), batch.stages.lap
+            batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap, notes
         )
 
     def _flush(self, partitions: tuple[int, ...]) -> None:

@@ -1,9 +1,9 @@
 """What a transaction loop runs: batches in, records out, and a delta to keep or take back."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from stream_scorer.happenings import (
@@ -38,10 +38,13 @@ class Result(Generic[Delta]):
     Attributes:
         outgoing: Records to publish, in order.
         delta: What ``keep`` or ``undo`` needs.
+        notes: What the broker is to keep beside each partition's committed offset. Where there are
+            any, the offsets of all partitions are committed, not only those of the batch.
     """
 
     outgoing: Sequence[Outgoing]
     delta: Delta
+    notes: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Stages:
@@ -161,8 +164,12 @@ class Work(Protocol[Delta]):
 
 @dataclass(slots=True)
 class Limits:
-    """How the loop sizes and times its batches; seconds."""
+    """How the loop sizes and times its batches; seconds.
+
+    ``ahead`` says whether the work can be computed on a batch that is not committed yet.
+    """
 
     maximum_batch: int = 10_000
     linger: float = 0.004
     slow: float = 1.0
+    ahead: bool = True

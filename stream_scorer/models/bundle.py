@@ -1,7 +1,9 @@
 """A model bundle's manifest: everything that may change a decision, and where it came from.
 
-A bundle is a directory ``NAME/VERSION/`` with exactly three files: ``manifest.json``,
-``model.skops`` (the fitted scikit-learn model) and ``golden.json`` (rows and their scores).
+A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, ``model.skops`` (the fitted
+scikit-learn model) and ``golden.json`` (rows and their scores). The model card is for people:
+``card.md`` and its picture ``card.png``, both or none. Whatever is there is listed in the manifest
+with its sha256, and nothing else may be there.
 """
 
 import hashlib
@@ -21,6 +23,8 @@ from stream_scorer.errors import ModelError
 MANIFEST = "manifest.json"
 MODEL = "model.skops"
 GOLDEN = "golden.json"
+CARD = "card.md"
+PLOTS = "card.png"
 FORMAT: Literal[1] = 1
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
@@ -66,8 +70,35 @@ class Period(_Part):
     frauds: Annotated[int, Field(ge=0)]
 
 
+class Interval(_Part):
+    """Between which values 95 % of the bootstrap's resamples lie."""
+
+    low: float
+    high: float
+
+
 class Quality(_Part):
-    """How the model ranks the days of ``period``, and what its thresholds do there."""
+    """How the model ranks the days of ``period``, and what its thresholds do there.
+
+    What has a default, format 1 has not had from its beginning: version 1.0.0 lacks it.
+
+    Attributes:
+        period: The days and what they held.
+        auc: Area under the ROC curve.
+        average_precision: Area under the precision-recall curve, by steps.
+        review_or_block_rate: The alert rate: share of transactions that are not approved.
+        block_rate: Share of transactions that are blocked.
+        block_precision: Share of those that are frauds.
+        card_precision: CP@k, mean over the days.
+        recall_at_1_percent_fpr: Share of frauds above the score that 1 % of the genuine reach.
+        value_recall: Share of the frauds' value that is not approved.
+        cost_saved: Units of the currency that the decisions save beside approving everything.
+        cost_saved_share: The same as a share of what approving everything costs.
+        brier: Mean squared distance between score and outcome.
+        calibration_error: Mean distance between score and share of frauds over ten bins of equal
+            width, by their transactions.
+        intervals: By measure.
+    """
 
     period: Period
     auc: Share
@@ -75,14 +106,62 @@ class Quality(_Part):
     review_or_block_rate: Share
     block_rate: Share
     block_precision: Share | None = None
+    card_precision: Share | None = None
+    recall_at_1_percent_fpr: Share | None = None
+    value_recall: Share | None = None
+    cost_saved: float | None = None
+    cost_saved_share: float | None = None
+    brier: Share | None = None
+    calibration_error: Share | None = None
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+
+
+class Costs(_Part):
+    """What outcomes cost, in units of the currency; the thresholds make the sum least.
+
+    Attributes:
+        missed_share: Of an approved fraud's amount, the share that is lost.
+        missed_fixed: What every approved fraud costs beside that.
+        review: What a review costs.
+        false_block: What blocking a genuine transaction costs.
+    """
+
+    missed_share: Annotated[float, Field(ge=0)] = 1.0
+    missed_fixed: Annotated[float, Field(ge=0)] = 0.0
+    review: Annotated[float, Field(ge=0)] = 5.0
+    false_block: Annotated[float, Field(ge=0)] = 25.0
+
+    @model_validator(mode="after")
+    def _some(self) -> "Costs":
+        if self.missed_share == self.missed_fixed == 0:
+            raise ValueError("a missed fraud that costs nothing is never worth a review")
+        return self
 
 
 class Training(_Part):
-    """Where the model came from; changes no decision."""
+    """Where the model came from; changes no decision.
+
+    Attributes:
+        train: Days that it was fitted on.
+        validation: Days that the thresholds were chosen on.
+        test: Days that the quality is told for.
+        test_new_cards: The same days without the cards that were known to be compromised.
+        delay_days: Days after which a label is known: the last one used lies further before the
+            test.
+        cards_per_day: The k of CP@k.
+        costs: What the thresholds were chosen with.
+        resamples: Of the bootstrap.
+        source: Name of the data file.
+    """
 
     train: Period
     validation: Quality
     test: Quality
+    test_new_cards: Quality | None = None
+    delay_days: Annotated[int, Field(ge=0)] | None = None
+    cards_per_day: Annotated[int, Field(ge=1)] | None = None
+    costs: Costs | None = None
+    resamples: Annotated[int, Field(ge=0)] | None = None
     source: str = ""
 
 
@@ -100,7 +179,7 @@ class Manifest(_Part):
         on_model_error: The outcome of a row that the model fails for.
         parameters: The estimator's parameters.
         libraries: Versions that it was trained and saved with.
-        files: sha256 of every other file.
+        files: sha256 of every other file: model, golden vectors, and the card if there is one.
         content_hash: sha256 over what may change a decision: model arrays, parameters, kind,
             engine, features, thresholds, on_model_error. Two trainings on the same data agree
             in it, whatever they are called and whenever they ran.

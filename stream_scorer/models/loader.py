@@ -26,9 +26,11 @@ from stream_scorer.core.scorer import Model
 from stream_scorer.errors import ModelError
 from stream_scorer.models import golden
 from stream_scorer.models.bundle import (
+    CARD,
     GOLDEN,
     MANIFEST,
     MODEL,
+    PLOTS,
     Manifest,
     content_hash,
     read_manifest,
@@ -151,12 +153,13 @@ def load_bundle(directory: Path, trusted: Iterable[str] = ()) -> Bundle:
 def _verified_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
     """Return the bytes of every listed file after comparing their hashes."""
     label = f"bundle {manifest.label}"
-    expected = {MANIFEST, MODEL, GOLDEN}
-    if set(manifest.files) != expected - {MANIFEST}:
+    listed = set(manifest.files)
+    if listed not in ({MODEL, GOLDEN}, {MODEL, GOLDEN, CARD, PLOTS}):
         raise ModelError(
-            f"{label}: the manifest lists {', '.join(sorted(manifest.files)) or 'no files'}",
-            f"it must list {GOLDEN} and {MODEL}",
+            f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
+            f"it must list {GOLDEN} and {MODEL}, and {CARD} with {PLOTS} or neither",
         )
+    expected = {MANIFEST, *listed}
     present = {path.name: path for path in directory.iterdir()}
     for name in sorted(set(present) - expected):
         if Path(name).suffix.lower() in _PICKLES:

@@ -5,7 +5,8 @@ import re
 import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ class Candidate:
         thresholds: The decision policy.
         training: Where it came from.
         on_model_error: Outcome of rows that the model fails for.
+        card: The model card's files by name, or none.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Candidate:
     thresholds: DecisionThresholds
     training: Training
     on_model_error: Literal["REVIEW", "APPROVE", "BLOCK"] = "REVIEW"
+    card: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -82,6 +85,7 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
     files = {
         MODEL: skops.io.dumps(candidate.model, compression=zipfile.ZIP_DEFLATED),
         GOLDEN: golden.write(probes, expected, predictor),
+        **candidate.card,
     }
     kind: Any = kind_of(candidate.model)
     parameters = parameters_of(candidate.model)

@@ -60,6 +60,7 @@ class Health:
         self._incomplete: dict[int, int] = {}
         self._misplaced = ""
         self._unwritten = ""
+        self._terminals = 0
 
     def heartbeat(self) -> None:
         """Say that the loop went round once more."""
@@ -104,6 +105,8 @@ class Health:
                 self._stuck = f"position has not moved for {happening.seconds:.0f} s despite lag"
             case h.Stopping():
                 self._stopping = happening.cause
+            case h.TerminalsRead():
+                self._terminals = happening.left
             case h.StateIncomplete():
                 self._incomplete[happening.partition] = happening.oldest_offset
             case h.CheckpointFailed():
@@ -146,6 +149,8 @@ class Health:
             if self._assigned is None:
                 reasons.append("no partitions assigned")
             reasons += [f"partition {p}: {why}" for p, why in sorted(self._replaying.items())]
+            if self._terminals:
+                reasons.append(f"terminals' rows: {self._terminals} records left")
             reasons += [f"paused: {name}: {why}" for name, why in sorted(self._down.items())]
             if self._stuck:
                 reasons.append(f"stuck: {self._stuck}")

@@ -220,6 +220,24 @@ class Metrics:
         self.drift = counter(
             "drift_events", "Changes that a drift detector reported.", "detector", "signal"
         )
+        self.terminal_rows = counter("terminal_rows_published", "Terminals' rows published.")
+        self.terminal_pending = gauge(
+            "terminal_rows_pending", "Transactions whose row waits for its label's cut-off."
+        )
+        self.terminal_late_rows = counter(
+            "terminal_rows_late", "Transactions that came when their row could no longer leave."
+        )
+        self.late_labels = counter(
+            "labels_late",
+            "Labels that changed no row: delivered_late came when the row had left, after_cutoff "
+            "became known after the row's cut-off.",
+            "cause",
+        )
+        self.terminal_held = gauge("terminal_rows_held", "Terminals' rows in the scorer's table.")
+        self.terminal_watermark = gauge(
+            "terminal_watermark_seconds",
+            "Event time up to which terminals' rows are out (profiler) or taken in (scorer).",
+        )
         self.stuck = gauge(
             "stuck_seconds", "Seconds that the position has not moved despite lag; 0: it moves."
         )

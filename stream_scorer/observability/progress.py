@@ -11,6 +11,7 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     ReplayProgress,
     Stuck,
+    TerminalsRead,
 )
 
 
@@ -38,7 +39,7 @@ class Progress:
     def __call__(self, happening: Happening) -> None:
         """Take note of movement; judge when lag was observed."""
         match happening:
-            case BatchCommitted() | ReplayProgress() | PartitionsAssigned():
+            case BatchCommitted() | ReplayProgress() | PartitionsAssigned() | TerminalsRead():
                 self._moved = self._clock()
             case LagObserved():
                 # Offsets alone are no lag: markers of transactions and aborted records take some,

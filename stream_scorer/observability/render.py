@@ -65,6 +65,8 @@ class Renderer:
             h.KeyMisplaced: self._misplaced,
             h.ModelFailed: self._model_failed,
             h.DriftDetected: self._drifted,
+            h.RowsSettled: self._rows_settled,
+            h.TerminalsRead: self._terminals_read,
             h.Stopping: self._stopping,
         }
 
@@ -269,6 +271,25 @@ class Renderer:
             detector=happening.detector,
             signal=happening.signal,
         )
+
+    def _rows_settled(self, happening: h.RowsSettled) -> None:
+        metrics = self._metrics
+        metrics.terminal_rows.inc(happening.rows)
+        metrics.terminal_pending.set(happening.pending)
+        metrics.terminal_late_rows.inc(happening.late_rows)
+        for cause, count in happening.late_labels.items():
+            self._counter(metrics.late_labels, cause).inc(count)
+        self._terminal_watermark(happening.watermark_ms)
+        if happening.late_rows:
+            self._say("late rows", "terminal_rows_late", rows=happening.late_rows)
+
+    def _terminals_read(self, happening: h.TerminalsRead) -> None:
+        self._metrics.terminal_held.set(happening.rows)
+        self._terminal_watermark(happening.watermark_ms)
+
+    def _terminal_watermark(self, time_ms: int | None) -> None:
+        if time_ms is not None:
+            self._metrics.terminal_watermark.set(time_ms / 1_000)
 
     def _stopping(self, happening: h.Stopping) -> None:
         """Leave no line: being stopped is normal, and the end of the scrape shows it."""

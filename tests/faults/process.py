@@ -36,13 +36,14 @@ def environment(kafka: Kafka) -> dict[str, str]:
 
 
 class ScorerProcess:
-    """``stream-scorer run``, killed at the end of the context if it still runs.
+    """``stream-scorer run``, or another command; killed at the context's end if it still runs.
 
     Args:
         kafka: Its settings.
         output: File that its standard output and error are appended to.
-        arguments: Command-line arguments after ``run``.
+        arguments: Command-line arguments after the command.
         variables: Further environment variables.
+        command: What of us runs.
     """
 
     def __init__(
@@ -51,11 +52,15 @@ class ScorerProcess:
         output: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
+        command: str = "run",
     ) -> None:
+        if command == "run" and "--model" not in arguments:
+            # The one that asks for no terminals, so that a test needs no profiler.
+            arguments = (*arguments, "--model", "fraud:1.0.0")
         self._port = free_ports(1)[0]
         self._output = output
         self._process = processes.start(
-            [str(COMMAND), "run", *arguments],
+            [str(COMMAND), command, *arguments],
             output,
             environment={
                 **environment(kafka),

@@ -249,7 +249,8 @@ def scored(
         hook: Called when a stage of the loop is over.
         told: Told of everything that happens.
         batch: Records per transaction at most.
-        deployment: What to run; default: the shipped model from the earliest record.
+        deployment: What to run; default: the shipped model that asks for
+            no terminals, from the earliest record.
         registry: Where schemas come from; default: the shipped files.
         model_timeout_ms: From when on a batch counts as slow.
     """
@@ -259,7 +260,9 @@ def scored(
         scorer=Scorer(maximum_batch=batch, model_timeout_ms=model_timeout_ms),
     )
     heard = Heard(ends, told)
-    loop, work = scorer_loop(settings, deployment or Deployment(start="earliest"), heard, hook)
+    loop, work = scorer_loop(
+        settings, deployment or Deployment("fraud:1.0.0", start="earliest"), heard, hook
+    )
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:

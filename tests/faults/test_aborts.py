@@ -99,7 +99,7 @@ def test_what_the_broker_always_refuses_ends_in_one_error_and_loses_nothing(
     assert len(halted.decisions) == sum(halted.offsets.values())
 
     limit(kafka, kafka.topics.dead_letters, 1_000_000)
-    found, _ = scored(kafka, ends, deployment=Deployment())
+    found, _ = scored(kafka, ends, deployment=Deployment("fraud:1.0.0"))
     same(found, undisturbed)
 
 

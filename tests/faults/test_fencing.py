@@ -26,7 +26,9 @@ def test_a_fenced_scorer_leaves_with_the_error_of_the_fenced(
             others.append(TransactionalProducer(kafka, kafka.group, lambda _: None))
 
     settings = Settings(kafka=kafka, scorer=Scorer(maximum_batch=BATCH))
-    loop, _ = scorer_loop(settings, Deployment(start="earliest"), lambda _: None, hook)
+    loop, _ = scorer_loop(
+        settings, Deployment("fraud:1.0.0", start="earliest"), lambda _: None, hook
+    )
     with pytest.raises(FencedError, match="was taken over by another process") as fenced:
         loop.run()
     assert fenced.value.exit_code == 6

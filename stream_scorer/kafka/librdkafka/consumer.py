@@ -21,6 +21,7 @@ from stream_scorer.kafka.librdkafka.library import (
     milliseconds,
     partition_count,
     places,
+    read_notes,
     read_places,
 )
 from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
@@ -156,6 +157,17 @@ class ColumnConsumer:
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.committed(self._client.handle, listed, milliseconds(seconds)))
             return read_places(listed)
+
+    def noted(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, bytes]]:
+        """Return (offset, note) where the group committed any."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check(self._api.committed(self._client.handle, listed, milliseconds(seconds)))
+            notes = read_notes(listed)
+            return {
+                partition: (offset, notes.get(partition, b""))
+                for partition, offset in read_places(listed).items()
+                if offset >= 0
+            }
 
     def watermarks(self, partition: int, seconds: float) -> tuple[int, int]:
         """Return a partition's (oldest offset, offset behind the newest)."""

@@ -206,15 +206,27 @@ def check_error(error: int | None) -> None:
 
 
 @contextmanager
-def places(topic: str, offsets: Mapping[int, int]) -> Iterator[Any]:
-    """Lend offsets by partition as the library's list."""
+def places(
+    topic: str, offsets: Mapping[int, int], notes: Mapping[int, bytes] | None = None
+) -> Iterator[Any]:
+    """Lend offsets by partition as the library's list, with notes beside some of them."""
     api = library()
     listed = api.topic_partition_list_new(len(offsets))
+    noted = []
     try:
         for partition, offset in offsets.items():
-            api.topic_partition_list_add(listed, topic.encode(), partition).contents.offset = offset
+            place = api.topic_partition_list_add(listed, topic.encode(), partition).contents
+            place.offset = offset
+            if notes and (note := notes.get(partition)):
+                # Lent as well: ``notes`` outlives the list.
+                place.metadata = ctypes.cast(ctypes.c_char_p(note), pointer)
+                place.metadata_size = len(note)
+                noted.append(place)
         yield listed
     finally:
+        for place in noted:
+            # Ours, not the library's to free.
+            place.metadata, place.metadata_size = None, 0
         api.topic_partition_list_destroy(listed)
 
 
@@ -229,6 +241,17 @@ def read_places(listed: Any) -> dict[int, int]:
         place = listed.contents.elements[number]
         check(place.err)
         found[place.partition] = place.offset
+    return found
+
+
+def read_notes(listed: Any) -> dict[int, bytes]:
+    """Return the metadata that the broker keeps beside offsets, by partition, where it has any."""
+    found: dict[int, bytes] = {}
+    for number in range(listed.contents.count):
+        place = listed.contents.elements[number]
+        if place.metadata and place.metadata_size:
+            # It ends with its length, not with a zero.
+            found[place.partition] = ctypes.string_at(place.metadata, place.metadata_size)
     return found
 
 

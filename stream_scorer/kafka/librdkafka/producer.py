@@ -57,10 +57,23 @@ class ColumnProducer:
         check_error(self._api.begin_transaction(self._client.handle))
 
     def send_offsets_to_transaction(
-        self, topic: str, offsets: Mapping[int, int], group: GroupMetadata, seconds: float
+        self,
+        topic: str,
+        offsets: Mapping[int, int],
+        group: GroupMetadata,
+        seconds: float,
+        notes: Mapping[int, bytes] | None = None,
     ) -> None:
-        """Put a group's next offsets into the transaction; raises KafkaException."""
-        with places(topic, offsets) as listed:
+        """Put a group's next offsets into the transaction; raises KafkaException.
+
+        Args:
+            topic: Whose offsets.
+            offsets: Next offset by partition.
+            group: The group and this member of it.
+            seconds: How long the broker may take.
+            notes: The metadata that the broker keeps beside some of the offsets.
+        """
+        with places(topic, offsets, notes) as listed:
             check_error(
                 self._api.send_offsets_to_transaction(
                     self._client.handle, listed, group.address, milliseconds(seconds)

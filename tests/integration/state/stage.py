@@ -88,7 +88,7 @@ def live(
     ends: dict[int, int],
     hook: Callable[[str], None] | None = None,
     start: str | None = "earliest",
-    model: str = "fraud",
+    model: str = "fraud:1.0.0",
 ) -> Life:
     """Run a scorer until the input's end is committed, or its hook raises ``Crash``."""
     heard = Heard(ends)
@@ -114,7 +114,7 @@ def restored_only(
 ) -> Life:
     """Run a scorer until every partition is whole, without a new record."""
     heard = Heard({})
-    loop, work = scorer_loop(settings, deployment or Deployment(), heard)
+    loop, work = scorer_loop(settings, deployment or Deployment("fraud:1.0.0"), heard)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:

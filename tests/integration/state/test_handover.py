@@ -31,7 +31,7 @@ def test_what_is_revoked_is_flushed_first(
         state["url"] = f"file://{tmp_path}"
     heard = Heard(ends)
     settings = settings_of(ours, **state)
-    loop, work = scorer_loop(settings, Deployment(start="earliest"), heard)
+    loop, work = scorer_loop(settings, Deployment("fraud:1.0.0", start="earliest"), heard)
     first = threading.Thread(target=loop.run)
     first.start()
     try:

@@ -47,8 +47,8 @@ def settings(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> Settings:
     shutil.copytree(MODELS_DIRECTORY / "fraud", tmp_path / "fraud")
-    write(tmp_path, "1.1.0", (AMOUNT, STORED))
-    write(tmp_path, "1.2.0", (AMOUNT, LONGER, FIELD))
+    write(tmp_path, "1.2.0", (AMOUNT, STORED))
+    write(tmp_path, "1.3.0", (AMOUNT, LONGER, FIELD))
     ours = settings_of(kafka_topics(kafka_settings(session_timeout_ms=6_000)))
     return ours.model_copy(update={"models": Models(directory=tmp_path)})
 
@@ -61,21 +61,21 @@ def test_new_versions_are_served_or_warmed_by_what_they_need(settings: Settings)
         watermark[partition] = life.work.rings.of(partition).watermark
 
     # A new aggregate over what is stored needs no code and no backfill.
-    restored_only(settings, deployment=Deployment(model="fraud:1.1.0"))
+    restored_only(settings, deployment=Deployment(model="fraud:1.2.0"))
 
     # A longer window and a further field do: alone it leaves, with the date.
     with pytest.raises(NotWarmError) as raised:
-        restored_only(settings, deployment=Deployment(model="fraud:1.2.0"))
+        restored_only(settings, deployment=Deployment(model="fraud:1.3.0"))
     assert raised.value.exit_code == 10
     assert "COUNT_45D, TERMINALS_7D lack history" in raised.value.what
 
     # Beside the first, it is warmed, and said from when on it can serve.
-    both = Deployment(model="fraud:1.0.0", warm="fraud:1.2.0")
+    both = Deployment(model="fraud:1.0.0", warm="fraud:1.3.0")
     warmed = restored_only(settings, deployment=both)
     told = {each.partition: each for each in warmed.heard.of(ModelWarming)}
     assert told.keys() == watermark.keys()
     for partition, each in told.items():
-        assert (each.model, each.version) == ("fraud", "1.2.0")
+        assert (each.model, each.version) == ("fraud", "1.3.0")
         assert each.features == ("COUNT_45D", "TERMINALS_7D")
         until = each.warm_from_ms - watermark[partition]
         assert 7 * _DAY_MS < until < 46 * _DAY_MS

@@ -34,7 +34,7 @@ def test_a_longer_memory_waits_for_history(
     text = (MODELS_DIRECTORY / "fraud" / "plan.toml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("lateness_ms")]
     plan.write_text("\n".join([f"lateness_ms = {2 * _DAY_MS}", *lines]))
-    longer = Deployment(plan=plan)
+    longer = Deployment("fraud:1.0.0", plan=plan)
     with pytest.raises(NotWarmError) as raised:
         restored_only(settings, deployment=longer)
     assert raised.value.exit_code == 10
@@ -51,6 +51,6 @@ def test_a_longer_memory_waits_for_history(
     # It is not forgotten by a restart, and a rebuild mends it.
     with pytest.raises(NotWarmError):
         restored_only(settings, deployment=longer)
-    Group(ours, ends, life, "").run("rebuild", "--plan", plan)
+    Group(ours, ends, life, "").run("rebuild", "--model", "fraud:1.0.0", "--plan", plan)
     warm = restored_only(settings, deployment=longer)
     assert warm.heard.of(ColdAccepted) == []

@@ -90,7 +90,7 @@ def test_behaviour_changes_at_the_midnight_half_way_and_not_before() -> None:
 
 
 def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> None:
-    model, plan = load_model(Settings(), Deployment())
+    model, plan = load_model(Settings(), Deployment("fraud:1.0.0"))
     files = FileRegistry(SCHEMAS_DIRECTORY)
     encode = TransactionEncoder(Registry())
     spoiler = Spoiler(encode, files, NOW_MS)

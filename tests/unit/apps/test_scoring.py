@@ -82,7 +82,7 @@ def work(
     partitions: int = 1,
 ) -> ScoringWork:
     settings = Settings()
-    model, plan = load_model(settings, Deployment())
+    model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
     made = ScoringWork(
         model, plan, open_codecs(settings, plan, source), settings.kafka.topics, "0",

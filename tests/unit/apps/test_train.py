@@ -1,6 +1,11 @@
 """Training from files: the stream's features, a stated rule, the same bundle from the same data."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,33 +14,43 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import (
-    ESTIMATORS,
-    FEATURES,
-    Days,
-    Order,
-    choose_thresholds,
-    read_labelled,
-    train,
-)
+from stream_scorer.apps.train import Order, read_labelled, train
+from stream_scorer.apps.train_days import Days, Split
+from stream_scorer.apps.train_features import CUSTOMER_FEATURES, FEATURES, read_features
+from stream_scorer.apps.train_models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.cli.main import app
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.bundle import Costs, Manifest
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 
+SPLIT = Split(
+    train=Days(date(2018, 4, 20), date(2018, 5, 5)),
+    validation=Days(date(2018, 5, 6), date(2018, 5, 10)),
+    test=Days(date(2018, 5, 18), date(2018, 5, 22)),
+)
+DATES = (
+    "--train", "2018-04-20:2018-05-05", "--validation", "2018-05-06:2018-05-10",
+    "--test", "2018-05-18:2018-05-22",
+)  # fmt: skip
 
-def days(first: int, last: int) -> Days:
-    return Days(date(2018, 5, first), date(2018, 5, last))
+
+def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> Order:
+    given = {"model": "decision_tree", "split": SPLIT, "resamples": 20, **changes}
+    return Order(data, version=version, store=store, **given)
 
 
-SPLIT: dict[str, Any] = {"train": days(1, 10), "validation": days(11, 15), "test": days(16, 20)}
+def told_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +65,49 @@ def data(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list that every kind of model takes."""
+    path = tmp_path_factory.mktemp("features") / "features.toml"
+    path.write_text(
+        """
+        [[features]]
+        name = "AMOUNT"
+        kind = "passthrough"
+        field = "amount"
+
+        [[features]]
+        name = "LARGEST"
+        kind = "max"
+        field = "amount"
+        window = "30d"
+        last = 5
+
+        [[features]]
+        name = "RISK"
+        kind = "risk"
+        key = "terminal_id"
+        delay = "7d"
+        window = "7d"
+        """
+    )
+    return path
+
+
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_the_same_data_gives_the_same_content_and_it_scores(
     kind: str, data: Path, table: pa.Table, tmp_path: Path
 ) -> None:
-    first, told = train(Order(data, kind, "1.0.0", store=tmp_path, **SPLIT))
-    _, again = train(Order(data, kind, "1.0.1", store=tmp_path, **SPLIT))
+    first, told = train(order(data, tmp_path, model=kind))
+    _, again = train(order(data, tmp_path, "1.0.1", model=kind))
     assert told.content_hash == again.content_hash
+    assert told.training == again.training
     assert told.kind == kind
     assert find(tmp_path, "fraud:1.0.0") == first
 
     loaded = load_bundle(first)
-    rows = fold(table, loaded.model(Plan()).features, Plan()).features
+    features = loaded.model(Plan()).features
+    rows = fold(table, features, Plan(), table["is_fraud"].to_numpy()).features
     scores = loaded.predictor.scores(rows)
     assert ((scores >= 0) & (scores <= 1)).all()
     assert len(np.unique(scores)) > 1
@@ -69,16 +115,72 @@ def test_the_same_data_gives_the_same_content_and_it_scores(
     assert told.training.train.rows > told.training.train.frauds > 0
 
 
-def test_other_data_gives_another_content(data: Path, tmp_path: Path) -> None:
+def test_more_processors_give_the_same_content(data: Path, tmp_path: Path) -> None:
+    hashes = []
+    for number, threads in enumerate(("1", "3")):
+        command = [
+            sys.executable, "-c", "from stream_scorer.cli import main; main()", "train",
+            "--data", str(data), "--model", "hist_gradient_boosting", "--version", f"1.0.{number}",
+            "--out", str(tmp_path), *DATES, "--resamples", "0", "--json",
+        ]  # fmt: skip
+        done = subprocess.run(  # noqa: S603 our own command
+            command, env=os.environ | {"OMP_NUM_THREADS": threads}, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        hashes.append(json.loads(done.stdout)["content_hash"])
+    assert hashes[0] == hashes[1]
+
+
+def test_the_model_is_fitted_in_one_thread(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, threads = DecisionTreeClassifier.fit, []
+
+    def counting(*arguments: Any) -> Any:
+        threads.append({pool["num_threads"] for pool in threadpool_info()})
+        return fit(*arguments)
+
+    monkeypatch.setattr(DecisionTreeClassifier, "fit", counting)
+    with threadpool_limits(2):
+        train(order(data, tmp_path))
+    assert threads == [{1}]
+
+
+def test_other_data_and_other_costs_give_another_content(data: Path, tmp_path: Path) -> None:
     model = "hist_gradient_boosting"
-    _, one = train(Order(data, model, "1.0.0", store=tmp_path, **SPLIT))
-    fewer = SPLIT | {"train": days(2, 10)}
-    _, two = train(Order(data, model, "1.0.1", store=tmp_path, **fewer))
+    _, one = train(order(data, tmp_path, model=model))
+    later = Split(Days(date(2018, 4, 21), SPLIT.train.last), SPLIT.validation, SPLIT.test)
+    _, two = train(order(data, tmp_path, "1.0.1", model=model, split=later))
     assert one.content_hash != two.content_hash
+    dear = Costs(review=500, false_block=10_000)
+    _, three = train(order(data, tmp_path, "1.0.2", model=model, costs=dear))
+    assert three.thresholds.review > one.thresholds.review
+    assert three.content_hash != one.content_hash
 
 
-def test_features_are_those_of_the_handbook(table: pa.Table) -> None:
-    folded = fold(table, compile_features(FEATURES, Plan()), Plan())
+def test_a_file_declares_the_features(data: Path, declared: Path, tmp_path: Path) -> None:
+    directory, told = train(order(data, tmp_path, features=declared, parameters={"max_depth": 3}))
+    assert [spec["name"] for spec in told.features] == ["AMOUNT", "LARGEST", "RISK"]
+    assert told.parameters["max_depth"] == 3
+    # A manifest is a list of features too, and gives the same model again.
+    _, again = train(
+        order(
+            data, tmp_path, "1.0.1", features=directory / "manifest.json",
+            parameters={"max_depth": 3},
+        )
+    )  # fmt: skip
+    assert again.content_hash == told.content_hash
+
+
+def test_the_default_features_are_the_fifteen_of_the_handbook() -> None:
+    specs, features = read_features(None, Plan())
+    assert specs == FEATURES
+    assert len(features.names) == 15
+    assert features.names[-1] == "TERMINAL_ID_RISK_30DAY_WINDOW"
+
+
+def test_features_of_customers_are_those_of_the_handbook(table: pa.Table) -> None:
+    folded = fold(table, compile_features(CUSTOMER_FEATURES, Plan()), Plan())
     frame = table.select(["event_time", "customer_id", "amount_minor"]).to_pandas()
     assert folded.rows.tolist() == list(range(len(frame)))
     amount = frame["amount_minor"] / 100
@@ -100,35 +202,49 @@ def test_features_are_those_of_the_handbook(table: pa.Table) -> None:
     assert np.abs(folded.features[:, 6:] - oracle[:, 6:]).max() < 1e-9
 
 
-def test_thresholds_follow_the_stated_rule() -> None:
-    scores = np.arange(1.0, 10_001.0) / 10_000
-    fraud = np.zeros(10_000, np.int64)
-    fraud[-50:] = 1
-    fraud[-3] = 0
-    chosen = choose_thresholds(scores, fraud)
-    assert (scores >= chosen.review).sum() == 100
-    # 49 frauds among the last 54 is the longest run with nine of ten right.
-    assert (scores >= chosen.block).sum() == 54
+def test_the_card_and_the_manifest_tell_the_quality(data: Path, tmp_path: Path) -> None:
+    directory, told = train(order(data, tmp_path))
+    files = told_of(directory)
+    assert set(files) == {"manifest.json", "model.skops", "golden.json", "card.md", "card.png"}
+    for name, digest in told.files.items():
+        assert hashlib.sha256(files[name]).hexdigest() == digest
+    card = files["card.md"].decode()
+    test = told.training.test
+    assert f"{test.average_precision:.4f} (" in card
+    assert f"BLOCK from {told.thresholds.block:.4f}" in card
+    assert "| TERMINAL_ID_RISK_7DAY_WINDOW | risk |" in card
+    assert files["card.png"].startswith(b"\x89PNG")
+    for name in ("card_precision", "recall_at_1_percent_fpr", "brier", "calibration_error"):
+        assert 0 <= getattr(test, name) <= 1
+        assert test.intervals[name].low <= test.intervals[name].high
+    new = told.training.test_new_cards
+    assert new is not None
+    assert new.period.rows < test.period.rows
 
 
-def test_without_a_sure_score_nothing_is_blocked() -> None:
-    numbers = np.random.default_rng(0)
-    scores = numbers.random(5_000)
-    chosen = choose_thresholds(scores, (numbers.random(5_000) < 0.1).astype(np.int64))
-    assert chosen.block == 1.0
+def test_labels_that_came_late_are_not_used(table: pa.Table, tmp_path: Path) -> None:
+    def trained(version: str, label_time: pa.Array | None) -> Manifest:
+        path = tmp_path / f"{version}.parquet"
+        shown = table if label_time is None else table.append_column("label_time", label_time)
+        write_table(shown, path)
+        return train(order(path, tmp_path, version))[1]
 
-
-def test_equal_scores_are_taken_together() -> None:
-    scores = np.repeat([0.0, 0.2, 0.9], [9_000, 900, 100])
-    chosen = choose_thresholds(scores, (scores > 0.5).astype(np.int64))
-    assert (chosen.review, chosen.block) == (0.9, 0.9)
-    zeros = choose_thresholds(np.zeros(100), np.zeros(100, np.int64))
-    assert zeros.review > 0
+    time = table["event_time"].cast(pa.int64()).to_numpy()
+    stamp = pa.timestamp("ms", "UTC")
+    at_once = trained("1.0.0", None)
+    soon = trained("1.0.1", pa.array(time + 86_400_000, stamp))
+    assert soon.content_hash == at_once.content_hash
+    begun = pd.Timestamp("2018-05-18", tz="UTC").value // 1_000_000
+    hidden = table["is_fraud"].to_numpy() & (np.arange(len(time)) % 4 == 0)
+    late = trained("1.0.2", pa.array(np.where(hidden, begun + 1, time), stamp))
+    assert late.training.train.frauds < at_once.training.train.frauds
+    assert late.training.test.period == at_once.training.test.period
 
 
 def test_text_files_hold_what_parquet_holds(table: pa.Table, tmp_path: Path) -> None:
     few = table.slice(0, 500)
-    expected = few.drop_columns("fraud_scenario")
+    none = pa.nulls(500, pa.timestamp("ms", "UTC"))
+    expected = few.drop_columns("fraud_scenario").append_column("label_time", none)
     for ending in ("parquet", "csv", "jsonl"):
         path = tmp_path / f"few.{ending}"
         write_table(few, path)
@@ -137,25 +253,77 @@ def test_text_files_hold_what_parquet_holds(table: pa.Table, tmp_path: Path) -> 
 
 def test_bad_orders_are_refused_in_one_line(data: Path, table: pa.Table, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="known are hist_gradient_boosting"):
-        train(Order(data, "svm", "1.0.0", store=tmp_path))
+        train(order(data, tmp_path, model="svm"))
     with pytest.raises(SettingsError, match="the train days 2018-07-25:2018-07-31 hold 0"):
         train(Order(data, "decision_tree", "1.0.0", store=tmp_path))
+    with pytest.raises(SettingsError, match="--cards-per-day 0: less than 1"):
+        train(order(data, tmp_path, cards_per_day=0))
+    with pytest.raises(SettingsError, match="--resamples -1: less than 0"):
+        train(order(data, tmp_path, resamples=-1))
+    with pytest.raises(SettingsError, match="max_dept: decision_tree has none"):
+        train(order(data, tmp_path, parameters={"max_dept": 3}))
+    with pytest.raises(SettingsError, match=r"model decision_tree: .*max_depth") as caught:
+        train(order(data, tmp_path, parameters={"max_depth": -3}))
+    assert "\n" not in str(caught.value)
     unlabelled = tmp_path / "unlabelled.csv"
     write_table(table.slice(0, 5).drop_columns(["is_fraud"]), unlabelled)
     with pytest.raises(SettingsError, match="'is_fraud' is missing"):
-        train(Order(unlabelled, "decision_tree", "1.0.0", store=tmp_path))
+        train(order(unlabelled, tmp_path))
     (tmp_path / "fraud" / "1.0.0").mkdir(parents=True)
     with pytest.raises(ModelError, match="versions never change"):
-        train(Order(data, "decision_tree", "1.0.0", store=tmp_path))
+        train(order(data, tmp_path))
+    assert [path.name for path in (tmp_path / "fraud").iterdir()] == ["1.0.0"]
 
 
-@pytest.mark.parametrize("text", ["2018-05-01", "2018-05-01:x", "2018-05-02:2018-05-01", ""])
-def test_days_that_are_no_range_are_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="days"):
-        Days.parse(text)
+def write(text: str, name: str) -> Callable[[Path], Path]:
+    def place(folder: Path) -> Path:
+        (folder / name).write_text(text)
+        return folder / name
+
+    return place
 
 
-def test_the_commands_report_as_json(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "none.toml", "cannot be read"),
+        (lambda folder: folder, "unknown kind of file"),
+        (write("features = [", "broken.toml"), "broken.toml"),
+        (write("{", "broken.json"), "broken.json"),
+        (write("[]", "empty.json"), "no list of features"),
+        (write('{"feature": []}', "other.json"), "no list of features"),
+        (write('["AMOUNT"]', "names.json"), "no list of features"),
+        (write('[{"name": "A", "kind": "guess"}]', "kind.json"), "kind 'guess' is not known"),
+        (
+            write(
+                '[{"name": "A", "kind": "count", "key": "terminal_id", "window": "7d"}]', "t.json"
+            ),
+            "needs the key 'delay'",
+        ),
+    ],
+)
+def test_bad_feature_files_are_refused_in_one_line(
+    make: Callable[[Path], Path], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        read_features(make(tmp_path), Plan())
+    assert "\n" not in str(caught.value)
+    assert caught.value.mend
+
+
+def test_parameters_are_read_as_json_or_text() -> None:
+    read = read_parameters(["max_depth=3", "class_weight=balanced", 'splitter="random"'])
+    assert read == {"max_depth": 3, "class_weight": "balanced", "splitter": "random"}
+    assert make_model("decision_tree", read).max_depth == 3
+    assert make_model("logistic_regression", {"C": 2.0}).steps[-1][1].C == 2.0
+    for bad in (["max_depth"], ["=3"], ["a="]):
+        with pytest.raises(SettingsError, match="write NAME=VALUE"):
+            read_parameters(bad)
+    with pytest.raises(SettingsError, match="given twice"):
+        read_parameters(["a=1", "a=2"])
+
+
+def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path) -> None:
     out = tmp_path / "three.csv"
     simulated = CliRunner().invoke(app, ["simulate", "--days", "3", "--out", str(out), "--json"])
     report = json.loads(simulated.stdout)
@@ -165,10 +333,20 @@ def test_the_commands_report_as_json(tmp_path: Path, data: Path) -> None:
         app,
         [
             "train", "--data", str(data), "--model", "decision_tree", "--version", "1.0.0",
-            "--out", str(tmp_path), "--train", "2018-05-01:2018-05-10",
-            "--validation", "2018-05-11:2018-05-15", "--test", "2018-05-16:2018-05-20", "--json",
+            "--out", str(tmp_path), *DATES, "--features", str(declared), "--parameter",
+            "max_depth=4", "--review-cost", "2", "--false-block-cost", "30",
+            "--missed-fraud-cost", "0.9*amount+10", "--resamples", "10", "--cards-per-day", "5",
+            "--json",
         ],
     )  # fmt: skip
-    assert json.loads(trained.stdout)["bundle"] == "fraud:1.0.0"
+    report = json.loads(trained.stdout)
+    assert report["bundle"] == "fraud:1.0.0"
+    assert report["intervals"]["auc"][0] < report["auc"] < report["intervals"]["auc"][1]
+    told = load_bundle(tmp_path / "fraud" / "1.0.0").manifest
+    assert told.content_hash == report["content_hash"]
+    costs = told.training.costs
+    assert costs is not None
+    assert (costs.missed_share, costs.missed_fixed, costs.review) == (0.9, 10.0, 2.0)
+    assert (told.training.cards_per_day, told.training.resamples) == (5, 10)
     refused = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x.pickle")])
     assert isinstance(refused.exception, SettingsError)

@@ -42,7 +42,7 @@ def changed(table: pa.Table, day: int, factor: float, of_ten: int) -> pa.Table:
 
 def summaries(table: pa.Table, batch: int = _BATCH) -> list[dict[str, Any]]:
     """Score a table in time order and return each batch's summary."""
-    model, plan = load_model(Settings(), Deployment())
+    model, plan = load_model(Settings(), Deployment("fraud:1.0.0"))
     rings = Rings(model.features)
     made = []
     seen = 0

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace as replace_fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,32 @@ def test_missing_and_extra_files_are_refused(bundle: Path) -> None:
     (bundle / "notes.txt").unlink()
     (bundle / "golden.json").unlink()
     assert "golden.json is missing" in refusal(bundle)
+
+
+def test_a_card_is_verified_like_everything_else(tmp_path: Path) -> None:
+    model = DecisionTreeClassifier(max_depth=2).fit(ROWS, FRAUD)
+    card = {"card.md": b"# good", "card.png": b"picture"}
+    bundle = write_bundle(tmp_path, replace_fields(candidate(model), card=card), ROWS)
+    assert set(load_bundle(bundle).manifest.files) == {"model.skops", "golden.json", *card}
+    (bundle / "card.md").write_bytes(b"# best")
+    assert "card.md is not the file that the manifest names" in refusal(bundle)
+    (bundle / "card.md").unlink()
+    assert "card.md is missing" in refusal(bundle)
+    edit(bundle, lambda m: m["files"].pop("card.md"))
+    assert "card.md with card.png or neither" in refusal(bundle)
+    edit(bundle, lambda m: m["files"].pop("card.png"))
+    assert "card.png is not in the manifest" in refusal(bundle)
+
+
+def test_the_card_is_no_part_of_the_content(tmp_path: Path) -> None:
+    bare = candidate(DecisionTreeClassifier(max_depth=2).fit(ROWS, FRAUD))
+    card = {"card.md": b"# good", "card.png": b"picture"}
+    told = replace_fields(bare, version="1.0.1", card=card)
+    hashes = {
+        load_bundle(write_bundle(tmp_path, made, ROWS)).manifest.content_hash
+        for made in (bare, told)
+    }
+    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "MODEL.PICKLE"])
@@ -356,8 +383,9 @@ def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
         find(tmp_path / "nowhere", "fraud")
 
 
-def test_the_shipped_bundle_loads() -> None:
-    directory = find(MODELS_DIRECTORY, "fraud:1.0.0")
+@pytest.mark.parametrize(("version", "features"), [("1.0.0", 9), ("1.1.0", 21)])
+def test_the_shipped_bundles_load(version: str, features: int) -> None:
+    directory = find(MODELS_DIRECTORY, f"fraud:{version}")
     loaded = load_bundle(directory)
-    assert loaded.predictor.feature_count == 9
+    assert loaded.predictor.feature_count == features
     assert sum(path.stat().st_size for path in directory.iterdir()) < 1_000_000

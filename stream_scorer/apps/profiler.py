@@ -1,0 +1,143 @@
+"""The profiler process: settings and a plan become a loop that settles terminals' rows.
+
+It runs the scorer's own transaction loop over transactions and labels merged by time. A batch's
+rows, the watermark, the next input offsets and, beside them, what a restart needs to know leave in
+one transaction.
+"""
+
+from collections.abc import Callable
+
+from stream_scorer.apps.process import run_process
+from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
+from stream_scorer.apps.scorer import Deployment, load_plan
+from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import OffsetsError, StateError
+from stream_scorer.happenings import Listener
+from stream_scorer.kafka.merging import MergedSource
+from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.kafka.pieces import numbered
+from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.work import Limits
+from stream_scorer.models.store import find
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Kafka, Settings
+
+_LINGER_SECONDS = 0.25
+"""Rows are due a day later: many of them in one transaction cost the broker less."""
+_ONE = "one"
+
+
+class _Numbered(InputReplay):
+    """A replay whose records bear the number that the merged source gives their partition."""
+
+    def __init__(
+        self, kafka: Kafka, topic: str, number: int, partition: int, first: int, end: int
+    ) -> None:
+        super().__init__(kafka, topic, number, first, end)
+        self.partition = partition
+
+    def step(self) -> RawRecords | None:
+        raw = super().step()
+        return None if raw is None else numbered(raw, self.partition)
+
+
+def profiler_settings(settings: Settings) -> Settings:
+    """Return the settings with the profiler's own consumer group."""
+    kafka = settings.kafka.model_copy(update={"group": settings.profiler.group})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def profiler_loop(
+    settings: Settings,
+    deployment: Deployment,
+    listener: Listener,
+    hook: Callable[[str], None] | None = None,
+) -> TransactionLoop[Profiled]:
+    """Wire a profiler.
+
+    Args:
+        settings: From :func:`profiler_settings`.
+        deployment: Its plan gives delays and limits, its start the first run's beginning.
+        listener: Told of everything that happens.
+        hook: Called with each step's name when it is over; a test raises from it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    kafka, topics = settings.kafka, settings.kafka.topics
+    directory = find(settings.models.directory, deployment.model)
+    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    registry = open_registry(settings.registry)
+    schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+    out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]
+    rows = RowEncoder(
+        registry.id_for(f"{topics.terminal_profiles}-value", schema),
+        schema, topics.terminal_profiles, len(out),
+    )  # fmt: skip
+    # One transactional id for all: whoever starts fences who ran before, whose last transaction is
+    # settled when the committed offsets are read.
+    only = kafka.model_copy(update={"instance": _ONE})
+    producer = TransactionalProducer(only, kafka.group, listener)
+    # A label counts for a transaction of the same millisecond: it cannot be older than that.
+    source = MergedSource(
+        kafka, (topics.transactions, topics.labels), (topics.labels, topics.transactions),
+        kafka.group, deployment.start,
+    )  # fmt: skip
+    first = source.counts[topics.transactions]
+    if not source.notes and next(read_all(kafka, topics.terminal_profiles), None) is not None:
+        raise OffsetsError(
+            f"group {kafka.group} has no committed offsets, though topic "
+            f"{topics.terminal_profiles} holds rows",
+            "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+        )
+
+    def replay_of(partition: int, begin: int, end: int) -> InputReplay:
+        topic = topics.transactions if partition < first else topics.labels
+        number = partition if partition < first else partition - first
+        if begin < source.lows[partition]:
+            raise StateError(
+                f"{topic} partition {number}: pending rows begin at offset {begin}, and the input "
+                f"before {source.lows[partition]} was deleted",
+                "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+            )
+        return _Numbered(kafka, topic, number, partition, begin, end)
+
+    work = ProfilerWork(
+        plan, first, sum(source.counts.values()),
+        _decoders(registry, plan, settings), rows, source.notes, listener, replay_of,
+    )  # fmt: skip
+    limits = Limits(
+        maximum_batch=settings.scorer.maximum_batch,
+        linger=_LINGER_SECONDS,
+        slow=settings.scorer.model_timeout_ms / 1_000,
+        ahead=False,
+    )
+    return TransactionLoop(source, producer, work, limits, listener, hook)
+
+
+def _decoders(registry: SchemaSource, plan: Plan, settings: Settings) -> Decoders:
+    directory = settings.registry.directory
+    return Decoders(
+        TransactionDecoder(registry, plan, directory),
+        ColumnDecoder(registry, reader_schema("label.v1", directory), plan),
+    )
+
+
+def run_profiler(settings: Settings, deployment: Deployment) -> None:
+    """Run a profiler until a signal ends it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    own = profiler_settings(settings)
+    run_process(
+        "profiler",
+        own,
+        own.kafka.topics.transactions,
+        lambda listener: profiler_loop(own, deployment, listener),
+    )

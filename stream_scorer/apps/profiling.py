@@ -1,0 +1,307 @@
+"""The profiler's work: a batch of transactions and labels becomes terminals' rows.
+
+What is pending lies in memory; a start rebuilds it by a silent replay from the oldest offset that
+is still needed, which each commit notes (docs/adr/0010-terminal-rows.md).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.encode import ColumnEncoder, Constant
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.profile_columns import Labels, Rows, labels_of, rows_of
+from stream_scorer.core.profiles import NEVER, NOWHERE, Clock, Folded, Pending, Settled
+from stream_scorer.core.validation import reason_of, validate
+from stream_scorer.errors import RegistryUnavailableError, StateError
+from stream_scorer.happenings import BatchCommitted, Listener, RowsSettled
+from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.kafka.replay import InputReplay, Replays
+from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.ports import BytesColumn, Int64, RawRecords
+
+_NOTE = b"1"
+_LATE, _AFTER = "delivered_late", "after_cutoff"
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """What keeping a batch needs."""
+
+    folded: Folded
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a commit keeps beside a partition's offset.
+
+    Attributes:
+        first: Oldest offset of what is pending.
+        newest: Newest event time, ms.
+        heard: Newest Kafka timestamp, ms.
+        watermark: Rows up to here are out, ms.
+    """
+
+    first: int
+    newest: int
+    heard: int
+    watermark: int
+
+    def write(self) -> bytes:
+        return b" ".join(
+            (_NOTE, *(b"%d" % n for n in (self.first, self.newest, self.heard, self.watermark)))
+        )
+
+    @classmethod
+    def read(cls, note: bytes, where: str) -> "_Note":
+        version, *numbers = note.split(b" ")
+        if version != _NOTE:
+            raise StateError(
+                f"{where}: the committed offset is another program's, without the profiler's note",
+                "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+            )
+        return cls(*map(int, numbers))
+
+
+class RowEncoder:
+    """Encodes rows and watermarks, each for its partition.
+
+    Args:
+        schema_id: The row schema's id.
+        schema: The row schema.
+        topic: Where rows go.
+        partitions: How many partitions it has.
+    """
+
+    def __init__(self, schema_id: int, schema: str, topic: str, partitions: int) -> None:
+        self._encoder = ColumnEncoder(schema_id, schema)
+        self._topic = topic
+        self._partitions = partitions
+
+    def encode(self, settled: Settled, watermark: int) -> Outgoing:
+        """Return rows, each in its terminal's partition, and behind them a watermark in each."""
+        rows = settled.rows
+        count, marks = len(rows), self._partitions
+        values = self._encoder.encode(
+            {
+                "terminal_id": rows.terminal_id,
+                "event_time": rows.event_time,
+                "fraud": settled.fraud,
+                "source_partition": rows.partition,
+                "source_offset": rows.offset,
+            },
+            count,
+        )
+        mark = self._encoder.encode(
+            {"event_time": Constant(watermark), "partitions": Constant(marks)}, 1
+        )
+        keys = rows.terminal_id.cast(pa.binary()).to_pylist()
+        return Outgoing(
+            self._topic,
+            BytesColumn.of([*values, *([mark[0]] * marks)]),
+            BytesColumn.of([*keys, *([None] * marks)]),
+            None,
+            np.concatenate([self._of(rows), np.arange(marks)]).astype(np.int32),
+        )
+
+    def _of(self, rows: Rows) -> Int64:
+        """Return int64[n], the partition of each row's terminal."""
+        if not len(rows):
+            return np.empty(0, np.int64)
+        known = rows.terminal_id.dictionary_encode()
+        of = [partition_of(key.encode(), self._partitions) for key in known.dictionary.to_pylist()]
+        return np.array(of, np.int64)[np.asarray(known.indices)]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoders:
+    """How bytes become columns."""
+
+    transactions: TransactionDecoder
+    labels: ColumnDecoder
+
+
+class ProfilerWork:
+    """Settles terminals' rows for a transaction loop.
+
+    Partitions from ``partitions`` on are those of the labels.
+
+    Args:
+        plan: Delay, slack, lateness, limits.
+        partitions: Of the transactions.
+        sources: Of transactions and labels together.
+        decoders: Bytes to columns.
+        rows: Columns to bytes.
+        notes: What the last commit kept beside the offsets.
+        listener: Told of rows and replays.
+        replay_of: Opens a replay of (partition, first offset, end offset).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        partitions: int,
+        sources: int,
+        decoders: Decoders,
+        rows: RowEncoder,
+        notes: dict[int, bytes],
+        listener: Listener,
+        replay_of: Callable[[int, int, int], InputReplay],
+    ) -> None:
+        self._plan = plan
+        self._partitions = partitions
+        self._sources = sources
+        self._decoders = decoders
+        self._rows = rows
+        self._listener = listener
+        self._replay_of = replay_of
+        hold = plan.terminal_delay_ms - plan.terminal_slack_ms
+        self.pending = Pending(partitions, sources, hold, plan.lateness_ms)
+        self._first: dict[int, int] = {}
+        self._resume(notes)
+        self._replays = Replays(self._open, self._remember, listener)
+
+    def _resume(self, notes: dict[int, bytes]) -> None:
+        """Put the clock where the last commit left it."""
+        if not notes:
+            return
+        newest = np.full(self._partitions, NEVER)
+        heard = newest.copy()
+        watermark = NEVER
+        for partition, text in notes.items():
+            note = _Note.read(text, f"partition {partition}")
+            self._first[partition] = note.first
+            watermark = max(watermark, note.watermark)
+            if partition < self._partitions:
+                newest[partition], heard[partition] = note.newest, note.heard
+        self.pending.clock = Clock(newest, heard, watermark)
+
+    # -- the start --------------------------------------------------------------------------
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        """Take the partitions over; what is pending is rebuilt by a silent replay."""
+        self._replays.begin(offsets)
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        """Do nothing: partitions never leave."""
+
+    def restoring(self) -> bool:
+        """Whether what is pending is not whole yet."""
+        return self._replays.pending
+
+    def restore(self) -> set[int]:
+        """Replay some records; return the partitions that are whole.
+
+        Raises:
+            Paused: The registry is out of reach.
+        """
+        ready, _ = self._replays.step()
+        return ready
+
+    def _open(self, partition: int, end: int) -> InputReplay | None:
+        first = self._first.get(partition, end)
+        return self._replay_of(partition, first, end) if first < end else None
+
+    def _remember(self, raw: RawRecords) -> None:
+        rows, _, _, labels, _ = self._decode(raw)
+        self.pending.remember(rows, labels)
+
+    # -- batches ----------------------------------------------------------------------------
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[Profiled]:
+        """Fold a batch; nothing is changed before it is kept.
+
+        Raises:
+            Paused: The registry is out of reach.
+        """
+        rows, row_order, rejected, labels, label_order = self._decode(raw)
+        stages.lap("decode")
+        folded = self.pending.fold(rows, raw.timestamp[row_order], row_order, labels, label_order)
+        stages.lap("settle")
+        watermark = folded.clock.watermark
+        outgoing: list[Outgoing] = []
+        if watermark > self.pending.clock.watermark:
+            outgoing.append(self._rows.encode(folded.settled, watermark))
+        stages.lap("encode")
+        return Result(outgoing, Profiled(folded, rejected), self._notes(folded, raw))
+
+    def _decode(self, raw: RawRecords) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
+        """Return valid transactions and labels with their rows in ``raw``, and what is neither."""
+        paid = np.flatnonzero(raw.partition < self._partitions)
+        told = np.flatnonzero(raw.partition >= self._partitions)
+        rejected: dict[str, int] = {}
+        try:
+            events, of_event, undecodable = self._decoders.transactions.decode(_rows(raw, paid))
+            decoded = self._decoders.labels.decode(_rows(raw, told).values)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
+        codes = validate(events, self._plan)
+        reasons = [reason_of(code)[0] for code in codes[codes != 0].tolist()]
+        for reason in (*reasons, *undecodable.reasons, *decoded.rejections.reasons):
+            rejected[reason.value] = rejected.get(reason.value, 0) + 1
+        valid = np.flatnonzero(codes == 0)
+        if len(valid) < len(events):
+            events, of_event = events.take(valid), of_event[valid]
+        of_label = told[decoded.rows]
+        labels = labels_of(decoded.records, raw.partition[of_label], raw.offset[of_label])
+        return rows_of(events), paid[of_event], rejected, labels, of_label
+
+    def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:
+        clock, first = folded.clock, folded.first.tolist()
+        ends = raw.next_offsets()
+        notes = {}
+        for partition in range(self._sources):
+            # Nothing pending: nothing before what is read next is needed.
+            oldest = first[partition] if first[partition] < NOWHERE else -1
+            newest = heard = NEVER
+            if partition < self._partitions:
+                newest, heard = int(clock.newest[partition]), int(clock.heard[partition])
+            if oldest < 0:
+                oldest = ends.get(partition, NOWHERE)
+            notes[partition] = _Note(oldest, newest, heard, clock.watermark).write()
+        return notes
+
+    def keep(self, result: Result[Profiled], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        """Make the batch the state and say what was committed."""
+        folded = result.delta.folded
+        self.pending.keep(folded)
+        counts, watermark = folded.counts, folded.clock.watermark
+        self._listener(
+            RowsSettled(
+                rows=len(folded.settled),
+                watermark_ms=None if watermark == NEVER else watermark,
+                pending=len(self.pending),
+                late_rows=counts.late_rows,
+                late_labels={_LATE: counts.late_labels, _AFTER: counts.after_cutoff},
+            )
+        )
+        rejected = dict(result.delta.rejected)
+        if counts.duplicates:
+            rejected["DUPLICATE"] = counts.duplicates
+        return BatchCommitted(
+            records=len(raw),
+            outcomes={},
+            model="",
+            version="",
+            rejected=rejected,
+            stage_seconds=stages.seconds,
+            next_offsets=raw.next_offsets(),
+        )
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
+        """Leave nothing behind."""
+        return ()
+
+    def undo(self, result: Result[Profiled]) -> None:
+        """Do nothing: a batch changes nothing before it is kept."""
+
+
+def _rows(raw: RawRecords, rows: Int64) -> RawRecords:
+    chosen = np.zeros(len(raw), np.bool_)
+    chosen[rows] = True
+    return raw.where(chosen)

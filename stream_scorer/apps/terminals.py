@@ -1,0 +1,212 @@
+"""The scorer's side of terminals' rows: follow their topic, wait for what is late, say what lacks.
+
+Rows are only ever added and never change, so a transaction that is given up takes nothing back, and
+every scorer may read at its own pace. What counts is the watermark: the least of those that the
+topic's partitions bear.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Rings
+from stream_scorer.core.terminals import Delayed, TerminalTable
+from stream_scorer.errors import StateError
+from stream_scorer.happenings import (
+    DependencyBack,
+    DependencyUnavailable,
+    Listener,
+    TerminalsRead,
+)
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.ports import Int64, RawRecords
+
+_NAME = "terminal-profiles"
+_RECORDS = 20_000
+_STEP_SECONDS = 0.05
+_IDLE_SECONDS = 60.0
+_NEVER = int(NEVER)
+
+
+class TerminalFollower:
+    """Keeps a table of terminals as the topic of their rows has it.
+
+    Args:
+        topic: Where the rows come from.
+        decoder: Reads them.
+        plan: Says how long a batch waits.
+        delayed: What events see of terminals.
+        rings: The customers' histories: rows leave behind their slowest partition.
+        listener: Told what was read and when rows are late.
+
+    Attributes:
+        table: The rows.
+    """
+
+    def __init__(
+        self,
+        topic: TopicFollower,
+        decoder: ColumnDecoder,
+        plan: Plan,
+        delayed: Delayed,
+        rings: Rings,
+        listener: Listener,
+    ) -> None:
+        self.table = TerminalTable()
+        self._stopping = _never
+        self._topic = topic
+        self._decoder = decoder
+        self._wait_seconds = plan.terminal_wait_ms / 1_000
+        self._ahead_ms = plan.ahead_ms
+        self._delayed = delayed
+        self._rings = rings
+        self._listener = listener
+        self._marks = dict.fromkeys(topic.partitions, _NEVER)
+        self._moved: dict[int, tuple[int, float]] = {}
+        self._given_up: int | None = None
+        self._late = False
+        self._left = 0
+
+    def give_up_when(self, stopping: Callable[[], bool]) -> None:
+        """Ask this, while something is waited for, whether to give up."""
+        self._stopping = stopping
+
+    def begin(self) -> None:
+        """Have ``catch_up`` read to the end that the topic has now."""
+        self._topic.mark_end()
+        self._moved.clear()
+        self._tell()
+
+    def catch_up(self) -> bool:
+        """Read some rows; return whether all are read that there were at ``begin``."""
+        if self._topic.left:
+            self._read(_STEP_SECONDS)
+            self.evict()
+        return not self._topic.left
+
+    def wait_for(self, events: EventBatch) -> None:
+        """Read what has come, and wait for the rows that events need, but not for ever.
+
+        Once that was in vain, no batch waits again before something has come: the table as it is
+        decides, and the decisions say so.
+        """
+        self._read(0.0)
+        needed = self._needed(events)
+        if self._short(needed) and self.table.watermark != self._given_up:
+            until = time.monotonic() + self._wait_seconds
+            while self._short(needed) and not self._stopping():
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
+                self._read(min(_STEP_SECONDS, left))
+        self._judge(needed)
+
+    def evict(self) -> None:
+        """Let rows go that no event can see any more, of the slowest partition that is not idle.
+
+        A partition without a record for a minute has none that would be old: its next one is new.
+        """
+        now = time.monotonic()
+        slowest = None
+        for partition in self._rings.partitions():
+            mark = self._rings.of(partition).watermark
+            known, since = self._moved.get(partition, (None, now))
+            if mark != known:
+                since = now
+                self._moved[partition] = mark, now
+            if now - since < _IDLE_SECONDS:
+                slowest = mark if slowest is None else min(slowest, mark)
+        if slowest is not None and slowest != _NEVER:
+            self.table.evict(slowest - self._delayed.memory_ms)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._topic.close()
+
+    def _needed(self, events: EventBatch) -> int:
+        """Return up to where rows must be in; NEVER where no event asks."""
+        when = events.int64("event_time")
+        # A time that validation refuses must not be waited for.
+        sane = when[when <= events.timestamp + self._ahead_ms]
+        return int(sane.max()) - self._delayed.delay_ms if len(sane) else _NEVER
+
+    def _short(self, needed: int) -> bool:
+        return self.table.watermark < needed
+
+    def _judge(self, needed: int) -> None:
+        if not self._short(needed):
+            if self.table.watermark == self._given_up:
+                # Nothing has come: this batch is an older one, of a partition that is behind.
+                return
+            self._given_up = None
+            if self._late:
+                self._late = False
+                self._listener(DependencyBack(_NAME))
+            return
+        self._given_up = self.table.watermark
+        if not self._late:
+            self._late = True
+            have = "there are none"
+            if self.table.watermark != _NEVER:
+                have = f"they end {(needed - self.table.watermark) / 3_600_000:.1f} h before that"
+            self._listener(
+                DependencyUnavailable(
+                    _NAME, f"decisions are degraded: terminals' rows are needed and {have}"
+                )
+            )
+
+    def _read(self, wait: float) -> None:
+        raw = self._topic.poll(_RECORDS, wait)
+        if raw is not None:
+            self._add(raw)
+        if raw is not None or self._left != self._topic.left:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._left = self._topic.left
+        watermark = self.table.watermark
+        self._listener(
+            TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)
+        )
+
+    def _add(self, raw: RawRecords) -> None:
+        decoded = self._decoder.decode(raw.values)
+        if len(decoded.rejections):
+            row = int(decoded.rejections.rows[0])
+            raise StateError(
+                f"topic {self._topic.topic} partition {raw.partition[row]} offset "
+                f"{raw.offset[row]}: no row of a terminal: {decoded.rejections.details[0]}",
+                "only the profiler may write there; name its topic",
+            )
+        records = decoded.records
+        terminal = records.column("terminal_id")
+        when: Int64 = np.asarray(records.column("event_time").view("int64"))
+        is_row = np.asarray(terminal.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        rows = np.flatnonzero(is_row)
+        if len(rows):
+            fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
+            self.table.add(terminal.take(rows), when[rows], fraud[rows])
+        marks = np.flatnonzero(~is_row)
+        for partition, mark, count in zip(
+            raw.partition[marks].tolist(),
+            when[marks].tolist(),
+            records.column("partitions").take(marks).to_pylist(),
+            strict=True,
+        ):
+            if count > len(self._marks):
+                raise StateError(
+                    f"topic {self._topic.topic} has {count} partitions, not {len(self._marks)} "
+                    "any more",
+                    "start again: a restart reads them all",
+                )
+            self._marks[partition] = max(self._marks[partition], mark)
+        self.table.watermark = max(self.table.watermark, min(self._marks.values()))
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,202 @@
+"""The model card: what a model is for, how good it is, and four pictures of that.
+
+Source: Mitchell et al., "Model Cards for Model Reporting" (2019), for what a card tells.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from stream_scorer.apps.train_metrics import FALSE_POSITIVE_RATE, Scored, calibration
+from stream_scorer.core.features import ENGINE
+from stream_scorer.models.bundle import (
+    CARD,
+    PLOTS,
+    DecisionThresholds,
+    FeatureSpec,
+    Interval,
+    Quality,
+    Training,
+)
+
+_BINS = 50
+_DOTS_PER_INCH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a card tells.
+
+    Attributes:
+        label: NAME:VERSION.
+        kind: What was trained.
+        features: Declarations in column order.
+        thresholds: The decision policy.
+        training: Split, quality, costs.
+        currency: Of amounts and costs.
+        test: The scored test days.
+    """
+
+    label: str
+    kind: str
+    features: Sequence[FeatureSpec]
+    thresholds: DecisionThresholds
+    training: Training
+    currency: str
+    test: Scored
+
+
+def card_files(card: Card) -> dict[str, bytes]:
+    """Return the card's files by name."""
+    return {CARD: _text(card).encode(), PLOTS: _picture(card)}
+
+
+_PURPOSE = (
+    "A {kind} that gives each card transaction a score from 0 (genuine) to 1 (fraud), trained by "
+    "`stream-scorer train` on `{source}`. It is meant for transactions like those: other "
+    "customers, terminals or habits of fraudsters need a training of their own. It is not meant "
+    "to judge persons."
+)
+_LABELS = (
+    "Labels take {delay} days: none that was not known when the test began was used for fitting "
+    "or thresholds. *New cards* leaves out cards that were known to be compromised, from the day "
+    "on which they were."
+)
+_TITLES = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "card_precision": "CP@{k}",
+    "recall_at_1_percent_fpr": "recall at 1 % false positives",
+    "value_recall": "share of the frauds' value that is not approved",
+    "review_or_block_rate": "alert rate (reviewed or blocked)",
+    "block_rate": "block rate",
+    "block_precision": "precision of blocks",
+    "cost_saved": "cost saved, {currency}",
+    "cost_saved_share": "cost saved, share",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
+
+
+def _text(card: Card) -> str:
+    training = card.training
+    qualities = {"validation": training.validation, "test": training.test}
+    if training.test_new_cards is not None:
+        qualities["test, new cards"] = training.test_new_cards
+    periods = {"train": training.train} | {name: q.period for name, q in qualities.items()}
+    costs = training.costs
+    lines = [
+        f"# {card.label}",
+        "",
+        _PURPOSE.format(kind=card.kind.replace("_", " "), source=training.source),
+        "",
+        "## Decisions",
+        "",
+        f"REVIEW from {card.thresholds.review:.4f}, BLOCK from {card.thresholds.block:.4f}: "
+        f"{card.thresholds.rule}." + (f" Costs are in {card.currency}." if costs else ""),
+        "",
+        "## Data",
+        "",
+        "| | days | transactions | frauds |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {p.first_day} to {p.last_day} | {p.rows:,} | {p.frauds:,} |"
+            for name, p in periods.items()
+        ),
+        "",
+        _LABELS.format(delay=training.delay_days),
+        "",
+        "## Quality",
+        "",
+        f"In brackets: 95 % of {training.resamples} resamples of the cards.",
+        "",
+        f"| | {' | '.join(qualities)} |",
+        "|---" * (1 + len(qualities)) + "|",
+        *(
+            f"| {title.format(k=training.cards_per_day, currency=card.currency)} | "
+            + " | ".join(_cell(name, quality) for quality in qualities.values())
+            + " |"
+            for name, title in _TITLES.items()
+        ),
+        "",
+        f"![Quality on the test days]({PLOTS})",
+        "",
+        f"## Features (engine {ENGINE})",
+        "",
+        "| name | kind | |",
+        "|---|---|---|",
+        *(_feature(spec) for spec in card.features),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(name: str, quality: Quality) -> str:
+    value: float | None = getattr(quality, name)
+    if value is None:
+        return "none"
+    interval: Interval | None = quality.intervals.get(name)
+    form = ",.0f" if name == "cost_saved" else ".4f"
+    between = f" ({interval.low:{form}} to {interval.high:{form}})" if interval else ""
+    return f"{value:{form}}{between}"
+
+
+def _feature(spec: FeatureSpec) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in spec.items() if key not in ("name", "kind"))
+    return f"| {spec['name']} | {spec['kind']} | {rest} |"
+
+
+def _picture(card: Card) -> bytes:
+    """Return a PNG of the ROC and precision-recall curves, calibration and scores."""
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(2, 2)
+    for draw, place in zip((_roc, _recall, _calibration, _scores), axes.flat, strict=True):
+        draw(place, card)
+    figure.suptitle(f"{card.label} on {card.training.test.period.first_day} to "
+                    f"{card.training.test.period.last_day}")  # fmt: skip
+    buffer = io.BytesIO()
+    # Without the library's version in it, the same picture has the same bytes more often.
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _roc(axes: Axes, card: Card) -> None:
+    false, true, _ = roc_curve(card.test.fraud, card.test.scores)
+    axes.plot(false, true, label=f"AUC {card.training.test.auc:.3f}")
+    axes.axvline(FALSE_POSITIVE_RATE, color="grey", linestyle=":", label="1 % false positives")
+    axes.set(title="ROC", xlabel="false positive rate", ylabel="recall")
+    axes.legend(loc="lower right")
+
+
+def _recall(axes: Axes, card: Card) -> None:
+    precision, recall, _ = precision_recall_curve(card.test.fraud, card.test.scores)
+    mean = card.training.test.average_precision
+    axes.step(recall, precision, where="post", label=f"average precision {mean:.3f}")
+    axes.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+    axes.legend(loc="lower left")
+
+
+def _calibration(axes: Axes, card: Card) -> None:
+    mean, share, _ = calibration(card.test)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
+    axes.plot(mean, share, marker="o", label="ten bins of equal width")
+    axes.set(title="Calibration", xlabel="mean score", ylabel="share of frauds")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.legend(loc="upper left")
+
+
+def _scores(axes: Axes, card: Card) -> None:
+    edges = np.linspace(0, 1, _BINS + 1)
+    for label, wanted in (("genuine", 0), ("fraud", 1)):
+        scores = card.test.scores[card.test.fraud == wanted]
+        axes.hist(scores, bins=list(edges), alpha=0.6, label=label)
+    axes.axvline(card.thresholds.review, color="black", linestyle="--", label="REVIEW")
+    axes.axvline(card.thresholds.block, color="black", label="BLOCK")
+    axes.set_yscale("log")
+    axes.set(title="Scores", xlabel="score", ylabel="transactions")
+    axes.legend(loc="upper center")

@@ -1,0 +1,201 @@
+"""How well scores rank transactions and cards, what the decisions are worth, and how sure that is.
+
+The intervals are of a bootstrap over cards, not rows, because a card's transactions are alike: a
+resample draws cards with replacement, and a card that is drawn twice counts as two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    roc_auc_score,
+    roc_curve,
+)
+
+from stream_scorer.apps.train_costs import missed_cost
+from stream_scorer.models.bundle import Costs, DecisionThresholds, Interval
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+FALSE_POSITIVE_RATE = 0.01
+CALIBRATION_BINS = 10
+_CONFIDENCE = (2.5, 97.5)
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Transactions with their scores.
+
+    Attributes:
+        scores: float64[n].
+        fraud: int64[n], 1 for fraud.
+        amount: float64[n], in units of the currency.
+        card: int64[n], number of the card, from 0.
+        day: int64[n], number of the day.
+    """
+
+    scores: Float64
+    fraud: Int64
+    amount: Float64
+    card: Int64
+    day: Int64
+
+    def with_scores(self, scores: Float64) -> "Scored":
+        """Return the same transactions with these scores."""
+        return replace(self, scores=scores)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Scored":
+        """Return the chosen transactions."""
+        return Scored(
+            self.scores[chosen], self.fraud[chosen], self.amount[chosen],
+            self.card[chosen], self.day[chosen],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What measures need beside the scores.
+
+    Attributes:
+        thresholds: Where REVIEW and BLOCK begin.
+        costs: What outcomes cost.
+        cards_per_day: The k of CP@k.
+        resamples: Of the bootstrap, 0 for none.
+    """
+
+    thresholds: DecisionThresholds
+    costs: Costs
+    cards_per_day: int
+    resamples: int
+
+
+def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Return every measure of ``models.bundle.Quality`` by name, and its interval.
+
+    A measure without meaning there (the precision of blocks when none is blocked) is left out.
+
+    Args:
+        rows: Both kinds must be there.
+        judging: Thresholds, costs, k, resamples.
+    """
+    by_card = _card_precision(rows, judging)
+    found = _measures(rows, judging, np.ones(len(rows.fraud)), by_card)
+    random = np.random.default_rng(_SEED)
+    cards = np.unique(rows.card)
+    resampled: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(judging.resamples):
+        drawn = np.zeros(int(cards[-1]) + 1)
+        np.add.at(drawn, random.choice(cards, len(cards)), 1.0)
+        weight = drawn[rows.card]
+        if not weight[rows.fraud == 1].any():
+            continue  # without a fraud nothing can be ranked
+        for name, value in _measures(rows, judging, weight, by_card).items():
+            if name in found:
+                resampled[name].append(value)
+    intervals = {
+        name: Interval(low=float(low), high=float(high))
+        for name, values in resampled.items()
+        if values
+        for low, high in [np.percentile(values, _CONFIDENCE)]
+    }
+    return found, intervals
+
+
+def _measures(
+    rows: Scored, judging: Judging, weight: Float64, card_precision: Callable[[Float64], float]
+) -> dict[str, float]:
+    """Return the measures of rows that count ``weight`` times."""
+    scores, fraud, total = rows.scores, rows.fraud, float(weight.sum())
+    blocked = scores >= judging.thresholds.block
+    alerted = scores >= judging.thresholds.review
+    false, true, _ = roc_curve(fraud, scores, sample_weight=weight)
+    value = weight * rows.amount * fraud
+    missed = weight * missed_cost(rows.amount, fraud, judging.costs)
+    costs = judging.costs
+    saved = (
+        missed[alerted].sum()
+        - costs.review * weight[alerted & ~blocked].sum()
+        - costs.false_block * weight[blocked & (fraud == 0)].sum()
+    )
+    found = {
+        "auc": roc_auc_score(fraud, scores, sample_weight=weight),
+        "average_precision": average_precision_score(fraud, scores, sample_weight=weight),
+        "review_or_block_rate": weight[alerted].sum() / total,
+        "block_rate": weight[blocked].sum() / total,
+        "card_precision": card_precision(weight),
+        "recall_at_1_percent_fpr": true[false <= FALSE_POSITIVE_RATE].max(),
+        "value_recall": value[alerted].sum() / value.sum() if value.any() else None,
+        "cost_saved": saved,
+        "cost_saved_share": saved / missed.sum() if missed.any() else None,
+        "brier": brier_score_loss(fraud, scores, sample_weight=weight),
+        "calibration_error": _calibration_error(rows, weight),
+        "block_precision": (
+            (weight * fraud)[blocked].sum() / weight[blocked].sum()
+            if weight[blocked].any()
+            else None
+        ),
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def calibration(rows: Scored, weight: Float64 | None = None) -> tuple[Float64, Float64, Float64]:
+    """Return mean score, share of frauds and weight of each bin that holds any, ascending.
+
+    There are :data:`CALIBRATION_BINS` bins of equal width. scikit-learn's ``calibration_curve``
+    takes no weights, which the bootstrap needs.
+
+    Args:
+        rows: The transactions.
+        weight: float64[n], how often each counts; once by default.
+    """
+    counts = np.ones(len(rows.scores)) if weight is None else weight
+    where = np.minimum((rows.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    held = np.bincount(where, counts, CALIBRATION_BINS).astype(np.float64)
+    used = held > 0
+    mean = np.bincount(where, counts * rows.scores, len(held))[used] / held[used]
+    share = np.bincount(where, counts * rows.fraud, len(held))[used] / held[used]
+    return mean, share, held[used]
+
+
+def _calibration_error(rows: Scored, weight: Float64) -> float:
+    mean, share, held = calibration(rows, weight)
+    return float(np.average(np.abs(mean - share), weights=held))
+
+
+def _card_precision(rows: Scored, judging: Judging) -> Callable[[Float64], float]:
+    """Return CP@k as a function of the rows' weights; what does not depend on them is done here.
+
+    Source: the handbook. Per day the k cards with the highest score of that day; the share of them
+    that is defrauded on it; found cards are left out on later days; the mean over the days. Of
+    cards with equal scores the one of the lower number comes first.
+    """
+    days: list[tuple[Int64, Int64, Int64]] = []
+    for day in np.unique(rows.day):
+        at = np.flatnonzero(rows.day == day)
+        # Ranked by score, then card; the first row of each card carries its highest score.
+        ranked = at[np.lexsort((rows.card[at], -rows.scores[at]))]
+        _, first = np.unique(rows.card[ranked], return_index=True)
+        top = ranked[np.sort(first)]
+        defrauded = np.isin(rows.card[top], rows.card[at[rows.fraud[at] == 1]])
+        days.append((top, rows.card[top], defrauded.astype(np.int64)))
+    most = int(rows.card.max()) + 1
+    k = judging.cards_per_day
+
+    def precision(weight: Float64) -> float:
+        left = np.ones(most, np.bool_)
+        shares = []
+        for top, card, defrauded in days:
+            copies = np.where(left[card], weight[top], 0.0)
+            # So many copies of each card are among the k first.
+            taken = np.clip(k - (np.cumsum(copies) - copies), 0, copies)
+            shares.append(float((taken * defrauded).sum()) / k)
+            left[card[(taken > 0) & (defrauded == 1)]] = False
+        return float(np.mean(shares))
+
+    return precision

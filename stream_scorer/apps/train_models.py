@@ -1,0 +1,72 @@
+"""The estimators that can be trained, and their parameters."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from stream_scorer.errors import SettingsError
+
+ESTIMATORS: dict[str, Callable[[], Any]] = {
+    # Early stopping would end before 100 iterations; the default turns it on by training size.
+    "hist_gradient_boosting": lambda: HistGradientBoostingClassifier(
+        early_stopping=False, random_state=0
+    ),
+    "random_forest": lambda: RandomForestClassifier(random_state=0),
+    "decision_tree": lambda: DecisionTreeClassifier(random_state=0),
+    "logistic_regression": lambda: make_pipeline(
+        StandardScaler(), LogisticRegression(random_state=0)
+    ),
+}
+
+
+def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Return parameters by name.
+
+    Args:
+        texts: Each ``NAME=VALUE``, the value in JSON, or a bare text.
+
+    Raises:
+        SettingsError: One is not of this form, or stands twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise SettingsError(f"parameter {text!r}: not understood", "write NAME=VALUE")
+        if name in found:
+            raise SettingsError(f"parameter {name}: given twice", "leave one out")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def make_model(kind: str, parameters: Mapping[str, Any]) -> Any:
+    """Return an estimator that is not fitted yet.
+
+    Args:
+        kind: A key of :data:`ESTIMATORS`.
+        parameters: What differs from the defaults; scikit-learn checks the values when it fits.
+
+    Raises:
+        SettingsError: Unknown kind or parameter.
+    """
+    if kind not in ESTIMATORS:
+        raise SettingsError(f"model {kind!r}: unknown kind", f"known are {', '.join(ESTIMATORS)}")
+    model = ESTIMATORS[kind]()
+    estimator = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    known = sorted(estimator.get_params(deep=False))
+    for name in parameters:
+        if name not in known:
+            raise SettingsError(
+                f"parameter {name}: {kind} has none of this name", f"it has {', '.join(known)}"
+            )
+    estimator.set_params(**parameters)
+    return model

@@ -1,0 +1,137 @@
+"""Transactions and labels as the columns that their rows are settled from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.profiles import mixed
+
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n transactions whose label is not settled, or was not before they left.
+
+    Attributes:
+        match: uint64[n], hash of customer, transaction id and event time.
+        identity: uint64[n], hash of customer, transaction id and partition.
+        event_time: int64[n], ms.
+        terminal_id: n strings.
+        partition: int32[n], source.
+        offset: int64[n], source.
+    """
+
+    match: UInt64
+    identity: UInt64
+    event_time: Int64
+    terminal_id: pa.Array
+    partition: NDArray[np.int32]
+    offset: Int64
+
+    def __len__(self) -> int:
+        return len(self.match)
+
+    def take(self, rows: Int64) -> "Rows":
+        """Return some rows, in the given order."""
+        return Rows(
+            self.match[rows], self.identity[rows], self.event_time[rows],
+            self.terminal_id.take(pa.array(rows)), self.partition[rows], self.offset[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """n labels.
+
+    Attributes:
+        match: uint64[n], as :attr:`Rows.match`.
+        event_time: int64[n], their transactions' event times, ms.
+        label_time: int64[n], when they became known, ms.
+        fraud: bool[n].
+        partition: int32[n], source.
+        offset: int64[n], source.
+    """
+
+    match: UInt64
+    event_time: Int64
+    label_time: Int64
+    fraud: Bool
+    partition: NDArray[np.int32]
+    offset: Int64
+
+    def __len__(self) -> int:
+        return len(self.match)
+
+    def take(self, rows: Int64) -> "Labels":
+        """Return some labels, in the given order."""
+        return Labels(
+            self.match[rows], self.event_time[rows], self.label_time[rows], self.fraud[rows],
+            self.partition[rows], self.offset[rows],
+        )  # fmt: skip
+
+
+def rows_of(events: EventBatch) -> Rows:
+    """Return valid transactions as rows."""
+    records = events.records
+    time = events.int64("event_time")
+    known = _hashes(records)
+    return Rows(
+        mixed(known, time),
+        mixed(known, events.partition.astype(np.int64)),
+        time,
+        records.column("terminal_id"),
+        events.partition,
+        events.offset,
+    )
+
+
+def labels_of(records: pa.RecordBatch, partition: NDArray[np.int32], offset: Int64) -> Labels:
+    """Return decoded labels; one without a time is known since its transaction."""
+    time = np.asarray(records.column("event_time").view(pa.int64()))
+    known = records.column("label_time").view(pa.int64())
+    label_time = np.where(
+        np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
+    ).astype(np.int64)
+    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
+    match = mixed(_hashes(records), time)
+    return Labels(match, time, label_time, fraud, partition, offset)
+
+
+def _hashes(records: pa.RecordBatch) -> UInt64:
+    customer, transaction = (
+        hash_strings(*string_views(records.column(name)))
+        for name in ("customer_id", "transaction_id")
+    )
+    hashes: UInt64 = mixed(customer, transaction)
+    return hashes
+
+
+def joined_rows(pieces: Sequence[Rows]) -> Rows:
+    """Return the rows of one or more pieces."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return replace(
+        pieces[0],
+        **{
+            name: np.concatenate([getattr(piece, name) for piece in pieces])
+            for name in ("match", "identity", "event_time", "partition", "offset")
+        },
+        terminal_id=pa.concat_arrays([piece.terminal_id for piece in pieces]),
+    )
+
+
+def joined_labels(pieces: Sequence[Labels]) -> Labels:
+    """Return the labels of one or more pieces."""
+    if len(pieces) == 1:
+        return pieces[0]
+    names = ("match", "event_time", "label_time", "fraud", "partition", "offset")
+    return Labels(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))

@@ -1,0 +1,88 @@
+"""A topic that is read whole by everybody who needs it: read committed, without a group."""
+
+from confluent_kafka import KafkaError
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Kafka
+
+_GONE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
+    }
+)
+
+
+class TopicFollower:
+    """Reads all partitions of a topic from the oldest record on.
+
+    Args:
+        kafka: Cluster.
+        topic: What to read.
+
+    Attributes:
+        topic: The topic.
+        partitions: Its partitions.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self.topic = topic
+        self._kafka = kafka
+        first, _ = bounds(kafka, topic)
+        self.partitions = tuple(sorted(first))
+        self._next = dict(first)
+        self._end: dict[int, int] = {}
+        self._consumer = ColumnConsumer(config.reader(kafka, f"{kafka.group}-terminals"), topic)
+        self._consumer.assign(self._next)
+
+    def mark_end(self) -> None:
+        """Note the end that the topic has now.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        self._end = dict(bounds(self._kafka, self.topic)[1])
+
+    @property
+    def left(self) -> int:
+        """Offsets before the end that was noted."""
+        return sum(max(end - self._next.get(p, end), 0) for p, end in self._end.items())
+
+    def poll(self, maximum: int, wait: float) -> RawRecords | None:
+        """Return up to ``maximum`` records, or None when ``wait`` seconds bring none.
+
+        Raises:
+            UnavailableError: The topic is gone or must not be read.
+        """
+        polled = self._consumer.poll(maximum, wait, 0.0)
+        raw = polled.records
+        if raw is not None:
+            self._next |= raw.next_offsets()
+        # The end that is told with records lies behind them.
+        for failure in polled.failures:
+            self._judge(failure)
+        return raw
+
+    def _judge(self, failure: Failure) -> None:
+        code = failure.error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+            # Transaction markers and aborted records may fill the rest up to the end.
+            self._next[failure.partition] = max(self._next[failure.partition], failure.offset)
+        elif code in _GONE or failure.error.fatal():
+            raise UnavailableError(
+                f"topic {self.topic} cannot be read: {failure.error.str()}",
+                "check the topic and the right to read it",
+            )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()

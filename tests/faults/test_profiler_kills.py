@@ -1,0 +1,151 @@
+"""The profiler killed with -9, each time with a transaction open: the same rows, each once."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scorer.kafka import config
+from stream_scorer.kafka.lag import read_lag
+from stream_scorer.kafka.offsets import LATEST, admin, offsets
+from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.settings import Kafka
+from tests.faults.process import ScorerProcess, wait_until
+from tests.integration.profiles.stage import PARTITIONS, Sent, expected, month, rows_of
+
+pytestmark = pytest.mark.kafka
+
+KILLS = 4
+PER_SECOND = 500
+
+
+class Feed(threading.Thread):
+    """Produces transactions and labels in order, at a steady pace."""
+
+    def __init__(self, kafka: Kafka, records: Sequence[Sent]) -> None:
+        super().__init__(name="feed")
+        self._kafka = kafka
+        self._records = records
+        self.sent = 0
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        producer = Producer(config.common(self._kafka) | {"enable.idempotence": True})
+        topics = self._kafka.topics
+        started = time.monotonic()
+        for number, record in enumerate(self._records):
+            topic = topics.transactions if record.fraud is None else topics.labels
+            partition = partition_of(record.key, PARTITIONS)
+            producer.produce(topic, record.value, record.key, partition)
+            producer.poll(0)
+            self.sent += 1
+            if self.enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
+                break
+        producer.flush(30)
+
+
+def open_transaction(kafka: Kafka) -> bool:
+    """Return whether rows lie in a transaction that is not over."""
+    client = admin(kafka)
+    wanted = [(kafka.topics.terminal_profiles, p) for p in range(PARTITIONS)]
+    high = offsets(client, kafka, wanted, LATEST)
+    return high != offsets(client, kafka, wanted, LATEST, stable=True)
+
+
+def kill_in_a_transaction(kafka: Kafka, profiler: ScorerProcess) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline, f"no transaction was open: {profiler.said}"
+        assert profiler.alive, profiler.said
+        profiler.send(signal.SIGSTOP)
+        if open_transaction(kafka):
+            profiler.kill()
+            return
+        profiler.send(signal.SIGCONT)
+        time.sleep(0.007)
+
+
+def test_kills_change_no_row(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    ours = kafka_topics(kafka_settings())
+    group = f"{ours.group}-profiler"
+    variables = {"STREAM_SCORER_PROFILER__GROUP": group}
+    records = month(days=300)
+    feed = Feed(ours, records)
+    feed.start()
+    left_open = total = 0
+
+    def further(than: int) -> bool:
+        return committed() > than
+
+    def committed() -> int:
+        topics = (ours.topics.transactions, ours.topics.labels)
+        return sum(e.committed or 0 for topic in topics for e in read_lag(ours, group, topic))
+
+    try:
+        for number in range(KILLS):
+            log = tmp_path / f"{number}.log"
+            first = ("--from", "earliest") if number == 0 else ()
+            with ScorerProcess(
+                ours, log, *first, variables=variables, command="profile"
+            ) as profiler:
+                profiler.wait_ready()
+                # From the second life on there is something to go on from.
+                before = total
+                wait_until(partial(further, before), f"progress: {profiler.said}")
+                total = committed()
+                kill_in_a_transaction(ours, profiler)
+                left_open += open_transaction(ours)
+    finally:
+        feed.enough.set()
+        feed.join()
+    # A commit that the coordinator had in hand may have gone through; one of four would be luck.
+    assert left_open
+
+    def all_committed() -> bool:
+        return all(each.lag == 0 for each in read_lag(ours, group))
+
+    with ScorerProcess(
+        ours, tmp_path / "last.log", variables=variables, command="profile"
+    ) as profiler:
+        profiler.wait_ready()
+        wait_until(all_committed, f"everything committed: {profiler.said}")
+        profiler.send(signal.SIGTERM)
+        assert profiler.wait() == 0, profiler.said
+
+    rows, watermark = rows_of(ours)
+    sent = records[: feed.sent]
+    assert len(rows) > 500
+    assert rows == expected(sent, watermark)
+
+
+def test_a_second_profiler_fences_the_first(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    ours = kafka_topics(kafka_settings())
+    variables = {"STREAM_SCORER_PROFILER__GROUP": f"{ours.group}-profiler"}
+    feed = Feed(ours, month(days=300))
+    feed.start()
+    arguments = ("--from", "earliest")
+    try:
+        with (
+            ScorerProcess(
+                ours, tmp_path / "1.log", *arguments, variables=variables, command="profile"
+            ) as first,
+        ):
+            first.wait_ready()
+            with ScorerProcess(
+                ours, tmp_path / "2.log", *arguments, variables=variables, command="profile"
+            ) as second:
+                assert first.wait() == 6, first.said
+                second.wait_ready()
+    finally:
+        feed.enough.set()
+        feed.join()
+    rows_of(ours)

@@ -1,0 +1,49 @@
+"""The shipped model ranks the published test week as its manifest says, on labels in time."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from sklearn.metrics import average_precision_score
+
+from stream_scorer.apps.history import fold
+from stream_scorer.apps.train_days import PROTOCOLS, new_cards
+from stream_scorer.apps.train_features import FEATURES, read_features
+from stream_scorer.core.plan import Plan
+from stream_scorer.models.loader import load_bundle
+from stream_scorer.settings import MODELS_DIRECTORY
+
+STORE = MODELS_DIRECTORY / "fraud"
+
+
+def test_it_is_trained_on_the_listed_features_and_on_labels_that_were_known() -> None:
+    manifest = load_bundle(STORE / "1.1.0").manifest
+    specs, _ = read_features(STORE / "features.toml", Plan())
+    assert manifest.features == specs
+    assert manifest.features[:15] == FEATURES
+    training = manifest.training
+    test = training.test.period
+    assert (test.first_day, test.last_day) == (date(2018, 8, 8), date(2018, 8, 14))
+    known = test.first_day - timedelta(days=8)
+    assert training.train.last_day <= known
+    assert training.validation.period.last_day <= known
+
+
+def test_its_average_precision_is_what_it_says_and_high_enough(published: pa.Table) -> None:
+    bundle = load_bundle(STORE / "1.1.0")
+    split = PROTOCOLS["handbook"]
+    labels = published["is_fraud"].to_numpy()
+    rows = fold(published, bundle.model(Plan()).features, Plan(), labels).features
+    day = published["event_time"].cast(pa.int64()).to_numpy() // 86_400_000
+    fraud = labels.astype(np.int64)
+    test = split.test.holds(day)
+    new = new_cards(published["customer_id"].combine_chunks(), day, fraud, split)
+    scores = np.zeros(len(fraud))
+    scores[test] = bundle.predictor.scores(np.ascontiguousarray(rows[test]))
+    told = bundle.manifest.training
+    assert told.test_new_cards is not None
+    for kept, quality in ((test, told.test), (new, told.test_new_cards)):
+        assert quality.period.rows == kept.sum()
+        found = average_precision_score(fraud[kept], scores[kept])
+        assert abs(found - quality.average_precision) < 1e-9
+        assert found >= 0.71
