@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.definition import Definition, parse_definition
 from stream_scorer.codec.packed import PackedBatch, Pieces
 from stream_scorer.core.batch import DecisionBatch, Flag
+from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
 
@@ -232,6 +233,16 @@ _FLAGS: Final = tuple(
 )
 
 
+def _times(values: NDArray[np.int64] | None) -> Column:
+    """Return times, ms, NEVER as null."""
+    if values is None:
+        return Constant(None)
+    never = values == NEVER
+    if never.all():
+        return Constant(None)
+    return pa.array(values, mask=never) if never.any() else values
+
+
 class DecisionEncoder:
     """Encodes decisions for the decisions topic.
 
@@ -284,7 +295,7 @@ class DecisionEncoder:
             "propensity": Constant(decisions.propensity),
             "engine": self._engine,
             "features": decisions.features,
-            "terminal_watermark": Constant(None),
+            "terminal_watermark": _times(decisions.terminal_watermark),
             "source_topic": self._source_topic,
             "source_partition": events.partition,
             "source_offset": events.offset,

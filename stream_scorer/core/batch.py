@@ -124,6 +124,8 @@ class DecisionBatch:
         arm: Rollout arm.
         plan_revision: Revision of the plan that was active.
         propensity: Probability with which this arm was chosen.
+        terminal_watermark: int64[n], ms, newest time of terminal rows that could be used, NEVER for
+            none; None when the model uses none.
     """
 
     events: EventBatch
@@ -137,6 +139,7 @@ class DecisionBatch:
     arm: str = "champion"
     plan_revision: int = 0
     propensity: float = 1.0
+    terminal_watermark: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.events)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from stream_scorer.core.fields import STRINGS
+from stream_scorer.core.plan import Plan
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW_MS = 400 * 86_400_000
 _MOST_EVENTS = 2**20
 CUSTOMER = "customer_id"
+TERMINAL = "terminal_id"
 
 
 def refusal(name: object, text: str) -> ValueError:
@@ -18,19 +20,31 @@ def refusal(name: object, text: str) -> ValueError:
     return ValueError(f"feature {name}: {text}")
 
 
-def length_ms(name: object, value: object) -> int:
-    """Return a window's length in ms.
+def length_ms(name: object, value: object, what: str = "window") -> int:
+    """Return the length of a window, or of what is named, in ms.
 
     Raises:
         ValueError: It is no bounded length, or longer than 400 days.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
     if match is None or not match[1].isascii():
-        raise refusal(name, f"window {str(value)!r} is no bounded length; write 30m, 24h or 7d")
+        raise refusal(name, f"{what} {str(value)!r} is no bounded length; write 30m, 24h or 7d")
     length = int(match[1]) * _UNITS_MS[match[2]]
     if length > _LONGEST_WINDOW_MS:
-        raise refusal(name, f"window {value} is longer than 400d")
+        raise refusal(name, f"{what} {value} is longer than 400d")
     return length
+
+
+def is_by_terminal(table: Mapping[str, object]) -> bool:
+    """Tell whether a feature's table has the terminal alone for its key."""
+    return table.get("key") in (TERMINAL, [TERMINAL], (TERMINAL,))
+
+
+def _spelt(length: int) -> str:
+    """Return a length in ms as a manifest would say it."""
+    unit = next(u for u in reversed(_UNITS_MS) if length % _UNITS_MS[u] == 0 or u == "s")
+    whole = length % _UNITS_MS[unit] == 0
+    return f"{length // _UNITS_MS[unit]}{unit}" if whole else f"{length} ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +56,13 @@ class Declaration:
         table: The table itself.
         longest_ms: The longest window of the manifest, ms, 0 when there is none: how far a feature
             without one looks back.
+        plan: What all models share.
     """
 
     name: str
     table: Mapping[str, object]
     longest_ms: int
+    plan: Plan
 
     def refuse(self, text: str) -> ValueError:
         """Return the error that refuses this feature."""
@@ -78,12 +94,42 @@ class Declaration:
         if CUSTOMER not in parts:
             raise self.refuse(f"key {value!r} is not known here; the input is partitioned by "
                               f"customer, so the key must be {CUSTOMER!r} or "
-                              f"[{CUSTOMER!r}, one of {', '.join(STRINGS)}]")  # fmt: skip
+                              f"[{CUSTOMER!r}, one of {', '.join(STRINGS)}]; the kinds count "
+                              f"and risk take {TERMINAL!r} with a 'delay'")  # fmt: skip
         others = [part for part in parts if part != CUSTOMER]
         if len(parts) != 2 or len(others) != 1 or others[0] not in STRINGS:  # noqa: PLR2004 a pair
             raise self.refuse(f"key {value!r} is not known; known: {CUSTOMER!r} and "
                               f"[{CUSTOMER!r}, one of {', '.join(STRINGS)}]")  # fmt: skip
         return str(others[0])
+
+    def by_terminal(self) -> bool:
+        """Tell whether the feature is about the event's terminal, whoever the customers are."""
+        return is_by_terminal(self.table)
+
+    def delayed_window_ms(self) -> int:
+        """Return the length of a terminal's window, ms; it ends the plan's delay before the event.
+
+        Raises:
+            ValueError: The delay is not given, or not the plan's; the slack leaves no time.
+        """
+        plan = self.plan
+        if "delay" not in self.table:
+            raise self.refuse(f"key {TERMINAL!r} needs the key 'delay': what other customers did "
+                              "at a terminal, and its labels, come late; the plan's "
+                              f"terminal_delay_ms is {_spelt(plan.terminal_delay_ms)}")  # fmt: skip
+        delay = length_ms(self.name, self.table["delay"], "delay")
+        if delay != plan.terminal_delay_ms:
+            raise self.refuse(f"delay {self.table['delay']} is not that of the plan, whose "
+                              f"terminal_delay_ms is {_spelt(plan.terminal_delay_ms)}")  # fmt: skip
+        if plan.terminal_slack_ms <= plan.lateness_ms:
+            raise self.refuse("features by terminal need a plan whose terminal_slack_ms, "
+                              f"{plan.terminal_slack_ms}, is more than its lateness_ms, "
+                              f"{plan.lateness_ms}")  # fmt: skip
+        if "last" in self.table:
+            raise self.refuse(f"key {TERMINAL!r} takes no 'last'; its windows are in time")
+        if "window" not in self.table:
+            raise self.refuse(f"key {TERMINAL!r} needs the key 'window'")
+        return length_ms(self.name, self.table["window"])
 
     def field(self, known: Sequence[str]) -> str:
         """Return the field that the feature is about, one of those known."""

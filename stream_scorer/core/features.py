@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.declarations import Declaration, length_ms, refusal
+from stream_scorer.core.declarations import Declaration, is_by_terminal, length_ms, refusal
 from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
 from stream_scorer.core.kernels.aggregates import COUNT, SINCE
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
-from stream_scorer.core.kinds import KINDS, Columns, Earlier, Feature, Windowed
+from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
+from stream_scorer.core.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
 from stream_scorer.core.plan import Plan
+from stream_scorer.core.terminals import Delayed
 from stream_scorer.core.windows import Retention
 
 Float64 = NDArray[np.float64]
@@ -53,16 +55,18 @@ class Engine:
         retention: How long and how much rings remember.
         fields: Further fields that they store.
         program: The operations over them; each writes one column.
+        delayed: The operations over terminals; their columns stand behind.
     """
 
     retention: Retention
     fields: tuple[str, ...]
     program: Program
+    delayed: Delayed
 
     @property
     def width(self) -> int:
-        """How many columns the program writes."""
-        return len(self.program.operations)
+        """How many columns all operations write."""
+        return len(self.program.operations) + len(self.delayed)
 
     def kept(self, events: EventBatch) -> Int64:
         """Return int64[f, n], what rings keep of the events' further fields."""
@@ -104,6 +108,11 @@ class FeatureSet:
         )
 
     @property
+    def by_terminal(self) -> bool:
+        """Whether any of these features needs to know the event's terminal."""
+        return any(feature.at_terminal is not None for feature in self._features)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Fields of the event that rings or features read beside time, amount and ids."""
         named = {*self.engine.fields, *(field for f in self._features for field in f.reads)}
@@ -114,7 +123,7 @@ class FeatureSet:
 
         Args:
             events: n accepted transactions.
-            observed: float64[n, engine.width], what the rings' program wrote for them.
+            observed: float64[n, engine.width], what rings and terminals wrote for them.
         """
         out = np.empty((len(events), len(self._features)), np.float64)
         copy_columns(observed, self._observed, out, self._places)
@@ -130,11 +139,11 @@ def compile_features(specs: Sequence[Spec], plan: Plan) -> FeatureSet:
 
     Args:
         specs: Tables with ``name``, ``kind`` and the kind's own keys, in model order.
-        plan: Gives lateness, ring cap and currency.
+        plan: Gives lateness, ring cap, currency and the terminals' delay.
 
     Raises:
-        ValueError: Empty list, unknown kind, key or field, double name, window without bound; the
-            message names the feature and what is known.
+        ValueError: Empty list, unknown kind, key or field, double name, window without bound, a
+            terminal without its delay; the message names the feature and what is known.
     """
     return compile_union([specs], plan)[0]
 
@@ -144,7 +153,7 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
 
     Args:
         manifests: The feature list of each.
-        plan: Gives lateness, ring cap and currency.
+        plan: Gives lateness, ring cap, currency and the terminals' delay.
 
     Returns:
         One set per manifest. All have the same engine: rings made for it serve each of them.
@@ -152,14 +161,13 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
     Raises:
         ValueError: As ``compile_features``.
     """
-    read = [_read(specs) for specs in manifests]
-    # Columns of the program, by what they compute.
-    operations: dict[Windowed, int] = {}
-    for _, features in read:
-        for feature in features:
-            if feature.windowed is not None:
-                operations.setdefault(feature.windowed, len(operations))
-    engine = _engine(tuple(operations), plan)
+    read = [_read(specs, plan) for specs in manifests]
+    every = [feature for _, features in read for feature in features]
+    # What is alike is computed once.
+    over_rings = tuple(dict.fromkeys(f.windowed for f in every if f.windowed is not None))
+    at_terminals = tuple(dict.fromkeys(f.at_terminal for f in every if f.at_terminal is not None))
+    column_of = {operation: at for at, operation in enumerate((*over_rings, *at_terminals))}
+    engine = _engine(over_rings, at_terminals, plan)
     return tuple(
         FeatureSet(
             names=names,
@@ -168,10 +176,10 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
             engine=engine,
             _features=features,
             _observed=np.array(
-                [operations[f.windowed] for f in features if f.windowed is not None], np.int64
+                [column_of[o] for o in map(_observed_by, features) if o is not None], np.int64
             ),
             _places=np.array(
-                [at for at, f in enumerate(features) if f.windowed is not None], np.int64
+                [at for at, f in enumerate(features) if _observed_by(f) is not None], np.int64
             ),
             _scale=float(10**plan.exponent),
         )
@@ -179,12 +187,21 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
     )
 
 
-def _read(specs: Sequence[Spec]) -> tuple[tuple[str, ...], tuple[Feature, ...]]:
+def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
+    """Return the operation whose column the feature is, if any."""
+    return feature.windowed if feature.windowed is not None else feature.at_terminal
+
+
+def _read(specs: Sequence[Spec], plan: Plan) -> tuple[tuple[str, ...], tuple[Feature, ...]]:
     """Return the names and the features of a manifest."""
     if not specs:
         raise ValueError("the manifest lists no features")
     names = [_name(spec) for spec in specs]
-    windows = [length_ms(spec["name"], spec["window"]) for spec in specs if "window" in spec]
+    windows = [
+        length_ms(spec["name"], spec["window"])
+        for spec in specs
+        if "window" in spec and not is_by_terminal(spec)
+    ]
     longest = max(windows, default=0)
     features: list[Feature] = []
     positions: dict[str, int] = {}
@@ -198,7 +215,8 @@ def _read(specs: Sequence[Spec]) -> tuple[tuple[str, ...], tuple[Feature, ...]]:
         later = frozenset(names[len(features) :])
         features.append(
             KINDS[kind].build(
-                Declaration(name, spec, longest), Earlier(tuple(features), dict(positions), later)
+                Declaration(name, spec, longest, plan),
+                Earlier(tuple(features), dict(positions), later),
             )
         )
         positions[name] = len(positions)
@@ -246,7 +264,24 @@ def _fields(windowed: Windowed) -> tuple[str, ...]:
     return tuple(f for f in (windowed.field, windowed.key) if f is not None and f != AMOUNT)
 
 
-def _engine(operations: tuple[Windowed, ...], plan: Plan) -> Engine:
+def _delayed(operations: tuple[AtTerminal, ...], first: int, plan: Plan) -> Delayed:
+    """Return the operations over terminals, which write columns from ``first`` on."""
+    windows = sorted({operation.window_ms for operation in operations})
+    rows = [
+        (operation.kind, windows.index(operation.window_ms), first + at)
+        for at, operation in enumerate(operations)
+    ]
+    return Delayed(
+        operations=np.array(rows, np.int64).reshape(-1, DELAYED_WIDTH),
+        windows=np.array(windows, np.int64),
+        delay_ms=plan.terminal_delay_ms,
+        lateness_ms=plan.lateness_ms,
+    )
+
+
+def _engine(
+    operations: tuple[Windowed, ...], at_terminals: tuple[AtTerminal, ...], plan: Plan
+) -> Engine:
     windows = sorted({operation.window_ms for operation in operations})
     needed = {field for operation in operations for field in _fields(operation)}
     fields = tuple(field for field in STORABLE if field in needed)
@@ -281,4 +316,5 @@ def _engine(operations: tuple[Windowed, ...], plan: Plan) -> Engine:
             scale=np.array([10.0**plan.exponent]),
             line=np.array([line]),
         ),
+        delayed=_delayed(at_terminals, len(operations), plan),
     )

@@ -1,7 +1,8 @@
 """The kinds of features: each is one function here and its line of registration.
 
-A kind turns a checked table of the manifest into a :class:`Feature`: either an operation over the
-customer's ring, whose loop is in ``kernels.aggregates``, or a function over the batch's columns.
+A kind turns a checked table of the manifest into a :class:`Feature`: an operation over the
+customer's ring, whose loop is in ``kernels.aggregates``, one over the terminal's delayed history,
+in ``kernels.terminals``, or a function over the batch's columns.
 """
 
 import math
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.calendar import local_ms
-from stream_scorer.core.declarations import Declaration
+from stream_scorer.core.declarations import TERMINAL, Declaration
 from stream_scorer.core.fields import AMOUNT, BOOLEANS, STORABLE, STRINGS
 from stream_scorer.core.kernels.aggregates import (
     COUNT,
@@ -28,6 +29,8 @@ from stream_scorer.core.kernels.aggregates import (
     SUM,
 )
 from stream_scorer.core.kernels.columns import DAY, HOUR, NIGHT, WEEKEND, read_calendar
+from stream_scorer.core.kernels.terminals import COUNT as ROWS_AT_TERMINAL
+from stream_scorer.core.kernels.terminals import RISK
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -58,6 +61,19 @@ class Windowed:
 
 
 @dataclass(frozen=True, slots=True)
+class AtTerminal:
+    """An operation over the delayed history of the event's terminal.
+
+    Attributes:
+        kind: Its number in ``kernels.terminals``.
+        window_ms: How long the window is.
+    """
+
+    kind: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """What a feature reads that needs no ring.
 
@@ -79,6 +95,7 @@ class Feature:
     Attributes:
         meaning: Its canonical definition; the name is no part of it.
         windowed: The operation over the ring, or None.
+        at_terminal: The operation over the terminal, or None.
         compute: Without an operation: takes the columns and writes the one of this number.
         operands: Positions of the features that it is computed from.
         reads: The further field of the event that ``compute`` reads, if any.
@@ -86,6 +103,7 @@ class Feature:
 
     meaning: Mapping[str, object]
     windowed: Windowed | None = None
+    at_terminal: AtTerminal | None = None
     compute: Callable[[Columns, int], None] | None = None
     operands: tuple[int, ...] = ()
     reads: tuple[str, ...] = ()
@@ -143,9 +161,30 @@ def _over_ring(declared: Declaration, kind: int, field: str, missing: float = ma
     return Feature(meaning, windowed)
 
 
-@_kind("count", may=_WINDOWED)
+def _over_terminal(declared: Declaration, kind: int) -> Feature:
+    """Return an operation over the terminal's history, behind the plan's delay."""
+    window_ms = declared.delayed_window_ms()
+    meaning = {
+        "kind": declared.table["kind"], "key": TERMINAL, "window_ms": window_ms,
+        "delay_ms": declared.plan.terminal_delay_ms,
+    }  # fmt: skip
+    return Feature(meaning, at_terminal=AtTerminal(kind, window_ms))
+
+
+@_kind("count", may=(*_WINDOWED, "delay"))
 def _count(declared: Declaration, _: Earlier) -> Feature:
+    if declared.by_terminal():
+        return _over_terminal(declared, ROWS_AT_TERMINAL)
+    if "delay" in declared.table:
+        raise declared.refuse(f"the key 'delay' goes with the key {TERMINAL!r} alone")
     return _over_ring(declared, COUNT, AMOUNT)
+
+
+@_kind("risk", "key", may=("delay", "window"))
+def _risk(declared: Declaration, _: Earlier) -> Feature:
+    if not declared.by_terminal():
+        raise declared.refuse(f"kind risk is that of a terminal; its key must be {TERMINAL!r}")
+    return _over_terminal(declared, RISK)
 
 
 @_kind("sum", "field", may=_WINDOWED)

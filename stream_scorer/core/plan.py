@@ -19,6 +19,9 @@ _RANGES = {
     "string_bytes_max": (1, _INT32),
     "array_items_max": (0, _INT32),
     "summary_window_ms": (1_000, 400 * _DAY_MS),
+    "terminal_delay_ms": (1, 400 * _DAY_MS),
+    "terminal_slack_ms": (0, 400 * _DAY_MS),
+    "terminal_wait_ms": (0, _DAY_MS),
 }
 
 
@@ -41,6 +44,11 @@ class Plan:
         model_error_share: Where the model fails for a larger share of a batch (of 100 rows, where
             it has fewer), the scorer pauses instead of deciding.
         summary_window_ms: Width of the event-time windows that summaries count in.
+        terminal_delay_ms: Features by terminal see what lies at least this long before the event.
+        terminal_slack_ms: A terminal's row is published so much earlier than it is first needed,
+            with the last label known by then; more than lateness and the profiler's lag.
+        terminal_wait_ms: A batch waits so long for rows that are late, and is then decided all the
+            same, flagged ``degraded``.
     """
 
     revision: int = 0
@@ -55,6 +63,9 @@ class Plan:
     array_items_max: int = 256
     model_error_share: float = 0.1
     summary_window_ms: int = 3_600_000
+    terminal_delay_ms: int = 7 * _DAY_MS
+    terminal_slack_ms: int = _DAY_MS
+    terminal_wait_ms: int = 10_000
 
     def __post_init__(self) -> None:
         self._check_currencies()
@@ -75,6 +86,11 @@ class Plan:
             )
         if self.lateness_ms > 30 * _DAY_MS:
             raise ValueError("lateness_ms: more than 30 days would keep every ring for ever")
+        if self.terminal_slack_ms > self.terminal_delay_ms:
+            raise ValueError(
+                f"terminal_slack_ms: {self.terminal_slack_ms} is more than terminal_delay_ms, "
+                f"{self.terminal_delay_ms}: no label would be known in time; lower it"
+            )
 
     def _check_currencies(self) -> None:
         if not self.currencies:

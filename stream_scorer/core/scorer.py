@@ -22,6 +22,7 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
+from stream_scorer.core.terminals import TerminalTable, used_up_to
 from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.windows import CustomerRings, Journal
 from stream_scorer.ports import Predictor
@@ -138,7 +139,7 @@ class Remembered:
         rejections: The other rows.
         journals: State delta by partition.
         flags: uint8[n], bits of :class:`Flag`.
-        observed: float64[n, k], what accepted rows see of their rings.
+        observed: float64[n, k], what accepted rows see of their rings and terminals.
     """
 
     accepted: Int64
@@ -154,9 +155,11 @@ def _no_lap(_: str) -> None:
 
 def remember(
     events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet,
-    lap: Callable[[str], None] = _no_lap,
+    lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
 ) -> Remembered:  # fmt: skip
     """Validate a batch and fold it into the rings; a replay needs no more than this.
+
+    Rows whose terminals' history is not whole are flagged ``degraded``.
 
     Args:
         events: n rows in arrival order.
@@ -164,6 +167,7 @@ def remember(
         plan: Currencies, limits, lateness.
         features: What to compute; it shares its engine with the rings.
         lap: Told when a stage is over.
+        terminals: What is known of terminals; without it their columns hold NaN.
     """
     n = len(events)
     codes = validate(events, plan)
@@ -183,6 +187,13 @@ def remember(
     codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
     flags |= np.where(verdict == CAPPED, np.uint8(Flag.CAPPED), np.uint8(0))
+    delayed = features.engine.delayed
+    if terminals is None:
+        observed[:, features.engine.width - len(delayed) :] = np.nan
+    elif len(delayed):
+        lacking = terminals.observe(delayed, events.records.column("terminal_id"), time, observed)
+        if features.by_terminal:
+            flags |= np.where(lacking, np.uint8(Flag.DEGRADED), np.uint8(0))
     rejected = np.flatnonzero(codes)
     told = [reason_of(code) for code in codes[rejected].tolist()]
     return Remembered(
@@ -198,7 +209,7 @@ def remember(
 
 def score(
     events: EventBatch, rings: Rings, plan: Plan, model: Model,
-    lap: Callable[[str], None] = _no_lap,
+    lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
 ) -> Scored:  # fmt: skip
     """Decide a batch.
 
@@ -208,11 +219,14 @@ def score(
         plan: What all models share.
         model: Decides.
         lap: Told when a stage is over.
+        terminals: What is known of terminals; without it a model that asks decides as for
+            terminals that nobody has seen, and the decisions are flagged ``degraded``.
 
     Raises:
         ModelFailure: The model failed for too many rows; the rings are as before.
     """
-    seen = remember(events, rings, plan, model.features, lap)
+    terminals = TerminalTable() if terminals is None else terminals
+    seen = remember(events, rings, plan, model.features, lap, terminals)
     try:
         kept, flags, observed = events, seen.flags, seen.observed
         if len(seen.accepted) < len(events):
@@ -229,6 +243,7 @@ def score(
             events=kept, score=scores, outcome=outcome, flags=flags, features=features,
             reasons=_reasons(model, features, outcome, failed),
             model=model.name, version=model.version, plan_revision=plan.revision,
+            terminal_watermark=_terminal_watermark(kept, model.features, terminals),
         )  # fmt: skip
         lap("decide")
     except BaseException:
@@ -237,6 +252,14 @@ def score(
     return Scored(
         decisions, seen.accepted, seen.rejections, seen.journals, int(failed.sum()), failure
     )
+
+
+def _terminal_watermark(
+    events: EventBatch, features: FeatureSet, terminals: TerminalTable
+) -> Int64 | None:
+    if not features.by_terminal:
+        return None
+    return used_up_to(terminals, features.engine.delayed, events.int64("event_time"))
 
 
 def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:

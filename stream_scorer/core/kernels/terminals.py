@@ -1,0 +1,268 @@
+"""The delayed history of terminals: rows in time order, and what lies in a window of them.
+
+``slots`` has one record per terminal; its rows lie together in ``cells``, oldest first, each the
+event time and how many frauds there are up to it. So a window is two searches and a subtraction.
+Room that a terminal has outgrown is taken back when all rows are packed anew.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.kernels.compiled import inlined, kernel
+from stream_scorer.core.kernels.store import EMPTY
+
+COUNT, RISK = range(2)
+KIND, WINDOW, OUT = range(3)
+OPERATION_WIDTH = 3
+
+TIME, FRAUDS = range(2)
+CELL_WIDTH = 2
+
+# Entries of the counters: terminals, cells handed out, rows held.
+TERMINALS, CELLS, ROWS = range(3)
+COUNTERS = 3
+
+TERMINAL = np.dtype(
+    [
+        ("hash", np.uint64),
+        ("first", np.int64),  # its first cell
+        ("room", np.int64),  # how many cells it has
+        ("head", np.int64),  # where in them the oldest row is
+        ("count", np.int64),
+        ("before", np.int64),  # frauds among the rows that left
+    ]
+)
+_LEAST_ROOM = 4
+
+
+class TerminalStore(NamedTuple):
+    """Arrays of a terminal table.
+
+    Attributes:
+        counters: int64[COUNTERS].
+        places: int32[2^k], slots by hash, or EMPTY.
+        slots: TERMINAL[s].
+        cells: int64[c, CELL_WIDTH].
+    """
+
+    counters: NDArray[np.int64]
+    places: NDArray[np.int32]
+    slots: NDArray[np.void]
+    cells: NDArray[np.int64]
+
+
+@inlined
+def find_terminal(places, slots, h):
+    """Return the slot of the terminal whose id has this hash, or -1."""
+    mask = np.uint64(len(places) - 1)
+    at = h & mask
+    while places[at] != EMPTY:
+        slot = np.int64(places[at])
+        if slots[slot].hash == h:
+            return slot
+        at = (at + np.uint64(1)) & mask
+    return np.int64(-1)
+
+
+@kernel
+def _place(places, h, slot):
+    mask = np.uint64(len(places) - 1)
+    at = h & mask
+    while places[at] != EMPTY:
+        at = (at + np.uint64(1)) & mask
+    places[at] = slot
+
+
+@inlined
+def up_to(cells, low, high, time):
+    """Return how far cells ``low`` … ``high`` - 1 lie at or before a time: the first that do not.
+
+    The search has no branch to mispredict: each step halves what is left, whatever it finds.
+    """
+    length = high - low
+    while length > 0:
+        half = (length + 1) >> 1
+        low += half if cells[np.uint64(low + half - 1), TIME] <= time else np.int64(0)
+        length -= half
+    return low
+
+
+@inlined
+def packed_room(count):
+    """Return how many cells a terminal is given: rows that leave make room for as many more."""
+    return max(np.int64(_LEAST_ROOM), 2 * (count + 1))
+
+
+@kernel
+def _make_room(store, slot):
+    """Make room for one more row of a terminal; tell whether there was any."""
+    history = store.slots[slot]
+    cells = store.cells
+    old = history.first + history.head
+    if history.head > history.count:
+        new = history.first
+    else:
+        new = store.counters[CELLS]
+        room = packed_room(history.count)
+        if new + room > len(cells):
+            return False
+        store.counters[CELLS] += room
+        history.first = new
+        history.room = room
+    for c in range(history.count):
+        cells[new + c, TIME] = cells[old + c, TIME]
+        cells[new + c, FRAUDS] = cells[old + c, FRAUDS]
+    history.head = 0
+    return True
+
+
+@kernel
+def add_rows(store, start, hashes, times, frauds, edge):
+    """Add rows from ``start`` on, each in its place in time; those at or before the edge are none.
+
+    Returns:
+        The row for which there is no room, or how many rows there are.
+    """
+    counters = store.counters
+    slots = store.slots
+    cells = store.cells
+    for i in range(start, len(hashes)):
+        t = times[i]
+        if t <= edge:
+            continue
+        slot = find_terminal(store.places, slots, hashes[i])
+        if slot < 0:
+            slot = counters[TERMINALS]
+            if slot == len(slots) or 3 * (slot + 1) > 2 * len(store.places):
+                return i
+            if counters[CELLS] + _LEAST_ROOM > len(cells):
+                return i
+            fresh = slots[slot]
+            fresh.hash = hashes[i]
+            fresh.first = counters[CELLS]
+            fresh.room = _LEAST_ROOM
+            fresh.head = 0
+            fresh.count = 0
+            fresh.before = 0
+            counters[CELLS] += _LEAST_ROOM
+            counters[TERMINALS] += 1
+            _place(store.places, hashes[i], slot)
+        history = slots[slot]
+        if history.head + history.count == history.room and not _make_room(store, slot):
+            return i
+        first = history.first + history.head
+        at = first + history.count
+        fraud = np.int64(frauds[i])
+        while at > first and cells[at - 1, TIME] > t:
+            cells[at, TIME] = cells[at - 1, TIME]
+            cells[at, FRAUDS] = cells[at - 1, FRAUDS] + fraud
+            at -= 1
+        cells[at, TIME] = t
+        cells[at, FRAUDS] = fraud + (cells[at - 1, FRAUDS] if at > first else history.before)
+        history.count += 1
+        counters[ROWS] += 1
+    return len(hashes)
+
+
+@kernel
+def evict_rows(store, edge):
+    """Let rows at or before the edge go."""
+    cells = store.cells
+    for slot in range(store.counters[TERMINALS]):
+        history = store.slots[slot]
+        first = history.first + history.head
+        gone = up_to(cells, first, first + history.count, edge) - first
+        if gone:
+            history.before = cells[first + gone - 1, FRAUDS]
+            history.head += gone
+            history.count -= gone
+            store.counters[ROWS] -= gone
+
+
+@kernel
+def measure_packed(store):
+    """Return (terminals that have rows, cells that all rows take when they are packed)."""
+    terminals = np.int64(0)
+    needed = np.int64(0)
+    for slot in range(store.counters[TERMINALS]):
+        count = store.slots[slot].count
+        if count:
+            terminals += 1
+            needed += packed_room(count)
+    return terminals, needed
+
+
+@kernel
+def pack(store, target):
+    """Copy what has rows into an empty store that is large enough."""
+    counters = target.counters
+    for slot in range(store.counters[TERMINALS]):
+        history = store.slots[slot]
+        if not history.count:
+            continue
+        number = counters[TERMINALS]
+        packed = target.slots[number]
+        packed.hash = history.hash
+        packed.first = counters[CELLS]
+        packed.room = packed_room(history.count)
+        packed.head = 0
+        packed.count = history.count
+        packed.before = history.before
+        old = history.first + history.head
+        for c in range(history.count):
+            target.cells[packed.first + c, TIME] = store.cells[old + c, TIME]
+            target.cells[packed.first + c, FRAUDS] = store.cells[old + c, FRAUDS]
+        counters[CELLS] += packed.room
+        counters[TERMINALS] += 1
+        counters[ROWS] += history.count
+        _place(target.places, history.hash, number)
+
+
+@kernel
+def observe_rows(
+    store, hashes, times, delay, windows, operations, watermark, edge, counts, frauds, out
+):
+    """Write what each event sees of its terminal: rows of (t - delay - window, t - delay].
+
+    Rows past the watermark, and those at or before the edge, are not seen.
+
+    Args:
+        store: The table's arrays.
+        hashes: uint64[n], of the terminals' ids.
+        times: int64[n], ms.
+        delay: ms.
+        windows: int64[w], ms, ascending.
+        operations: int64[k, OPERATION_WIDTH].
+        watermark: ms.
+        edge: ms.
+        counts: float64[w], room to compute in.
+        frauds: float64[w], likewise.
+        out: float64[n, m], the operations' columns are written.
+    """
+    cells = store.cells
+    slots = store.slots
+    for i in range(len(hashes)):
+        slot = find_terminal(store.places, slots, hashes[i])
+        if slot < 0:
+            for j in range(len(operations)):
+                out[i, operations[j, OUT]] = 0.0
+            continue
+        history = slots[slot]
+        upper = times[i] - delay
+        first = history.first + history.head
+        end = up_to(cells, first, first + history.count, min(upper, watermark))
+        known = cells[end - 1, FRAUDS] if end > first else history.before
+        low = end
+        for w in range(len(windows)):
+            low = up_to(cells, first, low, max(upper - windows[w], edge))
+            before = cells[low - 1, FRAUDS] if low > first else history.before
+            counts[w] = end - low
+            frauds[w] = known - before
+        for j in range(len(operations)):
+            w = operations[j, WINDOW]
+            if operations[j, KIND] == COUNT:
+                out[i, operations[j, OUT]] = counts[w]
+            else:
+                out[i, operations[j, OUT]] = frauds[w] / counts[w] if counts[w] > 0 else 0.0

@@ -1,0 +1,197 @@
+"""What is known of terminals: a row for each of their transactions, fraud or not, some days late.
+
+No process sees a terminal's whole history in its own input, which is partitioned by customer. So
+the rows come from elsewhere, each once, and only when its label is settled. The table's *watermark*
+says how far it is whole: every row up to it is in, and none follows.
+
+An event at t sees the rows of (t - delay - window, t - delay]. What lies later is never seen, so it
+does not matter how far the table is ahead of the event, nor in what pieces it came.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.store import EMPTY, NEVER
+from stream_scorer.core.kernels.terminals import (
+    CELL_WIDTH,
+    COUNTERS,
+    ROWS,
+    TERMINAL,
+    TerminalStore,
+    add_rows,
+    evict_rows,
+    measure_packed,
+    observe_rows,
+    pack,
+)
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+_NEVER = int(NEVER)
+_SWEEP_SHARE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The operations over terminals of all manifests that share an engine.
+
+    Attributes:
+        operations: int64[k, 3]: the kind, the window's number, the column that is written.
+        windows: int64[w], ms, ascending.
+        delay_ms: How long before the event the windows end.
+        lateness_ms: The plan's.
+    """
+
+    operations: Int64
+    windows: Int64
+    delay_ms: int
+    lateness_ms: int
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    @property
+    def longest_ms(self) -> int:
+        """How long before the event the longest window begins; 0 when there is none."""
+        return self.delay_ms + int(self.windows[-1]) if len(self.windows) else 0
+
+    @property
+    def memory_ms(self) -> int:
+        """How far behind the slowest partition's watermark a row may leave.
+
+        ``table.evict(slowest - memory_ms)`` takes nothing that an event in time can see.
+        """
+        return self.longest_ms + self.lateness_ms
+
+
+class TerminalTable:
+    """Rows of terminals, in time order; an id is known by its 64-bit hash.
+
+    >>> table = TerminalTable()
+    >>> table.add(pa.array(["x", "x"]), np.array([1_000, 2_000]), np.array([True, False]))
+    >>> table.watermark = 2_500
+    >>> len(table), table.watermark
+    (2, 2500)
+    """
+
+    def __init__(self) -> None:
+        self._store = _new_store(0, 0)
+        self._watermark = self._edge = _NEVER
+        self._added = 0
+
+    def __len__(self) -> int:
+        """Return how many rows are held."""
+        return int(self._store.counters[ROWS])
+
+    @property
+    def watermark(self) -> int:
+        """Every row up to here is in the table, ms; NEVER at first."""
+        return self._watermark
+
+    @watermark.setter
+    def watermark(self, time_ms: int) -> None:
+        if time_ms < self._watermark:
+            raise ValueError(
+                f"the terminals' watermark goes from {self._watermark} back to {time_ms}"
+            )
+        self._watermark = time_ms
+
+    @property
+    def edge(self) -> int:
+        """Rows up to here have left, ms; NEVER at first."""
+        return self._edge
+
+    def add(self, terminal_id: pa.Array, event_time: Int64, fraud: Bool) -> None:
+        """Add rows, in any order; those that ``evict`` would take are passed over.
+
+        Args:
+            terminal_id: n strings.
+            event_time: int64[n], ms.
+            fraud: bool[n], as the label said at the cut-off.
+        """
+        self.add_hashed(hash_strings(*string_views(terminal_id)), event_time, fraud)
+
+    def add_hashed(self, terminal: NDArray[np.uint64], event_time: Int64, fraud: Bool) -> None:
+        """Add rows whose terminals are given as uint64[n] hashes of their ids."""
+        at = add_rows(self._store, 0, terminal, event_time, fraud, self._edge)
+        while at < len(terminal):
+            self._store = _with_room(self._store)
+            at = add_rows(self._store, at, terminal, event_time, fraud, self._edge)
+        self._added += len(terminal)
+
+    def evict(self, edge_ms: int) -> None:
+        """Let the rows up to an edge go: no event sees them any more.
+
+        Their memory is given back once as many rows have come as an eighth of those held.
+
+        Args:
+            edge_ms: Event time; an earlier one than before changes nothing.
+        """
+        self._edge = max(self._edge, edge_ms)
+        if self._added * _SWEEP_SHARE >= len(self):
+            evict_rows(self._store, self._edge)
+            self._added = 0
+
+    def observe(
+        self, delayed: Delayed, terminal_id: pa.Array, event_time: Int64, observed: Float64
+    ) -> Bool:
+        """Write what events see of their terminals.
+
+        Args:
+            delayed: What to compute.
+            terminal_id: n strings.
+            event_time: int64[n], ms.
+            observed: float64[n, k]; the operations' columns are written.
+
+        Returns:
+            bool[n]: whether the table lacks rows of an event's windows, because they have not come
+            yet or have left already.
+        """
+        terminal = hash_strings(*string_views(terminal_id))
+        return self.observe_hashed(delayed, terminal, event_time, observed)
+
+    def observe_hashed(
+        self, delayed: Delayed, terminal: NDArray[np.uint64], event_time: Int64, observed: Float64
+    ) -> Bool:
+        """Do the same for terminals given as uint64[n] hashes of their ids."""
+        windows = delayed.windows
+        observe_rows(
+            self._store, terminal, event_time, delayed.delay_ms, windows, delayed.operations,
+            self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows)), observed,
+        )  # fmt: skip
+        lacking: Bool = event_time - delayed.delay_ms > self._watermark
+        return lacking | (event_time - delayed.longest_ms < self._edge)
+
+
+def used_up_to(table: TerminalTable, delayed: Delayed, event_time: Int64) -> Int64:
+    """Return int64[n], the newest time of rows that each event could see; NEVER for none, ms.
+
+    It is the event's own time less the delay, unless the table was behind: so it does not tell how
+    far ahead the table was, which is another in each run.
+    """
+    return np.minimum(event_time - delayed.delay_ms, table.watermark)
+
+
+def _new_store(terminals: int, cells: int) -> TerminalStore:
+    """Return an empty store with room for more than as many of each."""
+    slots = 64 + 2 * terminals
+    return TerminalStore(
+        counters=np.zeros(COUNTERS, np.int64),
+        places=np.full(1 << (2 * slots - 1).bit_length(), EMPTY, np.int32),
+        slots=np.zeros(slots, TERMINAL),
+        cells=np.empty((256 + cells + cells // 2, CELL_WIDTH), np.int64),
+    )
+
+
+def _with_room(store: TerminalStore) -> TerminalStore:
+    """Return a store in which all rows are packed and there is room again."""
+    terminals, cells = measure_packed(store)
+    target = _new_store(int(terminals), int(cells))
+    pack(store, target)
+    return target
