@@ -1,6 +1,6 @@
 """How far a batch job is: a work directory beside its output, and the ledger in it.
 
-``OUT.unfinished/`` holds the growing output, the rings as of the last part, and ``ledger.json``,
+``OUT.unfinished/`` holds the growing output, the state as of the last part, and ``ledger.json``,
 which names what of them counts. The ledger is replaced in one piece after everything that it names
 is on the disk, so a job that ends anywhere goes on from its last part.
 """
@@ -10,77 +10,74 @@ import json
 import os
 import shutil
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings
+from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
 FORMAT = 1
 _LEDGER = "ledger.json"
+_CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the output.
+class Done:
+    """What of the input is done.
 
     Attributes:
-        start: Where it begins in the file of decisions.
-        tail: What ends the file needs of it, in hexadecimal.
+        file: Number of the input file to go on in.
+        row: Its row to go on from.
+        rows: Input rows that are done.
+        newest: Newest accepted event time, ms.
+        watermark: The rings' watermark, ms.
+        outcomes: Decisions by outcome.
+        rejected: Rejected rows by reason.
+        degraded: Decisions without everything that the features need.
+        failed_rows: Rows for which the model failed.
     """
 
-    start: int
-    tail: str
+    file: int = 0
+    row: int = 0
+    rows: int = 0
+    newest: int = int(NEVER)
+    watermark: int = int(NEVER)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    degraded: int = 0
+    failed_rows: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What a job has behind it.
 
     Attributes:
         job: What the job is: input, model, options. Another job's work is not taken up.
         decided_at: The job's time, ms since the epoch.
-        file: Number of the input file to go on in.
-        row: Its row to go on from.
-        rows: Input rows that are done.
-        newest: Newest accepted event time, ms.
-        watermark: The rings' watermark, ms.
+        done: What of the input is done.
         length: Bytes of the decisions that count.
         rejects_length: Bytes of the rejects that count.
-        parts: The parts of the output.
-        outcomes: Decisions by outcome.
-        rejected: Rejected rows by reason.
-        failed_rows: Rows for which the model failed.
-        rings: Name of the file with the rings; empty before the first part.
+        parts: Where each part begins in the file of decisions.
+        state: Name of the file with rings and terminals; empty before the first part.
         sorted_runs: Names of the sorted runs once all are written.
         complete: Whether every row is done and the output whole.
     """
 
     job: Mapping[str, Any]
     decided_at: int
-    file: int = 0
-    row: int = 0
-    rows: int = 0
-    newest: int = int(NEVER)
-    watermark: int = int(NEVER)
+    done: Done = Done()
     length: int = 0
     rejects_length: int = 0
-    parts: list[Part] = field(default_factory=list)
-    outcomes: dict[str, int] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=dict)
-    failed_rows: int = 0
-    rings: str = ""
-    sorted_runs: list[str] | None = None
+    parts: tuple[int, ...] = ()
+    state: str = ""
+    sorted_runs: tuple[str, ...] | None = None
     complete: bool = False
-
-    @property
-    def decisions(self) -> int:
-        """How many rows are decided."""
-        return sum(self.outcomes.values())
 
 
 class WorkDirectory:
@@ -135,42 +132,69 @@ class WorkDirectory:
             raise self._refusal(f"the ledger is damaged: {error}") from error
         if not isinstance(table, dict) or table.pop("format", None) != FORMAT:
             raise self._refusal("the ledger is of another version")
-        parts = [Part(**part) for part in table.pop("parts")]
-        return Ledger(parts=parts, **table)
+        try:
+            runs = table.pop("sorted_runs")
+            return Ledger(
+                done=Done(**table.pop("done")), parts=tuple(table.pop("parts")),
+                sorted_runs=None if runs is None else tuple(runs), **table,
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise self._refusal(f"the ledger is damaged: {error}") from error
 
     def write(self, ledger: Ledger) -> None:
         """Replace the ledger, all that it names being on the disk."""
         text = json.dumps({"format": FORMAT, **asdict(ledger)})
-        self._put(_LEDGER, text.encode())
-        for old in self.path.glob("rings-*"):
-            if old.name != ledger.rings:
+        self.put(_LEDGER, text.encode())
+        for old in self.path.glob("state-*"):
+            if old.name != ledger.state:
                 old.unlink()
 
-    def write_rings(self, number: int, payloads: list[bytes]) -> str:
-        """Write the rings as of the end of a part and return the file's name."""
-        name = f"rings-{number}"
-        self._put(name, b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads))
+    def write_state(self, number: int, payloads: list[bytes]) -> str:
+        """Write the state as of the end of a part and return the file's name.
+
+        Args:
+            number: Of the part.
+            payloads: What is known of terminals, then the rings' buckets.
+        """
+        name = f"state-{number}"
+        body = b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
+        self.put(name, body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little"))
         return name
 
-    def read_rings(self, name: str, rings: CustomerRings) -> None:
-        """Load what ``write_rings`` wrote.
+    def read_state(self, name: str) -> list[bytes]:
+        """Return what ``write_state`` wrote.
 
         Raises:
             StateError: It is damaged.
         """
         try:
             data = (self.path / name).read_bytes()
-            at = 0
-            while at < len(data):
-                (length,) = _LENGTH.unpack_from(data, at)
-                at += _LENGTH.size + length
-                if at > len(data):
-                    raise ValueError("it is cut off")
-                rings.load(data[at - length : at])
-        except (OSError, ValueError, struct.error) as error:
-            raise self._refusal(f"{name} is damaged: {error}") from error
+        except OSError as error:
+            raise self.damaged(name, str(error)) from error
+        body = data[:-_CHECKSUM_BYTES]
+        if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != data[-_CHECKSUM_BYTES:]:
+            raise self.damaged(name, "its checksum does not match")
+        payloads, at = [], 0
+        while at < len(body):
+            (length,) = _LENGTH.unpack_from(body, at)
+            at += _LENGTH.size + length
+            payloads.append(body[at - length : at])
+        return payloads
 
-    def _put(self, name: str, data: bytes) -> None:
+    def damaged(self, name: str, what: str) -> StateError:
+        """Return the error of a file of the directory that cannot be used."""
+        return self._refusal(f"{name} is damaged: {what}")
+
+    def write_tail(self, part: int, tail: bytes) -> None:
+        """Keep what ends the file needs of a part."""
+        self.put(f"tail-{part}", tail)
+
+    def read_tail(self, part: int) -> bytes:
+        """Return what ``write_tail`` wrote."""
+        return (self.path / f"tail-{part}").read_bytes()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put a file in place in one piece, and on the disk."""
         path = self.path / f"{name}.unfinished"
         with path.open("wb") as file:
             file.write(data)
@@ -185,12 +209,6 @@ class WorkDirectory:
     def remove(self) -> None:
         """Remove the directory with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def dumped(rings: CustomerRings) -> list[bytes]:
-    """Return the rings' buckets; empty ones are left out."""
-    payloads = (rings.dump(bucket) for bucket in range(BUCKETS))
-    return [payload for payload in payloads if payload]
 
 
 def sync(path: Path) -> None:

@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stream_scorer.apps.parquet_footer import MAGIC, cut_footer, join_footers
+from stream_scorer.apps.parquet_footer import cut_footer, join_footers
 from stream_scorer.codec.encode import Choice, DecisionEncoder
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.features import ENGINE
+from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError
 
 ENDINGS = (".parquet", ".avro")
@@ -50,8 +51,8 @@ class Decided:
 class Writer(Protocol):
     """Writes decisions to one file, part by part."""
 
-    def begin(self, length: int) -> None:
-        """Go on behind the parts that are kept; ``length`` bytes of the file, 0 for none."""
+    def resume(self, length: int) -> None:
+        """Begin behind what is kept: ``length`` bytes of the file, 0 for none."""
         ...
 
     def write(self, decided: Decided) -> None:
@@ -119,7 +120,7 @@ class ParquetDecisions:
         self._path = path
         path.touch()
         self._file = path.open("r+b")
-        self._base = 0
+        self._writer: pq.ParquetWriter | None = None
         self.schema = pa.schema(
             [
                 pa.field(name, kind, nullable=name == "terminal_watermark")
@@ -137,7 +138,6 @@ class ParquetDecisions:
             ]
             + [pa.field(name, pa.float64(), nullable=False) for name in form.features]
         )  # fmt: skip
-        self._writer = self._opened()
 
     def _opened(self) -> pq.ParquetWriter:
         plain = {"transaction_id", "score", "features", *self._form.features}
@@ -150,29 +150,29 @@ class ParquetDecisions:
             store_schema=False,
         )  # fmt: skip
 
-    def begin(self, length: int) -> None:
-        """Go on behind the parts that are kept."""
+    def resume(self, length: int) -> None:
+        """Begin behind what is kept."""
         self._file.truncate(length)
-        self._base = self._file.seek(length)
-        self._writer = self._opened()
+        self._file.seek(length)
 
     def write(self, decided: Decided) -> None:
         """Add decisions as a row group."""
         if len(decided.decisions):
+            self._writer = self._writer or self._opened()
             self._writer.write_table(pa.Table.from_batches([self._columns(decided)]))
 
     def end(self) -> tuple[int, bytes]:
         """End the part."""
-        self._writer.close()
+        # A part without rows has a footer, too: the file of no parts would have no schema.
+        (self._writer or self._opened()).close()
+        self._writer = None
         self._file.flush()
         footer = cut_footer(self._file)
         return self._file.tell(), footer
 
     def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
         """Write the footer of all parts."""
-        end = self._file.seek(0, io.SEEK_END)
-        if not end:
-            self._file.write(MAGIC)
+        self._file.seek(0, io.SEEK_END)
         self._file.write(join_footers(parts))
         self._file.close()
 
@@ -195,7 +195,7 @@ class ParquetDecisions:
             _same(decisions.propensity, pa.float64(), rows),
             _same(ENGINE, pa.int32(), rows),
             _bytes(decisions.features),
-            pa.nulls(rows, _TIME),
+            _watermarks(decisions),
             _words(decided.file, form.names),
             pa.array(events.partition),
             pa.array(events.offset),
@@ -205,6 +205,13 @@ class ParquetDecisions:
             ),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _watermarks(decisions: DecisionBatch) -> pa.Array:
+    times = decisions.terminal_watermark
+    if times is None:
+        return pa.nulls(len(decisions), _TIME)
+    return pa.array(times, mask=times == NEVER).cast(_TIME)
 
 
 def _same(value: object, kind: pa.DataType, rows: int) -> pa.Array:
@@ -269,8 +276,8 @@ class AvroDecisions:
         path.touch()
         self._file = path.open("r+b")
 
-    def begin(self, length: int) -> None:
-        """Go on behind the parts that are kept."""
+    def resume(self, length: int) -> None:
+        """Begin behind what is kept."""
         self._file.truncate(length)
         self._file.seek(length)
         if not length:
@@ -329,15 +336,13 @@ class Reject:
     """A row that is not decided.
 
     Attributes:
-        file: Number of its file.
-        row: Its number there, from 0.
+        place: Number of its file, and its own number there, both from 0.
         reason: A reject reason of the stream.
         detail: What is wrong.
         record: The row as it was read.
     """
 
-    file: int
-    row: int
+    place: tuple[int, int]
     reason: str
     detail: str
     record: object
@@ -356,16 +361,17 @@ class Rejects:
         self._file = path.open("r+b")
         self._names = names
 
-    def begin(self, length: int) -> None:
-        """Go on behind ``length`` bytes."""
+    def resume(self, length: int) -> None:
+        """Begin behind ``length`` bytes."""
         self._file.truncate(length)
         self._file.seek(length)
 
     def write(self, rejects: Iterable[Reject]) -> None:
         """Add rows."""
         for reject in rejects:
+            file, row = reject.place
             line = {
-                "source_topic": self._names[reject.file], "source_offset": reject.row,
+                "source_topic": self._names[file], "source_offset": row,
                 "reason": reject.reason, "detail": reject.detail, "record": reject.record,
             }  # fmt: skip
             self._file.write(json.dumps(line, default=str).encode() + b"\n")
