@@ -84,7 +84,7 @@ class Order:
     @property
     def rejects_path(self) -> Path:
         """Where rejected rows go."""
-        return self.rejects or self.out.with_name(f"{self.out.stem}.rejects.jsonl")
+        return self.rejects or self.out.with_name(f"{self.out.name}.rejects.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,8 @@ def run_batch(
         resumed = ledger.done.rows
         try:
             if not ledger.complete:
-                ledger = _Job(order, work, ledger, source, model, plan, told).run(labels)
+                with closing(_Job(order, work, ledger, source, model, plan, told)) as job:
+                    ledger = job.run(labels)
             return _published(order, work, ledger, model, resumed, started)
         except OSError as error:
             raise UnavailableError(
@@ -186,18 +187,15 @@ def _refuse_output(order: Order) -> None:
         )
     if out == rejects:
         raise SettingsError(f"output {out}: is the file of rejects, too", "name another --rejects")
-    for path in (out, rejects):
+    work = WorkDirectory(out)
+    found = work.read() if work.path.is_dir() else None
+    # An earlier run may have ended while it moved its whole output into place.
+    moving = found is not None and found.complete
+    for path, grown in ((out, work.decisions), (rejects, work.rejects)):
         if not path.parent.is_dir():
             raise SettingsError(f"output {path}: its directory does not exist", "make it first")
-        if path.exists() and not _half_published(order):
+        if path.exists() and not (moving and not grown.exists()):
             raise SettingsError(f"output {path}: exists already", "remove it or name another")
-
-
-def _half_published(order: Order) -> bool:
-    """Whether an earlier run ended while it moved its whole output into place."""
-    work = WorkDirectory(order.out)
-    found = work.read() if work.path.is_dir() else None
-    return found is not None and found.complete
 
 
 def _labels_of(order: Order) -> InputFile | None:
@@ -293,9 +291,7 @@ class _Job:
                 rows += chunk.num_rows
                 if rows >= self._order.part_rows:
                     rows = 0
-                    writing.append(
-                        thread.submit(self._end_part, decider.done(), decider.dump())
-                    )
+                    writing.append(thread.submit(self._end_part, decider.done(), decider.dump()))
                 while len(writing) > _AHEAD:
                     writing.popleft().result()
                 done = decider.done().rows
@@ -305,6 +301,11 @@ class _Job:
             while writing:
                 writing.popleft().result()
         return self._finish()
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._writer.close()
+        self._rejects.close()
 
     def _chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield what is left of the input; parts and chunks end at the same rows in every run."""
@@ -359,7 +360,6 @@ class _Job:
         self._writer.finish(
             [(start, work.read_tail(number)) for number, start in enumerate(ledger.parts)]
         )
-        self._rejects.close()
         sync(work.decisions)
         self._ledger = replace(ledger, complete=True)
         work.write(self._ledger)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -201,10 +202,8 @@ class Decider:
         for row in rows.select(["file", "row", "fault", "raw"]).to_pylist():
             reason, _, detail = row["fault"].partition(": ")
             raw = row["raw"]
-            try:
+            with suppress(ValueError):  # a line that is no JSON is told as the text that it is
                 raw = json.loads(raw)
-            except ValueError:
-                pass  # the line is no JSON: it is told as the text that it is
             chunk.rejects.append(Reject((row["file"], row["row"]), reason, detail, raw))
 
     def _add_rejects(self, chunk: Chunk, rows: pa.RecordBatch, rejections: Rejections) -> None:

@@ -151,11 +151,14 @@ def read_pieces(file: InputFile, known: Sequence[str], first: int) -> Iterator[P
             skip = first - piece.first
             if skip >= piece.rows:
                 continue
-            if skip > 0:
-                columns = {name: column.slice(skip) for name, column in piece.columns.items()}
-                faults = {row - skip: fault for row, fault in piece.faults.items() if row >= skip}
-                piece = Piece(first, columns, piece.rows - skip, faults, piece.read)  # noqa: PLW2901 its rest
-            yield piece
+            yield _behind(piece, skip) if skip > 0 else piece
+
+
+def _behind(piece: Piece, skip: int) -> Piece:
+    """Return what stands behind the first ``skip`` rows."""
+    columns = {name: column.slice(skip) for name, column in piece.columns.items()}
+    faults = {row - skip: fault for row, fault in piece.faults.items() if row >= skip}
+    return Piece(piece.first + skip, columns, piece.rows - skip, faults, piece.read)
 
 
 @contextmanager
@@ -167,7 +170,9 @@ def reading(file: InputFile) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, csv.Error,
             _DamagedError) as error:  # fmt: skip
         what = " ".join(str(error).split())
-        raise SettingsError(f"{file.name}: {what}", f"make it a sound {file.ending} file") from error
+        raise SettingsError(
+            f"{file.name}: {what}", f"make it a sound {file.ending} file"
+        ) from error
 
 
 @contextmanager

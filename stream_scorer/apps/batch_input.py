@@ -86,7 +86,7 @@ class BatchInput:
                     f"{file.name}: column {name!r} is missing", "it has no default; add it"
                 )
 
-    def rows(self, start: Place = Place(0, 0)) -> Iterator[pa.RecordBatch]:  # noqa: B008 frozen
+    def rows(self, start: Place = Place(0, 0)) -> Iterator[pa.RecordBatch]:
         """Yield the rows from a place on, in the order of the files.
 
         Raises:
@@ -111,10 +111,8 @@ class BatchInput:
             for row, (what, text) in piece.faults.items()
         }
         found: dict[int, str] = {}
-        made = []
         with reading(file):
-            for column in self.schema.names[: len(self.names)]:
-                made.append(self._column(file, piece, column, found))
+            made = [self._column(file, piece, name, found) for name in self.names]
         for row, what in found.items():
             faults.setdefault(row, (what, _raw(piece.columns, row)))
         place = [
@@ -128,9 +126,7 @@ class BatchInput:
             texts = [pa.nulls(piece.rows, pa.string())] * 2
         return pa.RecordBatch.from_arrays([*made, *place, *texts], schema=self.schema)
 
-    def _column(
-        self, file: InputFile, piece: Piece, name: str, found: dict[int, str]
-    ) -> pa.Array:
+    def _column(self, file: InputFile, piece: Piece, name: str, found: dict[int, str]) -> pa.Array:
         """Return a column with the schema's type; what does not fit is told in ``found``."""
         target = self.schema.field(name)
         raw = piece.columns.get(name)
@@ -155,9 +151,8 @@ class BatchInput:
             long = pc.greater(pc.binary_length(column), self._longest).fill_null(False)
             if pc.any(long).as_py():
                 for row in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
-                    found.setdefault(
-                        row, f"{RejectReason.TOO_LARGE}: {name} is longer than {self._longest} bytes"
-                    )
+                    what = f"{name} is longer than {self._longest} bytes"
+                    found.setdefault(row, f"{RejectReason.TOO_LARGE}: {what}")
         return column
 
 

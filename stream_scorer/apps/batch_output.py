@@ -9,6 +9,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +70,10 @@ class Writer(Protocol):
         Args:
             parts: Of each part where it begins, and what ``end`` returned for it.
         """
+        ...
+
+    def close(self) -> None:
+        """Let the file go, whatever was written to it."""
         ...
 
 
@@ -174,7 +179,15 @@ class ParquetDecisions:
         """Write the footer of all parts."""
         self._file.seek(0, io.SEEK_END)
         self._file.write(join_footers(parts))
-        self._file.close()
+        self._file.flush()
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(OSError):  # what the disk does not take is in no ledger
+            if self._writer is not None:
+                self._writer.close()
+        with suppress(OSError):  # as above
+            self._file.close()
 
     def _columns(self, decided: Decided) -> pa.RecordBatch:
         decisions, form = decided.decisions, self._form
@@ -310,9 +323,13 @@ class AvroDecisions:
         self._file.flush()
         return self._file.tell(), b""
 
-    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:  # noqa: ARG002 nothing ends it
-        """Close the file: it is whole after every block."""
-        self._file.close()
+    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
+        """Do nothing: the file is whole after every block."""
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(OSError):  # what the disk does not take is in no ledger
+            self._file.close()
 
 
 def _long(number: int) -> bytes:
@@ -382,5 +399,6 @@ class Rejects:
         return self._file.tell()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Let the file go."""
+        with suppress(OSError):  # what the disk does not take is in no ledger
+            self._file.close()

@@ -7,6 +7,7 @@ a time. Sorting is stable, so rows of one time keep the order in which they came
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -73,9 +74,12 @@ def _few(runs: list[Path], directory: Path) -> list[Path]:
 
 
 def _write(path: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(
-        file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
-    ) as writer:
+    with (
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_stream(
+            file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+        ) as writer,
+    ):
         for table in tables:
             writer.write_table(table, _BATCH_ROWS)
 
@@ -94,7 +98,9 @@ def merge(runs: list[Path]) -> Iterator[pa.RecordBatch]:
         ready: list[pa.RecordBatch] = []
         count = 0
         while any(head is not None for head in heads):
-            ends = [(int(_times(head)[-1]), at) for at, head in enumerate(heads) if head is not None]
+            ends = [
+                (int(_times(head)[-1]), at) for at, head in enumerate(heads) if head is not None
+            ]
             # Of the runs whose batch ends first, the one that arrived first: what is before its
             # end, in this order, can follow in no other batch.
             edge, first = min(ends)
@@ -102,7 +108,7 @@ def merge(runs: list[Path]) -> Iterator[pa.RecordBatch]:
             for at, head in enumerate(heads):
                 if head is None:
                     continue
-                side = "right" if at <= first else "left"
+                side: Literal["left", "right"] = "right" if at <= first else "left"
                 cut = int(np.searchsorted(_times(head), edge, side))
                 taken.append(head.slice(0, cut))
                 heads[at] = head.slice(cut) if cut < head.num_rows else next(readers[at], None)

@@ -132,7 +132,7 @@ class _Reader:
             found.fields[number] = (kind, self._value(kind))
         return found
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> Any:  # noqa: PLR0911 one line for each type
         if kind in (_TRUE, _FALSE):
             return None  # the type is the value
         if kind == _BYTE:

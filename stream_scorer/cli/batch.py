@@ -52,7 +52,7 @@ def batch(
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option("--rejects", help="File for rejected rows; default: OUT's .rejects.jsonl."),
+        typer.Option("--rejects", help="File for rejected rows; default: OUT.rejects.jsonl."),
     ] = None,
     as_of: Annotated[
         str | None,

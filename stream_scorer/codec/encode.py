@@ -253,9 +253,7 @@ class DecisionEncoder:
         engine: Version of the feature semantics.
     """
 
-    def __init__(
-        self, schema_id: int | None, schema: str, source_topic: str, engine: int
-    ) -> None:
+    def __init__(self, schema_id: int | None, schema: str, source_topic: str, engine: int) -> None:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
