@@ -1,13 +1,15 @@
 """Past transactions folded through the stream's own rings: the same features for training.
 
-No feature sees two customers, so customers are folded in groups, as many at a time as there are
-processors. The rings of one group fit into a processor's cache, those of all customers do not.
+No ring sees two customers, so customers are folded in groups, as many at a time as there are
+processors; then terminals likewise. What one group needs fits into a processor's cache, that of all
+does not. Features are computed last, from what both have observed.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +21,14 @@ from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.terminals import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Bool = NDArray[np.bool_]
+_T = TypeVar("_T")
+_N = TypeVar("_N", bound=np.generic)
 _GROUPS = 16  # by four bits of a hash
 _ROWS_AT_A_TIME = 50_000
 # What the core reads of every event, beside what features name. The rest, and that is most of a
@@ -42,39 +49,95 @@ class FeatureRows:
     features: Float64
 
 
-def fold(table: pa.Table, features: FeatureSet, plan: Plan) -> FeatureRows:
+def fold(
+    table: pa.Table, features: FeatureSet, plan: Plan, fraud: Bool | None = None
+) -> FeatureRows:
     """Compute features in the table's order, as the stream would see the rows arrive.
 
+    The terminals' history is that of the accepted rows, whole: none is degraded.
+
     Args:
-        table: Columns of the transaction schema; further ones are ignored.
+        table: n rows, columns of the transaction schema; further ones are ignored.
         features: The manifest's features, compiled.
         plan: Validation limits; the record's timestamp is taken to be the event time.
+        fraud: bool[n], whether each row was known to be a fraud when its terminal's row was due:
+            by the last label of at most event time + ``terminal_delay_ms`` - ``terminal_slack_ms``.
+
+    Raises:
+        ValueError: A feature is keyed by terminal and ``fraud`` is not given.
     """
+    if fraud is None and features.by_terminal:
+        raise ValueError("features by terminal need labels")
     batches = _batches(table, [*dict.fromkeys([*_READ, *features.reads])])
-    groups = [_groups(batch) for batch in batches]
-    computed = np.empty((table.num_rows, len(features.names)))
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
+    observed = np.empty((table.num_rows, features.engine.width))
     accepted = np.zeros(table.num_rows, np.bool_)
+    groups = [_groups(hash_strings(*string_views(b.column("customer_id")))) for b in batches]
 
     def fold_group(number: int) -> None:
         rings = Rings(features)
-        first = 0
-        for batch, rows_of in zip(batches, groups, strict=True):
+        for batch, rows_of, first in zip(batches, groups, starts, strict=False):
             for events in _events(batch, rows_of[number], first):
                 folded = remember(events, rings, plan, features)
                 rings.release(folded.journals)
-                kept, observed = events, folded.observed
-                if len(folded.accepted) < len(events):
-                    kept, observed = events.take(folded.accepted), observed[folded.accepted]
-                computed[kept.offset] = features.compute(kept, observed)
-                accepted[kept.offset] = True
-            first += batch.num_rows
+                observed[events.offset] = folded.observed
+                accepted[events.offset[folded.accepted]] = True
 
-    with ThreadPoolExecutor(min(_GROUPS, os.cpu_count() or 1)) as threads:
+    _on_threads(fold_group, range(_GROUPS))
+    if fraud is not None and features.by_terminal:
+        _observe_terminals(batches, features, fraud, accepted, observed)
+    rows = np.flatnonzero(accepted)
+    computed = np.empty((len(rows), len(features.names)))
+
+    def compute(piece: tuple[pa.RecordBatch, int]) -> None:
+        batch, first = piece
+        n = batch.num_rows
+        kept = np.flatnonzero(accepted[first : first + n])
+        records, seen = batch, observed[first : first + n]
+        if len(kept) < n:
+            records, seen = batch.take(pa.array(kept)), seen[kept]
+        place = np.searchsorted(rows, first)
+        computed[place : place + len(kept)] = features.compute(
+            _as_events(records, first + kept), seen
+        )
+
+    _on_threads(compute, _pieces(batches, starts))
+    return FeatureRows(rows, computed)
+
+
+def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         # Taken one by one, so that what a thread raised is raised here.
-        for _ in threads.map(fold_group, range(_GROUPS)):
+        for _ in threads.map(work, pieces):
             pass
-    whole = bool(accepted.all())
-    return FeatureRows(np.flatnonzero(accepted), computed if whole else computed[accepted])
+
+
+def _observe_terminals(
+    batches: Sequence[pa.RecordBatch],
+    features: FeatureSet,
+    fraud: Bool,
+    accepted: Bool,
+    observed: Float64,
+) -> None:
+    """Write what accepted rows see of their terminals."""
+    column, delayed = "terminal_id", features.engine.delayed
+    terminal = _joined([hash_strings(*string_views(batch.column(column))) for batch in batches])
+    time = _joined([_times(batch) for batch in batches])
+    whole = accepted.all()
+    groups = _groups(terminal)
+    first = features.engine.width - len(delayed)
+
+    def observe_group(number: int) -> None:
+        rows = groups[number] if whole else groups[number][accepted[groups[number]]]
+        terminals, times = terminal[rows], time[rows]
+        known = TerminalTable()
+        known.add_hashed(terminals, times, fraud[rows])
+        known.watermark = int(times.max(initial=known.watermark))
+        seen = np.empty((len(rows), features.engine.width))
+        known.observe_hashed(delayed, terminals, times, seen)
+        observed[rows, first:] = seen[:, first:]
+
+    _on_threads(observe_group, range(_GROUPS))
 
 
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
@@ -82,20 +145,39 @@ def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
     return table.select(columns).combine_chunks().to_batches()
 
 
-def _groups(batch: pa.RecordBatch) -> list[Int64]:
-    """Return the rows of each group of customers, ascending."""
-    hashes = hash_strings(*string_views(batch.column("customer_id")))
-    # By the upper bits: the rings find a customer by the lower ones.
+def _groups(hashes: UInt64) -> list[Int64]:
+    """Return the rows of each group of ids, ascending."""
+    # By the upper bits: rings and tables find an id by the lower ones.
     group = (hashes >> np.uint64(60)).astype(np.uint8)
     order = np.argsort(group, kind="stable")
     return np.split(order, np.searchsorted(group[order], np.arange(1, _GROUPS)))
 
 
 def _events(batch: pa.RecordBatch, rows: Int64, first: int) -> Iterator[EventBatch]:
-    """Yield rows of a batch as events; an offset is the row's number in the table."""
+    """Yield rows of a batch as events."""
     taken = batch.take(pa.array(rows))
     for at in range(0, len(rows), _ROWS_AT_A_TIME):
-        records = taken.slice(at, _ROWS_AT_A_TIME)
-        n = records.num_rows
-        time = records.column("event_time").cast(pa.int64()).to_numpy()
-        yield EventBatch(records, np.zeros(n, np.int32), first + rows[at : at + n], time)
+        yield _as_events(taken.slice(at, _ROWS_AT_A_TIME), first + rows[at : at + _ROWS_AT_A_TIME])
+
+
+def _pieces(
+    batches: Sequence[pa.RecordBatch], starts: Sequence[int]
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield slices of the batches and the row that each begins with."""
+    for batch, first in zip(batches, starts, strict=False):
+        for at in range(0, batch.num_rows, _ROWS_AT_A_TIME):
+            yield batch.slice(at, _ROWS_AT_A_TIME), first + at
+
+
+def _as_events(records: pa.RecordBatch, rows: Int64) -> EventBatch:
+    """Return records as events; an offset is the row's number in the table."""
+    return EventBatch(records, np.zeros(len(rows), np.int32), rows, _times(records))
+
+
+def _times(records: pa.RecordBatch) -> Int64:
+    time: Int64 = records.column("event_time").cast(pa.int64()).to_numpy()
+    return time
+
+
+def _joined(parts: Sequence[NDArray[_N]]) -> NDArray[_N]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

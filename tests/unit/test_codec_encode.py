@@ -14,6 +14,7 @@ from stream_scorer.codec import encode, writing
 from stream_scorer.codec.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch, EventBatch
+from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
 
 DECISION = reader_schema("decision.v1")
@@ -209,6 +210,27 @@ def test_a_decision_carries_every_field(count: int) -> None:
     encoder = DecisionEncoder(258, DECISION, "transactions", 2)
     schema = fastavro.parse_schema(json.loads(DECISION))
     assert encoder.encode(batch, 1_764_000_000_000).to_list() == by_fastavro(schema, expected, 258)
+
+
+@pytest.mark.parametrize(
+    ("watermarks", "told"),
+    [
+        ([1_000, NEVER, -5], [1_000, None, -5]),
+        ([1_000, 2_000, 3_000], [1_000, 2_000, 3_000]),
+        ([NEVER, NEVER, NEVER], [None, None, None]),
+    ],
+)
+def test_a_terminal_watermark_is_written_and_never_is_null(
+    watermarks: list[int], told: list[int | None]
+) -> None:
+    batch = replace(decisions(3), terminal_watermark=np.array(watermarks, np.int64))
+    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    # Read as numbers: the tests' events are of 1970, some watermarks before.
+    schema = json.loads(DECISION.replace('"logicalType": "timestamp-millis"', '"doc": ""'))
+    read: list[Any] = [
+        fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded
+    ]
+    assert [record["terminal_watermark"] for record in read] == told
 
 
 def test_reasons_stay_right_when_more_were_met_than_are_kept(

@@ -74,6 +74,12 @@ def test_an_identity_is_of_what_is_computed_not_of_its_name_or_spelling() -> Non
         {"kind": "hour"}, {"kind": "hour", "timezone": "Asia/Tokyo"},
     ]  # fmt: skip
     assert len({identity(spec) for spec in [count, *others]}) == len(others) + 1
+    at_terminal = {"kind": "count", "window": "1d", "key": "terminal_id", "delay": "7d"}
+    assert identity(at_terminal) == identity(
+        at_terminal | {"delay": "168h", "key": ["terminal_id"]}
+    )
+    assert len({identity(spec) for spec in [count, at_terminal, at_terminal | {"kind": "risk"},
+                                            at_terminal | {"window": "2d"}]}) == 4  # fmt: skip
     # Without a window of its own a feature looks back as far as its manifest's longest.
     week = {"name": "w", "kind": "count", "window": "7d"}
     assert identity({"kind": "count", "last": 3}, week) == identity(
@@ -130,10 +136,11 @@ def test_every_kind_can_be_declared() -> None:
 
 KNOWN = (
     "categorical, count, day_of_week, distinct, hour, max, mean, median, min, night, passthrough, "
-    "ratio, sum, time_since_last, weekend"
+    "ratio, risk, sum, time_since_last, weekend"
 )
 FIELDS = "terminal_id, channel, mcc, country, device_id"
 COUNT = {"name": "c", "kind": "count", "window": "1d"}
+RISK = {"name": "f", "kind": "risk", "key": "terminal_id", "window": "1d", "delay": "7d"}
 CODES = {
     "name": "f", "kind": "categorical", "field": "mcc", "values": ["a"], "unknown": 1, "missing": 2
 }  # fmt: skip
@@ -158,7 +165,8 @@ CODES = {
         ),
         (
             [{"name": "f", "kind": "count", "window": "1d", "field": "amount"}],
-            "feature f: kind count has no key 'field'; its keys are key, kind, last, name, window",
+            ("feature f: kind count has no key 'field'; its keys are delay, key, kind, last, name, "
+            "window"),
         ),
         (
             [{"name": "f", "kind": "night", "key": "customer_id"}],
@@ -168,9 +176,53 @@ CODES = {
             (
                 [{"name": "f", "kind": "count", "window": "1d", "key": key}],
                 (f"feature f: key {key!r} is not known here; the input is partitioned by customer, "
-                f"so the key must be 'customer_id' or ['customer_id', one of {FIELDS}]"),
+                f"so the key must be 'customer_id' or ['customer_id', one of {FIELDS}]; the kinds "
+                "count and risk take 'terminal_id' with a 'delay'"),
             )
-            for key in ("terminal_id", ["terminal_id"], 7, ["mcc", "country"])
+            for key in (7, ["mcc", "country"])
+        ),
+        *(
+            (
+                [{"name": "f", "kind": kind, "window": "1d", "key": key}],
+                ("feature f: key 'terminal_id' needs the key 'delay': what other customers did at "
+                "a terminal, and its labels, come late; the plan's terminal_delay_ms is 7d"),
+            )
+            for kind in ("count", "risk")
+            for key in ("terminal_id", ["terminal_id"])
+        ),
+        (
+            [{"name": "f", "kind": "sum", "field": "amount", "window": "1d", "key": "terminal_id"}],
+            "feature f: key 'terminal_id' is not known here",
+        ),
+        (
+            [{"name": "f", "kind": "count", "window": "1d", "delay": "7d"}],
+            "feature f: the key 'delay' goes with the key 'terminal_id' alone",
+        ),
+        (
+            [RISK | {"delay": "6d"}],
+            "feature f: delay 6d is not that of the plan, whose terminal_delay_ms is 7d",
+        ),
+        ([RISK | {"delay": "7"}], "feature f: delay '7' is no bounded length; write 30m, 24h or"),
+        ([RISK | {"window": "1y"}], "feature f: window '1y' is no bounded length"),
+        (
+            [RISK | {"key": "customer_id"}],
+            "feature f: kind risk is that of a terminal; its key must be 'terminal_id'",
+        ),
+        (
+            [{"name": "f", "kind": "risk", "window": "1d", "delay": "7d"}],
+            "feature f: kind risk needs the key 'key'",
+        ),
+        (
+            [RISK | {"last": 3}],
+            "feature f: kind risk has no key 'last'; its keys are delay, key, kind, name, window",
+        ),
+        (
+            [RISK | {"kind": "count", "last": 3}],
+            "feature f: key 'terminal_id' takes no 'last'; its windows are in time",
+        ),
+        (
+            [{"name": "f", "kind": "risk", "key": "terminal_id", "delay": "7d"}],
+            "feature f: key 'terminal_id' needs the key 'window'",
         ),
         *(
             (
@@ -274,3 +326,23 @@ def test_what_cannot_be_computed_is_refused_by_name(
     with pytest.raises(ValueError, match=re.escape(message)) as refused:
         compile_features(specs, Plan())
     assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"terminal_delay_ms": 90_000_500}, "whose terminal_delay_ms is 90000500 ms"),
+        ({"terminal_delay_ms": 91_800_000}, "whose terminal_delay_ms is 1530m"),
+        (
+            {"terminal_slack_ms": 3_600_000},
+            ("feature f: features by terminal need a plan whose terminal_slack_ms, 3600000, is "
+            "more than its lateness_ms, 3600000"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_terminal_is_refused_under_a_plan_that_does_not_fit(
+    changes: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compile_features([RISK], Plan(**changes))
+    compile_features([COUNT], Plan(**changes))

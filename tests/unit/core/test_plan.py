@@ -55,6 +55,13 @@ def test_the_shipped_plan_names_every_key_with_its_default() -> None:
         ("string_bytes_max = 0", "string_bytes_max: must be at least 1, not 0"),
         ("array_items_max = -1", "array_items_max: must be at least 0, not -1"),
         ("summary_window_ms = 999", "summary_window_ms: must be at least 1000, not 999"),
+        ("terminal_delay_ms = 0", "terminal_delay_ms: must be at least 1, not 0"),
+        ("terminal_slack_ms = -1", "terminal_slack_ms: must be at least 0, not -1"),
+        ("terminal_wait_ms = 86400001", "terminal_wait_ms: must be at most 86400000, not 86400001"),
+        (
+            "terminal_delay_ms = 5\nterminal_slack_ms = 6",
+            "terminal_slack_ms: 6 is more than terminal_delay_ms, 5: no label would be known in",
+        ),
         ("ring_cap = 1000000000000", "ring_cap: must be at most 1048576, not 1000000000000"),
         (f"ahead_ms = {10**30}", f"ahead_ms: must be at most 34560000000, not {10**30}"),
         (f"revision = {2**63}", "revision: must be at most"),
