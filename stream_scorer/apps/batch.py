@@ -11,31 +11,21 @@ allows is rejected, and no decision is late.
 
 import hashlib
 import json
+import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import pyarrow as pa
-
-from stream_scorer.apps.batch_deciding import Chunk, Decider
 from stream_scorer.apps.batch_files import InputFile, find_files, without_credentials
-from stream_scorer.apps.batch_input import BatchInput, Place, rechunk
-from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.apps.batch_input import BatchInput
+from stream_scorer.apps.batch_job import Job, Order, Progress
+from stream_scorer.apps.batch_ledger import Ledger, WorkDirectory, sync
 from stream_scorer.apps.batch_output import (
     ENDINGS,
-    Form,
-    Rejects,
-    Writer,
-    open_writer,
     refuse_feature_names,
 )
-from stream_scorer.apps.batch_sort import merge, write_runs
-from stream_scorer.apps.batch_terminals import Terminals, read_frauds
 from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
@@ -45,63 +35,7 @@ from stream_scorer.models.bundle import read_manifest
 from stream_scorer.models.store import find
 from stream_scorer.settings import Settings
 
-T = TypeVar("T")
-PART_ROWS = 1_000_000
-CHUNK_ROWS = 50_000
-_AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to score.
-
-    Attributes:
-        source: Path, glob or fsspec URL of the transactions.
-        out: File to write, named by one of :data:`~stream_scorer.apps.batch_output.ENDINGS`.
-        model: NAME or NAME:VERSION.
-        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
-        labels: Labels for features by terminal.
-        features: Whether to add a column for each feature.
-        sort: Whether to sort the input by event time first.
-        since: Decide only events from this time on, ms; earlier ones are history. None: all.
-        rejects: File for rejected rows; None: beside ``out``.
-        as_of: The job's time, ms since the epoch; None: when it starts first.
-        part_rows: Input rows of a part.
-    """
-
-    source: str
-    out: Path
-    model: str
-    plan: Path | None = None
-    labels: str | None = None
-    features: bool = False
-    sort: bool = False
-    since: int | None = None
-    rejects: Path | None = None
-    as_of: int | None = None
-    part_rows: int = PART_ROWS
-
-    @property
-    def rejects_path(self) -> Path:
-        """Where rejected rows go."""
-        return self.rejects or self.out.with_name(f"{self.out.name}.rejects.jsonl")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is.
-
-    Attributes:
-        stage: ``sort`` or ``score``.
-        done: Of ``total``, in bytes of the input.
-        total: Bytes of the input.
-        rows: Rows that are done in this run and those before it.
-    """
-
-    stage: str
-    done: int
-    total: int
-    rows: int
+_URL = re.compile("[a-z][a-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +91,7 @@ def run_batch(
         refuse_feature_names(model.features.names)
     source = BatchInput(files, plan)
     source.refuse_lacking()
-    labels = _labels_of(order)
+    labels = _labels_of(order, model)
     work = WorkDirectory(order.out)
     with work.locked():
         manifest = read_manifest(find(settings.models.directory, order.model))
@@ -165,7 +99,7 @@ def run_batch(
         resumed = ledger.done.rows
         try:
             if not ledger.complete:
-                with closing(_Job(order, work, ledger, source, model, plan, told)) as job:
+                with closing(Job(order, work, ledger, source, model, plan, told)) as job:
                     ledger = job.run(labels)
             return _published(order, work, ledger, model, resumed, started)
         except OSError as error:
@@ -181,7 +115,7 @@ def run_batch(
 
 def _refuse_output(order: Order) -> None:
     out, rejects = order.out, order.rejects_path
-    if "://" in str(out) or out.suffix.lower() not in ENDINGS:
+    if _URL.match(str(out)) or out.suffix.lower() not in ENDINGS:
         raise SettingsError(
             f"output {out}: unknown kind of file", f"name a local file {' or '.join(ENDINGS)}"
         )
@@ -198,12 +132,19 @@ def _refuse_output(order: Order) -> None:
             raise SettingsError(f"output {path}: exists already", "remove it or name another")
 
 
-def _labels_of(order: Order) -> InputFile | None:
+def _labels_of(order: Order, model: Model) -> InputFile | None:
     if order.labels is None:
         return None
+    if not model.features.by_terminal:
+        raise SettingsError(
+            f"labels {without_credentials(order.labels)}: {model.name}:{model.version} has no "
+            "features by terminal, so they change nothing",
+            "leave --labels out",
+        )
     found = find_files(order.labels)
     if len(found) > 1:
-        raise SettingsError(f"labels {order.labels}: {len(found)} files", "name one")
+        told = without_credentials(order.labels)
+        raise SettingsError(f"labels {told}: {len(found)} files", "name one")
     return found[0]
 
 
@@ -235,153 +176,6 @@ def _ledger(order: Order, work: WorkDirectory, identity: dict[str, object]) -> L
                 "finish it with its own command, or delete the directory",
             )
     return found
-
-
-class _Job:
-    """One run of a job: from where the ledger stands to the end of the input."""
-
-    def __init__(
-        self,
-        order: Order,
-        work: WorkDirectory,
-        ledger: Ledger,
-        source: BatchInput,
-        model: Model,
-        plan: Plan,
-        told: Callable[[Progress], None],
-    ) -> None:
-        self._order = order
-        self._work = work
-        self._ledger = ledger
-        self._source = source
-        self._model = model
-        self._plan = plan
-        self._told = told
-        self._total = sum(file.size for file in source.files)
-        names = [file.name for file in source.files]
-        added = model.features.names if order.features else ()
-        self._writer: Writer = open_writer(
-            work.decisions, order.out.suffix.lower(), Form(names, added, ledger.decided_at)
-        )
-        self._rejects = Rejects(work.rejects, names)
-
-    def run(self, labels: InputFile | None) -> Ledger:
-        """Decide the rows that are left, and end the output."""
-        ledger = self._ledger
-        terminals = None
-        if labels is not None and self._model.features.by_terminal:
-            terminals = Terminals(
-                self._model.features.engine.delayed, read_frauds(labels, self._plan)
-            )
-        decider = Decider(
-            self._model, self._plan, self._source, terminals, ledger.decided_at, self._order.since
-        )
-        if ledger.state:
-            try:
-                decider.load(ledger.done, self._work.read_state(ledger.state))
-            except ValueError as error:
-                raise self._work.damaged(ledger.state, str(error)) from error
-        self._writer.resume(ledger.length)
-        self._rejects.resume(ledger.rejects_length)
-        with closing(_ahead(self._chunks())) as chunks, ThreadPoolExecutor(1) as thread:
-            writing: deque[Future[None]] = deque()
-            rows = 0
-            for chunk in chunks:
-                writing.append(thread.submit(self._write, decider.decide(chunk)))
-                rows += chunk.num_rows
-                if rows >= self._order.part_rows:
-                    rows = 0
-                    writing.append(thread.submit(self._end_part, decider.done(), decider.dump()))
-                while len(writing) > _AHEAD:
-                    writing.popleft().result()
-                done = decider.done().rows
-                self._told(Progress("score", self._source.read, self._total, done))
-            if rows or not ledger.parts:
-                writing.append(thread.submit(self._end_part, decider.done(), decider.dump()))
-            while writing:
-                writing.popleft().result()
-        return self._finish()
-
-    def close(self) -> None:
-        """Let the files go."""
-        self._writer.close()
-        self._rejects.close()
-
-    def _chunks(self) -> Iterator[pa.RecordBatch]:
-        """Yield what is left of the input; parts and chunks end at the same rows in every run."""
-        size = min(CHUNK_ROWS, self._order.part_rows)
-        done = self._ledger.done
-        if self._order.sort:
-            yield from rechunk(_behind(merge(self._runs()), done.rows), size)
-        else:
-            yield from rechunk(self._source.rows(Place(done.file, done.row)), size)
-
-    def _runs(self) -> list[Path]:
-        """Return the sorted input; it is sorted when no earlier run has done it."""
-        work, ledger = self._work, self._ledger
-        if ledger.sorted_runs is None:
-            work.runs.mkdir(exist_ok=True)
-            for old in work.runs.glob("*"):
-                old.unlink()
-            runs = write_runs(self._sorting(), work.runs)
-            for run in runs:
-                sync(run)
-            self._ledger = ledger = replace(ledger, sorted_runs=tuple(run.name for run in runs))
-            work.write(ledger)
-        return [work.runs / name for name in ledger.sorted_runs or ()]
-
-    def _sorting(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._source.rows():
-            self._told(Progress("sort", self._source.read, self._total, 0))
-            yield batch
-
-    def _write(self, chunk: Chunk) -> None:
-        for decided in chunk.decided:
-            self._writer.write(decided)
-        self._rejects.write(chunk.rejects)
-
-    def _end_part(self, done: Done, state: list[bytes]) -> None:
-        """Bring what is written to the disk, and then say so."""
-        ledger, work = self._ledger, self._work
-        number = len(ledger.parts)
-        length, tail = self._writer.end()
-        rejects_length = self._rejects.end()
-        sync(work.decisions)
-        sync(work.rejects)
-        work.write_tail(number, tail)
-        self._ledger = replace(
-            ledger, done=done, length=length, rejects_length=rejects_length,
-            parts=(*ledger.parts, ledger.length), state=work.write_state(number, state),
-        )  # fmt: skip
-        work.write(self._ledger)
-
-    def _finish(self) -> Ledger:
-        ledger, work = self._ledger, self._work
-        self._writer.finish(
-            [(start, work.read_tail(number)) for number, start in enumerate(ledger.parts)]
-        )
-        sync(work.decisions)
-        self._ledger = replace(ledger, complete=True)
-        work.write(self._ledger)
-        return self._ledger
-
-
-def _behind(rows: Iterator[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
-    """Yield what stands behind the first ``count`` rows."""
-    for batch in rows:
-        if count < batch.num_rows:
-            yield batch.slice(count)
-        count = max(count - batch.num_rows, 0)
-
-
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items that are made on a thread of their own, a few ahead."""
-    end = object()
-    with ThreadPoolExecutor(1) as thread:
-        made = deque(thread.submit(next, items, end) for _ in range(_AHEAD))
-        while (item := made.popleft().result()) is not end:
-            made.append(thread.submit(next, items, end))
-            yield item  # type: ignore[misc]  # the end is told by identity
 
 
 def _published(

@@ -111,7 +111,7 @@ def _found(files: Any, path: str) -> InputFile:
     found = InputFile(name, path, files, int(about.get("size") or 0), str(mark))
     if found.ending not in _KINDS:
         raise SettingsError(f"{name}: unknown kind of file", f"name it {', '.join(_KINDS)}")
-    if local and not about.get("islink") and about.get("type") != "file":
+    if local and about.get("type") != "file":
         raise SettingsError(f"{name}: is no regular file", "name a file")
     return found
 
@@ -184,11 +184,11 @@ def _asking(name: str) -> Iterator[None]:
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise SettingsError(f"{name}: {error.strerror or error}", "name a readable file") from error
     except OSError as error:
-        # Arrow says so where bytes do not unpack; every other error is the store's.
-        if error.errno is None and "orrupt" in str(error):
-            what = " ".join(str(error).split())
-            raise SettingsError(f"{name}: {what}", "write the file anew") from error
-        raise UnavailableError(f"{name}: {error.strerror or error}", "try again") from error
+        what = " ".join((error.strerror or str(error)).split())
+        # So Arrow says that bytes do not unpack; every other error is the store's.
+        if type(error) is OSError and error.errno is None:
+            raise SettingsError(f"{name}: {what}", "it is damaged: write it anew") from error
+        raise UnavailableError(f"{name}: {what}", "try again") from error
 
 
 def _opened(file: InputFile) -> Any:

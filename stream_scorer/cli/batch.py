@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_scorer.apps import batch as job
+from stream_scorer.apps import batch_job as job
+from stream_scorer.apps.batch import run_batch
 from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
 from stream_scorer.errors import SettingsError
 
@@ -87,7 +88,7 @@ def batch(
                 rows=progress.rows,
             )  # fmt: skip
 
-        report = job.run_batch(settings_from(config), order, told)
+        report = run_batch(settings_from(config), order, told)
     document = {
         "model": report.model,
         "out": str(report.out),

@@ -1,5 +1,7 @@
 """What the tests of the batch job share: transactions, orders, and what the core says of them."""
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.batch import Order, Report, run_batch
+from stream_scorer.apps.batch import Report, run_batch
+from stream_scorer.apps.batch_job import Order
 from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.schemas import reader_schema
@@ -33,17 +36,11 @@ def write(table: pa.Table, path: Path) -> Path:
     if path.suffix != ".avro":
         write_table(table, path)
         return path
-    schema = fastavro.parse_schema(_json(reader_schema("transaction.v1")))
+    schema: Any = fastavro.parse_schema(json.loads(reader_schema("transaction.v1")))
     names = [field["name"] for field in schema["fields"]]
     with path.open("wb") as file:
         fastavro.writer(file, schema, table.select(names).to_pylist(), codec="deflate")
     return path
-
-
-def _json(text: str) -> Any:
-    import json  # noqa: PLC0415 used once
-
-    return json.loads(text)
 
 
 def run(source: Path | str, out: Path, **options: Any) -> Report:
@@ -55,7 +52,7 @@ def by_core(table: pa.Table, rows_at_once: int) -> list[Scored]:
     """Decide rows as a stream of one partition gets them, some at a time."""
     model, plan = load_model(SETTINGS, Deployment(MODEL))
     rings = Rings(model.features)
-    names = [each["name"] for each in _json(reader_schema("transaction.v1"))["fields"]]
+    names = [each["name"] for each in json.loads(reader_schema("transaction.v1"))["fields"]]
     made = []
     for first in range(0, table.num_rows, rows_at_once):
         (records,) = table.slice(first, rows_at_once).select(names).combine_chunks().to_batches()
@@ -73,11 +70,10 @@ def decisions_by_core(table: pa.Table, source: str) -> list[dict[str, Any]]:
     """Return the stream's own records of decisions, but for the names of source and time."""
     schema = reader_schema("decision.v1")
     encoder = DecisionEncoder(None, schema, source, ENGINE)
-    parsed = fastavro.parse_schema(_json(schema))
-    import io  # noqa: PLC0415 used once
-
+    parsed = fastavro.parse_schema(json.loads(schema))
+    read: Any = fastavro.schemaless_reader
     return [
-        fastavro.schemaless_reader(io.BytesIO(value), parsed, None)  # type: ignore[call-arg]
+        read(io.BytesIO(value), parsed, None)
         for scored in by_core(table, 777)
         for value in encoder.encode(scored.decisions, AS_OF).to_list()
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,8 @@ def table() -> pa.Table:
 
 def avro(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as file:
-        return [dict(record) for record in fastavro.reader(file)]  # type: ignore[call-overload]
+        records: Any = fastavro.reader(file)
+        return list(records)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl", ".avro"])
@@ -79,8 +81,6 @@ def test_files_of_a_glob_are_one_input(table: pa.Table, tmp_path: Path) -> None:
 
 
 def test_an_fsspec_url_is_read(table: pa.Table, tmp_path: Path) -> None:
-    import fsspec  # noqa: PLC0415 used once
-
     source = write(table, tmp_path / "in.parquet")
     with fsspec.open("memory://bucket/in.parquet", "wb") as file:
         file.write(source.read_bytes())

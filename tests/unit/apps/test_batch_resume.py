@@ -11,14 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stream_scorer.apps.batch import run_batch
+from stream_scorer.apps.batch_job import Order
 from stream_scorer.apps.batch_ledger import WorkDirectory
 from stream_scorer.errors import SettingsError, StateError
-from tests.unit.apps.batch_cases import AS_OF, MODEL, run, transactions, write
+from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
 
 _DIES = """
 import os, signal, sys
 from pathlib import Path
-from stream_scorer.apps.batch import Order, run_batch
+from stream_scorer.apps.batch import run_batch
+from stream_scorer.apps.batch_job import Order
 from stream_scorer.settings import load_settings
 
 def told(progress):
@@ -145,12 +148,9 @@ def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
         if progress.rows >= 1_300:
             raise KeyboardInterrupt
 
-    from stream_scorer.apps.batch import Order, run_batch  # noqa: PLC0415 used once
-    from stream_scorer.settings import load_settings  # noqa: PLC0415 used once
-
     order = Order(source, out, MODEL, **{"as_of": AS_OF, "part_rows": 600, **options})
     with pytest.raises(KeyboardInterrupt):
-        run_batch(load_settings({}), order, told)
+        run_batch(SETTINGS, order, told)
     assert (out.with_name(out.name + ".unfinished") / "ledger.json").exists()
 
 
