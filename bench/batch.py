@@ -70,7 +70,7 @@ def job(source: Path, out: Path, *options: str) -> Run:
         SystemExit: It failed; with what it said.
     """
     started = time.perf_counter()
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 our own program
         _command(source, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         said = process.stdout.read() if process.stdout else b""
@@ -117,7 +117,9 @@ def killed_and_resumed(source: Path, directory: Path) -> tuple[int, bool]:
     alone, out = directory / "alone.parquet", directory / "resumed.parquet"
     job(source, alone, *options)
     ledger = directory / "resumed.parquet.unfinished" / "ledger.json"
-    with subprocess.Popen(_command(source, out, *options), stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(  # noqa: S603 our own program
+        _command(source, out, *options), stdout=subprocess.DEVNULL
+    ) as process:
         deadline = time.monotonic() + _DEADLINE
         while not (
             ledger.exists() and len(json.loads(ledger.read_text())["parts"])
