@@ -15,7 +15,7 @@ _SOUND: dict[str, Any] = {
     "rows_per_second": 200_000,
     "memory_ratio": 1.2,
     "resumed_at": 1,
-    "rows": 10,
+    "memory_rows": [10, 100],
     "resumed_equal": True,
 }
 
