@@ -21,13 +21,15 @@ test: env
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
-# polars, on this machine; whether all ways of scoring decide alike; and what scoring files costs.
+# polars, on this machine; whether all ways of scoring decide alike; the handbook's table; and what
+# scoring files costs.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/features.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/parity.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
 
 lint: env

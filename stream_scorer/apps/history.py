@@ -2,7 +2,7 @@
 
 No ring sees two customers, so customers are folded in groups, as many at a time as there are
 processors; then terminals likewise. What one group needs fits into a processor's cache, that of all
-does not. Features are computed last, from what both have observed.
+does not.
 """
 
 import os
@@ -70,7 +70,7 @@ def fold(
         raise ValueError("features by terminal need labels")
     batches = _batches(table, [*dict.fromkeys([*_READ, *features.reads])])
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
-    observed = np.empty((table.num_rows, features.engine.width))
+    computed = np.empty((table.num_rows, len(features.names)))
     accepted = np.zeros(table.num_rows, np.bool_)
     groups = [_groups(hash_strings(*string_views(b.column("customer_id")))) for b in batches]
 
@@ -80,29 +80,18 @@ def fold(
             for events in _events(batch, rows_of[number], first):
                 folded = remember(events, rings, plan, features)
                 rings.release(folded.journals)
-                observed[events.offset] = folded.observed
-                accepted[events.offset[folded.accepted]] = True
+                kept, observed = events, folded.observed
+                if len(folded.accepted) < len(events):
+                    kept, observed = events.take(folded.accepted), observed[folded.accepted]
+                computed[kept.offset] = features.compute(kept, observed)
+                accepted[kept.offset] = True
 
     _on_threads(fold_group, range(_GROUPS))
     if fraud is not None and features.by_terminal:
-        _observe_terminals(batches, features, fraud, accepted, observed)
-    rows = np.flatnonzero(accepted)
-    computed = np.empty((len(rows), len(features.names)))
-
-    def compute(piece: tuple[pa.RecordBatch, int]) -> None:
-        batch, first = piece
-        n = batch.num_rows
-        kept = np.flatnonzero(accepted[first : first + n])
-        records, seen = batch, observed[first : first + n]
-        if len(kept) < n:
-            records, seen = batch.take(pa.array(kept)), seen[kept]
-        place = np.searchsorted(rows, first)
-        computed[place : place + len(kept)] = features.compute(
-            _as_events(records, first + kept), seen
-        )
-
-    _on_threads(compute, _pieces(batches, starts))
-    return FeatureRows(rows, computed)
+        _add_terminals(batches, features, fraud, accepted, computed)
+    if accepted.all():
+        return FeatureRows(np.arange(len(computed)), computed)
+    return FeatureRows(np.flatnonzero(accepted), computed[accepted])
 
 
 def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
@@ -112,32 +101,35 @@ def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
             pass
 
 
-def _observe_terminals(
+def _add_terminals(
     batches: Sequence[pa.RecordBatch],
     features: FeatureSet,
     fraud: Bool,
     accepted: Bool,
-    observed: Float64,
+    computed: Float64,
 ) -> None:
-    """Write what accepted rows see of their terminals."""
-    column, delayed = "terminal_id", features.engine.delayed
+    """Write the terminals' columns of accepted rows, and what is computed from them."""
+    column, delayed = "terminal_id", features.delayed
     terminal = _joined([hash_strings(*string_views(batch.column(column))) for batch in batches])
     time = _joined([_times(batch) for batch in batches])
     whole = accepted.all()
     groups = _groups(terminal)
-    first = features.engine.width - len(delayed)
 
     def observe_group(number: int) -> None:
         rows = groups[number] if whole else groups[number][accepted[groups[number]]]
         terminals, times = terminal[rows], time[rows]
-        known = TerminalTable()
-        known.add_hashed(terminals, times, fraud[rows])
-        known.watermark = int(times.max(initial=known.watermark))
-        seen = np.empty((len(rows), features.engine.width))
-        known.observe_hashed(delayed, terminals, times, seen)
-        observed[rows, first:] = seen[:, first:]
+        table = TerminalTable()
+        table.add_hashed(terminals, times, fraud[rows])
+        table.watermark = int(times.max(initial=table.watermark))
+        table.observe_hashed(delayed, terminals, times, rows, computed, in_order=True)
 
     _on_threads(observe_group, range(_GROUPS))
+    if features.recomputed:
+        first = 0
+        for batch in batches:
+            rows = first + np.arange(batch.num_rows)
+            features.recompute(_as_events(batch, rows), computed[first : first + len(rows)])
+            first += len(rows)
 
 
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
@@ -158,15 +150,6 @@ def _events(batch: pa.RecordBatch, rows: Int64, first: int) -> Iterator[EventBat
     taken = batch.take(pa.array(rows))
     for at in range(0, len(rows), _ROWS_AT_A_TIME):
         yield _as_events(taken.slice(at, _ROWS_AT_A_TIME), first + rows[at : at + _ROWS_AT_A_TIME])
-
-
-def _pieces(
-    batches: Sequence[pa.RecordBatch], starts: Sequence[int]
-) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Yield slices of the batches and the row that each begins with."""
-    for batch, first in zip(batches, starts, strict=False):
-        for at in range(0, batch.num_rows, _ROWS_AT_A_TIME):
-            yield batch.slice(at, _ROWS_AT_A_TIME), first + at
 
 
 def _as_events(records: pa.RecordBatch, rows: Int64) -> EventBatch:

@@ -9,7 +9,7 @@ itself how far back it looks.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from stream_scorer.core.kernels.aggregates import COUNT, SINCE
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
+from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed
@@ -132,6 +133,39 @@ class FeatureSet:
             if feature.compute is not None:
                 feature.compute(seen, column)
         return out
+
+    @property
+    def delayed(self) -> Delayed:
+        """The operations over terminals that write these features' own columns."""
+        rows, first = self.engine.delayed.operations, len(self.engine.program.operations)
+        mine = self._observed >= first
+        operations = rows[self._observed[mine] - first]
+        operations[:, OUT] = self._places[mine]
+        return replace(self.engine.delayed, operations=operations)
+
+    @property
+    def recomputed(self) -> tuple[int, ...]:
+        """Columns that are computed from terminals' columns."""
+        stale = {at for at, f in enumerate(self._features) if f.at_terminal is not None}
+        found = []
+        for column, feature in enumerate(self._features):
+            if stale & set(feature.operands):
+                stale.add(column)
+                found.append(column)
+        return tuple(found)
+
+    def recompute(self, events: EventBatch, out: Float64) -> None:
+        """Compute anew what is computed from terminals, whose columns are now in ``out``.
+
+        Args:
+            events: n accepted transactions.
+            out: float64[n, m], their features, changed.
+        """
+        seen = Columns(events, events.int64("amount_minor") / self._scale, out)
+        for column in self.recomputed:
+            compute = self._features[column].compute
+            if compute is not None:
+                compute(seen, column)
 
 
 def compile_features(specs: Sequence[Spec], plan: Plan) -> FeatureSet:

@@ -1,9 +1,10 @@
-"""The handbook's customer features, computed from the outside: polars over the whole table.
+"""The handbook's features, computed from the outside: polars over the whole table.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
 Fraud Detection — Practical Handbook". A window of n days at time t is (t - n days, t]. Polars takes
 in *all* rows of time t; the stream has seen only those that arrived before. So the two may differ
-in a row that a later one of the same customer and second follows, and in no other.
+in a row that a later one of the same customer and second follows, and in no other. A terminal's
+window of n days behind the delay of 7 is that of 7 + n days without that of 7: no tie is in it.
 """
 
 import polars as pl
@@ -16,6 +17,10 @@ CUSTOMER_FEATURES = (
     "TX_DURING_NIGHT",
     *(f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW" for days in WINDOW_DAYS),
     *(f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW" for days in WINDOW_DAYS),
+)
+DELAY_DAYS = 7
+TERMINAL_FEATURES = tuple(
+    f"TERMINAL_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "RISK") for days in WINDOW_DAYS
 )
 _SATURDAY, _LAST_NIGHT_HOUR = 6, 6
 
@@ -53,6 +58,40 @@ def customer_features(transactions: pa.Table) -> pl.DataFrame:
         column.cast(pl.Float64).alias(name)
         for name, column in zip(CUSTOMER_FEATURES, columns, strict=True)
     )
+
+
+def terminal_features(transactions: pa.Table) -> pl.DataFrame:
+    """Return :data:`TERMINAL_FEATURES` as float64 columns, row for row.
+
+    Args:
+        transactions: In time order, with ``event_time``, ``terminal_id`` and ``is_fraud``.
+    """
+    frame = pl.from_arrow(transactions.select(["event_time", "terminal_id", "is_fraud"]))
+    assert isinstance(frame, pl.DataFrame)
+
+    def behind_the_delay(values: pl.Expr, days: int) -> pl.Expr:
+        def last(days: int) -> pl.Expr:
+            total = values.rolling_sum_by("event_time", f"{days}d", closed="right")
+            return total.over("terminal_id")
+
+        return last(DELAY_DAYS + days) - last(DELAY_DAYS)
+
+    fraud = pl.col("is_fraud").cast(pl.Int64)
+    counts = [behind_the_delay(pl.col("one"), days) for days in WINDOW_DAYS]
+    risks = [
+        (behind_the_delay(fraud, days) / count).fill_nan(0.0)
+        for days, count in zip(WINDOW_DAYS, counts, strict=True)
+    ]
+    return frame.with_columns(one=pl.lit(1)).select(
+        column.cast(pl.Float64).alias(name)
+        for name, column in zip(TERMINAL_FEATURES, [*counts, *risks], strict=True)
+    )
+
+
+def handbook_features(transactions: pa.Table) -> pl.DataFrame:
+    """Return all fifteen features, row for row."""
+    parts = [customer_features(transactions), terminal_features(transactions)]
+    return pl.concat(parts, how="horizontal")
 
 
 def followed_by_a_tie(transactions: pa.Table) -> pl.Series:

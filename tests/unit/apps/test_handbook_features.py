@@ -1,14 +1,21 @@
-"""The shipped manifest's customer features, by our engine, for the handbook's whole data set."""
+"""The handbook's features by our engine, for its whole data set, beside an oracle's."""
 
 import numpy as np
 import pyarrow as pa
 
+from bench.handbook import FEATURES, agreement
 from stream_scorer.apps.history import fold
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.models.bundle import read_manifest
 from stream_scorer.settings import MODELS_DIRECTORY
-from tests.oracle.handbook import CUSTOMER_FEATURES, customer_features, followed_by_a_tie
+from tests.oracle.handbook import (
+    CUSTOMER_FEATURES,
+    TERMINAL_FEATURES,
+    customer_features,
+    followed_by_a_tie,
+    terminal_features,
+)
 
 
 def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Table) -> None:
@@ -26,6 +33,36 @@ def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Tab
     # Polars counts the rest of the second, which the stream has not seen: they differ there alone.
     assert np.array_equal(differs, followed_by_a_tie(published).to_numpy())
     assert differs.sum() == 29
+
+
+def test_all_terminals_columns_are_the_oracles_in_every_row(published: pa.Table) -> None:
+    features = compile_features(FEATURES, Plan())
+    assert features.names == (*CUSTOMER_FEATURES, *TERMINAL_FEATURES)
+    folded = fold(published, features, Plan(), published["is_fraud"].to_numpy())
+    ours = folded.features[:, len(CUSTOMER_FEATURES) :]
+    theirs = terminal_features(published).to_numpy()
+    assert agreement(ours, theirs) == 1
+    # It is no agreement about nothing.
+    assert ours[:, 2].mean() > 20
+    assert np.count_nonzero(ours[:, 5]) > 100_000
+
+
+def test_the_oracle_of_terminals_by_hand() -> None:
+    day = 86_400_000
+    times = [0, 1 * day, 2 * day, 8 * day, 8 * day + 1, 9 * day, 37 * day]
+    table = pa.table(
+        {
+            "event_time": pa.array(times, pa.timestamp("ms")),
+            "terminal_id": ["x", "x", "y", "x", "x", "y", "x"],
+            "is_fraud": [True, False, True, False, True, False, False],
+        }
+    )
+    found = terminal_features(table)
+    assert found.columns == list(TERMINAL_FEATURES)
+    assert found["TERMINAL_ID_NB_TX_1DAY_WINDOW"].to_list() == [0, 0, 0, 1, 1, 1, 0]
+    assert found["TERMINAL_ID_RISK_1DAY_WINDOW"].to_list() == [0, 0, 0, 0, 0, 1, 0]
+    assert found["TERMINAL_ID_NB_TX_7DAY_WINDOW"].to_list() == [0, 0, 0, 2, 2, 1, 0]
+    assert found["TERMINAL_ID_RISK_30DAY_WINDOW"].to_list() == [0, 0, 0, 0.5, 0.5, 1, 1 / 3]
 
 
 def test_the_oracle_itself_by_hand() -> None:

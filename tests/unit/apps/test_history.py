@@ -1,5 +1,7 @@
 """Groups of customers on threads give what one ring after the other gives, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,10 +9,11 @@ import pytest
 from stream_scorer.apps import history
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.train import FEATURES
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.batch import EventBatch, Flag
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.simulator import simulate
 
 PLAN = Plan()
@@ -56,6 +59,49 @@ def test_groups_and_batches_change_no_bit(
     for found in (whole, parts):
         assert found.rows.tolist() == expected.rows.tolist()
         assert found.features.tobytes() == expected.features.tobytes()
+
+
+AT_TERMINAL = {"key": "terminal_id", "delay": "2d"}
+BY_TERMINAL: list[dict[str, Any]] = [
+    {"name": "rows", "kind": "count", "window": "3d", **AT_TERMINAL},
+    *FEATURES[2:5],
+    {"name": "risk", "kind": "risk", "window": "8d", **AT_TERMINAL},
+    {"name": "odds", "kind": "ratio", "feature": "risk", "to": "rows", "missing": -1},
+    {"name": "same risk", "kind": "risk", "window": "192h", **AT_TERMINAL},
+    {"name": "odd odds", "kind": "ratio", "field": "amount", "to": "odds"},
+]
+
+
+@pytest.mark.parametrize("rows_at_a_time", [7, 50_000])
+def test_terminals_columns_are_those_of_one_table_that_runs_ahead_of_the_stream(
+    table: pa.Table, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(terminal_delay_ms=2 * 86_400_000)
+    features = compile_features(BY_TERMINAL, plan)
+    fraud = np.random.default_rng(1).random(table.num_rows) < 0.3
+    (batch,) = table.combine_chunks().to_batches()
+    time = batch.column("event_time").cast(pa.int64()).to_numpy()
+    events = EventBatch(batch, np.zeros(len(batch), np.int32), np.arange(len(batch)), time)
+    kept = remember(events, Rings(features), plan, features).accepted
+    terminals, known = TerminalTable(), events.take(kept)
+    terminals.add(known.records.column("terminal_id"), time[kept], fraud[kept])
+    terminals.watermark = int(time.max())
+    folded = remember(events, Rings(features), plan, features, terminals=terminals)
+    expected = features.compute(known, folded.observed[kept])
+    assert not (folded.flags[kept] & Flag.DEGRADED).any()
+    assert np.count_nonzero(expected[:, 4]) > len(kept) / 50
+    monkeypatch.setattr(history, "_ROWS_AT_A_TIME", rows_at_a_time)
+    whole = fold(table, features, plan, fraud)
+    monkeypatch.setattr(history, "_batches", lambda table, _: table.to_batches(max_chunksize=333))
+    for found in (whole, fold(table, features, plan, fraud)):
+        assert found.rows.tolist() == kept.tolist()
+        assert found.features.tobytes() == expected.tobytes()
+
+
+def test_terminals_without_labels_are_refused(table: pa.Table) -> None:
+    plan = Plan(terminal_delay_ms=2 * 86_400_000)
+    with pytest.raises(ValueError, match="features by terminal need labels"):
+        fold(table, compile_features(BY_TERMINAL, plan), plan)
 
 
 def test_no_rows_have_no_features(table: pa.Table) -> None:
