@@ -130,6 +130,11 @@ def _refuse_output(order: Order) -> None:
             raise SettingsError(f"output {path}: its directory does not exist", "make it first")
         if path.exists() and not (moving and not grown.exists()):
             raise SettingsError(f"output {path}: exists already", "remove it or name another")
+    if rejects.parent.stat().st_dev != out.parent.stat().st_dev:
+        raise SettingsError(
+            f"output {rejects}: lies on another disk than {out}, so it cannot be moved there whole",
+            "name another --rejects",
+        )
 
 
 def _labels_of(order: Order, model: Model) -> InputFile | None:

@@ -211,6 +211,9 @@ BAD_ORDER: dict[str, tuple[Callable[[Path], list[str]], int, str]] = {
         lambda d: [str(d / "out.avro"), "--rejects", str(_made(d / "r.jsonl"))], 2,
         "r.jsonl: exists already",
     ),
+    "rejects on another disk": (
+        lambda d: [str(d / "out.avro"), "--rejects", "/proc/r.jsonl"], 2, "on another disk",
+    ),
     "no directory": (lambda d: [str(d / "no" / "out.parquet")], 2, "directory does not exist"),
     "unknown kind of output": (lambda d: [str(d / "out.csv")], 2, "unknown kind of file"),
     "a URL for the output": (lambda _: ["s3://bucket/out.parquet"], 2, "name a local file"),
