@@ -21,7 +21,8 @@ test: env
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
-# polars, on this machine; whether all ways of scoring decide alike; and the handbook's table.
+# polars, on this machine; whether all ways of scoring decide alike; the handbook's table; and what
+# scoring files costs.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -29,6 +30,7 @@ bench: env
 	$(BIN)/python bench/parity.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@
     ├── SettingsError                2   a setting, flag, plan or file argument is wrong
     ├── ModelError                   3   a bundle is refused: hash, type, version, feature list
     ├── SchemaError                  4   a schema is unreadable, unknown or incompatible
-    ├── UnavailableError             5   broker or registry cannot be reached; trying again may help
+    ├── UnavailableError             5   broker, registry or files cannot be reached; try again
     │   └── RegistryUnavailableError     the registry alone: the scorer pauses and retries
     ├── FencedError                  6   another process runs under this transactional id
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
@@ -53,7 +53,7 @@ class SchemaError(StreamScorerError):
 
 
 class UnavailableError(StreamScorerError):
-    """A broker or a registry cannot be reached."""
+    """A broker, a registry or a file store cannot be reached, or its disk is full."""
 
     exit_code = 5
 

@@ -89,7 +89,7 @@ def _json_lines(path: Path, names: list[str]) -> Pieces:
             present = {name for name in names if any(name in record for record in records)}
             yield (
                 first,
-                {name: _array([record.get(name) for record in records]) for name in present},
+                {name: array_of([record.get(name) for record in records]) for name in present},
             )
             first += len(rows)
 
@@ -110,7 +110,8 @@ def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def _array(values: list[Any]) -> pa.Array:
+def array_of(values: list[Any]) -> pa.Array:
+    """Return values of one column as they were read; of mixed types, as texts."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -139,7 +140,7 @@ def _conform(
             made.append(pa.repeat(pa.scalar(defaults[field.name], field.type), rows))
             continue
         try:
-            converted = _convert(column, field.type)
+            converted = convert(column, field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             row = _first_bad(column, field.type)
             value = json.dumps(column[row].as_py(), default=str)
@@ -159,7 +160,7 @@ def _conform(
     return pa.RecordBatch.from_arrays(made, schema=schema)
 
 
-def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
+def convert(column: pa.Array, target: pa.DataType) -> pa.Array:
     """Return the column with the target's type, or raise ``ArrowInvalid``."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -168,16 +169,16 @@ def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_null(column.type):
         return column.cast(target)
     if pa.types.is_boolean(target) and not (
-        pa.types.is_boolean(column.type) or _is_text(column.type)
+        pa.types.is_boolean(column.type) or is_text(column.type)
     ):
         raise pa.ArrowInvalid("not a boolean")
-    if _is_text(target) and not (_is_text(column.type) or pa.types.is_integer(column.type)):
+    if is_text(target) and not (is_text(column.type) or pa.types.is_integer(column.type)):
         raise pa.ArrowInvalid("not a text")
     return column.cast(target)
 
 
 def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
-    if _is_text(column.type):
+    if is_text(column.type):
         text = pc.utf8_trim_whitespace(column)
         numbers = pc.match_substring_regex(text, r"^-?\d+$")
         none = pa.scalar(None, text.type)
@@ -198,7 +199,8 @@ def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
     return column.cast(target)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -214,7 +216,7 @@ def _first_bad(column: pa.Array, target: pa.DataType) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _convert(column.slice(low, middle - low), target)
+            convert(column.slice(low, middle - low), target)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             high = middle
         else:

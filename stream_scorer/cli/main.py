@@ -7,6 +7,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.cli import (
+    batch,
     demo,
     dlq,
     kafka,
@@ -52,6 +53,7 @@ app.command()(tail.tail)
 app.command()(produce.produce)
 app.command()(simulate.simulate)
 app.command()(train.train)
+app.command()(batch.batch)
 
 
 def main() -> None:

@@ -77,15 +77,15 @@ class ColumnEncoder:
     """Encodes columns as records of one schema.
 
     Args:
-        schema_id: The id that goes in front of each record.
+        schema_id: The id that goes in front of each record; None: nothing does.
         schema: JSON of a record schema.
 
     Raises:
         SchemaError: The schema is no record.
     """
 
-    def __init__(self, schema_id: int, schema: str) -> None:
-        self._header = b"\0" + schema_id.to_bytes(4, "big")
+    def __init__(self, schema_id: int | None, schema: str) -> None:
+        self._header = b"" if schema_id is None else b"\0" + schema_id.to_bytes(4, "big")
         definition = parse_definition(schema, f"schema id {schema_id}").plain()
         if definition.kind(definition.root) != "record":
             raise SchemaError(f"schema id {schema_id}: not a record", "columns need fields")
@@ -247,13 +247,13 @@ class DecisionEncoder:
     """Encodes decisions for the decisions topic.
 
     Args:
-        schema_id: The decision schema's id.
+        schema_id: The decision schema's id; None for records without a header.
         schema: The decision schema.
         source_topic: Topic of the transactions.
         engine: Version of the feature semantics.
     """
 
-    def __init__(self, schema_id: int, schema: str, source_topic: str, engine: int) -> None:
+    def __init__(self, schema_id: int | None, schema: str, source_topic: str, engine: int) -> None:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
@@ -261,12 +261,18 @@ class DecisionEncoder:
         self._reasons: dict[tuple[str, ...], int] = {}
         self._reason_pieces = Pieces.of(())
 
-    def encode(self, decisions: DecisionBatch, decided_at_ms: int) -> BytesColumn:
+    def encode(
+        self,
+        decisions: DecisionBatch,
+        decided_at_ms: int,
+        others: Mapping[str, Column] | None = None,
+    ) -> BytesColumn:
         """Encode n decisions, row for row.
 
         Args:
             decisions: What was decided.
             decided_at_ms: When, in ms since the epoch.
+            others: Columns by field name that take the place of these, or fill further fields.
         """
         events = decisions.events
         records = events.records
@@ -292,7 +298,7 @@ class DecisionEncoder:
             "source_partition": events.partition,
             "source_offset": events.offset,
         }
-        return self._encoder.encode(columns, len(decisions))
+        return self._encoder.encode({**columns, **(others or {})}, len(decisions))
 
     def _reasons_of(self, decisions: DecisionBatch) -> Choice:
         """Return each row's reason codes; lists of codes met before are not encoded again."""

@@ -1,0 +1,234 @@
+"""Score a file with ``stream-scorer batch``, as cron would: speed, memory, and a kill -9.
+
+Each row is a process of its own, from its start to its end; the shipped model is a
+HistGradientBoosting of 100 iterations.
+
+- **speed**: 183 simulated days (1,754,155 transactions) from Parquet, decisions as Parquet and as
+  Avro.
+- **memory**: the peak of a job over some days, and over ten times as many with the same customers.
+- **resume**: a job is killed with SIGKILL after its third part and called again; its output is
+  compared, byte for byte, with that of a job that was left alone.
+
+It fails below 200,000 rows/s with Parquet out, when ten times the days take more than 1.2 times the
+memory, or when the resumed output differs.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from bench.gates import conclude
+from stream_scorer.simulator import simulate
+
+ROUNDS, QUICK_ROUNDS = 5, 1
+DAYS, TIMES = 183, 10
+QUICK_CUSTOMERS, CUSTOMERS = 1_000, 5_000
+LEAST_RATE, MOST_MEMORY = 200_000, 1.2
+_MODEL = "fraud:1.0.0"
+_AS_OF = "2026-01-01T00:00:00Z"
+_PARTS_BEFORE_THE_KILL = 3
+_PARTS = 9
+_WARM_UP_ROWS = 60_000
+_DEADLINE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job that ended: seconds of its process, its peak memory, and what it said."""
+
+    seconds: float
+    peak_mb: float
+    report: dict[str, Any]
+
+
+def _command(source: Path, out: Path, *options: str) -> list[str]:
+    program = Path(sys.executable).with_name("stream-scorer")
+    return [str(program), "batch", str(source), str(out), "--model", _MODEL, "--as-of", _AS_OF,
+            "--json", *options]  # fmt: skip
+
+
+def job(source: Path, out: Path, *options: str) -> Run:
+    """Run a job and measure it.
+
+    Raises:
+        SystemExit: It failed; with what it said.
+    """
+    started = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603 our own program
+        _command(source, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        said = process.stdout.read() if process.stdout else b""
+        complaint = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise SystemExit(f"the job left with {process.returncode}: {complaint.decode()}")
+    return Run(seconds, usage.ru_maxrss / 1024, json.loads(said))
+
+
+def repeated(table: pa.Table, times: int, path: Path) -> int:
+    """Write a table some times one after the other, each copy later and with ids of its own.
+
+    Returns:
+        How many rows were written.
+    """
+    at = table.schema.get_field_index("event_time")
+    identity = table.schema.get_field_index("transaction_id")
+    names = table["transaction_id"]
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for number in range(times):
+            later = table["event_time"].cast(pa.int64()).to_numpy() + number * DAYS * 86_400_000
+            copy = table.set_column(
+                at, table.schema.field(at), pa.array(later).cast(table.schema.field(at).type)
+            )
+            unique = pc.binary_join_element_wise(names, str(number), "-")
+            copy = copy.set_column(identity, table.schema.field(identity), unique)
+            writer.write_table(copy, row_group_size=200_000)
+    return times * int(table.num_rows)
+
+
+def killed_and_resumed(source: Path, rows: int, directory: Path) -> tuple[int, bool]:
+    """Kill a job over ``rows`` rows in the middle, call it again, and compare.
+
+    Returns:
+        From which row it went on, and whether its output is that of an undisturbed job.
+
+    Raises:
+        SystemExit: The job ended before it could be killed, or did not get as far in time.
+    """
+    options = ("--part-rows", str(rows // _PARTS))
+    alone, out = directory / "alone.parquet", directory / "resumed.parquet"
+    job(source, alone, *options)
+    ledger = directory / "resumed.parquet.unfinished" / "ledger.json"
+    with subprocess.Popen(  # noqa: S603 our own program
+        _command(source, out, *options), stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + _DEADLINE
+        while not (
+            ledger.exists() and len(json.loads(ledger.read_text())["parts"])
+            >= _PARTS_BEFORE_THE_KILL
+        ):  # fmt: skip
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise SystemExit("the job was not in the middle when it was to be killed")
+            time.sleep(0.005)
+        process.kill()
+    if out.exists():
+        raise SystemExit("the killed job left an output that looks whole")
+    resumed = job(source, out, *options)
+    return int(resumed.report["resumed_at"]), filecmp.cmp(alone, out, shallow=False)
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each check that a report does not pass."""
+    lines = []
+    if document["rows_per_second"] < LEAST_RATE:
+        lines.append(
+            f"{document['rows_per_second']} rows/s with Parquet out, must be at least {LEAST_RATE}"
+        )
+    if document["memory_ratio"] > MOST_MEMORY:
+        lines.append(
+            f"{TIMES} times the days take {document['memory_ratio']} times the memory, must be at "
+            f"most {MOST_MEMORY}"
+        )
+    if not 0 < document["resumed_at"] < document["memory_rows"][0]:
+        lines.append(f"the killed job went on at row {document['resumed_at']}, not in the middle")
+    if not document["resumed_equal"]:
+        lines.append("the resumed output is not that of an undisturbed job")
+    return lines
+
+
+def measure(directory: Path, *, quick: bool) -> dict[str, Any]:
+    """Run all jobs and return the report."""
+    table = simulate(DAYS)
+    source = directory / "days.parquet"
+    pq.write_table(table, source, row_group_size=200_000)
+    pq.write_table(table.slice(0, _WARM_UP_ROWS), directory / "first.parquet")
+    # What is compiled on first use falls into no measurement.
+    for name in ("warm.parquet", "warm.avro"):
+        job(directory / "first.parquet", directory / name)
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    seconds: dict[str, list[float]] = {"parquet": [], "avro": []}
+    for _ in range(rounds):
+        for kind, taken in seconds.items():
+            out = directory / f"speed.{kind}"
+            taken.append(job(source, out).seconds)
+            out.unlink()
+    customers = QUICK_CUSTOMERS if quick else CUSTOMERS
+    short = simulate(DAYS, customers) if quick else table
+    once, often = directory / "once.parquet", directory / "often.parquet"
+    short_rows, long_rows = repeated(short, 1, once), repeated(short, TIMES, often)
+    few = job(once, directory / "once-out.parquet")
+    many = job(often, directory / "often-out.parquet")
+    often.unlink()
+    resumed_at, equal = killed_and_resumed(once, short_rows, directory)
+    rows = int(table.num_rows)
+    return {
+        "rows": rows,
+        "rows_per_second": round(rows / statistics.median(seconds["parquet"])),
+        "avro_rows_per_second": round(rows / statistics.median(seconds["avro"])),
+        "seconds": {kind: [round(one, 2) for one in taken] for kind, taken in seconds.items()},
+        "memory_customers": customers,
+        "memory_rows": [short_rows, long_rows],
+        "memory_days": [DAYS, DAYS * TIMES],
+        "peak_mb": [round(few.peak_mb, 1), round(many.peak_mb, 1)],
+        "memory_ratio": round(many.peak_mb / few.peak_mb, 3),
+        "long_rows_per_second": round(long_rows / many.seconds),
+        "resumed_at": resumed_at,
+        "resumed_equal": equal,
+        "processors": os.cpu_count(),
+        "rounds": rounds,
+    }
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Print the table."""
+    table = Table(
+        "job", "rows", "rows/s", "peak MB", title="stream-scorer batch", title_justify="left"
+    )
+    rows = f"{document['rows']:,}"
+    table.add_row("Parquet to Parquet", rows, f"{document['rows_per_second']:,}", "")
+    table.add_row("Parquet to Avro", rows, f"{document['avro_rows_per_second']:,}", "")
+    for at, days in enumerate(document["memory_days"]):
+        name = f"{days:,} days of {document['memory_customers']:,} customers"
+        speed = f"{document['long_rows_per_second']:,}" if at else ""
+        size, peak = document["memory_rows"][at], document["peak_mb"][at]
+        table.add_row(name, f"{size:,}", speed, f"{peak:,}")
+    console = Console(width=100)
+    console.print(table)
+    same = "equal" if document["resumed_equal"] else "not equal"
+    console.print(
+        f"killed, and gone on at row {document['resumed_at']:,}: the output is {same} to that of "
+        "an undisturbed job"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one round, fewer customers")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        document = measure(Path(directory), quick=options.quick)
+    show(document)
+    return conclude(document, failures(document))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Batch: files of transactions in, one file of decisions out, by the stream's own core.
+
+Three stages work side by side, each on a thread of its own: reading and fitting columns, deciding,
+writing. After each part the output so far, the rings and the position in the input are made fast
+(``batch_ledger``), and a job that was cut off goes on there.
+
+``decided_at`` is the job's time, one for all decisions: when it first started, or ``--as-of``. It
+stands for the Kafka timestamp that files do not have: an event further ahead of it than the plan
+allows is rejected, and no decision is late.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stream_scorer.apps.batch_files import InputFile, find_files, without_credentials
+from stream_scorer.apps.batch_input import BatchInput
+from stream_scorer.apps.batch_job import Job, Order, Progress
+from stream_scorer.apps.batch_ledger import Ledger, WorkDirectory, sync
+from stream_scorer.apps.batch_output import (
+    ENDINGS,
+    refuse_feature_names,
+)
+from stream_scorer.apps.scorer import Deployment, load_model
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Model
+from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.models.bundle import read_manifest
+from stream_scorer.models.store import find
+from stream_scorer.settings import Settings
+
+_URL = re.compile("[a-z][a-z0-9+.-]+:/")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a job did.
+
+    Attributes:
+        model: NAME:VERSION that decided.
+        out: The file of decisions.
+        rejects: The file of rejected rows; None when there are none.
+        rows: Rows of the input.
+        resumed_at: Rows that an earlier run had done.
+        outcomes: Decisions by outcome.
+        rejected: Rejected rows by reason.
+        degraded: Decisions without everything that the features need.
+        failed_rows: Rows for which the model failed.
+        seconds: This run's.
+    """
+
+    model: str
+    out: Path
+    rejects: Path | None
+    rows: int
+    resumed_at: int
+    outcomes: dict[str, int]
+    rejected: dict[str, int]
+    degraded: int
+    failed_rows: int
+    seconds: float
+
+
+def run_batch(
+    settings: Settings, order: Order, told: Callable[[Progress], None] = lambda _: None
+) -> Report:
+    """Score files.
+
+    Args:
+        settings: Where models are, and which types they may hold.
+        order: What to score.
+        told: Called now and then with how far the job is.
+
+    Raises:
+        SettingsError: Input or output cannot be used; nothing stands under the output's name.
+        ModelError: The bundle is refused, or fails for too many rows.
+        StateError: What an earlier run left is of another job, or damaged.
+        UnavailableError: A store does not answer, or the disk is full; the same command goes on.
+    """
+    started = time.monotonic()
+    _refuse_output(order)
+    files = find_files(order.source)
+    model, plan = load_model(settings, Deployment(order.model, order.plan))
+    if order.features:
+        refuse_feature_names(model.features.names)
+    source = BatchInput(files, plan)
+    source.refuse_lacking()
+    labels = _labels_of(order, model)
+    work = WorkDirectory(order.out)
+    with work.locked():
+        manifest = read_manifest(find(settings.models.directory, order.model))
+        ledger = _ledger(order, work, _identity(order, plan, manifest.content_hash, files, labels))
+        resumed = ledger.done.rows
+        try:
+            if not ledger.complete:
+                with closing(Job(order, work, ledger, source, model, plan, told)) as job:
+                    ledger = job.run(labels)
+            return _published(order, work, ledger, model, resumed, started)
+        except OSError as error:
+            raise UnavailableError(
+                f"output {order.out}: {error.strerror or error}",
+                "mend that; the same command then goes on where it stopped",
+            ) from error
+        except SettingsError:
+            # Only another input mends it, and that is another job.
+            work.remove()
+            raise
+
+
+def _refuse_output(order: Order) -> None:
+    out, rejects = order.out, order.rejects_path
+    if _URL.match(str(out)) or out.suffix.lower() not in ENDINGS:
+        raise SettingsError(
+            f"output {out}: unknown kind of file", f"name a local file {' or '.join(ENDINGS)}"
+        )
+    if out == rejects:
+        raise SettingsError(f"output {out}: is the file of rejects, too", "name another --rejects")
+    work = WorkDirectory(out)
+    found = work.read() if work.path.is_dir() else None
+    # An earlier run may have ended while it moved its whole output into place.
+    moving = found is not None and found.complete
+    for path, grown in ((out, work.decisions), (rejects, work.rejects)):
+        if not path.parent.is_dir():
+            raise SettingsError(f"output {path}: its directory does not exist", "make it first")
+        if path.exists() and not (moving and not grown.exists()):
+            raise SettingsError(f"output {path}: exists already", "remove it or name another")
+    if rejects.parent.stat().st_dev != out.parent.stat().st_dev:
+        raise SettingsError(
+            f"output {rejects}: lies on another disk than {out}, so it cannot be moved there whole",
+            "name another --rejects",
+        )
+
+
+def _labels_of(order: Order, model: Model) -> InputFile | None:
+    if order.labels is None:
+        return None
+    if not model.features.by_terminal:
+        raise SettingsError(
+            f"labels {without_credentials(order.labels)}: {model.name}:{model.version} has no "
+            "features by terminal, so they change nothing",
+            "leave --labels out",
+        )
+    found = find_files(order.labels)
+    if len(found) > 1:
+        told = without_credentials(order.labels)
+        raise SettingsError(f"labels {told}: {len(found)} files", "name one")
+    return found[0]
+
+
+def _identity(
+    order: Order, plan: Plan, content_hash: str, files: list[InputFile], labels: InputFile | None
+) -> dict[str, object]:
+    """Return what a job is: with another of these its output would be another."""
+    inputs = json.dumps([[f.name, f.size, f.mark] for f in files])
+    return {
+        "input": hashlib.sha256(inputs.encode()).hexdigest(),
+        "model": content_hash,
+        "plan": hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest(),
+        "labels": "" if labels is None else f"{labels.name} {labels.size} {labels.mark}",
+        "engine": ENGINE,
+        "options": [order.features, order.sort, order.since, order.as_of, order.part_rows,
+                    str(order.rejects_path)],
+    }  # fmt: skip
+
+
+def _ledger(order: Order, work: WorkDirectory, identity: dict[str, object]) -> Ledger:
+    found = work.read()
+    if found is None:
+        now = time.time_ns() // 1_000_000
+        return Ledger(identity, now if order.as_of is None else order.as_of)
+    for name, value in identity.items():
+        if found.job.get(name) != value:
+            raise StateError(
+                f"output {work.path}: an unfinished job with another {name}",
+                "finish it with its own command, or delete the directory",
+            )
+    return found
+
+
+def _published(
+    order: Order, work: WorkDirectory, ledger: Ledger, model: Model, resumed: int, started: float
+) -> Report:
+    """Move a whole output into place; rejects first, so that decisions never stand without."""
+    done = ledger.done
+    rejects = order.rejects_path if done.rejected else None
+    if rejects is not None and work.rejects.exists():
+        work.rejects.replace(rejects)
+    decisions = sum(done.outcomes.values())
+    if done.rejected and not decisions:
+        counted = ", ".join(f"{reason} {count}" for reason, count in done.rejected.items())
+        raise SettingsError(
+            f"input {without_credentials(order.source)}: no row can be decided: {counted}",
+            f"see {rejects}",
+        )
+    if work.decisions.exists():
+        work.decisions.replace(order.out)
+    sync(order.out.parent)
+    work.remove()
+    return Report(
+        model=f"{model.name}:{model.version}", out=order.out, rejects=rejects, rows=done.rows,
+        resumed_at=resumed, outcomes=done.outcomes, rejected=done.rejected,
+        degraded=done.degraded, failed_rows=done.failed_rows,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip

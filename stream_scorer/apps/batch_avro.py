@@ -1,0 +1,100 @@
+"""Decisions as one Avro container file that grows block by block."""
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import fastavro
+import numpy as np
+
+from stream_scorer.apps.batch_output import Decided, Form
+from stream_scorer.codec.encode import Choice, DecisionEncoder
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.core.features import ENGINE
+
+_SYNC_BYTES = 16
+_BLOCK_ROWS = 4_000
+_LEVEL = 1
+
+
+class AvroDecisions:
+    """Decisions as an Avro container file of the decision schema.
+
+    Args:
+        path: The file; it need not exist.
+        form: What rows share.
+    """
+
+    def __init__(self, path: Path, form: Form) -> None:
+        schema = json.loads(reader_schema("decision.v1"))
+        schema["fields"] += [
+            {"name": name, "type": "double", "doc": "A feature of the model."}
+            for name in form.features
+        ]
+        text = json.dumps(schema)
+        self._form = form
+        self._schema = schema
+        # The same job gives the same bytes, so the marker is no random one.
+        self._sync = hashlib.sha256(
+            json.dumps([text, list(form.names), form.decided_at]).encode()
+        ).digest()[:_SYNC_BYTES]
+        self._encoder = DecisionEncoder(None, text, "", ENGINE)
+        path.touch()
+        self._file = path.open("r+b")
+
+    def resume(self, length: int) -> None:
+        """Begin behind what is kept."""
+        self._file.truncate(length)
+        self._file.seek(length)
+        if not length:
+            header = io.BytesIO()
+            fastavro.writer(header, self._schema, [], codec="deflate", sync_marker=self._sync)
+            self._file.write(header.getvalue())
+
+    def write(self, decided: Decided) -> None:
+        """Add decisions as blocks."""
+        decisions = decided.decisions
+        if not len(decisions):
+            return
+        features = {
+            name: np.ascontiguousarray(decisions.features[:, at])
+            for at, name in enumerate(self._form.features)
+        }
+        encoded = self._encoder.encode(
+            decisions, self._form.decided_at,
+            {"source_topic": Choice(decided.file, self._form.names), **features},
+        )  # fmt: skip
+        for first in range(0, len(encoded), _BLOCK_ROWS):
+            last = min(first + _BLOCK_ROWS, len(encoded))
+            bounds = encoded.offsets[[first, last]]
+            packed = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
+            data = packed.compress(encoded.data[bounds[0] : bounds[1]].tobytes()) + packed.flush()
+            self._file.write(_long(last - first) + _long(len(data)) + data + self._sync)
+
+    def end(self) -> tuple[int, bytes]:
+        """End the part."""
+        self._file.flush()
+        return self._file.tell(), b""
+
+    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
+        """Do nothing: the file is whole after every block."""
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(OSError):  # what the disk does not take is in no ledger
+            self._file.close()
+
+
+def _long(number: int) -> bytes:
+    """Return a positive number as Avro's long."""
+    number <<= 1
+    out = bytearray()
+    while number > 127:  # noqa: PLR2004 seven bits a byte
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,243 @@
+"""The middle of a batch job: chunks of rows through the core, in the order of the input."""
+
+import json
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.apps.batch_input import BatchInput, Place
+from stream_scorer.apps.batch_ledger import Done
+from stream_scorer.apps.batch_output import Decided, Reject
+from stream_scorer.apps.batch_terminals import Terminals
+from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Model, ModelFailure, Rings, score
+from stream_scorer.core.windows import BUCKETS
+from stream_scorer.errors import ModelError, SettingsError
+
+Int64 = NDArray[np.int64]
+_PARTITION = 0
+_EVICTED_AT_ONCE = 8_192
+"""Customers per chunk that are looked at for leaving."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What became of some rows of the input.
+
+    Attributes:
+        decided: Decisions, in the order of the input.
+        rejects: Rejected rows, likewise.
+    """
+
+    decided: list[Decided] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+class Decider:
+    """Decides chunks and keeps what later ones need: rings, terminals, counts.
+
+    Args:
+        model: Decides.
+        plan: What all models share.
+        source: Tells a file's name.
+        terminals: What is known of terminals; None where nothing is.
+        decided_at: The job's time, ms: what events may not lie too far ahead of.
+        since: Events before it, ms, are remembered, not decided; None: all are decided.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        source: BatchInput,
+        terminals: Terminals | None,
+        decided_at: int,
+        since: int | None,
+    ) -> None:
+        self._model = model
+        self._plan = plan
+        self._source = source
+        self._terminals = terminals
+        self._decided_at = decided_at
+        self._since = since
+        self._rings = Rings(model.features)
+        self._done = Done()
+        self._outcomes: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+
+    def load(self, done: Done, payloads: list[bytes]) -> None:
+        """Stand where an earlier run stood.
+
+        Args:
+            done: What was done.
+            payloads: What ``dump`` gave then.
+
+        Raises:
+            ValueError: They are damaged.
+        """
+        self._done = done
+        self._outcomes, self._rejected = Counter(done.outcomes), Counter(done.rejected)
+        rings = self._rings.of(_PARTITION)
+        rings.watermark = done.watermark
+        for payload in payloads[1:]:
+            rings.load(payload)
+        if self._terminals is not None:
+            self._terminals.load(payloads[0])
+
+    def dump(self) -> list[bytes]:
+        """Return what is known of terminals, then the rings' buckets."""
+        rings = self._rings.of(_PARTITION)
+        buckets = (rings.dump(bucket) for bucket in range(BUCKETS))
+        terminals = b"" if self._terminals is None else self._terminals.dump()
+        return [terminals, *(bucket for bucket in buckets if bucket)]
+
+    def done(self) -> Done:
+        """Return what is done so far."""
+        return replace(
+            self._done,
+            watermark=self._rings.of(_PARTITION).watermark,
+            outcomes=dict(self._outcomes),
+            rejected=dict(self._rejected),
+        )
+
+    def decide(self, rows: pa.RecordBatch) -> Chunk:
+        """Decide a chunk.
+
+        Args:
+            rows: Rows of the input, with the columns of ``BatchInput.schema``.
+
+        Raises:
+            SettingsError: An event lies further before an earlier row's than the lateness.
+            ModelError: The model fails for too many rows.
+        """
+        chunk = Chunk()
+        faults = rows.column("fault")
+        if faults.null_count < rows.num_rows:
+            sound = faults.is_null().to_numpy(zero_copy_only=False)
+            self._refuse(chunk, rows.take(pa.array(np.flatnonzero(~sound))))
+            fitting = rows.take(pa.array(np.flatnonzero(sound)))
+        else:
+            fitting = rows
+        time = np.asarray(fitting.column("event_time").cast(pa.int64()).to_numpy())
+        cuts = [slice(0, len(time))] if self._terminals is None else self._terminals.pieces(time)
+        for cut in cuts:
+            self._decide(chunk, fitting.slice(cut.start, cut.stop - cut.start), time[cut])
+        chunk.rejects.sort(key=lambda reject: reject.place)
+        self._rejected.update(reject.reason for reject in chunk.rejects)
+        last = Place(rows.column("file")[-1].as_py(), rows.column("row")[-1].as_py() + 1)
+        self._done = replace(
+            self._done, rows=self._done.rows + rows.num_rows, file=last.file, row=last.row
+        )
+        return chunk
+
+    def _decide(self, chunk: Chunk, rows: pa.RecordBatch, time: Int64) -> None:
+        if not len(time):
+            return
+        offset = rows.column("row").to_numpy()
+        events = EventBatch(
+            rows.select(self._source.names), np.full(len(time), _PARTITION, np.int32), offset,
+            np.full(len(time), self._decided_at),
+        )  # fmt: skip
+        if self._terminals is not None:
+            in_time = time[time <= self._decided_at + self._plan.ahead_ms]
+            self._terminals.expect(max(self._done.newest, int(in_time.max(initial=0))))
+        try:
+            scored = score(
+                events, self._rings, self._plan, self._model,
+                terminals=None if self._terminals is None else self._terminals.table,
+            )  # fmt: skip
+        except ModelFailure as error:
+            raise ModelError(
+                f"model {self._model.name}:{self._model.version}: {error}", "mend the model"
+            ) from error
+        file = rows.column("file").to_numpy()
+        decisions = scored.decisions
+        self._keep_order(decisions.events, file[scored.accepted])
+        self._rings.release(scored.journals)
+        self._rings.of(_PARTITION).evict(_EVICTED_AT_ONCE)
+        if self._terminals is not None:
+            self._terminals.remember(decisions.events, self._done.newest)
+        self._add_rejects(chunk, rows, scored.rejections)
+        decided = Decided(decisions, file[scored.accepted])
+        if self._since is not None:
+            decided = _since(decided, self._since)
+            decisions = decided.decisions
+        chunk.decided.append(decided)
+        outcomes = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
+        self._outcomes.update({outcome.name: outcomes[outcome] for outcome in Outcome})
+        degraded = int(np.count_nonzero(decisions.flags & np.uint8(Flag.DEGRADED)))
+        self._done = replace(
+            self._done,
+            degraded=self._done.degraded + degraded,
+            failed_rows=self._done.failed_rows + scored.failed_rows,
+        )
+
+    def _keep_order(self, events: EventBatch, file: NDArray[np.int32]) -> None:
+        """Refuse events that a stream would get too late, and move the newest time on."""
+        if not len(events):
+            return
+        time = events.int64("event_time")
+        newest = np.maximum.accumulate(np.maximum(time, self._done.newest))
+        late = time < newest - self._plan.lateness_ms
+        if late.any():
+            row = int(np.argmax(late))
+            behind = int(newest[row] - time[row]) / 1_000
+            raise SettingsError(
+                f"{self._source.files[file[row]].name}: row {int(events.offset[row]) + 1}: its "
+                f"event_time {_iso(int(time[row]))} lies {behind:,.0f} s before an earlier row's, "
+                f"more than the plan's lateness of {self._plan.lateness_ms / 1_000:,.0f} s",
+                "sort the input, or give --sort",
+            )
+        self._done = replace(self._done, newest=int(newest[-1]))
+
+    def _refuse(self, chunk: Chunk, rows: pa.RecordBatch) -> None:
+        """Reject rows that do not fit the schema."""
+        for row in rows.select(["file", "row", "fault", "raw"]).to_pylist():
+            reason, _, detail = row["fault"].partition(": ")
+            raw = row["raw"]
+            with suppress(ValueError):  # a line that is no JSON is told as the text that it is
+                raw = json.loads(raw)
+            chunk.rejects.append(Reject((row["file"], row["row"]), reason, detail, raw))
+
+    def _add_rejects(self, chunk: Chunk, rows: pa.RecordBatch, rejections: Rejections) -> None:
+        if not len(rejections):
+            return
+        records: list[dict[str, Any]] = rows.take(pa.array(rejections.rows)).to_pylist()
+        for record, reason, detail in zip(
+            records, rejections.reasons, rejections.details, strict=True
+        ):
+            place = record.pop("file"), record.pop("row")
+            del record["fault"], record["raw"]
+            chunk.rejects.append(Reject(place, reason.value, detail, record))
+
+
+def _since(decided: Decided, since: int) -> Decided:
+    """Return the decisions from an event time on."""
+    decisions = decided.decisions
+    rows = np.flatnonzero(decisions.events.int64("event_time") >= since)
+    if len(rows) == len(decisions):
+        return decided
+    place = {row: at for at, row in enumerate(rows.tolist())}
+    watermark = decisions.terminal_watermark
+    taken: DecisionBatch = replace(
+        decisions,
+        events=decisions.events.take(rows),
+        score=decisions.score[rows],
+        outcome=decisions.outcome[rows],
+        flags=decisions.flags[rows],
+        features=decisions.features[rows],
+        reasons={place[row]: codes for row, codes in decisions.reasons.items() if row in place},
+        terminal_watermark=None if watermark is None else watermark[rows],
+    )
+    return Decided(taken, decided.file[rows])
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")

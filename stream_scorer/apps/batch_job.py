@@ -1,0 +1,211 @@
+"""One run of a batch job: from where its ledger stands to the end of the input."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from stream_scorer.apps.batch_avro import AvroDecisions
+from stream_scorer.apps.batch_deciding import Chunk, Decider
+from stream_scorer.apps.batch_files import InputFile
+from stream_scorer.apps.batch_input import BatchInput, Place, rechunk
+from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.apps.batch_output import Form, Rejects, Writer
+from stream_scorer.apps.batch_parquet import ParquetDecisions
+from stream_scorer.apps.batch_sort import merge, write_runs
+from stream_scorer.apps.batch_terminals import Terminals, read_frauds
+from stream_scorer.apps.batch_threads import Behind, ahead
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Model
+
+PART_ROWS = 1_000_000
+CHUNK_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to score.
+
+    Attributes:
+        source: Path, glob or fsspec URL of the transactions.
+        out: File to write, named by one of :data:`~stream_scorer.apps.batch_output.ENDINGS`.
+        model: NAME or NAME:VERSION.
+        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
+        labels: Labels for features by terminal.
+        features: Whether to add a column for each feature.
+        sort: Whether to sort the input by event time first.
+        since: Decide only events from this time on, ms; earlier ones are history. None: all.
+        rejects: File for rejected rows; None: beside ``out``.
+        as_of: The job's time, ms since the epoch; None: when it starts first.
+        part_rows: Input rows of a part.
+    """
+
+    source: str
+    out: Path
+    model: str
+    plan: Path | None = None
+    labels: str | None = None
+    features: bool = False
+    sort: bool = False
+    since: int | None = None
+    rejects: Path | None = None
+    as_of: int | None = None
+    part_rows: int = PART_ROWS
+
+    @property
+    def rejects_path(self) -> Path:
+        """Where rejected rows go."""
+        return self.rejects or self.out.with_name(f"{self.out.name}.rejects.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        stage: ``sort`` or ``score``.
+        done: Of ``total``, in bytes of the input.
+        total: Bytes of the input.
+        rows: Rows that are done in this run and those before it.
+    """
+
+    stage: str
+    done: int
+    total: int
+    rows: int
+
+
+class Job:
+    """One run of a job: from where the ledger stands to the end of the input."""
+
+    def __init__(
+        self,
+        order: Order,
+        work: WorkDirectory,
+        ledger: Ledger,
+        source: BatchInput,
+        model: Model,
+        plan: Plan,
+        told: Callable[[Progress], None],
+    ) -> None:
+        self._order = order
+        self._work = work
+        self._ledger = ledger
+        self._source = source
+        self._model = model
+        self._plan = plan
+        self._told = told
+        self._total = sum(file.size for file in source.files)
+        names = [file.name for file in source.files]
+        added = model.features.names if order.features else ()
+        parquet = order.out.suffix.lower() == ".parquet"
+        form = Form(names, added, ledger.decided_at)
+        self._writer: Writer = (ParquetDecisions if parquet else AvroDecisions)(
+            work.decisions, form
+        )
+        self._rejects = Rejects(work.rejects, names)
+
+    def run(self, labels: InputFile | None) -> Ledger:
+        """Decide the rows that are left, and end the output."""
+        ledger = self._ledger
+        terminals = None
+        if labels is not None:
+            frauds = read_frauds(labels, self._plan)
+            terminals = Terminals(self._model.features.engine.delayed, frauds)
+        decider = Decider(
+            self._model, self._plan, self._source, terminals, ledger.decided_at, self._order.since
+        )
+        if ledger.state:
+            try:
+                decider.load(ledger.done, self._work.read_state(ledger.state))
+            except ValueError as error:
+                raise self._work.damaged(ledger.state, str(error)) from error
+        self._writer.resume(ledger.length)
+        self._rejects.resume(ledger.rejects_length)
+        with closing(ahead(self._chunks())) as chunks, Behind() as behind:
+            rows = 0
+            for chunk in chunks:
+                behind.do(self._write, decider.decide(chunk))
+                rows += chunk.num_rows
+                if rows >= self._order.part_rows:
+                    rows = 0
+                    behind.do(self._end_part, decider.done(), decider.dump())
+                done = decider.done().rows
+                self._told(Progress("score", self._source.read, self._total, done))
+            if rows or not ledger.parts:
+                behind.do(self._end_part, decider.done(), decider.dump())
+            behind.wait()
+        return self._finish()
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._writer.close()
+        self._rejects.close()
+
+    def _chunks(self) -> Iterator[pa.RecordBatch]:
+        """Yield what is left of the input; parts and chunks end at the same rows in every run."""
+        size = min(CHUNK_ROWS, self._order.part_rows)
+        done = self._ledger.done
+        if self._order.sort:
+            yield from rechunk(_behind(merge(self._runs()), done.rows), size)
+        else:
+            yield from rechunk(self._source.rows(Place(done.file, done.row)), size)
+
+    def _runs(self) -> list[Path]:
+        """Return the sorted input; it is sorted when no earlier run has done it."""
+        work, ledger = self._work, self._ledger
+        if ledger.sorted_runs is None:
+            work.runs.mkdir(exist_ok=True)
+            for old in work.runs.glob("*"):
+                old.unlink()
+            runs = write_runs(self._sorting(), work.runs)
+            for run in runs:
+                sync(run)
+            self._ledger = ledger = replace(ledger, sorted_runs=tuple(run.name for run in runs))
+            work.write(ledger)
+        return [work.runs / name for name in ledger.sorted_runs or ()]
+
+    def _sorting(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._source.rows():
+            self._told(Progress("sort", self._source.read, self._total, 0))
+            yield batch
+
+    def _write(self, chunk: Chunk) -> None:
+        for decided in chunk.decided:
+            self._writer.write(decided)
+        self._rejects.write(chunk.rejects)
+
+    def _end_part(self, done: Done, state: list[bytes]) -> None:
+        """Bring what is written to the disk, and then say so."""
+        ledger, work = self._ledger, self._work
+        number = len(ledger.parts)
+        length, tail = self._writer.end()
+        rejects_length = self._rejects.end()
+        sync(work.decisions)
+        sync(work.rejects)
+        work.write_tail(number, tail)
+        self._ledger = replace(
+            ledger, done=done, length=length, rejects_length=rejects_length,
+            parts=(*ledger.parts, ledger.length), state=work.write_state(number, state),
+        )  # fmt: skip
+        work.write(self._ledger)
+
+    def _finish(self) -> Ledger:
+        ledger, work = self._ledger, self._work
+        self._writer.finish(
+            [(start, work.read_tail(number)) for number, start in enumerate(ledger.parts)]
+        )
+        sync(work.decisions)
+        self._ledger = replace(ledger, complete=True)
+        work.write(self._ledger)
+        return self._ledger
+
+
+def _behind(rows: Iterator[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
+    """Yield what stands behind the first ``count`` rows."""
+    for batch in rows:
+        if count < batch.num_rows:
+            yield batch.slice(count)
+        count = max(count - batch.num_rows, 0)

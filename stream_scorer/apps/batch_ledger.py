@@ -1,0 +1,220 @@
+"""How far a batch job is: a work directory beside its output, and the ledger in it.
+
+``OUT.unfinished/`` holds the growing output, the state as of the last part, and ``ledger.json``,
+which names what of them counts. The ledger is replaced in one piece after everything that it names
+is on the disk, so a job that ends anywhere goes on from its last part.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.core.windows import NEVER
+from stream_scorer.errors import SettingsError, StateError
+
+FORMAT = 1
+_LEDGER = "ledger.json"
+_CHECKSUM_BYTES = 4
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What of the input is done.
+
+    Attributes:
+        file: Number of the input file to go on in.
+        row: Its row to go on from.
+        rows: Input rows that are done.
+        newest: Newest accepted event time, ms.
+        watermark: The rings' watermark, ms.
+        outcomes: Decisions by outcome.
+        rejected: Rejected rows by reason.
+        degraded: Decisions without everything that the features need.
+        failed_rows: Rows for which the model failed.
+    """
+
+    file: int = 0
+    row: int = 0
+    rows: int = 0
+    newest: int = int(NEVER)
+    watermark: int = int(NEVER)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    degraded: int = 0
+    failed_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a job has behind it.
+
+    Attributes:
+        job: What the job is: input, model, options. Another job's work is not taken up.
+        decided_at: The job's time, ms since the epoch.
+        done: What of the input is done.
+        length: Bytes of the decisions that count.
+        rejects_length: Bytes of the rejects that count.
+        parts: Where each part begins in the file of decisions.
+        state: Name of the file with rings and terminals; empty before the first part.
+        sorted_runs: Names of the sorted runs once all are written.
+        complete: Whether every row is done and the output whole.
+    """
+
+    job: Mapping[str, Any]
+    decided_at: int
+    done: Done = Done()
+    length: int = 0
+    rejects_length: int = 0
+    parts: tuple[int, ...] = ()
+    state: str = ""
+    sorted_runs: tuple[str, ...] | None = None
+    complete: bool = False
+
+
+class WorkDirectory:
+    """The directory in which a job's output grows.
+
+    Args:
+        out: The output's final path.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out.with_name(out.name + ".unfinished")
+        self.decisions = self.path / "decisions"
+        self.rejects = self.path / "rejects"
+        self.runs = self.path / "runs"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory and keep other jobs out of it.
+
+        Raises:
+            SettingsError: It cannot be made, or another job is in it.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise SettingsError(
+                f"output {self.path}: {error.strerror}", "name a place that can be written"
+            ) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SettingsError(
+                    f"output {self.path}: another job is writing it", "wait for it to end"
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
+    def read(self) -> Ledger | None:
+        """Return the ledger; None where no part is done.
+
+        Raises:
+            StateError: It is damaged, or of another version.
+        """
+        try:
+            table = json.loads((self.path / _LEDGER).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self._refusal(f"the ledger is damaged: {error}") from error
+        if not isinstance(table, dict) or table.pop("format", None) != FORMAT:
+            raise self._refusal("the ledger is of another version")
+        try:
+            runs = table.pop("sorted_runs")
+            return Ledger(
+                done=Done(**table.pop("done")), parts=tuple(table.pop("parts")),
+                sorted_runs=None if runs is None else tuple(runs), **table,
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise self._refusal(f"the ledger is damaged: {error}") from error
+
+    def write(self, ledger: Ledger) -> None:
+        """Replace the ledger, all that it names being on the disk."""
+        text = json.dumps({"format": FORMAT, **asdict(ledger)})
+        self.put(_LEDGER, text.encode())
+        for old in self.path.glob("state-*"):
+            if old.name != ledger.state:
+                old.unlink()
+
+    def write_state(self, number: int, payloads: list[bytes]) -> str:
+        """Write the state as of the end of a part and return the file's name.
+
+        Args:
+            number: Of the part.
+            payloads: What is known of terminals, then the rings' buckets.
+        """
+        name = f"state-{number}"
+        body = b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
+        self.put(name, body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little"))
+        return name
+
+    def read_state(self, name: str) -> list[bytes]:
+        """Return what ``write_state`` wrote.
+
+        Raises:
+            StateError: It is damaged.
+        """
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise self.damaged(name, str(error)) from error
+        body = data[:-_CHECKSUM_BYTES]
+        if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != data[-_CHECKSUM_BYTES:]:
+            raise self.damaged(name, "its checksum does not match")
+        payloads, at = [], 0
+        while at < len(body):
+            (length,) = _LENGTH.unpack_from(body, at)
+            at += _LENGTH.size + length
+            payloads.append(body[at - length : at])
+        return payloads
+
+    def damaged(self, name: str, what: str) -> StateError:
+        """Return the error of a file of the directory that cannot be used."""
+        return self._refusal(f"{name} is damaged: {what}")
+
+    def write_tail(self, part: int, tail: bytes) -> None:
+        """Keep what ends the file needs of a part."""
+        self.put(f"tail-{part}", tail)
+
+    def read_tail(self, part: int) -> bytes:
+        """Return what ``write_tail`` wrote."""
+        return (self.path / f"tail-{part}").read_bytes()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put a file in place in one piece, and on the disk."""
+        path = self.path / f"{name}.unfinished"
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        path.replace(self.path / name)
+        sync(self.path)
+
+    def _refusal(self, what: str) -> StateError:
+        return StateError(f"{self.path}: {what}", "delete the directory to begin anew")
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the entries of a directory, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

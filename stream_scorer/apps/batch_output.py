@@ -1,0 +1,153 @@
+"""What a batch job writes: decisions as one Parquet or Avro file, rejects as JSON lines.
+
+Each file grows part by part and can be cut back to where a part ended, so a resumed job repeats
+nothing. A Parquet file gets its footer, without which nobody takes it for one, at the very end.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.core.batch import DecisionBatch
+from stream_scorer.errors import SettingsError
+
+ENDINGS = (".parquet", ".avro")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Decisions and where their transactions stand.
+
+    Attributes:
+        decisions: n decisions; an event's offset is its row in its file, from 0.
+        file: int32[n], number of the file.
+    """
+
+    decisions: DecisionBatch
+    file: NDArray[np.int32]
+
+
+class Writer(Protocol):
+    """Writes decisions to one file, part by part."""
+
+    def resume(self, length: int) -> None:
+        """Begin behind what is kept: ``length`` bytes of the file, 0 for none."""
+        ...
+
+    def write(self, decided: Decided) -> None:
+        """Add decisions to the part."""
+        ...
+
+    def end(self) -> tuple[int, bytes]:
+        """End the part; return the file's length, and what ``finish`` needs of the part."""
+        ...
+
+    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
+        """End the file.
+
+        Args:
+            parts: Of each part where it begins, and what ``end`` returned for it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let the file go, whatever was written to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What every row of the output shares.
+
+    Attributes:
+        names: The input files' names.
+        features: Names of the feature columns to add; none without ``--features``.
+        decided_at: ms since the epoch.
+    """
+
+    names: Sequence[str]
+    features: Sequence[str]
+    decided_at: int
+
+
+def decision_fields() -> list[str]:
+    """Return the names of the decision schema's fields."""
+    return [entry["name"] for entry in json.loads(reader_schema("decision.v1"))["fields"]]
+
+
+def refuse_feature_names(names: Sequence[str]) -> None:
+    """Refuse features that cannot be columns beside the decision's.
+
+    Raises:
+        SettingsError: One is called as a field of the decision, or as Avro calls nothing.
+    """
+    taken = set(decision_fields())
+    for name in names:
+        if name in taken or not (name.isidentifier() and name.isascii()):
+            raise SettingsError(
+                f"--features: the feature {name!r} cannot be a column of the output",
+                "leave --features out: the field `features` holds its values too",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that is not decided.
+
+    Attributes:
+        place: Number of its file, and its own number there, both from 0.
+        reason: A reject reason of the stream.
+        detail: What is wrong.
+        record: The row as it was read.
+    """
+
+    place: tuple[int, int]
+    reason: str
+    detail: str
+    record: object
+
+
+class Rejects:
+    """Rejected rows as JSON lines.
+
+    Args:
+        path: The file; it need not exist.
+        names: The input files' names.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        path.touch()
+        self._file = path.open("r+b")
+        self._names = names
+
+    def resume(self, length: int) -> None:
+        """Begin behind ``length`` bytes."""
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    def write(self, rejects: Iterable[Reject]) -> None:
+        """Add rows."""
+        for reject in rejects:
+            file, row = reject.place
+            line = {
+                "source_topic": self._names[file], "source_offset": row,
+                "reason": reject.reason, "detail": reject.detail, "record": reject.record,
+            }  # fmt: skip
+            self._file.write(json.dumps(line, default=str).encode() + b"\n")
+
+    def end(self) -> int:
+        """Return the file's length, all of it handed to the system."""
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(OSError):  # what the disk does not take is in no ledger
+            self._file.close()

@@ -1,0 +1,183 @@
+"""A batch job decides as the stream does, whatever the files are called and cut into."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream_scorer.errors import SettingsError
+from tests.unit.apps.batch_cases import AS_OF, by_core, decisions_by_core, run, transactions, write
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    """Transactions of which some are out of order inside the lateness, doubled, or refused."""
+    table = transactions()
+    numbers = np.random.default_rng(1)
+    rows = table.num_rows
+    amount = table["amount_minor"].to_numpy().copy()
+    amount[numbers.integers(0, rows, 20)] = -1
+    order = np.arange(rows)
+    order[[500, 501]] = order[[501, 500]]
+    order[numbers.integers(1, rows, 20)] -= 1
+    at = table.schema.get_field_index("amount_minor")
+    return table.set_column(at, table.schema.field(at), pa.array(amount)).take(pa.array(order))
+
+
+def avro(path: Path) -> list[dict[str, Any]]:
+    with path.open("rb") as file:
+        records: Any = fastavro.reader(file)
+        return list(records)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl", ".avro"])
+def test_every_kind_of_file_gives_the_streams_decisions(
+    table: pa.Table, ending: str, tmp_path: Path
+) -> None:
+    source = write(table, tmp_path / f"in{ending}")
+    for rows in (700, 10**6):
+        report = run(source, tmp_path / f"{rows}.avro", part_rows=rows)
+        found = avro(tmp_path / f"{rows}.avro")
+        assert found == decisions_by_core(table, str(source))
+        assert report.rows == table.num_rows
+        assert sum(report.outcomes.values()) + sum(report.rejected.values()) == report.rows
+        assert set(report.rejected) == {"AMOUNT_NEGATIVE", "DUPLICATE"}
+
+
+def test_parquet_says_what_avro_says(table: pa.Table, tmp_path: Path) -> None:
+    source = write(table, tmp_path / "in.parquet")
+    run(source, tmp_path / "out.avro", features=True)
+    run(source, tmp_path / "out.parquet", features=True, part_rows=900)
+    read = pq.read_table(tmp_path / "out.parquet")
+    assert read.to_pylist() == avro(tmp_path / "out.avro")
+    scored = by_core(table, 10**6)[0].decisions
+    features = np.column_stack([column.to_numpy() for column in read.columns[20:]])
+    assert features.tobytes() == scored.features.tobytes()
+    assert read["score"].to_numpy().tobytes() == scored.score.tobytes()
+    assert len(read.schema.names) == 29
+    assert str(read.schema.field("decision").type) == "string"
+
+
+def test_files_of_a_glob_are_one_input(table: pa.Table, tmp_path: Path) -> None:
+    half = table.num_rows // 2
+    write(table.slice(0, half), tmp_path / "day-1.parquet")
+    write(table.slice(half), tmp_path / "day-2.csv")
+    run(f"{tmp_path}/day-*", tmp_path / "out.avro", part_rows=333)
+    found = avro(tmp_path / "out.avro")
+    assert [d["score"] for d in found] == [d["score"] for d in decisions_by_core(table, "")]
+    assert {d["source_topic"] for d in found} == {
+        f"{tmp_path}/day-1.parquet",
+        f"{tmp_path}/day-2.csv",
+    }
+    second = [d["source_offset"] for d in found if d["source_topic"].endswith("day-2.csv")]
+    assert second == sorted(second)
+    assert second[0] < 10
+
+
+def test_an_fsspec_url_is_read(table: pa.Table, tmp_path: Path) -> None:
+    source = write(table, tmp_path / "in.parquet")
+    with fsspec.open("memory://bucket/in.parquet", "wb") as file:
+        file.write(source.read_bytes())
+    run("memory://bucket/in.parquet", tmp_path / "out.avro")
+    found = avro(tmp_path / "out.avro")
+    assert len(found) == len(decisions_by_core(table, ""))
+    assert found[0]["source_topic"] == "memory:///bucket/in.parquet"
+
+
+def test_rejects_say_where_why_and_what(tmp_path: Path) -> None:
+    good = transactions(3, 5).slice(0, 4).to_pylist()
+    rows = [
+        {**row, "event_time": row["event_time"].isoformat(), "transaction_id": str(number)}
+        for number, row in enumerate(good)
+    ]
+    bad: list[tuple[object, str]] = [
+        ({**rows[0], "amount_minor": "much"}, "MALFORMED"),
+        ({**rows[0], "amount_minor": None}, "MALFORMED"),
+        ({**rows[0], "amount_minor": float("nan")}, "MALFORMED"),
+        ({**rows[0], "amount_minor": 10**30}, "MALFORMED"),
+        ({**rows[0], "amount_minor": [1]}, "MALFORMED"),
+        ({**rows[0], "event_time": "yesterday"}, "MALFORMED"),
+        ({**rows[0], "event_time": "2035-01-01"}, "TIME_AHEAD"),
+        ({**rows[0], "event_time": -5}, "TIME_INVALID"),
+        ({**rows[0], "currency": "XXX"}, "CURRENCY"),
+        ({**rows[0], "customer_id": ""}, "ID_EMPTY"),
+        ({**rows[0], "customer_id": None}, "ID_EMPTY"),
+        ({**rows[0], "customer_id": "c" * 1_025}, "TOO_LARGE"),
+        ({**rows[0], "amount_minor": 10**13}, "AMOUNT_TOO_LARGE"),
+        (rows[0], "DUPLICATE"),
+        ([], "MALFORMED"),
+        ("{", "MALFORMED"),
+    ]
+    lines = [json.dumps(rows[0])]
+    lines += [row if isinstance(row, str) else json.dumps(row) for row, _ in bad]
+    lines += [json.dumps(row) for row in rows[1:]]
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(lines))
+    report = run(source, tmp_path / "out.parquet")
+    assert report.rejects == tmp_path / "out.parquet.rejects.jsonl"
+    told = [json.loads(line) for line in report.rejects.read_text().splitlines()]
+    assert [each["reason"] for each in told] == [reason for _, reason in bad]
+    assert [each["source_offset"] for each in told] == list(range(1, len(bad) + 1))
+    assert told[0]["record"]["amount_minor"] == "much"
+    assert told[0]["detail"] == "amount_minor is no whole number"
+    assert told[-1]["record"] == "{"
+    assert report.outcomes["APPROVE"] == 4
+
+
+def test_history_is_remembered_and_not_decided(table: pa.Table, tmp_path: Path) -> None:
+    source = write(table, tmp_path / "in.parquet")
+    run(source, tmp_path / "all.parquet")
+    whole = pq.read_table(tmp_path / "all.parquet")
+    since = int(whole["event_time"].cast(pa.int64())[-1].as_py()) - 86_400_000
+    report = run(source, tmp_path / "last.parquet", since=since)
+    last = pq.read_table(tmp_path / "last.parquet")
+    kept = np.flatnonzero(whole["event_time"].cast(pa.int64()).to_numpy() >= since)
+    assert 0 < len(kept) < whole.num_rows / 10
+    assert last.equals(whole.take(pa.array(kept)))
+    assert sum(report.outcomes.values()) == len(kept)
+
+
+def test_disorder_is_refused_or_sorted(tmp_path: Path) -> None:
+    table = transactions(10, 30)
+    source = write(table, tmp_path / "in.parquet")
+    run(source, tmp_path / "sorted.parquet")
+    numbers = np.random.default_rng(0).permutation(table.num_rows)
+    shuffled = write(table.take(pa.array(numbers)), tmp_path / "shuffled.parquet")
+    with pytest.raises(SettingsError, match=r"shuffled.parquet: row \d+: its event_time .* --sort"):
+        run(shuffled, tmp_path / "out.parquet")
+    assert not list(tmp_path.glob("out*"))
+    run(shuffled, tmp_path / "out.parquet", sort=True, part_rows=400)
+    own = [name for name in pq.read_schema(tmp_path / "out.parquet").names if "source" not in name]
+    found = pq.read_table(tmp_path / "out.parquet")
+    expected = pq.read_table(tmp_path / "sorted.parquet")
+    # Rows of one time keep the order of the shuffled file; the sorted file has another.
+    time = expected["event_time"].cast(pa.int64()).to_numpy()
+    alone = np.flatnonzero(np.bincount(np.unique(time, return_inverse=True)[1])[
+        np.unique(time, return_inverse=True)[1]] == 1)  # fmt: skip
+    assert len(alone) > 0.9 * len(time)
+    assert found.select(own).take(alone).equals(expected.select(own).take(alone))
+    assert found["source_offset"].to_numpy()[alone].tolist() == (
+        np.argsort(numbers)[expected["source_offset"].to_numpy()[alone]].tolist()
+    )
+
+
+def test_an_empty_input_gives_an_empty_output(tmp_path: Path) -> None:
+    source = write(transactions(2, 3).slice(0, 0), tmp_path / "in.parquet")
+    for name in ("out.parquet", "out.avro"):
+        assert run(source, tmp_path / name).rows == 0
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
+    assert avro(tmp_path / "out.avro") == []
+
+
+def test_the_jobs_time_is_every_decisions(tmp_path: Path) -> None:
+    source = write(transactions(2, 3), tmp_path / "in.parquet")
+    run(source, tmp_path / "out.parquet")
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert set(found["decided_at"].cast(pa.int64()).to_pylist()) == {AS_OF}
+    assert not any("late_decision" in flags for flags in found["flags"].to_pylist())

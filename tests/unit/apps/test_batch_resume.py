@@ -1,0 +1,219 @@
+"""A job that ends anywhere goes on where it stopped, to the bytes of one that was not disturbed."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream_scorer.apps.batch import run_batch
+from stream_scorer.apps.batch_job import Order
+from stream_scorer.apps.batch_ledger import WorkDirectory
+from stream_scorer.errors import SettingsError, StateError
+from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
+
+_DIES = """
+import os, signal, sys
+from pathlib import Path
+from stream_scorer.apps.batch import run_batch
+from stream_scorer.apps.batch_job import Order
+from stream_scorer.settings import load_settings
+
+def told(progress):
+    if progress.rows >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+order = Order(sys.argv[1], Path(sys.argv[2]), sys.argv[4], as_of=int(sys.argv[5]), part_rows=600,
+              features=True, sort=sys.argv[6] == "sort")
+run_batch(load_settings({}), order, told)
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three files, the last of them with rows that are rejected."""
+    directory = tmp_path_factory.mktemp("input")
+    table = transactions(40, 40)
+    third = table.num_rows // 3
+    write(table.slice(0, third), directory / "1.parquet")
+    write(table.slice(third, third), directory / "2.csv")
+    lines = write(table.slice(2 * third), directory / "3.jsonl").read_text().splitlines()
+    lines[10:10] = ["no row"]
+    lines[500:500] = [lines[0]]
+    (directory / "3.jsonl").write_text("\n".join(lines))
+    return f"{directory}/*"
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".avro"])
+@pytest.mark.parametrize(("rows", "way"), [(700, ""), (2_500, ""), (2_500, "sort")])
+def test_kill_9_in_the_middle(
+    source: str, rows: int, way: str, ending: str, tmp_path: Path
+) -> None:
+    whole = tmp_path / f"whole{ending}"
+    run(source, whole, part_rows=600, features=True, sort=bool(way))
+    out = tmp_path / f"out{ending}"
+    died = subprocess.run(  # noqa: S603 our own program
+        [sys.executable, "-c", _DIES, source, str(out), str(rows), MODEL, str(AS_OF), way],
+        check=False,
+        timeout=120,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert not out.exists()
+    report = run(source, out, part_rows=600, features=True, sort=bool(way))
+    assert 0 < report.resumed_at < report.rows
+    assert report.resumed_at % 600 == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert report.rejects is not None
+    assert report.rejects.read_bytes() == (tmp_path / f"whole{ending}.rejects.jsonl").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}{ending}{more}" for name in ("whole", "out") for more in ("", ".rejects.jsonl")
+    }
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_an_end_at_every_step_of_the_ledger(
+    source: str, *, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file that is put in place is once the last one, before and after it is there."""
+    whole = tmp_path / "whole.parquet"
+    run(source, whole, part_rows=1_500, sort=sort)
+    put = WorkDirectory.put
+    steps = 0
+
+    def counted(self: WorkDirectory, name: str, data: bytes) -> None:
+        nonlocal steps
+        steps += 1
+        put(self, name, data)
+
+    monkeypatch.setattr(WorkDirectory, "put", counted)
+    run(source, tmp_path / "counted.parquet", part_rows=1_500, sort=sort)
+    assert steps >= 10
+    out = tmp_path / "out.parquet"
+    for last in range(1, steps + 1):
+        for after in (False, True):
+            left = last
+
+            def stopping(self: WorkDirectory, name: str, data: bytes) -> None:
+                nonlocal left
+                left -= 1
+                if left > 0 or after:  # noqa: B023 called in this round
+                    put(self, name, data)
+                if left <= 0:
+                    raise _StoppedError
+
+            monkeypatch.setattr(WorkDirectory, "put", stopping)
+            with pytest.raises(_StoppedError):
+                run(source, out, part_rows=1_500, sort=sort)
+            assert not out.exists()
+            monkeypatch.setattr(WorkDirectory, "put", put)
+            run(source, out, part_rows=1_500, sort=sort)
+            assert out.read_bytes() == whole.read_bytes()
+            out.unlink()
+            (tmp_path / "out.parquet.rejects.jsonl").unlink()
+
+
+def test_an_end_while_the_output_is_moved(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.parquet"
+
+    def stop(_: WorkDirectory) -> None:
+        raise _StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkDirectory, "remove", stop)
+        with pytest.raises(_StoppedError):
+            run(source, out)
+    assert out.exists()
+    before = out.read_bytes()
+    report = run(source, out)
+    assert report.resumed_at == report.rows
+    assert out.read_bytes() == before
+    assert not (tmp_path / "out.parquet.unfinished").exists()
+
+
+def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
+    """Let a job end after its first part, as an interrupt ends it."""
+
+    def told(progress: Any) -> None:
+        if progress.rows >= 1_300:
+            raise KeyboardInterrupt
+
+    order = Order(source, out, MODEL, **{"as_of": AS_OF, "part_rows": 600, **options})
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(SETTINGS, order, told)
+    assert (out.with_name(out.name + ".unfinished") / "ledger.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [{"features": True}, {"sort": True}, {"since": 5}, {"as_of": 7}, {"part_rows": 500}]
+)
+def test_another_job_does_not_take_it_up(
+    source: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.parquet"
+    _leave_unfinished(source, out)
+    with pytest.raises(StateError, match="unfinished job with another options"):
+        run(source, out, **{"part_rows": 600, **options})
+    assert run(source, out, part_rows=600).resumed_at >= 600
+
+
+def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
+    table = transactions(40, 40)
+    source = write(table, tmp_path / "in.parquet")
+    out = tmp_path / "out.parquet"
+    _leave_unfinished(str(source), out)
+    write(table.slice(1), source)
+    with pytest.raises(StateError, match="unfinished job with another input"):
+        run(source, out, part_rows=600)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "told"),
+    [
+        ("ledger.json", lambda data: data[:-9], "the ledger is damaged"),
+        ("ledger.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "version"),
+        ("ledger.json", lambda data: data.replace(b'"parts"', b'"pards"'), "damaged"),
+        ("state-*", lambda data: data[:-1], "is damaged: its checksum"),
+        ("state-*", lambda data: b"\x01" + data[1:], "is damaged: its checksum"),
+    ],
+)
+def test_damaged_work_is_refused(
+    source: str, name: str, spoil: Any, told: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.parquet"
+    _leave_unfinished(source, out)
+    (path,) = (tmp_path / "out.parquet.unfinished").glob(name)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(StateError, match=told):
+        run(source, out, part_rows=600)
+    assert not out.exists()
+
+
+def test_two_jobs_do_not_write_one_output(source: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    with (
+        WorkDirectory(out).locked(),
+        pytest.raises(SettingsError, match="another job is writing it"),
+    ):
+        run(source, out)
+
+
+def test_the_ledger_grows_by_parts_and_the_state_does_not(source: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    _leave_unfinished(source, out)
+    work = tmp_path / "out.parquet.unfinished"
+    ledger = json.loads((work / "ledger.json").read_text())
+    assert len(ledger["parts"]) >= 1
+    assert len(list(work.glob("state-*"))) == 1
+    with pytest.raises(pa.ArrowInvalid, match="Parquet"):
+        pq.read_table(work / "decisions")
