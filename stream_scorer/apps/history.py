@@ -121,7 +121,7 @@ def _add_terminals(
         table = TerminalTable()
         table.add_hashed(terminals, times, fraud[rows])
         table.watermark = int(times.max(initial=table.watermark))
-        table.observe_hashed(delayed, terminals, times, rows, computed)
+        table.observe_hashed(delayed, terminals, times, rows, computed, in_order=True)
 
     _on_threads(observe_group, range(_GROUPS))
     if features.recomputed:

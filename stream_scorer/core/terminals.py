@@ -22,6 +22,7 @@ from stream_scorer.core.kernels.terminals import (
     COUNTERS,
     ROWS,
     TERMINAL,
+    TERMINALS,
     TerminalStore,
     add_rows,
     evict_rows,
@@ -165,16 +166,20 @@ class TerminalTable:
         event_time: Int64,
         rows: Int64,
         observed: Float64,
+        *,
+        in_order: bool = False,
     ) -> Bool:
         """Do the same for terminals given as uint64[n] hashes of their ids.
 
-        Event i is written to row ``rows[i]``.
+        Event i is written to row ``rows[i]``. What is written does not depend on ``in_order``: it
+        says that there are many events in about the order of their times, which saves searches.
         """
         windows = delayed.windows
+        terminals = int(self._store.counters[TERMINALS]) if in_order else 0
         observe_rows(
             self._store, terminal, event_time, delayed.delay_ms, windows, delayed.operations,
             self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows)),
-            rows, observed,
+            rows, np.zeros((terminals, 1 + len(windows)), np.int32), observed,
         )  # fmt: skip
         lacking: Bool = event_time - delayed.delay_ms > self._watermark
         return lacking | (event_time - delayed.longest_ms < self._edge)

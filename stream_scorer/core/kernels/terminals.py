@@ -35,6 +35,7 @@ TERMINAL = np.dtype(
     ]
 )
 _LEAST_ROOM = 4
+_MOST_STEPS = 8
 
 
 class TerminalStore(NamedTuple):
@@ -87,6 +88,26 @@ def up_to(cells, low, high, time):
         low += half & -np.int64(cells[np.uint64(low + half - 1), TIME] <= time)
         length -= half
     return low
+
+
+@inlined
+def walk_to(cells, first, last, cursors, slot, column, time):
+    """Return what ``up_to`` does, from where the terminal's last search ended.
+
+    Where times ascend it is a step or two; after a few it searches.
+    """
+    at = first + np.int64(cursors[slot, column])
+    steps = 0
+    while at < last and steps < _MOST_STEPS and cells[np.uint64(at), TIME] <= time:
+        at += 1
+        steps += 1
+    while at > first and steps < _MOST_STEPS and cells[np.uint64(at - 1), TIME] > time:
+        at -= 1
+        steps += 1
+    if steps == _MOST_STEPS:
+        at = up_to(cells, first, last, time)
+    cursors[slot, column] = at - first
+    return at
 
 
 @inlined
@@ -222,7 +243,19 @@ def pack(store, target):
 
 @kernel
 def observe_rows(
-    store, hashes, times, delay, windows, operations, watermark, edge, counts, frauds, rows, out
+    store,
+    hashes,
+    times,
+    delay,
+    windows,
+    operations,
+    watermark,
+    edge,
+    counts,
+    frauds,
+    rows,
+    cursors,
+    out,
 ):
     """Write what each event sees of its terminal: rows of (t - delay - window, t - delay].
 
@@ -239,6 +272,8 @@ def observe_rows(
         edge: ms.
         counts: float64[w], room to compute in.
         frauds: float64[w], likewise.
+        cursors: int32[terminals, 1 + w], zeros to walk from event to event of a terminal, which
+            is faster where they come in time order; without rows, to search for each.
         rows: int64[n], where each event stands in ``out``.
         out: float64[k, m], the operations' columns are written.
     """
@@ -254,11 +289,19 @@ def observe_rows(
         history = slots[slot]
         upper = times[i] - delay
         first = history.first + history.head
-        end = up_to(cells, first, first + history.count, min(upper, watermark))
+        last = first + history.count
+        if len(cursors):
+            end = walk_to(cells, first, last, cursors, slot, 0, min(upper, watermark))
+        else:
+            end = up_to(cells, first, last, min(upper, watermark))
         known = cells[end - 1, FRAUDS] if end > first else history.before
         low = end
         for w in range(len(windows)):
-            low = up_to(cells, first, low, max(upper - windows[w], edge))
+            lower = max(upper - windows[w], edge)
+            if len(cursors):
+                low = min(end, walk_to(cells, first, last, cursors, slot, w + 1, lower))
+            else:
+                low = up_to(cells, first, low, lower)
             before = cells[low - 1, FRAUDS] if low > first else history.before
             counts[w] = end - low
             frauds[w] = known - before

@@ -341,7 +341,7 @@ def test_what_cannot_be_computed_is_refused_by_name(
     ],
 )  # fmt: skip
 def test_a_terminal_is_refused_under_a_plan_that_does_not_fit(
-    changes: dict[str, int], message: str
+    changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         compile_features([RISK], Plan(**changes))

@@ -193,6 +193,56 @@ def test_decisions_tell_what_they_could_use_and_whether_it_was_enough() -> None:
     assert (decided.terminal_watermark - NOW).tolist() == [-10_000, 0, 5_000]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    known=rows,
+    asked=st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("wxyz"), st.integers(0, 90 * SECOND)),
+        min_size=1,
+        max_size=30,
+    ),
+    cuts=st.lists(st.integers(0, 30), max_size=4),
+    ahead=st.lists(st.integers(0, 40 * SECOND), min_size=31, max_size=31),
+)
+def test_neither_batches_nor_how_far_the_table_is_ahead_change_a_decision(
+    known: list[Row], asked: list[tuple[str, str, int]], cuts: list[int], ahead: list[int]
+) -> None:
+    stream = [
+        event(
+            number, customer_id=customer, terminal_id=terminal, event_time=NOW + time,
+            timestamp=NOW + time, partition=ord(customer) % 2,
+        )
+        for number, (customer, terminal, time) in enumerate(asked)
+    ]  # fmt: skip
+    known = sorted(known, key=lambda row: row[1])
+    whole = filled([known], 90 * SECOND)
+    at_once = score(batch(stream), Rings(FEATURES), PLAN, model(), terminals=whole)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    table, rings, reached, given_up = TerminalTable(), Rings(FEATURES), 0, 0
+    features: list[list[float]] = []
+    flags: list[int] = []
+    used: list[int] = []
+    for part, (low, high) in enumerate(pairwise(edges)):
+        # The table comes just far enough for the batch, or any way farther, up to anywhere.
+        needed = max((time for _, _, time in asked[low:high]), default=0) - 10 * SECOND
+        reached = max(reached, needed + ahead[part])
+        while given_up < len(known) and known[given_up][1] <= reached:
+            terminal, time, fraud = known[given_up]
+            table.add(pa.array([terminal]), np.array([NOW + time]), np.array([fraud]))
+            given_up += 1
+        table.watermark = NOW + reached
+        scored = score(batch(stream[low:high]), rings, PLAN, model(), terminals=table)
+        rings.release(scored.journals)
+        features += scored.decisions.features.tolist()
+        flags += scored.decisions.flags.tolist()
+        assert scored.decisions.terminal_watermark is not None
+        used += scored.decisions.terminal_watermark.tolist()
+    assert features == at_once.decisions.features.tolist()
+    assert flags == at_once.decisions.flags.tolist()
+    assert at_once.decisions.terminal_watermark is not None
+    assert used == at_once.decisions.terminal_watermark.tolist()
+
+
 def test_without_a_table_all_is_degraded_and_a_replay_needs_none() -> None:
     events = batch([event()])
     decided = score(events, Rings(FEATURES), PLAN, model()).decisions
