@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import ColumnEncoder, Constant
+from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.profile_columns import Labels, Rows, labels_of, rows_of
 from stream_scorer.core.profiles import NEVER, NOWHERE, Clock, Folded, Pending, Settled
@@ -249,6 +250,13 @@ class ProfilerWork:
             events, of_event = events.take(valid), of_event[valid]
         of_label = told[decoded.rows]
         labels = labels_of(decoded.records, raw.partition[of_label], raw.offset[of_label])
+        # As a transaction's: a label from the future would be kept, and replayed, until then.
+        ahead = labels.event_time > raw.timestamp[of_label] + self._plan.ahead_ms
+        if ahead.any():
+            reason = RejectReason.TIME_AHEAD.value
+            rejected[reason] = rejected.get(reason, 0) + int(ahead.sum())
+            sane = np.flatnonzero(~ahead)
+            labels, of_label = labels.take(sane), of_label[sane]
         return rows_of(events), paid[of_event], rejected, labels, of_label
 
     def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:

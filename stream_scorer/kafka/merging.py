@@ -12,7 +12,7 @@ so costs no session timeout either.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -204,6 +204,10 @@ class MergedSource:
     def owns(self, partition: int) -> bool:
         """Whether there is such a partition: all are ours."""
         return partition < len(self._partitions)
+
+    def settled(self, partitions: Iterable[int]) -> set[int]:
+        """Return those of the partitions that there are: none ever leaves."""
+        return {partition for partition in partitions if self.owns(partition)}
 
     def interrupted(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
         """Return False: nothing is taken away."""

@@ -125,7 +125,7 @@ def test_confluents_serializers_work(
 
 def test_a_serializer_registers_what_is_compatible(client: SchemaRegistryClient) -> None:
     serialize = AvroSerializer(client, changed(default="none"))
-    assert serialize(VALUE | {"zip": "1"}, CONTEXT)[:5] == b"\0\0\0\0\6"
+    assert serialize(VALUE | {"zip": "1"}, CONTEXT)[:5] == b"\0\0\0\0\7"
     new = SerializationContext("elsewhere", MessageField.VALUE)
     assert AvroSerializer(client, TRANSACTION)(VALUE, new)[:5] == b"\0\0\0\0\1"
     assert "elsewhere-value" in client.get_subjects()
@@ -141,21 +141,22 @@ def test_registrations_last_only_where_the_directory_is_writable(directory: Path
     schema = Schema(changed(default="none"), "AVRO")
     for writable in (False, True):
         with RegistryServer(directory, writable=writable) as running, connected(running) as client:
-            assert client.register_schema("transactions-value", schema) == 6
+            assert client.register_schema("transactions-value", schema) == 7
             client.set_compatibility("labels-value", "BACKWARD")
         files = FileRegistry(directory)
         assert (files.compatibility, bool(files.subject_compatibility)) == ("FULL", writable)
         if writable:
-            assert same_schema(files.writer_schema(6), changed(default="none"))
+            assert same_schema(files.writer_schema(7), changed(default="none"))
             assert files.id_for("transactions-value", TRANSACTION) == 1
         else:
             with pytest.raises(SchemaError):
-                files.writer_schema(6)
+                files.writer_schema(7)
 
 
 def test_the_api_lists_what_the_directory_holds(client: SchemaRegistryClient) -> None:
     assert sorted(client.get_subjects()) == [
         "decisions-value", "drift-events-value", "labels-value", "summaries-value",
+        "terminal-profiles-value",
         "transactions-value",
     ]  # fmt: skip
     assert client.get_versions("transactions-value") == [1]

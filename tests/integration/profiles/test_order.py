@@ -7,7 +7,7 @@ import pytest
 from stream_scorer.apps.profiler import profiler_loop
 from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import OffsetsError
-from stream_scorer.happenings import RowsSettled
+from stream_scorer.happenings import BatchCommitted, RowsSettled
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import (
@@ -45,7 +45,8 @@ def test_a_label_that_comes_when_the_row_has_left_is_counted(
     too_late = Sent(1, START, True, START + DAY, ours[1])
     settles = Sent(2, START + SETTLES, customer=ours[2])
     later = Sent(3, START + 2 * SETTLES, customer=ours[3])
-    records = [first, other, in_time, settles, too_late, later]
+    ahead = Sent(7, SENT + PLAN.ahead_ms + HOUR, True, None, ours[0])
+    records = [first, ahead, other, in_time, settles, too_late, later]
     send(kafka, records)
     told = profiled(kafka, len(records))
 
@@ -53,6 +54,9 @@ def test_a_label_that_comes_when_the_row_has_left_is_counted(
     assert [row for row in rows if row[1] == START] == [("t0", START, True), ("t1", START, False)]
     settled = [h for h in told if isinstance(h, RowsSettled)]
     assert sum(h.late_labels["delivered_late"] for h in settled) == 1
+    # Kept, a label from the future would hold back where every restart begins.
+    refused = [h.rejected for h in told if isinstance(h, BatchCommitted) and h.rejected]
+    assert refused == [{"TIME_AHEAD": 1}]
 
 
 def test_a_label_of_the_same_millisecond_is_read_first(

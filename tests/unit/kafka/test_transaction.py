@@ -17,7 +17,7 @@ from stream_scorer.happenings import (
     Happening,
 )
 from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.kafka.source import Assigned, Revoked
+from stream_scorer.kafka.source import Assigned, Places, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -82,6 +82,9 @@ class FakeSource:
 
     def committed(self, _: set[int]) -> dict[int, int]:
         return {0: self.stable}
+
+    def places(self, offsets: dict[int, int], notes: dict[int, bytes]) -> list[Places]:
+        return [Places(self.topic, offsets, notes)]
 
     def group_metadata(self) -> object:
         return object()
