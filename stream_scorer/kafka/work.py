@@ -163,6 +163,6 @@ class Work(Protocol[Delta]):
 class Limits:
     """How the loop sizes and times its batches; seconds."""
 
-    maximum_batch: int = 10_000
+    maximum_batch: int = 25_000
     linger: float = 0.004
     slow: float = 1.0
