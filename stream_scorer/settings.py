@@ -136,7 +136,7 @@ class Registry(_Group):
 class Scorer(_Group):
     """The transaction loop."""
 
-    maximum_batch: int = Field(10_000, ge=1, le=10_000, description="records per transaction")
+    maximum_batch: int = Field(25_000, ge=1, le=100_000, description="records per transaction")
     maximum_linger_ms: float = Field(
         4.0, ge=0, le=1_000, description="how long a small batch waits for more records"
     )

@@ -18,7 +18,7 @@ from stream_scorer.codec.record import RecordCodec
 from stream_scorer.core.batch import Flag, Outcome, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, remember, score
-from stream_scorer.core.summaries import flag_counts, summarize
+from stream_scorer.core.summaries import flag_counts, parts, summarize
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,
@@ -297,8 +297,14 @@ class ScoringWork:
             (f"seconds.{stage}", f"{seconds:.6f}".encode())
             for stage, seconds in stages.seconds.items()
         ]
-        encoded = BytesColumn.of((self._codecs.summaries.encode(summary),))
-        outgoing.append(Outgoing(self._topics.summaries, encoded, BytesColumn.nulls(1), [timings]))
+        encoded = [self._codecs.summaries.encode(part) for part in parts(summary)]
+        n = len(encoded)
+        outgoing.append(
+            Outgoing(
+                self._topics.summaries, BytesColumn.of(encoded), BytesColumn.nulls(n),
+                [None] * (n - 1) + [timings],
+            )
+        )  # fmt: skip
         stages.lap("summarize")
         return Result(outgoing, Scoring(scored, share, reasons))
 

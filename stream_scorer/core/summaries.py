@@ -24,6 +24,9 @@ from stream_scorer.core.kernels.summaries import (
 
 Int64 = NDArray[np.int64]
 
+MOST_WINDOWS = 4_000
+"""Windows of one record; each takes 60 to 230 bytes, and a broker takes 1 MiB."""
+
 
 def summarize(
     partition: NDArray[np.int32],
@@ -86,6 +89,23 @@ def summarize(
         "sources": sources,
         "windows": windows,
     }
+
+
+def parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a summary as records that a broker takes: one, unless it has very many windows.
+
+    Where there are several, the last carries the counts of the batch and its sources: a reader that
+    closes windows by the sources' watermarks has then seen all of its windows.
+    """
+    windows = summary["windows"]
+    begins = range(0, max(len(windows), 1), MOST_WINDOWS)
+    found = [
+        summary
+        | {"records": 0, "rejected": {}, "flagged": {}, "sources": []}
+        | {"windows": windows[begin : begin + MOST_WINDOWS]}
+        for begin in begins[:-1]
+    ]
+    return [*found, summary | {"windows": windows[begins[-1] :]}]
 
 
 def flag_counts(decisions: DecisionBatch) -> dict[str, int]:

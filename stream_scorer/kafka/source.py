@@ -73,6 +73,7 @@ class Source(Protocol):
     def rebalanced(self) -> bool: ...  # noqa: D102 see KafkaSource
     def events(self) -> "list[Assigned | Revoked]": ...  # noqa: D102
     def owns(self, partition: int) -> bool: ...  # noqa: D102
+    def settled(self, partitions: Iterable[int]) -> set[int]: ...  # noqa: D102
     def interrupted(self, partitions: set[int]) -> bool: ...  # noqa: D102
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None: ...  # noqa: D102
     def serve(self, seconds: float) -> None: ...  # noqa: D102

@@ -169,7 +169,7 @@ class Limits:
     ``ahead`` says whether the work can be computed on a batch that is not committed yet.
     """
 
-    maximum_batch: int = 10_000
+    maximum_batch: int = 25_000
     linger: float = 0.004
     slow: float = 1.0
     ahead: bool = True

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
-from stream_scorer.core.summaries import flag_counts, summarize
+from stream_scorer.core.summaries import MOST_WINDOWS, flag_counts, parts, summarize
 from tests.unit.core.events import NOW, batch, event
 
 WIDTH = 1_000
@@ -110,3 +110,21 @@ def test_a_batch_without_a_decision_has_no_windows() -> None:
 def test_flags_are_counted_by_name(flags: list[int], counts: dict[str, int]) -> None:
     row: Row = (0, 0, 1, 0.5, 0)
     assert flag_counts(decided([row, row], flags)) == counts
+
+
+@pytest.mark.parametrize("windows", [0, 1, MOST_WINDOWS, MOST_WINDOWS + 1, 3 * MOST_WINDOWS])
+def test_a_summary_of_many_windows_is_cut_and_its_last_part_has_the_counts(windows: int) -> None:
+    whole = {
+        "model": "m", "records": windows, "rejected": {"EMPTY": 1}, "flagged": {"late": 2},
+        "sources": [{"partition": 0}], "windows": [{"start": start} for start in range(windows)],
+    }  # fmt: skip
+    cut = parts(whole)
+    assert len(cut) == max(-(-windows // MOST_WINDOWS), 1)
+    assert [window for part in cut for window in part["windows"]] == whole["windows"]
+    assert all(len(part["windows"]) <= MOST_WINDOWS for part in cut)
+    assert cut[-1] == whole | {"windows": cut[-1]["windows"]}
+    for part in cut[:-1]:
+        assert part["model"] == "m"
+        assert (part["records"], part["rejected"], part["flagged"], part["sources"]) == (
+            0, {}, {}, [],
+        )  # fmt: skip
