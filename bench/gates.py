@@ -29,7 +29,7 @@ _WARM_UP_SHARE = 0.2
 def rate(times_ms: Int64) -> float:
     """Return records per second from the broker's times of arrival of a run's output records.
 
-    The first fifth is left out: connections, first fetches and what is compiled on first use. The
+    The first fifth is left out: connections, first fetches, partitions taken over. The
     clock starts with the arrival of the last record of it and stops with that of the last of all.
 
     Args:
