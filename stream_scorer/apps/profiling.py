@@ -253,8 +253,8 @@ class ProfilerWork:
         # As a transaction's: a label from the future would be kept, and replayed, until then.
         ahead = labels.event_time > raw.timestamp[of_label] + self._plan.ahead_ms
         if ahead.any():
-            reason = RejectReason.TIME_AHEAD.value
-            rejected[reason] = rejected.get(reason, 0) + int(ahead.sum())
+            name = RejectReason.TIME_AHEAD.value
+            rejected[name] = rejected.get(name, 0) + int(ahead.sum())
             sane = np.flatnonzero(~ahead)
             labels, of_label = labels.take(sane), of_label[sane]
         return rows_of(events), paid[of_event], rejected, labels, of_label
