@@ -93,12 +93,16 @@ def stopped_by_signals(
         threading.Thread(target=listener, args=(cause,), daemon=True).start()
         timer = threading.Timer(seconds, leave_hard)
         timer.daemon = True
+        timers.append(timer)
         timer.start()
         stop()
 
+    timers: list[threading.Timer] = []
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,7 @@ from stream_scorer.apps.scorer import Deployment, store_of
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.windows import NEVER, bucket_of
-from stream_scorer.errors import StateError
+from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
@@ -187,6 +187,7 @@ def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
         (customers, events).
 
     Raises:
+        SettingsError: The file cannot be written.
         StateError: A bucket is damaged.
         UnavailableError: The store does not answer.
     """
@@ -200,7 +201,13 @@ def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
          ("transaction_hash", pa.uint64()), *((name, pa.int64()) for name in names)]
     )  # fmt: skip
     customers = events = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    try:
+        writing = pq.ParquetWriter(path, schema)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror or error}", "name another file"
+        ) from error
+    with writing as writer:
         for partition in range(checkpoint.count):
             for bucket in checkpoint.buckets(partition).values():
                 rings = ring_columns(checkpoint, bucket)

@@ -23,6 +23,9 @@ _CHUNK_SECONDS = 0.05
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
 
+_LOOK_BACK = 200
+"""Records at a partition's end that are read in search of its newest bucket."""
+
 
 class TopicStore:
     """The records of one group's state of one input in ``kafka.topics.state``.
@@ -84,21 +87,36 @@ class TopicStore:
         yield chunk
 
     def sample(self) -> StoredRecords:
-        """Return one record of each partition that holds any.
+        """Return the newest record of each partition that holds any.
+
+        Older ones may tell of a layout that was replaced: compaction takes its time.
 
         Raises:
             UnavailableError: The broker does not answer.
         """
         first, end = bounds(self._kafka, self.topic)
         found: list[tuple[bytes | None, bytes | None]] = []
-        for partition, start in first.items():
-            for message in read(
-                self._kafka, self.topic, {partition: start}, {partition: end[partition]}
-            ):
-                if self._owner.place(message.key() or b"") and message.value():
-                    found.append((message.key(), message.value()))
-                    break
+        for partition in first:
+            newest = self._newest(partition, first[partition], end[partition])
+            if newest is not None:
+                found.append(newest)
         return found
+
+    def _newest(
+        self, partition: int, first: int, end: int
+    ) -> tuple[bytes | None, bytes | None] | None:
+        """Return the newest record of ours that begins a bucket, looking back from the end."""
+        span = _LOOK_BACK
+        while True:
+            start = max(first, end - span)
+            newest = None
+            for message in read(self._kafka, self.topic, {partition: start}, {partition: end}):
+                place = self._owner.place(message.key() or b"")
+                if place is not None and place[-1] == 0 and message.value():
+                    newest = message.key(), message.value()
+            if newest is not None or start == first:
+                return newest
+            span *= 100
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Put one partition's records in one transaction of their own.

@@ -120,3 +120,7 @@ def test_groups_share_a_topic(
     theirs.write(1, bucket(3, 99).records(OTHER))
     assert found(ours) == {3: bucket(3, 10)}
     assert len(list(theirs.sample())) == 1
+    # What was written before tells of a layout that may have been replaced since.
+    put(ours, *(bucket(number, 20 + number) for number in range(700)), bucket(3, 30))
+    ((key, _),) = ours.sample()
+    assert OWNER.place(key or b"") == (1, 3, 0)

@@ -259,7 +259,7 @@ def load_rings(  # noqa: C901 one column after the other
         for _ in range(count):
             step, at = _read(data, at, end)
             time -= step
-            if time >= newest - horizon and kept < cap:
+            if time > newest - horizon and kept < cap:
                 kept += 1
         number = size_class(max(kept, np.int64(SMALLEST)))
         if not has_room(store, length) or not can_allocate(store, number):

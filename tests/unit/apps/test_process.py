@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -21,4 +22,7 @@ def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:
     with pytest.raises(SystemExit) as left:
         run_process("scorer", settings, "transactions", wire)
     assert left.value.code == 0
+    # What would have left hard is not waiting for whoever goes on in this process.
+    timers = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    assert all(timer.finished.is_set() for timer in timers)
     assert signal.getsignal(signal.SIGTERM) is before
