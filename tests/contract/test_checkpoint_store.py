@@ -112,7 +112,9 @@ def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path) -> None:
 
 @pytest.mark.kafka
 def test_groups_share_a_topic(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kafka = kafka_topics(kafka_settings())
     ours, theirs = TopicStore(kafka, OWNER), TopicStore(kafka, OTHER)
@@ -121,6 +123,8 @@ def test_groups_share_a_topic(
     assert found(ours) == {3: bucket(3, 10)}
     assert len(list(theirs.sample())) == 1
     # What was written before tells of a layout that may have been replaced since.
-    put(ours, *(bucket(number, 20 + number) for number in range(700)), bucket(3, 30))
+    monkeypatch.setattr("stream_scorer.kafka.state_topic._LOOK_BACK", 1)
+    put(ours, bucket(4, 11), bucket(5, 12), bucket(3, 30))
+    theirs.write(1, bucket(7, 99).records(OTHER))
     ((key, _),) = ours.sample()
     assert OWNER.place(key or b"") == (1, 3, 0)

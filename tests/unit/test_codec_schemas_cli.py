@@ -41,7 +41,7 @@ def directory(tmp_path: Path) -> Path:
 def add(directory: Path, path: Path) -> None:
     index = json.loads((directory / "registry.json").read_text())
     index["schemas"].append(
-        {"id": 6, "subject": "transactions-value", "version": 2, "file": path.name}
+        {"id": 60, "subject": "transactions-value", "version": 2, "file": path.name}
     )
     (directory / "registry.json").write_text(json.dumps(index))
 

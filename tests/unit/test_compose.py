@@ -49,8 +49,8 @@ def test_a_key_that_the_specification_does_not_know_is_found(tmp_path: Path) -> 
 
 
 def test_the_services_are_those_of_the_pipe() -> None:
-    assert set(SERVICES) == {"kafka", "registry", "topics", "scorer", "monitor", "prometheus"}
-    assert OURS == ["registry", "topics", "scorer", "monitor"]
+    assert set(SERVICES) == {*OURS, "kafka", "prometheus"}
+    assert OURS == ["registry", "topics", "scorer", "monitor", "profiler"]
 
 
 @pytest.mark.parametrize("name", OURS)
