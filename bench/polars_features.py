@@ -10,23 +10,30 @@ import polars as pl
 import pyarrow as pa
 
 WINDOW_DAYS = (1, 7, 30)
-_MINOR = 100
+MINOR = 100
 _SATURDAY, _LAST_NIGHT_HOUR = 6, 6
 # One event in the upper bits, its amount below: one running sum gives a window's count and total.
-_EVENT = 1 << 40
+EVENT = 1 << 40
 
 
-def frame(transactions: pa.Table) -> pl.DataFrame:
-    """Return what polars needs of the transactions, in its own memory layout."""
-    made = pl.from_arrow(transactions.select(["event_time", "customer_id", "amount_minor"]))
+def frame(transactions: pa.Table, *further: str) -> pl.DataFrame:
+    """Return what polars needs of the transactions, in its own memory layout.
+
+    Args:
+        transactions: A simulated table.
+        further: Columns beside event time, customer and amount.
+    """
+    names = ["event_time", "customer_id", "amount_minor", *further]
+    made = pl.from_arrow(transactions.select(names))
     assert isinstance(made, pl.DataFrame)  # noqa: S101 a table is a frame, a column a series
     return made
 
 
-def _own() -> list[pl.Expr]:
+def event_features() -> list[pl.Expr]:
+    """Return the features of the event alone."""
     time = pl.col("event_time")
     return [
-        (pl.col("amount_minor") / _MINOR).alias("amount"),
+        (pl.col("amount_minor") / MINOR).alias("amount"),
         (time.dt.weekday() >= _SATURDAY).cast(pl.Float64).alias("weekend"),
         (time.dt.hour() <= _LAST_NIGHT_HOUR).cast(pl.Float64).alias("night"),
     ]
@@ -38,14 +45,14 @@ def _by_group(table: pl.DataFrame) -> pl.DataFrame:
     windows = [
         ordered.rolling("event_time", period=f"{days}d", group_by="customer_id").agg(
             pl.len().cast(pl.Float64).alias(f"count_{days}"),
-            (pl.col("amount_minor").sum() / (_MINOR * pl.len())).alias(f"mean_{days}"),
+            (pl.col("amount_minor").sum() / (MINOR * pl.len())).alias(f"mean_{days}"),
         )
         for days in WINDOW_DAYS
     ]
     # The groups come in an order of their own, the same each time.
     beside = [windows[0], *(one.drop("customer_id", "event_time") for one in windows[1:])]
     found = pl.concat(beside, how="horizontal").sort("customer_id", "event_time")
-    own = ordered.select("row", *_own())
+    own = ordered.select("row", *event_features())
     return _in_order(pl.concat([own, found], how="horizontal").sort("row"))
 
 
@@ -59,7 +66,7 @@ def _by_expression(table: pl.DataFrame) -> pl.DataFrame:
         table.lazy()
         .with_columns(one=pl.lit(1))
         .select(
-            *_own(),
+            *event_features(),
             *(
                 windowed("one", days).cast(pl.Float64).alias(f"count_{days}")
                 for days in WINDOW_DAYS
@@ -69,7 +76,7 @@ def _by_expression(table: pl.DataFrame) -> pl.DataFrame:
     )
     return _in_order(
         lazy.with_columns(
-            (pl.col(f"sum_{days}") / (_MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
+            (pl.col(f"sum_{days}") / (MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
             for days in WINDOW_DAYS
         ).collect()
     )
@@ -84,16 +91,16 @@ def _by_packed_sums(table: pl.DataFrame) -> pl.DataFrame:
     lazy = (
         table.lazy()
         .with_columns(
-            event=pl.col("amount_minor") + _EVENT,
+            event=pl.col("amount_minor") + EVENT,
             customer=pl.col("customer_id").cast(pl.Categorical),
         )
-        .select(*_own(), *windowed)
+        .select(*event_features(), *windowed)
         .with_columns(
-            (pl.col(f"{days}") // _EVENT).cast(pl.Float64).alias(f"count_{days}")
+            (pl.col(f"{days}") // EVENT).cast(pl.Float64).alias(f"count_{days}")
             for days in WINDOW_DAYS
         )
         .with_columns(
-            (pl.col(f"{days}") % _EVENT / (_MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
+            (pl.col(f"{days}") % EVENT / (MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
             for days in WINDOW_DAYS
         )
     )

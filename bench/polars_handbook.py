@@ -9,34 +9,20 @@ from collections.abc import Callable
 import polars as pl
 import pyarrow as pa
 
-WINDOW_DAYS = (1, 7, 30)
+from bench.polars_features import EVENT, MINOR, WINDOW_DAYS, event_features
+from bench.polars_features import frame as customer_frame
+
 DELAY_DAYS = 7
 NAMES = (
     "amount", "weekend", "night",
     *(f"{what}_{days}" for what in ("count", "mean", "rows", "risk") for days in WINDOW_DAYS),
 )  # fmt: skip
-_MINOR = 100
-_SATURDAY, _LAST_NIGHT_HOUR = 6, 6
-# One event in the upper bits, its amount or fraud below: one running sum gives two.
-_EVENT = 1 << 40
 _SPANS = (DELAY_DAYS, *(DELAY_DAYS + days for days in WINDOW_DAYS))
 
 
 def frame(transactions: pa.Table) -> pl.DataFrame:
     """Return what polars needs of the labelled transactions, in its own memory layout."""
-    names = ["event_time", "customer_id", "terminal_id", "amount_minor", "is_fraud"]
-    made = pl.from_arrow(transactions.select(names))
-    assert isinstance(made, pl.DataFrame)  # noqa: S101 a table is a frame, a column a series
-    return made
-
-
-def _own() -> list[pl.Expr]:
-    time = pl.col("event_time")
-    return [
-        (pl.col("amount_minor") / _MINOR).alias("amount"),
-        (time.dt.weekday() >= _SATURDAY).cast(pl.Float64).alias("weekend"),
-        (time.dt.hour() <= _LAST_NIGHT_HOUR).cast(pl.Float64).alias("night"),
-    ]
+    return customer_frame(transactions, "terminal_id", "is_fraud")
 
 
 def _windowed(column: str, days: int, key: str, name: str) -> pl.Expr:
@@ -71,7 +57,7 @@ def _by_expression(table: pl.DataFrame) -> pl.DataFrame:
         table.lazy()
         .with_columns(one=pl.lit(1), fraud=pl.col("is_fraud").cast(pl.Int64))
         .select(
-            *_own(),
+            *event_features(),
             *(_windowed("one", days, customer, f"count_{days}") for days in WINDOW_DAYS),
             *(_windowed("amount_minor", days, customer, f"sum_{days}") for days in WINDOW_DAYS),
             *(_windowed("one", days, terminal, f"rows_in_{days}") for days in _SPANS),
@@ -79,7 +65,7 @@ def _by_expression(table: pl.DataFrame) -> pl.DataFrame:
         )
         .with_columns(
             *(
-                (pl.col(f"sum_{days}") / (_MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
+                (pl.col(f"sum_{days}") / (MINOR * pl.col(f"count_{days}"))).alias(f"mean_{days}")
                 for days in WINDOW_DAYS
             ),
             *_risks(),
@@ -95,24 +81,24 @@ def _by_packed_sums(table: pl.DataFrame) -> pl.DataFrame:
     return (
         table.lazy()
         .with_columns(
-            paid=pl.col("amount_minor") + _EVENT,
-            judged=pl.col("is_fraud").cast(pl.Int64) + _EVENT,
+            paid=pl.col("amount_minor") + EVENT,
+            judged=pl.col("is_fraud").cast(pl.Int64) + EVENT,
             customer=pl.col("customer_id").cast(pl.Categorical),
             terminal=pl.col("terminal_id").cast(pl.Categorical),
         )
         .select(
-            *_own(),
+            *event_features(),
             *(_windowed("paid", days, customer, f"paid_{days}") for days in WINDOW_DAYS),
             *(_windowed("judged", days, terminal, f"judged_{days}") for days in _SPANS),
         )
         .with_columns(
-            *((pl.col(f"paid_{days}") // _EVENT).alias(f"count_{days}") for days in WINDOW_DAYS),
-            *((pl.col(f"judged_{days}") // _EVENT).alias(f"rows_in_{days}") for days in _SPANS),
-            *((pl.col(f"judged_{days}") % _EVENT).alias(f"frauds_in_{days}") for days in _SPANS),
+            *((pl.col(f"paid_{days}") // EVENT).alias(f"count_{days}") for days in WINDOW_DAYS),
+            *((pl.col(f"judged_{days}") // EVENT).alias(f"rows_in_{days}") for days in _SPANS),
+            *((pl.col(f"judged_{days}") % EVENT).alias(f"frauds_in_{days}") for days in _SPANS),
         )
         .with_columns(
             *(
-                (pl.col(f"paid_{days}") % _EVENT / (_MINOR * pl.col(f"count_{days}"))).alias(
+                (pl.col(f"paid_{days}") % EVENT / (MINOR * pl.col(f"count_{days}"))).alias(
                     f"mean_{days}"
                 )
                 for days in WINDOW_DAYS

@@ -225,6 +225,10 @@ class Settings(BaseSettings):
     monitor: Monitor = Monitor()
     profiler: Profiler = Profiler()
 
+    def in_group(self, group: str) -> "Settings":
+        """Return these settings for a process with a consumer group of its own."""
+        return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})
+
     @classmethod
     def settings_customise_sources(
         cls,

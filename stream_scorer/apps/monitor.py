@@ -204,8 +204,7 @@ class MonitorWork:
 
 def monitor_settings(settings: Settings) -> Settings:
     """Return the settings with the monitor's own consumer group."""
-    kafka = settings.kafka.model_copy(update={"group": settings.monitor.group})
-    return settings.model_copy(update={"kafka": kafka})
+    return settings.in_group(settings.monitor.group)
 
 
 def monitor_loop(

@@ -48,8 +48,7 @@ class _Numbered(InputReplay):
 
 def profiler_settings(settings: Settings) -> Settings:
     """Return the settings with the profiler's own consumer group."""
-    kafka = settings.kafka.model_copy(update={"group": settings.profiler.group})
-    return settings.model_copy(update={"kafka": kafka})
+    return settings.in_group(settings.profiler.group)
 
 
 def profiler_loop(

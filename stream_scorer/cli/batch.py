@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_scorer.apps import batch_job as job
 from stream_scorer.apps.batch import run_batch
-from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
+from stream_scorer.cli.console import ConfigOption, JsonOption, PlanOption, settings_from, show
 from stream_scorer.errors import SettingsError
 
 
@@ -34,9 +34,7 @@ def batch(
     model: Annotated[
         str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
     ],
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
-    ] = None,
+    plan: PlanOption = None,
     labels: Annotated[
         str | None,
         typer.Option("--labels", help="Labels, for the features by terminal: file or URL."),

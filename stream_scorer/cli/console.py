@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +20,21 @@ BootstrapOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings; see CONFIGURATION.md.")
+]
+
+PlanOption = Annotated[
+    Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
+]
+WhosePlanOption = Annotated[
+    str, typer.Option("--model", help="Whose plan holds: NAME or NAME:VERSION.")
+]
+StartOption = Annotated[
+    Literal["earliest", "latest"] | None,
+    typer.Option("--from", help="Where this group's first run begins; needed once."),
+]
+InstanceOption = Annotated[
+    str | None,
+    typer.Option("--instance", help="Stable name of this instance, unique in the group."),
 ]
 
 

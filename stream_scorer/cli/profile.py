@@ -1,26 +1,21 @@
 """``stream-scorer profile``: settle terminals' rows until a signal ends it."""
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
-
 from stream_scorer.apps.profiler import run_profiler
 from stream_scorer.apps.scorer import Deployment
-from stream_scorer.cli.console import BootstrapOption, ConfigOption, connected_settings
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    PlanOption,
+    StartOption,
+    WhosePlanOption,
+    connected_settings,
+)
 
 
 def profile(
-    model: Annotated[
-        str, typer.Option("--model", help="Whose plan holds: NAME or NAME:VERSION.")
-    ] = "fraud",
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
-    ] = None,
-    start: Annotated[
-        Literal["earliest", "latest"] | None,
-        typer.Option("--from", help="Where this group's first run begins; needed once."),
-    ] = None,
+    model: WhosePlanOption = "fraud",
+    plan: PlanOption = None,
+    start: StartOption = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
 ) -> None:

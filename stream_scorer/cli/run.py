@@ -1,12 +1,18 @@
 """``stream-scorer run``: score the stream until a signal ends it."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from stream_scorer.apps.scorer import Deployment, run_scorer
-from stream_scorer.cli.console import BootstrapOption, ConfigOption, connected_settings
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    InstanceOption,
+    PlanOption,
+    StartOption,
+    connected_settings,
+)
 
 
 def run(
@@ -14,17 +20,9 @@ def run(
     model: Annotated[
         str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
     ] = "fraud",
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
-    ] = None,
-    start: Annotated[
-        Literal["earliest", "latest"] | None,
-        typer.Option("--from", help="Where this group's first run begins; needed once."),
-    ] = None,
-    instance: Annotated[
-        str | None,
-        typer.Option("--instance", help="Stable name of this instance, unique in the group."),
-    ] = None,
+    plan: PlanOption = None,
+    start: StartOption = None,
+    instance: InstanceOption = None,
     accept_cold: Annotated[
         bool,
         typer.Option("--accept-cold", help="Decide although features lack history; recorded."),
