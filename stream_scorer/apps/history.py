@@ -125,11 +125,21 @@ def _add_terminals(
 
     _on_threads(observe_group, range(_GROUPS))
     if features.recomputed:
-        first = 0
-        for batch in batches:
-            rows = first + np.arange(batch.num_rows)
-            features.recompute(_as_events(batch, rows), computed[first : first + len(rows)])
-            first += len(rows)
+        _recompute(batches, features, accepted, computed)
+
+
+def _recompute(
+    batches: Sequence[pa.RecordBatch], features: FeatureSet, accepted: Bool, computed: Float64
+) -> None:
+    """Write what is computed from terminals' columns; rows that were refused hold no numbers."""
+    first = 0
+    for batch in batches:
+        rows = first + np.flatnonzero(accepted[first : first + batch.num_rows])
+        taken = batch if len(rows) == len(batch) else batch.take(pa.array(rows - first))
+        out = computed[rows]
+        features.recompute(_as_events(taken, rows), out)
+        computed[rows] = out
+        first += len(batch)
 
 
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:

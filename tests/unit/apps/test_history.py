@@ -98,6 +98,20 @@ def test_terminals_columns_are_those_of_one_table_that_runs_ahead_of_the_stream(
         assert found.features.tobytes() == expected.tobytes()
 
 
+def test_what_refused_rows_left_in_memory_is_not_reckoned_with(
+    table: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(terminal_delay_ms=2 * 86_400_000)
+    features, fraud = compile_features(BY_TERMINAL, plan), np.zeros(table.num_rows, np.bool_)
+    expected = fold(table, features, plan, fraud)
+    assert len(expected.rows) < table.num_rows
+    # Anything divided by the least number that there is overflows, and a warning is an error.
+    least = 5e-324
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, least, dtype))
+    found = fold(table, features, plan, fraud)
+    assert found.features.tobytes() == expected.features.tobytes()
+
+
 def test_terminals_without_labels_are_refused(table: pa.Table) -> None:
     plan = Plan(terminal_delay_ms=2 * 86_400_000)
     with pytest.raises(ValueError, match="features by terminal need labels"):
