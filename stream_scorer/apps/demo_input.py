@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
@@ -26,15 +27,18 @@ _LONG_TEXT: Final = "x" * 5_000
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Transactions in time order.
+    """n labelled transactions in time order.
 
     Attributes:
-        rows: Columns of the transaction schema and more.
+        rows: The simulator's columns; the labels are the simulator's.
         change_ms: From this event time on, four customers of ten spend twice as much.
+        changed: bool[n], which amounts were doubled. The simulator calls each amount over 220 a
+            fraud; of these, the genuine ones stay genuine, so its labels tell another story.
     """
 
     rows: pa.Table
     change_ms: int
+    changed: NDArray[np.bool_]
 
 
 def traffic(days: int) -> Traffic:
@@ -48,6 +52,7 @@ def traffic(days: int) -> Traffic:
     return Traffic(
         _replaced(rows, "amount_minor", pa.array(np.where(changed, _FACTOR * amounts, amounts))),
         change_ms,
+        changed,
     )
 
 

@@ -1,4 +1,4 @@
-"""The scorer and the monitor of the demo: processes of their own, run by our command line."""
+"""Scorer, profiler and monitor of the demo: processes of their own, run by our command line."""
 
 import signal
 import subprocess
@@ -12,8 +12,8 @@ from stream_scorer.devkafka.processes import start
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.settings import Settings
 
-MODEL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the demo runs no profiler."""
+MODEL = "fraud:1.1.0"
+_NAMES = {"run": "scorer", "profile": "profiler"}
 
 _LEAVE_SECONDS = 12.0
 
@@ -47,9 +47,12 @@ class Process:
         except OSError:
             return False
 
-    def stop(self) -> int:
-        """Ask it to leave, wait, and return its exit code."""
+    def ask_to_leave(self) -> None:
+        """Let it finish what it has in hand, and leave."""
         self.popen.send_signal(signal.SIGTERM)
+
+    def left(self) -> int:
+        """Wait until it has left, which it was asked to, and return its exit code."""
         try:
             return self.popen.wait(_LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -57,15 +60,16 @@ class Process:
             return self.popen.wait()
 
     def end(self) -> None:
-        """Stop it unless it has ended."""
+        """Have it leave unless it has."""
         if self.popen.poll() is None:
-            self.stop()
+            self.ask_to_leave()
+            self.left()
 
 
 def start_process(
     command: str, settings: Settings, folder: Path, config: Path | None = None
 ) -> Process:
-    """Start the scorer (``run``) or the monitor; this thread must outlive it.
+    """Start ``run``, ``profile`` or ``monitor``; this thread must outlive it.
 
     Args:
         command: Name of the command.
@@ -80,7 +84,7 @@ def start_process(
     if config is not None:
         options += ["--config", str(config.resolve())]
     popen = start([*program, command, *options], log, environment=_environment(settings, port))
-    return Process("scorer" if command == "run" else command, popen, log, port)
+    return Process(_NAMES.get(command, command), popen, log, port)
 
 
 def _environment(settings: Settings, port: int) -> dict[str, str]:
@@ -90,6 +94,7 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
         "KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
         "KAFKA__GROUP": settings.kafka.group,
         "MONITOR__GROUP": settings.monitor.group,
+        "PROFILER__GROUP": settings.profiler.group,
         "REGISTRY__URL": settings.registry.url,
         "REGISTRY__DIRECTORY": str(settings.registry.directory),
         "HTTP__HOST": "127.0.0.1",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stream_scorer.apps.demo_precision import Precision
 from stream_scorer.apps.verdict import Verification
 from stream_scorer.drift.windows import milliseconds
 
@@ -24,6 +25,9 @@ class Report:
             arrival, over the time from the first arrival to the last, at the reader.
         latency_ms: float64[n], of each decision of the paced phase: from the time that the
             producer's schedule gave the transaction to its arrival at the reader.
+        precision: Of the scores, over the transactions as the simulator made them.
+        changed_precision: Likewise, over those whose amounts were doubled.
+        least_precision: What the first must reach.
         seconds: Length of the whole demo.
     """
 
@@ -34,6 +38,9 @@ class Report:
     burst_events: int
     events_per_second: float
     latency_ms: Any
+    precision: Precision
+    changed_precision: Precision
+    least_precision: float
     seconds: float
 
     @property
@@ -56,6 +63,10 @@ class Report:
             "no drift event": bool(self.drifts),
             f"drift events before the change: {len(early)}": not early,
             "no latency was measured": bool(len(self.latency_ms)),
+            f"degraded: {seen.degraded}": not seen.degraded,
+            f"average precision: {_rounded(self.precision)}, not at least {self.least_precision}": (
+                self.precision.value is not None and self.precision.value >= self.least_precision
+            ),
         }
         return [fault for fault, good in checks.items() if not good]
 
@@ -76,7 +87,15 @@ class Report:
             "latency_p50_ms": None if p50 is None else round(float(p50), 1),
             "latency_p99_ms": None if p99 is None else round(float(p99), 1),
             "drift_events": len(self.drifts),
+            "degraded": seen.degraded,
+            "average_precision": _rounded(self.precision),
+            "average_precision_over": self.precision.transactions,
+            "average_precision_changed": _rounded(self.changed_precision),
             "unexpected": seen.unexpected,
             "seconds": round(self.seconds, 1),
             "ok": not self.faults,
         }
+
+
+def _rounded(precision: Precision) -> float | None:
+    return None if precision.value is None else round(precision.value, 4)

@@ -2,7 +2,7 @@
 
 The simulated clock is the event time of the newest transaction sent. A label is sent as soon as
 the clock has passed its transaction's event time plus the delay: right before the first
-transaction that is later than that. Labels that are due after the last transaction follow it.
+transaction that is later than that.
 """
 
 import numpy as np
@@ -62,6 +62,75 @@ def due_before(event_time: Int64, delay_ms: int) -> Int64:
     return np.searchsorted(event_time, event_time + delay_ms, side="right").astype(np.int64)
 
 
+class LabelledRows:
+    """Labelled transactions that are sent in pieces, and each label as soon as it is due.
+
+    Args:
+        kafka: The cluster, and the labels topic's name.
+        registry: Knows the ids of both schemas.
+        table: Labelled transactions with the simulator's columns, in time order.
+        delay_ms: A label is due this long after its transaction's event time.
+        to_the_end: Whether labels that are due after the last transaction follow it; otherwise
+            they are not sent.
+
+    Attributes:
+        sent: Transactions sent so far.
+        labels: Labels sent so far.
+
+    Raises:
+        SettingsError: The labels topic does not exist.
+        UnavailableError: Broker or registry do not answer.
+    """
+
+    def __init__(
+        self,
+        kafka: settings.Kafka,
+        registry: settings.Registry,
+        table: pa.Table,
+        delay_ms: int,
+        *,
+        to_the_end: bool = True,
+    ) -> None:
+        self._topic = kafka.topics.labels
+        partitions(admin(kafka), kafka, [self._topic])
+        self._encode = TransactionEncoder(registry)
+        self._encode_labels = LabelEncoder(registry, delay_ms)
+        self._table = table.combine_chunks()
+        self._before = due_before(self._table["event_time"].cast(pa.int64()).to_numpy(), delay_ms)
+        self._to_the_end = to_the_end
+        self.sent = 0
+        self.labels = 0
+
+    def __len__(self) -> int:
+        """Return how many transactions there are."""
+        return len(self._table)
+
+    @property
+    def last(self) -> pa.Table:
+        """The transaction that was sent last, a table of one row."""
+        return self._table.slice(self.sent - 1, 1)
+
+    def send(self, feed: Feed, count: int) -> None:
+        """Send the next ``count`` transactions, or those that are left, with the labels due.
+
+        Raises:
+            UnavailableError: The broker did not take a record in time.
+            TransactionError: The broker refused a record.
+        """
+        for batch in self._table.slice(self.sent, count).to_batches(max_chunksize=_ROWS_AT_ONCE):
+            first, behind = self.sent, self.sent + len(batch)
+            last = int(np.searchsorted(self._before, behind))
+            if behind == len(self) and self._to_the_end:
+                last = len(self)
+            keys, values = [], []
+            for due in self._table.slice(self.labels, last - self.labels).to_batches():
+                keys += _keys(due)
+                values += self._encode_labels(due)
+            riders = Riders(self._topic, keys, values, self._before[self.labels : last] - first)
+            feed.send_encoded(_keys(batch), self._encode(batch), riders)
+            self.sent, self.labels = behind, last
+
+
 def send_with_labels(
     kafka: settings.Kafka,
     registry: settings.Registry,
@@ -88,24 +157,10 @@ def send_with_labels(
         UnavailableError: Broker or registry do not answer.
         TransactionError: The broker refused a record.
     """
-    encode, encode_labels = TransactionEncoder(registry), LabelEncoder(registry, delay_ms)
-    labels_topic = kafka.topics.labels
-    partitions(admin(kafka), kafka, [labels_topic])
-    whole = table.combine_chunks()
-    before = due_before(whole["event_time"].cast(pa.int64()).to_numpy(), delay_ms)
-    first = label = 0
-    with Feed(kafka, encode, topic, rate) as feed:
-        for batch in whole.to_batches(max_chunksize=_ROWS_AT_ONCE):
-            behind = first + len(batch)
-            last = len(whole) if behind == len(whole) else int(np.searchsorted(before, behind))
-            keys, values = [], []
-            for due in whole.slice(label, last - label).to_batches():
-                keys += _keys(due)
-                values += encode_labels(due)
-            riders = Riders(labels_topic, keys, values, before[label:last] - first)
-            feed.send_encoded(_keys(batch), encode(batch), riders)
-            first, label = behind, last
-    return label
+    rows = LabelledRows(kafka, registry, table, delay_ms)
+    with Feed(kafka, TransactionEncoder(registry), topic, rate) as feed:
+        rows.send(feed, len(rows))
+    return rows.labels
 
 
 def _keys(rows: pa.RecordBatch) -> list[bytes]:

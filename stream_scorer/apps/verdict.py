@@ -33,6 +33,19 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What the n verified decisions say, in no order.
+
+    Attributes:
+        transaction_id: n strings.
+        score: float64[n].
+    """
+
+    transaction_id: pa.Array
+    score: Float64
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What the outputs say of the input.
 
@@ -44,10 +57,12 @@ class Verification:
         missing: Input records with neither.
         unexpected: Decisions and dead letters for what no read-committed consumer is given.
         unreadable: Records of the outputs that are no decision or dead letter.
+        degraded: Decisions flagged degraded: they lacked what was known of terminals.
         outcomes: Decisions by outcome.
         reasons: Dead letters by reason.
         examples: The first few input places behind each of the faults, by its name.
         arrivals: Times of the decisions.
+        scores: Their scores.
     """
 
     transactions: int
@@ -57,10 +72,12 @@ class Verification:
     missing: int
     unexpected: int
     unreadable: int
+    degraded: int
     outcomes: Mapping[str, int]
     reasons: Mapping[str, int]
     examples: Mapping[str, tuple[Place, ...]]
     arrivals: Arrivals
+    scores: Scores
 
     @property
     def exactly_once(self) -> bool:

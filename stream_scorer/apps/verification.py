@@ -15,19 +15,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+from numpy.typing import NDArray
 
 from stream_scorer import settings
-from stream_scorer.apps.verdict import Arrivals, Verification, inside, place, places, split
+from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.verdict import (
+    Arrivals,
+    Scores,
+    Verification,
+    inside,
+    place,
+    places,
+    split,
+)
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.schemas import open_registry, reader_schema
-from stream_scorer.core.batch import Outcome
+from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.core.plan import Plan
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.ports import Float64, Int64
 
-_FIELDS: Final = frozenset({"decision", "source_topic", "source_partition", "source_offset"})
+_FIELDS: Final = frozenset(
+    {
+        "transaction_id", "score", "decision", "source_topic", "source_partition",
+        "source_offset",
+    }
+)  # fmt: skip
+_DEGRADED: Final = Flag.DEGRADED.name.lower()
 _LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 # Decoding waits: while a burst runs, the cores are the scorer's.
 _DECODE_AT = 500_000
@@ -45,6 +61,9 @@ class _Outcomes:
     published_ms: list[Int64] = field(default_factory=list)
     arrived_ms: list[Float64] = field(default_factory=list)
     outcome: list[Int64] = field(default_factory=list)
+    degraded: list[NDArray[np.bool_]] = field(default_factory=list)
+    transaction_id: list[pa.Array] = field(default_factory=list)
+    score: list[Float64] = field(default_factory=list)
     letters: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     unreadable: int = 0
@@ -83,6 +102,7 @@ class Verifier:
         self._decoder = ColumnDecoder(
             open_registry(registry), json.dumps(whole | {"fields": wanted}), _LIMITS
         )
+        self._records = RecordReader(registry)
         self._found = _Outcomes()
         self._undecoded: list[tuple[bytes | None, int, float]] = []
         self._positions: dict[tuple[str, int], int] = {}
@@ -199,6 +219,14 @@ class Verifier:
         self._found.arrived_ms.append(np.array(arrived)[rows])
         codes = pc.index_in(columns.column("decision"), pa.array([o.name for o in Outcome]))
         self._found.outcome.append(codes.to_numpy(zero_copy_only=False).astype(np.int64))
+        degraded = [self._degraded(values[row]) for row in rows.tolist()]
+        self._found.degraded.append(np.array(degraded, np.bool_))
+        self._found.transaction_id.append(columns.column("transaction_id"))
+        self._found.score.append(columns.column("score").to_numpy())
+
+    def _degraded(self, value: bytes) -> bool:
+        """Say whether a decision is flagged so; columns hold no lists, and few records need it."""
+        return _DEGRADED.encode() in value and _DEGRADED in self._records.decode(value)["flags"]
 
     def _input(self, low: Mapping[int, int], high: Mapping[int, int]) -> tuple[Int64, Int64]:
         """Return places, ascending, and Kafka timestamps of the input's committed records."""
@@ -251,6 +279,7 @@ class Verifier:
             "unexpected": np.setdiff1d(unique, given, assume_unique=True),
         }
         outcomes = _joined(found.outcome, np.int64)[decided_inside]
+        ids = pa.chunked_array(found.transaction_id, pa.string()).combine_chunks()
         reasons = Counter(np.array(found.reasons, object)[letters_inside].tolist())
         order = np.argsort(decided, kind="stable")
         arrived = decided[order]
@@ -266,6 +295,7 @@ class Verifier:
             missing=len(faults["missing"]),
             unexpected=len(faults["unexpected"]),
             unreadable=found.unreadable,
+            degraded=int(_joined(found.degraded, np.bool_)[decided_inside].sum()),
             outcomes={outcome.name: int((outcomes == outcome).sum()) for outcome in Outcome},
             reasons=dict(reasons.most_common()),
             examples={
@@ -278,6 +308,10 @@ class Verifier:
                 source,
                 _joined(found.published_ms, np.int64)[order],
                 _joined(found.arrived_ms, np.float64)[order],
+            ),
+            scores=Scores(
+                ids.filter(pa.array(decided_inside)),
+                _joined(found.score, np.float64)[decided_inside],
             ),
         )
 

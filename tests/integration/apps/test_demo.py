@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-c", "from stream_scorer.cli import main; main()", "
 KEYS = {
     "transactions", "malformed_sent", "decisions", "dead_letters", "duplicates", "missing",
     "approve", "review", "block", "events_per_second", "latency_p50_ms", "latency_p99_ms",
-    "drift_events",
+    "drift_events", "degraded", "average_precision", "average_precision_over",
 }  # fmt: skip
 
 
@@ -39,6 +39,10 @@ def test_quick_demo_ends_with_a_good_verdict(kafka: Broker) -> None:
     assert said["decisions"] + said["dead_letters"] == said["transactions"]
     assert said["approve"] + said["review"] + said["block"] == said["decisions"]
     assert said["drift_events"] >= 1
+    assert said["degraded"] == 0
+    # Decisions depend on nothing but the input, so this is what it is in the core alone.
+    assert said["average_precision"] == pytest.approx(0.532, abs=1e-3)
+    assert 0 < said["average_precision_over"] < said["decisions"]
 
 
 def test_ctrl_c_ends_every_process(kafka: Broker, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from stream_scorer.apps.label_feeding import send_with_labels
+from stream_scorer.apps.feeding import open_feed
+from stream_scorer.apps.label_feeding import LabelledRows, send_with_labels
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.cli.main import app
 from stream_scorer.errors import SettingsError
@@ -117,6 +118,32 @@ def test_paced_a_label_bears_the_time_of_the_transaction_that_made_it_due(
     expected = [transaction[later[0]] if len(later) else transaction[-1] for later in due]
     assert label.tolist() == expected
     assert transaction[100] < label[0] < transaction[200]
+
+
+def test_in_pieces_labels_go_on_where_they_were_and_no_later_than_the_transactions(
+    settings: Kafka, table: pa.Table
+) -> None:
+    registry, delay = Registry(), 30 * HOUR_MS
+    pieces = LabelledRows(settings, registry, table, delay, to_the_end=False)
+    time = milliseconds(table)
+    with open_feed(settings, registry) as feed:
+        # In front of a piece's first transaction, behind its last, and in a piece of none.
+        for count in (1, 700, 0, 1, len(table)):
+            pieces.send(feed, count)
+            assert pieces.last["transaction_id"].to_pylist() == [str(pieces.sent - 1)]
+            due = np.searchsorted(time + delay, time[pieces.sent - 1])
+            assert pieces.labels == due
+    assert feed.sent == pieces.sent == len(pieces) == len(table)
+    assert 0 < pieces.labels < len(table)
+    transaction = stamps(settings, settings.topics.transactions, len(table))
+    labels = {
+        int(label["transaction_id"]): message.timestamp()[1]
+        for message, label in arrived(settings, settings.topics.labels)
+    }
+    assert sorted(labels) == list(range(pieces.labels))
+    for number, at in labels.items():
+        behind = int(np.searchsorted(time, time[number] + delay, side="right"))
+        assert transaction[behind - 1] <= at <= transaction[behind]
 
 
 def test_the_command_reports_what_it_sent(settings: Kafka) -> None:

@@ -18,19 +18,27 @@ pytestmark = pytest.mark.kafka
 Made = Callable[..., Kafka]
 
 
-def decision(kafka: Kafka, partition: int, offset: int, outcome: str = "APPROVE") -> dict[str, Any]:
+def decision(
+    kafka: Kafka,
+    partition: int,
+    offset: int,
+    outcome: str = "APPROVE",
+    flags: Iterable[str] = (),
+    terminal: str = "t",
+) -> dict[str, Any]:
     schema = reader_schema("decision.v1")
     number = FileRegistry(SCHEMAS_DIRECTORY).id_for("decisions-value", schema)
     value = RecordCodec(number, schema).encode(
         {
             "transaction_id": f"{partition}-{offset}",
             "customer_id": "c",
-            "terminal_id": "t",
+            "terminal_id": terminal,
             "event_time": 1_522_540_800_000,
             "decided_at": 1_700_000_000_000,
-            "score": 0.25,
+            "score": offset / 100,
             "decision": outcome,
             "reasons": [] if outcome == "APPROVE" else ["TX_AMOUNT"],
+            "flags": list(flags),
             "model": "fraud",
             "model_version": "1.0.0",
             "engine": 1,
@@ -101,6 +109,32 @@ def test_each_record_with_one_outcome_is_exactly_once(kafka_two: Kafka) -> None:
     assert (found.arrivals.source_ms > 0).all()
     assert (found.arrivals.published_ms >= found.arrivals.source_ms).all()
     assert (found.arrivals.arrived_ms >= found.arrivals.published_ms).all()
+
+
+def test_degraded_decisions_are_counted_and_scores_bear_their_transactions_ids(
+    kafka_two: Kafka,
+) -> None:
+    places = readable()
+    flags = {(0, 2): ("degraded",), (1, 12): ("late", "degraded"), (1, 13): ("late",)}
+    decisions = [
+        # The word alone is no flag.
+        decision(
+            kafka_two, *at, flags=flags.get(at, ()), terminal="degraded-7" if at == (0, 3) else "t"
+        )
+        for at in places
+    ]
+    publish(kafka_two, decisions)
+    # Before what counts.
+    publish(kafka_two, [decision(kafka_two, 0, 1, flags=("degraded",))], commit=False)
+
+    found = verify(kafka_two, Registry())
+
+    assert found.degraded == 2
+    scores = dict(zip(found.scores.transaction_id.to_pylist(), found.scores.score, strict=True))
+    assert scores == {f"{partition}-{offset}": offset / 100 for partition, offset in places}
+    later = verify(kafka_two, Registry(), since={0: 3, 1: 13})
+    assert later.degraded == 0
+    assert len(later.scores.score) == len(later.scores.transaction_id) == later.decisions == 9
 
 
 def test_each_kind_of_fault_is_found_and_named(kafka_two: Kafka) -> None:

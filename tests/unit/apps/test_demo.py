@@ -5,19 +5,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from stream_scorer.apps.demo import QUICK, Size
 from stream_scorer.apps.demo_input import Spoiler, traffic
+from stream_scorer.apps.demo_precision import Precision, precisions
+from stream_scorer.apps.demo_processes import MODEL
 from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder
+from stream_scorer.apps.history import fold
 from stream_scorer.apps.scorer import Deployment, load_model
-from stream_scorer.apps.verdict import Arrivals, Verification
+from stream_scorer.apps.verdict import Arrivals, Scores, Verification
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
+from stream_scorer.simulator import simulate
 
 CHANGE_MS = 1_523_000_000_000
 NOW_MS = 1_700_000_000_000
@@ -32,8 +38,10 @@ def report(drifts: list[dict[str, Any]] | None = None, **changes: Any) -> Report
     nothing = np.empty(0, np.int64)
     seen = Verification(
         transactions=100, decisions=98, dead_letters=2, duplicates=0, missing=0, unexpected=0,
-        unreadable=0, outcomes={"APPROVE": 90, "REVIEW": 5, "BLOCK": 3}, reasons={"EMPTY": 2},
-        examples={}, arrivals=Arrivals(nothing, nothing, nothing, np.empty(0)),
+        unreadable=0, degraded=0, outcomes={"APPROVE": 90, "REVIEW": 5, "BLOCK": 3},
+        reasons={"EMPTY": 2}, examples={},
+        arrivals=Arrivals(nothing, nothing, nothing, np.empty(0)),
+        scores=Scores(pa.array([], pa.string()), np.empty(0)),
     )  # fmt: skip
     return Report(
         verification=replace(seen, **changes),
@@ -43,6 +51,9 @@ def report(drifts: list[dict[str, Any]] | None = None, **changes: Any) -> Report
         burst_events=60,
         events_per_second=1_234.5,
         latency_ms=np.arange(101.0),
+        precision=Precision(80, 7, 0.61234),
+        changed_precision=Precision(18, 0, None),
+        least_precision=0.6,
         seconds=3.21,
     )
 
@@ -53,7 +64,9 @@ def test_a_good_report_has_no_fault_and_all_keys() -> None:
         "transactions": 100, "malformed_sent": 2, "decisions": 98, "dead_letters": 2,
         "duplicates": 0, "missing": 0, "approve": 90, "review": 5, "block": 3,
         "events_per_second": 1234, "latency_p50_ms": 50.0, "latency_p99_ms": 99.0,
-        "drift_events": 1, "unexpected": 0, "seconds": 3.2, "ok": True,
+        "drift_events": 1, "degraded": 0, "average_precision": 0.6123,
+        "average_precision_over": 80, "average_precision_changed": None, "unexpected": 0,
+        "seconds": 3.2, "ok": True,
     }  # fmt: skip
 
 
@@ -66,9 +79,18 @@ def test_a_good_report_has_no_fault_and_all_keys() -> None:
         (report(unreadable=4), "unreadable: 4"),
         (report(dead_letters=1), "dead letters: 1 for 2 malformed records"),
         (report(reasons={"FRAMING": 2}), "reasons: {'FRAMING': 2}, not {'EMPTY': 2}"),
+        (report(degraded=5), "degraded: 5"),
         (report(drifts=[]), "no drift event"),
         (report(drifts=[drift(5), drift(-1)]), "drift events before the change: 1"),
         (replace(report(), latency_ms=np.empty(0)), "no latency was measured"),
+        (
+            replace(report(), precision=Precision(80, 7, 0.5999)),
+            "average precision: 0.5999, not at least 0.6",
+        ),
+        (
+            replace(report(), precision=Precision(80, 0, None)),
+            "average precision: None, not at least 0.6",
+        ),
     ],
 )
 def test_each_fault_is_named(bad: Report, named: str) -> None:
@@ -89,8 +111,55 @@ def test_behaviour_changes_at_the_midnight_half_way_and_not_before() -> None:
     assert (customers[: len(plain)] == plain["customer_id"].to_numpy(zero_copy_only=False)).all()
 
 
+def test_what_is_told_as_changed_is_what_differs_from_the_simulators() -> None:
+    sent, plain = traffic(2), simulate(2)
+    amounts, were = (t["amount_minor"].to_numpy() for t in (sent.rows, plain))
+    assert (sent.changed == (amounts != were)).all()
+    assert 0 < sent.changed.sum() < len(were) / 2
+    assert sent.rows["is_fraud"].equals(plain["is_fraud"])
+
+
+def test_scores_are_joined_with_labels_by_transaction_and_changed_ones_are_apart() -> None:
+    sent = traffic(2)
+    fraud = sent.rows["is_fraud"].to_numpy()
+    ids = sent.rows["transaction_id"].combine_chunks()
+    # Sure of each unchanged one, in no order; blind for the changed ones; and one nobody sent.
+    score = np.where(sent.changed, 0.5, fraud)
+    order = np.random.default_rng(1).permutation(len(fraud))[:-9]
+    some = pa.concat_arrays([ids.take(pa.array(order)), pa.array(["no-such"])])
+    right, blind = precisions(Scores(some, np.append(score[order], 1.0)), sent)
+    changed = sent.changed[order]
+    assert right == Precision(int((~changed).sum()), int(fraud[order][~changed].sum()), 1.0)
+    assert blind.transactions == changed.sum()
+    assert blind.frauds > 0
+    assert blind.value == pytest.approx(blind.frauds / blind.transactions)
+    assert precisions(Scores(ids[:1], np.ones(1)), sent)[0] == Precision(1, 0, None)
+
+
+@pytest.mark.parametrize(("size", "found"), [(Size(), 0.6368), (QUICK, 0.5320)])
+def test_the_least_precision_needs_the_terminals_and_what_is_known_reaches_it(
+    size: Size, found: float
+) -> None:
+    model, plan = load_model(Settings(), Deployment(MODEL))
+    sent = traffic(size.days)
+
+    def reached(fraud: Any) -> float:
+        rows = fold(sent.rows, model.features, plan, fraud)
+        scores = model.predictor.scores(np.ascontiguousarray(rows.features))
+        value = precisions(Scores(sent.rows["transaction_id"].combine_chunks(), scores), sent)[0]
+        assert value.value is not None
+        return value.value
+
+    fraud = sent.rows["is_fraud"].to_numpy()
+    assert reached(fraud) == pytest.approx(found, abs=1e-3)
+    assert reached(fraud) > size.least_precision
+    if size == Size():
+        # In the quick one's days, a week has hardly passed for any label to be of use.
+        assert reached(np.zeros(len(fraud), bool)) < size.least_precision
+
+
 def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> None:
-    model, plan = load_model(Settings(), Deployment("fraud:1.0.0"))
+    model, plan = load_model(Settings(), Deployment(MODEL))
     files = FileRegistry(SCHEMAS_DIRECTORY)
     encode = TransactionEncoder(Registry())
     spoiler = Spoiler(encode, files, NOW_MS)
