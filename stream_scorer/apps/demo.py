@@ -48,7 +48,7 @@ _RATE = 5_000.0
 _LABEL_DELAY_MS = 5 * 86_400_000
 """A day before what they say of a terminal is settled."""
 _PACED_SLICE = 250
-_READY_SECONDS = 120.0
+_READY_SECONDS = 180.0
 """The very first start of a process compiles its kernels."""
 _SILENCE_SECONDS = 30.0
 _STEP_SECONDS = 0.05
@@ -230,7 +230,7 @@ class Demo:
         return feed.sent
 
     def _await_profiler(self, settings: Settings, transactions: int) -> None:
-        """Wait until the profiler has taken some of the transactions in, and so has compiled."""
+        """Wait until the profiler has taken some of the transactions in: it goes on."""
         self._display.phase("profiler", 0)
         lag = LagReader(settings.kafka, settings.profiler.group, settings.kafka.topics.transactions)
         until = time.monotonic() + _READY_SECONDS

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.apps.scorer import Deployment, load_plan
+from stream_scorer.apps.warming import warm_profiler
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.plan import Plan
@@ -78,6 +79,7 @@ def profiler_loop(
         registry.id_for(f"{topics.terminal_profiles}-value", schema),
         schema, topics.terminal_profiles, len(out),
     )  # fmt: skip
+    warm_profiler(rows, plan)
     # One transactional id for all: whoever starts fences who ran before, whose last transaction is
     # settled when the committed offsets are read.
     only = kafka.model_copy(update={"instance": _ONE})
