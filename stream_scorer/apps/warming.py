@@ -64,12 +64,15 @@ def warm_profiler(rows: RowEncoder, plan: Plan) -> None:
         ColumnDecoder(schemas, reader_schema("label.v1", SCHEMAS_DIRECTORY), plan),
     )
     settles = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
-    for count in (1, 300):
-        # Of two transactions for each label, the later ones let the rows of the others leave.
-        raw = _raw(
-            [*_transactions(plan, count), *_transactions(plan, count, settles), *_labels(count)],
-            np.repeat(np.array([0, 1], np.int32), (2 * count, count)),
-        )
+    # Columns that were taken apart are others to a compiler: with a duplicate, and none at all.
+    for paid, labels in ((1, 1), (300, 300), (300, 0), (0, 300)):
+        first = _transactions(plan, paid)
+        # The later ones let the rows of the others leave.
+        later = _transactions(plan, paid, settles)
+        twice = first[:1] if labels == 0 else []
+        values = [*first, *later, *twice, *_labels(labels)]
+        partition = np.repeat(np.array([0, 1], np.int32), (len(values) - labels, labels))
+        raw = _raw(values, partition)
         work = ProfilerWork(plan, 1, 2, decoders, rows, {}, lambda _: None, _no_replay)
         stages = Stages()
         work.keep(work.compute(raw, stages), stages, raw)
