@@ -2,15 +2,15 @@
 
 ::
 
-    start Kafka, registry, topics, profiler, monitor
-      ├─ backlog: transactions and their labels are sent; the profiler begins with them
-      ├─ burst: the scorer starts, and drains the backlog at full speed
+    start Kafka, registry, topics, then profiler and monitor
+      ├─ burst: a backlog and its labels are sent while the scorer starts, which drains it at full
+      │         speed, the profiler ahead of it
       ├─ paced: records at a steady rate; each is timed from its schedule to an own reader
       └─ verdict: that reader, read-committed, compares outputs with input by source coordinates
 
 Rows of terminals are due days after their transactions, and so are out long before a scorer looks
-for them. The burst takes simulated weeks in seconds; the profiler has a start in it, no more: where
-rows are late the scorer waits for them, and a decision without them makes the demo fail.
+for them. The burst takes simulated weeks in seconds; in it the profiler has a start of seconds, no
+more: where rows are late the scorer waits, and a decision without them makes the demo fail.
 
 Nothing that is told comes from the scorer's own counters.
 """
@@ -39,7 +39,7 @@ from stream_scorer.codec.schemas import open_registry
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.feed import Feed
-from stream_scorer.kafka.lag import LagReader, read_lag
+from stream_scorer.kafka.lag import read_lag
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Settings, Topics
@@ -146,6 +146,7 @@ class Demo:
             self._display.phase("Kafka, registry, topics", 0)
             settings = self._cluster(stack)
             create_topics(settings.kafka)
+            self._display.phase("profiler and monitor", 0)
             for name in ("profile", "monitor"):
                 self._start(name, settings, folder, stack)
             sent = traffic(self._size.days)
@@ -157,9 +158,11 @@ class Demo:
             rows = LabelledRows(
                 settings.kafka, settings.registry, sent.rows, _LABEL_DELAY_MS, to_the_end=False
             )
-            burst = self._backlog(settings, rows, spoiler)
-            self._await_profiler(settings, burst)
+            self._await_ready()
             self._start("run", settings, folder, stack)
+            burst = self._backlog(settings, rows, spoiler)
+            self._display.phase("scorer", 0)
+            self._await_ready()
             with _Reader(verifier) as reader:
                 speed = self._burst(reader, burst)
                 self._drain_monitor(settings)
@@ -229,15 +232,13 @@ class Demo:
                 self._display.advance(rows.sent)
         return feed.sent
 
-    def _await_profiler(self, settings: Settings, transactions: int) -> None:
-        """Wait until the profiler has taken some of the transactions in: it goes on."""
-        self._display.phase("profiler", 0)
-        lag = LagReader(settings.kafka, settings.profiler.group, settings.kafka.topics.transactions)
+    def _await_ready(self) -> None:
+        """Wait until all that was started is ready."""
+        names = " and ".join(process.name for process in self._processes)
         until = time.monotonic() + _READY_SECONDS
-        while sum(partition.to_stable for partition in lag.read()) == transactions:
+        while not all(process.ready() for process in self._processes):
             if time.monotonic() > until:
-                raise UnavailableError("demo: the profiler does not get on", "is it too busy?")
-            self._check()
+                raise UnavailableError(f"demo: {names} are not ready", "is it too busy?")
             time.sleep(_STEP_SECONDS)
 
     def _check(self) -> None:
@@ -247,12 +248,6 @@ class Demo:
 
     def _burst(self, reader: _Reader, total: int) -> float:
         """Let the backlog of ``total`` records be drained; return the rate of its outcomes."""
-        self._display.phase("scorer and monitor", 0)
-        until = time.monotonic() + _READY_SECONDS
-        while not all(process.ready() for process in self._processes):
-            if time.monotonic() > until:
-                raise UnavailableError("demo: scorer and monitor are not ready", "is it too busy?")
-            time.sleep(_STEP_SECONDS)
         self._display.phase("burst: the backlog, drained at full speed", total)
         self._wait_for(reader, total)
         verifier = reader.verifier

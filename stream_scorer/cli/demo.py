@@ -25,12 +25,13 @@ def demo(
 ) -> None:
     """Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.
 
-    Sends a backlog that is drained at full speed, then 5,000 transactions a second, bad records
-    of every kind among them, and changes the customers' behaviour half-way. The last line is one
-    JSON object.
+    Sends a backlog that is drained at full speed, then 5,000 transactions a second, with their
+    labels and bad records of every kind among them, and changes the customers' behaviour half-way.
+    The last line is one JSON object.
 
     Exit codes: 0 when each record has exactly one decision or dead letter, each bad record the
-    right reason, and drift was found after the change and not before; 1 otherwise; 2 and more as
+    right reason, no decision lacked what was known of its terminal, the scores rank the frauds
+    well enough, and drift was found after the change and not before; 1 otherwise; 2 and more as
     those of run.
     """
     settings = settings_from(config, bootstrap)
