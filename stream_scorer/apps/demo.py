@@ -48,7 +48,7 @@ _RATE = 5_000.0
 _LABEL_DELAY_MS = 5 * 86_400_000
 """A day before what they say of a terminal is settled."""
 _PACED_SLICE = 250
-_READY_SECONDS = 180.0
+_READY_SECONDS = 300.0
 """The very first start of a process compiles its kernels."""
 _SILENCE_SECONDS = 30.0
 _STEP_SECONDS = 0.05
