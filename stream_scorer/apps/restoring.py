@@ -21,7 +21,7 @@ from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
-from stream_scorer.state.heap import give_back
+from stream_scorer.state.heap import give_back, release_early, release_late
 from stream_scorer.state.history import since_of
 from stream_scorer.state.restore import (
     Takeover,
@@ -156,10 +156,13 @@ class CheckpointedReplay:
         if self._input is not None:
             self._input.close()
         self._reading = None
+        give_back()
+        release_late()
 
     def _read(self) -> None:
         try:
             if self._reading is None:
+                release_early()
                 self._reading = iter(self._store.read(self.partition))
             records = next(self._reading, None)
             if records is not None:

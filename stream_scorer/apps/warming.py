@@ -14,9 +14,10 @@ from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.kernels.profiles import merge
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, Rings, score
+from stream_scorer.core.scorer import Model, Rings, remember, score
 from stream_scorer.core.summaries import summarize
 from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.windows import bucket_of
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -49,6 +50,21 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
             summarize(raw.partition, raw.offset, scored.decisions, (), plan.summary_window_ms)
         )
         rings.undo(scored.journals)
+    _warm_checkpoints(decoder, raw, plan, model)
+
+
+def _warm_checkpoints(
+    decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model
+) -> None:
+    """Keep a batch, dump its rings, load them into others, and let them go."""
+    first, second = Rings(model.features), Rings(model.features)
+    events, _, _ = decoder.decode(raw)
+    first.release(remember(events, first, plan, model.features).journals)
+    rings = first.of(0)
+    for bucket in set(bucket_of(events.records.column("customer_id")).tolist()):
+        second.of(0).load(rings.dump(bucket))
+    rings.watermark += 3 * rings.retention.horizon_ms
+    rings.evict(len(rings))
 
 
 def warm_profiler(rows: RowEncoder, plan: Plan) -> None:

@@ -1,8 +1,12 @@
 """The arrays behind a partition's rings: how they begin and how they grow.
 
-New arrays are zeros that nobody has written: they take no memory before they are used.
+New arrays are zeros that nobody has written: they take no memory before they are used. Large ones
+are asked of the system itself: the heap would hand out memory that was used before, and write the
+zeros.
 """
 
+import mmap
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +35,10 @@ _T = TypeVar("_T", bound=np.generic)
 
 _SHORT_HORIZON_MS = 2**32
 """Below this horizon the lower 32 bits of a time tell it, for the ring's newest is known."""
+
+_OWN_PAGES = 1 << 20
+_HUGE_PAGES = 16 << 20
+"""Bytes from which on an array has pages of its own, and huge ones, each of two megabytes."""
 
 
 def shape_of(horizon_ms: int, fields: int) -> Int64:
@@ -136,12 +144,23 @@ def _times(words: Int64, shape: Int64) -> NDArray[Any]:
 def _slots(size: int) -> NDArray[np.void]:
     """Return slots, each in one cache line; those that nobody has are never read."""
     line = SLOT.itemsize
-    memory = np.zeros((size + 1) * line, np.uint8)
+    memory = _zeros((size + 1) * line, np.dtype(np.uint8))
     skip = -memory.ctypes.data % line
     return memory[skip : skip + size * line].view(SLOT)
 
 
 def _grown(array: NDArray[_T], size: int) -> NDArray[_T]:
-    larger = np.zeros(size, array.dtype)
+    larger = _zeros(size, array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def _zeros(size: int, dtype: np.dtype[_T]) -> NDArray[_T]:
+    length = size * dtype.itemsize
+    if length < _OWN_PAGES:
+        return np.zeros(size, dtype)
+    pages = mmap.mmap(-1, length)
+    if length >= _HUGE_PAGES and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype)

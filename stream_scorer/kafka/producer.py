@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,7 +124,7 @@ class TransactionalProducer:
         kafka: Kafka,
         group: str,
         listener: Listener,
-        make: Callable[[dict[str, Any]], Client] = ColumnProducer,
+        make: Callable[[dict[str, Any]], Client] | None = None,
     ) -> None:
         self.transactional_id = f"{group}-{kafka.instance}"
         self._options = config.producer(kafka, self.transactional_id) | {
@@ -132,7 +133,7 @@ class TransactionalProducer:
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
         self._listener = listener
-        self._make = make
+        self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
         self._transport_errors = 0
         self._suspicion = ""
         self._topic: dict[str, str] = {}

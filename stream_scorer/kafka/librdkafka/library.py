@@ -116,6 +116,9 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "seek_partitions": (pointer, (pointer, PLACES, c_int)),
     "send_offsets_to_transaction": (pointer, (pointer, PLACES, pointer, c_int)),
     "subscribe": (c_int, (pointer, PLACES)),
+    "topic_conf_destroy": (None, (pointer,)),
+    "topic_conf_new": (pointer, ()),
+    "topic_conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
     "topic_destroy": (None, (pointer,)),
     "topic_new": (pointer, (pointer, c_char_p, pointer)),
     "topic_partition_list_add": (POINTER(_Place), (PLACES, c_char_p, c_int32)),
@@ -274,6 +277,24 @@ def partition_count(client: int, topic: str, seconds: float) -> int:
             api.metadata_destroy(answer)
     finally:
         api.topic_destroy(handle)
+
+
+def new_topic(client: int, topic: str, options: Mapping[str, str]) -> int:
+    """Return a topic's handle; the options are those of the client's first handle of it.
+
+    Raises:
+        KafkaException: An option is refused.
+    """
+    api = library()
+    configuration = api.topic_conf_new()
+    text = ctypes.create_string_buffer(_TEXT_BYTES)
+    for name, value in options.items():
+        if api.topic_conf_set(configuration, name.encode(), value.encode(), text, _TEXT_BYTES):
+            api.topic_conf_destroy(configuration)
+            said = text.value.decode(errors="replace")
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, said))  # noqa: SLF001 the binding's own name
+    # The configuration is the library's now.
+    return int(api.topic_new(client, topic.encode(), configuration))
 
 
 class Client:

@@ -1,6 +1,7 @@
 """A transactional producer that takes columns of records."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from stream_scorer.kafka.librdkafka.library import (
     check,
     check_error,
     milliseconds,
+    new_topic,
     partition_count,
     places,
 )
@@ -37,15 +39,21 @@ class ColumnProducer:
 
     Args:
         options: librdkafka's; ``error_cb`` is called with a KafkaError inside ``poll``.
+        topic_options: By topic, those in which it differs.
 
     Raises:
         KafkaException: An option is refused.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topic_options: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
         self._client = Client(PRODUCER, options)
         self._api = self._client.api
         self._topics: dict[str, int] = {}
+        self._topic_options = topic_options
         self._known: set[str] = set()
 
     def init_transactions(self, seconds: float) -> None:
@@ -179,8 +187,8 @@ class ColumnProducer:
         """Return a topic's handle."""
         handle = self._topics.get(name)
         if handle is None:
-            handle = self._topics[name] = self._api.topic_new(
-                self._client.handle, name.encode(), None
+            handle = self._topics[name] = new_topic(
+                self._client.handle, name, self._topic_options.get(name, {})
             )
         return handle
 

@@ -1,5 +1,6 @@
 """Records as columns through a real broker: the same as through confluent-kafka's own clients."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,6 +92,49 @@ def test_records_are_read_as_they_were_sent(
     assert [m.key() for m in messages] == KEYS
     assert [m.headers() for m in messages] == (headers or [None] * len(VALUES))
     assert found.timestamp.tolist() == [m.timestamp()[1] for m in messages]
+
+
+def received(settings: Kafka, topic: str, records: int) -> int:
+    """Return the bytes that a consumer is sent for a topic's records."""
+    told: list[int] = []
+
+    def take(text: str) -> None:
+        told.append(sum(broker["rxbytes"] for broker in json.loads(text)["brokers"].values()))
+
+    options = config.reader(settings, "weigh") | {"statistics.interval.ms": 50, "stats_cb": take}
+    consumer = Consumer(options | {"enable.partition.eof": False})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    left = records
+    while left:
+        left -= len(consumer.consume(left, 0.5))
+    told.clear()
+    while not told:
+        consumer.poll(0.1)
+    consumer.close()
+    return told[-1]
+
+
+def test_checkpoints_are_sent_as_they_are_and_the_rest_compressed(settings: Kafka) -> None:
+    options = config.producer(settings, f"{settings.group}-t")
+    producer = ColumnProducer(options, config.topics(settings))
+    producer.init_transactions(10.0)
+    producer.begin_transaction()
+    value = BytesColumn.of([bytes(900_000)])
+    for topic in (settings.topics.state, settings.topics.decisions):
+        producer.produce(topic, value, BytesColumn.of([b"k"]), np.zeros(1, np.int32))
+    producer.commit_transaction(10.0)
+    producer.close()
+    assert received(settings, settings.topics.state, 1) > 900_000
+    assert received(settings, settings.topics.decisions, 1) < 100_000
+
+
+def test_a_topic_s_option_that_does_not_exist_is_refused(settings: Kafka) -> None:
+    producer = ColumnProducer(
+        config.producer(settings, f"{settings.group}-t"), {"t": {"compression.codec": "rle"}}
+    )
+    with pytest.raises(KafkaException, match="compression"):
+        producer.produce("t", BytesColumn.of([b"v"]), BytesColumn.nulls(1))
+    producer.close()
 
 
 def test_a_place_outside_the_retained_records_is_an_event_of_its_partition(
