@@ -234,11 +234,13 @@ class Demo:
 
     def _await_ready(self) -> None:
         """Wait until all that was started is ready."""
-        names = " and ".join(process.name for process in self._processes)
         until = time.monotonic() + _READY_SECONDS
-        while not all(process.ready() for process in self._processes):
+        while waited := [process.name for process in self._processes if not process.ready()]:
             if time.monotonic() > until:
-                raise UnavailableError(f"demo: {names} are not ready", "is it too busy?")
+                raise UnavailableError(
+                    f"demo: not ready after {_READY_SECONDS:.0f} s: {', '.join(waited)}",
+                    "is the machine too busy?",
+                )
             time.sleep(_STEP_SECONDS)
 
     def _check(self) -> None:
