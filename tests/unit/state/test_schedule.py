@@ -144,6 +144,25 @@ def test_a_store_that_failed_gets_the_same_buckets_again() -> None:
     assert [each.bucket for each in again[2].written][:3] == [0, 1, 2]
 
 
+def test_after_several_failures_the_oldest_buckets_are_next() -> None:
+    made = Schedule(10.0, 0, Clock())
+    made.add(0, 100, 0, labels())
+    waiting = [step(made, 1_000, 200 + number) for number in range(3)]
+    assert [each.written[0].bucket for each in waiting] == [0, 3, 5]
+    # The first failure is noted before a turn that is undone, the others behind one that is kept.
+    ahead = step(made, 1_000, 300)
+    made.failed(waiting[0])
+    made.undo(ahead)
+    again = step(made, 1_000, 301)
+    made.failed(waiting[1])
+    made.failed(waiting[2])
+    assert again.written[0].bucket == 0
+    assert made.held[0].cursor == again.written[-1].bucket + 1
+    # A turn that was taken since fails by itself.
+    made.failed(again)
+    assert made.held[0].cursor == 0
+
+
 def test_a_cycle_is_timed() -> None:
     clock = Clock()
     made = schedule(bytes_per_event=10_000.0, clock=clock)
