@@ -321,6 +321,9 @@ def test_parameters_are_read_as_json_or_text() -> None:
             read_parameters(bad)
     with pytest.raises(SettingsError, match="given twice"):
         read_parameters(["a=1", "a=2"])
+    for endless in ("a=NaN", "a=Infinity", "a=-1e400"):
+        with pytest.raises(SettingsError, match=f"parameter '{endless}': not a finite number"):
+            read_parameters([endless])
 
 
 def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path) -> None:
