@@ -124,7 +124,6 @@ class FileStore:
         directory = f"{self._root}/{partition}"
         self._files.makedirs(directory, exist_ok=True)
         if self._moves:
-            self._files.invalidate_cache()
             for path in self._files.ls(directory, False):
                 if path.endswith(_UNFINISHED):
                     with suppress(FileNotFoundError):

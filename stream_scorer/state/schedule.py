@@ -163,8 +163,6 @@ class Schedule:
     def keep(self, turn: Turn) -> None:
         """The turn's buckets are safe in the store."""
         for each in turn.written:
-            if self.held.get(each.held.partition) is not each.held:
-                continue
             each.held.labels[each.bucket] = each.label
             if each.bucket == 0:
                 now = self._clock()

@@ -117,6 +117,63 @@ def test_a_store_that_fails_costs_nothing_but_a_longer_replay() -> None:
     assert Process(store, process.committed).state() == process.state()
 
 
+def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
+    store = MemoryStore(rides=False)
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
+    now = 100.0
+    process.checkpoints._clock = lambda: now
+    store.down = "away"
+
+    def failures() -> int:
+        batch = process.compute((5, 5))
+        assert batch is not None
+        process.commit(batch)
+        process.checkpoints._pool.submit(lambda: None).result()
+        return len([each for each in process.heard if isinstance(each, CheckpointFailed)])
+
+    assert [failures() for _ in range(4)] == [0, 1, 1, 1]
+    now = 104.9
+    assert failures() == 1
+    now = 105.0
+    assert [failures() for _ in range(2)] == [1, 2]
+
+
+def test_a_batch_that_carries_nothing_tells_nothing() -> None:
+    process = Process(MemoryStore(), dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=0)
+    batch = process.compute((10, 10))
+    assert batch is not None
+    process.commit(batch)
+    assert [each for each in process.heard if isinstance(each, CheckpointWritten)] == []
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_the_watermark_comes_back_with_the_buckets(flushed: bool) -> None:  # noqa: FBT001 a parameter of the test
+    store = MemoryStore()
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=60_000)
+    for _ in range(12):
+        batch = process.compute((10, 10))
+        assert batch is not None
+        process.commit(batch)
+    watermarks = [process.work.rings.of(p).watermark for p in range(PARTITIONS)]
+    if flushed:
+        for outgoing in process.work.flush(set(range(PARTITIONS))):
+            assert outgoing.partition is not None
+            for p, key, value in zip(
+                outgoing.partition.tolist(), outgoing.keys, outgoing.values, strict=True
+            ):
+                store.records.setdefault(p, []).append((key, value))
+    found = Process(store, process.committed)
+    assert all((records == 0) == flushed for records in found.replayed.values())
+    assert [found.work.rings.of(p).watermark for p in range(PARTITIONS)] == watermarks
+    # So the same customers leave, and the same events are late.
+    twin = Process(MemoryStore(), process.committed)
+    for each in (found, twin):
+        batch = each.compute((40, 40))
+        assert batch is not None
+        each.commit(batch)
+    assert found.state() == twin.state()
+
+
 @pytest.mark.parametrize("rides", [True, False])
 def test_what_is_flushed_needs_no_replay(rides: bool) -> None:  # noqa: FBT001 a parameter of the test
     store = MemoryStore(rides=rides)

@@ -86,6 +86,18 @@ def test_a_quiet_topic_writes_a_bounded_number_a_second() -> None:
     assert len(step(made, 1, 1_000).written) == 4
 
 
+def test_less_than_a_bucket_a_second_is_saved_up_to_one() -> None:
+    clock = Clock()
+    made = schedule(bytes_per_event=0.0, free=0.25, clock=clock)
+    written = []
+    for tick in range(1, 13):
+        clock.now = float(tick)
+        written.append(len(step(made, 1, 200 + tick).written))
+    assert written == [0, 0, 0, 1] * 3
+    clock.now += 3_600
+    assert len(step(made, 1, 1_000).written) == 1
+
+
 def test_nothing_is_written_twice_while_the_input_stands_still() -> None:
     made = schedule(bytes_per_event=10_000.0)
     total = 0
