@@ -180,9 +180,8 @@ class Checkpoints:
 
     def _put_at_once(self, due: Iterator[Dumped], until: float) -> None:
         """Put buckets in the file store before all else that waits for it, up to a deadline."""
-        for share, future in self._writing:
+        for share, _ in self._writing:
             share.given_up = True
-            future.cancel()
         if not self._waited([future for _, future in self._writing], until):
             return
         self._collect()
@@ -234,7 +233,7 @@ class Checkpoints:
         while self._writing and self._writing[0][1].done():
             share, future = self._writing.pop(0)
             try:
-                written = not future.cancelled() and future.result()
+                written = future.result()
             except UnavailableError as error:
                 written = False
                 self._retry_at = self._clock() + _RETRY_SECONDS

@@ -119,6 +119,31 @@ def test_nothing_is_written_of_a_partition_that_was_lost() -> None:
     assert len(SlowObjects.puts) <= put + 1
 
 
+def test_what_was_flushed_is_written_no_more() -> None:
+    store = FileStore("slow://flushed", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    run(process, 1)
+    timed_flush(process, {1})
+    before = labels(store, 1)
+    for _ in range(2):
+        run(process, 1)
+        drained(process)
+    assert labels(store, 1) == before
+    assert max(labels(store, 0).values()) > 10
+
+
+def test_a_put_that_has_not_begun_at_the_deadline_never_does() -> None:
+    store = FileStore("hanging://second", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=0)
+    run(process, 1)
+    GOES_ON.clear()
+    for partition in BOTH:
+        assert timed_flush(process, {partition}) < FLUSH_SECONDS + 0.3
+    GOES_ON.set()
+    drained(process)
+    assert (len(labels(store, 0)), len(labels(store, 1))) == (1, 0)
+
+
 def test_a_store_that_is_away_ends_the_flush() -> None:
     store = MemoryStore(rides=False)
     process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=0)
