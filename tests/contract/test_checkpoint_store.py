@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.state import checkpoint
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
+from tests.unit.state.file_systems import GOES_ON, HANGS
 from tests.unit.state.stores import MemoryStore
 
 OWNER = Owner("a group/of ours", "transactions")
@@ -111,6 +113,26 @@ def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_pa
     put(store, bucket(3, 12))
     assert not left.exists()
     assert found(store) == {3: bucket(3, 12)}
+
+
+def test_two_that_put_a_bucket_at_once_do_not_mix_their_bytes(tmp_path: Path) -> None:
+    late, prompt = (FileStore(f"hangingfile://{tmp_path}", OWNER) for _ in range(2))
+    GOES_ON.set()
+    put(late, bucket(3, 10))
+    put(prompt, bucket(3, 11))
+    GOES_ON.clear()
+    HANGS.clear()
+    hanging = bucket(3, 12, b"c" * 1_000)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(put, late, hanging)
+        try:
+            assert HANGS.wait(30)
+            put(prompt, bucket(3, 13, b"d" * 50))
+            assert found(prompt) == {3: bucket(3, 13, b"d" * 50)}
+        finally:
+            GOES_ON.set()
+        done.result(30)
+    assert found(prompt) == {3: hanging}
 
 
 def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
