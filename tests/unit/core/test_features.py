@@ -39,6 +39,15 @@ def test_windows_are_shared_and_the_longest_is_remembered_with_the_lateness() ->
     assert compiled.engine.width == 3
 
 
+@pytest.mark.parametrize(
+    ("window", "ms"),
+    [("1s", 1_000), ("2m", 120_000), ("3h", 10_800_000), ("400d", 400 * DAY),
+     ("34560000s", 400 * DAY)],
+)  # fmt: skip
+def test_a_window_counts_in_its_unit(window: str, ms: int) -> None:
+    assert need({"name": "c", "kind": "count", "window": window}) == Need(ms, ())
+
+
 def test_without_windows_only_the_lateness_is_remembered() -> None:
     compiled = compile_features([AMOUNT], Plan(lateness_ms=9))
     assert compiled.retention.horizon_ms == 9
