@@ -150,6 +150,6 @@ def checkpoint(
     writer = Checkpoints(TopicStore(kafka, owner), owner, rings, schedule, lambda _: None)
     for partition in range(partitions):
         writer.start(partition, partitions, 0, 0, np.full(BUCKETS, UNWRITTEN, np.int64), {})
-    while (share := writer.take(_ROUND_BYTES)).records:
-        yield from share.records.items()
+    while (share := writer.take(_ROUND_BYTES)).buckets:
+        yield from ((held.partition, records) for held, records in share.buckets)
         writer.keep(share)

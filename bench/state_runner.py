@@ -148,10 +148,15 @@ class Runner:
             time.sleep(_GLANCE_SECONDS)
         return imported + time.time() - begun
 
-    def restart(self) -> float:
-        """End it in order and restore it anew."""
+    def renew(self) -> None:
+        """End it in order and start its process anew; it waits behind its imports."""
         self.stop()
         self._contender = None
+        self.start()
+
+    def restart(self) -> float:
+        """End it in order and restore it anew."""
+        self.renew()
         return self.restore()
 
     def stop(self) -> None:

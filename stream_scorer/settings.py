@@ -12,7 +12,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -35,6 +43,9 @@ _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
 # The file of the load under way: pydantic-settings builds its sources from the class alone.
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
+_DAY_MS = 86_400_000
+
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -64,22 +75,35 @@ _OWN_OPTIONS = {
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is not 1 where a number is meant; variables are text and stay what they say."""
+        name = info.field_name or ""
+        if isinstance(value, bool) and cls.model_fields[name].annotation in (int, float):
+            raise ValueError("Input should be a number")
+        return value
 
 
 class Topics(_Group):
     """Topic names."""
 
-    transactions: str = Field("transactions", description="input", examples=["transactions"])
-    decisions: str = Field("decisions", description="one decision per accepted transaction")
-    dead_letters: str = Field("transactions.dlq", description="rejected records, original bytes")
-    summaries: str = Field("summaries", description="one summary per scorer transaction")
-    drift_events: str = Field("drift-events", description="what the drift detectors report")
-    labels: str = Field("labels", description="fraud labels, days later")
-    terminal_profiles: str = Field(
+    transactions: TopicName = Field("transactions", description="input", examples=["transactions"])
+    decisions: TopicName = Field("decisions", description="one decision per accepted transaction")
+    dead_letters: TopicName = Field(
+        "transactions.dlq", description="rejected records, original bytes"
+    )
+    summaries: TopicName = Field("summaries", description="one summary per scorer transaction")
+    drift_events: TopicName = Field("drift-events", description="what the drift detectors report")
+    labels: TopicName = Field("labels", description="fraud labels, days later")
+    terminal_profiles: TopicName = Field(
         "terminal-profiles", description="one row per transaction, with its settled label"
     )
-    state: str = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
+    state: TopicName = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
 
 
 class Kafka(_Group):
@@ -95,12 +119,18 @@ class Kafka(_Group):
         description="stable name of this instance; part of its transactional id",
     )
     topics: Topics = Topics()
-    session_timeout_ms: int = Field(10_000, ge=1_000, description="group session timeout")
-    max_poll_interval_ms: int = Field(300_000, ge=1_000, description="time between two polls")
+    session_timeout_ms: int = Field(
+        10_000, ge=1_000, le=3_600_000, description="group session timeout"
+    )
+    max_poll_interval_ms: int = Field(
+        300_000, ge=1_000, le=_DAY_MS, description="time between two polls"
+    )
     transaction_timeout_ms: int = Field(
         15_000, ge=1_000, le=900_000, description="the broker aborts an older open transaction"
     )
-    socket_timeout_ms: int = Field(10_000, ge=1_000, description="a request's time limit")
+    socket_timeout_ms: int = Field(
+        10_000, ge=1_000, le=300_000, description="a request's time limit"
+    )
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="further librdkafka options for every client (security.protocol, ...)",
@@ -129,7 +159,7 @@ class Registry(_Group):
     ca_file: Path | None = Field(None, description="CA that signed the registry's certificate")
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="one request's time limit")
     negative_cache_seconds: float = Field(
-        30.0, ge=0, description="how long an unknown id is not asked for again"
+        30.0, ge=0, le=86_400, description="how long an unknown id is not asked for again"
     )
 
 
@@ -141,13 +171,19 @@ class Scorer(_Group):
         4.0, ge=0, le=1_000, description="how long a small batch waits for more records"
     )
     model_timeout_ms: int = Field(
-        1_000, ge=1, description="a batch scored for longer pauses its partitions meanwhile"
+        1_000,
+        ge=1,
+        le=_DAY_MS,
+        description="a batch scored for longer pauses its partitions meanwhile",
     )
     shutdown_seconds: float = Field(
-        10.0, gt=0, description="SIGTERM: finish the batch, commit and leave within this"
+        10.0, gt=0, le=3_600, description="SIGTERM: finish the batch, commit and leave within this"
     )
     stuck_seconds: float = Field(
-        30.0, gt=0, description="lag with a position that does not move for this long is stuck"
+        30.0,
+        gt=0,
+        le=86_400,
+        description="lag with a position that does not move for this long is stuck",
     )
 
 
@@ -295,7 +331,8 @@ def _config_file() -> dict[str, Any]:
         return tomllib.loads(Path(name).read_text())
     except OSError as error:
         raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads.
         raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
 
 

@@ -3,12 +3,16 @@
 Where records ride, they are part of the new batch's transaction, and an abort drops both. A file
 store is written to after the commit, on a thread of its own: a bucket's label is then never past
 the committed offset, and a slow store slows nobody.
+
+Once a partition has left, no bucket of it is put in a file store any more: its next owner writes
+there. Only the put in flight cannot be called back; see ``state/files.py`` for what it can do.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +33,8 @@ _RETRY_SECONDS = 5.0
 _FLUSH_BYTES = 32_000_000
 _FLUSH_SECONDS = 2.0
 
-Records = dict[int, list[Record]]
+Dumped = tuple[Held, list[Record]]
+"""A bucket's records, and the partition that they are of."""
 
 
 @dataclass(slots=True)
@@ -37,7 +42,8 @@ class Share:
     """What one batch carries of the checkpoint."""
 
     turn: Turn
-    records: Records = field(default_factory=dict)
+    buckets: list[Dumped] = field(default_factory=list)
+    given_up: bool = False
     outgoing: tuple[Outgoing, ...] = ()
 
 
@@ -71,7 +77,7 @@ class Checkpoints:
         self._partitions = 0
         self._since: dict[int, Mapping[str, int]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing: list[tuple[Share, Future[None]]] = []
+        self._writing: list[tuple[Share, Future[bool]]] = []
         self._retry_at = 0.0
 
     def start(
@@ -111,12 +117,12 @@ class Checkpoints:
 
         def write(held: Held, bucket: int) -> tuple[int, int]:
             records = self._dump(held, bucket)
-            share.records.setdefault(held.partition, []).extend(records)
+            share.buckets.append((held, records))
             return len(records), sum(len(value) for _, value in records)
 
         share.turn = self._schedule.take(events, write)
-        if share.records and self._store.rides:
-            share.outgoing = self._outgoing(share.records)
+        if share.buckets and self._store.rides:
+            share.outgoing = self._outgoing(share.buckets)
         return share
 
     def advance(self, share: Share, positions: Mapping[int, int]) -> None:
@@ -130,46 +136,69 @@ class Checkpoints:
         if self._store.rides:
             self._safe(share)
         else:
-            self._writing.append((share, self._pool.submit(self._write, share.records)))
+            self._writing.append((share, self._pool.submit(self._write, share)))
 
     def undo(self, share: Share) -> None:
         """The batch of a share is given up, and its buckets with it."""
         self._schedule.undo(share.turn)
 
     def flush(self, partitions: set[int]) -> tuple[Outgoing, ...]:
-        """Dump what the given partitions' checkpoints lack, oldest first, within a bound.
+        """Dump what the given partitions' checkpoints lack, oldest first, and write them no more.
 
-        Nothing may be in flight. The new owner's replay then begins later, or falls away.
+        Nothing may be in flight. The new owner's replay then begins later, or falls away. One
+        deadline holds for all of it; what does not fit is left to that replay.
 
         Returns:
             What is to be published in a transaction; nothing where the store is a file store,
             which has it already.
         """
-        records: Records = {}
-        size = 0
         until = self._clock() + _FLUSH_SECONDS
-        due = [held for p, held in sorted(self._schedule.held.items()) if p in partitions]
+        due = self._due(partitions, until)
+        dumped: list[Dumped] = []
+        if self._store.rides:
+            dumped = list(due)
+        else:
+            self._put_at_once(due, until)
+        for partition in partitions:
+            self.stop(partition)
+        return self._outgoing(dumped) if dumped else ()
+
+    def _due(self, partitions: set[int], until: float) -> Iterator[Dumped]:
+        """Dump the buckets that the store lacks of some partitions, oldest first, within bounds."""
+        leaving = [held for p, held in sorted(self._schedule.held.items()) if p in partitions]
+        size = 0
         for step in range(BUCKETS):
-            for held in due:
+            for held in leaving:
                 bucket = (held.cursor + step) % BUCKETS
                 if held.labels[bucket] >= held.position:
                     continue
                 if size >= _FLUSH_BYTES or self._clock() >= until:
-                    break
-                made = self._dump(held, bucket)
-                size += sum(len(value) for _, value in made)
-                records.setdefault(held.partition, []).extend(made)
-        if not records:
-            return ()
-        if self._store.rides:
-            return self._outgoing(records)
-        for _, future in self._writing:
-            future.exception()
-        try:
-            self._write(records)
-        except UnavailableError as error:
-            self._listener(CheckpointFailed(str(error)))
-        return ()
+                    return
+                records = self._dump(held, bucket)
+                size += sum(len(value) for _, value in records)
+                yield held, records
+
+    def _put_at_once(self, due: Iterator[Dumped], until: float) -> None:
+        """Put buckets in the file store before all else that waits for it, up to a deadline."""
+        for share, _ in self._writing:
+            share.given_up = True
+        if not self._waited([future for _, future in self._writing], until):
+            return
+        self._collect()
+        for held, records in due:
+            put = self._pool.submit(self._store.write, held.partition, records)
+            if not self._waited([put], until):
+                put.cancel()
+                return
+            try:
+                put.result()
+            except UnavailableError as error:
+                self._listener(CheckpointFailed(str(error)))
+                return
+
+    def _waited(self, futures: Sequence[Future[Any]], until: float) -> bool:
+        """Wait for all futures; return whether they are done in time."""
+        return not wait(futures, max(until - self._clock(), 0.0)).not_done
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
         rings = self._rings.of(held.partition)
@@ -180,8 +209,8 @@ class Checkpoints:
             rings.retention.horizon_ms, since, rings.dump(bucket),
         ).records(self._owner)  # fmt: skip
 
-    def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:
-        flat = [(p, key, value) for p, each in records.items() for key, value in each]
+    def _outgoing(self, buckets: Sequence[Dumped]) -> tuple[Outgoing, ...]:
+        flat = [(held.partition, *record) for held, records in buckets for record in records]
         return (
             Outgoing(
                 self._store.topic,
@@ -191,22 +220,28 @@ class Checkpoints:
             ),
         )
 
-    def _write(self, records: Mapping[int, Sequence[Record]]) -> None:
-        for partition, each in records.items():
-            self._store.write(partition, each)
+    def _write(self, share: Share) -> bool:
+        """Put a share's buckets in the file store; return whether all are there."""
+        for held, records in share.buckets:
+            if share.given_up or self._schedule.held.get(held.partition) is not held:
+                return False
+            self._store.write(held.partition, records)
+        return True
 
     def _collect(self) -> None:
         """Take note of what the file store has, or has not, taken."""
         while self._writing and self._writing[0][1].done():
             share, future = self._writing.pop(0)
             try:
-                future.result()
+                written = future.result()
             except UnavailableError as error:
-                self._schedule.failed(share.turn)
+                written = False
                 self._retry_at = self._clock() + _RETRY_SECONDS
                 self._listener(CheckpointFailed(str(error)))
-            else:
+            if written:
                 self._safe(share)
+            else:
+                self._schedule.failed(share.turn)
 
     def _safe(self, share: Share) -> None:
         self._schedule.keep(share.turn)

@@ -12,7 +12,7 @@ from stream_scorer.models.bundle import Costs, DecisionThresholds
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _MISSED = re.compile(rf"(?:(?:({_NUMBER})\*)?(amount)(?:\+({_NUMBER}))?|({_NUMBER}))")
 
 

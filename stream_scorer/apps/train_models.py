@@ -1,6 +1,7 @@
 """The estimators that can be trained, and their parameters."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
         texts: Each ``NAME=VALUE``, the value in JSON, or a bare text.
 
     Raises:
-        SettingsError: One is not of this form, or stands twice.
+        SettingsError: One is not of this form, is endless, or stands twice.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -45,6 +46,9 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
+        if isinstance(found[name], float) and not math.isfinite(found[name]):
+            # A manifest is JSON, which has no such number.
+            raise SettingsError(f"parameter {text!r}: not a finite number", "write another")
     return found
 
 

@@ -10,7 +10,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_scorer.apps import batch_job as job
 from stream_scorer.apps.batch import run_batch
-from stream_scorer.cli.console import ConfigOption, JsonOption, PlanOption, settings_from, show
+from stream_scorer.cli.console import (
+    MOST_RECORDS,
+    ConfigOption,
+    JsonOption,
+    PlanOption,
+    settings_from,
+    show,
+)
 from stream_scorer.errors import SettingsError
 
 
@@ -58,7 +65,10 @@ def batch(
         typer.Option("--as-of", help="The job's time: decided_at of every decision; default: now."),
     ] = None,
     part_rows: Annotated[
-        int, typer.Option("--part-rows", min=1, help="Rows between two points to resume from.")
+        int,
+        typer.Option(
+            "--part-rows", min=1, max=MOST_RECORDS, help="Rows between two points to resume from."
+        ),
     ] = job.PART_ROWS,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -32,6 +32,9 @@ StartOption = Annotated[
     Literal["earliest", "latest"] | None,
     typer.Option("--from", help="Where this group's first run begins; needed once."),
 ]
+MOST_PER_SECOND = 1_000_000.0
+"""The fastest pace that can be asked for; without one, a topic is fed at full speed."""
+MOST_RECORDS = 2**31 - 1
 InstanceOption = Annotated[
     str | None,
     typer.Option("--instance", help="Stable name of this instance, unique in the group."),

@@ -10,6 +10,7 @@ import typer
 from stream_scorer.apps.dead_letters import dead_letter_at, dead_letter_of, list_dead_letters
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.cli.console import (
+    MOST_RECORDS,
     BootstrapOption,
     ConfigOption,
     JsonOption,
@@ -29,7 +30,9 @@ def list_(
     reason: Annotated[
         str | None, typer.Option("--reason", help="Only records of this reason code.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Newest records to show.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, max=MOST_RECORDS, help="Newest records to show.")
+    ] = 20,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
@@ -62,9 +65,11 @@ def list_(
 def show_(
     *,
     partition: Annotated[
-        int | None, typer.Argument(help="Partition of the dead-letter topic.")
+        int | None, typer.Argument(min=0, max=2**31 - 1, help="Partition of the dead-letter topic.")
     ] = None,
-    offset: Annotated[int | None, typer.Argument(help="Offset there.")] = None,
+    offset: Annotated[
+        int | None, typer.Argument(min=0, max=2**63 - 1, help="Offset there.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--source", help="TOPIC:PARTITION:OFFSET of the input instead.")
     ] = None,

@@ -9,6 +9,13 @@ import typer
 from stream_scorer.cli.console import JsonOption, show
 from stream_scorer.devkafka import Running, background
 
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory", help="Where its data is; default: what was started in this folder."
+    ),
+]
+
 app = typer.Typer(
     help="Start, stop and look at a Kafka of this folder's own.", no_args_is_help=True
 )
@@ -34,9 +41,9 @@ def start(
 
 
 @app.command()
-def stop(*, as_json: JsonOption = False) -> None:
-    """Stop what ``start`` started in this folder, wherever its data is; the data stays."""
-    state = background.stop()
+def stop(*, directory: DataOption = None, as_json: JsonOption = False) -> None:
+    """Stop what ``start`` started in this folder, or on the given data; the data stays."""
+    state = background.stop(directory)
     if as_json:
         show(True, {"running": False, "stopped": state is not None}, (), ())
     else:
@@ -44,9 +51,9 @@ def stop(*, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def status(*, as_json: JsonOption = False) -> None:
+def status(*, directory: DataOption = None, as_json: JsonOption = False) -> None:
     """Say what runs. Exit code 0: all of it; 1: not all, or nothing."""
-    state = background.recorded()
+    state = background.recorded(directory)
     if state is None:
         if as_json:
             show(True, {"running": False}, (), ())

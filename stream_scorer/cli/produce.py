@@ -9,6 +9,7 @@ import typer
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.transaction_files import read_transactions
 from stream_scorer.cli.console import (
+    MOST_PER_SECOND,
     BootstrapOption,
     ConfigOption,
     JsonOption,
@@ -26,7 +27,12 @@ def produce(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=0.001, help="Records per second; default: full speed."),
+        typer.Option(
+            "--rate",
+            min=0.001,
+            max=MOST_PER_SECOND,
+            help="Records per second; default: full speed.",
+        ),
     ] = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,

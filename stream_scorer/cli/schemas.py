@@ -99,7 +99,9 @@ def serve(
     *,
     directory: DirectoryOption = _DIRECTORY,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0 picks a free port.")] = 8081,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, help="0 picks a free port.")
+    ] = 8081,
     writable: Annotated[
         bool, typer.Option("--writable", help="Write registrations to the directory.")
     ] = False,

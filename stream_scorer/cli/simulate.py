@@ -11,6 +11,7 @@ from stream_scorer import simulator
 from stream_scorer.apps.feeding import open_feed
 from stream_scorer.apps.label_feeding import send_with_labels
 from stream_scorer.cli.console import (
+    MOST_PER_SECOND,
     BootstrapOption,
     ConfigOption,
     JsonOption,
@@ -58,7 +59,12 @@ def simulate(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=0.001, help="Transactions per second; default: full speed."),
+        typer.Option(
+            "--rate",
+            min=0.001,
+            max=MOST_PER_SECOND,
+            help="Transactions per second; default: full speed.",
+        ),
     ] = None,
     labels: Annotated[
         bool,

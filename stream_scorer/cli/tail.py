@@ -12,7 +12,13 @@ from rich.text import Text
 
 from stream_scorer import settings
 from stream_scorer.apps.records import RecordReader
-from stream_scorer.cli.console import BootstrapOption, ConfigOption, JsonOption, connected_settings
+from stream_scorer.cli.console import (
+    MOST_RECORDS,
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    connected_settings,
+)
 from stream_scorer.codec.record import RecordError
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.deadletter import parse
@@ -30,7 +36,12 @@ def tail(
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=0, help="End after so many. Default 20; none with --follow."),
+        typer.Option(
+            "--limit",
+            min=0,
+            max=MOST_RECORDS,
+            help="End after so many. Default 20; none with --follow.",
+        ),
     ] = None,
     start: Annotated[
         Literal["earliest", "latest"],

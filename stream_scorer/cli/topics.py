@@ -14,6 +14,9 @@ from stream_scorer.cli.console import (
 )
 from stream_scorer.kafka.topics import PARTITIONS, create_topics
 
+# As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
+_MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000
+
 app = typer.Typer(help="The topics that we read and write.", no_args_is_help=True)
 
 
@@ -26,10 +29,16 @@ def root() -> None:
 def create(
     *,
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of topics that scale with the input.")
+        int,
+        typer.Option(
+            min=1, max=_MOST_PARTITIONS, help="Partitions of topics that scale with the input."
+        ),
     ] = PARTITIONS,
     replication: Annotated[
-        int, typer.Option(min=-1, help="Copies of each partition; -1: the cluster's default.")
+        int,
+        typer.Option(
+            min=-1, max=_MOST_COPIES, help="Copies of each partition; -1: the cluster's default."
+        ),
     ] = -1,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,

@@ -1,9 +1,13 @@
 """One feature's table in a manifest, read with refusals that name the feature and what is known."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache
+from zoneinfo import available_timezones
+
+import numpy as np
 
 from stream_scorer.core.fields import STRINGS
 from stream_scorer.core.plan import Plan
@@ -11,6 +15,10 @@ from stream_scorer.core.plan import Plan
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW_MS = 400 * 86_400_000
 _MOST_EVENTS = 2**20
+_LONGEST_NAME = 200
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
+# These files are another zone on every machine, or none.
+_NO_ZONES = frozenset({"Factory", "localtime"})
 CUSTOMER = "customer_id"
 TERMINAL = "terminal_id"
 
@@ -18,6 +26,29 @@ TERMINAL = "terminal_id"
 def refusal(name: object, text: str) -> ValueError:
     """Return the error that refuses a feature."""
     return ValueError(f"feature {name}: {text}")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Return the names of the zones that mean the same everywhere."""
+    return frozenset(available_timezones()) - _NO_ZONES
+
+
+def feature_name(table: Mapping[str, object]) -> str:
+    """Return a feature's name, which stands in headings, logs and one-line errors.
+
+    Raises:
+        ValueError: There is none, or it cannot stand there.
+    """
+    name = table.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a feature has no name: {dict(table)}")
+    if len(name) > _LONGEST_NAME:
+        raise refusal(f"{name[:20]!r}...", f"a name has at most {_LONGEST_NAME} characters, not "
+                      f"{len(name)}")  # fmt: skip
+    if not name.isprintable() or name != name.strip():
+        raise refusal(repr(name), "a name has printable characters, and no blank at its ends")
+    return name
 
 
 def length_ms(name: object, value: object, what: str = "window") -> int:
@@ -140,10 +171,19 @@ class Declaration:
         return str(value)
 
     def number(self, key: str, default: float) -> float:
-        """Return a number."""
-        value = self.table.get(key, default)
+        """Return a number that models can read; the default, which may be NaN, where none is given.
+
+        NaN cannot be given: a manifest is JSON, which has none.
+        """
+        if key not in self.table:
+            return default
+        value = self.table[key]
         if type(value) not in (int, float) or not isinstance(value, int | float):
             raise self.refuse(f"{key} must be a number, not {value!r}")
+        if not abs(value) <= _LARGEST_NUMBER:
+            told = value if isinstance(value, float) else f"one of {value.bit_length()} bits"
+            mend = f"; leave the key {key!r} out for NaN" if math.isnan(default) else ""
+            raise self.refuse(f"{key} must be a finite number of 32 bits, not {told}{mend}")
         return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -156,16 +196,16 @@ class Declaration:
             or len(set(value)) < len(value)
         ):
             raise self.refuse(f"{key} must be a list of different strings, not {value!r}")
+        for text in value:
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise self.refuse(f"{key} holds {text!r}, which is no text: half of a pair of "
+                                  "surrogates cannot stand alone")  # fmt: skip
         return tuple(value)
 
     def zone(self) -> str:
         """Return the name of the time zone, UTC by default."""
         value = self.table.get("timezone", "UTC")
-        try:
-            if not isinstance(value, str):
-                raise self.refuse(f"timezone must be an IANA name, not {value!r}")
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, OSError, ValueError):
+        if not isinstance(value, str) or (value != "UTC" and value not in _zones()):
             raise self.refuse(f"timezone {value!r} is not known; write an IANA name, such as "
-                              "'Europe/Berlin'") from None  # fmt: skip
+                              "'Europe/Berlin'")  # fmt: skip
         return value

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.declarations import Declaration, is_by_terminal, length_ms, refusal
+from stream_scorer.core.declarations import (
+    Declaration,
+    feature_name,
+    is_by_terminal,
+    length_ms,
+    refusal,
+)
 from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
 from stream_scorer.core.kernels.aggregates import COUNT, SINCE
 from stream_scorer.core.kernels.columns import copy_columns
@@ -230,7 +236,7 @@ def _read(specs: Sequence[Spec], plan: Plan) -> tuple[tuple[str, ...], tuple[Fea
     """Return the names and the features of a manifest."""
     if not specs:
         raise ValueError("the manifest lists no features")
-    names = [_name(spec) for spec in specs]
+    names = [feature_name(spec) for spec in specs]
     windows = [
         length_ms(spec["name"], spec["window"])
         for spec in specs
@@ -255,13 +261,6 @@ def _read(specs: Sequence[Spec], plan: Plan) -> tuple[tuple[str, ...], tuple[Fea
         )
         positions[name] = len(positions)
     return tuple(names), tuple(features)
-
-
-def _name(spec: Spec) -> str:
-    name = spec.get("name")
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"a feature has no name: {dict(spec)}")
-    return name
 
 
 def _check_keys(name: str, kind: str, spec: Spec) -> None:

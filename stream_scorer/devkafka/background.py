@@ -1,5 +1,7 @@
 """The Kafka that ``stream-scorer kafka start`` leaves running, found again by its state file.
 
+The file lies in the folder that it was started from and beside its data, so that either finds it.
+
 The file names every process by id and start time, so that a number that the system has given to
 somebody else since is never taken for ours.
 """
@@ -11,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +53,7 @@ class Running:
         nodes: Brokers.
         directory: Its data.
         processes: Brokers and registry.
+        folder: Where else its state file lies; empty where a version before wrote it.
     """
 
     bootstrap: str
@@ -58,6 +61,7 @@ class Running:
     nodes: int
     directory: str
     processes: tuple[Process, ...]
+    folder: str = ""
 
     @property
     def dead(self) -> list[str]:
@@ -65,17 +69,25 @@ class Running:
         return [process.name for process in self.processes if not process.alive]
 
 
-def recorded() -> Running | None:
-    """Return what the state file of the current folder says, whether it still runs or not."""
+def recorded(directory: Path | None = None) -> Running | None:
+    """Return what a state file says, whether it still runs or not.
+
+    Args:
+        directory: Where the data is; None is the current folder's Kafka, wherever its data is.
+
+    Raises:
+        SettingsError: The file is damaged.
+    """
+    path = (directory or DIRECTORY) / _STATE
     try:
-        state = json.loads((DIRECTORY / _STATE).read_text())
+        state = json.loads(path.read_text())
         members = tuple(Process(**process) for process in state.pop("processes"))
         return Running(**state, processes=members)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise SettingsError(
-            f"{DIRECTORY / _STATE}: not readable: {error}", "delete it, and end its Kafka by hand"
+            f"{path}: not readable: {error}", "delete it, and end its Kafka by hand"
         ) from error
 
 
@@ -102,7 +114,7 @@ def start(
         StreamScorerError: It does not start, or another one than asked for runs.
     """
     data = (directory or DIRECTORY).resolve()
-    with _alone():
+    with _alone(DIRECTORY, data):
         state = recorded()
         if state and not state.dead:
             _refuse_other(state, nodes, directory and data, registry=registry)
@@ -118,21 +130,36 @@ def start(
                 member, url = _start_registry(data)
                 members.append(member)
             state = Running(
-                devkafka.bootstrap, url, len(devkafka.brokers), str(data), tuple(members)
+                devkafka.bootstrap,
+                url,
+                len(devkafka.brokers),
+                str(data),
+                tuple(members),
+                str(DIRECTORY.resolve()),
             )
-            fresh = DIRECTORY / f"{_STATE}.new"
-            fresh.write_text(json.dumps(asdict(state), indent=1))
-            fresh.replace(DIRECTORY / _STATE)
+            for place in {data, DIRECTORY.resolve()}:
+                fresh = place / f"{_STATE}.new"
+                fresh.write_text(json.dumps(asdict(state), indent=1))
+                fresh.replace(place / _STATE)
         except BaseException:
             devkafka.stop()
             raise
         return state, True
 
 
-def stop() -> Running | None:
-    """End the Kafka of the current folder; return what ran, None when nothing did."""
-    with _alone():
-        state = recorded()
+def stop(directory: Path | None = None) -> Running | None:
+    """End a Kafka; return what ran, None when nothing did.
+
+    Args:
+        directory: As of :func:`recorded`.
+
+    Raises:
+        SettingsError: The state file is damaged.
+    """
+    if recorded(directory) is None:
+        return None
+    with _alone(directory or DIRECTORY):
+        state = recorded(directory)
         if state is None:
             return None
         alive = len(state.dead) < len(state.processes)
@@ -141,11 +168,13 @@ def stop() -> Running | None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Let one start or stop at a time act on the current folder."""
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
-    with (DIRECTORY / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _alone(*directories: Path) -> Iterator[None]:
+    """Let one start or stop at a time act on directories, which are made."""
+    with ExitStack() as locks:
+        for directory in sorted({each.resolve() for each in directories}):
+            directory.mkdir(parents=True, exist_ok=True)
+            file = locks.enter_context((directory / ".lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -176,7 +205,10 @@ def _process(name: str, pid: int) -> Process:
 def _end(state: Running) -> None:
     """End all processes and forget them; the registry first, brokers at the same time."""
     processes.end_all([(p.pid, p.started) for p in state.processes], _STOP_SECONDS)
-    (DIRECTORY / _STATE).unlink(missing_ok=True)
+    for place in {DIRECTORY, Path(state.directory), Path(state.folder or DIRECTORY)}:
+        other = recorded(place)
+        if other is not None and other.processes == state.processes:
+            (place / _STATE).unlink(missing_ok=True)
 
 
 def _start_registry(data: Path) -> tuple[Process, str]:

@@ -16,6 +16,7 @@ from stream_scorer.simulator.transactions import Ledger, spend
 
 EPOCH = date(2018, 4, 1)
 DAYS = 183
+_MOST_DAYS = 3_652
 _LEAST_CUSTOMERS, _LEAST_TERMINALS = 3, 2
 
 SCHEMA = pa.schema(
@@ -78,7 +79,7 @@ def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERM
         that wants column batches takes ``simulate(...).to_batches(max_chunksize=n)``.
 
     Raises:
-        SettingsError: Days, customers or terminals are too few.
+        SettingsError: Days, customers or terminals are too few, or days too many.
     """
     for name, value, least in (
         ("days", days, 1),
@@ -87,6 +88,8 @@ def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERM
     ):
         if value < least:
             raise SettingsError(f"{name}: {value} is too few", f"take at least {least}")
+    if days > _MOST_DAYS:
+        raise SettingsError(f"days: {days} are too many", f"take at most {_MOST_DAYS}")
     ledger = spend(populate(customers, terminals), days)
     commit_frauds(ledger, customers, terminals, days)
     return _table(ledger)

@@ -2,12 +2,18 @@
 
 One file is one bucket, replaced in one piece: written beside its place and moved there where
 files are files, put whole where they are objects.
+
+A put that hangs can end when its partition is another process's already. Where files are moved into
+place, that process has taken the unfinished file away when it wrote its first own, so the move
+fails. An object then replaces a newer one, which costs a longer replay: its label says what it
+knows, and the next cycle writes the bucket again.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import fsspec
 
@@ -44,6 +50,9 @@ class FileStore:
         self._root = "/".join((root.rstrip("/"), quote(owner.group, ""), quote(owner.topic, "")))
         # Objects appear whole by themselves.
         self._moves = "file" in _protocols(self._files)
+        # Two processes that write one bucket at a time must not write one unfinished file.
+        self._unfinished = f".{uuid4().hex[:8]}{_UNFINISHED}"
+        self._prepared: set[int] = set()
 
     def read(self, partition: int) -> Iterator[StoredRecords]:
         """Yield a partition's records, some files at a time.
@@ -51,6 +60,8 @@ class FileStore:
         Raises:
             UnavailableError: The store does not answer.
         """
+        # Whoever takes a partition over reads it first.
+        self._prepared.discard(partition)
         with self._asking():
             names = self._names(partition)
         for at in range(0, len(names), _FILES_AT_ONCE):
@@ -92,16 +103,32 @@ class FileStore:
             if value is not None:
                 values.append(len(value).to_bytes(_LENGTH_BYTES, "little") + value)
         with self._asking():
-            self._files.makedirs(f"{self._root}/{partition}", exist_ok=True)
+            self._prepare(partition)
             for name, values in buckets.items():
                 path = f"{self._root}/{partition}/{name}"
                 if not values:
                     self._files.rm_file(path)
                 elif self._moves:
-                    self._files.pipe_file(path + _UNFINISHED, b"".join(values))
-                    self._files.mv(path + _UNFINISHED, path)
+                    self._files.pipe_file(path + self._unfinished, b"".join(values))
+                    self._files.mv(path + self._unfinished, path)
                 else:
                     self._files.pipe_file(path, b"".join(values))
+
+    def _prepare(self, partition: int) -> None:
+        """Before a partition's first file, make its directory, rid of what another left unfinished.
+
+        What comes of a put that hangs or was killed is then nobody's.
+        """
+        if partition in self._prepared:
+            return
+        directory = f"{self._root}/{partition}"
+        self._files.makedirs(directory, exist_ok=True)
+        if self._moves:
+            for path in self._files.ls(directory, False):
+                if path.endswith(_UNFINISHED):
+                    with suppress(FileNotFoundError):
+                        self._files.rm_file(path)
+        self._prepared.add(partition)
 
     def _names(self, partition: int) -> list[str]:
         """Return the names of a partition's files, ascending."""
@@ -129,6 +156,7 @@ class FileStore:
         try:
             yield
         except OSError as error:
+            self._prepared.clear()
             raise UnavailableError(
                 f"checkpoints at {self._url}: {error}", "check the store and the setting state.url"
             ) from error

@@ -34,6 +34,8 @@ class Held:
         origin: The oldest offset from which its state could be replayed without a checkpoint.
         labels: int64[BUCKETS], offset of each bucket's newest committed record; -1 for none.
         cursor: The bucket that is next.
+        failures: How often the store did not take a turn; what was taken before the last time is
+            behind the cursor.
         began: When the present cycle began, seconds.
         cycle_seconds: How long the last whole cycle took; 0 before its end.
     """
@@ -43,6 +45,7 @@ class Held:
     origin: int
     labels: NDArray[np.int64]
     cursor: int = 0
+    failures: int = 0
     began: float = 0.0
     cycle_seconds: float = 0.0
 
@@ -61,6 +64,7 @@ class Written:
     label: int
     records: int
     size: int
+    failures: int
 
 
 @dataclass(slots=True)
@@ -142,7 +146,7 @@ class Schedule:
             if round_over or held.labels[bucket] >= held.position:
                 return
             records, size = write(held, bucket)
-            turn.written.append(Written(held, bucket, held.position, records, size))
+            turn.written.append(Written(held, bucket, held.position, records, size, held.failures))
             held.cursor = (bucket + 1) % BUCKETS
             if self._account > 0:
                 self._account -= size + BUCKET_BYTES
@@ -159,8 +163,6 @@ class Schedule:
     def keep(self, turn: Turn) -> None:
         """The turn's buckets are safe in the store."""
         for each in turn.written:
-            if self.held.get(each.held.partition) is not each.held:
-                continue
             each.held.labels[each.bucket] = each.label
             if each.bucket == 0:
                 now = self._clock()
@@ -169,13 +171,24 @@ class Schedule:
 
     def failed(self, turn: Turn) -> None:
         """The store did not take the turn's buckets: they are next again."""
-        for each in reversed(turn.written):
-            each.held.cursor = each.bucket
+        for held in self._go_back(turn):
+            held.failures += 1
 
     def undo(self, turn: Turn) -> None:
         """The turn's buckets were not written; turns are undone newest first."""
-        self.failed(turn)
+        self._go_back(turn)
         for held, position in turn.positions:
             held.position = position
         self._account, self._free = turn.account, turn.free
         self._next = turn.next_partition
+
+    def _go_back(self, turn: Turn) -> set[Held]:
+        """Begin with the turn's buckets again, unless those of an older turn failed since.
+
+        Returns:
+            The partitions in which that is so.
+        """
+        back = [each for each in turn.written if each.failures == each.held.failures]
+        for each in reversed(back):
+            each.held.cursor = each.bucket
+        return {each.held for each in back}

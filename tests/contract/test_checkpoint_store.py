@@ -1,6 +1,8 @@
 """One contract for every checkpoint store: in memory, files, objects, the compacted topic."""
 
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.state import checkpoint
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
+from tests.unit.state.file_systems import GOES_ON, HANGS
 from tests.unit.state.stores import MemoryStore
 
 OWNER = Owner("a group/of ours", "transactions")
@@ -88,6 +91,58 @@ def test_a_cut_off_file_is_refused_as_a_record(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(ValueError, match="bucket 3"):
         found(store)
+
+
+def test_a_file_is_its_records_each_behind_its_length(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}", OWNER)
+    store.write(1, [(OWNER.key(1, 3, part), value) for part, value in enumerate((b"one", b"two!"))])
+    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert file.relative_to(tmp_path) == Path("a%20group%2Fof%20ours/transactions/1/0003")
+    assert file.read_bytes() == b"\x03\0\0\0one\x04\0\0\0two!"
+
+
+def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}", OWNER)
+    put(store, bucket(3, 10))
+    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    left = file.with_name("0004.aabbccdd.unfinished")
+    left.write_bytes(b"half")
+    put(store, bucket(3, 11))
+    assert left.exists()
+    assert found(store) == {3: bucket(3, 11)}
+    put(store, bucket(3, 12))
+    assert not left.exists()
+    assert found(store) == {3: bucket(3, 12)}
+
+
+def test_two_that_put_a_bucket_at_once_do_not_mix_their_bytes(tmp_path: Path) -> None:
+    late, prompt = (FileStore(f"hangingfile://{tmp_path}", OWNER) for _ in range(2))
+    GOES_ON.set()
+    put(late, bucket(3, 10))
+    put(prompt, bucket(3, 11))
+    GOES_ON.clear()
+    HANGS.clear()
+    hanging = bucket(3, 12, b"c" * 1_000)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(put, late, hanging)
+        try:
+            assert HANGS.wait(30)
+            put(prompt, bucket(3, 13, b"d" * 50))
+            assert found(prompt) == {3: bucket(3, 13, b"d" * 50)}
+        finally:
+            GOES_ON.set()
+        done.result(30)
+    assert found(prompt) == {3: hanging}
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}/a", OWNER)
+    put(store, bucket(3, 10))
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(UnavailableError):
+        put(store, bucket(3, 11))
+    put(store, bucket(3, 12))
+    assert found(store) == {3: bucket(3, 12)}
 
 
 def test_an_unfinished_file_is_not_seen(tmp_path: Path) -> None:

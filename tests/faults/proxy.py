@@ -14,6 +14,9 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from stream_scorer.devkafka import DevKafka
+from tests.faults.process import ScorerProcess, wait_until
+
 HOST = "127.0.0.1"
 _SECONDS = 30.0
 
@@ -198,6 +201,29 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A Kafka that its clients reach through a proxy only."""
+
+    kafka: DevKafka
+    proxy: Proxy
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients begin."""
+        return self.kafka.bootstrap
+
+    def kill_in_a_transaction(self, process: ScorerProcess) -> None:
+        """Kill a process whose request to end its transaction is on its way, and never arrives.
+
+        No other process may have a transaction meanwhile.
+        """
+        end = self.proxy.fault(Api.END_TXN, "request")
+        wait_until(lambda: end.hit.is_set() or not process.alive, f"a commit: {process.said}")
+        assert process.alive, process.said
+        process.kill()
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

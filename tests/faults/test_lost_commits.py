@@ -1,12 +1,9 @@
 """A commit whose answer is lost, and a commit that arrives late: both end as an undisturbed run."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.devkafka import DevKafka
-from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
@@ -20,7 +17,7 @@ from stream_scorer.kafka.reading import read_all
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
-from tests.faults.proxy import Api, Direction, Fault, Proxy
+from tests.faults.proxy import Api, Behind, Direction, Fault, Proxy
 from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
 
 pytestmark = pytest.mark.kafka
@@ -28,22 +25,6 @@ pytestmark = pytest.mark.kafka
 SOCKET_MS = 1_000
 TRANSACTION_MS = 4_000
 RECORDS = transactions()[:2_000]
-
-
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """A broker that clients reach through a proxy only."""
-
-    bootstrap: str
-    proxy: Proxy
-
-
-@pytest.fixture(scope="module")
-def behind() -> Iterator[Behind]:
-    (port,) = free_ports(1)
-    with Proxy(port) as proxy, DevKafka(advertised={0: proxy.address}) as kafka:
-        proxy.upstream = kafka.brokers[0].address
-        yield Behind(kafka.bootstrap, proxy)
 
 
 @pytest.fixture(scope="module")

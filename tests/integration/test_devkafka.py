@@ -254,3 +254,28 @@ def test_a_background_broker_that_crashed_is_reported_and_stop_forgets_it(tmp_pa
         stopped = _run(tmp_path, "kafka", "stop", "--json")
     assert json.loads(stopped.stdout)["stopped"] is False
     assert not (tmp_path / ".dev" / "kafka" / "state.json").exists()
+
+
+def test_a_kafka_is_found_by_its_data_from_any_folder(tmp_path: Path) -> None:
+    home, elsewhere, data = (tmp_path / name for name in ("home", "elsewhere", "data"))
+    home.mkdir()
+    elsewhere.mkdir()
+    named = ["--directory", str(data), "--json"]
+    try:
+        started = json.loads(_run(home, "kafka", "start", "--no-registry", *named).stdout)
+        found = _run(elsewhere, "kafka", "status", *named)
+        assert found.returncode == 0
+        assert json.loads(found.stdout)["processes"] == started["processes"]
+        # It is not the other folder's own, and the data alone is not what runs.
+        assert json.loads(_run(elsewhere, "kafka", "stop", "--json").stdout)["stopped"] is False
+        nothing = _run(home, "kafka", "stop", "--directory", str(elsewhere), "--json")
+        assert json.loads(nothing.stdout)["stopped"] is False
+        assert list(elsewhere.iterdir()) == []
+        assert _run(home, "kafka", "status").returncode == 0
+        stopped = _run(elsewhere, "kafka", "stop", *named)
+        assert json.loads(stopped.stdout) == {"running": False, "stopped": True}
+        assert all(started_at(process["pid"]) is None for process in started["processes"])
+        assert _run(home, "kafka", "status", "--json").stdout == '{"running": false}\n'
+        assert _run(home, "kafka", "status", *named).returncode == 1
+    finally:
+        _run(home, "kafka", "stop")

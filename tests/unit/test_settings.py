@@ -223,3 +223,44 @@ def test_every_option_that_would_override_a_client_option_is_refused_there() -> 
     given = Kafka(client=dict.fromkeys(free, 1))
     for options in (config.consumer(given), config.producer(given, "id")):
         assert {name: options[name] for name in free} == dict.fromkeys(free, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            f"[{group}]\n{key} = {value}"
+            for group, key in (
+                ("scorer", "shutdown_seconds"), ("scorer", "stuck_seconds"),
+                ("scorer", "maximum_linger_ms"), ("scorer", "model_timeout_ms"),
+                ("kafka", "session_timeout_ms"), ("kafka", "max_poll_interval_ms"),
+                ("kafka", "socket_timeout_ms"), ("kafka", "transaction_timeout_ms"),
+                ("registry", "timeout_seconds"), ("registry", "negative_cache_seconds"),
+                ("state", "bytes_per_event"), ("state", "buckets_per_second"),
+                ("monitor", "delta"), ("http", "port"),
+            )
+            for value in ("inf", "nan", "-1", "true", "1" + "0" * 30)
+        ),
+        '[kafka.topics]\ntransactions = ""',
+        '[kafka.topics]\nlabels = "a b"',
+        f'[kafka.topics]\nstate = "{"x" * 250}"',
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_such_number_or_name_is_refused(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "scorer.toml"
+    path.write_text(line)
+    group, key = line.removeprefix("[").replace("]\n", ".").split(" = ")[0].rsplit(".", 1)
+    assert refusal(config=path).startswith(f"setting {group}.{key}: ")
+
+
+def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scorer.toml"
+    path.write_text("[http]\nport = " + "1" * 5_000)
+    assert refusal(config=path).startswith(f"configuration {path}: not TOML: ")
+
+
+def test_what_a_variable_says_of_truth_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_SCORER_KAFKA__CLIENT", '{"enable.sparse.connections": true}')
+    assert load_settings().kafka.client == {"enable.sparse.connections": True}
+    monkeypatch.setenv("STREAM_SCORER_HTTP__PORT", "true")
+    assert refusal().startswith("setting http.port: ")

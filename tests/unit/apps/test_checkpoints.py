@@ -3,166 +3,14 @@
 A loop is played by hand, with batches that are computed ahead and aborts of both.
 """
 
-import random
-from typing import Any
-
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.apps.checkpoints import Checkpoints
-from stream_scorer.apps.restoring import Restoration
-from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
-from stream_scorer.apps.scoring import Scoring, ScoringWork
-from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
-from stream_scorer.core.scorer import Rings
-from stream_scorer.core.windows import BUCKETS
-from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Happening, StateRestored
-from stream_scorer.kafka.work import Result, Stages
-from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.schedule import Schedule
+from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
+from stream_scorer.kafka.work import Stages
+from tests.unit.apps.checkpoint_process import LENGTH, PARTITIONS, Process, records
 from tests.unit.state.stores import MemoryStore
-
-OWNER = Owner("g", "transactions")
-FILES = FileRegistry(SCHEMAS_DIRECTORY)
-TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
-START = 1_522_540_800_000
-_DAY = 86_400_000
-PARTITIONS = 2
-LENGTH = 300
-
-SETTINGS = Settings()
-MODEL, PLAN = load_model(SETTINGS, Deployment())
-CODECS = open_codecs(SETTINGS, PLAN, FILES)
-
-
-def written(partition: int, offset: int) -> bytes:
-    """Return a transaction; times jump, so that some are late and some customers leave."""
-    choose = random.Random(partition * 10_000 + offset)  # noqa: S311 it makes data
-    late = choose.random() < 0.1
-    return TRANSACTION.encode(
-        {
-            "transaction_id": f"{partition}-{offset if choose.random() < 0.95 else 0}",
-            "event_time": START + offset * _DAY // 4 - (2 * _DAY if late else 0),
-            "customer_id": f"c{partition}-{choose.randrange(40) if offset < 150 else offset % 7}",
-            "terminal_id": "x", "amount_minor": offset, "currency": "EUR",
-        }
-    )  # fmt: skip
-
-
-VALUES = {(p, o): written(p, o) for p in range(PARTITIONS) for o in range(LENGTH)}
-
-
-def records(places: list[tuple[int, int]]) -> RawRecords:
-    n = len(places)
-    return RawRecords(
-        BytesColumn.of(VALUES[place] for place in places), BytesColumn.nulls(n), None,
-        np.array([p for p, _ in places], np.int32), np.array([o for _, o in places], np.int64),
-        np.full(n, START + 400 * _DAY, np.int64),
-    )  # fmt: skip
-
-
-class Replay:
-    def __init__(self, partition: int, first: int, end: int) -> None:
-        self.partition, self.next_offset, self.end = partition, first, end
-        self.done = False
-
-    def step(self) -> RawRecords:
-        first, self.next_offset = self.next_offset, min(self.next_offset + 37, self.end)
-        self.done = self.next_offset == self.end
-        return records([(self.partition, o) for o in range(first, self.next_offset)])
-
-    def close(self) -> None:
-        pass
-
-
-class Input:
-    def low_watermark(self, _: int) -> int:
-        return 0
-
-    def partition_count(self) -> int:
-        return PARTITIONS
-
-    def committed(self, partitions: set[int]) -> dict[int, int]:
-        return dict.fromkeys(partitions, 0)
-
-
-class Process:
-    """A scorer whose loop a test plays: one life between two crashes."""
-
-    def __init__(
-        self, store: MemoryStore, committed: dict[int, int], bytes_per_event: float = 20_000
-    ) -> None:
-        self.store = store
-        self.committed = committed
-        self.heard: list[Happening] = []
-        rings = Rings(MODEL.features)
-        opened: Any = Replay
-        self.checkpoints = Checkpoints(
-            store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append
-        )
-        self.work = ScoringWork(
-            MODEL, PLAN, CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
-            Restoration("transactions", Input(), OWNER, store, rings, opened), self.checkpoints,
-            Warmth(MODEL, self.heard.append),
-        )  # fmt: skip
-        self.work.assigned(dict(committed))
-        while self.work.restoring():
-            self.work.restore()
-        self.positions = dict(committed)
-
-    def compute(self, sizes: tuple[int, ...]) -> tuple[RawRecords, Result[Scoring]] | None:
-        places = [
-            (p, o)
-            for p, size in enumerate(sizes)
-            for o in range(self.positions[p], min(self.positions[p] + size, LENGTH))
-        ]
-        if not places:
-            return None
-        raw = records(places)
-        self.positions |= raw.next_offsets()
-        return raw, self.work.compute(raw, Stages())
-
-    def commit(self, batch: tuple[RawRecords, Result[Scoring]]) -> None:
-        raw, result = batch
-        for outgoing in result.outgoing:
-            if outgoing.topic == "state":
-                assert outgoing.partition is not None
-                for partition, key, value in zip(
-                    outgoing.partition.tolist(), outgoing.keys, outgoing.values, strict=True
-                ):
-                    self.store.records.setdefault(partition, []).append((key, value))
-        self.committed |= raw.next_offsets()
-        self.work.keep(result, Stages(), raw)
-
-    def abort(self, batch: tuple[RawRecords, Result[Scoring]] | None) -> None:
-        if batch is not None:
-            self.work.undo(batch[1])
-            for partition in set(batch[0].partition.tolist()):
-                mine = batch[0].offset[batch[0].partition == partition]
-                self.positions[partition] = int(mine.min())
-
-    def state(self) -> dict[int, list[bytes]]:
-        """Return every bucket, once everyone has left whose time has come."""
-        for partition in range(PARTITIONS):
-            self.work.rings.of(partition).evict(10**9)
-        return {
-            p: [self.work.rings.of(p).dump(b) for b in range(BUCKETS)] for p in range(PARTITIONS)
-        }
-
-    @property
-    def replayed(self) -> dict[int, int]:
-        return {
-            each.partition: each.end_offset - each.first_offset
-            for each in self.heard
-            if isinstance(each, StateRestored)
-        }
-
 
 STEPS = st.lists(
     st.tuples(
@@ -267,6 +115,63 @@ def test_a_store_that_fails_costs_nothing_but_a_longer_replay() -> None:
     process.checkpoints._pool.submit(lambda: None).result()
     assert store.records
     assert Process(store, process.committed).state() == process.state()
+
+
+def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
+    store = MemoryStore(rides=False)
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
+    now = 100.0
+    process.checkpoints._clock = lambda: now
+    store.down = "away"
+
+    def failures() -> int:
+        batch = process.compute((5, 5))
+        assert batch is not None
+        process.commit(batch)
+        process.checkpoints._pool.submit(lambda: None).result()
+        return len([each for each in process.heard if isinstance(each, CheckpointFailed)])
+
+    assert [failures() for _ in range(4)] == [0, 1, 1, 1]
+    now = 104.9
+    assert failures() == 1
+    now = 105.0
+    assert [failures() for _ in range(2)] == [1, 2]
+
+
+def test_a_batch_that_carries_nothing_tells_nothing() -> None:
+    process = Process(MemoryStore(), dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=0)
+    batch = process.compute((10, 10))
+    assert batch is not None
+    process.commit(batch)
+    assert [each for each in process.heard if isinstance(each, CheckpointWritten)] == []
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_the_watermark_comes_back_with_the_buckets(flushed: bool) -> None:  # noqa: FBT001 a parameter of the test
+    store = MemoryStore()
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=60_000)
+    for _ in range(12):
+        batch = process.compute((10, 10))
+        assert batch is not None
+        process.commit(batch)
+    watermarks = [process.work.rings.of(p).watermark for p in range(PARTITIONS)]
+    if flushed:
+        for outgoing in process.work.flush(set(range(PARTITIONS))):
+            assert outgoing.partition is not None
+            for p, key, value in zip(
+                outgoing.partition.tolist(), outgoing.keys, outgoing.values, strict=True
+            ):
+                store.records.setdefault(p, []).append((key, value))
+    found = Process(store, process.committed)
+    assert all((records == 0) == flushed for records in found.replayed.values())
+    assert [found.work.rings.of(p).watermark for p in range(PARTITIONS)] == watermarks
+    # So the same customers leave, and the same events are late.
+    twin = Process(MemoryStore(), process.committed)
+    for each in (found, twin):
+        batch = each.compute((40, 40))
+        assert batch is not None
+        each.commit(batch)
+    assert found.state() == twin.state()
 
 
 @pytest.mark.parametrize("rides", [True, False])

@@ -63,7 +63,9 @@ def test_the_cost_of_a_missed_fraud_is_read(text: str, share: float, fixed: floa
     assert (costs.review, costs.false_block) == (1.0, 2.0)
 
 
-@pytest.mark.parametrize("text", ["", "amounts", "-3", "2*", "amount*2", "1e3", "amount+", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "amounts", "-3", "2*", "amount*2", "1e3", "amount+", "nan", "\u0663"]
+)
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="not understood"):
         read_costs(text, 1.0, 2.0)

@@ -1,4 +1,4 @@
-"""An option that librdkafka refuses is one line, not a stack trace."""
+"""An option that is refused is told by its name, not by a stack trace."""
 
 import sys
 from pathlib import Path
@@ -29,3 +29,41 @@ def test_a_client_option_that_does_not_exist(
     assert line.startswith("stream-scorer: setting kafka.client: ")
     assert told in line
     assert line.count("\n") == 1
+
+
+_HUGE = "1" + "0" * 30
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *(
+            (command, "--rate", value)
+            for command in ("simulate --topic t", "produce x.parquet")
+            for value in ("inf", "nan", "0", "-1", "1e400", "1000001", "1e-9")
+        ),
+        *(("schemas serve", "--port", value) for value in ("-1", "65536", _HUGE)),
+        *(("topics create", "--partitions", value) for value in ("0", "100001", _HUGE)),
+        *(("topics create", "--replication", value) for value in ("-2", "1001", _HUGE)),
+        *(("tail decisions", "--limit", value) for value in ("-1", _HUGE)),
+        *(("dlq list", "--limit", value) for value in ("-1", _HUGE)),
+        ("dlq show", "partition", _HUGE),
+        ("dlq show 0", "offset", str(2**63)),
+        ("batch x.parquet", "--part-rows", _HUGE),
+    ],
+)
+def test_a_number_out_of_range(
+    command: str,
+    option: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [f"{option}={value}"] if option.startswith("-") else [value]
+    monkeypatch.setattr(sys, "argv", ["stream-scorer", *command.split(), *given])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err

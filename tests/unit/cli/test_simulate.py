@@ -16,6 +16,8 @@ from stream_scorer.cli.main import main
         (["--out", "x.parquet", "--rate", "5"], "--rate paces a topic only"),
         (["--out", "x.parquet", "--labels"], "--labels sends to a topic"),
         (["--topic", "t", "--label-delay", "7d"], "give --labels too"),
+        (["--out", "x.parquet", "--days", "0"], "days: 0 is too few"),
+        (["--out", "x.parquet", "--days", "3653"], "days: 3653 are too many"),
         *(
             (["--topic", "t", "--labels", f"--label-delay={delay}"], f"{delay!r} is no length")
             for delay in ("7", "7w", "-1d", "1.5d", "d", "", "401d", "7d ", "٣d")

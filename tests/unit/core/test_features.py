@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream_scorer.core.features import Need, compile_features, compile_union
@@ -36,6 +37,15 @@ def test_windows_are_shared_and_the_longest_is_remembered_with_the_lateness() ->
     assert (compiled.retention.lateness_ms, compiled.retention.cap) == (500, 77)
     assert compiled.retention.horizon_ms == 7 * DAY + 500
     assert compiled.engine.width == 3
+
+
+@pytest.mark.parametrize(
+    ("window", "ms"),
+    [("1s", 1_000), ("2m", 120_000), ("3h", 10_800_000), ("400d", 400 * DAY),
+     ("34560000s", 400 * DAY)],
+)  # fmt: skip
+def test_a_window_counts_in_its_unit(window: str, ms: int) -> None:
+    assert need({"name": "c", "kind": "count", "window": window}) == Need(ms, ())
 
 
 def test_without_windows_only_the_lateness_is_remembered() -> None:
@@ -128,6 +138,16 @@ def test_a_set_says_which_fields_of_the_event_it_reads() -> None:
         "mcc",
         "card_present",
     )
+
+
+def test_what_may_stand_in_a_table_at_most() -> None:
+    largest = float(np.finfo(np.float32).max)
+    codes = CODES | {"unknown": largest, "missing": -(2**127), "values": ["", "\U0001f600"]}
+    compile_features(
+        [codes, AMOUNT | {"name": "x" * 200}, AMOUNT | {"name": "Umsatz in \u20ac"}], Plan()
+    )
+    for zone in ("UTC", "Etc/UTC", "America/Argentina/Buenos_Aires", "CET", "US/Eastern"):
+        compile_features([{"name": "f", "kind": "hour", "timezone": zone}], Plan())
 
 
 def test_every_kind_can_be_declared() -> None:
@@ -282,7 +302,10 @@ CODES = {
                 [{"name": "f", "kind": "hour", "timezone": zone}],
                 f"feature f: timezone {zone!r} is not known; write an IANA name",
             )
-            for zone in ("Mars/Base", "", "../etc", 3)
+            for zone in (
+                "Mars/Base", "", "../etc", 3, "localtime", "posixrules", "Factory", "\ud800",
+                "right/Europe/Berlin", "posix/Europe/Berlin", "Europe", "tzdata.zi", "UTC\0",
+            )
         ),
         (
             [CODES | {"values": ["a", "a"]}],
@@ -292,6 +315,45 @@ CODES = {
             ([CODES | {"values": values}], "feature f: values must be a list of different strings")
             for values in ([], "ab", [1])
         ),
+        (
+            [CODES | {"values": ["a", "\ud800b"]}],
+            "feature f: values holds '\\ud800b', which is no text",
+        ),
+        *(
+            (
+                [CODES | {key: value}],
+                f"feature f: {key} must be a finite number of 32 bits, not {told}",
+            )
+            for key in ("unknown", "missing")
+            for value, told in (
+                (float("inf"), "inf"), (float("-inf"), "-inf"), (float("nan"), "nan"),
+                (1e39, "1e+39"), (-1e39, "-1e+39"), (10**400, "one of 1329 bits"),
+                (-(2**128), "one of 129 bits"),
+            )
+        ),
+        *(
+            (
+                [table | {"missing": float("nan")}],
+                ("feature f: missing must be a finite number of 32 bits, not nan; leave the key "
+                "'missing' out for NaN"),
+            )
+            for table in (
+                {"name": "f", "kind": "time_since_last", "window": "1d"},
+                {"name": "f", "kind": "passthrough", "field": "card_present"},
+            )
+        ),
+        *(
+            (
+                [AMOUNT | {"name": name}],
+                (f"feature {name!r}: a name has printable characters, and no blank at its ends"),
+            )
+            for name in ("\ud800", "a\nb", " a", "a ", " ", "a\x1b[2J", "\u200b")
+        ),
+        (
+            [AMOUNT | {"name": "x" * 201}],
+            "feature 'xxxxxxxxxxxxxxxxxxxx'...: a name has at most 200 characters, not 201",
+        ),
+        ([{"name": 3, "kind": "night"}], "a feature has no name: {'name': 3, 'kind': 'night'}"),
         ([CODES | {"field": "amount"}], "feature f: field 'amount' is not known"),
         ([CODES | {"unknown": True}], "feature f: unknown must be a number, not True"),
         (

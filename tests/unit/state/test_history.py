@@ -69,6 +69,7 @@ def test_reasons_are_merged_and_outlived() -> None:
 def test_a_history_that_has_not_begun_begins_with_the_first_event() -> None:
     assert settled({INPUT: NOT_YET}, -(2**63), 3) == {INPUT: NOT_YET}
     assert settled({INPUT: NOT_YET, "mcc": 1}, NOW, 3) == {INPUT: NOW + 3, "mcc": 1}
+    assert settled({INPUT: NOT_YET}, 0, 3) == {INPUT: 3}
     assert settled({INPUT: 5}, NOW, 3) == {INPUT: 5}
 
 

@@ -86,6 +86,18 @@ def test_a_quiet_topic_writes_a_bounded_number_a_second() -> None:
     assert len(step(made, 1, 1_000).written) == 4
 
 
+def test_less_than_a_bucket_a_second_is_saved_up_to_one() -> None:
+    clock = Clock()
+    made = schedule(bytes_per_event=0.0, free=0.25, clock=clock)
+    written = []
+    for tick in range(1, 13):
+        clock.now = float(tick)
+        written.append(len(step(made, 1, 200 + tick).written))
+    assert written == [0, 0, 0, 1] * 3
+    clock.now += 3_600
+    assert len(step(made, 1, 1_000).written) == 1
+
+
 def test_nothing_is_written_twice_while_the_input_stands_still() -> None:
     made = schedule(bytes_per_event=10_000.0)
     total = 0
@@ -142,6 +154,25 @@ def test_a_store_that_failed_gets_the_same_buckets_again() -> None:
     again = [step(made, 3_000, 300 + number) for number in range(4)]
     assert [turn.written[0].held.partition for turn in again] == [1, 2, 0, 1]
     assert [each.bucket for each in again[2].written][:3] == [0, 1, 2]
+
+
+def test_after_several_failures_the_oldest_buckets_are_next() -> None:
+    made = Schedule(10.0, 0, Clock())
+    made.add(0, 100, 0, labels())
+    waiting = [step(made, 1_000, 200 + number) for number in range(3)]
+    assert [each.written[0].bucket for each in waiting] == [0, 3, 5]
+    # The first failure is noted before a turn that is undone, the others behind one that is kept.
+    ahead = step(made, 1_000, 300)
+    made.failed(waiting[0])
+    made.undo(ahead)
+    again = step(made, 1_000, 301)
+    made.failed(waiting[1])
+    made.failed(waiting[2])
+    assert again.written[0].bucket == 0
+    assert made.held[0].cursor == again.written[-1].bucket + 1
+    # A turn that was taken since fails by itself.
+    made.failed(again)
+    assert made.held[0].cursor == 0
 
 
 def test_a_cycle_is_timed() -> None:

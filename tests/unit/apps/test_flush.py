@@ -1,0 +1,192 @@
+"""A partition leaves its checkpoint behind in bounded time, and nobody writes it afterwards."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.apps import checkpoints
+from stream_scorer.core.windows import BUCKETS
+from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
+from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.state.files import FileStore
+from tests.unit.apps.checkpoint_process import OWNER, PARTITIONS, Process
+from tests.unit.state.file_systems import GOES_ON, HANGS, SlowObjects
+from tests.unit.state.stores import MemoryStore
+
+PUT_SECONDS = 0.01
+FLUSH_SECONDS = 0.5
+BOTH = set(range(PARTITIONS))
+
+
+@pytest.fixture(autouse=True)
+def deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short deadline; puts neither take time nor hang until a test says so."""
+    monkeypatch.setattr(checkpoints, "_FLUSH_SECONDS", FLUSH_SECONDS)
+    SlowObjects.store.clear()
+    SlowObjects.puts.clear()
+    SlowObjects.seconds = 0.0
+    GOES_ON.set()
+    HANGS.clear()
+    yield
+    GOES_ON.set()
+
+
+def run(process: Process, batches: int, sizes: tuple[int, int] = (10, 10)) -> None:
+    for _ in range(batches):
+        batch = process.compute(sizes)
+        assert batch is not None
+        process.commit(batch)
+
+
+def drained(process: Process) -> None:
+    """Wait for whatever the pool still does."""
+    process.checkpoints._pool.submit(lambda: None).result(30)
+
+
+def timed_flush(process: Process, partitions: set[int]) -> float:
+    started = time.monotonic()
+    assert process.work.flush(partitions) == ()
+    return time.monotonic() - started
+
+
+def labels(store: FileStore, partition: int) -> dict[int, int]:
+    assembly = Assembly(OWNER, partition)
+    for each in store.read(partition):
+        assembly.add(each)
+    return {number: bucket.offset for number, bucket in assembly.buckets().items()}
+
+
+def test_a_slow_store_is_left_at_the_deadline() -> None:
+    store = FileStore("slow://deadline", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    SlowObjects.seconds = PUT_SECONDS
+    # Four shares of hundreds of buckets wait, and two thousand buckets are to be flushed.
+    run(process, 4)
+    before = len(SlowObjects.puts)
+    assert timed_flush(process, BOTH) < FLUSH_SECONDS + 0.3
+    after = len(SlowObjects.puts)
+    assert 5 < after - before <= FLUSH_SECONDS / PUT_SECONDS + 1
+    drained(process)
+    assert len(SlowObjects.puts) <= after + 1
+    flushed = {p: [b for b, at in labels(store, p).items() if at == 40] for p in BOTH}
+    for found in flushed.values():
+        # The oldest come first: both partitions' rounds began with bucket 0.
+        assert found == list(range(len(found)))
+        assert len(found) > 2
+    assert Process(store, process.committed).state() == process.state()
+
+
+def test_what_is_dumped_in_a_flush_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(MemoryStore(), dict.fromkeys(BOTH, 0), bytes_per_event=0)
+    run(process, 1, (60, 60))
+    monkeypatch.setattr(checkpoints, "_FLUSH_SECONDS", 60.0)
+    monkeypatch.setattr(checkpoints, "_FLUSH_BYTES", 20_000)
+    (outgoing,) = process.work.flush(BOTH)
+    sizes = [len(value or b"") for value in outgoing.values]
+    assert sum(sizes[:-1]) < 20_000 <= sum(sizes)
+
+
+def test_what_waited_of_other_partitions_is_written_in_a_later_turn() -> None:
+    store = FileStore("slow://others", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    SlowObjects.seconds = PUT_SECONDS
+    run(process, 4)
+    timed_flush(process, {1})
+    process.work.revoked((1,))
+    SlowObjects.seconds = 0.0
+    drained(process)
+    assert len(labels(store, 0)) < BUCKETS
+    for _ in range(12):
+        run(process, 1, (10, 0))
+        drained(process)
+    assert [each for each in process.heard if isinstance(each, CheckpointFailed)] == []
+    assert len(labels(store, 0)) == BUCKETS
+    process.checkpoints.take(0)
+    told = [each for each in process.heard if isinstance(each, CheckpointWritten)]
+    assert told[-1].age_records[0] == process.positions[0] - min(labels(store, 0).values())
+
+
+def test_nothing_is_written_of_a_partition_that_was_lost() -> None:
+    store = FileStore("slow://lost", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    SlowObjects.seconds = PUT_SECONDS
+    run(process, 4)
+    process.work.revoked((0, 1))
+    put = len(SlowObjects.puts)
+    drained(process)
+    assert len(SlowObjects.puts) <= put + 1
+
+
+def test_what_was_flushed_is_written_no_more() -> None:
+    store = FileStore("slow://flushed", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    run(process, 1)
+    timed_flush(process, {1})
+    before = labels(store, 1)
+    for _ in range(2):
+        run(process, 1)
+        drained(process)
+    assert labels(store, 1) == before
+    assert max(labels(store, 0).values()) > 10
+
+
+def test_a_put_that_has_not_begun_at_the_deadline_never_does() -> None:
+    store = FileStore("hanging://second", OWNER)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=0)
+    run(process, 1)
+    GOES_ON.clear()
+    for partition in BOTH:
+        assert timed_flush(process, {partition}) < FLUSH_SECONDS + 0.3
+    GOES_ON.set()
+    drained(process)
+    assert (len(labels(store, 0)), len(labels(store, 1))) == (1, 0)
+
+
+def test_a_store_that_is_away_ends_the_flush() -> None:
+    store = MemoryStore(rides=False)
+    process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=0)
+    run(process, 1)
+    store.down = "away"
+    timed_flush(process, BOTH)
+    assert [e.detail for e in process.heard if isinstance(e, CheckpointFailed)] == ["away"]
+
+
+def taken_over(url: str) -> tuple[Process, Process, FileStore]:
+    """Return who left while a put hung, and who has written all of the same buckets since."""
+    old = Process(FileStore(url, OWNER), dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
+    GOES_ON.clear()
+    run(old, 2)
+    assert HANGS.wait(30)
+    assert timed_flush(old, BOTH) < FLUSH_SECONDS + 0.3
+    store = FileStore(url, OWNER)
+    new = Process(store, dict(old.committed), bytes_per_event=2_000_000)
+    run(new, 4)
+    drained(new)
+    assert set(labels(store, 0)) == set(range(BUCKETS))
+    return old, new, store
+
+
+def test_a_file_whose_put_hung_does_not_come_back(tmp_path: Path) -> None:
+    old, new, store = taken_over(f"hangingfile://{tmp_path}")
+    before = {p: labels(store, p) for p in BOTH}
+    GOES_ON.set()
+    drained(old)
+    assert {p: labels(store, p) for p in BOTH} == before
+    assert Process(store, new.committed).state() == new.state()
+    assert [path.name for path in tmp_path.rglob("*.unfinished")] == []
+
+
+def test_an_object_whose_put_hung_costs_a_longer_replay_and_no_more() -> None:
+    old, new, store = taken_over("hanging://objects")
+    before = {p: labels(store, p) for p in BOTH}
+    GOES_ON.set()
+    drained(old)
+    stale = {(p, b) for p in BOTH for b, at in labels(store, p).items() if at != before[p][b]}
+    assert len(stale) == 1
+    assert Process(store, new.committed).state() == new.state()
+    for _ in range(4):
+        run(new, 1)
+        drained(new)
+    assert min(min(labels(store, p).values()) for p in BOTH) >= max(before[0].values())
