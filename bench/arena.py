@@ -33,6 +33,7 @@ _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 _SINGLE = frozenset({"summaries", "drift_events"})
 _OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", "state")
+_OF_TERMINALS = ("labels", "terminal_profiles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,10 @@ class Contender:
     def go(self) -> None:
         """Let it begin."""
         self._process.send_signal(signal.SIGUSR1)
+
+    def ended(self) -> int | None:
+        """Return the exit code; None while it runs."""
+        return self._process.poll()
 
     def refuse_death(self) -> None:
         """Raise when it has ended by itself."""
@@ -224,7 +229,7 @@ class Arena:
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
         kafka |= tables.pop("kafka", {})
-        topics = {which: f"{outputs or name}.{which}" for which in _OUTPUTS}
+        topics = {which: f"{outputs or name}.{which}" for which in (*_OUTPUTS, *_OF_TERMINALS)}
         topics["transactions"] = source
         table: dict[str, dict[str, Any]] = {
             "kafka": {**kafka, "topics": topics},

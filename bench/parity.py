@@ -1,26 +1,37 @@
-"""The same transactions on three ways: is every decision the same, bit for bit?
+"""The same transactions and labels on four ways: is every decision the same, bit for bit?
 
-- ``core``: one call of ``core.scorer.score`` over all rows in their order, in memory; it lets no
-  customer's history go.
-- ``stream``: ``stream-scorer run`` on an input of one partition.
-- ``stream_killed``: ``stream-scorer run`` on an input of four partitions, with checkpoints. While
-  records flow a second instance joins, the first is killed with -9 in an open transaction, and
-  comes back under its name.
+- ``core``: one call of ``core.scorer.score`` over all rows in their order, in memory, beside the
+  terminals' rows that ``bench/parity_labels.py`` makes by the rule alone; it lets nothing go.
+- ``batch``: ``stream-scorer batch`` on a file of the rows, with a file of the labels.
+- ``stream``: ``stream-scorer run`` and ``profile`` on an input of one partition.
+- ``stream_killed``: both on an input of four partitions, with checkpoints. While records flow a
+  second scorer joins; the first one and the profiler are killed with -9, each in an open
+  transaction; and both come back.
 
 The input (``bench/parity_input.py``) has events out of order, late within and beyond the bound,
-duplicates, customers who return after their history has left, and a jump of all clocks. Compared
-are features and score as bits, decision, flags except ``late_decision``, and reject reasons, by
-source coordinates. A rejected transaction counts as equal when every way rejects it alike. Each
-way must give each record one decision or one dead letter.
+duplicates, customers who return after their history has left, and a jump of all clocks. Some labels
+come too late: the profiler must count them, and no feature may tell. Compared are features and
+score as bits, decision, flags except ``late_decision``, and reject reasons, by source coordinates.
+A rejected transaction counts as equal when every way rejects it alike. Each way must give each
+record one decision or one dead letter. The plan lets a batch wait for terminals' rows as long as it
+takes, so that no decision may be degraded.
 
-One kind of event stands beside the count: a very late one of a customer whose whole history has
-left (``after_eviction``). The core remembers what the streams have let go; see docs/FEATURES.md.
+What stands beside the count:
+
+- An event past the lateness may look for terminals' rows that have left, and sees what is left.
+  What does not hang on them must be equal (``late_rows_equal``). No file may hold such an event, so
+  ``batch`` is asked for all events but those at the few terminals that have late ones.
+- A very late event of a customer whose whole history has left (``after_eviction``). The core
+  remembers what the streams have let go; see docs/FEATURES.md.
 """
 
 import argparse
 import json
+import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,24 +39,29 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.arena import Arena
+from bench.parity_batch import Batch
 from bench.parity_input import build
-from bench.parity_outcomes import Outcomes, differences, report
-from bench.parity_streams import MODEL, Killed, Traffic, encoded, one_partition
-from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from bench.parity_killed import Killed
+from bench.parity_labels import label, settled
+from bench.parity_outcomes import Outcomes, Way, differences, report
+from bench.parity_streams import MODEL, Run, Traffic, Undisturbed, encoded
+from stream_scorer.apps.scorer import Deployment, load_model, load_plan, open_codecs
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import Flag
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.settings import Settings
+from stream_scorer.settings import MODELS_DIRECTORY, Settings
 
 EVENTS, QUICK_EVENTS = 200_000, 30_000
 RATE, QUICK_RATE = 5_000, 2_500
 _EXAMPLES = 5
+_WAIT_MS = 120_000
+_BY_TERMINAL = "TERMINAL_ID_"
 
 
-def in_memory(traffic: Traffic, settings: Settings) -> tuple[Outcomes, int]:
+def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Outcomes, int]:
     """Score all rows with one call of the core; count the events that its rings have let go."""
-    model, plan = load_model(settings, Deployment(MODEL))
+    model, plan = load_model(settings, Deployment(MODEL, plan_file))
     decoder = open_codecs(settings, plan, open_registry(settings.registry)).transactions
     n = len(traffic.keys)
     raw = RawRecords(
@@ -56,9 +72,21 @@ def in_memory(traffic: Traffic, settings: Settings) -> tuple[Outcomes, int]:
     if len(rows) != n:
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
     rings = Rings(model.features)
-    outcomes = Outcomes.of(score(events, rings, plan, model), n)
+    table = settled(traffic.rows, traffic.labels, plan)
+    outcomes = Outcomes.of(score(events, rings, plan, model, terminals=table), n)
     added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())
     return outcomes, added - sum(len(ring[1]) for ring in rings.of(0).events())
+
+
+def waiting_plan(directory: Path) -> Path:
+    """Write the shipped plan with a wait for terminals' rows that outlasts a killed profiler."""
+    text = (MODELS_DIRECTORY / "fraud" / "plan.toml").read_text()
+    changed, count = re.subn(r"(?m)^terminal_wait_ms = \S+", f"terminal_wait_ms = {_WAIT_MS}", text)
+    if count != 1:
+        raise SystemExit("the shipped plan does not name terminal_wait_ms")
+    path = directory / "plan.toml"
+    path.write_text(changed)
+    return path
 
 
 def failures(document: dict[str, Any]) -> list[str]:
@@ -69,6 +97,10 @@ def failures(document: dict[str, Any]) -> list[str]:
         for name, what in (("features_equal", "features"), ("scores_equal", "scores"))
         if document[name] != events
     ]
+    if document["late_rows_equal"] != document["late_rows"]:
+        found.append(
+            f"{document['late_rows_equal']} of {document['late_rows']} late rows are equal"
+        )
     needed = {
         "late": document["late"],
         "out of order": document["out_of_order"],
@@ -91,28 +123,39 @@ def failures(document: dict[str, Any]) -> list[str]:
 def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any], list[str]]:
     """Run all ways; return the report and what is wrong beside it."""
     rows = build(events)
-    with Arena(quick=True) as arena:
-        traffic = encoded(rows, arena.settings)
-        core, evicted = in_memory(traffic, arena.settings)
-        width = core.features.shape[1]
-        killed = Killed(arena, traffic, rate)
-        runs = {
-            "stream": one_partition(arena, traffic, width),
-            "stream_killed": killed.run(width),
-        }
-    ways = {"core": core} | {name: run.outcomes for name, run in runs.items()}
-    document = report(core, ways, rows.compared)
+    with Arena(quick=True) as arena, ThreadPoolExecutor(1) as other:
+        plan = waiting_plan(arena.directory)
+        labels = label(rows, load_plan(plan))
+        traffic = encoded(rows, labels, arena.settings)
+        killed = Killed(arena, traffic, plan, rate)
+        batch = Batch(arena, rows, labels, MODEL, plan)
+        undisturbed = Undisturbed(arena, traffic, plan)
+        model, _ = load_model(arena.settings, Deployment(MODEL, plan))
+        width = len(model.features.names)
+        # The disturbed one has a pace and waits for this and that: the others run meanwhile.
+        beside = other.submit(lambda: (batch.run(width), undisturbed.run(width)))
+        disturbed = killed.run(width)
+        of_files, alone = beside.result()
+        core, evicted = in_memory(traffic, arena.settings, plan)
+    every = np.ones(len(rows), np.bool_)
+    runs = {"batch": Run(of_files), "stream": alone, "stream_killed": disturbed}
+    ways = {"core": Way(core, every, rows.compared)}
+    ways |= {name: Way(run.outcomes, every, rows.compared) for name, run in runs.items()}
+    ways["batch"] = Way(of_files, rows.compared, rows.shared)
+    by_terminal = np.array([name.startswith(_BY_TERMINAL) for name in model.features.names])
+    document = report(core, ways, rows.compared, rows.late, by_terminal)
     kinds, counts = np.unique(rows.kind, return_counts=True)
     document["kinds"] = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
     document["out_of_order"] = rows.out_of_order()
     document["events_evicted"] = evicted
+    document["labels"] = {"sent": len(labels), "too_late": labels.too_late}
     names = [f"row {n} {kind}" for n, kind in enumerate(rows.kind.tolist())]
     for way in document["ways"][1:]:
         run = runs[way["way"]]
         way.update(run.happened)
-        for asked in (rows.compared, ~rows.compared):
-            for line in differences(core, run.outcomes, names, asked, _EXAMPLES):
-                console.print(f"{way['way']}: {line}", highlight=False, soft_wrap=True)
+        asked = ways[way["way"]].asked
+        for line in differences(core, run.outcomes, names, asked, _EXAMPLES):
+            console.print(f"{way['way']}: {line}", highlight=False, soft_wrap=True)
     return document, [f"{name}: {fault}" for name, run in runs.items() for fault in run.faults]
 
 

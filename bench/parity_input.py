@@ -2,7 +2,8 @@
 
 Some customers fall silent for longer than anything is remembered and come back; some never come
 back; all clocks jump once by more than the horizon. Among the rest lie events out of order, late
-within and beyond the bound, of equal times, sent again, and under an id that was used long ago.
+within and beyond the bound, of equal times, sent again (under a later event time too), and under an
+id that was used long ago. Labels are in ``bench/parity_labels.py``.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from stream_scorer.simulator import simulate
 from stream_scorer.simulator.simulate import SCHEMA
 
 Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 
 _SECOND, _HOUR, _DAY = 1_000, 3_600_000, 86_400_000
 _DAYS, _CUSTOMERS_PER_EVENT, _LEAST_CUSTOMERS, _TERMINALS = 125, 1 / 200, 100, 2_000
@@ -24,17 +26,48 @@ _JUMP_AT, _JUMP = 75, 35 * _DAY
 # before, and one stays away.
 _QUIET, _REUSING, _GONE = 1, 2, 3
 AFTER_EVICTION = "after_eviction"
+LATE = frozenset({"late_beyond", "late_without_row"})
+"""Past the lateness: no file may hold them, and they look for terminals' rows that have left."""
+_LATE_TERMINALS = 20
+"""One terminal of so many has late events: their rows are there for the streams alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How some rows are copied.
+
+    Attributes:
+        share: Of the rows that may be chosen.
+        delay: Of the arrival, from and to, ms.
+        age: Of the event time, likewise.
+        of: Which rows may be chosen: ``any``, those that are ``plain`` yet, those at terminals
+            that have ``late`` events.
+        again: Whether it is the same transaction once more.
+        moved: Whether the event time moves with the arrival.
+    """
+
+    share: float
+    delay: tuple[int, int] = (0, 0)
+    age: tuple[int, int] = (0, 0)
+    of: str = "any"
+    again: bool = False
+    moved: bool = False
+
+
+# A transaction's row leaves the profiler six days and the lateness behind the newest event. What
+# is late by 5 days still has one and what is late by 8 has none, whatever the partitions' skew.
 _KINDS = {
-    # share of the rows, delay of arrival, age of the event time: (from, to) in ms
-    "disordered": (0.1, (0, 50 * 60 * _SECOND), (0, 0)),
-    "same_time": (0.005, (0, 0), (0, 0)),
-    "late_within": (0.02, (0, 0), (_SECOND, _HOUR - _SECOND)),
-    "late_beyond": (0.01, (0, 0), (_HOUR + _SECOND, 9 * _DAY)),
-    "duplicate": (0.01, (0, 0), (0, 0)),
-    "late_duplicate": (0.01, (_SECOND, _DAY), (0, 0)),
-    "old_duplicate": (0.002, (10 * _DAY, 20 * _DAY), (0, 0)),
+    "disordered": _Kind(0.1, (0, 50 * 60 * _SECOND)),
+    "same_time": _Kind(0.005),
+    "late_within": _Kind(0.025, age=(_SECOND, _HOUR - _SECOND), of="plain"),
+    "late_beyond": _Kind(0.15, age=(_HOUR + _SECOND, 5 * _DAY), of="late"),
+    "late_without_row": _Kind(0.05, age=(8 * _DAY, 9 * _DAY), of="late"),
+    "duplicate": _Kind(0.01, again=True),
+    "late_duplicate": _Kind(0.01, (_SECOND, _DAY), again=True),
+    "old_duplicate": _Kind(0.002, (10 * _DAY, 20 * _DAY), again=True),
+    "resent": _Kind(0.01, (_SECOND, 20 * _DAY), of="plain", again=True, moved=True),
 }
-_SAME_ID = frozenset({"duplicate", "late_duplicate", "old_duplicate"})
+AGAIN = frozenset(name for name, kind in _KINDS.items() if kind.again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +86,37 @@ class Input:
         return len(self.kind)
 
     @property
-    def compared(self) -> NDArray[np.bool_]:
+    def late(self) -> Bool:
+        """bool[n]: the rows that lie past the lateness; see ``LATE``."""
+        return np.isin(self.kind, list(LATE))
+
+    @property
+    def compared(self) -> Bool:
         """bool[n]: the rows whose decision must not depend on the way; see ``AFTER_EVICTION``."""
-        return self.kind != AFTER_EVICTION
+        return (self.kind != AFTER_EVICTION) & ~self.late
+
+    @property
+    def shared(self) -> Bool:
+        """bool[n]: those of them that see no terminal whose late rows a file cannot hold."""
+        terminal = self.table.column("terminal_id").cast(pa.int64()).to_numpy()
+        return self.compared & (terminal % _LATE_TERMINALS != 0)
+
+    @property
+    def clock(self) -> Int64:
+        """int64[n], the newest event time when each row has arrived, ms."""
+        return np.maximum.accumulate(self.time)
+
+    @property
+    def time(self) -> Int64:
+        """int64[n], event times, ms."""
+        return np.asarray(self.table.column("event_time").cast(pa.int64()).to_numpy())
 
     def out_of_order(self) -> int:
         """Count the events that are older than one of their customer's that came before."""
-        time = self.table.column("event_time").cast(pa.int64()).to_numpy()
         customers = self.table.column("customer_id").combine_chunks().dictionary_encode()
         newest = np.full(len(customers.dictionary), -1)
         count = 0
-        for customer, t in zip(customers.indices.to_pylist(), time.tolist(), strict=True):
+        for customer, t in zip(customers.indices.to_pylist(), self.time.tolist(), strict=True):
             count += t < newest[customer]
             newest[customer] = max(newest[customer], t)
         return int(count)
@@ -99,37 +152,48 @@ class _Rows:
 
 
 def build(events: int) -> Input:
-    """Return ``events`` rows that are to be equal, and between them some ``AFTER_EVICTION``.
+    """Return ``events`` rows that are to be equal; between them some ``LATE``, ``AFTER_EVICTION``.
 
-    Those are events of customers who have been away for longer than the horizon and the lateness,
-    with times from when they were last there. Whether their histories have left by then depends on
-    the watermark of their partition, so they are told apart; nothing follows them.
+    The latter are events of customers who have been away for longer than the horizon and the
+    lateness, with times from when they were last there. Whether their histories have left by then
+    depends on the watermark of their partition, so they are told apart; nothing follows them.
     """
     customers = max(int(events * _CUSTOMERS_PER_EVENT), _LEAST_CUSTOMERS)
     table = simulate(_DAYS, customers, _TERMINALS).select(SCHEMA.names[:-2])
     base, asked = _population(table)
     drawn = np.random.default_rng(0)
     pieces = [base, asked]
-    for kind, (share, delay, age) in _KINDS.items():
-        chosen = np.flatnonzero(drawn.random(len(base.source)) < share)
-        if kind == "disordered":
-            base.arrival[chosen] += drawn.integers(*delay, len(chosen), endpoint=True)
-            base.kind[chosen] = kind
+    late = table.column("terminal_id").cast(pa.int64()).to_numpy() % _LATE_TERMINALS == 0
+    jump = base.time[0] // _DAY * _DAY + _JUMP_AT * _DAY
+    for name, kind in _KINDS.items():
+        chosen = np.flatnonzero(drawn.random(len(base.source)) < kind.share)
+        if kind.of == "plain":
+            chosen = chosen[base.kind[chosen] == "plain"]
+        elif kind.of == "late":
+            chosen = chosen[late[base.source[chosen]]]
+        later = drawn.integers(*kind.delay, len(chosen), endpoint=True)
+        if name == "disordered":
+            base.arrival[chosen] += later
+            base.kind[chosen] = name
             continue
+        if kind.moved:
+            # No clock runs while all clocks jump.
+            there = base.time[chosen]
+            kept = (there >= jump) | (there + later < jump)
+            chosen, later = chosen[kept], later[kept]
         copies = base.take(chosen)
-        later = drawn.integers(*delay, len(chosen), endpoint=True)
-        older = drawn.integers(*age, len(chosen), endpoint=True)
-        same = kind in _SAME_ID
+        older = drawn.integers(*kind.age, len(chosen), endpoint=True)
         pieces.append(
             _Rows(
-                copies.source, copies.time - older, copies.arrival + later,
-                copies.identity if same else np.char.add(f"{kind}-", copies.identity),
-                np.full(len(chosen), kind),
+                copies.source, copies.time - older + (later if kind.moved else 0),
+                copies.arrival + later,
+                copies.identity if kind.again else np.char.add(f"{name}-", copies.identity),
+                np.full(len(chosen), name),
             )
         )  # fmt: skip
     rows = _Rows.join(pieces)
     rows = rows.take(np.argsort(rows.arrival, kind="stable"))
-    counted = np.cumsum(rows.kind != AFTER_EVICTION)
+    counted = np.cumsum(~np.isin(rows.kind, [AFTER_EVICTION, *LATE]))
     if counted[-1] < events:
         raise ValueError(f"{events} events are asked for, and {counted[-1]} simulated")
     rows = rows.take(np.arange(np.searchsorted(counted, events) + 1))

@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fastavro
@@ -24,7 +24,8 @@ Bool = NDArray[np.bool_]
 ASPECTS = ("count", "features", "score", "decision", "flags", "reason")
 _FRAMING = 5
 # By when a decision was made is no part of what was decided.
-_KEPT = 0xFF & ~int(Flag.LATE_DECISION)
+KEPT = 0xFF & ~int(Flag.LATE_DECISION)
+"""The flags that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +65,25 @@ class Outcomes:
         found.features[at] = decisions.features
         found.score[at] = decisions.score
         found.decision[at] = decisions.outcome
-        found.flags[at] = decisions.flags & _KEPT
+        found.flags[at] = decisions.flags & KEPT
         found.reason[scored.rejections.rows] = [str(r) for r in scored.rejections.reasons]
         found.count[at] += 1
         found.count[scored.rejections.rows] += 1
         return found
 
-    @property
-    def missing(self) -> int:
-        """Rows of which there is neither a decision nor a dead letter."""
-        return int((self.count == 0).sum())
+    def without_terminals(self, columns: Bool) -> "Outcomes":
+        """Return what of the outcomes does not hang on terminals.
 
-    @property
-    def doubled(self) -> int:
-        """Decisions and dead letters beyond the first of their row."""
-        return int(np.maximum(self.count - 1, 0).sum())
+        Args:
+            columns: bool[m], the features by terminal.
+        """
+        return replace(
+            self,
+            features=np.where(columns, 0.0, self.features),
+            score=np.zeros_like(self.score),
+            decision=np.minimum(self.decision, 0),
+            flags=self.flags & ~int(Flag.DEGRADED),
+        )
 
     def tell(self, row: int) -> str:
         """Describe what became of a row."""
@@ -172,7 +177,7 @@ def published(
         found.features[row] = np.frombuffer(told["features"], "<f8")
         found.score[row] = told["score"]
         found.decision[row] = Outcome[told["decision"]]
-        found.flags[row] = sum(Flag[name.upper()] for name in told["flags"]) & _KEPT
+        found.flags[row] = sum(Flag[name.upper()] for name in told["flags"]) & KEPT
     for message in letters:
         letter = parse(message)
         row = _row(rows, letter.source_partition, letter.source_offset)
@@ -190,35 +195,84 @@ def _row(rows: Sequence[Sequence[int]], partition: int, offset: int) -> int | No
     return None
 
 
-def report(reference: Outcomes, ways: Mapping[str, Outcomes], compared: Bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a way made of the rows that it was given.
+
+    Attributes:
+        outcomes: Of n rows.
+        given: bool[n], the rows that it was given.
+        asked: bool[n], those that are to be as the reference.
+    """
+
+    outcomes: Outcomes
+    given: Bool
+    asked: Bool
+
+    @property
+    def missing(self) -> int:
+        """Rows of which there is neither a decision nor a dead letter."""
+        return int((self.given & (self.outcomes.count == 0)).sum())
+
+    @property
+    def doubled(self) -> int:
+        """Decisions and dead letters beyond the first of their row, or of no row of its own."""
+        return int(np.maximum(self.outcomes.count - self.given, 0).sum())
+
+
+def report(
+    reference: Outcomes, ways: Mapping[str, Way], compared: Bool, late: Bool, terminals: Bool
+) -> dict[str, Any]:
     """Return the counts of rows in which all ways are as the reference.
 
     Args:
         reference: What should be.
         ways: What is, by name.
         compared: bool[n], the rows that are to be equal.
+        late: bool[n], the rows that are to be equal in what does not hang on terminals: what they
+            see of those is what is left.
+        terminals: bool[m], the features by terminal.
     """
-    by_way = {name: unlike(reference, way) for name, way in ways.items()}
+    by_way = {name: unlike(reference, way.outcomes) for name, way in ways.items()}
     equal = {
-        aspect: ~np.logical_or.reduce([found[aspect] for found in by_way.values()]) & compared
+        aspect: compared
+        & ~np.logical_or.reduce(
+            [found[aspect] & ways[name].asked for name, found in by_way.items()]
+        )
         for aspect in ASPECTS
     }
-    late = (reference.flags & Flag.LATE != 0) & compared
+    known = reference.without_terminals(terminals)
+    late_unlike = {
+        name: np.logical_or.reduce(
+            [*unlike(known, way.outcomes.without_terminals(terminals)).values()]
+        )
+        & (late & way.given)
+        for name, way in ways.items()
+    }
     return {
         "events": int(compared.sum()),
         "features_equal": int(equal["features"].sum()),
         "scores_equal": int(equal["score"].sum()),
         "decided": int((compared & (reference.decision >= 0)).sum()),
-        "late": int(late.sum()),
+        "late": int((late & (reference.flags & Flag.LATE != 0)).sum()),
+        "late_rows": int(late.sum()),
+        "late_rows_equal": int((late & ~np.logical_or.reduce([*late_unlike.values()])).sum()),
         "rejected": dict(Counter(r for r in reference.reason[compared].tolist() if r)),
         "ways": [
             {
                 "way": name,
+                "compared": int(ways[name].asked.sum()),
                 "missing": ways[name].missing,
                 "duplicates": ways[name].doubled,
-                "unlike": {a: int((rows & compared).sum()) for a, rows in found.items()},
+                "degraded": int(
+                    ((ways[name].outcomes.flags & Flag.DEGRADED != 0) & compared).sum()
+                ),
+                "unlike": {a: int((rows & ways[name].asked).sum()) for a, rows in found.items()},
                 "unlike_after_eviction": int(
-                    (np.logical_or.reduce(list(found.values())) & ~compared).sum()
+                    (
+                        np.logical_or.reduce(list(found.values()))
+                        & (ways[name].given & ~compared & ~late)
+                    ).sum()
                 ),
             }
             for name, found in by_way.items()

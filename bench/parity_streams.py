@@ -1,46 +1,64 @@
-"""The parity bench's streams: one left alone, one with a kill and two rebalances as it flows."""
+"""The parity bench's input as it is sent, and the stream that is left alone."""
 
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
-from bench.arena import PARTITIONS, Arena, Contender, Entry
+from bench.arena import Arena, Contender, Entry
 from bench.parity_input import Input
+from bench.parity_labels import Labels
 from bench.parity_outcomes import Outcomes, places, published
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
+from stream_scorer.codec.encode import ColumnEncoder
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.kafka.feed import Riders
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Owner
 from stream_scorer.state.rings import columns_of
 
-MODEL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
+MODEL = "fraud:1.1.0"
+"""The shipped version that asks for terminals."""
 
-_BATCH = 1_000
-_JOIN_AT, _KILL_AT, _HOLD_AT = 0.15, 0.35, 0.9
-_SECONDS = 120.0
-_GLANCE_SECONDS = 0.05
+BATCH = 1_000
+SECONDS = 240.0
+GLANCE_SECONDS = 0.05
 _FED_AT_ONCE = 250
-_SESSION_MS = 6_000
+_SLOWER = 25
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The input as it is sent: n keys and payloads in order."""
+    """The input as it is sent: keys and payloads of n transactions and m labels, in order."""
 
     rows: Input
+    labels: Labels
     keys: list[bytes]
     payloads: list[bytes]
+    label_keys: list[bytes]
+    label_payloads: list[bytes]
 
     @property
     def identities(self) -> list[str]:
         """The n transaction ids."""
         return list(self.rows.table.column("transaction_id").to_pylist())
+
+    def riders(self, topic: str, first: int, behind: int) -> Riders:
+        """Return the labels that go with the transactions from ``first`` to before ``behind``."""
+        end = behind + 1 if behind == len(self.keys) else behind
+        part = slice(*np.searchsorted(self.labels.before, [first, end]).tolist())
+        before = self.labels.before[part] - first
+        return Riders(topic, self.label_keys[part], self.label_payloads[part], before)
 
 
 @dataclass(slots=True)
@@ -52,46 +70,89 @@ class Run:
     faults: list[str] = field(default_factory=list)
 
 
-def encoded(rows: Input, settings: Settings) -> Traffic:
+def encoded(rows: Input, labels: Labels, settings: Settings) -> Traffic:
     """Return the input as our producers write it."""
     (batch,) = rows.table.combine_chunks().to_batches()
-    keys = batch.column("customer_id").to_pylist()
-    payloads = TransactionEncoder(settings.registry)(batch)
-    return Traffic(rows, [key.encode() for key in keys], payloads)
+    (told,) = labels.table(rows).combine_chunks().to_batches()
+    schema = reader_schema("label.v1")
+    number = open_registry(settings.registry).id_for("labels-value", schema)
+    keys, label_keys = (
+        [key.encode() for key in each.column("customer_id").to_pylist()] for each in (batch, told)
+    )
+    return Traffic(
+        rows, labels, keys, TransactionEncoder(settings.registry)(batch),
+        label_keys, ColumnEncoder(number, schema).encode_batch(told).to_list(),
+    )  # fmt: skip
 
 
 class Feeder(threading.Thread):
-    """Sends the input at a pace; the last tenth only when it is told to finish."""
+    """Sends the input: as fast as it can, or at a pace up to where it may, and slowly from there.
 
-    def __init__(self, traffic: Traffic, settings: Settings, rate: float) -> None:
+    So records flow for as long as something takes that is to happen meanwhile.
+
+    Args:
+        traffic: What is sent.
+        settings: Where.
+        rate: Transactions per second; None: as fast as the broker takes them.
+    """
+
+    def __init__(self, traffic: Traffic, settings: Settings, rate: float | None = None) -> None:
         super().__init__(name="feeder", daemon=True)
         self.sent = 0
         self._traffic = traffic
         self._settings = settings
         self._rate = rate
-        self._finish = threading.Event()
+        self._free = 0.0
+        self._freed = threading.Event()
 
     def run(self) -> None:
         """Send; ends when all is sent."""
         keys, payloads = self._traffic.keys, self._traffic.payloads
         kafka = self._settings.kafka
-        with open_feed(
-            kafka, self._settings.registry, kafka.topics.transactions, self._rate
-        ) as feed:
+        with open_feed(kafka, self._settings.registry, kafka.topics.transactions) as feed:
+            due = time.monotonic()
             for start in range(0, len(keys), _FED_AT_ONCE):
-                if start >= _HOLD_AT * len(keys):
-                    self._finish.wait()
-                part = slice(start, start + _FED_AT_ONCE)
-                feed.send_encoded(keys[part], payloads[part])
+                behind = min(start + _FED_AT_ONCE, len(keys))
+                if self._rate is not None:
+                    due = self._wait(behind / len(keys), due)
+                riders = self._traffic.riders(kafka.topics.labels, start, behind)
+                feed.send_encoded(keys[start:behind], payloads[start:behind], riders)
                 self.sent = feed.sent
+
+    def _wait(self, share: float, due: float) -> float:
+        """Wait until what makes a share of the input may be sent; return when."""
+        while True:
+            free = share <= self._free
+            pace = (self._rate or 0) if free else (self._rate or 0) / _SLOWER
+            until = due + _FED_AT_ONCE / pace
+            left = until - time.monotonic()
+            # The very last ones wait for whoever holds the rest back.
+            if left <= 0 and (free or share < 1):
+                return max(until, time.monotonic() - _FED_AT_ONCE / pace)
+            if self._freed.wait(max(left, GLANCE_SECONDS)):
+                self._freed.clear()
+
+    def free(self, share: float) -> None:
+        """Let it send a share of the input at its pace."""
+        self._free = share
+        self._freed.set()
 
     def finish(self) -> None:
         """Let it send the rest; return when that is done."""
-        self._finish.set()
+        self.free(1.0)
         self.join()
 
 
-def _read(arena: Arena, traffic: Traffic, entry: Entry, partitions: int, width: int) -> Run:
+def profiler_entry(arena: Arena, name: str, way: str, plan: Path, port: int = 0) -> Entry:
+    """Describe a profiler of a way."""
+    return arena.entry(
+        name, f"{way}.transactions", "profile", "--from", "earliest", "--model", MODEL,
+        "--plan", str(plan), outputs=way, profiler={"group": f"{way}-profiler"},
+        http={"port": port},
+    )  # fmt: skip
+
+
+def read(arena: Arena, traffic: Traffic, entry: Entry, partitions: int, width: int) -> Run:
     """Return what a stream has published, and how many customers its checkpoint has not."""
     kafka = entry.settings.kafka
     outcomes, strange = published(
@@ -119,150 +180,76 @@ def _read(arena: Arena, traffic: Traffic, entry: Entry, partitions: int, width: 
     return run
 
 
-def one_partition(arena: Arena, traffic: Traffic, width: int) -> Run:
-    """Let one scorer drain an input of one partition."""
-    entry = arena.entry(
-        "stream", "stream.transactions", "run", "--from", "earliest", "--model", MODEL,
-        scorer={"maximum_batch": _BATCH},
-    )  # fmt: skip
-    create_topics(entry.settings.kafka, 1)
-    scorer = arena.start(entry)
-    with open_feed(entry.settings.kafka, entry.settings.registry) as feed:
-        feed.send_encoded(traffic.keys, traffic.payloads)
-    scorer.wait_ready()
-    scorer.go()
-    arena.wait_committed(scorer, len(traffic.keys), _SECONDS)
-    code = scorer.stop()
-    run = _read(arena, traffic, entry, 1, width)
-    if code:
-        run.faults.append(f"the scorer left with {code}: {scorer.last}")
-    return run
-
-
-class Killed:
-    """Four partitions, two instances, a kill and two rebalances, while records flow.
-
-    Its processes start at once and wait for their turn.
+class Undisturbed:
+    """One scorer and one profiler on an input of one partition; its processes wait for ``run``.
 
     Args:
         arena: Where.
         traffic: What is sent.
-        rate: Records per second.
+        plan: The plan's file.
     """
 
-    def __init__(self, arena: Arena, traffic: Traffic, rate: float) -> None:
+    def __init__(self, arena: Arena, traffic: Traffic, plan: Path) -> None:
         self._arena = arena
         self._traffic = traffic
-        names = {"first": "a", "second": "b", "again": "a"}
-        self._entries = {
-            name: arena.entry(
-                f"killed-{name}", "killed.transactions",
-                "run", "--from", "earliest", "--model", MODEL,
-                outputs="killed", scorer={"maximum_batch": _BATCH},
-                kafka={"group": "killed", "instance": instance, "session_timeout_ms": _SESSION_MS},
-            )
-            for name, instance in names.items()
-        }  # fmt: skip
-        self._entry = self._entries["first"]
-        create_topics(self._entry.settings.kafka, PARTITIONS)
-        self._feeder = Feeder(traffic, self._entry.settings, rate)
-        self._happened: dict[str, Any] = {}
-        self._faults: list[str] = []
-        self._scorers = {name: arena.start(entry) for name, entry in self._entries.items()}
-        self._running: list[Contender] = []
+        self._entry = arena.entry(
+            "stream", "stream.transactions", "run", "--from", "earliest", "--model", MODEL,
+            "--plan", str(plan), scorer={"maximum_batch": BATCH},
+        )  # fmt: skip
+        self._port = free_ports(1)[0]
+        self._profiling = profiler_entry(arena, "stream-profiler", "stream", plan, self._port)
+        create_topics(self._entry.settings.kafka, 1)
 
     def run(self, width: int) -> Run:
-        """Go through it all; return what is left."""
-        scorers = self._scorers
-        for scorer in scorers.values():
-            scorer.wait_ready()
-        self._running = [scorers["first"]]
-        scorers["first"].go()
-        self._until(lambda: sum(map(len, self._members().values())) == PARTITIONS, "first member")
-        (first,) = self._members()
-        self._feeder.start()
-        self._fed(_JOIN_AT)
-        self._joins("second_joins", scorers["second"], {first})
-        self._fed(_KILL_AT)
-        self._kill(scorers["first"], first)
-        known = set(self._members())
-        self._joins("first_returns", scorers["again"], known, first)
-        self._feeder.finish()
-        count = len(self._traffic.keys)
-        self._until(lambda: self._committed() == count, f"{count} committed")
-        codes = [scorer.stop() for scorer in self._running]
-        if any(codes):
-            self._faults.append(f"the scorers left with {codes}: {[s.last for s in self._running]}")
-        left = _read(self._arena, self._traffic, self._entry, PARTITIONS, width)
-        left.happened |= self._happened
-        left.faults += self._faults
-        return left
+        """Let them drain the input."""
+        arena, traffic = self._arena, self._traffic
+        processes = [arena.start(self._profiling), arena.start(self._entry)]
+        feeder = Feeder(traffic, self._entry.settings)
+        feeder.start()
+        for process in processes:
+            process.wait_ready()
+            process.go()
+        feeder.finish()
+        until(lambda: self._scored() == len(traffic.keys), "the stream is decided", *processes)
+        count = len(traffic.keys) + len(traffic.labels)
+        until(lambda: self._profiled() == count, "the stream is profiled", *processes)
+        counted = _late_labels(self._port)
+        codes = {process.entry.name: process.stop() for process in processes}
+        run = read(arena, traffic, self._entry, 1, width)
+        run.happened["late_labels"] = counted
+        run.faults += [f"{name} left with {code}" for name, code in codes.items() if code]
+        if sum(counted.values()) != traffic.labels.too_late or not all(counted.values()):
+            run.faults.append(f"{traffic.labels.too_late} labels came too late, counted: {counted}")
+        return run
 
-    def _joins(self, name: str, scorer: Contender, known: set[str], gone: str = "") -> None:
-        """Let a scorer begin; return when it and the others share all partitions."""
-        before = self._feeder.sent
-        scorer.go()
-        self._running.append(scorer)
+    def _scored(self) -> int:
+        kafka = self._entry.settings.kafka
+        return self._arena.committed(kafka.group, kafka.topics.transactions)
 
-        def shared() -> bool:
-            members = self._members()
-            new = set().union(*(members[m] for m in members.keys() - known))
-            every = set().union(*members.values())
-            return bool(new) and len(every) == PARTITIONS and gone not in members
+    def _profiled(self) -> int:
+        topics = self._profiling.settings.kafka.topics
+        group = self._profiling.settings.profiler.group
+        return self._arena.committed(group, topics.transactions, topics.labels)
 
-        self._until(shared, name)
-        after = self._feeder.sent
-        self._happened[name] = {
-            "sent_meanwhile": after - before,
-            "sent": after,
-            "partitions": sorted(map(len, self._members().values())),
-        }
-        if not before < after < len(self._traffic.keys):
-            self._faults.append(f"{name}: no records were sent meanwhile")
 
-    def _kill(self, scorer: Contender, member: str) -> None:
-        """Kill a scorer while a transaction of its own is open."""
-        topic = self._entry.settings.kafka.topics.decisions
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            owned = self._members().get(member, set())
-            scorer.freeze()
-            # What the coordinator had in hand already is over a moment later.
-            self._arena.open_transactions(topic)
-            time.sleep(_GLANCE_SECONDS)
-            opened = self._arena.open_transactions(topic) & owned
-            if opened:
-                break
-            scorer.thaw()
-            if time.monotonic() > deadline:
-                raise SystemExit("no transaction was open when the scorer was to be killed")
-            time.sleep(_GLANCE_SECONDS / 4)
-        scorer.kill()
-        self._running.remove(scorer)
-        committed, sent = self._committed(), self._feeder.sent
-        self._happened["killed"] = {
-            "sent": sent,
-            "committed": committed,
-            "open_partitions": sorted(opened),
-        }
-        if not 0 <= committed < sent < len(self._traffic.keys):
-            self._faults.append(f"killed with {committed} of {sent} sent records committed")
+def _late_labels(port: int) -> dict[str, int]:
+    """Return what a profiler counts of labels that changed no row, by cause."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ANSWER_SECONDS) as got:
+        text = got.read().decode()
+    return {
+        sample.labels["cause"]: int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "stream_scorer_labels_late_total"
+    }
 
-    def _members(self) -> dict[str, set[int]]:
-        return self._arena.members("killed")
 
-    def _committed(self) -> int:
-        return self._arena.committed("killed", self._entry.settings.kafka.topics.transactions)
-
-    def _fed(self, share: float) -> None:
-        count = int(share * len(self._traffic.keys))
-        self._until(lambda: self._feeder.sent >= count, f"{count} sent")
-
-    def _until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _SECONDS
-        while not holds():
-            for scorer in self._running:
-                scorer.refuse_death()
-            if time.monotonic() > deadline:
-                raise SystemExit(f"not in {_SECONDS:.0f} s: {what}")
-            time.sleep(_GLANCE_SECONDS)
+def until(holds: Callable[[], bool], what: str, *needed: Contender) -> None:
+    """Return when something holds; end the bench when it does not in time, or a process ends."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        for process in needed:
+            process.refuse_death()
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not in {SECONDS:.0f} s: {what}")
+        time.sleep(GLANCE_SECONDS)

@@ -15,7 +15,15 @@ from stream_scorer.apps.batch_input import BatchInput, Place
 from stream_scorer.apps.batch_ledger import Done
 from stream_scorer.apps.batch_output import Decided, Reject
 from stream_scorer.apps.batch_terminals import Terminals
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
+from stream_scorer.core.batch import (
+    DecisionBatch,
+    EventBatch,
+    Flag,
+    Outcome,
+    Rejections,
+    RejectReason,
+)
+from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model, ModelFailure, Rings, score
 from stream_scorer.core.windows import BUCKETS
@@ -163,7 +171,13 @@ class Decider:
         self._rings.release(scored.journals)
         self._rings.of(_PARTITION).evict(_EVICTED_AT_ONCE)
         if self._terminals is not None:
-            self._terminals.remember(decisions.events, self._done.newest)
+            repeated = _duplicates(scored.rejections)
+            clock = np.full(len(time), NEVER)
+            clock[scored.accepted] = time[scored.accepted]
+            clock = np.maximum.accumulate(clock)[repeated]
+            self._terminals.remember(
+                decisions.events, events.take(repeated), clock, self._done.newest
+            )
         self._add_rejects(chunk, rows, scored.rejections)
         decided = Decided(decisions, file[scored.accepted])
         if self._since is not None:
@@ -216,6 +230,12 @@ class Decider:
             place = record.pop("file"), record.pop("row")
             del record["fault"], record["raw"]
             chunk.rejects.append(Reject(place, reason.value, detail, record))
+
+
+def _duplicates(rejections: Rejections) -> Int64:
+    """Return int64[r], the rows that were sent before."""
+    again = [reason is RejectReason.DUPLICATE for reason in rejections.reasons]
+    return rejections.rows[np.array(again, np.bool_)]
 
 
 def _since(decided: Decided, since: int) -> Decided:

@@ -113,7 +113,7 @@ class Job:
         terminals = None
         if labels is not None:
             frauds = read_frauds(labels, self._plan)
-            terminals = Terminals(self._model.features.engine.delayed, frauds)
+            terminals = Terminals(self._model.features.engine.delayed, frauds, self._plan)
         decider = Decider(
             self._model, self._plan, self._source, terminals, ledger.decided_at, self._order.since
         )

@@ -20,7 +20,7 @@ from typing import Any
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
-FORMAT = 1
+FORMAT = 2
 _LEDGER = "ledger.json"
 _CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")

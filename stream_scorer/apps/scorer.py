@@ -199,7 +199,7 @@ def follower_of(
         return None
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     return TerminalFollower(
-        TopicFollower(settings.kafka, settings.kafka.topics.terminal_profiles),
+        lambda: TopicFollower(settings.kafka, settings.kafka.topics.terminal_profiles),
         ColumnDecoder(registry, schema, plan),
         plan, model.features.engine.delayed, rings, listener,
     )  # fmt: skip

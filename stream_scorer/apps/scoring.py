@@ -121,7 +121,7 @@ class ScoringWork:
         for partition in offsets:
             self.rings.drop(partition)
         if self._terminals is not None:
-            self._terminals.begin()
+            self._terminals.begin(offsets)
         self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:

@@ -3,10 +3,14 @@
 Rows are only ever added and never change, so a transaction that is given up takes nothing back, and
 every scorer may read at its own pace. What counts is the watermark: the least of those that the
 topic's partitions bear.
+
+Rows that no event of the partitions held can see leave. A partition that is taken over may be
+behind them all, by what its former owner left undone: then the topic is read once more
+(docs/adr/0017-rows-read-again.md).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -33,61 +37,152 @@ _IDLE_SECONDS = 60.0
 _NEVER = int(NEVER)
 
 
+class _Reading:
+    """A table, and how far the topic is read into it.
+
+    Args:
+        topic: Where the rows come from.
+        decoder: Reads them.
+    """
+
+    def __init__(self, topic: TopicFollower, decoder: ColumnDecoder) -> None:
+        self.topic = topic
+        self.table = TerminalTable()
+        self._decoder = decoder
+        self._marks = dict.fromkeys(topic.partitions, _NEVER)
+
+    def step(self, wait: float) -> bool:
+        """Take in what has come within ``wait`` seconds; return whether that was anything."""
+        raw = self.topic.poll(_RECORDS, wait)
+        if raw is not None:
+            self._add(raw)
+        return raw is not None
+
+    def _add(self, raw: RawRecords) -> None:
+        decoded = self._decoder.decode(raw.values)
+        if len(decoded.rejections):
+            row = int(decoded.rejections.rows[0])
+            raise StateError(
+                f"topic {self.topic.topic} partition {raw.partition[row]} offset "
+                f"{raw.offset[row]}: no row of a terminal: {decoded.rejections.details[0]}",
+                "only the profiler may write there; name its topic",
+            )
+        records = decoded.records
+        terminal = records.column("terminal_id")
+        when: Int64 = np.asarray(records.column("event_time").view("int64"))
+        is_row = np.asarray(terminal.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        rows = np.flatnonzero(is_row)
+        if len(rows):
+            fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
+            self.table.add(terminal.take(rows), when[rows], fraud[rows])
+        marks = np.flatnonzero(~is_row)
+        for partition, mark, count in zip(
+            raw.partition[marks].tolist(),
+            when[marks].tolist(),
+            records.column("partitions").take(marks).to_pylist(),
+            strict=True,
+        ):
+            if count > len(self._marks):
+                raise StateError(
+                    f"topic {self.topic.topic} has {count} partitions, not {len(self._marks)} "
+                    "any more",
+                    "start again: a restart reads them all",
+                )
+            self._marks[partition] = max(self._marks[partition], mark)
+        self.table.watermark = max(self.table.watermark, min(self._marks.values()))
+
+
 class TerminalFollower:
     """Keeps a table of terminals as the topic of their rows has it.
 
     Args:
-        topic: Where the rows come from.
+        open_topic: Opens where the rows come from, at its oldest row.
         decoder: Reads them.
         plan: Says how long a batch waits.
         delayed: What events see of terminals.
         rings: The customers' histories: rows leave behind their slowest partition.
         listener: Told what was read and when rows are late.
-
-    Attributes:
-        table: The rows.
     """
 
     def __init__(
         self,
-        topic: TopicFollower,
+        open_topic: Callable[[], TopicFollower],
         decoder: ColumnDecoder,
         plan: Plan,
         delayed: Delayed,
         rings: Rings,
         listener: Listener,
     ) -> None:
-        self.table = TerminalTable()
         self._stopping = _never
-        self._topic = topic
+        self._open_topic = open_topic
         self._decoder = decoder
+        self._live = self._open()
+        self._coming: _Reading | None = None
+        self._taken: frozenset[int] = frozenset()
         self._wait_seconds = plan.terminal_wait_ms / 1_000
         self._ahead_ms = plan.ahead_ms
         self._delayed = delayed
         self._rings = rings
         self._listener = listener
-        self._marks = dict.fromkeys(topic.partitions, _NEVER)
         self._moved: dict[int, tuple[int, float]] = {}
         self._given_up: int | None = None
         self._late = False
         self._left = 0
 
+    @property
+    def table(self) -> TerminalTable:
+        """The rows."""
+        return self._live.table
+
     def give_up_when(self, stopping: Callable[[], bool]) -> None:
         """Ask this, while something is waited for, whether to give up."""
         self._stopping = stopping
 
-    def begin(self) -> None:
-        """Have ``catch_up`` read to the end that the topic has now."""
-        self._topic.mark_end()
-        self._moved.clear()
+    def begin(self, partitions: Iterable[int]) -> None:
+        """Have ``catch_up`` read to the end that the topic has now.
+
+        Args:
+            partitions: Those that were taken over.
+        """
+        self._forget_coming()
+        self._taken |= frozenset(partitions)
+        self._live.topic.mark_end()
         self._tell()
 
     def catch_up(self) -> bool:
-        """Read some rows; return whether all are read that there were at ``begin``."""
-        if self._topic.left:
-            self._read(_STEP_SECONDS)
+        """Read some rows; return whether all are read that there were at ``begin``.
+
+        Call it when all partitions' rings are whole: they tell which rows are needed. Until it
+        returns True the table serves the partitions that are read already.
+        """
+        # Whoever waits for this is not idle, however long it takes.
+        self._moved.clear()
+        if self._coming is None and (needed := self._needed_again()) is not None:
+            self._coming = self._open()
+            self._coming.table.evict(needed)
+            self._coming.topic.mark_end()
+        reading = self._live if self._coming is None else self._coming
+        if reading.topic.left:
+            self._read(reading, _STEP_SECONDS)
             self.evict()
-        return not self._topic.left
+        if reading.topic.left:
+            return False
+        if self._coming is not None:
+            self._live.topic.close()
+            self._live, self._coming = self._coming, None
+        self._taken = frozenset()
+        return True
+
+    def _needed_again(self) -> int | None:
+        """Return behind which time rows are needed that have left; None when none is.
+
+        A partition of which nothing is known has a beginning to come, and what is new is not old.
+        """
+        marks = [self._rings.of(p).watermark for p in self._taken & {*self._rings.partitions()}]
+        edge = min((mark for mark in marks if mark != _NEVER), default=None)
+        if edge is None or edge - self._delayed.memory_ms >= self.table.edge:
+            return None
+        return edge - self._delayed.memory_ms
 
     def wait_for(self, events: EventBatch) -> None:
         """Read what has come, and wait for the rows that events need, but not for ever.
@@ -95,7 +190,7 @@ class TerminalFollower:
         Once that was in vain, no batch waits again before something has come: the table as it is
         decides, and the decisions say so.
         """
-        self._read(0.0)
+        self._read(self._live, 0.0)
         needed = self._needed(events)
         if self._short(needed) and self.table.watermark != self._given_up:
             until = time.monotonic() + self._wait_seconds
@@ -103,7 +198,7 @@ class TerminalFollower:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                self._read(min(_STEP_SECONDS, left))
+                self._read(self._live, min(_STEP_SECONDS, left))
         self._judge(needed)
 
     def evict(self) -> None:
@@ -125,8 +220,17 @@ class TerminalFollower:
             self.table.evict(slowest - self._delayed.memory_ms)
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._topic.close()
+        """Let go of the connections."""
+        self._forget_coming()
+        self._live.topic.close()
+
+    def _open(self) -> _Reading:
+        return _Reading(self._open_topic(), self._decoder)
+
+    def _forget_coming(self) -> None:
+        if self._coming is not None:
+            self._coming.topic.close()
+            self._coming = None
 
     def _needed(self, events: EventBatch) -> int:
         """Return up to where rows must be in; NEVER where no event asks."""
@@ -160,52 +264,16 @@ class TerminalFollower:
                 )
             )
 
-    def _read(self, wait: float) -> None:
-        raw = self._topic.poll(_RECORDS, wait)
-        if raw is not None:
-            self._add(raw)
-        if raw is not None or self._left != self._topic.left:
+    def _read(self, reading: _Reading, wait: float) -> None:
+        if reading.step(wait) or self._left != reading.topic.left:
             self._tell()
 
     def _tell(self) -> None:
-        self._left = self._topic.left
+        self._left = (self._live if self._coming is None else self._coming).topic.left
         watermark = self.table.watermark
         self._listener(
             TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)
         )
-
-    def _add(self, raw: RawRecords) -> None:
-        decoded = self._decoder.decode(raw.values)
-        if len(decoded.rejections):
-            row = int(decoded.rejections.rows[0])
-            raise StateError(
-                f"topic {self._topic.topic} partition {raw.partition[row]} offset "
-                f"{raw.offset[row]}: no row of a terminal: {decoded.rejections.details[0]}",
-                "only the profiler may write there; name its topic",
-            )
-        records = decoded.records
-        terminal = records.column("terminal_id")
-        when: Int64 = np.asarray(records.column("event_time").view("int64"))
-        is_row = np.asarray(terminal.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-        rows = np.flatnonzero(is_row)
-        if len(rows):
-            fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
-            self.table.add(terminal.take(rows), when[rows], fraud[rows])
-        marks = np.flatnonzero(~is_row)
-        for partition, mark, count in zip(
-            raw.partition[marks].tolist(),
-            when[marks].tolist(),
-            records.column("partitions").take(marks).to_pylist(),
-            strict=True,
-        ):
-            if count > len(self._marks):
-                raise StateError(
-                    f"topic {self._topic.topic} has {count} partitions, not {len(self._marks)} "
-                    "any more",
-                    "start again: a restart reads them all",
-                )
-            self._marks[partition] = max(self._marks[partition], mark)
-        self.table.watermark = max(self.table.watermark, min(self._marks.values()))
 
 
 def _never() -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
@@ -92,6 +94,17 @@ class ScorerProcess:
         except OSError as error:
             return False, [str(error)]
         return body["ready"], body["reasons"]
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return what a sample of its metrics says; None when there is none."""
+        url = f"http://127.0.0.1:{self._port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return None
 
     def wait_ready(self) -> None:
         """Wait until its probe says that it works."""

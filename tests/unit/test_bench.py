@@ -1,6 +1,5 @@
 """The benches' own logic: what is fed, what is counted, and what fails."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,12 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench import customers, features, parity, state_gates, traffic
+from bench import customers, features, state_gates, traffic
 from bench.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
-from bench.parity_input import AFTER_EVICTION, build
-from bench.parity_outcomes import ASPECTS, Outcomes, differences, places
-from bench.parity_outcomes import report as parity_report
 from bench.polars_features import WAYS, frame
 from bench.state_gates import Size
 from stream_scorer.codec.avro import ColumnDecoder
@@ -23,7 +19,6 @@ from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import BUCKETS
-from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate
 from stream_scorer.state.checkpoint import Assembly, Owner
@@ -154,136 +149,6 @@ def test_rounds_are_interleaved_and_rotate() -> None:
     seconds = features.measure({n: partial(calls.append, n) for n in "abc"}, 3)
     assert "".join(calls) == "abcbcacab"
     assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3, "c": 3}
-
-
-def _outcomes(rows: int = 4) -> Outcomes:
-    """Return ``rows`` outcomes: decisions, but for a duplicate in row 1; the first one late."""
-    found = Outcomes.none(rows, 2)
-    found.count[:] = 1
-    found.features[:] = np.arange(2.0 * rows).reshape(rows, 2) / 3
-    found.score[:] = np.arange(rows) / 7
-    found.decision[:] = 0
-    found.flags[0] = 1
-    found.features[1], found.score[1], found.decision[1] = 0, 0, -1
-    found.reason[1] = "DUPLICATE"
-    return found
-
-
-def _parity_report(*others: Outcomes, compared: Any = (True, True, True, True)) -> dict[str, Any]:
-    ways = {f"way {number}": other for number, other in enumerate(others)}
-    return parity_report(_outcomes(), ways, np.array(compared)) | {
-        "out_of_order": 1,
-        "events_evicted": 1,
-    }
-
-
-def test_equal_ways_pass_and_every_event_counts() -> None:
-    document = _parity_report(_outcomes(), _outcomes())
-    assert parity.failures(document) == []
-    assert (document["events"], document["features_equal"], document["scores_equal"]) == (4, 4, 4)
-    assert (document["decided"], document["late"]) == (3, 1)
-    assert document["rejected"] == {"DUPLICATE": 1}
-
-
-def _last_bit(found: Outcomes) -> None:
-    found.features[3, 1] = np.nextafter(found.features[3, 1], 9)
-
-
-def _negative_zero(found: Outcomes) -> None:
-    found.score[0] = -0.0
-
-
-def _other_decision(found: Outcomes) -> None:
-    found.decision[2] = 1
-
-
-def _other_flag(found: Outcomes) -> None:
-    found.flags[2] = 1
-
-
-def _other_reason(found: Outcomes) -> None:
-    found.reason[1] = "MALFORMED"
-
-
-def _decided_after_all(found: Outcomes) -> None:
-    found.reason[1], found.decision[1] = "", 0
-
-
-@pytest.mark.parametrize(
-    ("change", "aspects"),
-    [
-        (_last_bit, {"features"}),
-        (_negative_zero, {"score"}),
-        (_other_decision, {"decision"}),
-        (_other_flag, {"flags"}),
-        (_other_reason, {"reason"}),
-        (_decided_after_all, {"features", "score", "decision", "reason"}),
-    ],
-)
-def test_each_difference_between_ways_is_found_and_fails(
-    change: Callable[[Outcomes], None], aspects: set[str]
-) -> None:
-    other = _outcomes()
-    change(other)
-    document = _parity_report(_outcomes(), other)
-    same, unlike = (way["unlike"] for way in document["ways"])
-    assert same == dict.fromkeys(ASPECTS, 0)
-    assert {aspect for aspect, count in unlike.items() if count} == aspects
-    assert document["features_equal"] == 4 - ("features" in aspects)
-    assert document["scores_equal"] == 4 - ("score" in aspects)
-    assert any(line.startswith("way 1") for line in parity.failures(document))
-    everywhere = np.ones(4, np.bool_)
-    (line,) = differences(_outcomes(), other, ["a", "b", "c", "d"], everywhere, 5)
-    assert all(aspect in line for aspect in aspects)
-
-
-@pytest.mark.parametrize(("count", "name"), [(0, "missing"), (2, "duplicates")])
-def test_a_row_without_an_outcome_or_with_two_fails(count: int, name: str) -> None:
-    other = _outcomes()
-    other.count[2] = count
-    document = _parity_report(other)
-    assert document["ways"][0][name] == 1
-    assert f"way 0: 1 {name}" in parity.failures(document)
-
-
-def test_what_is_not_compared_is_told_apart() -> None:
-    other = _outcomes()
-    _last_bit(other)
-    document = _parity_report(other, compared=(True, True, True, False))
-    assert document["events"] == document["features_equal"] == 3
-    assert document["ways"][0]["unlike_after_eviction"] == 1
-    assert parity.failures(document) == []
-
-
-def test_a_parity_run_without_what_it_is_about_fails() -> None:
-    document = _parity_report(_outcomes())
-    nothing: dict[str, Any] = {"late": 0, "out_of_order": 0, "events_evicted": 0, "rejected": {}}
-    for name, none in nothing.items():
-        (line,) = parity.failures(document | {name: none})
-        assert line.startswith("no event was")
-
-
-def test_places_follow_the_order_of_each_partition() -> None:
-    keys = [str(number % 7).encode() for number in range(40)]
-    found = places(keys, 4)
-    assert sorted(row for rows in found for row in rows) == list(range(40))
-    for partition, rows in enumerate(found):
-        assert rows == sorted(rows)
-        assert {partition_of(keys[row], 4) for row in rows} <= {partition}
-
-
-def test_the_parity_input_holds_all_kinds_and_their_times() -> None:
-    rows = build(15_000)
-    assert int(rows.compared.sum()) == 15_000
-    assert {AFTER_EVICTION, "late_beyond", "late_duplicate", "id_again"} <= set(rows.kind.tolist())
-    assert rows.out_of_order() > 100
-    time = rows.table.column("event_time").cast(pa.int64()).to_numpy()
-    seen = np.maximum.accumulate(time)
-    # What is remembered at most: 30 days, and the lateness twice.
-    horizon = (30 * 24 + 2) * 3_600_000
-    asked = np.flatnonzero(~rows.compared)
-    assert (seen[asked] - time[asked] > horizon).all()
-    assert np.diff(seen).max() > horizon
 
 
 def _size(**changes: Any) -> Size:

@@ -1,6 +1,8 @@
 """Features by terminal in a batch job: those that the core gives with the whole history known."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from sklearn.tree import DecisionTreeClassifier
 from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_files import find_files
 from stream_scorer.apps.batch_job import Order, Progress
-from stream_scorer.apps.batch_terminals import Terminals, read_frauds
+from stream_scorer.apps.batch_terminals import Frauds, Terminals, read_frauds
 from stream_scorer.apps.history import fold
+from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
+from stream_scorer.core.profile_columns import labels_of, rows_of
+from stream_scorer.core.profiles import Pending
+from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import DecisionThresholds, FeatureSpec, Period, Quality, Training
 from stream_scorer.models.writer import Candidate, write_bundle
@@ -27,6 +31,7 @@ from stream_scorer.settings import Settings, load_settings
 from tests.unit.apps.batch_cases import AS_OF, transactions, write
 
 PLAN = Plan()
+DAY = 86_400_000
 
 
 def _by_terminal(kind: str, days: int) -> FeatureSpec:
@@ -137,8 +142,114 @@ def test_a_job_goes_on_with_its_terminals(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def _hashes(*ids: str) -> list[int]:
-    return sorted(hash_strings(*string_views(pa.array(list(ids)))).tolist())
+def _sent_again(table: pa.Table) -> pa.Table:
+    """Return transactions some of which come again: under their own time, a later or earlier one.
+
+    After 72 hours the first one's row is pending in the profiler, after 150 it has left; after 200
+    the ring has forgotten it too.
+    """
+    times = table["event_time"].cast(pa.int64()).to_numpy()
+    numbers = np.random.default_rng(5)
+    source, shown, arrival = [np.arange(len(times))], [times], [times]
+    for moved, hours in (
+        (0.0, (0.3, 72, 150)), (1.0, (0.3, 72, 150, 200)), (-0.5, (0.3, 72, 150)), (0.5, (72, 150)),
+        (1.0, (0.3, 72)), (0.5, (0.3, 72)), (0.01, (150,)),
+    ):  # fmt: skip
+        rows = numbers.choice(len(times), 200, replace=False)
+        ms = (numbers.choice(hours, len(rows)) * 3_600_000).astype(np.int64)
+        source.append(rows)
+        shown.append(times[rows] + (ms * moved).astype(np.int64))
+        arrival.append(times[rows] + ms)
+    order = np.argsort(np.concatenate(arrival), kind="stable")
+    again = table.take(pa.array(np.concatenate(source)[order]))
+    moved_times = pa.array(np.concatenate(shown)[order]).cast(pa.timestamp("ms"))
+    return again.set_column(again.schema.get_field_index("event_time"), "event_time", moved_times)
+
+
+def _profiled(table: pa.Table) -> TerminalTable:
+    """Return the rows that the profiler makes of a partition whose labels all come at once."""
+    (records,) = table.combine_chunks().to_batches()
+    times = np.asarray(records.column("event_time").cast(pa.int64()))
+    count = len(records)
+    rows = rows_of(EventBatch(records, np.zeros(count, np.int32), np.arange(count), times))
+    named = records.append_column("label_time", records.column("event_time"))
+    labels = labels_of(named, np.ones(count, np.int32), np.arange(count))
+    hold = PLAN.terminal_delay_ms - PLAN.terminal_slack_ms
+    pending = Pending(1, 2, hold, PLAN.lateness_ms)
+    found = TerminalTable()
+    nothing = np.empty(0, np.int64)
+    pending.keep(pending.fold(rows.take(nothing), nothing, nothing, labels, np.arange(count)))
+    last = replace(rows.take(np.array([count - 1])), event_time=np.array([times.max() + 10 * DAY]))
+    for piece in (*(rows.take(some) for some in np.array_split(np.arange(count), 99)), last):
+        at = np.arange(len(piece))
+        folded = pending.fold(piece, piece.event_time, at, labels.take(nothing), nothing)
+        pending.keep(folded)
+        settled = folded.settled
+        found.add(settled.rows.terminal_id, settled.rows.event_time, settled.fraud)
+    found.watermark = int(times.max())
+    return found
+
+
+@pytest.mark.parametrize("part_rows", [700, 10**6])
+def test_a_transaction_that_is_sent_again_counts_as_the_profiler_counts_it(
+    table: pa.Table, settings: Settings, part_rows: int, tmp_path: Path
+) -> None:
+    again = _sent_again(table)
+    source = write(again, tmp_path / "in.parquet")
+    report = run_batch(
+        settings, _order(source, tmp_path / "out.parquet", source, part_rows=part_rows)
+    )
+    assert set(report.rejected) == {"DUPLICATE"}
+    out = pq.read_table(tmp_path / "out.parquet")
+    delayed = compile_features(FEATURES, PLAN).engine.delayed
+    observed = np.zeros((out.num_rows, 16))
+    times = out["event_time"].cast(pa.int64()).to_numpy()
+    terminals = out["terminal_id"].combine_chunks().cast(pa.string())
+    told = _profiled(again)
+    assert len(told) > table.num_rows + 100
+    told.observe(delayed, terminals, times, observed)
+    for kind, window, column in delayed.operations.tolist():
+        name = f"{('count', 'risk')[kind]}_{(1, 30)[window]}"
+        assert out[name].to_numpy().tolist() == observed[:, column].tolist(), name
+
+
+def test_a_label_is_of_one_transaction_though_others_share_its_id(tmp_path: Path) -> None:
+    labels = [("a", 5, "c1", True), ("a", 6, "c1", False), ("b", 5, "c1", True)]
+    names = ("transaction_id", "event_time", "customer_id", "is_fraud")
+    lines = pa.Table.from_pylist([dict(zip(names, label, strict=True)) for label in labels])
+    write(lines, tmp_path / "with.parquet")
+    write(lines.drop(["customer_id"]), tmp_path / "without.parquet")
+    events = [("a", 5, "c1"), ("a", 6, "c1"), ("b", 5, "c1"), ("b", 5, "c2"), ("b", 7, "c1")]
+    records = pa.RecordBatch.from_pylist(
+        [dict(zip(names[:3], event, strict=True)) for event in events],
+    )
+    asked = EventBatch(records, np.zeros(5, np.int32), np.arange(5), np.zeros(5, np.int64))
+    found = {}
+    for name in ("with", "without"):
+        (file,) = find_files(str(tmp_path / f"{name}.parquet"))
+        found[name] = read_frauds(file, PLAN).among(asked).tolist()
+    assert found["with"] == [True, False, True, False, False]
+    assert found["without"] == [True, False, True, True, False]
+
+
+def test_a_label_without_its_customer_is_refused(tmp_path: Path) -> None:
+    text = "transaction_id,is_fraud,event_time,customer_id\n1,true,5,c1\n2,true,5,\n"
+    (tmp_path / "labels.csv").write_text(text)
+    (file,) = find_files(str(tmp_path / "labels.csv"))
+    with pytest.raises(SettingsError, match="row 2: column 'customer_id' is empty"):
+        read_frauds(file, PLAN)
+
+
+def _frauds(frauds: Frauds, ids: Iterable[str], event_time: int) -> list[str]:
+    """Return which ids are frauds."""
+    names = list(ids)
+    records = pa.RecordBatch.from_pydict(
+        {"transaction_id": names, "event_time": [event_time] * len(names)}
+    )
+    count = len(names)
+    at = np.arange(count)
+    events = EventBatch(records, np.zeros(count, np.int32), at, at)
+    return [name for name, fraud in zip(names, frauds.among(events), strict=True) if fraud]
 
 
 def test_the_last_label_that_was_known_in_time_counts(tmp_path: Path) -> None:
@@ -159,9 +270,9 @@ def test_the_last_label_that_was_known_in_time_counts(tmp_path: Path) -> None:
     ]
     (tmp_path / "labels.jsonl").write_text("\n".join(lines))
     (file,) = find_files(str(tmp_path / "labels.jsonl"))
-    assert read_frauds(file, PLAN).tolist() == _hashes(
-        "at once", "at the last moment", "taken back too late", "twice at once"
-    )
+    ids = dict.fromkeys(label[0] for label in labels)
+    found = _frauds(read_frauds(file, PLAN), [*ids, "unheard of"], event)
+    assert found == ["at once", "at the last moment", "taken back too late", "twice at once"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +300,8 @@ def test_labels_that_cannot_be_read(
 
 def test_no_event_shares_a_piece_with_what_it_sees() -> None:
     compiled = compile_features(FEATURES, PLAN)
-    terminals = Terminals(compiled.engine.delayed, np.empty(0, np.uint64))
+    nothing = Frauds(np.empty(0, np.uint64), by_customer=True)
+    terminals = Terminals(compiled.engine.delayed, nothing, PLAN)
     delay = PLAN.terminal_delay_ms
     numbers = np.random.default_rng(0)
     for _ in range(200):

@@ -1,0 +1,85 @@
+"""The parity bench's files: the same transactions and labels through ``stream-scorer batch``."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.arena import Arena
+from bench.parity_input import Input
+from bench.parity_labels import Labels
+from bench.parity_outcomes import KEPT, Outcomes
+from stream_scorer.core.batch import Flag, Outcome
+from stream_scorer.simulator.files import write_table
+
+_SECONDS = 300.0
+_GLANCE_SECONDS = 0.1
+_PART_SHARE = 3
+
+
+class Batch:
+    """A job over the rows that a file may hold; its process waits for ``run``.
+
+    A file has no delivery, so it holds no label that is delivered when its row has left; those
+    that become known past the cut-off are in it.
+
+    Args:
+        arena: Where.
+        rows: The whole input.
+        labels: All labels.
+        model: NAME:VERSION.
+        plan: The plan's file.
+    """
+
+    def __init__(self, arena: Arena, rows: Input, labels: Labels, model: str, plan: Path) -> None:
+        directory = arena.directory / "batch"
+        directory.mkdir()
+        self._rows = np.flatnonzero(rows.compared)
+        self._out = directory / "out.parquet"
+        source, told = directory / "in.parquet", directory / "labels.parquet"
+        write_table(rows.table.take(pa.array(self._rows)), source)
+        write_table(labels.table(rows).filter(pa.array(~labels.delivered_late)), told)
+        self._entry = arena.entry(
+            "batch", "none", "batch", str(source), str(self._out), "--model", model,
+            "--plan", str(plan), "--labels", str(told),
+            "--part-rows", str(len(self._rows) // _PART_SHARE),
+        )  # fmt: skip
+        self._arena = arena
+        self._count = len(rows)
+
+    def run(self, width: int) -> Outcomes:
+        """Return what the job made of the rows."""
+        job = self._arena.start(self._entry)
+        job.wait_ready()
+        job.go()
+        deadline = time.monotonic() + _SECONDS
+        while (code := job.ended()) is None:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"batch: not done after {_SECONDS:.0f} s")
+            time.sleep(_GLANCE_SECONDS)
+        if code:
+            raise SystemExit(f"batch left with {code}: {job.last}")
+        return self._read(width)
+
+    def _read(self, width: int) -> Outcomes:
+        found = Outcomes.none(self._count, width)
+        table = pq.read_table(self._out)
+        at = self._rows[table["source_offset"].to_numpy()]
+        np.add.at(found.count, at, 1)
+        features = b"".join(table["features"].to_pylist())
+        found.features[at] = np.frombuffer(features, "<f8").reshape(-1, width)
+        found.score[at] = table["score"].to_numpy()
+        found.decision[at] = [Outcome[name] for name in table["decision"].to_pylist()]
+        found.flags[at] = [
+            sum(Flag[name.upper()] for name in names) & KEPT for names in table["flags"].to_pylist()
+        ]
+        rejects = self._out.with_name(f"{self._out.name}.rejects.jsonl")
+        for line in rejects.read_text().splitlines():
+            reject = json.loads(line)
+            row = self._rows[reject["source_offset"]]
+            found.count[row] += 1
+            found.reason[row] = reject["reason"]
+        return found

@@ -1,0 +1,102 @@
+"""The profiler is gone: the scorer waits, then decides all the same, and says so everywhere."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.kafka.lag import read_lag
+from stream_scorer.settings import Kafka
+from tests.faults.process import ScorerProcess, wait_until
+from tests.integration.profiles.stage import SENT, Sent, expected, month, send
+from tests.integration.profiles.test_scorer import FEATURES, hold_to
+from tests.integration.state.test_next_version import write
+
+pytestmark = pytest.mark.kafka
+
+WAIT_SECONDS = 2.0
+NAME = "terminal-profiles"
+
+
+def read_up(kafka: Kafka, group: str, *topics: str) -> bool:
+    return all(each.lag == 0 for topic in topics for each in read_lag(kafka, group, topic))
+
+
+def degraded(scorer: ScorerProcess) -> float:
+    return scorer.metric("stream_scorer_flagged_total", flag="degraded") or 0.0
+
+
+def answers(scorer: ScorerProcess) -> float | None:
+    return scorer.metric("stream_scorer_dependency_up", dependency=NAME)
+
+
+def test_without_the_profiler_decisions_are_degraded_after_the_wait_and_none_is_lost(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    group = f"{kafka.group}-profiler"
+    write(tmp_path, "1.0.0", FEATURES)
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f"terminal_wait_ms = {WAIT_SECONDS * 1_000:.0f}\n[currencies]\nEUR = 2\n")
+    variables = {
+        "STREAM_SCORER_PROFILER__GROUP": group,
+        "STREAM_SCORER_MODELS__DIRECTORY": str(tmp_path),
+    }
+    records = month(days=40)
+    cut = len(records) // 2
+
+    def profiler(*arguments: str) -> ScorerProcess:
+        said = tmp_path / "profiler.log"
+        arguments = ("--plan", str(plan), *arguments)
+        return ScorerProcess(kafka, said, *arguments, variables=variables, command="profile")
+
+    def profiled() -> bool:
+        return read_up(kafka, group, kafka.topics.transactions, kafka.topics.labels)
+
+    def decided() -> bool:
+        return read_up(kafka, kafka.group, kafka.topics.transactions)
+
+    first = ("--from", "earliest")
+    send(kafka, records[:cut])
+    with ExitStack() as stack:
+        one = stack.enter_context(profiler(*first))
+        one.wait_ready()
+        wait_until(profiled, f"profiled: {one.said}")
+        # Only now, when all rows are there: how long a start takes is not what it is about.
+        arguments = (*first, "--plan", str(plan), "--accept-cold")
+        scorer = stack.enter_context(
+            ScorerProcess(kafka, tmp_path / "scorer.log", *arguments, variables=variables)
+        )
+        scorer.wait_ready()
+        wait_until(decided, f"decided: {scorer.said}")
+        assert (*scorer.probe(), degraded(scorer)) == (True, [], 0)
+
+        one.kill()
+        started = time.monotonic()
+        send(kafka, records[cut:], SENT + 100_000)
+        wait_until(lambda: degraded(scorer) > 0, f"degraded: {scorer.said}")
+        assert time.monotonic() - started >= WAIT_SECONDS
+        wait_until(decided, f"decided: {scorer.said}")
+        ready, (reason,) = scorer.probe()
+        assert not ready
+        assert reason.startswith(f"paused: {NAME}")
+        assert answers(scorer) == 0
+        assert "decisions are degraded" in scorer.said
+        flags = hold_to(kafka, records, expected(records, 2**62))
+        late = sum("degraded" in each for each in flags.values())
+        assert len(flags) / 4 < late == degraded(scorer) < len(flags)
+
+        with profiler() as other:
+            other.wait_ready()
+            wait_until(profiled, f"profiled: {other.said}")
+            newest = max(record.event_time for record in records)
+            more = [Sent(10_000 + at, newest + at * 1_000, customer=at % 9) for at in range(50)]
+            send(kafka, more, SENT + 200_000)
+            wait_until(decided, f"decided: {scorer.said}")
+            wait_until(lambda: scorer.probe()[0], f"ready again: {scorer.said}")
+            assert answers(scorer) == 1
+            assert degraded(scorer) == late
+    flags = hold_to(kafka, [*records, *more], expected(records, 2**62))
+    assert not any("degraded" in flags[each.number] for each in more)

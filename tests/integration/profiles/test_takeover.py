@@ -1,0 +1,114 @@
+"""A scorer takes a partition over that is behind all that its table of terminals still knows."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stream_scorer.apps.terminals import TerminalFollower
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.kernels.terminals import COUNT, RISK
+from stream_scorer.core.scorer import Rings
+from stream_scorer.happenings import Happening, TerminalsRead
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.settings import Kafka, Settings
+from tests.integration.profiles.stage import (
+    DAY,
+    DEADLINE_SECONDS,
+    PLAN,
+    START,
+    Row,
+    expected,
+    month,
+    profiled,
+    send,
+)
+from tests.integration.profiles.test_scorer import FEATURES, seen
+
+pytestmark = pytest.mark.kafka
+
+COMPILED = compile_features(FEATURES, PLAN)
+BEHIND, AHEAD = START + 30 * DAY, START + 55 * DAY
+TERMINALS = [f"t{number}" for number in range(7)]
+
+
+class Scene:
+    """A follower of real rows, and rings whose watermarks a test moves."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.told: list[Happening] = []
+        self.rings = Rings(COMPILED)
+        registry = open_registry(Settings(kafka=kafka).registry)
+        self.follower = TerminalFollower(
+            lambda: TopicFollower(kafka, kafka.topics.terminal_profiles),
+            ColumnDecoder(registry, reader_schema("terminal-profile.v1"), PLAN),
+            PLAN, COMPILED.engine.delayed, self.rings, self.told.append,
+        )  # fmt: skip
+
+    def take(self, partition: int, watermark: int) -> int:
+        """Take a restored partition over; return how many steps of reading that took."""
+        self.rings.of(partition).watermark = watermark
+        self.follower.begin([partition])
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        steps = 1
+        while not self.follower.catch_up():
+            assert time.monotonic() < deadline
+            steps += 1
+        return steps
+
+    def see(self, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64[7, 2], (count, risk) that an event sees of each terminal; bool[7]."""
+        observed = np.zeros((7, len(FEATURES)))
+        lacking = self.follower.table.observe(
+            COMPILED.engine.delayed, pa.array(TERMINALS), np.full(7, at), observed
+        )
+        return observed, lacking
+
+
+def test_a_partition_behind_the_table_has_the_rows_read_again(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    records = month(days=60)
+    send(kafka, records)
+    profiled(kafka, len(records))
+    rows = expected(records, 2**62)
+    scene = Scene(kafka)
+    assert scene.take(0, AHEAD) > 1
+    whole = len(scene.follower.table)
+    assert not scene.see(AHEAD)[1].any()
+    assert scene.see(BEHIND)[1].all()
+
+    # While the rows are read again, the table serves the partition that is ahead.
+    scene.rings.of(1).watermark = BEHIND
+    scene.follower.begin([1])
+    assert not scene.follower.catch_up()
+    assert [h for h in scene.told if isinstance(h, TerminalsRead)][-1].left > 0
+    hold(scene, AHEAD, rows)
+    assert scene.take(1, BEHIND) > 1
+    for at in (BEHIND, AHEAD):
+        hold(scene, at, rows)
+    assert len(scene.follower.table) > whole
+
+    # One that is no further behind than the table takes no reading.
+    assert scene.take(2, BEHIND) == 1
+    # Nor does one of which nothing is known: what it brings is new.
+    scene.rings.of(3)
+    scene.follower.begin([3])
+    assert scene.follower.catch_up()
+    scene.follower.close()
+
+
+def hold(scene: Scene, at: int, rows: list[Row]) -> None:
+    """Assert that an event at a time sees what the rule says, and lacks nothing."""
+    observed, lacking = scene.see(at)
+    assert not lacking.any()
+    columns = {kind: out for kind, _, out in COMPILED.engine.delayed.operations.tolist()}
+    for terminal, found in zip(TERMINALS, observed, strict=True):
+        told, frauds = seen(rows, terminal, at)
+        assert found[columns[COUNT]] == told > 0
+        assert found[columns[RISK]] == frauds / told
