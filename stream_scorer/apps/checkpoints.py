@@ -21,7 +21,6 @@ from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listen
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn, CheckpointStore
 from stream_scorer.state.checkpoint import Bucket, Owner, Record
-from stream_scorer.state.history import settled
 from stream_scorer.state.schedule import Held, Schedule, Turn
 
 _MOST_UNWRITTEN = 4
@@ -96,6 +95,11 @@ class Checkpoints:
         self._partitions = partitions
         self._since[partition] = since
         self._schedule.add(partition, position, origin, labels)
+
+    def lacks(self, partition: int, since: Mapping[str, int]) -> None:
+        """From now on the reasons why a partition's history is missing are these; see ``start``."""
+        if partition in self._since:
+            self._since[partition] = since
 
     def stop(self, partition: int) -> None:
         """Write a partition no more."""
@@ -173,10 +177,9 @@ class Checkpoints:
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
         rings = self._rings.of(held.partition)
-        since = settled(self._since[held.partition], rings.watermark, rings.retention.lateness_ms)
-        self._since[held.partition] = since
+        since = self._since[held.partition]
         return Bucket(
-            held.partition, bucket, held.position, self._partitions, ENGINE, int(rings.watermark),
+            held.partition, bucket, held.position, self._partitions, ENGINE, rings.newest,
             rings.retention.horizon_ms, since, rings.dump(bucket),
         ).records(self._owner)  # fmt: skip
 

@@ -11,7 +11,8 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Settings
-from stream_scorer.state.history import INPUT, NOT_YET
+from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.history import INPUT
 
 _SILENCE_SECONDS = 30.0
 
@@ -31,7 +32,7 @@ class Refolding:
         ).transactions
         self._kafka = settings.kafka
         self.retention = self._model.features.retention
-        self.oldest: int | None = None
+        self.beginning = Beginning()
 
     def rings(self) -> Rings:
         """Return empty rings."""
@@ -47,26 +48,23 @@ class Refolding:
     ) -> None:
         """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
 
-        ``oldest`` is then the event time of the first accepted one.
+        ``beginning`` has then seen them all, kept or not.
 
         Raises:
             UnavailableError: The broker has been silent for 30 s.
         """
-        self.oldest = None
+        self.beginning = Beginning()
         for raw in self._input(partition, first, end):
             events, _, _ = self._decoder.decode(raw)
+            self.beginning.read(events, self._plan)
             seen = remember(keep(events), rings, self._plan, self._model.features)
             rings.release(seen.journals)
-            if self.oldest is None and len(events):
-                self.oldest = int(events.int64("event_time")[0])
 
     def complete_since(self, low: int) -> dict[str, int]:
         """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
         if low == 0:
             return {}
-        if self.oldest is None:
-            return {INPUT: NOT_YET}
-        return {INPUT: self.oldest + self.retention.lateness_ms}
+        return {INPUT: self.beginning.whole_from(self.retention.lateness_ms)}
 
     def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
         if first >= end:

@@ -1,14 +1,16 @@
 """Since when the histories are whole, and so which features may be believed.
 
 Rings hold raw events, so a new aggregate over stored fields needs no backfill. History is missing
-for three reasons, each with the event time from which on it is whole:
+for four reasons, each with the event time behind which it is whole:
 
-- ``input``: the input's beginning was deleted before anyone folded it;
+- ``input``: the input's beginning was deleted before anyone folded it; see ``beginning``;
+- ``ring_cap``: full rings were kept with a smaller cap than holds now;
 - ``horizon``: the rings were kept for a shorter horizon than is needed now;
 - the name of a field: the rings were kept without it.
 
 A feature is covered once its window lies behind all that concern it. Until then its value is not
-what it would be with the whole history, and nobody could tell by looking at it.
+what it would be with the whole history, and nobody could tell by looking at it. The first two are
+no matter of the model that decides: it is served, and health says that it is degraded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +21,13 @@ from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.rings import stored_fields
 
 INPUT = "input"
+CAP = "ring_cap"
 HORIZON = "horizon"
+DEGRADING = (INPUT, CAP)
+"""Reasons that no model can be blamed for: it decides all the same, and health says so."""
 
 NOT_YET = 1 << 60
-"""The time of ``INPUT`` before the first event of the history is known."""
+"""The time of ``INPUT`` before it is known where history begins."""
 
 
 class Need(Protocol):
@@ -90,13 +95,6 @@ def since_of(buckets: Iterable[Bucket], fields: Sequence[str], horizon_ms: int) 
     return merged(found)
 
 
-def settled(since: Mapping[str, int], watermark: int, lateness_ms: int) -> Mapping[str, int]:
-    """Return the reasons once an event is known: no history began later than with it."""
-    if since.get(INPUT) != NOT_YET or watermark < 0:
-        return since
-    return {**since, INPUT: watermark + lateness_ms}
-
-
 def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[str, int]:
     """Return the reasons that still matter: no window reaches back behind the others any more."""
     return {reason: ms for reason, ms in since.items() if watermark - horizon_ms < ms}
@@ -118,7 +116,7 @@ def history(
     """
     told = []
     for name, need in features:
-        reasons = (INPUT, HORIZON, *need.fields)
+        reasons = (INPUT, CAP, HORIZON, *need.fields)
         times = [since[reason] for reason in reasons if reason in since]
         if not times or not need.window_ms:
             told.append(Coverage(name, covered=True, covered_from=None))

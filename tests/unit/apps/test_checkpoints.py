@@ -24,7 +24,7 @@ from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Happen
 from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoint import Assembly, Owner
 from stream_scorer.state.schedule import Schedule
 from tests.unit.state.stores import MemoryStore
 
@@ -82,8 +82,11 @@ class Replay:
 
 
 class Input:
+    def __init__(self, low: int) -> None:
+        self.low = low
+
     def low_watermark(self, _: int) -> int:
-        return 0
+        return self.low
 
     def partition_count(self) -> int:
         return PARTITIONS
@@ -96,7 +99,11 @@ class Process:
     """A scorer whose loop a test plays: one life between two crashes."""
 
     def __init__(
-        self, store: MemoryStore, committed: dict[int, int], bytes_per_event: float = 20_000
+        self,
+        store: MemoryStore,
+        committed: dict[int, int],
+        bytes_per_event: float = 20_000,
+        low: int = 0,
     ) -> None:
         self.store = store
         self.committed = committed
@@ -108,7 +115,7 @@ class Process:
         )
         self.work = ScoringWork(
             MODEL, PLAN, CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
-            Restoration("transactions", Input(), OWNER, store, rings, opened), self.checkpoints,
+            Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
             Warmth(MODEL, self.heard.append),
         )  # fmt: skip
         self.work.assigned(dict(committed))
@@ -155,6 +162,9 @@ class Process:
             p: [self.work.rings.of(p).dump(b) for b in range(BUCKETS)] for p in range(PARTITIONS)
         }
 
+    def watermarks(self) -> list[int]:
+        return [self.work.rings.of(partition).watermark for partition in range(PARTITIONS)]
+
     @property
     def replayed(self) -> dict[int, int]:
         return {
@@ -162,6 +172,11 @@ class Process:
             for each in self.heard
             if isinstance(each, StateRestored)
         }
+
+
+def process_of(records: int) -> Process:
+    """Return a process that has replayed so many records of partition 0."""
+    return Process(MemoryStore(), {0: records, 1: 0})
 
 
 STEPS = st.lists(
@@ -209,7 +224,20 @@ def test_after_any_crash_the_state_is_a_replay(steps: list[tuple[str, int, int, 
     found = Process(store, process.committed)
     expected = Process(MemoryStore(), process.committed)
     assert expected.replayed == process.committed
+    assert found.watermarks() == expected.watermarks()
     assert found.state() == expected.state()
+
+
+def test_a_bucket_knows_the_newest_event_of_a_batch_whose_commit_is_not_known_yet() -> None:
+    """Else what it holds would be taken for older than it is, and a restore's watermark too."""
+    store = MemoryStore()
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
+    play(process, "commit", (30, 0, 0))
+    play(process, "ahead", (30, 0, 30))
+    assembly = Assembly(OWNER, 0)
+    assembly.add(store.records[0])
+    told = {each.watermark for each in assembly.buckets().values() if each.offset == 60}
+    assert told == {process_of(60).watermarks()[0]}
 
 
 def test_a_whole_cycle_bounds_the_replay() -> None:

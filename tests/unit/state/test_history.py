@@ -8,12 +8,10 @@ from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.history import (
     HORIZON,
     INPUT,
-    NOT_YET,
     Coverage,
     history,
     merged,
     outlived,
-    settled,
     since_of,
 )
 from stream_scorer.state.rings import stored_fields
@@ -64,12 +62,6 @@ def test_an_empty_bucket_lacks_nothing_but_keeps_what_it_was_told() -> None:
 def test_reasons_are_merged_and_outlived() -> None:
     assert merged([{INPUT: 1, "mcc": 9}, {INPUT: 4}]) == {INPUT: 4, "mcc": 9}
     assert outlived({INPUT: 70 * DAY, "mcc": 70 * DAY + 1}, NOW, 30 * DAY) == {"mcc": 70 * DAY + 1}
-
-
-def test_a_history_that_has_not_begun_begins_with_the_first_event() -> None:
-    assert settled({INPUT: NOT_YET}, -(2**63), 3) == {INPUT: NOT_YET}
-    assert settled({INPUT: NOT_YET, "mcc": 1}, NOW, 3) == {INPUT: NOW + 3, "mcc": 1}
-    assert settled({INPUT: 5}, NOW, 3) == {INPUT: 5}
 
 
 def test_a_feature_waits_for_its_own_window_and_fields_only() -> None:
