@@ -33,7 +33,7 @@ class Group:
         self.ends = ends
         self.life = life
         self.url = url
-        self._environment = {
+        self.environment = {
             "STREAM_SCORER_KAFKA__BOOTSTRAP": kafka.bootstrap,
             "STREAM_SCORER_KAFKA__GROUP": kafka.group,
             "STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump()),
@@ -43,7 +43,7 @@ class Group:
 
     def run(self, *arguments: object) -> str:
         words = ["state", *map(str, arguments)]
-        result = CliRunner().invoke(app, words, env=self._environment)
+        result = CliRunner().invoke(app, words, env=self.environment)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == 0, result.output
