@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listener
 from stream_scorer.kafka.producer import Outgoing
@@ -38,6 +38,33 @@ class Share:
     turn: Turn
     records: Records = field(default_factory=dict)
     outgoing: tuple[Outgoing, ...] = ()
+
+
+def dump(
+    rings: CustomerRings, partition: int, number: int, offset: int, partitions: int,
+    since: Mapping[str, int], newest: int = NEVER,
+) -> Bucket:  # fmt: skip
+    """Return one bucket of a partition's rings.
+
+    Its watermark knows the batches whose commit is not known yet, too: the rings hold their
+    events, and a bucket is as of an offset, not of a commit. Were it older than what it holds, a
+    restore would take a field for known before it was, and rings would leave later than in a
+    replay.
+
+    Args:
+        rings: The partition's.
+        partition: Its number.
+        number: The bucket's.
+        offset: The partition's next input offset, as the rings stand.
+        partitions: How many the input has.
+        since: By reason why history is missing, from which event time on it is whole, ms.
+        newest: Newest accepted event time of the partition, where the rings know less.
+    """
+    retention = rings.retention
+    return Bucket(
+        partition, number, offset, partitions, ENGINE, max(rings.newest, int(newest)),
+        retention.horizon_ms, since, rings.dump(number), retention.cap, retention.unit,
+    )  # fmt: skip
 
 
 class Checkpoints:
@@ -176,12 +203,9 @@ class Checkpoints:
         return ()
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
-        rings = self._rings.of(held.partition)
-        since = self._since[held.partition]
-        return Bucket(
-            held.partition, bucket, held.position, self._partitions, ENGINE, rings.newest,
-            rings.retention.horizon_ms, since, rings.dump(bucket),
-        ).records(self._owner)  # fmt: skip
+        rings, since = self._rings.of(held.partition), self._since[held.partition]
+        made = dump(rings, held.partition, bucket, held.position, self._partitions, since)
+        return made.records(self._owner)
 
     def _outgoing(self, records: Records) -> tuple[Outgoing, ...]:
         flat = [(p, key, value) for p, each in records.items() for key, value in each]

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
@@ -20,7 +20,7 @@ from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics import grow
-from stream_scorer.state.checkpoint import Bucket, Record, partitions_of
+from stream_scorer.state.checkpoint import Record, partitions_of
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.history import merged, outlived, since_of
 from stream_scorer.state.restore import damaged, labels_of, refuse_misfit, replay_start
@@ -83,12 +83,8 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     def written() -> Iterator[tuple[int, list[Record]]]:
         for number in range(BUCKETS):
             for partition, rings in enumerate(moving.of(number)):
-                known = old.of(partition).watermark if partition < before else NEVER
-                bucket = Bucket(
-                    partition, number, offsets[partition], after, ENGINE,
-                    max(int(known), rings.watermark), rings.retention.horizon_ms, since,
-                    rings.dump(number),
-                )  # fmt: skip
+                newest = old.of(partition).watermark if partition < before else int(NEVER)
+                bucket = dump(rings, partition, number, offsets[partition], after, since, newest)
                 yield partition, bucket.records(checkpoint.owner)
 
     def report() -> Repartitioned:
@@ -195,16 +191,16 @@ def _bring_up(
     buckets = checkpoint.buckets(partition)
     if not buckets and partition not in checkpoint.committed:
         return {}
-    taken = checkpoint.takeover(partition, before)
-    refuse_misfit(taken, buckets)
     own = rings.of(partition)
+    taken = replace(checkpoint.takeover(partition, before), unit=own.retention.unit)
+    refuse_misfit(taken, buckets)
     for bucket in buckets.values():
         ring_columns(checkpoint, bucket)
         try:
             own.load(bucket.payload)
         except ValueError as error:
             raise damaged(taken, f"bucket {bucket.bucket}: {error}") from error
-    since = since_of(buckets.values(), own.fields, own.retention.horizon_ms)
+    since = since_of(buckets.values(), own.fields, own.retention)
     labels = labels_of(buckets.values())
 
     def unknown(events: EventBatch) -> EventBatch:

@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint
-from stream_scorer.core.features import ENGINE
 from stream_scorer.core.windows import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.state_topic import publish
-from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.files import FileStore
 
 Records = Sequence[tuple[bytes, bytes | None]]
@@ -74,10 +73,8 @@ def _rebuild(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Rebu
 
     def written(rings: CustomerRings) -> Iterator[Records]:
         for number in range(BUCKETS):
-            yield Bucket(
-                partition, number, offset, checkpoint.count, ENGINE, rings.watermark,
-                rings.retention.horizon_ms, since, rings.dump(number),
-            ).records(checkpoint.owner)  # fmt: skip
+            made = dump(rings, partition, number, offset, checkpoint.count, since)
+            yield made.records(checkpoint.owner)
 
     _write(checkpoint, partition, written(rings))
     return Rebuilt(partition, low, offset, len(rings))

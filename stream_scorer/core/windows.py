@@ -76,11 +76,13 @@ class Retention:
         lateness_ms: An event older than the customer's newest by more than this is not added.
         horizon_ms: Longest window plus lateness: older events leave.
         cap: Events per customer at most.
+        unit: What amounts are counted in, as :attr:`Plan.unit` says; it changes no sum.
     """
 
     lateness_ms: int
     horizon_ms: int
     cap: int
+    unit: str = ""
 
 
 class CustomerRings:

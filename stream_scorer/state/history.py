@@ -17,8 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from stream_scorer.core.windows import Retention
 from stream_scorer.state.checkpoint import Bucket
-from stream_scorer.state.rings import stored_fields
+from stream_scorer.state.rings import columns_of, stored_fields
 
 INPUT = "input"
 CAP = "ring_cap"
@@ -72,27 +75,38 @@ def merged(sinces: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return latest
 
 
-def since_of(buckets: Iterable[Bucket], fields: Sequence[str], horizon_ms: int) -> dict[str, int]:
-    """Return since when loaded buckets are whole for rings with these fields and this horizon.
+def since_of(
+    buckets: Iterable[Bucket], fields: Sequence[str], retention: Retention
+) -> dict[str, int]:
+    """Return since when loaded buckets are whole for rings with these fields that remember so much.
 
     Raises:
-        ValueError: A payload's names of fields are damaged.
+        ValueError: A payload is damaged.
     """
     found: list[Mapping[str, int]] = []
     for bucket in buckets:
         found.append(bucket.since)
         if not bucket.payload:
             continue
-        if bucket.horizon < horizon_ms:
+        if bucket.horizon < retention.horizon_ms:
             # Of a customer whose newest event is the partition's newest, nothing older is left;
             # of every other, more is.
             found.append({HORIZON: bucket.watermark - bucket.horizon})
         try:
             stored = stored_fields(bucket.payload)
+            if 0 < bucket.cap < retention.cap:
+                found.append(_cut_short(bucket))
         except ValueError as error:
             raise ValueError(f"bucket {bucket.bucket}: {error}") from error
         found.append({name: bucket.watermark for name in fields if name not in stored})
     return merged(found)
+
+
+def _cut_short(bucket: Bucket) -> dict[str, int]:
+    """Say since when the rings are whole that were full, and so may have let events go."""
+    rings = columns_of(bucket.payload)
+    full = np.flatnonzero(np.diff(rings.first) >= bucket.cap)
+    return {CAP: int(rings.time[rings.first[full]].max())} if len(full) else {}
 
 
 def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[str, int]:

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stream_scorer.apps.histories import Histories
 from stream_scorer.happenings import StateComplete, StateIncomplete
 from stream_scorer.state import beginning
+from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.checkpoint import Assembly
-from stream_scorer.state.history import INPUT, NOT_YET
+from stream_scorer.state.history import CAP, INPUT, NOT_YET
 from tests.unit.apps import test_checkpoints
 from tests.unit.apps.test_checkpoints import OWNER, PARTITIONS, START, TRANSACTION, VALUES, Process
 from tests.unit.state.stores import MemoryStore
@@ -127,6 +130,25 @@ def test_nothing_retained_claims_nothing_and_an_aborted_batch_neither() -> None:
         found.abort(found.compute((1, 1)))
     go_on(found, LOW + FIRST + 1)
     assert kept(store, LOW + FIRST) == {NOT_YET}
+
+
+def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> None:
+    heard: list[Any] = []
+    changed: list[Any] = []
+    histories = Histories(heard.append, lambda *told: changed.append(told))
+    rings = process(LOW).work.rings.of(0)
+    horizon = rings.retention.horizon_ms
+    nothing: Any = None
+    known = Beginning()
+    known.see(np.arange(FIRST))
+    histories.begin(0, {CAP: 10, INPUT: 20, "mcc": 30}, known, LOW)
+    for watermark in (horizon + 9, horizon + 10, horizon + 20, horizon + 30, horizon + 40):
+        rings.watermark = watermark
+        histories.committed(0, rings, nothing)
+    assert heard == [
+        StateIncomplete(0, LOW, (INPUT, CAP)), StateIncomplete(0, LOW, (INPUT,)), StateComplete(0)
+    ]  # fmt: skip
+    assert changed == [(0, {INPUT: 20, "mcc": 30}), (0, {"mcc": 30}), (0, {})]
 
 
 def test_a_partition_that_left_is_told_of_no_more() -> None:
