@@ -91,10 +91,25 @@ class ReplayProgress(Happening):
 
 @dataclass(frozen=True, slots=True)
 class StateIncomplete(Happening):
-    """The retained input does not reach back a whole horizon; early features lack history."""
+    """Less history is known of a partition than windows reach back: features lack it.
+
+    Attributes:
+        partition: Input partition.
+        oldest_offset: The oldest retained offset.
+        reasons: ``input`` where what was before it is not known; ``ring_cap`` where full rings
+            were kept with a smaller cap.
+    """
 
     partition: int
     oldest_offset: int
+    reasons: tuple[str, ...] = ("input",)
+
+
+@dataclass(frozen=True, slots=True)
+class StateComplete(Happening):
+    """No window of a partition reaches back to what was missing any more."""
+
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)

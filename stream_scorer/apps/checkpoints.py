@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listener
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn, CheckpointStore
 from stream_scorer.state.checkpoint import Bucket, Owner, Record
-from stream_scorer.state.history import settled
 from stream_scorer.state.schedule import Held, Schedule, Turn
 
 _MOST_UNWRITTEN = 4
@@ -45,6 +44,33 @@ class Share:
     buckets: list[Dumped] = field(default_factory=list)
     given_up: bool = False
     outgoing: tuple[Outgoing, ...] = ()
+
+
+def dump(
+    rings: CustomerRings, partition: int, number: int, offset: int, partitions: int,
+    since: Mapping[str, int], newest: int = NEVER,
+) -> Bucket:  # fmt: skip
+    """Return one bucket of a partition's rings.
+
+    Its watermark knows the batches whose commit is not known yet, too: the rings hold their
+    events, and a bucket is as of an offset, not of a commit. Were it older than what it holds, a
+    restore would take a field for known before it was, and rings would leave later than in a
+    replay.
+
+    Args:
+        rings: The partition's.
+        partition: Its number.
+        number: The bucket's.
+        offset: The partition's next input offset, as the rings stand.
+        partitions: How many the input has.
+        since: By reason why history is missing, from which event time on it is whole, ms.
+        newest: Newest accepted event time of the partition, where the rings know less.
+    """
+    retention = rings.retention
+    return Bucket(
+        partition, number, offset, partitions, ENGINE, max(rings.newest, int(newest)),
+        retention.horizon_ms, since, rings.dump(number), retention.cap, retention.unit,
+    )  # fmt: skip
 
 
 class Checkpoints:
@@ -102,6 +128,11 @@ class Checkpoints:
         self._partitions = partitions
         self._since[partition] = since
         self._schedule.add(partition, position, origin, labels)
+
+    def lacks(self, partition: int, since: Mapping[str, int]) -> None:
+        """From now on the reasons why a partition's history is missing are these; see ``start``."""
+        if partition in self._since:
+            self._since[partition] = since
 
     def stop(self, partition: int) -> None:
         """Write a partition no more."""
@@ -201,13 +232,9 @@ class Checkpoints:
         return not wait(futures, max(until - self._clock(), 0.0)).not_done
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
-        rings = self._rings.of(held.partition)
-        since = settled(self._since[held.partition], rings.watermark, rings.retention.lateness_ms)
-        self._since[held.partition] = since
-        return Bucket(
-            held.partition, bucket, held.position, self._partitions, ENGINE, int(rings.watermark),
-            rings.retention.horizon_ms, since, rings.dump(bucket),
-        ).records(self._owner)  # fmt: skip
+        rings, since = self._rings.of(held.partition), self._since[held.partition]
+        made = dump(rings, held.partition, bucket, held.position, self._partitions, since)
+        return made.records(self._owner)
 
     def _outgoing(self, buckets: Sequence[Dumped]) -> tuple[Outgoing, ...]:
         flat = [(held.partition, *record) for held, records in buckets for record in records]

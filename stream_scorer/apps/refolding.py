@@ -3,15 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.windows import CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Settings
-from stream_scorer.state.history import INPUT, NOT_YET
+from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.history import INPUT
+from stream_scorer.state.rings import Events
 
 _SILENCE_SECONDS = 30.0
 
@@ -31,7 +36,7 @@ class Refolding:
         ).transactions
         self._kafka = settings.kafka
         self.retention = self._model.features.retention
-        self.oldest: int | None = None
+        self.beginning = Beginning()
 
     def rings(self) -> Rings:
         """Return empty rings."""
@@ -47,26 +52,39 @@ class Refolding:
     ) -> None:
         """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
 
-        ``oldest`` is then the event time of the first accepted one.
+        ``beginning`` has then seen them all, kept or not.
 
         Raises:
             UnavailableError: The broker has been silent for 30 s.
         """
-        self.oldest = None
+        self.beginning = Beginning()
         for raw in self._input(partition, first, end):
             events, _, _ = self._decoder.decode(raw)
+            self.beginning.read(events, self._plan)
             seen = remember(keep(events), rings, self._plan, self._model.features)
             rings.release(seen.journals)
-            if self.oldest is None and len(events):
-                self.oldest = int(events.int64("event_time")[0])
+
+    def insert(self, rings: CustomerRings, events: Events) -> None:
+        """Fold events that were accepted once, each customer's in the order of time.
+
+        So whatever a ring does with its events, it does with these: the cap, the horizon, and a
+        transaction id that it holds already.
+        """
+        n = len(events.time)
+        order = np.arange(n)
+        journal = rings.fold(
+            order, np.zeros(n, np.bool_), events.customers, events.hash, events.time,
+            events.amount, np.array([events.fields[name] for name in rings.fields], np.int64)
+            .reshape(len(rings.fields), n), np.zeros(n, np.uint8),
+            np.empty((n, self._model.features.engine.width)),
+        )  # fmt: skip
+        rings.release(journal)
 
     def complete_since(self, low: int) -> dict[str, int]:
         """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
         if low == 0:
             return {}
-        if self.oldest is None:
-            return {INPUT: NOT_YET}
-        return {INPUT: self.oldest + self.retention.lateness_ms}
+        return {INPUT: self.beginning.whole_from(self.retention.lateness_ms)}
 
     def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
         if first >= end:

@@ -181,7 +181,7 @@ class CheckpointedReplay:
         refuse_misfit(taken, buckets)
         rings = self._rings.of(self.partition)
         try:
-            since = since_of(buckets.values(), rings.fields, rings.retention.horizon_ms)
+            since = since_of(buckets.values(), rings.fields, rings.retention)
         except ValueError as error:
             raise damaged(taken, error) from error
         labels = labels_of(buckets.values())
@@ -258,6 +258,7 @@ class Restoration:
             lambda: Takeover(
                 self._topic, partition, self.partitions, offset, fresh,
                 self._source.low_watermark(partition), ENGINE,
+                self._rings.of(partition).retention.unit,
             ),
             self._owner, self._store, self._rings,
             lambda first, end: self._open_input(partition, first, end),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.apps.checkpoints import Checkpoints, Share
+from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
@@ -24,7 +25,6 @@ from stream_scorer.happenings import (
     BatchCommitted,
     Listener,
     ModelFailed,
-    StateIncomplete,
     StateRestored,
 )
 from stream_scorer.kafka.deadletter import dead_letters
@@ -33,7 +33,8 @@ from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Topics
-from stream_scorer.state.history import INPUT, NOT_YET, outlived
+from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived
 
 Int64 = NDArray[np.int64]
 
@@ -108,7 +109,8 @@ class ScoringWork:
         self._sample = KeySample(listener)
         self._replays = Replays(self._open_replay, self._refold, listener)
         self._opened: dict[int, CheckpointedReplay] = {}
-        self._oldest: dict[int, int] = {}
+        self._beginnings: dict[int, Beginning] = {}
+        self._histories = Histories(listener, checkpoints.lacks)
         self._terminals = terminals
         self._whole_ones: set[int] = set()
         self.rings = rings
@@ -131,7 +133,8 @@ class ScoringWork:
             self.rings.drop(partition)
             self._checkpoints.stop(partition)
             self._opened.pop(partition, None)
-            self._oldest.pop(partition, None)
+            self._beginnings.pop(partition, None)
+            self._histories.end(partition)
             self._whole_ones.discard(partition)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
@@ -164,6 +167,7 @@ class ScoringWork:
 
     def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
         opened = self._opened[partition] = self._restoration.open(partition, offset)
+        self._beginnings[partition] = Beginning()
         return opened
 
     def _refold(self, raw: RawRecords) -> None:
@@ -173,20 +177,18 @@ class ScoringWork:
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         partition = int(raw.partition[0])
+        self._beginnings[partition].read(events, self._plan)
         restored = self._opened[partition].restored
         if restored is not None:
             events = restored.unknown(events)
         seen = remember(events, self.rings, self._plan, self._model.features)
         self.rings.release(seen.journals)
-        if len(seen.accepted):
-            oldest = int(events.int64("event_time")[seen.accepted].min())
-            self._oldest[partition] = min(self._oldest.get(partition, oldest), oldest)
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""
         partition = ended.partition
         self._opened.pop(partition)
-        oldest = self._oldest.pop(partition, None)
+        beginning = self._beginnings.pop(partition)
         restored = ended.restored
         if restored is None:
             raise RuntimeError(f"partition {partition}: the replay ended before it began")
@@ -194,11 +196,11 @@ class ScoringWork:
         rings.watermark = max(rings.watermark, restored.watermark)
         since = dict(restored.since)
         if restored.low > 0 and restored.buckets < len(restored.labels):
-            since[INPUT] = NOT_YET if oldest is None else oldest + rings.retention.lateness_ms
+            since = merged([since, {INPUT: NOT_YET}])
+        since = beginning.settled(since, rings.retention.lateness_ms)
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
         self._warmth.judge(partition, since, rings.watermark)
-        if INPUT in since:
-            self._listener(StateIncomplete(partition, restored.low))
+        self._histories.begin(partition, since, beginning, restored.low)
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
         self._checkpoints.start(
             partition, self._restoration.partitions, ended.end, restored.low, restored.labels,
@@ -313,7 +315,9 @@ class ScoringWork:
         scored = result.delta.scored
         self.rings.release(scored.journals)
         for partition in scored.journals:
-            self.rings.of(partition).evict(_EVICTED_AT_ONCE)
+            rings = self.rings.of(partition)
+            rings.evict(_EVICTED_AT_ONCE)
+            self._histories.committed(partition, rings, scored.decisions.events)
         if self._terminals is not None and not self.restoring():
             self._terminals.evict()
         self._checkpoints.keep(result.delta.share)

@@ -1,4 +1,4 @@
-"""What the ``state`` commands that only read say of a group's checkpoint."""
+"""A group's checkpoint for the ``state`` commands, and those that show it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.refolding import Refolding
-from stream_scorer.apps.scorer import Deployment, store_of
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.apps.scorer import store_of
 from stream_scorer.core.features import ENGINE
-from stream_scorer.core.windows import NEVER, bucket_of
-from stream_scorer.errors import SettingsError, StateError
+from stream_scorer.core.windows import NEVER
+from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import FORMAT, Assembly, Bucket, Owner
-from stream_scorer.state.restore import Takeover, damaged, labels_of
+from stream_scorer.state.restore import Takeover, damaged
 from stream_scorer.state.rings import RingColumns, columns_of
 
 _READINGS = 3
@@ -150,13 +148,14 @@ def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
         )
     labels = [bucket.offset for bucket in buckets.values()]
     newest = max(buckets.values(), key=lambda bucket: bucket.offset)
+    watermark = max(bucket.watermark for bucket in buckets.values())
     return PartitionState(
         partition, len(buckets), customers, events,
         sum(len(bucket.payload) for bucket in buckets.values()),
         min(labels), max(labels), committed,
         None if committed is None else committed - min(labels),
         newest.partitions, newest.engine, FORMAT,
-        None if newest.watermark == NEVER else newest.watermark,
+        None if watermark == NEVER else watermark,
     )  # fmt: skip
 
 
@@ -172,9 +171,6 @@ def ring_columns(checkpoint: Checkpoint, bucket: Bucket) -> RingColumns:
         raise damaged(
             checkpoint.takeover(bucket.partition), f"bucket {bucket.bucket}: {error}"
         ) from error
-
-
-# -- export ---------------------------------------------------------------------------------
 
 
 def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
@@ -229,84 +225,3 @@ def export(checkpoint: Checkpoint, path: Path) -> tuple[int, int]:
                 ]  # fmt: skip
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     return customers, events
-
-
-# -- verify -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """How one partition's checkpoint compares with its input.
-
-    Attributes:
-        partition: Input partition.
-        buckets: Buckets compared.
-        differing: Those that differ.
-        replayed: Input records that were read.
-        since: Event time in ms up to which nothing could be compared, as the input before is
-            deleted; None where all is there.
-    """
-
-    partition: int
-    buckets: int
-    differing: tuple[int, ...]
-    replayed: int
-    since: int | None
-
-
-def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]:
-    """Compute the state from the input again and compare it, bucket by bucket.
-
-    Each bucket is compared as of its own label. Events so old that eviction may have taken their
-    ring away are left out, and where the input's beginning is deleted, what only it can tell.
-
-    Raises:
-        StateError: A bucket is damaged or needs input that is deleted.
-        UnavailableError: The broker or the store does not answer.
-    """
-    folding = Refolding(checkpoint.settings, deployment)
-    return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
-
-
-def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verification:
-    buckets = checkpoint.buckets(partition)
-    if not buckets:
-        return Verification(partition, 0, (), 0, None)
-    labels = labels_of(buckets.values())
-    low, end = checkpoint.low[partition], int(labels.max())
-
-    def known(events: EventBatch) -> EventBatch:
-        own = labels[bucket_of(events.records.column("customer_id"))]
-        return events.take(np.flatnonzero(events.offset < own))
-
-    all_rings = folding.rings()
-    folding.fold(all_rings, partition, low, end, known)
-    rings = all_rings.of(partition)
-    since = max(folding.complete_since(low).values(), default=None)
-    kept_ms = folding.retention.horizon_ms + folding.retention.lateness_ms
-    differing = []
-    for number, bucket in sorted(buckets.items()):
-        expected = rings.dump(number)
-        if expected == bucket.payload:
-            continue
-        edge = max(
-            bucket.watermark - kept_ms if bucket.watermark > NEVER else NEVER, since or NEVER
-        )
-        found = dict(ring_columns(checkpoint, bucket).events(edge))
-        if found != dict(columns_of(expected).events(edge)):
-            differing.append(number)
-    return Verification(partition, len(buckets), tuple(differing), max(end - low, 0), since)
-
-
-def refuse_differences(verifications: list[Verification]) -> None:
-    """Raise where something differs.
-
-    Raises:
-        StateError: It names the buckets.
-    """
-    differing = [f"{v.partition}/{number}" for v in verifications for number in v.differing]
-    if differing:
-        raise StateError(
-            f"{len(differing)} buckets differ from the input: {', '.join(differing)}",
-            "keep them for a report, then, with the group stopped: stream-scorer state rebuild",
-        )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import NotWarmError
 from stream_scorer.happenings import ColdAccepted, Listener, ModelWarming
-from stream_scorer.state.history import INPUT, history
+from stream_scorer.state.history import DEGRADING, history
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,9 @@ class _Cold:
 class Warmth:
     """Judges the histories of each partition that is whole.
 
-    What the input itself lacks is no matter of the model: it is served, and health says that it
-    is degraded. What rings were kept without, for the version that decided before, is.
+    What the input itself lacks, or what a smaller cap let go, is no matter of the model: it is
+    served, and health says that it is degraded. What rings were kept without, for the version that
+    decided before, is.
 
     Args:
         model: Decides.
@@ -55,7 +56,7 @@ class Warmth:
         Raises:
             NotWarmError: Features lack history; says which, and from when on they do not.
         """
-        kept = {reason: ms for reason, ms in since.items() if reason != INPUT}
+        kept = {reason: ms for reason, ms in since.items() if reason not in DEGRADING}
         if self._warming is not None:
             cold = _cold(self._warming, kept, watermark)
             self._listener(

@@ -25,6 +25,10 @@ ConfigOption = Annotated[
 PlanOption = Annotated[
     Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
 ]
+WarmOption = Annotated[
+    str | None,
+    typer.Option("--warm", help="NAME:VERSION that is to decide later: keep what it needs, too."),
+]
 WhosePlanOption = Annotated[
     str, typer.Option("--model", help="Whose plan holds: NAME or NAME:VERSION.")
 ]

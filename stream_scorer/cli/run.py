@@ -11,6 +11,7 @@ from stream_scorer.cli.console import (
     InstanceOption,
     PlanOption,
     StartOption,
+    WarmOption,
     connected_settings,
 )
 
@@ -27,12 +28,7 @@ def run(
         bool,
         typer.Option("--accept-cold", help="Decide although features lack history; recorded."),
     ] = False,
-    warm: Annotated[
-        str | None,
-        typer.Option(
-            "--warm", help="NAME:VERSION that is to decide later: keep what it needs, too."
-        ),
-    ] = None,
+    warm: WarmOption = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
 ) -> None:

@@ -1,5 +1,7 @@
 """``stream-scorer state``: the checkpoint of the customers' histories."""
 
+import inspect as inspecting
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,25 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from stream_scorer.apps.scorer import Deployment
-from stream_scorer.apps.state import (
-    export as export_rings,
-)
-from stream_scorer.apps.state import (
-    inspect as inspect_partitions,
-)
-from stream_scorer.apps.state import (
-    open_checkpoint,
-    refuse_differences,
-)
-from stream_scorer.apps.state import (
-    verify as verify_partitions,
-)
+from stream_scorer.apps.state import Checkpoint, open_checkpoint
+from stream_scorer.apps.state import export as export_rings
+from stream_scorer.apps.state import inspect as inspect_partitions
+from stream_scorer.apps.state_moving import repartition as repartition_customers
+from stream_scorer.apps.state_verifying import refuse_differences
+from stream_scorer.apps.state_verifying import verify as verify_partitions
 from stream_scorer.apps.state_writing import rebuild as rebuild_partitions
-from stream_scorer.apps.state_writing import repartition as repartition_customers
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
     JsonOption,
+    PlanOption,
+    WarmOption,
     connected_settings,
     show,
 )
@@ -38,9 +34,27 @@ app = typer.Typer(
 ModelOption = Annotated[
     str, typer.Option("--model", help="NAME or NAME:VERSION that says what is remembered.")
 ]
-PlanOption = Annotated[
-    Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
-]
+
+Refolding = Callable[[Checkpoint, Deployment, bool], None]
+
+
+def _refolds(command: Refolding) -> Refolding:
+    """Make a command of what folds the input again, with the options that say as whom."""
+
+    def with_options(
+        *,
+        model: ModelOption = "fraud",
+        warm: WarmOption = None,
+        plan: PlanOption = None,
+        config: ConfigOption = None,
+        bootstrap: BootstrapOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+        command(checkpoint, Deployment(model, plan, warm=warm), as_json)
+
+    app.command(command.__name__, help=inspecting.getdoc(command))(with_options)
+    return command
 
 
 @app.command()
@@ -73,28 +87,20 @@ def _moment(record: dict[str, Any]) -> dict[str, Any]:
     return {"watermark": moment.isoformat(sep=" ", timespec="milliseconds")}
 
 
-@app.command()
-def verify(
-    *,
-    model: ModelOption = "fraud",
-    plan: PlanOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@_refolds
+def verify(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
     """Compute the state from the retained input again and compare it, bucket by bucket.
 
-    Exit code 9 and the list of buckets when some differ.
+    Exit code 9 and the list of buckets when some differ, and where nothing could be compared.
     """
-    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
-    found = verify_partitions(checkpoint, Deployment(model, plan))
-    records = [asdict(each) for each in found]
+    found = verify_partitions(checkpoint, deployment)
     rows = [
-        [v.partition, v.buckets, len(v.differing), v.replayed, "-" if v.since is None else v.since]
+        [v.partition, v.buckets, len(v.differing), v.replayed, v.events,
+         "-" if v.since is None else v.blind or v.since]
         for v in found
-    ]
-    columns = ("partition", "buckets", "differing", "replayed", "comparable since")
-    show(as_json, {"partitions": records}, columns, rows)
+    ]  # fmt: skip
+    columns = ("partition", "buckets", "differing", "replayed", "events", "comparable since")
+    show(as_json, {"partitions": [asdict(each) for each in found]}, columns, rows)
     refuse_differences(found)
 
 
@@ -113,41 +119,26 @@ def export(
     show(as_json, document, list(document), [list(document.values())])
 
 
-@app.command()
-def rebuild(
-    *,
-    model: ModelOption = "fraud",
-    plan: PlanOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@_refolds
+def rebuild(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
     """Build the checkpoint anew from the retained input, as of the group's offsets.
 
     Refuses while the group has members.
     """
-    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
-    records = [asdict(each) for each in rebuild_partitions(checkpoint, Deployment(model, plan))]
+    records = [asdict(each) for each in rebuild_partitions(checkpoint, deployment)]
     rows = [["-" if value is None else value for value in record.values()] for record in records]
     show(as_json, {"partitions": records}, list(records[0]), rows)
 
 
-@app.command()
-def repartition(
-    *,
-    model: ModelOption = "fraud",
-    plan: PlanOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@_refolds
+def repartition(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
     """After the input got more partitions: move each customer's history to its new one.
 
-    Refuses while the group has members. Records that were written before the change and are not
-    decided yet stay where they are: they are counted as stranded, and will be decided without
-    their customer's history. `state rebuild` and `state verify` know nothing of the move: they
-    see each partition by itself.
+    Refuses while the group has members. Who had histories in several partitions has one then, and
+    is counted as merged. Records that were written before the change and are not decided yet stay
+    where they are: they are counted as stranded, and will be decided without their customer's
+    history. `state rebuild` and `state verify` know nothing of the move: they see each partition by
+    itself.
     """
-    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
-    record = asdict(repartition_customers(checkpoint, Deployment(model, plan)))
+    record = asdict(repartition_customers(checkpoint, deployment))
     show(as_json, record, list(record), [list(record.values())])

@@ -337,6 +337,7 @@ def _engine(
             lateness_ms=plan.lateness_ms,
             horizon_ms=(windows[-1] if windows else 0) + plan.lateness_ms,
             cap=plan.ring_cap,
+            unit=plan.unit,
         ),
         fields=fields,
         program=Program(

@@ -113,6 +113,15 @@ class Plan:
         """Exponent of the accepted currency: amount = minor units / 10^exponent."""
         return next(iter(self.currencies.values()))
 
+    @property
+    def unit(self) -> str:
+        """What rings count amounts in: currency and exponent.
+
+        >>> Plan().unit
+        'EUR/2'
+        """
+        return f"{self.currency}/{self.exponent}"
+
 
 def parse_plan(text: str) -> Plan:
     """Read a plan from TOML.

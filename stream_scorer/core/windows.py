@@ -76,11 +76,13 @@ class Retention:
         lateness_ms: An event older than the customer's newest by more than this is not added.
         horizon_ms: Longest window plus lateness: older events leave.
         cap: Events per customer at most.
+        unit: What amounts are counted in, as :attr:`Plan.unit` says; it changes no sum.
     """
 
     lateness_ms: int
     horizon_ms: int
     cap: int
+    unit: str = ""
 
 
 class CustomerRings:
@@ -109,12 +111,17 @@ class CustomerRings:
         self._program = program
         self._scratch = new_scratch(retention.cap, len(program.windows))
         self._batches = 0
-        self._open: set[int] = set()
+        self._open: dict[int, Journal] = {}
         self._cursor = 0
         self._store = new_store(self._shape)
 
     def __len__(self) -> int:
         return int(self._store.counters[CUSTOMERS])
+
+    @property
+    def newest(self) -> int:
+        """Newest accepted event time that the rings know, ms: of open batches too; or NEVER."""
+        return max([self.watermark, *(journal.newest for journal in self._open.values())])
 
     def fold(
         self,
@@ -148,7 +155,7 @@ class CustomerRings:
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
         journal = Journal(self, self._batches, np.empty((len(rows), width), np.int64))
-        self._open.add(journal.number)
+        self._open[journal.number] = journal
         at = 0
         while True:
             at, journal.length, newest = fold_rows(
@@ -169,12 +176,12 @@ class CustomerRings:
 
         Of two open batches the newer one goes first.
         """
-        self._open.remove(journal.number)
+        del self._open[journal.number]
         undo_rows(self._store, self._shape, journal.entries, journal.length)
 
     def release(self, journal: Journal) -> None:
         """After the batch's commit: what only its undo needed may be used again."""
-        self._open.remove(journal.number)
+        del self._open[journal.number]
         release_blocks(self._store, self._shape, journal.entries, journal.length)
         self.watermark = max(self.watermark, journal.newest)
 

@@ -24,6 +24,11 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.settings import Http
 
+_LACKING = {
+    "input": "partition {}: history begins at offset {}, less than a horizon",
+    "ring_cap": "partition {}: full rings were kept with a smaller ring_cap",
+}
+
 
 class Health:
     """A listener that holds the conditions of liveness and readiness.
@@ -57,7 +62,7 @@ class Health:
         self._down: dict[str, str] = {}
         self._stuck = ""
         self._stopping = ""
-        self._incomplete: dict[int, int] = {}
+        self._incomplete: dict[int, h.StateIncomplete] = {}
         self._misplaced = ""
         self._unwritten = ""
         self._terminals = 0
@@ -108,7 +113,9 @@ class Health:
             case h.TerminalsRead():
                 self._terminals = happening.left
             case h.StateIncomplete():
-                self._incomplete[happening.partition] = happening.oldest_offset
+                self._incomplete[happening.partition] = happening
+            case h.StateComplete():
+                self._incomplete.pop(happening.partition, None)
             case h.CheckpointFailed():
                 self._unwritten = f"checkpoints are not written: {happening.detail}"
             case h.CheckpointWritten():
@@ -162,8 +169,9 @@ class Health:
         """Return what is served with less than it should have; empty when nothing is."""
         with self._lock:
             degraded = [
-                f"partition {partition}: history begins at offset {offset}, less than a horizon"
-                for partition, offset in sorted(self._incomplete.items())
+                _LACKING[reason].format(partition, each.oldest_offset)
+                for partition, each in sorted(self._incomplete.items())
+                for reason in each.reasons
             ]
             return degraded + [each for each in (self._misplaced, self._unwritten) if each]
 

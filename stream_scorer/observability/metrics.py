@@ -164,7 +164,7 @@ class Metrics:
         )
         self.state_incomplete = gauge(
             "state_incomplete",
-            "1 while the retained input of the partition is shorter than the horizon.",
+            "1 while less is known of the partition than windows reach back; see the log line.",
             "partition",
         )
         self.restored = gauge(

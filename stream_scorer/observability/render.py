@@ -53,6 +53,7 @@ class Renderer:
             h.PartitionsRevoked: self._partitions_revoked,
             h.ReplayProgress: self._replay,
             h.StateIncomplete: self._incomplete,
+            h.StateComplete: self._complete,
             h.StateRestored: self._restored,
             h.ColdAccepted: self._cold,
             h.ModelWarming: self._warming,
@@ -163,7 +164,12 @@ class Renderer:
             "state_incomplete",
             partition=happening.partition,
             oldest_offset=happening.oldest_offset,
+            reasons=list(happening.reasons),
         )
+
+    def _complete(self, happening: h.StateComplete) -> None:
+        """Leave no line: nobody has to act."""
+        self._gauge(self._metrics.state_incomplete, str(happening.partition)).set(0)
 
     def _restored(self, happening: h.StateRestored) -> None:
         replayed = max(happening.end_offset - happening.first_offset, 0)

@@ -16,7 +16,10 @@ one transaction; part 0 says how many count. An emptied bucket is a record witho
 label still moves on, which a tombstone could not say.
 
 The reader is strict: what it does not know exactly, it refuses. A later format is read beside
-this one by its number.
+this one by its number. Format 1 has no names for the rings' cap and the unit of their amounts. They
+lie in ``since``, behind an ``@`` that no reason begins with, as numbers that a reader who does
+not know them takes for times long past, and so for nothing: ``@cap`` gives the cap, the name
+``@unit=EUR/2`` the unit. A record without them, from before they were written, says neither.
 """
 
 import json
@@ -36,6 +39,9 @@ _PREFIX = struct.Struct("<4sHI")
 _COUNTS = ("bucket", "buckets", "bytes", "engine", "horizon", "offset", "part", "partition",
            "partitions", "parts")  # fmt: skip
 _NAMES = frozenset({*_COUNTS, "since", "watermark"})
+_ASIDE = "@"
+_CAP = "@cap"
+_UNIT = "@unit="
 
 Record = tuple[bytes, bytes]
 
@@ -83,6 +89,8 @@ class Bucket:
         since: By reason why history is missing, from which event time on it is whole, ms; see
             ``history``.
         payload: What the rings gave; empty for an empty bucket.
+        cap: How many events a ring held at most; 0 where the record does not say.
+        unit: What amounts are counted in, as :attr:`Plan.unit`; empty where it does not say.
     """
 
     partition: int
@@ -94,11 +102,18 @@ class Bucket:
     horizon: int = 0
     since: Mapping[str, int] = field(default_factory=dict)
     payload: bytes = b""
+    cap: int = 0
+    unit: str = ""
 
     def records(self, owner: Owner) -> list[Record]:
         """Return the bucket as (key, value) records, all of one transaction."""
         parts = max(-(-len(self.payload) // PART_BYTES), 1)
-        since = json.dumps(dict(self.since), sort_keys=True, separators=(",", ":"))
+        noted = dict(self.since)
+        if self.cap:
+            noted[_CAP] = self.cap
+        if self.unit:
+            noted[_UNIT + self.unit] = 0
+        since = json.dumps(noted, sort_keys=True, separators=(",", ":"))
         records = []
         for part in range(parts):
             # Written out: it is made some thousand times a second.
@@ -168,9 +183,10 @@ class Assembly:
                 raise ValueError(
                     f"bucket {bucket}: has {len(whole)} bytes of payload, not {header['bytes']}"
                 )
+            since, cap, unit = _apart(header["since"])
             found[bucket] = Bucket(
                 self._partition, bucket, header["offset"], header["partitions"],
-                header["engine"], header["watermark"], header["horizon"], header["since"], whole,
+                header["engine"], header["watermark"], header["horizon"], since, whole, cap, unit,
             )  # fmt: skip
         return found
 
@@ -212,6 +228,13 @@ def _parse(value: bytes, partition: int, bucket: int, part: int) -> tuple[dict[s
     return header, value[end:]
 
 
+def _apart(noted: Mapping[str, int]) -> tuple[dict[str, int], int, str]:
+    """Return (since, cap, unit) of what stands in a sound header's ``since``."""
+    units = [name.removeprefix(_UNIT) for name in noted if name.startswith(_UNIT)]
+    since = {name: ms for name, ms in noted.items() if not name.startswith(_ASIDE)}
+    return since, noted.get(_CAP, 0), next(iter(units), "")
+
+
 def _fault(header: Any) -> str:  # noqa: PLR0911 one check after the other
     """Return what is wrong with a header; empty when nothing is."""
     if not isinstance(header, dict) or header.keys() != _NAMES:
@@ -224,6 +247,11 @@ def _fault(header: Any) -> str:  # noqa: PLR0911 one check after the other
     since = header["since"]
     if not isinstance(since, dict) or not all(type(ms) is int for ms in since.values()):
         return f"since is {since!r}"
+    aside = [name for name in since if name.startswith(_ASIDE) and name != _CAP]
+    if any(not name.startswith(_UNIT) for name in aside) or len(aside) > 1:
+        return f"since is {since!r}"
+    if since.get(_CAP, 0) < 0:
+        return f"the cap is {since[_CAP]}"
     if header["buckets"] != BUCKETS:
         return f"was written with {header['buckets']} buckets, not {BUCKETS}"
     if not header["part"] < header["parts"] or not header["bucket"] < BUCKETS:

@@ -7,9 +7,14 @@ A put that hangs can end when its partition is another process's already. Where 
 place, that process has taken the unfinished file away when it wrote its first own, so the move
 fails. An object then replaces a newer one, which costs a longer replay: its label says what it
 knows, and the next cycle writes the bucket again.
+
+All files at once are replaced in two steps. First they are *staged*: written beside their places,
+where nobody reads them. Then a file ``placing`` says so, they are moved, and it is removed. Whoever
+is cut off before has changed nothing; whoever is cut off behind leaves that file, readers refuse,
+and what is still staged is moved by the next who calls ``finish``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
@@ -17,13 +22,15 @@ from uuid import uuid4
 
 import fsspec
 
-from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.ports import StoredRecords
 from stream_scorer.state.checkpoint import Owner
 
 _FILES_AT_ONCE = 32
 _LENGTH_BYTES = 4
 _UNFINISHED = ".unfinished"
+_STAGED = ".staged"
+_PLACING = "placing"
 
 
 class FileStore:
@@ -58,8 +65,10 @@ class FileStore:
         """Yield a partition's records, some files at a time.
 
         Raises:
+            StateError: Files were being put in place, and not all are.
             UnavailableError: The store does not answer.
         """
+        self._refuse_half()
         # Whoever takes a partition over reads it first.
         self._prepared.discard(partition)
         with self._asking():
@@ -77,15 +86,13 @@ class FileStore:
         """Return one record of each partition that holds any.
 
         Raises:
+            StateError: Files were being put in place, and not all are.
             UnavailableError: The store does not answer.
         """
+        self._refuse_half()
         with self._asking():
-            self._files.invalidate_cache()
-            if not self._files.exists(self._root):
-                return []
-            partitions = [path.rsplit("/", 1)[-1] for path in self._files.ls(self._root, False)]
             found = []
-            for partition in sorted(int(each) for each in partitions if each.isdecimal()):
+            for partition in self._partitions():
                 for name in self._names(partition)[:1]:
                     found += self._records(partition, name)[:1]
             return found
@@ -96,23 +103,94 @@ class FileStore:
         Raises:
             UnavailableError: The store does not answer.
         """
-        buckets: dict[str, list[bytes]] = {}
-        for key, value in records:
-            _, bucket, _ = self._owner.place(key) or (0, 0, 0)
-            values = buckets.setdefault(f"{bucket:04d}", [])
-            if value is not None:
-                values.append(len(value).to_bytes(_LENGTH_BYTES, "little") + value)
         with self._asking():
             self._prepare(partition)
-            for name, values in buckets.items():
+            for name, data in self._data(records).items():
                 path = f"{self._root}/{partition}/{name}"
-                if not values:
-                    self._files.rm_file(path)
-                elif self._moves:
-                    self._files.pipe_file(path + self._unfinished, b"".join(values))
-                    self._files.mv(path + self._unfinished, path)
+                if data:
+                    self._put(path, data)
                 else:
-                    self._files.pipe_file(path, b"".join(values))
+                    self._files.rm_file(path)
+
+    # -- all files at once ------------------------------------------------------------------
+
+    def stage(self, records: Iterable[tuple[int, Sequence[tuple[bytes, bytes]]]]) -> None:
+        """Write whole buckets of (partition, records) beside their places; ``place`` moves them.
+
+        Raises:
+            UnavailableError: The store does not answer; what is read is as before.
+        """
+        self.discard()
+        known: set[int] = set()
+        for partition, each in records:
+            with self._asking():
+                if partition not in known:
+                    self._files.makedirs(f"{self._root}/{partition}", exist_ok=True)
+                    known.add(partition)
+                for name, data in self._data(each).items():
+                    self._files.pipe_file(f"{self._root}/{partition}/{name}{_STAGED}", data)
+
+    def place(self, note: bytes) -> None:
+        """Move all that is staged to its place.
+
+        Args:
+            note: What ``placing`` gives to whoever finishes it, should this be cut off.
+
+        Raises:
+            UnavailableError: The store does not answer; readers refuse until it is finished.
+        """
+        with self._asking():
+            self._put(f"{self._root}/{_PLACING}", note)
+        self.finish()
+
+    def placing(self) -> bytes | None:
+        """Return the note of a ``place`` that was cut off; None where none was.
+
+        Raises:
+            UnavailableError: The store does not answer.
+        """
+        with self._asking():
+            self._files.invalidate_cache()
+            path = f"{self._root}/{_PLACING}"
+            return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
+
+    def finish(self) -> None:
+        """Move what is still staged to its place.
+
+        Raises:
+            UnavailableError: The store does not answer; readers refuse until it is finished.
+        """
+        with self._asking():
+            for path in self._staged():
+                self._files.mv(path, path.removesuffix(_STAGED))
+            self._files.rm_file(f"{self._root}/{_PLACING}")
+
+    def discard(self) -> None:
+        """Remove what is staged, placing or not.
+
+        Raises:
+            UnavailableError: The store does not answer.
+        """
+        with self._asking():
+            staged = self._staged()
+            if self._files.exists(f"{self._root}/{_PLACING}"):
+                self._files.rm_file(f"{self._root}/{_PLACING}")
+            for path in staged:
+                self._files.rm_file(path)
+
+    def _refuse_half(self) -> None:
+        if self.placing() is not None:
+            raise StateError(
+                f"checkpoints at {self._url}: `state repartition` was cut off while it put the "
+                "new files in place",
+                "with every scorer of the group stopped, again: stream-scorer state repartition",
+            )
+
+    # -- paths and bytes --------------------------------------------------------------------
+
+    def _partitions(self) -> list[int]:
+        """Return the numbers of the partitions that have a directory, ascending."""
+        return sorted(int(name) for name in self._listed(self._root) if name.isdecimal())
 
     def _prepare(self, partition: int) -> None:
         """Before a partition's first file, make its directory, rid of what another left unfinished.
@@ -132,12 +210,41 @@ class FileStore:
 
     def _names(self, partition: int) -> list[str]:
         """Return the names of a partition's files, ascending."""
-        directory = f"{self._root}/{partition}"
+        names = self._listed(f"{self._root}/{partition}")
+        return sorted(name for name in names if name.isdecimal())
+
+    def _staged(self) -> list[str]:
+        """Return the paths of all files that are staged."""
+        return [
+            f"{self._root}/{partition}/{name}"
+            for partition in self._partitions()
+            for name in sorted(self._listed(f"{self._root}/{partition}"))
+            if name.endswith(_STAGED)
+        ]
+
+    def _listed(self, directory: str) -> list[str]:
         self._files.invalidate_cache()
         if not self._files.exists(directory):
             return []
-        names = [path.rsplit("/", 1)[-1] for path in self._files.ls(directory, False)]
-        return sorted(name for name in names if name.isdecimal())
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._files.ls(directory, False)]
+
+    def _put(self, path: str, data: bytes) -> None:
+        """Write a file that appears in one piece."""
+        if self._moves:
+            self._files.pipe_file(path + self._unfinished, data)
+            self._files.mv(path + self._unfinished, path)
+        else:
+            self._files.pipe_file(path, data)
+
+    def _data(self, records: Iterable[tuple[bytes, bytes | None]]) -> dict[str, bytes]:
+        """Return what the files hold that records are, by name; nothing where all are null."""
+        files: dict[str, bytes] = {}
+        for key, value in records:
+            _, bucket, _ = self._owner.place(key) or (0, 0, 0)
+            name = f"{bucket:04d}"
+            share = b"" if value is None else len(value).to_bytes(_LENGTH_BYTES, "little") + value
+            files[name] = files.get(name, b"") + share
+        return files
 
     def _records(self, partition: int, name: str) -> list[tuple[bytes, bytes]]:
         """Return the records of one file; where it is cut off, so is its last record."""

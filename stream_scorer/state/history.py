@@ -1,28 +1,36 @@
 """Since when the histories are whole, and so which features may be believed.
 
 Rings hold raw events, so a new aggregate over stored fields needs no backfill. History is missing
-for three reasons, each with the event time from which on it is whole:
+for four reasons, each with the event time behind which it is whole:
 
-- ``input``: the input's beginning was deleted before anyone folded it;
+- ``input``: the input's beginning was deleted before anyone folded it; see ``beginning``;
+- ``ring_cap``: full rings were kept with a smaller cap than holds now;
 - ``horizon``: the rings were kept for a shorter horizon than is needed now;
 - the name of a field: the rings were kept without it.
 
 A feature is covered once its window lies behind all that concern it. Until then its value is not
-what it would be with the whole history, and nobody could tell by looking at it.
+what it would be with the whole history, and nobody could tell by looking at it. The first two are
+no matter of the model that decides: it is served, and health says that it is degraded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from stream_scorer.core.windows import Retention
 from stream_scorer.state.checkpoint import Bucket
-from stream_scorer.state.rings import stored_fields
+from stream_scorer.state.rings import columns_of, stored_fields
 
 INPUT = "input"
+CAP = "ring_cap"
 HORIZON = "horizon"
+DEGRADING = (INPUT, CAP)
+"""Reasons that no model can be blamed for: it decides all the same, and health says so."""
 
 NOT_YET = 1 << 60
-"""The time of ``INPUT`` before the first event of the history is known."""
+"""The time of ``INPUT`` before it is known where history begins."""
 
 
 class Need(Protocol):
@@ -67,34 +75,38 @@ def merged(sinces: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return latest
 
 
-def since_of(buckets: Iterable[Bucket], fields: Sequence[str], horizon_ms: int) -> dict[str, int]:
-    """Return since when loaded buckets are whole for rings with these fields and this horizon.
+def since_of(
+    buckets: Iterable[Bucket], fields: Sequence[str], retention: Retention
+) -> dict[str, int]:
+    """Return since when loaded buckets are whole for rings with these fields that remember so much.
 
     Raises:
-        ValueError: A payload's names of fields are damaged.
+        ValueError: A payload is damaged.
     """
     found: list[Mapping[str, int]] = []
     for bucket in buckets:
         found.append(bucket.since)
         if not bucket.payload:
             continue
-        if bucket.horizon < horizon_ms:
+        if bucket.horizon < retention.horizon_ms:
             # Of a customer whose newest event is the partition's newest, nothing older is left;
             # of every other, more is.
             found.append({HORIZON: bucket.watermark - bucket.horizon})
         try:
             stored = stored_fields(bucket.payload)
+            if 0 < bucket.cap < retention.cap:
+                found.append(_cut_short(bucket))
         except ValueError as error:
             raise ValueError(f"bucket {bucket.bucket}: {error}") from error
         found.append({name: bucket.watermark for name in fields if name not in stored})
     return merged(found)
 
 
-def settled(since: Mapping[str, int], watermark: int, lateness_ms: int) -> Mapping[str, int]:
-    """Return the reasons once an event is known: no history began later than with it."""
-    if since.get(INPUT) != NOT_YET or watermark < 0:
-        return since
-    return {**since, INPUT: watermark + lateness_ms}
+def _cut_short(bucket: Bucket) -> dict[str, int]:
+    """Say since when the rings are whole that were full, and so may have let events go."""
+    rings = columns_of(bucket.payload)
+    full = np.flatnonzero(np.diff(rings.first) >= bucket.cap)
+    return {CAP: int(rings.time[rings.first[full]].max())} if len(full) else {}
 
 
 def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[str, int]:
@@ -118,7 +130,7 @@ def history(
     """
     told = []
     for name, need in features:
-        reasons = (INPUT, HORIZON, *need.fields)
+        reasons = (INPUT, CAP, HORIZON, *need.fields)
         times = [since[reason] for reason in reasons if reason in since]
         if not times or not need.window_ms:
             told.append(Coverage(name, covered=True, covered_from=None))

@@ -34,6 +34,7 @@ class Takeover:
         fresh: Whether the group had no committed offset for it.
         low: The oldest retained offset.
         engine: Version of the meaning of features here.
+        unit: What amounts are counted in here; empty where that does not matter.
     """
 
     topic: str
@@ -43,6 +44,7 @@ class Takeover:
     fresh: bool
     low: int
     engine: int
+    unit: str = ""
 
     @property
     def name(self) -> str:
@@ -76,6 +78,12 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             raise StateError(
                 f"{where} was written by engine {bucket.engine}, and this is {taken.engine}",
                 f"run the version that wrote it, or, {_REBUILD}",
+            )
+        if bucket.payload and bucket.unit and taken.unit not in ("", bucket.unit):
+            raise StateError(
+                f"{where} holds amounts in {bucket.unit} (currency/exponent), and the plan says "
+                f"{taken.unit}",
+                f"run the plan that it was kept by, or, {_REBUILD}",
             )
         if taken.fresh:
             raise StateError(

@@ -4,11 +4,13 @@ The scorer itself loads payloads into its rings; see ``core.payload`` for the by
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.payload import VERSION
@@ -58,6 +60,57 @@ class RingColumns:
             return b""
         body = self.header + _varint(len(customers)) + b"".join(self.raw[i] for i in customers)
         return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+class Events(NamedTuple):
+    """n remembered events, customer after customer.
+
+    Attributes:
+        customers: n ids.
+        time: int64[n], ms; within a customer ascending.
+        amount: int64[n], minor units.
+        hash: uint64[n], of the transaction id.
+        fields: By name, int64[n].
+    """
+
+    customers: pa.Array
+    time: Int64
+    amount: Int64
+    hash: NDArray[np.uint64]
+    fields: dict[str, Int64]
+
+
+def united(
+    columns: Sequence[RingColumns], customers: Sequence[Sequence[tuple[int, int]]]
+) -> Events:
+    """Return the events of customers who have several rings, each customer's in the order of time.
+
+    What arrived first of two events of one millisecond is known within a ring alone: between two
+    rings the order of the rings decides.
+
+    Args:
+        columns: Payloads with the same fields.
+        customers: Per customer, where the rings are: (number of the payload, number in it).
+    """
+    names = list(next((each.fields for each in columns if each.customers), {}))
+    rows, pieces = [], []
+    for number, rings in enumerate(customers):
+        piece = np.concatenate([_columns(columns[at], row, names) for at, row in rings], axis=1)
+        pieces.append(piece[:, np.argsort(piece[0], kind="stable")])
+        rows.append(np.full(piece.shape[1], number))
+    whole = np.ascontiguousarray(np.concatenate(pieces, axis=1))
+    ids = [columns[rings[0][0]].customers[rings[0][1]].decode() for rings in customers]
+    return Events(
+        pa.array(ids).take(pa.array(np.concatenate(rows))),
+        whole[0], whole[1], whole[2].view(np.uint64), dict(zip(names, whole[3:], strict=True)),
+    )  # fmt: skip
+
+
+def _columns(columns: RingColumns, row: int, names: Sequence[str]) -> Int64:
+    """Return int64[3 + fields, events] of one ring."""
+    own = slice(columns.first[row], columns.first[row + 1])
+    found = [columns.time, columns.amount, columns.hash.view(np.int64)]
+    return np.array([column[own] for column in (*found, *(columns.fields[n] for n in names))])
 
 
 def stored_fields(payload: bytes) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
@@ -151,6 +151,54 @@ def test_an_unfinished_file_is_not_seen(tmp_path: Path) -> None:
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     file.with_name("0004.unfinished").write_bytes(b"half")
     assert found(store) == {3: bucket(3, 10)}
+
+
+@pytest.fixture(params=["file", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    return FileStore(f"{request.param}://{tmp_path}/a b", OWNER)
+
+
+def stage(store: FileStore, *buckets: Bucket) -> None:
+    store.stage((each.partition, each.records(OWNER)) for each in buckets)
+
+
+def test_what_is_staged_is_seen_all_at_once(files: FileStore) -> None:
+    put(files, bucket(3, 10), bucket(4, 11))
+    stage(files, bucket(3, 20), bucket(5, 21), bucket(3, 22, partition=2))
+    assert found(files) == {3: bucket(3, 10), 4: bucket(4, 11)}
+    assert found(files, 2) == {}
+    files.place(b"note")
+    assert files.placing() is None
+    assert found(files) == {3: bucket(3, 20), 4: bucket(4, 11), 5: bucket(5, 21)}
+    assert found(files, 2) == {3: bucket(3, 22, partition=2)}
+
+
+def test_what_was_cut_off_while_placing_is_read_by_nobody_until_it_is_finished(
+    files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(files, bucket(3, 10))
+    stage(files, bucket(3, 20), bucket(3, 22, partition=2))
+    with monkeypatch.context() as cut:
+        cut.setattr(files, "finish", lambda: None)
+        files.place(b"note")
+    for read in (lambda: found(files), files.sample):
+        with pytest.raises(StateError, match="`state repartition` was cut off"):
+            read()
+    assert files.placing() == b"note"
+    files.finish()
+    assert found(files) == {3: bucket(3, 20)}
+    assert found(files, 2) == {3: bucket(3, 22, partition=2)}
+
+
+def test_what_an_earlier_stage_left_is_no_part_of_the_next(files: FileStore) -> None:
+    stage(files, bucket(3, 20))
+    stage(files, bucket(4, 21))
+    files.place(b"")
+    assert found(files) == {4: bucket(4, 21)}
+    stage(files, bucket(5, 22))
+    files.discard()
+    files.discard()
+    assert found(files) == {4: bucket(4, 21)}
 
 
 def test_a_url_that_means_nothing_is_refused() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stream_scorer.apps.scorer import Deployment, scorer_loop
@@ -89,11 +90,13 @@ def live(
     hook: Callable[[str], None] | None = None,
     start: str | None = "earliest",
     model: str = "fraud:1.0.0",
+    warm: str | None = None,
+    plan: Path | None = None,
 ) -> Life:
     """Run a scorer until the input's end is committed, or its hook raises ``Crash``."""
     heard = Heard(ends)
     heard.positions |= committed(settings.kafka)
-    deployment = Deployment(model, start=start)  # type: ignore[arg-type]
+    deployment = Deployment(model, start=start, warm=warm, plan=plan)  # type: ignore[arg-type]
     loop, work = scorer_loop(settings, deployment, heard, hook)
     deadline = time.monotonic() + DEADLINE_SECONDS
 

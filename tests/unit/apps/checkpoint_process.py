@@ -75,8 +75,11 @@ class Replay:
 
 
 class Input:
+    def __init__(self, low: int) -> None:
+        self.low = low
+
     def low_watermark(self, _: int) -> int:
-        return 0
+        return self.low
 
     def partition_count(self) -> int:
         return PARTITIONS
@@ -89,7 +92,11 @@ class Process:
     """A scorer whose loop a test plays: one life between two crashes."""
 
     def __init__(
-        self, store: CheckpointStore, committed: dict[int, int], bytes_per_event: float = 20_000
+        self,
+        store: CheckpointStore,
+        committed: dict[int, int],
+        bytes_per_event: float = 20_000,
+        low: int = 0,
     ) -> None:
         self.store = store
         self.committed = committed
@@ -101,7 +108,7 @@ class Process:
         )
         self.work = ScoringWork(
             MODEL, PLAN, CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
-            Restoration("transactions", Input(), OWNER, store, rings, opened), self.checkpoints,
+            Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
             Warmth(MODEL, self.heard.append),
         )  # fmt: skip
         self.work.assigned(dict(committed))
@@ -148,6 +155,9 @@ class Process:
         return {
             p: [self.work.rings.of(p).dump(b) for b in range(BUCKETS)] for p in range(PARTITIONS)
         }
+
+    def watermarks(self) -> list[int]:
+        return [self.work.rings.of(partition).watermark for partition in range(PARTITIONS)]
 
     @property
     def replayed(self) -> dict[int, int]:

@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
 from stream_scorer.kafka.work import Stages
-from tests.unit.apps.checkpoint_process import LENGTH, PARTITIONS, Process, records
+from stream_scorer.state.checkpoint import Assembly
+from tests.unit.apps.checkpoint_process import LENGTH, OWNER, PARTITIONS, Process, records
 from tests.unit.state.stores import MemoryStore
+
+
+def process_of(records: int) -> Process:
+    """Return a process that has replayed so many records of partition 0."""
+    return Process(MemoryStore(), {0: records, 1: 0})
+
 
 STEPS = st.lists(
     st.tuples(
@@ -57,7 +64,20 @@ def test_after_any_crash_the_state_is_a_replay(steps: list[tuple[str, int, int, 
     found = Process(store, process.committed)
     expected = Process(MemoryStore(), process.committed)
     assert expected.replayed == process.committed
+    assert found.watermarks() == expected.watermarks()
     assert found.state() == expected.state()
+
+
+def test_a_bucket_knows_the_newest_event_of_a_batch_whose_commit_is_not_known_yet() -> None:
+    """Else what it holds would be taken for older than it is, and a restore's watermark too."""
+    store = MemoryStore()
+    process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
+    play(process, "commit", (30, 0, 0))
+    play(process, "ahead", (30, 0, 30))
+    assembly = Assembly(OWNER, 0)
+    assembly.add(store.records[0])
+    told = {each.watermark for each in assembly.buckets().values() if each.offset == 60}
+    assert told == {process_of(60).watermarks()[0]}
 
 
 def test_a_whole_cycle_bounds_the_replay() -> None:

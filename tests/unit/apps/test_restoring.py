@@ -139,10 +139,23 @@ def test_with_labels_at_the_offset_nothing_is_replayed() -> None:
         (whole(90, engine=ENGINE + 1), Input(), "was written by engine", "rebuild"),
         (whole(90, partitions=3), Input(), "had 3 partitions; now it has 4", "repartition"),
         ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
+        (whole(9, payload=b"\x01\x00", unit="USD/2"), Input(), "holds amounts in USD/2", "rebuild"),
+        (whole(9, payload=b"\x01\x00", unit="EUR/3"), Input(), "plan says EUR/2", "the plan that"),
         ([bucket(1, 9, payload=b"no rings")], Input(), "bucket 1: the payload's names", "rebuild"),
         ([bucket(1, 9, payload=b"\x01\x00")], Input(), "bucket 1: bucket: the bytes", "rebuild"),
     ],
-    ids=["behind", "deleted", "fresh", "engine", "partitions", "added", "names", "damaged"],
+    ids=[
+        "behind",
+        "deleted",
+        "fresh",
+        "engine",
+        "partitions",
+        "added",
+        "currency",
+        "exponent",
+        "names",
+        "damaged",
+    ],
 )
 def test_what_does_not_fit_stops_with_a_mend(
     buckets: list[Bucket], source: Input, what: str, mend: str
@@ -151,6 +164,10 @@ def test_what_does_not_fit_stops_with_a_mend(
         run(replay(store_of(*buckets), source))
     assert what in raised.value.what
     assert source.opened == []
+
+
+def test_a_unit_of_nothing_stops_nobody() -> None:
+    assert run(replay(store_of(*whole(90, unit="USD/2")), Input())).restored is not None
 
 
 def test_a_store_that_is_down_pauses_and_is_asked_again() -> None:

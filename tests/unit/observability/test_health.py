@@ -136,6 +136,19 @@ def test_degraded_stays_ready(ready: Health) -> None:
     assert len(ready.degraded()) == 1
 
 
+def test_it_is_degraded_until_history_is_whole(ready: Health) -> None:
+    ready(h.StateIncomplete(1, 77, ("input", "ring_cap")))
+    assert ready.degraded() == [
+        "partition 1: history begins at offset 77, less than a horizon",
+        "partition 1: full rings were kept with a smaller ring_cap",
+    ]
+    ready(h.StateIncomplete(1, 77, ("ring_cap",)))
+    ready(h.StateComplete(0))
+    assert ready.degraded() == ["partition 1: full rings were kept with a smaller ring_cap"]
+    ready(h.StateComplete(1))
+    assert ready.degraded() == []
+
+
 def test_without_a_heartbeat_it_is_neither_live_nor_ready(ready: Health, clock: Clock) -> None:
     clock.now = 30.0
     assert ready.live

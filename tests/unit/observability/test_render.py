@@ -113,6 +113,13 @@ def test_each_happening_moves_its_metric(
     assert bench.value(name, **labels) == expected
 
 
+def test_a_whole_history_takes_the_metric_back_and_leaves_no_line(bench: Bench) -> None:
+    bench.render(h.StateIncomplete(1, 5))
+    bench.render(h.StateComplete(1))
+    assert bench.value("state_incomplete", partition="1") == 0
+    assert len(bench.lines) == 1
+
+
 def test_every_happening_is_rendered(bench: Bench) -> None:
     every = {
         kind

@@ -24,6 +24,8 @@ buckets = st.builds(
     horizon=st.integers(0, 2**40),
     since=st.dictionaries(st.sampled_from(["amount", "mcc", "§"]), st.integers(0, 2**60)),
     payload=st.binary(max_size=60),
+    cap=st.integers(0, 2**20),
+    unit=st.sampled_from(["", "EUR/2", "KWD/3"]),
 )
 
 
@@ -51,6 +53,13 @@ def test_the_format_is_this_one() -> None:
         b'"partitions":4,"parts":1,"since":{"input":5},"watermark":99}payload'
     )
     assert int.from_bytes(value[6:10], "little") == len(value) - 10 - len(b"payload")
+
+
+def test_cap_and_unit_lie_where_an_earlier_reader_takes_them_for_nothing() -> None:
+    bucket = Bucket(3, 17, 250, 4, 1, 99, 60, {"input": 5}, b"payload", 4096, "EUR/2")
+    ((_, value),) = bucket.records(OWNER)
+    assert b'"since":{"@cap":4096,"@unit=EUR/2":0,"input":5},' in value
+    assert value[4:6] == b"\x01\x00"
 
 
 def test_a_large_bucket_takes_parts_and_a_smaller_one_after_it_fewer(
@@ -134,6 +143,9 @@ def test_noise_is_refused(noise: bytes) -> None:
         ({"watermark": None}, "watermark is None"),
         ({"since": []}, "since is"),
         ({"since": {"a": "b"}}, "since is"),
+        ({"since": {"@more": 1}}, "since is"),
+        ({"since": {"@unit=EUR/2": 0, "@unit=USD/2": 0}}, "since is"),
+        ({"since": {"@cap": -1}}, "the cap is -1"),
         ({"buckets": 512}, "512 buckets"),
         ({"parts": 0}, "out of range"),
         ({"bucket": 6}, "another record's"),

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from stream_scorer.core.features import compile_union
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.windows import CustomerRings, Retention, bucket_of
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.history import (
+    CAP,
     HORIZON,
     INPUT,
-    NOT_YET,
     Coverage,
     history,
     merged,
     outlived,
-    settled,
     since_of,
 )
 from stream_scorer.state.rings import stored_fields
@@ -30,6 +34,23 @@ class Needed:
     fields: tuple[str, ...] = ()
 
 
+def kept(days: int, cap: int = 5) -> Retention:
+    return Retention(3, days * DAY, cap)
+
+
+def full(count: int) -> bytes:
+    """Return the payload of a customer with so many events, the last at NOW, a minute apart."""
+    (features,) = compile_union([[{"name": "A", "kind": "passthrough", "field": "amount"}]], Plan())
+    rings = CustomerRings(kept(30, 1_000), features.engine.program)
+    times = NOW - 60_000 * np.arange(count)[::-1]
+    rings.fold(
+        np.arange(count), np.zeros(count, np.bool_), pa.array(["c"] * count),
+        np.arange(count).astype(np.uint64), times, np.ones(count, np.int64),
+        np.empty((0, count), np.int64), np.zeros(count, np.uint8), np.empty((count, 1)),
+    )  # fmt: skip
+    return rings.dump(int(bucket_of(pa.array(["c"]))[0]))
+
+
 def coverage(window_days: int, since: dict[str, int], *fields: str, now: int = NOW) -> Coverage:
     (told,) = history([("f", Needed(window_days * DAY, fields))], since, now, 3)
     return told
@@ -43,34 +64,40 @@ def test_the_names_of_stored_fields_are_read() -> None:
 
 
 def test_what_was_kept_as_it_is_needed_is_whole() -> None:
-    assert since_of([WHOLE], ["mcc"], 30 * DAY) == {}
-    assert since_of([WHOLE], [], 7 * DAY) == {}
+    assert since_of([WHOLE], ["mcc"], kept(30)) == {}
+    assert since_of([WHOLE], [], kept(7)) == {}
 
 
 def test_a_new_field_begins_with_the_checkpoint() -> None:
     later = replace(WHOLE, bucket=6, watermark=NOW + 5)
-    assert since_of([WHOLE, later], ["mcc", "country"], 30 * DAY) == {"country": NOW + 5}
+    assert since_of([WHOLE, later], ["mcc", "country"], kept(30)) == {"country": NOW + 5}
 
 
 def test_a_longer_horizon_reaches_back_as_far_as_the_shorter_did() -> None:
-    assert since_of([WHOLE], ["mcc"], 60 * DAY) == {HORIZON: NOW - 30 * DAY}
+    assert since_of([WHOLE], ["mcc"], kept(60)) == {HORIZON: NOW - 30 * DAY}
+
+
+def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
+    capped = replace(WHOLE, payload=full(5), cap=5)
+    oldest = NOW - 4 * 60_000
+    assert since_of([capped], [], kept(30, cap=6)) == {CAP: oldest}
+    # Where a ring was not full, or holds as much as it may, or nobody knows, nothing is said.
+    assert since_of([replace(capped, payload=full(4))], [], kept(30, cap=6)) == {}
+    assert since_of([capped], [], kept(30, cap=5)) == {}
+    assert since_of([capped], [], kept(30, cap=4)) == {}
+    assert since_of([replace(capped, cap=0)], [], kept(30, cap=6)) == {}
+    with pytest.raises(ValueError, match="bucket 5: the payload is damaged"):
+        since_of([replace(capped, payload=full(5)[:-1] + b"x")], [], kept(30, cap=6))
 
 
 def test_an_empty_bucket_lacks_nothing_but_keeps_what_it_was_told() -> None:
     empty = replace(WHOLE, payload=b"", since={INPUT: 7})
-    assert since_of([empty], ["country"], 60 * DAY) == {INPUT: 7}
+    assert since_of([empty], ["country"], kept(60)) == {INPUT: 7}
 
 
 def test_reasons_are_merged_and_outlived() -> None:
     assert merged([{INPUT: 1, "mcc": 9}, {INPUT: 4}]) == {INPUT: 4, "mcc": 9}
     assert outlived({INPUT: 70 * DAY, "mcc": 70 * DAY + 1}, NOW, 30 * DAY) == {"mcc": 70 * DAY + 1}
-
-
-def test_a_history_that_has_not_begun_begins_with_the_first_event() -> None:
-    assert settled({INPUT: NOT_YET}, -(2**63), 3) == {INPUT: NOT_YET}
-    assert settled({INPUT: NOT_YET, "mcc": 1}, NOW, 3) == {INPUT: NOW + 3, "mcc": 1}
-    assert settled({INPUT: NOT_YET}, 0, 3) == {INPUT: 3}
-    assert settled({INPUT: 5}, NOW, 3) == {INPUT: 5}
 
 
 def test_a_feature_waits_for_its_own_window_and_fields_only() -> None:

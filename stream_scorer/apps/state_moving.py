@@ -1,0 +1,226 @@
+"""``state repartition``: the customers' rings go where the input's present partitions have them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from stream_scorer.apps.checkpoints import dump
+from stream_scorer.apps.refolding import Refolding
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.apps.state import Checkpoint, ring_columns
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.scorer import Rings
+from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, bucket_of
+from stream_scorer.errors import StateError
+from stream_scorer.kafka.groups import refuse_members
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.state_topic import publish
+from stream_scorer.kafka.topics import grow
+from stream_scorer.state.checkpoint import Record, partitions_of
+from stream_scorer.state.files import FileStore
+from stream_scorer.state.history import merged, outlived, since_of
+from stream_scorer.state.restore import damaged, labels_of, refuse_misfit, replay_start
+from stream_scorer.state.rings import RingColumns, columns_of, united
+
+
+@dataclass(frozen=True, slots=True)
+class Repartitioned:
+    """What became of a checkpoint whose input has more partitions now.
+
+    Attributes:
+        before: Partitions that it was written for.
+        after: Partitions that the input has.
+        customers: Customers in it.
+        moved: Those of whom something lay in a partition that is not theirs now.
+        merged: Those who had rings in several partitions: their events are in one ring now, in
+            the order of time, each transaction id once.
+        stranded: Records that are not decided yet and lie in a partition that is not their
+            customer's any more: they will be decided without the history, and the customer's
+            later history will lack them until the next repartition.
+    """
+
+    before: int
+    after: int
+    customers: int
+    moved: int
+    merged: int
+    stranded: int
+
+
+def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned:
+    """Assign the customers to the input's present partitions, as its producers do.
+
+    The old partitions' state is first brought to the group's offsets. New partitions begin with
+    their oldest record, and the group gets an offset there. All is written at once, or nothing;
+    where files were being put in place when it was cut off, it goes on with that.
+
+    Raises:
+        StateError: The group has members, or the old checkpoint does not fit the old input.
+        UnavailableError: The broker or the store does not answer.
+    """
+    kafka, store = checkpoint.settings.kafka, checkpoint.store
+    refuse_members(kafka)
+    files = store if isinstance(store, FileStore) else None
+    if files is not None and (note := files.placing()) is not None:
+        files.finish()
+        return Repartitioned(**json.loads(note))
+    before, after = _written_for(checkpoint), checkpoint.count
+    if files is None:
+        grow(kafka, store.topic, after)
+    folding = Refolding(checkpoint.settings, deployment)
+    old = folding.rings()
+    since = merged(
+        _bring_up(checkpoint, folding, old, partition, before) for partition in range(before)
+    )
+    offsets = {p: checkpoint.committed.get(p, checkpoint.low[p]) for p in range(after)}
+    stranded = _stranded(checkpoint, offsets, before)
+    moving = _Moving(folding, old, before, after)
+
+    def written() -> Iterator[tuple[int, list[Record]]]:
+        for number in range(BUCKETS):
+            for partition, rings in enumerate(moving.of(number)):
+                newest = old.of(partition).watermark if partition < before else int(NEVER)
+                bucket = dump(rings, partition, number, offsets[partition], after, since, newest)
+                yield partition, bucket.records(checkpoint.owner)
+
+    def report() -> Repartitioned:
+        return Repartitioned(before, after, moving.customers, moving.moved, moving.merged, stranded)
+
+    if files is None:
+        publish(kafka, store.topic, written(), offsets)
+        return report()
+    files.stage(written())
+    # In between a run stops, as the files still tell of the old partitions.
+    publish(kafka, "", iter(()), offsets)
+    files.place(json.dumps(asdict(report())).encode())
+    return report()
+
+
+class _Moving:
+    """Gives the rings of the new partitions, bucket by bucket.
+
+    Args:
+        folding: Makes rings, and folds the events of those who had several.
+        old: The old partitions' rings.
+        before: How many partitions there were.
+        after: How many there are.
+
+    Attributes:
+        customers: Customers given so far.
+        moved: Those of them who lay elsewhere.
+        merged: Those of them who had several rings.
+    """
+
+    def __init__(self, folding: Refolding, old: Rings, before: int, after: int) -> None:
+        self._folding = folding
+        self._old = old
+        self._before = before
+        self._after = after
+        self.customers = self.moved = self.merged = 0
+
+    def of(self, number: int) -> list[CustomerRings]:
+        """Return, by new partition, rings that hold the customers of one bucket alone.
+
+        Their watermark is the newest event time among these.
+        """
+        columns = [
+            columns_of(self._old.of(partition).dump(number)) for partition in range(self._before)
+        ]
+        places: dict[bytes, list[tuple[int, int]]] = {}
+        for partition, each in enumerate(columns):
+            for row, customer in enumerate(each.customers):
+                places.setdefault(customer, []).append((partition, row))
+        whole: list[list[list[int]]] = [[[] for _ in columns] for _ in range(self._after)]
+        split: list[list[list[tuple[int, int]]]] = [[] for _ in range(self._after)]
+        for customer, found in places.items():
+            home = partition_of(customer, self._after)
+            self.moved += any(partition != home for partition, _ in found)
+            if len(found) == 1:
+                partition, row = found[0]
+                whole[home][partition].append(row)
+            else:
+                split[home].append(found)
+        self.customers += len(places)
+        self.merged += sum(map(len, split))
+        return [self._filled(columns, *each) for each in zip(whole, split, strict=True)]
+
+    def _filled(
+        self, columns: list[RingColumns], whole: list[list[int]], split: list[list[tuple[int, int]]]
+    ) -> CustomerRings:
+        rings = self._folding.rings().of(0)
+        for each, rows in zip(columns, whole, strict=True):
+            if rows:
+                rings.load(each.payload(rows))
+                rings.watermark = max(rings.watermark, int(each.newest[rows].max()))
+        if split:
+            self._folding.insert(rings, united(columns, split))
+        return rings
+
+
+def _written_for(checkpoint: Checkpoint) -> int:
+    """Return how many partitions the checkpoint was written for."""
+    counts = set()
+    for key, value in checkpoint.store.sample():
+        try:
+            counts.add(partitions_of(checkpoint.owner, key or b"", value or b""))
+        except ValueError as error:
+            raise StateError(f"checkpoint of {checkpoint.owner.topic}: {error}",
+                             "stream-scorer state rebuild") from error  # fmt: skip
+    if not counts:
+        raise StateError(
+            f"group {checkpoint.owner.group} has no checkpoint of {checkpoint.owner.topic}",
+            "there is nothing to repartition",
+        )
+    if len(counts) > 1:
+        raise StateError(
+            f"checkpoint of {checkpoint.owner.topic}: its partitions were written for "
+            f"{', '.join(map(str, sorted(counts)))} partitions of the input",
+            "an earlier rebuild was cut off: stream-scorer state rebuild",
+        )
+    return counts.pop()
+
+
+def _bring_up(
+    checkpoint: Checkpoint, folding: Refolding, rings: Rings, partition: int, before: int
+) -> dict[str, int]:
+    """Bring an old partition's rings to the group's offset; return since when they are whole."""
+    buckets = checkpoint.buckets(partition)
+    if not buckets and partition not in checkpoint.committed:
+        return {}
+    own = rings.of(partition)
+    taken = replace(checkpoint.takeover(partition, before), unit=own.retention.unit)
+    refuse_misfit(taken, buckets)
+    for bucket in buckets.values():
+        ring_columns(checkpoint, bucket)
+        try:
+            own.load(bucket.payload)
+        except ValueError as error:
+            raise damaged(taken, f"bucket {bucket.bucket}: {error}") from error
+    since = since_of(buckets.values(), own.fields, own.retention)
+    labels = labels_of(buckets.values())
+
+    def unknown(events: EventBatch) -> EventBatch:
+        own_labels = labels[bucket_of(events.records.column("customer_id"))]
+        return events.take(np.flatnonzero(events.offset >= own_labels))
+
+    folding.fold(rings, partition, replay_start(labels, taken.low), taken.offset, unknown)
+    own.watermark = max([own.watermark, *(bucket.watermark for bucket in buckets.values())])
+    if int(labels.min()) < 0:
+        since = merged([since, folding.complete_since(taken.low)])
+    return outlived(since, own.watermark, own.retention.horizon_ms)
+
+
+def _stranded(checkpoint: Checkpoint, offsets: Mapping[int, int], before: int) -> int:
+    """Count the undecided records that lie in a partition that is not their key's any more."""
+    kafka, topic = checkpoint.settings.kafka, checkpoint.owner.topic
+    _, end = bounds(kafka, topic)
+    start = {p: offsets[p] for p in range(before)}
+    return sum(
+        message.key() is not None
+        and partition_of(message.key(), checkpoint.count) != message.partition()
+        for message in read(kafka, topic, start, end)
+    )

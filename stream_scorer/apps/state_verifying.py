@@ -1,0 +1,123 @@
+"""``state verify``: the checkpoint against what its input makes of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_scorer.apps.refolding import Refolding
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.apps.state import Checkpoint, ring_columns
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.windows import NEVER, bucket_of
+from stream_scorer.errors import StateError
+from stream_scorer.state.history import NOT_YET
+from stream_scorer.state.restore import labels_of
+from stream_scorer.state.rings import columns_of
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How one partition's checkpoint compares with its input.
+
+    Attributes:
+        partition: Input partition.
+        buckets: Buckets compared.
+        differing: Those that differ.
+        replayed: Input records that were read.
+        events: Remembered events in the checkpoint that could be compared.
+        since: Event time in ms up to which nothing could be compared, as the input before is
+            deleted; None where all is there.
+        blind: Why nothing could be compared; empty where something was.
+    """
+
+    partition: int
+    buckets: int
+    differing: tuple[int, ...]
+    replayed: int
+    events: int
+    since: int | None
+    blind: str = ""
+
+
+def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]:
+    """Compute the state from the input again and compare it, bucket by bucket.
+
+    Each bucket is compared as of its own label. Events so old that eviction may have taken their
+    ring away are left out, and where the input's beginning is deleted, what only it can tell.
+
+    Raises:
+        StateError: A bucket is damaged or needs input that is deleted.
+        UnavailableError: The broker or the store does not answer.
+    """
+    folding = Refolding(checkpoint.settings, deployment)
+    return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
+
+
+def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verification:
+    buckets = checkpoint.buckets(partition)
+    if not buckets:
+        # Before its first bucket a partition is taken over without an offset, or not at all.
+        blind = "it has no bucket" if checkpoint.committed.get(partition) else ""
+        return Verification(partition, 0, (), 0, 0, None, blind)
+    labels = labels_of(buckets.values())
+    low, end = checkpoint.low[partition], int(labels.max())
+
+    def known(events: EventBatch) -> EventBatch:
+        own = labels[bucket_of(events.records.column("customer_id"))]
+        return events.take(np.flatnonzero(events.offset < own))
+
+    all_rings = folding.rings()
+    folding.fold(all_rings, partition, low, end, known)
+    rings = all_rings.of(partition)
+    since = max(folding.complete_since(low).values(), default=None)
+    kept_ms = folding.retention.horizon_ms + folding.retention.lateness_ms
+    differing, compared = [], 0
+    for number, bucket in sorted(buckets.items()):
+        edge = max(
+            bucket.watermark - kept_ms if bucket.watermark > NEVER else NEVER, since or NEVER
+        )
+        columns = ring_columns(checkpoint, bucket)
+        compared += int(np.count_nonzero(columns.time > edge))
+        expected = rings.dump(number)
+        if expected == bucket.payload:
+            continue
+        if dict(columns.events(edge)) != dict(columns_of(expected).events(edge)):
+            differing.append(number)
+    return Verification(
+        partition, len(buckets), tuple(differing), max(end - low, 0), compared, since,
+        # With all of the input there, empty rings are what it makes; else they are no evidence.
+        "" if compared or differing or since is None else _blind(low, since),
+    )  # fmt: skip
+
+
+def _blind(low: int, since: int) -> str:
+    if since == NOT_YET:
+        return f"too little of the input is retained from offset {low} on"
+    return f"no remembered event is newer than {since} ms, where the retained input becomes whole"
+
+
+def refuse_differences(verifications: Iterable[Verification]) -> None:
+    """Raise where something differs, or where nothing could be compared: that is no pass.
+
+    Raises:
+        StateError: It names the buckets, or the partitions and why.
+    """
+    told = list(verifications)
+    differing = [f"{v.partition}/{number}" for v in told for number in v.differing]
+    if differing:
+        raise StateError(
+            f"{len(differing)} buckets differ from the input: {', '.join(differing)}",
+            "keep them for a report, then, with the group stopped: stream-scorer state rebuild",
+        )
+    if not any(v.buckets for v in told):
+        raise StateError(
+            "nothing could be compared: the group has no checkpoint of this input",
+            "name the group that has: kafka.group",
+        )
+    blind = [f"partition {v.partition}: {v.blind}" for v in told if v.blind]
+    if blind:
+        raise StateError(
+            f"nothing could be compared in {'; '.join(blind)}",
+            "verify again when more input has been retained since; raise the input's retention",
+        )

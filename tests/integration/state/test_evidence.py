@@ -1,0 +1,140 @@
+"""What ``state verify`` and ``state rebuild`` make of too little input, and of a second version."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.errors import StateError
+from stream_scorer.happenings import ModelWarming, StateIncomplete
+from stream_scorer.kafka import config
+from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.topics import grow
+from stream_scorer.settings import Kafka, Settings
+from stream_scorer.state import beginning
+from stream_scorer.state.history import INPUT
+from tests.faults.scene import feed, transaction_codec, transactions
+from tests.integration.state.stage import live, restored_only, settings_of
+from tests.integration.state.test_commands import Group
+from tests.integration.state.test_next_version import settings
+from tests.integration.state.test_stops import buckets
+
+pytestmark = pytest.mark.kafka
+
+__all__ = ["settings"]
+
+_DAY_MS = 86_400_000
+START_MS = 1_522_540_800_000
+TWO = ("--model", "fraud:1.0.0", "--warm", "fraud:1.3.0")
+
+
+def delete(kafka: Kafka, offsets: dict[int, int]) -> None:
+    """Delete the input before these offsets."""
+    places = [TopicPartition(kafka.topics.transactions, p, offset) for p, offset in offsets.items()]
+    client = admin(kafka)
+    for future in client.delete_records(places).values():
+        future.result()
+
+
+def test_a_version_that_is_warmed_is_verified_rebuilt_and_moved_with_the_other(
+    settings: Settings,
+) -> None:
+    ours = settings.kafka
+    ends = feed(ours, transactions(days=10, customers=40))
+    life = live(settings, ends, model="fraud:1.0.0", warm="fraud:1.3.0")
+    group = Group(ours, ends, life, "")
+    group.environment["STREAM_SCORER_MODELS__DIRECTORY"] = str(settings.models.directory)
+    kept = {p: [b.payload for b in buckets(ours, p).values()] for p in range(4)}
+
+    verified = group.told("verify", *TWO)["partitions"]
+    assert [(v["buckets"], v["differing"]) for v in verified] == [(1024, [])] * 4
+    assert sum(v["events"] for v in verified) > 100
+    with pytest.raises(StateError, match="buckets differ"):
+        group.run("verify", "--model", "fraud:1.0.0")
+
+    group.run("rebuild", *TWO)
+    assert {p: [b.payload for b in buckets(ours, p).values()] for p in range(4)} == kept
+    both = Deployment(model="fraud:1.0.0", warm="fraud:1.3.0")
+    told = restored_only(settings, deployment=both).heard.of(ModelWarming)
+    assert {each.partition: each.features for each in told} == dict.fromkeys(range(4), ())
+
+    grow(ours, ours.topics.transactions, 5)
+    group.run("repartition", *TWO)
+    told = restored_only(settings, 5, both).heard.of(ModelWarming)
+    assert {each.partition: each.features for each in told} == dict.fromkeys(range(5), ())
+
+
+@pytest.fixture
+def scored(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Group:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    ends = feed(ours, transactions(days=4))
+    return Group(ours, ends, live(settings_of(ours, 40), ends), "")
+
+
+def test_nothing_compared_is_no_pass(scored: Group) -> None:
+    delete(scored.kafka, {1: scored.ends[1]})
+    with pytest.raises(StateError) as raised:
+        scored.run("verify")
+    assert raised.value.exit_code == 9
+    assert raised.value.what == (
+        "nothing could be compared in partition 1: too little of the input is retained from "
+        f"offset {scored.ends[1]} on"
+    )
+
+
+def test_without_a_checkpoint_nothing_is_compared(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    nobody: Any = None
+    with pytest.raises(StateError, match="nothing could be compared: the group has no checkpoint"):
+        Group(ours, {}, nobody, "").run("verify")
+
+
+def test_what_is_retained_is_compared_and_a_difference_in_it_is_found(
+    scored: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "FIRST", 20)
+    delete(scored.kafka, {1: scored.ends[1] // 2})
+    one, two, *_ = scored.told("verify")["partitions"]
+    assert one["since"] is None
+    assert two["differing"] == []
+    assert 0 < two["events"] < one["events"]
+    assert two["replayed"] == scored.ends[1] - scored.ends[1] // 2
+
+
+def test_one_old_record_at_the_beginning_claims_no_history(
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor does a rejected one: neither after a rebuild, nor without a checkpoint."""
+    monkeypatch.setattr(beginning, "FIRST", 20)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    encode = transaction_codec().encode
+    producer = Producer(config.common(ours))
+    for number in range(200):
+        record: dict[str, Any] = {
+            "transaction_id": f"t{number}", "event_time": START_MS + number * _DAY_MS // 10,
+            "customer_id": f"c{number % 5}", "terminal_id": "x", "amount_minor": 100,
+            "currency": "EUR",
+        }  # fmt: skip
+        if number == 100:
+            record["event_time"] -= 900 * _DAY_MS
+        if number == 101:
+            record |= {"event_time": record["event_time"] + 900 * _DAY_MS, "amount_minor": -1}
+        producer.produce(ours.topics.transactions, encode(record), b"c", partition=2)
+    assert producer.flush(30) == 0
+    ends = {2: 200}
+    life = live(settings_of(ours, 40), ends)
+    delete(ours, {2: 100})
+    group = Group(ours, ends, life, "")
+    since = START_MS + 12 * _DAY_MS + 3_600_000
+
+    assert group.told("verify")["partitions"][2]["since"] == since
+    group.run("rebuild")
+    assert {each.since[INPUT] for each in buckets(ours, 2).values()} == {since}
+    told = restored_only(settings_of(ours)).heard.of(StateIncomplete)
+    assert told == [StateIncomplete(2, 100)]

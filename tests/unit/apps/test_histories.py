@@ -1,0 +1,165 @@
+"""When a scorer says that history is missing, and when no longer."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.apps.histories import Histories
+from stream_scorer.happenings import StateComplete, StateIncomplete
+from stream_scorer.state import beginning
+from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.state.history import CAP, INPUT, NOT_YET
+from tests.unit.apps.checkpoint_process import (
+    LENGTH,
+    OWNER,
+    PARTITIONS,
+    START,
+    TRANSACTION,
+    VALUES,
+    Process,
+)
+from tests.unit.state.stores import MemoryStore
+
+LOW = 100
+FIRST = 20
+_DAY = 86_400_000
+_APART = _DAY // 4
+_YEAR = 365 * _DAY
+
+
+@pytest.fixture(autouse=True)
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input in order, with one old event and one rejected record where it is cut."""
+    monkeypatch.setattr(beginning, "FIRST", FIRST)
+    for partition in range(PARTITIONS):
+        for offset in range(LENGTH):
+            put(monkeypatch, partition, offset)
+        put(monkeypatch, partition, LOW, event_time=START - _YEAR)
+        put(monkeypatch, partition, LOW + 1, event_time=START + _YEAR, amount_minor=-1)
+
+
+def put(monkeypatch: pytest.MonkeyPatch, partition: int, offset: int, **changes: Any) -> None:
+    value = TRANSACTION.encode(
+        {
+            "transaction_id": f"{partition}-{offset}", "event_time": START + offset * _APART,
+            "customer_id": f"c{partition}-{offset % 7}", "terminal_id": "x", "amount_minor": 1,
+            "currency": "EUR",
+        }
+        | changes
+    )  # fmt: skip
+    monkeypatch.setitem(VALUES, (partition, offset), value)
+
+
+def process(committed: int, low: int = LOW, store: MemoryStore | None = None) -> Process:
+    return Process(store or MemoryStore(), {0: committed, 1: committed}, low=low)
+
+
+def told(found: Process) -> list[StateIncomplete | StateComplete]:
+    return [h for h in found.heard
+            if isinstance(h, StateIncomplete | StateComplete) and h.partition == 0]  # fmt: skip
+
+
+def go_on(found: Process, until: int) -> None:
+    """Commit one record of each partition after the other."""
+    for _ in range(found.committed[0], until):
+        batch = found.compute((1, 1))
+        assert batch is not None
+        found.commit(batch)
+
+
+def kept(store: MemoryStore, offset: int) -> set[int | None]:
+    """Return since when buckets as of an offset say that the input's history is whole.
+
+    Partitions take turns, so it is that offset or the one before it.
+    """
+    assembly = Assembly(OWNER, 0)
+    assembly.add(store.records[0])
+    found = [each for each in assembly.buckets().values() if each.offset in (offset - 1, offset)]
+    assert found
+    return {each.since.get(INPUT) for each in found}
+
+
+def since() -> int:
+    """Return the newest of the first valid events, of which the rejected is none, + lateness."""
+    return START + (LOW + FIRST) * _APART + 3_600_000
+
+
+def covered(found: Process) -> int:
+    """Return the first offset after which no window reaches back to what is missing."""
+    horizon = found.work.rings.of(0).retention.horizon_ms
+    return next(o + 1 for o in range(LOW, 300) if START + o * _APART - horizon >= since())
+
+
+def test_one_old_event_at_the_beginning_does_not_hide_what_is_missing() -> None:
+    assert told(process(LOW + 60)) == [StateIncomplete(0, LOW)]
+
+
+def test_a_whole_input_lacks_nothing() -> None:
+    assert told(process(LOW + 60, low=0)) == []
+
+
+def test_it_is_over_when_the_watermark_has_passed_it() -> None:
+    store = MemoryStore()
+    found = process(LOW + 60, store=store)
+    end = covered(found)
+    go_on(found, end - 1)
+    assert told(found) == [StateIncomplete(0, LOW)]
+    go_on(found, end)
+    assert told(found) == [StateIncomplete(0, LOW), StateComplete(0)]
+    go_on(found, end + 9)
+    assert len(told(found)) == 2
+    assert kept(store, end - 1) == {since()}
+    assert kept(store, end + 7) == {None}
+    assert told(process(end + 9, store=store)) == []
+
+
+def test_a_few_retained_events_claim_nothing_until_there_are_more() -> None:
+    store = MemoryStore()
+    found = process(LOW + 6, store=store)
+    assert told(found) == [StateIncomplete(0, LOW)]
+    go_on(found, LOW + FIRST)
+    go_on(found, LOW + FIRST + 8)
+    assert kept(store, LOW + FIRST - 2) == {NOT_YET}
+    assert kept(store, LOW + FIRST + 6) == {since()}
+    go_on(found, covered(found) - 1)
+    assert told(found) == [StateIncomplete(0, LOW)]
+    go_on(found, covered(found))
+    assert told(found) == [StateIncomplete(0, LOW), StateComplete(0)]
+
+
+def test_nothing_retained_claims_nothing_and_an_aborted_batch_neither() -> None:
+    store = MemoryStore()
+    found = process(LOW, store=store)
+    assert told(found) == [StateIncomplete(0, LOW)]
+    for _ in range(2 * FIRST):
+        found.abort(found.compute((1, 1)))
+    go_on(found, LOW + FIRST + 1)
+    assert kept(store, LOW + FIRST) == {NOT_YET}
+
+
+def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> None:
+    heard: list[Any] = []
+    changed: list[Any] = []
+    histories = Histories(heard.append, lambda *told: changed.append(told))
+    rings = process(LOW).work.rings.of(0)
+    horizon = rings.retention.horizon_ms
+    nothing: Any = None
+    known = Beginning()
+    known.see(np.arange(FIRST))
+    histories.begin(0, {CAP: 10, INPUT: 20, "mcc": 30}, known, LOW)
+    for watermark in (horizon + 9, horizon + 10, horizon + 20, horizon + 30, horizon + 40):
+        rings.watermark = watermark
+        histories.committed(0, rings, nothing)
+    assert heard == [
+        StateIncomplete(0, LOW, (INPUT, CAP)), StateIncomplete(0, LOW, (INPUT,)), StateComplete(0)
+    ]  # fmt: skip
+    assert changed == [(0, {INPUT: 20, "mcc": 30}), (0, {"mcc": 30}), (0, {})]
+
+
+def test_a_partition_that_left_is_told_of_no_more() -> None:
+    found = process(LOW + 60)
+    found.work.revoked((0,))
+    found.work._histories.committed(0, found.work.rings.of(1), None)  # type: ignore[arg-type]
+    assert told(found) == [StateIncomplete(0, LOW)]
