@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.declarations import Declaration, is_by_terminal, length_ms, refusal
 from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
-from stream_scorer.core.kernels.aggregates import COUNT, SINCE
+from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
@@ -331,7 +331,7 @@ def _engine(
             out,
         )
     line = any(
-        o.field == AMOUNT and o.key is None and o.kind not in (COUNT, SINCE) for o in operations
+        o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in operations
     )
     return Engine(
         retention=Retention(

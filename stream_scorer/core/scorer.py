@@ -177,12 +177,13 @@ def remember(
     observed = np.empty((n, features.engine.width), np.float64)
     journals: dict[int, Journal] = {}
     customer_id = events.records.column("customer_id")
+    customer_hash = hash_strings(*string_views(customer_id))
     kept = features.engine.kept(events)
     time, amount = events.int64("event_time"), events.int64("amount_minor")
     skip = codes != 0
     for partition, rows in _by_partition(events.partition):
         journals[partition] = rings.of(partition).fold(
-            rows, skip, customer_id, id_hash, time, amount, kept, verdict, observed
+            rows, skip, customer_id, id_hash, time, amount, kept, verdict, observed, customer_hash
         )
     codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))

@@ -84,7 +84,6 @@ def new_scratch(cap: int, windows: int) -> Scratch:
     """
     places = 1 << (2 * (cap + 1)).bit_length()
     return Scratch(
-        hashes=np.zeros(CHUNK, np.uint64),
         hints=np.zeros(CHUNK, np.int64),
         lows=np.zeros(windows, np.int64),
         line=np.zeros(cap + 1, np.int64),

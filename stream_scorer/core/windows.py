@@ -127,6 +127,7 @@ class CustomerRings:
         extras: Int64,
         verdict: UInt8,
         observed: NDArray[np.float64],
+        customer_hash: NDArray[np.uint64] | None = None,
     ) -> Journal:
         """Add the given rows, in order, and tell what each sees.
 
@@ -140,11 +141,14 @@ class CustomerRings:
             extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
             observed: float64[n, k], written but for duplicates: what the program computes.
+            customer_hash: uint64[n], of the customers, if known already.
 
         Returns:
             The journal of this batch's changes.
         """
         offsets, data = string_views(customer_id)
+        if customer_hash is None:
+            customer_hash = hash_strings(offsets, data)
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
         journal = Journal(self, self._batches, np.empty((len(rows), width), np.int64))
@@ -153,8 +157,8 @@ class CustomerRings:
         while True:
             at, journal.length, newest = fold_rows(
                 self._store, self._shape, self._limits, self._program, self._scratch,
-                rows, at, skip, offsets, data, id_hash, event_time, amount_minor, extras,
-                journal.number, journal.entries, journal.length, verdict, observed,
+                rows, at, skip, offsets, data, customer_hash, id_hash, event_time, amount_minor,
+                extras, journal.number, journal.entries, journal.length, verdict, observed,
             )  # fmt: skip
             journal.newest = max(journal.newest, int(newest))
             if at == len(rows):
@@ -267,10 +271,11 @@ class CustomerRings:
             first = int(ring["block"]) * unit_words
             ages = (newest - store.times[(first << short) + cells].astype(np.int64)) & mask
             amounts = first + (capacity >> short)
+            sums = np.append(store.words[amounts + cells], ring["total"])
             yield (
                 key,
                 newest - ages,
-                store.words[amounts + cells],
+                np.diff(sums),
                 store.words[amounts + capacity + cells].view(np.uint64),
             )
 

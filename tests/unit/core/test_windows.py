@@ -279,6 +279,19 @@ def test_a_full_ring_says_so_and_loses_its_oldest() -> None:
     ]  # fmt: skip
 
 
+def test_of_a_full_ring_and_an_event_that_is_older_the_event_leaves() -> None:
+    rings, _ = pair(lateness=100, cap=2, windows=(100,))
+    see(rings, ("1", 10, 1), ("2", 20, 2))
+    before = raw(rings)
+    assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
+    assert raw(rings) == before
+    # Among equal times the one that arrived first is the oldest.
+    assert see(rings, ("4", 10, 8)) == [(CAPPED, [1], [8])]
+    assert [(t, a) for _, t, a, _ in content(rings)] == [([10, 20], [8, 2])]
+    # What left is not remembered, so that it is no duplicate.
+    assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
+
+
 def test_rows_that_are_skipped_are_not_there() -> None:
     rings, _ = pair(lateness=5, cap=9, windows=(10,))
     other, _ = pair(lateness=5, cap=9, windows=(10,))
