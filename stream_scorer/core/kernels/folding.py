@@ -8,7 +8,7 @@ from stream_scorer.core.kernels.blocks import (
     can_allocate,
     size_class,
 )
-from stream_scorer.core.kernels.cells import MOST_BITS, older_of, used_cells
+from stream_scorer.core.kernels.cells import MOST_CELLS, count_aged, mark_used
 from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 from stream_scorer.core.kernels.observing import CHUNK, observe, older, sum_before
@@ -30,6 +30,7 @@ JOURNAL_WIDTH = OLD + 3
 # Bits beside the slot's number: how the slot was made (three), and whether the ring moved.
 HOW, MOVED, HOW_BITS = 7, 8, 4
 
+_LINE_NUMBERS = 8
 MAX = np.iinfo(np.int64).max
 
 EVENT_BYTES = 15
@@ -63,8 +64,10 @@ def move_ring(store, shape, block, capacity, head, count, new_block, new_capacit
 
 
 @kernel
-def fetch_ahead(store, shape, rows, start, end, key_hash, hints):
-    """Fetch what the rings of some rows need, so that the misses overlap.
+def fetch_ahead(
+    store, shape, rows, places, start, end, key_hash, observed, hints
+):  # fmt: skip
+    """Fetch what some rows and their rings need, so that the misses overlap.
 
     First all places in the table, then all slots, then all rings. ``hints`` says where each
     customer may be found, or -1.
@@ -75,8 +78,12 @@ def fetch_ahead(store, shape, rows, start, end, key_hash, hints):
     keys = store.keys
     words = store.words
     mask = np.uint64(len(table) - 1)
+    width = observed.shape[1]
     for k in range(start, end):
-        prefetch(table, np.int64(key_hash[rows[k]] & mask))
+        i = rows[k]
+        prefetch(table, np.int64(key_hash[i] & mask))
+        for column in range(0, width, _LINE_NUMBERS):
+            prefetch(observed, places[k] * width + column)
     for k in range(start, end):
         entry = table[key_hash[rows[k]] & mask]
         hints[k - start] = -1
@@ -96,19 +103,21 @@ def fetch_ahead(store, shape, rows, start, end, key_hash, hints):
 
 @kernel
 def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting it would copy state
-    store, shape, limits, program, scratch, rows, start_row, skip, key_offsets, key_data,
+    store, shape, limits, program, scratch, rows, places, start_row, skip, key_offsets, key_data,
     key_hash, id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, observed,
 ):  # fmt: skip
     """Fold rows into the rings; stop in front of the first row that needs a larger array.
 
-    ``observed`` gets what each event sees. Returns (next row index, journal length, newest
-    accepted event time).
+    ``observed`` gets what each event sees, in the rows that ``places`` names. Returns (next row
+    index, journal length, newest accepted event time).
     """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
     lateness, horizon, cap = limits[0], limits[1], limits[2]
     most_age = age_mask if half else np.int64(MAX)
     windows = program.windows
     lows = scratch.lows
+    used = scratch.used
+    ages = scratch.ages
     slots = store.slots
     table = store.table
     keys = store.keys
@@ -121,7 +130,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
     all_rows = len(rows)
     for chunk in range(start_row, all_rows, CHUNK):
         chunk_end = min(chunk + CHUNK, all_rows)
-        fetch_ahead(store, shape, rows, chunk, chunk_end, key_hash, hints)
+        fetch_ahead(store, shape, rows, places, chunk, chunk_end, key_hash, observed, hints)
         for k in range(chunk, chunk_end):
             i = rows[k]
             if skip[i]:
@@ -163,41 +172,33 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
             base = (block * unit_words) << half
             # How many events stand at or before this one, and how many are older than each window.
             position = np.int64(0)
-            for w in range(len(windows)):
-                lows[w] = 0
-            if not was_new:
+            if was_new:
+                for w in range(len(windows)):
+                    lows[w] = 0
+            else:
                 # What no admissible event can see any more leaves, and first: whether a ring that
                 # is past its horizon is still there must not decide what a duplicate is.
                 ahead = t - newest
-                expiry = horizon - max(ahead, np.int64(0))
-                small = capacity <= MOST_BITS
-                used = np.uint64(0)
+                ages[len(windows)] = max(horizon - max(ahead, np.int64(0)), np.int64(0))
+                for w in range(len(windows)):
+                    ages[w] = min(max(windows[w] - ahead, np.int64(0)), most_age)
+                small = capacity <= MOST_CELLS
                 if small:
-                    used = used_cells(head, count, capacity)
-                    left = older_of(times, base, capacity, used, newest, expiry, most_age)
-                    for w in range(len(windows)):
-                        age = windows[w] - ahead
-                        old = older_of(times, base, capacity, used, newest, age, most_age)
-                        lows[w] = max(old - left, np.int64(0))
+                    mark_used(used, head, count, capacity)
+                    count_aged(times, base, capacity, used, newest, ages, lows)
                 else:
-                    left = older(times, base, head, ring_mask, count, newest, age_mask, expiry)
-                    for w in range(len(windows)):
-                        age = windows[w] - ahead
-                        old = older(times, base, head, ring_mask, count, newest, age_mask, age)
-                        lows[w] = max(old - left, np.int64(0))
+                    for w in range(len(windows) + 1):
+                        lows[w] = older(
+                            times, base, head, ring_mask, count, newest, age_mask, ages[w]
+                        )
+                left = lows[len(windows)]
+                for w in range(len(windows)):
+                    lows[w] = max(lows[w] - left, np.int64(0))
                 position = count - left
-                if ahead < 0:
-                    if small:
-                        position = (
-                            older_of(times, base, capacity, used, newest, -ahead, most_age) - left
-                        )
-                    else:
-                        position = (
-                            older(times, base, head, ring_mask, count, newest, age_mask, -ahead)
-                            - left
-                        )
                 head = (head + left) & ring_mask
                 count -= left
+                if ahead < 0:
+                    position = older(times, base, head, ring_mask, count, newest, age_mask, -ahead)
                 # A transaction id that the ring holds is a duplicate and touches nothing.
                 identity = np.int64(id_hash[i])
                 first = amounts + capacity
@@ -300,6 +301,6 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 ring.touched = batch_number
             observe(
                 words, times, base, amounts, head, capacity, position, newest, age_mask,
-                t, a, before, extras, i, verdict[i] == LATE, program, scratch, observed,
+                t, a, before, extras, i, places[k], verdict[i] == LATE, program, scratch, observed,
             )  # fmt: skip
     return all_rows, journal_at, newest_of_all

@@ -16,7 +16,7 @@ from stream_scorer.core.kernels.compiled import inlined
 KIND, WINDOW, LAST, KEY, COLUMN, OUT = range(6)
 OPERATION_WIDTH = 6
 
-CHUNK = 64
+CHUNK = 16
 """Rows whose memory is fetched together."""
 
 AMOUNTS, FIRST_FIELD = 0, 2
@@ -49,7 +49,10 @@ class Scratch(NamedTuple):
 
     Attributes:
         hints: int64[CHUNK], where their customers may be found.
-        lows: int64[w], how many of its ring's events are older than each of an event's windows.
+        lows: int64[more than w], how many of its ring's events are older than each of an event's
+            windows.
+        ages: int64[the same], how far those begin before the newest.
+        used: uint64[MOST_CELLS / 64], bits of the cells of its ring that hold events.
         line: int64[cap + 1], amounts.
         chosen: int64[cap + 1], values of the events that an operation chooses.
         copy: int64[cap + 1].
@@ -59,6 +62,8 @@ class Scratch(NamedTuple):
 
     hints: NDArray[np.int64]
     lows: NDArray[np.int64]
+    ages: NDArray[np.int64]
+    used: NDArray[np.uint64]
     line: NDArray[np.int64]
     chosen: NDArray[np.int64]
     copy: NDArray[np.int64]
@@ -69,24 +74,15 @@ class Scratch(NamedTuple):
 @inlined
 def older(times, base, head, mask, end, newest, age_mask, age):
     """Return how many of the first ``end`` events are at least ``age`` older than the newest."""
-    if end > 64:  # noqa: PLR2004 where counting all stops being cheaper than searching
-        low = np.int64(0)
-        high = np.int64(end)
-        while low < high:
-            centre = (low + high) >> 1
-            cell = base + ((head + centre) & mask)
-            if ((newest - np.int64(times[cell])) & age_mask) >= age:
-                low = centre + 1
-            else:
-                high = centre
-        return low
-    found = np.int64(0)
-    stop = min(head + end, mask + 1)
-    for c in range(np.uint64(base + head), np.uint64(base + stop)):
-        found += ((newest - np.int64(times[c])) & age_mask) >= age
-    for c in range(np.uint64(base), np.uint64(base + head + end - stop)):
-        found += ((newest - np.int64(times[c])) & age_mask) >= age
-    return found
+    low = np.int64(0)
+    left = np.int64(end)
+    # Without a branch on what is found, which nobody could foretell.
+    while left > 0:
+        half = (left + 1) >> 1
+        cell = base + ((head + low + half - 1) & mask)
+        low += half * np.int64(((newest - np.int64(times[cell])) & age_mask) >= age)
+        left -= half
+    return low
 
 
 @inlined
@@ -173,11 +169,12 @@ def choose_amounts(words, keys, value, amounts, head, mask, low, end, before, mo
 @inlined
 def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, before, extras,
-    i, late, program, scratch, observed,
+    i, place, late, program, scratch, observed,
 ):  # fmt: skip
     """Write the features of event i, which stands behind the first ``end`` events of its ring.
 
-    ``before`` is the sum of all amounts before it; ``scratch.lows`` is filled.
+    They go to the row ``place``. ``before`` is the sum of all amounts before it, and
+    ``scratch.lows`` is filled.
     """
     operations = program.operations
     memories = program.memories
@@ -187,7 +184,8 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     line = scratch.line
     chosen = scratch.chosen
     mask = capacity - 1
-    line_low = lows[len(lows) - 1] if len(lows) else np.int64(0)
+    widest = len(program.windows) - 1
+    line_low = lows[widest] if widest >= 0 else np.int64(0)
     if program.line[0]:
         gather_amounts(words, amounts, head, mask, line_low, end, before, line)
         line[end - line_low] = amount
@@ -243,14 +241,14 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
             else:
                 if most < 0:
                     most = end
-                place = amounts + column * capacity
+                values = amounts + column * capacity
                 if column == AMOUNTS:
                     found = choose_amounts(
-                        words, keys, mine, place, head, mask, low, end, before, most, chosen
+                        words, keys, mine, values, head, mask, low, end, before, most, chosen
                     )
                     chosen[found] = amount
                 else:
-                    found = choose(words, keys, mine, place, head, mask, low, end, most, chosen)
+                    found = choose(words, keys, mine, values, head, mask, low, end, most, chosen)
                     chosen[found] = extras[column - FIRST_FIELD, i]
             value = aggregate(kind, chosen, np.int64(0), found + 1, scale, scratch)
-        observed[i, operations[j, OUT]] = value
+        observed[place, operations[j, OUT]] = value
