@@ -152,7 +152,10 @@ def _recompute(
 
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
     """Return columns as one batch, or a few when a column of texts is larger than 2 GiB."""
-    return table.select(columns).combine_chunks().to_batches()
+    chosen = table.select(columns)
+    # What is in one piece already need not be copied.
+    whole = all(column.num_chunks <= 1 for column in chosen.columns)
+    return (chosen if whole else chosen.combine_chunks()).to_batches()
 
 
 def _groups(hashes: UInt64) -> list[Int64]:

@@ -1,9 +1,10 @@
 """Rings: what the core remembers of each customer, and the kernel that folds events into them.
 
 A ring holds a customer's recent accepted events in the order (event time, arrival) as parallel
-columns: event time in ms, amount in minor units, 64-bit hash of the transaction id, and a 64-bit
-value for each further field that a feature needs. Rings lie in blocks of one growable pool; a
-block's size is a power of two. Sums are exact, because amounts are integers.
+columns: event time in ms, the sum of all amounts before it in minor units, 64-bit hash of the
+transaction id, and a 64-bit value for each further field that a feature needs. Rings lie in blocks
+of one growable pool; a block's size is a power of two. Sums are exact, because amounts are
+integers.
 
 Every change is journalled, so that an aborted batch is undone in reverse, event by event, and
 leaves the rings as they were before it.
