@@ -6,22 +6,26 @@ does not.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.apps.history_parts import GROUPS, Part, group_of, parts_of
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -29,8 +33,7 @@ UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
 _T = TypeVar("_T")
 _N = TypeVar("_N", bound=np.generic)
-_GROUPS = 16  # by four bits of a hash
-_ROWS_AT_A_TIME = 50_000
+_ROWS_AT_A_TIME = 2**21
 # What the core reads of every event, beside what features name. The rest, and that is most of a
 # row, need not be copied.
 _READ = ["transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "currency"]
@@ -72,26 +75,31 @@ def fold(
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
     computed = np.empty((table.num_rows, len(features.names)))
     accepted = np.zeros(table.num_rows, np.bool_)
-    groups = [_groups(hash_strings(*string_views(b.column("customer_id")))) for b in batches]
+    engine, direct = features.engine, features.direct
+    rings = [CustomerRings(engine.retention, direct, engine.fields) for _ in range(GROUPS)]
+    later = features.delayed.operations[:, OUT]
 
-    def fold_group(number: int) -> None:
-        rings = Rings(features)
-        for batch, rows_of, first in zip(batches, groups, starts, strict=False):
-            for events in _events(batch, rows_of[number], first):
-                folded = remember(events, rings, plan, features)
-                rings.release(folded.journals)
-                kept, observed = events, folded.observed
-                if len(folded.accepted) < len(events):
-                    kept, observed = events.take(folded.accepted), observed[folded.accepted]
-                computed[kept.offset] = features.compute(kept, observed)
-                accepted[kept.offset] = True
-
-    _on_threads(fold_group, range(_GROUPS))
+    for batch, first in zip(batches, starts, strict=False):
+        for at in range(0, len(batch), _ROWS_AT_A_TIME):
+            records = batch.slice(at, _ROWS_AT_A_TIME)
+            rows = np.arange(first + at, first + at + len(records))
+            place = slice(first + at, first + at + len(records))
+            events = _as_events(records, rows)
+            parts = list(parts_of(events, computed[place], accepted[place]))
+            _on_threads(lambda part: part.judge(plan, features), parts)
+            _on_threads(partial(_fold_group, parts, rings), range(GROUPS))
+            _on_threads(lambda part: part.complete(features, later), parts)
     if fraud is not None and features.by_terminal:
         _add_terminals(batches, features, fraud, accepted, computed)
     if accepted.all():
         return FeatureRows(np.arange(len(computed)), computed)
     return FeatureRows(np.flatnonzero(accepted), computed[accepted])
+
+
+def _fold_group(parts: Sequence[Part], rings: Sequence[CustomerRings], number: int) -> None:
+    """Fold a group's rows, part by part: its rings stay in a processor's cache meanwhile."""
+    for part in parts:
+        part.fold(number, rings[number])
 
 
 def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
@@ -123,7 +131,7 @@ def _add_terminals(
         table.watermark = int(times.max(initial=table.watermark))
         table.observe_hashed(delayed, terminals, times, rows, computed, in_order=True)
 
-    _on_threads(observe_group, range(_GROUPS))
+    _on_threads(observe_group, range(GROUPS))
     if features.recomputed:
         _recompute(batches, features, accepted, computed)
 
@@ -144,22 +152,16 @@ def _recompute(
 
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
     """Return columns as one batch, or a few when a column of texts is larger than 2 GiB."""
-    return table.select(columns).combine_chunks().to_batches()
+    chosen = table.select(columns)
+    # What is in one piece already need not be copied.
+    whole = all(column.num_chunks <= 1 for column in chosen.columns)
+    return (chosen if whole else chosen.combine_chunks()).to_batches()
 
 
 def _groups(hashes: UInt64) -> list[Int64]:
     """Return the rows of each group of ids, ascending."""
-    # By the upper bits: rings and tables find an id by the lower ones.
-    group = (hashes >> np.uint64(60)).astype(np.uint8)
-    order = np.argsort(group, kind="stable")
-    return np.split(order, np.searchsorted(group[order], np.arange(1, _GROUPS)))
-
-
-def _events(batch: pa.RecordBatch, rows: Int64, first: int) -> Iterator[EventBatch]:
-    """Yield rows of a batch as events."""
-    taken = batch.take(pa.array(rows))
-    for at in range(0, len(rows), _ROWS_AT_A_TIME):
-        yield _as_events(taken.slice(at, _ROWS_AT_A_TIME), first + rows[at : at + _ROWS_AT_A_TIME])
+    rows, begins = by_partition(group_of(hashes))
+    return np.split(rows, begins[np.minimum(np.arange(1, GROUPS), len(begins) - 1)])
 
 
 def _as_events(records: pa.RecordBatch, rows: Int64) -> EventBatch:

@@ -26,7 +26,7 @@ class Flag(IntFlag):
     DEGRADED = 2  # decided without everything that the features need
     FALLBACK = 4  # decided by the champion because the routed arm failed
     LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
-    CAPPED = 16  # the customer's ring was full; its oldest event left
+    CAPPED = 16  # the customer's ring was full; the oldest, perhaps this event, left
 
 
 class RejectReason(StrEnum):

@@ -23,9 +23,10 @@ from stream_scorer.core.declarations import (
     refusal,
 )
 from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
-from stream_scorer.core.kernels.aggregates import COUNT, SINCE
+from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
+from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
@@ -134,11 +135,32 @@ class FeatureSet:
         """
         out = np.empty((len(events), len(self._features)), np.float64)
         copy_columns(observed, self._observed, out, self._places)
+        self.complete(events, out)
+        return out
+
+    def complete(self, events: EventBatch, out: Float64) -> None:
+        """Compute what neither rings nor terminals write, whose columns are in ``out`` already.
+
+        Args:
+            events: n accepted transactions.
+            out: float64[n, m], their features, changed.
+        """
         seen = Columns(events, events.int64("amount_minor") / self._scale, out)
         for column, feature in enumerate(self._features):
             if feature.compute is not None:
                 feature.compute(seen, column)
-        return out
+
+    @property
+    def direct(self) -> Program:
+        """The operations over rings, writing straight into these features' own columns."""
+        program = self.engine.program
+        mine = self._observed < len(program.operations)
+        rows = self._observed[mine]
+        operations = program.operations[rows]
+        operations[:, PLACE] = self._places[mine]
+        return program._replace(
+            operations=operations, memories=program.memories[rows], missing=program.missing[rows]
+        )
 
     @property
     def delayed(self) -> Delayed:
@@ -330,7 +352,7 @@ def _engine(
             out,
         )
     line = any(
-        o.field == AMOUNT and o.key is None and o.kind not in (COUNT, SINCE) for o in operations
+        o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in operations
     )
     return Engine(
         retention=Retention(

@@ -131,6 +131,62 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A batch before it meets the rings: what each row is by itself.
+
+    Attributes:
+        codes: uint8[n], 0 or the code of the rule that a row breaks; see ``validation``.
+        refused: bool[n], whether it breaks one.
+        transaction: uint64[n], hash of the transaction id.
+        customer: uint64[n], hash of the customer id.
+        kept: int64[f, n], what rings keep of the further fields.
+    """
+
+    codes: NDArray[np.uint8]
+    refused: NDArray[np.bool_]
+    transaction: NDArray[np.uint64]
+    customer: NDArray[np.uint64]
+    kept: Int64
+
+    def take(self, rows: Int64) -> "Judged":
+        """Return the given rows, in the given order."""
+        return Judged(
+            self.codes[rows], self.refused[rows], self.transaction[rows], self.customer[rows],
+            self.kept[:, rows],
+        )  # fmt: skip
+
+
+def judge(events: EventBatch, plan: Plan, features: FeatureSet) -> Judged:
+    """Validate a batch and hash what the rings know things by.
+
+    Args:
+        events: n rows.
+        plan: Currencies, limits.
+        features: What the rings keep.
+    """
+    codes = validate(events, plan)
+    return Judged(
+        codes,
+        codes != 0,
+        hash_strings(*string_views(events.records.column("transaction_id"))),
+        hash_strings(*string_views(events.records.column("customer_id"))),
+        features.engine.kept(events),
+    )
+
+
+def fold(
+    rings: CustomerRings, rows: Int64, events: EventBatch, judged: Judged,
+    verdict: NDArray[np.uint8], observed: Float64, places: Int64 | None = None,
+) -> Journal:  # fmt: skip
+    """Fold rows of a batch into the rings of their partition; see ``CustomerRings.fold``."""
+    return rings.fold(
+        rows, judged.refused, events.records.column("customer_id"), judged.transaction,
+        events.int64("event_time"), events.int64("amount_minor"), judged.kept, verdict, observed,
+        judged.customer, places,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """A batch folded into the rings: what stands before the model is asked.
 
@@ -170,28 +226,24 @@ def remember(
         terminals: What is known of terminals; without it their columns hold NaN.
     """
     n = len(events)
-    codes = validate(events, plan)
+    judged = judge(events, plan, features)
+    codes = judged.codes
     lap("validate")
-    id_hash = hash_strings(*string_views(events.records.column("transaction_id")))
     verdict = np.zeros(n, np.uint8)
     observed = np.empty((n, features.engine.width), np.float64)
     journals: dict[int, Journal] = {}
-    customer_id = events.records.column("customer_id")
-    kept = features.engine.kept(events)
-    time, amount = events.int64("event_time"), events.int64("amount_minor")
-    skip = codes != 0
-    for partition, rows in _by_partition(events.partition):
-        journals[partition] = rings.of(partition).fold(
-            rows, skip, customer_id, id_hash, time, amount, kept, verdict, observed
-        )
-    codes[(verdict == DUPLICATE) & ~skip] = DUPLICATE_CODE
+    for partition, rows in rows_by(events.partition):
+        journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, observed)
+    codes[(verdict == DUPLICATE) & ~judged.refused] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
     flags |= np.where(verdict == CAPPED, np.uint8(Flag.CAPPED), np.uint8(0))
     delayed = features.engine.delayed
     if terminals is None:
         observed[:, features.engine.width - len(delayed) :] = np.nan
     elif len(delayed):
-        lacking = terminals.observe(delayed, events.records.column("terminal_id"), time, observed)
+        lacking = terminals.observe(
+            delayed, events.records.column("terminal_id"), events.int64("event_time"), observed
+        )
         if features.by_terminal:
             flags |= np.where(lacking, np.uint8(Flag.DEGRADED), np.uint8(0))
     rejected = np.flatnonzero(codes)
@@ -269,7 +321,7 @@ def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None
         raise ModelFailure(rows, failure)
 
 
-def _by_partition(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
+def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
     """Return each partition's rows in arrival order, partitions ascending."""
     if not len(partition):
         return []

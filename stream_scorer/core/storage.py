@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.blocks import SIZE_CLASSES, SMALLEST, size_class
+from stream_scorer.core.kernels.cells import MOST_CELLS
 from stream_scorer.core.kernels.hashing import BUCKETS
 from stream_scorer.core.kernels.observing import CHUNK, Scratch
 from stream_scorer.core.kernels.store import (
@@ -90,11 +91,14 @@ def new_scratch(cap: int, windows: int) -> Scratch:
         cap: Events of the longest ring.
         windows: How many windows there are.
     """
+    # One for each window and one for the horizon, four at a time.
+    marks = (windows + 4) // 4 * 4
     places = 1 << (2 * (cap + 1)).bit_length()
     return Scratch(
-        hashes=np.zeros(CHUNK, np.uint64),
         hints=np.zeros(CHUNK, np.int64),
-        lows=np.zeros(windows, np.int64),
+        lows=np.zeros(marks, np.int64),
+        ages=np.zeros(marks, np.int64),
+        used=np.zeros(MOST_CELLS // 64, np.uint64),
         line=np.zeros(cap + 1, np.int64),
         chosen=np.zeros(cap + 1, np.int64),
         copy=np.zeros(cap + 1, np.int64),

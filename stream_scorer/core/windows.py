@@ -1,9 +1,10 @@
 """Rings: what the core remembers of each customer, and the kernel that folds events into them.
 
 A ring holds a customer's recent accepted events in the order (event time, arrival) as parallel
-columns: event time in ms, amount in minor units, 64-bit hash of the transaction id, and a 64-bit
-value for each further field that a feature needs. Rings lie in blocks of one growable pool; a
-block's size is a power of two. Sums are exact, because amounts are integers.
+columns: event time in ms, the sum of all amounts before it in minor units, 64-bit hash of the
+transaction id, and a 64-bit value for each further field that a feature needs. Rings lie in blocks
+of one growable pool; a block's size is a power of two. Sums are exact, because amounts are
+integers.
 
 Every change is journalled, so that an aborted batch is undone in reverse, event by event, and
 leaves the rings as they were before it.
@@ -37,6 +38,10 @@ __all__ = [
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
+
+
+_SPARE_BYTES = 2**20
+"""A longer journal's memory is given back."""
 
 
 def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
@@ -113,6 +118,7 @@ class CustomerRings:
         self._batches = 0
         self._open: dict[int, Journal] = {}
         self._cursor = 0
+        self._spare = np.empty((0, JOURNAL_WIDTH + len(fields)), np.int64)
         self._store = new_store(self._shape)
 
     def __len__(self) -> int:
@@ -134,6 +140,8 @@ class CustomerRings:
         extras: Int64,
         verdict: UInt8,
         observed: NDArray[np.float64],
+        customer_hash: NDArray[np.uint64] | None = None,
+        places: Int64 | None = None,
     ) -> Journal:
         """Add the given rows, in order, and tell what each sees.
 
@@ -147,21 +155,30 @@ class CustomerRings:
             extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
             observed: float64[n, k], written but for duplicates: what the program computes.
+            customer_hash: uint64[n], of the customers, if known already.
+            places: int64[r], where in ``observed`` each of the rows goes, if not to its own number.
 
         Returns:
             The journal of this batch's changes.
         """
         offsets, data = string_views(customer_id)
+        places = rows if places is None else places
+        if customer_hash is None:
+            customer_hash = hash_strings(offsets, data)
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
-        journal = Journal(self, self._batches, np.empty((len(rows), width), np.int64))
+        entries, self._spare = self._spare, np.empty((0, width), np.int64)
+        if len(entries) < len(rows):
+            entries = np.empty((len(rows), width), np.int64)
+        journal = Journal(self, self._batches, entries)
         self._open[journal.number] = journal
         at = 0
         while True:
             at, journal.length, newest = fold_rows(
                 self._store, self._shape, self._limits, self._program, self._scratch,
-                rows, at, skip, offsets, data, id_hash, event_time, amount_minor, extras,
-                journal.number, journal.entries, journal.length, verdict, observed,
+                rows, places, at, skip, offsets, data, customer_hash, id_hash, event_time,
+                amount_minor, extras, journal.number, journal.entries, journal.length, verdict,
+                observed,
             )  # fmt: skip
             journal.newest = max(journal.newest, int(newest))
             if at == len(rows):
@@ -178,12 +195,19 @@ class CustomerRings:
         """
         del self._open[journal.number]
         undo_rows(self._store, self._shape, journal.entries, journal.length)
+        self._keep(journal.entries)
 
     def release(self, journal: Journal) -> None:
         """After the batch's commit: what only its undo needed may be used again."""
         del self._open[journal.number]
         release_blocks(self._store, self._shape, journal.entries, journal.length)
+        self._keep(journal.entries)
         self.watermark = max(self.watermark, journal.newest)
+
+    def _keep(self, entries: Int64) -> None:
+        """Keep the memory of a journal for the next: to get it anew costs as much as the fold."""
+        if len(self._spare) < len(entries) and entries.nbytes <= _SPARE_BYTES:
+            self._spare = entries
 
     def evict(self, most: int) -> int:
         """Let whole rings go that the watermark has passed by the horizon and the lateness.
@@ -274,10 +298,11 @@ class CustomerRings:
             first = int(ring["block"]) * unit_words
             ages = (newest - store.times[(first << short) + cells].astype(np.int64)) & mask
             amounts = first + (capacity >> short)
+            sums = np.append(store.words[amounts + cells], ring["total"])
             yield (
                 key,
                 newest - ages,
-                store.words[amounts + cells],
+                np.diff(sums),
                 store.words[amounts + capacity + cells].view(np.uint64),
             )
 

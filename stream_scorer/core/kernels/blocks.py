@@ -4,7 +4,8 @@ A unit is a block of SMALLEST events; a block of class k is 2^k units and begins
 its size. Two free buddies are never apart, and the last block before the end of the used part is
 never free. So ``release`` right after ``allocate`` leaves every list as it was.
 
-Within a block the columns follow each other: times, amounts, hashes, further fields. A time is its
+Within a block the columns follow each other: times, for each event the sum of the amounts before
+it, hashes, further fields. A time is its
 lower 32 bits where the horizon allows, for the newest one tells the rest: half a word, else one.
 """
 

@@ -51,7 +51,7 @@ def _compile(function, **options):  # noqa: ANN003 numba's own
 
 @intrinsic
 def prefetch(_, array, index):  # noqa: ARG001 the types alone matter here
-    """Ask for the cache line of ``array[index]`` ahead of its use; one-dimensional arrays."""
+    """Ask for the cache line of an array's element ahead of its use; contiguous arrays."""
 
     def generate(context, builder, signature, arguments):
         data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data

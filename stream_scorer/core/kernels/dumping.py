@@ -150,16 +150,20 @@ def dump_rings(store_of, shape, order, out):
         capacity = np.int64(ring.capacity)
         mask = capacity - 1
         head = np.int64(ring.head)
-        base = (ring.block * unit_words) << half
+        block = np.int64(ring.block)
+        base = (block * unit_words) << half
         before = newest
         for c in range(count - 1, -1, -1):
             cell = base + ((head + c) & mask)
             time = newest - ((newest - np.int64(times[np.uint64(cell)])) & age_mask)
             at = _write(at, before - time)
             before = time
-        amounts = ring.block * unit_words + (capacity >> half)
+        amounts = block * unit_words + (capacity >> half)
+        behind = ring.total
         for c in range(count - 1, -1, -1):
-            at = _write(at, _zigzag(words[np.uint64(amounts + ((head + c) & mask))]))
+            sum_before = words[np.uint64(amounts + ((head + c) & mask))]
+            at = _write(at, _zigzag(behind - sum_before))
+            behind = sum_before
         for column in range(1, 2 + fields):
             first = amounts + column * capacity
             for c in range(count - 1, -1, -1):
@@ -230,7 +234,7 @@ def check_rings(store, data, start, end, fields):  # noqa: C901, PLR0911, PLR091
 
 
 @kernel
-def load_rings(  # noqa: C901 one column after the other
+def load_rings(  # noqa: C901, PLR0915 one column after the other
     store, shape, limits, data, at, left, column_of, missing, field_count
 ):
     """Add rings that were checked; stop in front of the first that needs a larger array.
@@ -283,10 +287,14 @@ def load_rings(  # noqa: C901 one column after the other
             step, place = _read(data, place, end)
             time -= step
             store.times[base + kept - 1 - c] = time
+        # Only differences of the sums tell anything, so they may as well end in zero.
+        behind = np.int64(0)
         for c in range(count):
             coded, at = _read(data, at, end)
             if c < kept:
-                words[amounts + kept - 1 - c] = _unzigzag(coded)
+                behind -= _unzigzag(coded)
+                words[amounts + kept - 1 - c] = behind
+        ring.total = 0
         for column in range(1 + fields):
             theirs = np.int64(0) if column == 0 else column_of[column - 1]
             first = amounts + (1 + column) * capacity

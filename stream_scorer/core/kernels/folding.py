@@ -8,9 +8,10 @@ from stream_scorer.core.kernels.blocks import (
     can_allocate,
     size_class,
 )
+from stream_scorer.core.kernels.cells import MOST_CELLS, count_aged, mark_used
 from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
-from stream_scorer.core.kernels.observing import CHUNK, observe
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
+from stream_scorer.core.kernels.observing import CHUNK, observe, older, sum_before
 from stream_scorer.core.kernels.store import (
     NEVER,
     enter,
@@ -28,6 +29,9 @@ SLOT_HOW, BLOCK, CAPACITY_HEAD, COUNT_POSITION, NEWEST, TOUCHED, OLD = range(7)
 JOURNAL_WIDTH = OLD + 3
 # Bits beside the slot's number: how the slot was made (three), and whether the ring moved.
 HOW, MOVED, HOW_BITS = 7, 8, 4
+
+_LINE_NUMBERS = 8
+MAX = np.iinfo(np.int64).max
 
 EVENT_BYTES = 15
 """About what an event without further fields takes in a dump."""
@@ -60,8 +64,10 @@ def move_ring(store, shape, block, capacity, head, count, new_block, new_capacit
 
 
 @kernel
-def fetch_ahead(store, shape, rows, start, end, key_offsets, key_data, hashes, hints):
-    """Hash the ids of some rows and fetch what their rings need, so that the misses overlap.
+def fetch_ahead(
+    store, shape, rows, places, start, end, key_hash, observed, hints
+):  # fmt: skip
+    """Fetch what some rows and their rings need, so that the misses overlap.
 
     First all places in the table, then all slots, then all rings. ``hints`` says where each
     customer may be found, or -1.
@@ -72,13 +78,14 @@ def fetch_ahead(store, shape, rows, start, end, key_offsets, key_data, hashes, h
     keys = store.keys
     words = store.words
     mask = np.uint64(len(table) - 1)
+    width = observed.shape[1]
     for k in range(start, end):
         i = rows[k]
-        h = hash_bytes(key_data, key_offsets[i], key_offsets[i + 1])
-        hashes[k - start] = h
-        prefetch(table, np.int64(h & mask))
+        prefetch(table, np.int64(key_hash[i] & mask))
+        for column in range(0, width, _LINE_NUMBERS):
+            prefetch(observed, places[k] * width + column)
     for k in range(start, end):
-        entry = table[hashes[k - start] & mask]
+        entry = table[key_hash[rows[k]] & mask]
         hints[k - start] = -1
         if entry >= 0:
             hints[k - start] = entry & np.int64(0x7FFFFFFF)
@@ -88,7 +95,7 @@ def fetch_ahead(store, shape, rows, start, end, key_offsets, key_data, hashes, h
         if hint >= 0 and slots[hint].block >= 0:
             ring = slots[hint]
             prefetch(keys, ring.key)
-            first = ring.block * unit_words
+            first = np.int64(ring.block) * unit_words
             size = np.int64(ring.capacity)
             for line in range(first, first + (size >> half) + (2 + fields) * size, 8):
                 prefetch(words, line)
@@ -96,16 +103,21 @@ def fetch_ahead(store, shape, rows, start, end, key_offsets, key_data, hashes, h
 
 @kernel
 def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting it would copy state
-    store, shape, limits, program, scratch, rows, start_row, skip, key_offsets, key_data,
-    id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, observed,
+    store, shape, limits, program, scratch, rows, places, start_row, skip, key_offsets, key_data,
+    key_hash, id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, observed,
 ):  # fmt: skip
     """Fold rows into the rings; stop in front of the first row that needs a larger array.
 
-    ``observed`` gets what each event sees. Returns (next row index, journal length, newest
-    accepted event time).
+    ``observed`` gets what each event sees, in the rows that ``places`` names. Returns (next row
+    index, journal length, newest accepted event time).
     """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
     lateness, horizon, cap = limits[0], limits[1], limits[2]
+    most_age = age_mask if half else np.int64(MAX)
+    windows = program.windows
+    lows = scratch.lows
+    used = scratch.used
+    ages = scratch.ages
     slots = store.slots
     table = store.table
     keys = store.keys
@@ -114,12 +126,11 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
     weights = store.weights
     event_bytes = EVENT_BYTES + 8 * fields
     newest_of_all = np.int64(NEVER)
-    hashes = scratch.hashes
     hints = scratch.hints
-    total = len(rows)
-    for chunk in range(start_row, total, CHUNK):
-        chunk_end = min(chunk + CHUNK, total)
-        fetch_ahead(store, shape, rows, chunk, chunk_end, key_offsets, key_data, hashes, hints)
+    all_rows = len(rows)
+    for chunk in range(start_row, all_rows, CHUNK):
+        chunk_end = min(chunk + CHUNK, all_rows)
+        fetch_ahead(store, shape, rows, places, chunk, chunk_end, key_hash, observed, hints)
         for k in range(chunk, chunk_end):
             i = rows[k]
             if skip[i]:
@@ -128,7 +139,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
             a = amount[i]
             key_from = key_offsets[i]
             key_to = key_offsets[i + 1]
-            h = hashes[k - chunk]
+            h = key_hash[i]
             slot = hints[k - chunk]
             if slot < 0 or not is_of(slots, keys, slot, h, key_data, key_from, key_to):
                 slot = find(table, slots, keys, h, key_data, key_from, key_to)
@@ -143,59 +154,89 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 block = np.int64(-1)
                 newest = np.int64(NEVER)
                 touched = np.int64(0)
+                total = np.int64(0)
                 amounts = np.int64(0)
             else:
                 ring = slots[slot]
                 count = np.int64(ring.count)
                 head = np.int64(ring.head)
                 capacity = np.int64(ring.capacity)
-                block = ring.block
+                block = np.int64(ring.block)
                 newest = ring.newest
-                touched = ring.touched
+                touched = np.int64(ring.touched)
+                total = ring.total
                 amounts = block * unit_words + (capacity >> half)
             old_count = count
             old_head = head
             ring_mask = capacity - 1
             base = (block * unit_words) << half
-            if not was_new:
+            # How many events stand at or before this one, and how many are older than each window.
+            position = np.int64(0)
+            if was_new:
+                for w in range(len(windows)):
+                    lows[w] = 0
+            else:
                 # What no admissible event can see any more leaves, and first: whether a ring that
                 # is past its horizon is still there must not decide what a duplicate is.
-                edge = max(newest, t) - horizon
-                while count > 0:
-                    known = newest - ((newest - np.int64(times[base + head])) & age_mask)
-                    if known > edge:
-                        break
-                    head = (head + 1) & ring_mask
-                    count -= 1
+                ahead = t - newest
+                ages[len(windows)] = max(horizon - max(ahead, np.int64(0)), np.int64(0))
+                for w in range(len(windows)):
+                    ages[w] = min(max(windows[w] - ahead, np.int64(0)), most_age)
+                small = capacity <= MOST_CELLS
+                if small:
+                    mark_used(used, head, count, capacity)
+                    count_aged(times, base, capacity, used, newest, ages, lows)
+                else:
+                    for w in range(len(windows) + 1):
+                        lows[w] = older(
+                            times, base, head, ring_mask, count, newest, age_mask, ages[w]
+                        )
+                left = lows[len(windows)]
+                for w in range(len(windows)):
+                    lows[w] = max(lows[w] - left, np.int64(0))
+                position = count - left
+                head = (head + left) & ring_mask
+                count -= left
+                if ahead < 0:
+                    position = older(times, base, head, ring_mask, count, newest, age_mask, -ahead)
                 # A transaction id that the ring holds is a duplicate and touches nothing.
                 identity = np.int64(id_hash[i])
-                stop = min(head + count, capacity)
                 first = amounts + capacity
                 seen = False
-                for c in range(np.uint64(first + head), np.uint64(first + stop)):
-                    seen |= words[c] == identity
-                for c in range(np.uint64(first), np.uint64(first + head + count - stop)):
-                    seen |= words[c] == identity
+                if small:
+                    # A cell that is not in use may hold it too; that is seldom.
+                    for c in range(np.uint64(first), np.uint64(first + capacity)):
+                        seen |= words[c] == identity
+                if seen or not small:
+                    stop = min(head + count, capacity)
+                    seen = False
+                    for c in range(np.uint64(first + head), np.uint64(first + stop)):
+                        seen |= words[c] == identity
+                    for c in range(np.uint64(first), np.uint64(first + head + count - stop)):
+                        seen |= words[c] == identity
                 if seen:
                     verdict[i] = DUPLICATE
                     continue
             newest_of_all = max(newest_of_all, t)
+            before = np.int64(0)
             if not was_new and t < newest - lateness:
                 # Too late to be remembered: sees what is at or before it, and itself.
                 verdict[i] = LATE
-                position = count
-                while position > 0:
-                    cell = base + ((head + position - 1) & ring_mask)
-                    if newest - ((newest - np.int64(times[cell])) & age_mask) <= t:
-                        break
-                    position -= 1
+                before = sum_before(words, amounts, head, ring_mask, count, total, position)
+            elif count >= cap and position == 0:
+                # Of the full ring and this event, this is the oldest: it is the one that leaves.
+                verdict[i] = CAPPED
             else:
                 verdict[i] = ADDED
                 old_newest = newest
                 if count >= cap:
                     verdict[i] = CAPPED
-                    head = (head + count - cap + 1) & ring_mask
+                    dropped = count - cap + 1
+                    head = (head + dropped) & ring_mask
                     count = cap - 1
+                    position -= dropped
+                    for w in range(len(windows)):
+                        lows[w] = max(lows[w] - dropped, np.int64(0))
                 old_block = block
                 old_capacity = capacity
                 how = np.int64(0)
@@ -232,23 +273,21 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 for column in range(2 + fields):
                     entry[OLD + 1 + column] = words[amounts + column * capacity + tail]
                 # Open a gap at the event's place in time; arrival decides among equal times.
-                position = count
+                before = total
                 to = tail
-                while position > 0:
-                    source = (head + position - 1) & ring_mask
-                    known = newest - ((newest - np.int64(times[base + source])) & age_mask)
-                    if known <= t:
-                        break
+                for gap in range(count, position, -1):
+                    source = (head + gap - 1) & ring_mask
                     times[base + to] = times[base + source]
-                    for column in range(2 + fields):
+                    before = words[amounts + source]
+                    words[amounts + to] = before + a
+                    for column in range(1, 2 + fields):
                         at = amounts + column * capacity
                         words[at + to] = words[at + source]
                     to = source
-                    position -= 1
                 entry[COUNT_POSITION] = pack(old_count, position)
                 newest = max(newest, t)
                 times[base + to] = t
-                words[amounts + to] = a
+                words[amounts + to] = before
                 words[amounts + capacity + to] = np.int64(id_hash[i])
                 for column in range(fields):
                     words[amounts + (2 + column) * capacity + to] = extras[column, i]
@@ -258,9 +297,10 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 ring.head = head
                 ring.count = count + 1
                 ring.newest = newest
+                ring.total = total + a
                 ring.touched = batch_number
             observe(
                 words, times, base, amounts, head, capacity, position, newest, age_mask,
-                t, a, extras, i, verdict[i] == LATE, program, scratch, observed,
+                t, a, before, extras, i, places[k], verdict[i] == LATE, program, scratch, observed,
             )  # fmt: skip
-    return total, journal_at, newest_of_all
+    return all_rows, journal_at, newest_of_all

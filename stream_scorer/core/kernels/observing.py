@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels.aggregates import COUNT, SINCE, aggregate
+from stream_scorer.core.kernels.aggregates import COUNT, MEAN, SINCE, aggregate
 from stream_scorer.core.kernels.compiled import inlined
 
 KIND, WINDOW, LAST, KEY, COLUMN, OUT = range(6)
 OPERATION_WIDTH = 6
 
-CHUNK = 64
+CHUNK = 16
 """Rows whose memory is fetched together."""
 
 AMOUNTS, FIRST_FIELD = 0, 2
@@ -33,7 +33,7 @@ class Program(NamedTuple):
             operation, even where others keep it. Only late events look so far back.
         missing: float64[k], what an operation without an answer writes.
         scale: float64[1], minor units per unit of the currency.
-        line: bool[1], whether any operation reads amounts of all of the customer's events.
+        line: bool[1], whether any operation needs each of the amounts and not their sum alone.
     """
 
     operations: NDArray[np.int64]
@@ -48,9 +48,11 @@ class Scratch(NamedTuple):
     """Room to compute in; it holds nothing between two events.
 
     Attributes:
-        hashes: uint64[CHUNK], of the ids of some rows.
         hints: int64[CHUNK], where their customers may be found.
-        lows: int64[w], how many events are older than each window.
+        lows: int64[more than w], how many of its ring's events are older than each of an event's
+            windows.
+        ages: int64[the same], how far those begin before the newest.
+        used: uint64[MOST_CELLS / 64], bits of the cells of its ring that hold events.
         line: int64[cap + 1], amounts.
         chosen: int64[cap + 1], values of the events that an operation chooses.
         copy: int64[cap + 1].
@@ -58,9 +60,10 @@ class Scratch(NamedTuple):
         stamps: int64[2^k + 1].
     """
 
-    hashes: NDArray[np.uint64]
     hints: NDArray[np.int64]
     lows: NDArray[np.int64]
+    ages: NDArray[np.int64]
+    used: NDArray[np.uint64]
     line: NDArray[np.int64]
     chosen: NDArray[np.int64]
     copy: NDArray[np.int64]
@@ -71,24 +74,35 @@ class Scratch(NamedTuple):
 @inlined
 def older(times, base, head, mask, end, newest, age_mask, age):
     """Return how many of the first ``end`` events are at least ``age`` older than the newest."""
-    if end > 64:  # noqa: PLR2004 where counting all stops being cheaper than searching
-        low = np.int64(0)
-        high = np.int64(end)
-        while low < high:
-            centre = (low + high) >> 1
-            cell = base + ((head + centre) & mask)
-            if ((newest - np.int64(times[cell])) & age_mask) >= age:
-                low = centre + 1
-            else:
-                high = centre
-        return low
-    found = np.int64(0)
-    stop = min(head + end, mask + 1)
-    for c in range(np.uint64(base + head), np.uint64(base + stop)):
-        found += ((newest - np.int64(times[c])) & age_mask) >= age
-    for c in range(np.uint64(base), np.uint64(base + head + end - stop)):
-        found += ((newest - np.int64(times[c])) & age_mask) >= age
-    return found
+    low = np.int64(0)
+    left = np.int64(end)
+    # Without a branch on what is found, which nobody could foretell.
+    while left > 0:
+        half = (left + 1) >> 1
+        cell = base + ((head + low + half - 1) & mask)
+        low += half * np.int64(((newest - np.int64(times[cell])) & age_mask) >= age)
+        left -= half
+    return low
+
+
+@inlined
+def sum_before(words, amounts, head, mask, count, total, position):
+    """Return the sum of the amounts of all events that ever stood before a position of a ring."""
+    if position == count:
+        return total
+    return words[amounts + ((head + position) & mask)]
+
+
+@inlined
+def gather_amounts(words, amounts, head, mask, low, end, before, target):
+    """Copy the amounts of events ``low`` … ``end`` - 1; ``before`` is the sum of all before end."""
+    if low >= end:
+        return
+    gather(words, amounts, head, mask, low, end, target)
+    last = np.uint64(end - low - 1)
+    for c in range(last):
+        target[c] = target[c + np.uint64(1)] - target[c]
+    target[last] = before - target[last]
 
 
 @inlined
@@ -138,13 +152,31 @@ def choose(words, keys, value, column, head, mask, low, end, most, target):
 
 
 @inlined
+def choose_amounts(words, keys, value, amounts, head, mask, low, end, before, most, target):
+    """Copy amounts likewise; ``before`` is the sum of all amounts before the event ``end``."""
+    found = np.int64(0)
+    position = end - 1
+    while position >= low and found < most:
+        cell = (head + position) & mask
+        sum_of_older = words[np.uint64(amounts + cell)]
+        target[np.uint64(found)] = before - sum_of_older
+        before = sum_of_older
+        found += words[np.uint64(keys + cell)] == value
+        position -= 1
+    return found
+
+
+@inlined
 def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
-    words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, extras, i,
-    late, program, scratch, observed,
+    words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, before, extras,
+    i, place, late, program, scratch, observed,
 ):  # fmt: skip
-    """Write the features of event i, which stands behind the first ``end`` events of its ring."""
+    """Write the features of event i, which stands behind the first ``end`` events of its ring.
+
+    They go to the row ``place``. ``before`` is the sum of all amounts before it, and
+    ``scratch.lows`` is filled.
+    """
     operations = program.operations
-    windows = program.windows
     memories = program.memories
     missing = program.missing
     scale = program.scale[0]
@@ -152,12 +184,10 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     line = scratch.line
     chosen = scratch.chosen
     mask = capacity - 1
-    for w in range(len(windows)):
-        age = windows[w] - t + newest
-        lows[w] = older(times, base, head, mask, end, newest, age_mask, age) if end else 0
-    line_low = lows[len(windows) - 1] if len(windows) else np.int64(0)
+    widest = len(program.windows) - 1
+    line_low = lows[widest] if widest >= 0 else np.int64(0)
     if program.line[0]:
-        gather(words, amounts, head, mask, line_low, end, line)
+        gather_amounts(words, amounts, head, mask, line_low, end, before, line)
         line[end - line_low] = amount
     for j in range(len(operations)):
         kind = operations[j, KIND]
@@ -184,7 +214,18 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
         elif key < 0:
             if most >= 0:
                 low = max(low, end - most)
-            if column == AMOUNTS or kind == COUNT:
+            if kind <= MEAN:
+                number = np.float64(end - low + 1)
+                value = number
+                if kind != COUNT:
+                    sum_of_all = amount
+                    if low < end:
+                        sum_of_all += before - words[amounts + ((head + low) & mask)]
+                    value = np.float64(sum_of_all)
+                    if kind == MEAN:
+                        value /= number
+                    value /= scale
+            elif column == AMOUNTS:
                 value = aggregate(kind, line, low - line_low, end - line_low + 1, scale, scratch)
             else:
                 gather(words, amounts + column * capacity, head, mask, low, end, chosen)
@@ -200,8 +241,14 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
             else:
                 if most < 0:
                     most = end
-                place = amounts + column * capacity
-                found = choose(words, keys, mine, place, head, mask, low, end, most, chosen)
-                chosen[found] = amount if column == AMOUNTS else extras[column - FIRST_FIELD, i]
+                values = amounts + column * capacity
+                if column == AMOUNTS:
+                    found = choose_amounts(
+                        words, keys, mine, values, head, mask, low, end, before, most, chosen
+                    )
+                    chosen[found] = amount
+                else:
+                    found = choose(words, keys, mine, values, head, mask, low, end, most, chosen)
+                    chosen[found] = extras[column - FIRST_FIELD, i]
             value = aggregate(kind, chosen, np.int64(0), found + 1, scale, scratch)
-        observed[i, operations[j, OUT]] = value
+        observed[place, operations[j, OUT]] = value

@@ -22,9 +22,10 @@ SLOT = np.dtype(
     [
         ("hash", np.uint64),
         ("key", np.int64),  # where the id begins in ``keys``
-        ("block", np.int64),  # first unit of the ring's block
         ("newest", np.int64),  # newest accepted event time, ms
-        ("touched", np.int64),  # number of the last batch that changed the ring
+        ("total", np.int64),  # of all amounts that ever came, or from any start; it may wrap
+        ("block", np.int32),  # first unit of the ring's block
+        ("touched", np.uint32),  # lower bits of the number of the last batch that changed it
         ("length", np.int32),  # of the id
         ("capacity", np.int32),  # events that the block holds
         ("head", np.int32),  # where the oldest event is
@@ -213,6 +214,7 @@ def enter(store, h, data, start, end):
     ring.head = 0
     ring.count = 0
     ring.newest = NEVER
+    ring.total = 0
     bucket = h >> BUCKET_SHIFT
     first = store.heads[bucket]
     ring.following = first

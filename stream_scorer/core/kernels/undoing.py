@@ -18,6 +18,7 @@ from stream_scorer.core.kernels.folding import (
     TOUCHED,
 )
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
+from stream_scorer.core.kernels.observing import sum_before
 from stream_scorer.core.kernels.store import NOBODY, REUSED_KEY, REUSED_SLOT, SLOTS, leave
 
 _LOW = np.int64(0xFFFFFFFF)
@@ -35,19 +36,24 @@ def undo_rows(store, shape, journal, length):
         entry = journal[j]
         slot = entry[SLOT_HOW] >> HOW_BITS
         ring = slots[slot]
-        block = ring.block
+        block = np.int64(ring.block)
         capacity = np.int64(ring.capacity)
         mask = capacity - 1
         head = np.int64(ring.head)
         count = np.int64(ring.count)
         base = (block * unit_words) << half
         amounts = block * unit_words + (capacity >> half)
-        # Close the gap, then put back what the tail's cell held.
-        for position in range(entry[COUNT_POSITION] & _LOW, count - 1):
+        # Close the gap, then put back what the tail's cell held. A sum before an event that came
+        # later holds this one's amount.
+        first = entry[COUNT_POSITION] & _LOW
+        amount = sum_before(words, amounts, head, mask, count, ring.total, first + 1)
+        amount -= words[amounts + ((head + first) & mask)]
+        for position in range(first, count - 1):
             to = (head + position) & mask
             source = (head + position + 1) & mask
             times[base + to] = times[base + source]
-            for column in range(2 + fields):
+            words[amounts + to] = words[amounts + source] - amount
+            for column in range(1, 2 + fields):
                 at = amounts + column * capacity
                 words[at + to] = words[at + source]
         tail = (head + count - 1) & mask
@@ -67,6 +73,7 @@ def undo_rows(store, shape, journal, length):
             ring.head = entry[CAPACITY_HEAD] & _LOW
             ring.count = old_count
             ring.newest = entry[NEWEST]
+            ring.total -= amount
             ring.touched = entry[TOUCHED]
 
 
@@ -93,10 +100,11 @@ def evict_rings(store, shape, cursor, most, edge, oldest_open):
         if cursor >= counters[SLOTS]:
             cursor = 0
         ring = slots[cursor]
-        if ring.length != NOBODY and ring.newest < edge and ring.touched < oldest_open:
+        closed = np.int32(ring.touched - np.uint32(oldest_open)) < 0
+        if ring.length != NOBODY and ring.newest < edge and closed:
             bucket = ring.hash >> BUCKET_SHIFT
             store.weights[bucket] -= np.int64(ring.count) * (EVENT_BYTES + 8 * shape[2])
-            release(store, shape[1], ring.block, size_class(ring.capacity))
+            release(store, shape[1], np.int64(ring.block), size_class(ring.capacity))
             leave(store, np.int64(cursor), np.int64(REUSED_SLOT | REUSED_KEY))
             left += 1
         cursor += 1

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps import history
+from stream_scorer.apps import history, history_parts
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.batch import EventBatch, Flag
@@ -130,6 +130,6 @@ def test_what_fails_in_a_thread_fails_here(
     def fail(*_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(history, "remember", fail)
+    monkeypatch.setattr(history_parts, "judge", fail)
     with pytest.raises(ValueError, match="broken"):
         fold(table, COMPILED, PLAN)

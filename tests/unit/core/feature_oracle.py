@@ -63,10 +63,12 @@ class FeatureOracle:
             return "late", self._features(row, [e for e in events if e["event_time"] <= time])
         newest = max(newest, time)
         verdict = "capped" if len(events) >= self._plan.ring_cap else "added"
-        events = events[max(0, len(events) - self._plan.ring_cap + 1) :]
-        before = [known for known in events if known["event_time"] <= time]
-        # A stable sort: among equal times, the one that arrived later stands later.
-        self.rings[customer] = newest, sorted([*events, row], key=lambda e: int(e["event_time"]))
+        # A stable sort: among equal times, the one that arrived later stands later. The newest
+        # stay; the event itself may be the oldest, and then it leaves.
+        events = sorted([*events, row], key=lambda known: int(known["event_time"]))
+        events = events[-self._plan.ring_cap :]
+        self.rings[customer] = newest, events
+        before = [known for known in events if known["event_time"] <= time and known is not row]
         return verdict, self._features(row, before)
 
     def _features(self, row: Row, before: Sequence[Row]) -> list[float]:

@@ -67,9 +67,10 @@ class OracleRings:
             ring.events = [known for known in ring.events if known.time > edge]
             if len(ring.events) >= self._retention.cap:
                 verdict = CAPPED
-                ring.events = ring.events[len(ring.events) - self._retention.cap + 1 :]
             # A stable sort: among equal times, the one that arrived later stands later.
             ring.events = sorted([*ring.events, event], key=lambda known: known.time)
+            # The newest stay; the event itself may be the oldest, and then it leaves.
+            ring.events = ring.events[-self._retention.cap :]
             remembered = ring.events
         others = [k for k in remembered if k.time <= event.time and k is not event]
         counts, sums = [], []

@@ -128,6 +128,29 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     assert grown >= {"table", "slots", "keys", "key_words", "words", "times", "tags"}
 
 
+@pytest.mark.parametrize("scale", [1, 2**22])
+def test_rings_that_are_longer_than_what_is_compared_at_once(scale: int) -> None:
+    windows = (40 * scale, 300 * scale, 900 * scale)
+    rings, oracle = pair(lateness=300 * scale, cap=550, windows=windows)
+    random = np.random.default_rng(4)
+
+    def batch(step: int) -> list[Event]:
+        numbers = range(step * 150, step * 150 + 150)
+        return [
+            Event(
+                "a", str(n - int(random.integers(0, 2) * 300)),
+                (2 * n - int(random.integers(0, 330))) * scale, int(random.integers(0, 10**12)),
+            )
+            for n in numbers
+        ]  # fmt: skip
+
+    longest = 0
+    for step in range(12):
+        live(rings, oracle, [batch(step), batch(step)], FATES[step % 4])
+        longest = max(longest, len(content(rings)[0][1]))
+    assert longest > 256
+
+
 def test_undo_leaves_the_very_cells_as_they_were() -> None:
     rings, _ = pair(lateness=5, cap=3)
     journal, _ = fold(rings, [Event("a", str(n), n, n) for n in range(3)])
@@ -277,6 +300,19 @@ def test_a_full_ring_says_so_and_loses_its_oldest() -> None:
     assert see(rings, ("1", 1, 1), ("2", 2, 2), ("3", 3, 4), ("4", 0, 8)) == [
         (ADDED, [1], [1]), (ADDED, [2], [3]), (CAPPED, [2], [6]), (CAPPED, [1], [8]),
     ]  # fmt: skip
+
+
+def test_of_a_full_ring_and_an_event_that_is_older_the_event_leaves() -> None:
+    rings, _ = pair(lateness=100, cap=2, windows=(100,))
+    see(rings, ("1", 10, 1), ("2", 20, 2))
+    before = raw(rings)
+    assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
+    assert raw(rings) == before
+    # Among equal times the one that arrived first is the oldest.
+    assert see(rings, ("4", 10, 8)) == [(CAPPED, [1], [8])]
+    assert [(t, a) for _, t, a, _ in content(rings)] == [([10, 20], [8, 2])]
+    # What left is not remembered, so that it is no duplicate.
+    assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
 
 
 def test_rows_that_are_skipped_are_not_there() -> None:

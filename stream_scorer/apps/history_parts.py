@@ -1,0 +1,109 @@
+"""A part of a table on its way through the rings: judged, folded by groups of customers, completed.
+
+Within a part rows are ordered by group, so that what the rings read of a group lies together; what
+they see is written to the row's own place in the table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.kernels.columns import by_partition
+from stream_scorer.core.kernels.folding import DUPLICATE
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import fold, judge
+from stream_scorer.core.windows import CustomerRings
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Bool = NDArray[np.bool_]
+
+GROUPS = 16
+_GROUP_BITS = np.uint64(60)
+_ROWS = 2**17
+# What rings read of an event beside what ``judge`` makes of it.
+_READ = ["customer_id", "event_time", "amount_minor"]
+
+
+class Part:
+    """Rows of a table that follow each other, and where what is found of them goes.
+
+    Args:
+        events: n rows.
+        computed: float64[n, m], the table's features of these rows, to be written.
+        accepted: bool[n], likewise.
+    """
+
+    def __init__(self, events: EventBatch, computed: Float64, accepted: Bool) -> None:
+        self._events = events
+        self._computed = computed
+        self._accepted = accepted
+
+    def judge(self, plan: Plan, features: FeatureSet) -> None:
+        """Validate the rows and put together what each group needs."""
+        judged = judge(self._events, plan, features)
+        self._order, begins = by_partition(group_of(judged.customer))
+        self._begins = begins[np.minimum(np.arange(GROUPS + 1), len(begins) - 1)].tolist()
+        self._judged = judged.take(self._order)
+        records = self._events.records.select(_READ).take(pa.array(self._order))
+        self._grouped = replace(self._events, records=records)
+        self._verdict = np.zeros(len(self._events), np.uint8)
+
+    def fold(self, number: int, rings: CustomerRings) -> None:
+        """Fold the rows of a group into its rings, which write features in place."""
+        begin, end = self._begins[number], self._begins[number + 1]
+        if begin == end:
+            return
+        journal = fold(
+            rings, np.arange(begin, end), self._grouped, self._judged, self._verdict,
+            self._computed, self._order[begin:end],
+        )  # fmt: skip
+        rings.release(journal)
+
+    def complete(self, features: FeatureSet, later: Int64) -> None:
+        """Compute what neither rings nor terminals write.
+
+        Args:
+            features: What to compute.
+            later: Columns of terminals, which are not known yet.
+        """
+        refused = self._judged.refused | (self._verdict == DUPLICATE)
+        self._accepted[self._order] = ~refused
+        self._computed[:, later] = np.nan
+        if not refused.any():
+            features.complete(self._events, self._computed)
+            return
+        # What stands in the rows that were refused may be anything.
+        rows = np.flatnonzero(self._accepted)
+        out = self._computed[rows]
+        features.complete(self._events.take(rows), out)
+        self._computed[rows] = out
+
+
+def group_of(hashes: UInt64) -> NDArray[np.int32]:
+    """Return int32[n], each id's group, 0 … GROUPS-1."""
+    # By the upper bits: rings and tables find an id by the lower ones.
+    return (hashes >> _GROUP_BITS).astype(np.int32)
+
+
+def parts_of(events: EventBatch, computed: Float64, accepted: Bool) -> Iterator[Part]:
+    """Yield the rows in order, in parts.
+
+    Args:
+        events: n rows.
+        computed: float64[n, m], their features, to be written.
+        accepted: bool[n], likewise.
+    """
+    for at in range(0, len(events), _ROWS):
+        rows = slice(at, at + _ROWS)
+        records = events.records.slice(at, _ROWS)
+        some = EventBatch(
+            records, events.partition[rows], events.offset[rows], events.timestamp[rows]
+        )
+        yield Part(some, computed[rows], accepted[rows])
