@@ -8,7 +8,7 @@ import numpy as np
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.windows import CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
@@ -61,8 +61,7 @@ class Refolding:
         for raw in self._input(partition, first, end):
             events, _, _ = self._decoder.decode(raw)
             self.beginning.read(events, self._plan)
-            seen = remember(keep(events), rings, self._plan, self._model.features)
-            rings.release(seen.journals)
+            rings.release(replay(keep(events), rings, self._plan, self._model.features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
         """Fold events that were accepted once, each customer's in the order of time.

@@ -18,7 +18,7 @@ from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.core.batch import Flag, Outcome, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, remember, score
+from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, replay, score
 from stream_scorer.core.summaries import flag_counts, parts, summarize
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (
@@ -181,8 +181,7 @@ class ScoringWork:
         restored = self._opened[partition].restored
         if restored is not None:
             events = restored.unknown(events)
-        seen = remember(events, self.rings, self._plan, self._model.features)
-        self.rings.release(seen.journals)
+        self.rings.release(replay(events, self.rings, self._plan, self._model.features))
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""

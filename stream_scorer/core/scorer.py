@@ -176,7 +176,7 @@ def judge(events: EventBatch, plan: Plan, features: FeatureSet) -> Judged:
 
 def fold(
     rings: CustomerRings, rows: Int64, events: EventBatch, judged: Judged,
-    verdict: NDArray[np.uint8], observed: Float64, places: Int64 | None = None,
+    verdict: NDArray[np.uint8], observed: Float64 | None, places: Int64 | None = None,
 ) -> Journal:  # fmt: skip
     """Fold rows of a batch into the rings of their partition; see ``CustomerRings.fold``."""
     return rings.fold(
@@ -209,11 +209,32 @@ def _no_lap(_: str) -> None:
     pass
 
 
+def replay(
+    events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet
+) -> dict[int, Journal]:
+    """Fold a batch as ``remember`` does, and compute nothing of what its events see.
+
+    Args:
+        events: n rows in arrival order.
+        rings: Changed.
+        plan: Currencies, limits, lateness.
+        features: What the rings keep.
+
+    Returns:
+        The state delta by partition.
+    """
+    judged, verdict = judge(events, plan, features), np.empty(len(events), np.uint8)
+    return {
+        partition: fold(rings.of(partition), rows, events, judged, verdict, None)
+        for partition, rows in rows_by(events.partition)
+    }
+
+
 def remember(
     events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet,
     lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
 ) -> Remembered:  # fmt: skip
-    """Validate a batch and fold it into the rings; a replay needs no more than this.
+    """Validate a batch, fold it into the rings, and compute what its events see there.
 
     Rows whose terminals' history is not whole are flagged ``degraded``.
 

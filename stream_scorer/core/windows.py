@@ -114,6 +114,7 @@ class CustomerRings:
         )
         self._shape = shape_of(retention.horizon_ms, len(fields))
         self._program = program
+        self._silent = program._replace(operations=program.operations[:0], line=np.array([False]))
         self._scratch = new_scratch(retention.cap, len(program.windows))
         self._batches = 0
         self._open: dict[int, Journal] = {}
@@ -139,7 +140,7 @@ class CustomerRings:
         amount_minor: Int64,
         extras: Int64,
         verdict: UInt8,
-        observed: NDArray[np.float64],
+        observed: NDArray[np.float64] | None,
         customer_hash: NDArray[np.uint64] | None = None,
         places: Int64 | None = None,
     ) -> Journal:
@@ -154,7 +155,8 @@ class CustomerRings:
             amount_minor: int64[n].
             extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
-            observed: float64[n, k], written but for duplicates: what the program computes.
+            observed: float64[n, k], written but for duplicates: what the program computes; None
+                computes nothing.
             customer_hash: uint64[n], of the customers, if known already.
             places: int64[r], where in ``observed`` each of the rows goes, if not to its own number.
 
@@ -172,13 +174,15 @@ class CustomerRings:
             entries = np.empty((len(rows), width), np.int64)
         journal = Journal(self, self._batches, entries)
         self._open[journal.number] = journal
+        program = self._program if observed is not None else self._silent
+        written = observed if observed is not None else np.empty((0, 0))
         at = 0
         while True:
             at, journal.length, newest = fold_rows(
-                self._store, self._shape, self._limits, self._program, self._scratch,
+                self._store, self._shape, self._limits, program, self._scratch,
                 rows, places, at, skip, offsets, data, customer_hash, id_hash, event_time,
                 amount_minor, extras, journal.number, journal.entries, journal.length, verdict,
-                observed,
+                written,
             )  # fmt: skip
             journal.newest = max(journal.newest, int(newest))
             if at == len(rows):

@@ -14,7 +14,7 @@ from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, R
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
-from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, score
+from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, replay, score
 from tests.unit.core.events import NOW, batch, event
 
 Float64 = NDArray[np.float64]
@@ -111,6 +111,21 @@ def test_a_batch_taken_back_was_never_there(
     rings.undo(first.journals)
     assert contents(rings) == state
     assert told(score(batch(now), rings, PLAN, model())) == told(first)
+
+
+@settings(max_examples=60, deadline=None)
+@given(before=rows, now=rows)
+def test_a_replay_leaves_what_deciding_leaves(
+    before: list[dict[str, Any]], now: list[dict[str, Any]]
+) -> None:
+    decided, replayed = Rings(model().features), Rings(model().features)
+    for part in (before, now):
+        decided.release(score(batch(part), decided, PLAN, model()).journals)
+        replayed.release(replay(batch(part), replayed, PLAN, model().features))
+    assert contents(replayed) == contents(decided)
+    assert told(score(batch(now), replayed, PLAN, model())) == told(
+        score(batch(now), decided, PLAN, model())
+    )
 
 
 @settings(max_examples=60, deadline=None)
