@@ -109,6 +109,20 @@ def cause_of(error: KafkaException) -> KafkaError:
     return error.args[0]
 
 
+def _first_cause(error: KafkaException, again: Callable[[], None]) -> KafkaException:
+    """Return why a request was refused for the transaction's state.
+
+    A record that the broker refuses while offsets are on their way puts the transaction into a
+    state that their error names alone; the next request's error tells what happened.
+    """
+    if cause_of(error).code() == KafkaError._STATE:  # noqa: SLF001 the binding's own name
+        try:
+            again()
+        except KafkaException as told:
+            return told
+    return error
+
+
 class TransactionalProducer:
     """One producer under a stable transactional id, replaced when a late request could bite.
 
@@ -251,10 +265,13 @@ class TransactionalProducer:
         Raises:
             TransactionAborted: The transaction is aborted; nothing of it will be seen.
         """
+        send = partial(
+            self._client.send_offsets_to_transaction, topic, offsets, group, self._timeout, notes
+        )
         try:
-            self._client.send_offsets_to_transaction(topic, offsets, group, self._timeout, notes)
+            send()
         except KafkaException as error:
-            raise self.given_up(error) from error
+            raise self.given_up(_first_cause(error, send)) from error
 
     def commit(self) -> None:
         """Commit the output together with the offsets.

@@ -77,6 +77,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "consumer_close": (c_int, (pointer,)),
     "consumer_group_metadata": (pointer, (pointer,)),
     "consumer_group_metadata_destroy": (None, (pointer,)),
+    "default_topic_conf_dup": (pointer, (pointer,)),
     "destroy": (None, (pointer,)),
     "error_code": (c_int, (pointer,)),
     "error_destroy": (None, (pointer,)),
@@ -117,7 +118,6 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "send_offsets_to_transaction": (pointer, (pointer, PLACES, pointer, c_int)),
     "subscribe": (c_int, (pointer, PLACES)),
     "topic_conf_destroy": (None, (pointer,)),
-    "topic_conf_new": (pointer, ()),
     "topic_conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
     "topic_destroy": (None, (pointer,)),
     "topic_new": (pointer, (pointer, c_char_p, pointer)),
@@ -280,13 +280,15 @@ def partition_count(client: int, topic: str, seconds: float) -> int:
 
 
 def new_topic(client: int, topic: str, options: Mapping[str, str]) -> int:
-    """Return a topic's handle; the options are those of the client's first handle of it.
+    """Return a topic's handle, with the client's options but for these.
+
+    Those of the client's first handle of a topic hold for all.
 
     Raises:
         KafkaException: An option is refused.
     """
     api = library()
-    configuration = api.topic_conf_new()
+    configuration = api.default_topic_conf_dup(client)
     text = ctypes.create_string_buffer(_TEXT_BYTES)
     for name, value in options.items():
         if api.topic_conf_set(configuration, name.encode(), value.encode(), text, _TEXT_BYTES):

@@ -14,15 +14,21 @@ SOCKET_MS = 1_000
 
 
 def failure(
-    code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False
+    code: int,
+    text: str = "injected",
+    *,
+    fatal: bool = False,
+    retriable: bool = False,
+    abort: bool = False,
 ) -> KafkaException:
-    return KafkaException(KafkaError(code, "injected", fatal, retriable, abort))
+    return KafkaException(KafkaError(code, text, fatal, retriable, abort))
 
 
 RETRIABLE = failure(KafkaError._TIMED_OUT, retriable=True)
 ABORT = failure(KafkaError.INVALID_TXN_STATE, abort=True)
 FATAL = failure(KafkaError.INVALID_TXN_STATE, fatal=True)
 FENCED = failure(KafkaError._FENCED, fatal=True)
+WRONG_STATE = failure(KafkaError._STATE, abort=True)
 UNCLASSIFIED = failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 TOO_LARGE = failure(KafkaError.MSG_SIZE_TOO_LARGE)
 

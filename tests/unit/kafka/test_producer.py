@@ -25,8 +25,10 @@ from tests.unit.kafka.fake_cluster import (
     RETRIABLE,
     TOO_LARGE,
     UNCLASSIFIED,
+    WRONG_STATE,
     Cluster,
     FakeClient,
+    failure,
 )
 
 GROUP: Any = object()
@@ -175,6 +177,24 @@ def test_a_record_that_is_too_large_is_an_abort_that_counts(cluster: Cluster) ->
     with pytest.raises(TransactionAborted) as caught:
         transact(producer)
     assert not caught.value.network
+
+
+def test_offsets_that_a_refused_record_overtook_name_what_happened_to_the_record(
+    cluster: Cluster,
+) -> None:
+    producer = cluster.producer()
+    cluster.raises["offsets"] = [WRONG_STATE, failure(KafkaError.MSG_SIZE_TOO_LARGE, "large")]
+    with pytest.raises(TransactionAborted, match="large"):
+        transact(producer)
+    assert cluster.calls[-3:] == [(0, "offsets"), (0, "offsets"), (0, "abort")]
+
+
+def test_offsets_that_are_taken_the_second_time_are_given_up_too(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    cluster.raises["offsets"] = [WRONG_STATE]
+    with pytest.raises(TransactionAborted, match="injected"):
+        transact(producer)
+    assert cluster.calls[-1] == (0, "abort")
 
 
 def test_the_first_start_gives_up_on_brokers_that_it_cannot_connect_to(
