@@ -46,7 +46,7 @@ def test_a_version_that_is_warmed_is_verified_rebuilt_and_moved_with_the_other(
     life = live(settings, ends, model="fraud:1.0.0", warm="fraud:1.3.0")
     group = Group(ours, ends, life, "")
     group.environment["STREAM_SCORER_MODELS__DIRECTORY"] = str(settings.models.directory)
-    kept = {p: [b.payload for b in buckets(ours, p).values()] for p in range(4)}
+    kept = life.rings()
 
     verified = group.told("verify", *TWO)["partitions"]
     assert [(v["buckets"], v["differing"]) for v in verified] == [(1024, [])] * 4
@@ -55,9 +55,12 @@ def test_a_version_that_is_warmed_is_verified_rebuilt_and_moved_with_the_other(
         group.run("verify", "--model", "fraud:1.0.0")
 
     group.run("rebuild", *TWO)
-    assert {p: [b.payload for b in buckets(ours, p).values()] for p in range(4)} == kept
+    labels = {(p, b.offset) for p in range(4) for b in buckets(ours, p).values()}
+    assert labels == set(ends.items())
     both = Deployment(model="fraud:1.0.0", warm="fraud:1.3.0")
-    told = restored_only(settings, deployment=both).heard.of(ModelWarming)
+    rebuilt = restored_only(settings, deployment=both)
+    assert rebuilt.rings() == kept
+    told = rebuilt.heard.of(ModelWarming)
     assert {each.partition: each.features for each in told} == dict.fromkeys(range(4), ())
 
     grow(ours, ours.topics.transactions, 5)
