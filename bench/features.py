@@ -10,8 +10,9 @@ shipped model. Rounds are interleaved, each starts with another contender, media
 
 Both take all processors.
 
-It fails when ours takes longer than the fastest way of polars, or when a row differs that no
-other row of the same customer follows within its second.
+It fails when ours takes longer than the faster of the two ways that polars documents, or when a row
+differs that no other row of the same customer follows within its second. The third way, which packs
+count and total into one integer by hand, is told and not judged.
 """
 
 import argparse
@@ -41,6 +42,7 @@ from stream_scorer.simulator import simulate
 ROUNDS, QUICK_ROUNDS = 9, 3
 DAYS = 183
 OURS = "ours"
+JUDGED = ("rolling_group_by", "rolling_sum_by")
 _TOLERANCE = 1e-9
 _WARM_UP_ROWS = 60_000
 
@@ -85,7 +87,7 @@ def report(
     """Return the report: medians, their ratio, and what differs."""
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     ways = {name: median for name, median in medians.items() if name != OURS}
-    fastest = min(ways, key=ways.__getitem__)
+    fastest = min(JUDGED, key=ways.__getitem__)
     return {
         "rows": rows,
         "feature_seconds": round(medians[OURS], 3),
