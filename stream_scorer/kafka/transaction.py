@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
+from confluent_kafka import OFFSET_INVALID
+
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
@@ -24,11 +26,7 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     PartitionsRevoked,
 )
-from stream_scorer.kafka.producer import (
-    CommitUncertain,
-    TransactionAborted,
-    TransactionalProducer,
-)
+from stream_scorer.kafka.producer import TransactionAborted, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.source import Assigned, Source
 from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
@@ -70,6 +68,8 @@ class TransactionLoop(Generic[Delta]):
         self._listener = listener
         self._hook = hook
         self._positions: dict[int, int] = {}
+        self._fresh: dict[int, int] = {}
+        self._whole: set[int] = set()
         self._stopping = False
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
@@ -130,7 +130,7 @@ class TransactionLoop(Generic[Delta]):
             self._rebalance()
         if batch is None:
             patience = _IDLE_SECONDS
-            if self._work.restoring():
+            if self._work.restoring() or self._whole:
                 self._restore()
                 patience = 0.0
             batch = self._poll(self._limits.linger, patience)
@@ -162,14 +162,15 @@ class TransactionLoop(Generic[Delta]):
     def _restore(self) -> None:
         """Bring partitions that came a step nearer to being read."""
         try:
-            ready = self._work.restore()
+            self._whole |= self._work.restore()
         except Paused as pause:
             self._outage.begin(pause)
             self._wait_out()
             return
         self._outage.end()
-        if ready:
-            self._source.resume(ready)
+        if self._whole and self._commit_first():
+            self._source.resume(self._whole)
+            self._whole = set()
 
     def _rebalance(self) -> None:
         """Carry out what happened inside polls, in order."""
@@ -177,33 +178,35 @@ class TransactionLoop(Generic[Delta]):
             self._say_kept()
         for event in self._source.events():
             if isinstance(event, Assigned):
-                self._positions |= event.offsets
+                self._fresh |= {p: event.offsets[p] for p in event.fresh}
+                self._positions |= {p: o for p, o in event.offsets.items() if p not in event.fresh}
                 self._work.assigned(dict(event.offsets))
                 self._listener(PartitionsAssigned(tuple(sorted(event.offsets))))
-                if event.fresh:
-                    self._commit_first(event)
             else:
                 for partition in event.partitions:
                     self._positions.pop(partition, None)
+                    self._fresh.pop(partition, None)
+                self._whole.difference_update(event.partitions)
                 self._work.revoked(event.partitions)
                 self._listener(PartitionsRevoked(event.partitions, event.lost))
 
-    def _commit_first(self, event: Assigned) -> None:
-        """Commit where a first run begins, so that the next start needs no ``--from``."""
-        # Only what is still ours: a partition that has gone on already has another's offset.
-        offsets = {p: event.offsets[p] for p in event.fresh if self._source.owns(p)}
-        while offsets and not self._stop_asked():
-            try:
-                self._producer.begin(self._stop_asked)
-                for at in self._source.places(offsets, {}):
-                    self._producer.offsets(at.topic, at.offsets, self._source.group_metadata())
-                self._producer.commit()
-            except TransactionAborted as error:
-                self._aborts.note(error, 0)
-            except CommitUncertain:
-                self._producer.rebirth("commit", self._stop_asked)
-            else:
-                return
+    def _commit_first(self) -> bool:
+        """Commit where a first run begins, so that the next start needs no ``--from``.
+
+        Not before the partitions are whole: what a restore refuses must leave no offset, or the
+        next start would not know that there was none. False: to be tried again after a poll.
+        """
+        offsets = {p: offset for p, offset in self._fresh.items() if p in self._whole}
+        starts = dict.fromkeys(offsets, OFFSET_INVALID)
+        try:
+            if offsets and not self._publisher.publish((), starts, offsets, 0):
+                return False
+        except TransactionAborted as error:
+            self._aborts.note(error, 0)
+            return False
+        self._positions |= offsets
+        self._fresh = {p: offset for p, offset in self._fresh.items() if p not in offsets}
+        return True
 
     def _transact(self, batch: Batch[Delta]) -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    Producer,
+    TopicPartition,
+)
 
+from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import StateRestored
 from stream_scorer.kafka import config
@@ -14,7 +21,7 @@ from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import grow
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
-from tests.faults.scene import feed, transactions
+from tests.faults.scene import committed, feed, outcome, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
@@ -66,9 +73,9 @@ def buckets(kafka: Kafka, partition: int) -> dict[int, Bucket]:
     return assembly.buckets()
 
 
-def stopped(kafka: Kafka) -> StateError:
+def stopped(kafka: Kafka, deployment: Deployment | None = None) -> StateError:
     with pytest.raises(StateError) as raised:
-        restored_only(settings_of(kafka))
+        restored_only(settings_of(kafka), deployment=deployment)
     assert raised.value.exit_code == 9
     assert "\n" not in str(raised.value)
     return raised.value
@@ -92,12 +99,21 @@ def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     assert restored_only(settings_of(ours)).heard.of(StateRestored)
 
 
-def test_deleted_offsets_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
-    ours, ends = scored
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_deleted_offsets_stop_every_start(
+    scored: tuple[Kafka, dict[int, int]], start: Literal["earliest", "latest"]
+) -> None:
+    ours, _ = scored
+    feed(ours, transactions(days=1))  # what --from latest would skip, undecided
     client = admin(ours)
     client.delete_consumer_groups([ours.group])[ours.group].result()
-    with pytest.raises(StateError, match="no committed offset, though buckets"):
-        live(settings_of(ours), ends)
+    decided = len(outcome(ours).decisions)
+    told = [stopped(ours, Deployment("fraud:1.0.0", start=start)) for _ in range(2)]
+    assert "the group has no committed offset, though buckets" in told[0].what
+    assert "find out who deleted the group's offsets" in told[0].mend
+    assert str(told[1]) == str(told[0])
+    assert set(committed(ours).values()) == {OFFSET_INVALID}
+    assert len(outcome(ours).decisions) == decided
 
 
 def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:

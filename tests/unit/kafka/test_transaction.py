@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import OFFSET_INVALID
 
-from stream_scorer.errors import FencedError, OffsetsError, TransactionError
+from stream_scorer.errors import FencedError, OffsetsError, StateError, TransactionError
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
@@ -144,7 +145,7 @@ class Scene:
     def __init__(self, source: "FakeSource | None" = None) -> None:
         self.cluster = Cluster()
         self.source = source or FakeSource()
-        self.work = Adding()
+        self.work: Adding = Adding()
         self.loop = TransactionLoop(
             self.source,  # type: ignore[arg-type]  # it has what the loop calls
             self.cluster.producer(),
@@ -486,10 +487,97 @@ def test_the_heart_beats_while_an_outage_is_waited_for(scene: Scene) -> None:
     assert sum(beats) > 3
 
 
-def test_a_first_offset_is_committed_only_for_what_is_still_assigned(scene: Scene) -> None:
-    scene.source._events = [
-        Assigned({0: 0}, frozenset({0})), Revoked((0,), lost=False),
-    ]  # fmt: skip
-    scene.source.owned = set()
-    scene.loop._rebalance()
-    assert "begin" not in [method for _, method in scene.cluster.calls]
+class Restoring(Adding):
+    """Work whose partition is whole after a few steps, or is refused."""
+
+    def __init__(self, steps: int = 2, refusal: Exception | None = None) -> None:
+        super().__init__()
+        self._left = steps
+        self._refusal = refusal
+
+    def restoring(self) -> bool:
+        return self._left > 0
+
+    def restore(self) -> set[int]:
+        self._left -= 1
+        if self._left == 0 and self._refusal is not None:
+            raise self._refusal
+        return set() if self._left else {0}
+
+
+@pytest.fixture
+def first() -> Scene:
+    """Return a scene in which the group has no offset yet."""
+    scene = Scene()
+    scene.source._events = [Assigned({0: 0}, frozenset({0}))]
+    scene.loop._work = scene.work = Restoring()
+    resumed = scene.source.resume
+
+    def resume(partitions: set[int] | None = None) -> None:
+        scene.cluster.calls.append((-1, f"resume {partitions}"))
+        resumed(partitions)
+
+    scene.source.resume = resume  # type: ignore[method-assign]  # says when
+    scene.source.position = 6
+    return scene
+
+
+def steps(scene: Scene, count: int) -> list[str]:
+    """Take steps; return what was asked of the cluster and the source, in order."""
+    for _ in range(count):
+        scene.loop.step()
+    told = [method for _, method in scene.cluster.calls if method not in ("init", "poll", "close")]
+    scene.cluster.calls.clear()
+    return told
+
+
+def test_where_a_first_run_begins_is_committed_once_its_partition_is_whole(first: Scene) -> None:
+    assert steps(first, 1) == []
+    assert steps(first, 1) == ["begin", "offsets", "commit", "resume {0}"]
+    assert steps(first, 1) == []
+    first.loop.stop()
+    first.loop.run()
+    assert first.work.flushed == [({0}, [])]
+
+
+def test_a_first_offset_that_is_not_committed_is_tried_again_after_a_poll(first: Scene) -> None:
+    first.cluster.raises["offsets"] = [ABORT]
+    assert steps(first, 2) == ["begin", "offsets", "abort"]
+    assert steps(first, 1) == ["begin", "offsets", "commit", "resume {0}"]
+    first.cluster.raises["offsets"] = []
+    first.loop.stop()
+    first.loop.run()
+
+
+@pytest.mark.parametrize(("stable", "commits"), [(0, 1), (OFFSET_INVALID, 2)])
+def test_a_first_commit_without_an_answer_is_settled(
+    first: Scene, stable: int, commits: int
+) -> None:
+    first.cluster.raises["commit"] = [RETRIABLE]
+    first.source.stable = stable
+    told = steps(first, 3)
+    assert told.count("commit") == commits
+    assert told[-1] == "resume {0}"
+    first.loop.stop()
+    first.loop.run()
+
+
+def test_what_is_refused_leaves_no_first_offset(first: Scene) -> None:
+    first.loop._work = first.work = Restoring(refusal=StateError("buckets exist", "find out why"))
+    with pytest.raises(StateError, match="buckets exist"):
+        first.loop.run()
+    assert "begin" not in [method for _, method in first.cluster.calls]
+
+
+def test_nor_does_what_leaves_before_it_is_whole(first: Scene) -> None:
+    assert steps(first, 1) == []
+    assert first.source.before_revoke is not None
+    first.source.before_revoke((0,))
+    first.source.revoke()
+    first.source.owned = set()
+    first.work.restoring = lambda: False  # type: ignore[method-assign]  # its restore is given up
+    assert steps(first, 2) == []
+    assert first.work.flushed == []
+    first.loop.stop()
+    first.loop.run()
+    assert first.work.flushed == []
