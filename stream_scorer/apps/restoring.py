@@ -164,15 +164,15 @@ class CheckpointedReplay:
             if self._reading is None:
                 release_early()
                 self._reading = iter(self._store.read(self.partition))
-            records = next(self._reading, None)
-            if records is not None:
-                self._assembly.add(records)
-                return
-            taken = self._taken()
             try:
+                records = next(self._reading, None)
+                if records is not None:
+                    self._assembly.add(records)
+                    return
                 buckets = self._assembly.buckets()
             except ValueError as error:
-                raise damaged(taken, error) from error
+                raise damaged(self._taken(), error) from error
+            taken = self._taken()
             if not buckets:
                 self._refuse_moved(taken)
         except UnavailableError as error:

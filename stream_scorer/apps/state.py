@@ -60,9 +60,9 @@ class Checkpoint:
         """
         for reading in range(_READINGS):
             assembly = Assembly(self.owner, partition)
-            for records in self.store.read(partition):
-                assembly.add(records)
             try:
+                for records in self.store.read(partition):
+                    assembly.add(records)
                 return assembly.buckets()
             except ValueError as error:
                 # Compaction may take a part away that a scorer has just written anew.

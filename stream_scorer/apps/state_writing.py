@@ -64,7 +64,10 @@ def _rebuild(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Rebu
     low, offset = checkpoint.low[partition], checkpoint.committed.get(partition)
     if offset is None:
         # What is there would keep the group's first run from starting.
-        _write(checkpoint, partition, iter([_removals(checkpoint, partition)]))
+        if isinstance(checkpoint.store, FileStore):
+            checkpoint.store.clear(partition)
+        else:
+            _write(checkpoint, partition, iter([_removals(checkpoint, partition)]))
         return Rebuilt(partition, low, None, 0)
     all_rings = folding.rings()
     folding.fold(all_rings, partition, low, offset)

@@ -16,18 +16,16 @@ and what is still staged is moved by the next who calls ``finish``.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-import fsspec
-
-from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.ports import StoredRecords
+from stream_scorer.state import bucket_file
 from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.file_url import FileUrl, protocols
 
 _FILES_AT_ONCE = 32
-_LENGTH_BYTES = 4
 _UNFINISHED = ".unfinished"
 _STAGED = ".staged"
 _PLACING = "placing"
@@ -41,22 +39,21 @@ class FileStore:
         owner: Whose state.
 
     Raises:
-        SettingsError: The URL's protocol is unknown or its package is not installed.
+        SettingsError: The URL's protocol is unknown, its package is not installed, or no
+            checkpoint can lie there.
+        UnavailableError: The place cannot be reached.
     """
 
     rides = False
     topic = ""
 
     def __init__(self, url: str, owner: Owner) -> None:
-        try:
-            self._files, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise SettingsError(f"setting state.url: {url}: {error}", "correct it") from error
-        self._url = url
+        self._url = FileUrl(url)
+        self._files, root = self._url.open()
         self._owner = owner
         self._root = "/".join((root.rstrip("/"), quote(owner.group, ""), quote(owner.topic, "")))
         # Objects appear whole by themselves.
-        self._moves = "file" in _protocols(self._files)
+        self._moves = "file" in protocols(self._files)
         # Two processes that write one bucket at a time must not write one unfinished file.
         self._unfinished = f".{uuid4().hex[:8]}{_UNFINISHED}"
         self._prepared: set[int] = set()
@@ -67,6 +64,7 @@ class FileStore:
         Raises:
             StateError: Files were being put in place, and not all are.
             UnavailableError: The store does not answer.
+            ValueError: A file is damaged; names its bucket.
         """
         self._refuse_half()
         # Whoever takes a partition over reads it first.
@@ -75,15 +73,16 @@ class FileStore:
             names = self._names(partition)
         for at in range(0, len(names), _FILES_AT_ONCE):
             with self._asking():
-                records = [
-                    record
+                found = [
+                    (name, self._files.cat_file(f"{self._root}/{partition}/{name}"))
                     for name in names[at : at + _FILES_AT_ONCE]
-                    for record in self._records(partition, name)
                 ]
-            yield records
+            yield [
+                record for name, data in found for record in self._records(partition, name, data)
+            ]
 
     def sample(self) -> StoredRecords:
-        """Return one record of each partition that holds any.
+        """Return one record of each partition whose first file is whole.
 
         Raises:
             StateError: Files were being put in place, and not all are.
@@ -91,11 +90,16 @@ class FileStore:
         """
         self._refuse_half()
         with self._asking():
-            found = []
-            for partition in self._partitions():
-                for name in self._names(partition)[:1]:
-                    found += self._records(partition, name)[:1]
-            return found
+            found = [
+                (partition, name, self._files.cat_file(f"{self._root}/{partition}/{name}"))
+                for partition in self._partitions()
+                for name in self._names(partition)[:1]
+            ]
+        records: list[tuple[bytes, bytes]] = []
+        for first in found:
+            with suppress(ValueError):
+                records += self._records(*first)[:1]
+        return records
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Put records in place; a bucket's records become one file, and none where all are null.
@@ -111,6 +115,16 @@ class FileStore:
                     self._put(path, data)
                 else:
                     self._files.rm_file(path)
+
+    def clear(self, partition: int) -> None:
+        """Remove a partition's files, damaged ones too.
+
+        Raises:
+            UnavailableError: The store does not answer.
+        """
+        with self._asking():
+            for name in self._names(partition):
+                self._files.rm_file(f"{self._root}/{partition}/{name}")
 
     # -- all files at once ------------------------------------------------------------------
 
@@ -181,8 +195,8 @@ class FileStore:
     def _refuse_half(self) -> None:
         if self.placing() is not None:
             raise StateError(
-                f"checkpoints at {self._url}: `state repartition` was cut off while it put the "
-                "new files in place",
+                f"checkpoints at {self._url.shown}: `state repartition` was cut off while it put "
+                "the new files in place",
                 "with every scorer of the group stopped, again: stream-scorer state repartition",
             )
 
@@ -238,37 +252,31 @@ class FileStore:
 
     def _data(self, records: Iterable[tuple[bytes, bytes | None]]) -> dict[str, bytes]:
         """Return what the files hold that records are, by name; nothing where all are null."""
-        files: dict[str, bytes] = {}
+        values: dict[str, list[bytes]] = {}
         for key, value in records:
             _, bucket, _ = self._owner.place(key) or (0, 0, 0)
-            name = f"{bucket:04d}"
-            share = b"" if value is None else len(value).to_bytes(_LENGTH_BYTES, "little") + value
-            files[name] = files.get(name, b"") + share
-        return files
+            own = values.setdefault(f"{bucket:04d}", [])
+            if value is not None:
+                own.append(value)
+        return {name: bucket_file.pack(own) if own else b"" for name, own in values.items()}
 
-    def _records(self, partition: int, name: str) -> list[tuple[bytes, bytes]]:
-        """Return the records of one file; where it is cut off, so is its last record."""
-        data = self._files.cat_file(f"{self._root}/{partition}/{name}")
-        records: list[tuple[bytes, bytes]] = []
-        at = 0
-        while at < len(data):
-            length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little")
-            value = data[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length]
-            records.append((self._owner.key(partition, int(name), len(records)), value))
-            at += _LENGTH_BYTES + length
-        return records
+    def _records(self, partition: int, name: str, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the records of one file."""
+        try:
+            values = bucket_file.unpack(data)
+        except ValueError as error:
+            raise ValueError(f"bucket {int(name)}: {error}") from error
+        return [
+            (self._owner.key(partition, int(name), part), value)
+            for part, value in enumerate(values)
+        ]
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
-            yield
-        except OSError as error:
+            with self._url.asking():
+                yield
+        except UnavailableError:
+            # A directory that was made may be gone.
             self._prepared.clear()
-            raise UnavailableError(
-                f"checkpoints at {self._url}: {error}", "check the store and the setting state.url"
-            ) from error
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    protocol = files.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+            raise

@@ -60,6 +60,31 @@ def labels_of(buckets: Iterable[Bucket]) -> Int64:
     return labels
 
 
+def gone(labels: Int64) -> list[int]:
+    """Return the buckets that were written once and are not there any more.
+
+    Buckets are written in order, round after round. So before the first round is over those that
+    exist stand before those that do not, and none is older than the one before it. Anything else
+    shows that a bucket is gone. Only of the last ones it cannot be told, while no older bucket
+    stands behind a newer one. A file store that failed in the first round looks as if some were
+    gone, until it is tried again.
+
+    Args:
+        labels: int64[BUCKETS], offset of each bucket; -1 where there is none.
+
+    >>> labels = np.full(BUCKETS, UNWRITTEN, np.int64)
+    >>> labels[[0, 1, 3]] = 7, 7, 9
+    >>> gone(labels)
+    [2]
+    """
+    there = np.flatnonzero(labels != UNWRITTEN)
+    if not len(there):
+        return []
+    second_round = bool((np.diff(labels[there]) < 0).any())
+    end = BUCKETS if second_round else int(there[-1])
+    return np.flatnonzero(labels[:end] == UNWRITTEN).tolist()
+
+
 def replay_start(labels: Int64, low: int) -> int:
     """Return where the replay begins; a bucket without a record needs all that is retained."""
     return max(int(labels.min()), low)

@@ -1,13 +1,14 @@
 """One contract for every checkpoint store: in memory, files, objects, the compacted topic."""
 
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
@@ -30,7 +31,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
     if request.param == "files":
         return FileStore(f"file://{tmp_path}/a b", OWNER)
     if request.param == "objects":
-        return FileStore(f"memory://{tmp_path}", OWNER)
+        return FileStore(f"objects://{tmp_path}", OWNER)
     make: Callable[..., Kafka] = request.getfixturevalue("kafka_settings")
     create: Callable[..., Kafka] = request.getfixturevalue("kafka_topics")
     return TopicStore(create(make()), OWNER)
@@ -84,21 +85,30 @@ def test_a_sample_has_one_record_of_each_partition(store: CheckpointStore) -> No
     assert sorted(place[0] for place in places if place) == [1, 2]
 
 
-def test_a_cut_off_file_is_refused_as_a_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 3, 70])
+def test_a_cut_off_file_is_refused(tmp_path: Path, kept: int) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
-    put(store, bucket(3, 10))
-    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
-    file.write_bytes(file.read_bytes()[:-2])
-    with pytest.raises(ValueError, match="bucket 3"):
+    put(store, bucket(3, 10), bucket(4, 11, partition=2))
+    (file,) = [path for path in tmp_path.rglob("0003") if path.is_file()]
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="bucket 3: the file is"):
         found(store)
+    # It tells nothing of the layout either, and can be taken away.
+    assert [OWNER.place(key or b"") for key, _ in store.sample()] == [(2, 4, 0)]
+    store.clear(1)
+    assert found(store) == {}
+    assert found(store, 2) == {4: bucket(4, 11, partition=2)}
 
 
-def test_a_file_is_its_records_each_behind_its_length(tmp_path: Path) -> None:
+def test_a_file_is_its_records_each_behind_its_length_and_a_checksum(tmp_path: Path) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
-    store.write(1, [(OWNER.key(1, 3, part), value) for part, value in enumerate((b"one", b"two!"))])
+    values = b"SCKP1", b"SCKP22"
+    store.write(1, [(OWNER.key(1, 3, part), value) for part, value in enumerate(values)])
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert file.relative_to(tmp_path) == Path("a%20group%2Fof%20ours/transactions/1/0003")
-    assert file.read_bytes() == b"\x03\0\0\0one\x04\0\0\0two!"
+    body = b"\x05\0\0\0SCKP1\x06\0\0\0SCKP22"
+    checksum = zlib.crc32(body).to_bytes(4, "little")
+    assert file.read_bytes() == body + b"\x08\0\0\0SCRC" + checksum
 
 
 def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_path: Path) -> None:
@@ -153,7 +163,7 @@ def test_an_unfinished_file_is_not_seen(tmp_path: Path) -> None:
     assert found(store) == {3: bucket(3, 10)}
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "objects"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     return FileStore(f"{request.param}://{tmp_path}/a b", OWNER)
 
@@ -199,11 +209,6 @@ def test_what_an_earlier_stage_left_is_no_part_of_the_next(files: FileStore) -> 
     files.discard()
     files.discard()
     assert found(files) == {4: bucket(4, 21)}
-
-
-def test_a_url_that_means_nothing_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"state\.url: nowhere://x"):
-        FileStore("nowhere://x", OWNER)
 
 
 def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A partition's state comes back from a store and an input that a test holds in its hands."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.work import Paused
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Bucket, Owner
+from stream_scorer.state.files import FileStore
+from stream_scorer.state.restore import gone, labels_of
 from tests.unit.state.stores import MemoryStore
 
 OWNER = Owner("g", "t")
@@ -74,7 +78,7 @@ def rings() -> Rings:
     return Rings(load_model(Settings(), Deployment())[0].features)
 
 
-def replay(store: MemoryStore, source: Input, offset: int = 100) -> CheckpointedReplay:
+def replay(store: CheckpointStore, source: Input, offset: int = 100) -> CheckpointedReplay:
     restoration = Restoration("t", source, OWNER, store, rings(), source.open)
     restoration.expect({0})
     return restoration.open(0, offset)
@@ -121,6 +125,37 @@ def test_a_missing_bucket_needs_the_input_from_its_beginning() -> None:
     source = Input(low=3)
     run(replay(store_of(*whole(90)[1:]), source))
     assert source.opened == [(0, 3, 100)]
+
+
+def test_a_damaged_file_stops_it_with_the_bucket_and_the_command(tmp_path: Path) -> None:
+    store = FileStore(f"file://{tmp_path}", OWNER)
+    for each in (bucket(3, 90), bucket(4, 90)):
+        store.write(0, each.records(OWNER))
+    (tmp_path / "g" / "t" / "0" / "0004").write_bytes(b"")
+    with pytest.raises(StateError) as raised:
+        run(replay(store, Input()))
+    assert raised.value.what == "checkpoint of t partition 0: bucket 4: the file is empty"
+    assert "state rebuild" in raised.value.mend
+
+
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [
+        ({}, []),
+        ({0: 5, 1: 5, 2: 9}, []),
+        ({0: 5, 2: 9}, [1]),
+        ({1: 5}, [0]),
+        (dict.fromkeys(range(BUCKETS), 7), []),
+        (dict.fromkeys(range(BUCKETS - 1), 7), []),
+        (dict.fromkeys(range(1, BUCKETS), 7), [0]),
+        # Bucket 0 is newer than the one behind it: a second round has begun.
+        ({0: 9, **dict.fromkeys(range(1, BUCKETS - 2), 7)}, [BUCKETS - 2, BUCKETS - 1]),
+    ],
+)
+def test_buckets_that_are_gone_are_known_by_their_place_in_the_round(
+    labels: dict[int, int], missing: list[int]
+) -> None:
+    assert gone(labels_of(bucket(number, label) for number, label in labels.items())) == missing
 
 
 def test_with_labels_at_the_offset_nothing_is_replayed() -> None:

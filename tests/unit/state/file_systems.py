@@ -9,6 +9,14 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 
+class Objects(MemoryFileSystem):
+    """Objects in memory, under a name that may hold checkpoints."""
+
+    protocol = "objects"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+
 class SlowObjects(MemoryFileSystem):
     """Objects in memory, each of which takes a while to put.
 
@@ -74,6 +82,7 @@ class HangingFiles(LocalFileSystem):
 
 
 for _protocol, _files in (
-    ("slow", SlowObjects), ("hanging", HangingObjects), ("hangingfile", HangingFiles),
+    ("objects", Objects), ("slow", SlowObjects), ("hanging", HangingObjects),
+    ("hangingfile", HangingFiles),
 ):  # fmt: skip
     fsspec.register_implementation(_protocol, _files)

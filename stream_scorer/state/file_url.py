@@ -1,0 +1,111 @@
+"""From the setting ``state.url`` to a file system, or to one line that says why not.
+
+Whatever a file system's library makes of a URL that it does not like comes out as one of two
+errors: the place cannot be reached now, or the setting is wrong. What opens and yet cannot hold a
+checkpoint is refused as well. Secrets that stand in a URL appear in no message.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote
+
+import fsspec
+
+from stream_scorer.errors import SettingsError, UnavailableError
+
+_USER = re.compile(r"(?<=://)\S*@")
+_QUERY = re.compile(r"\?\S*")
+_HIDDEN = "***"
+_LEAST_SECRET = 3
+"""A password of fewer characters would be found in every other word."""
+
+
+class FileUrl:
+    """A URL of a directory, and what may be said of it.
+
+    Args:
+        url: As it stands in the setting.
+
+    Attributes:
+        shown: The URL without user, password and query.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.shown = _printable(_redacted(url))
+        found = _USER.search(url)
+        password = found.group()[:-1].partition(":")[2] if found else ""
+        self._secrets = [s for s in (password, unquote(password)) if len(s) >= _LEAST_SECRET]
+
+    def open(self) -> tuple[Any, str]:
+        """Return (the file system, the path in it).
+
+        Raises:
+            SettingsError: The URL means nothing, its package is missing, or no checkpoint can lie
+                there.
+            UnavailableError: The place cannot be reached.
+        """
+        if "::" in self._url:
+            raise self._wrong(
+                "a chain of file systems, such as a cache, may give an old checkpoint",
+                "name the store itself",
+            )
+        if "\0" in self._url:
+            raise self._wrong("it holds a NUL byte", "take it out")
+        try:
+            files, path = fsspec.core.url_to_fs(self._url)
+        except OSError as error:
+            raise self.unavailable(error) from error
+        except Exception as error:  # any library may stand behind a URL, with errors of its own
+            raise self._wrong(self._text(error), "correct it") from error
+        if "memory" in protocols(files):
+            raise self._wrong("a checkpoint in memory ends with the process", "name a lasting one")
+        if not self._url.partition("://")[2].strip("/") and "://" in self._url:
+            raise self._wrong("the path is empty", "name a directory")
+        return files, path
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Turn what a file system raises, when it is asked for something, into one line.
+
+        Raises:
+            UnavailableError: It does not answer, or cannot do what is asked.
+        """
+        try:
+            yield
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise self.unavailable(error) from error
+
+    def unavailable(self, error: Exception) -> UnavailableError:
+        """Return the error for a store that does not do what it is asked for."""
+        return UnavailableError(
+            f"checkpoints at {self.shown}: {self._text(error)}",
+            "check the store and the setting state.url",
+        )
+
+    def _wrong(self, why: str, mend: str) -> SettingsError:
+        return SettingsError(f"setting state.url: {self.shown}: {why}", mend)
+
+    def _text(self, error: Exception) -> str:
+        """Return the first line of an error, without secrets, or its kind where it has none."""
+        lines = str(error).strip().splitlines()
+        text = _redacted(lines[0]) if lines else ""
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return _printable(text) or type(error).__name__
+
+
+def protocols(files: Any) -> tuple[str, ...]:
+    """Return all names of a file system's protocol."""
+    protocol = files.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _redacted(text: str) -> str:
+    return _QUERY.sub(f"?{_HIDDEN}", _USER.sub(f"{_HIDDEN}@", text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
