@@ -12,7 +12,7 @@ from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.windows import NEVER, bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.state.history import NOT_YET
-from stream_scorer.state.restore import labels_of
+from stream_scorer.state.restore import gone, labels_of
 from stream_scorer.state.rings import columns_of
 
 
@@ -29,6 +29,7 @@ class Verification:
         since: Event time in ms up to which nothing could be compared, as the input before is
             deleted; None where all is there.
         blind: Why nothing could be compared; empty where something was.
+        missing: Buckets that were written once and are not there any more.
     """
 
     partition: int
@@ -38,6 +39,7 @@ class Verification:
     events: int
     since: int | None
     blind: str = ""
+    missing: tuple[int, ...] = ()
 
 
 def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]:
@@ -88,6 +90,7 @@ def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verif
         partition, len(buckets), tuple(differing), max(end - low, 0), compared, since,
         # With all of the input there, empty rings are what it makes; else they are no evidence.
         "" if compared or differing or since is None else _blind(low, since),
+        tuple(gone(labels)),
     )  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def _blind(low: int, since: int) -> str:
 
 
 def refuse_differences(verifications: Iterable[Verification]) -> None:
-    """Raise where something differs, or where nothing could be compared: that is no pass.
+    """Raise where something differs, is gone, or could not be compared: that is no pass.
 
     Raises:
         StateError: It names the buckets, or the partitions and why.
@@ -109,6 +112,13 @@ def refuse_differences(verifications: Iterable[Verification]) -> None:
         raise StateError(
             f"{len(differing)} buckets differ from the input: {', '.join(differing)}",
             "keep them for a report, then, with the group stopped: stream-scorer state rebuild",
+        )
+    missing = [f"{v.partition}/{number}" for v in told for number in v.missing]
+    if missing:
+        raise StateError(
+            f"{len(missing)} buckets are missing, though later ones were written: "
+            f"{', '.join(missing)}",
+            "find out who removed them, then, with the group stopped: stream-scorer state rebuild",
         )
     if not any(v.buckets for v in told):
         raise StateError(

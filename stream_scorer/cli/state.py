@@ -91,15 +91,24 @@ def _moment(record: dict[str, Any]) -> dict[str, Any]:
 def verify(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
     """Compute the state from the retained input again and compare it, bucket by bucket.
 
-    Exit code 9 and the list of buckets when some differ, and where nothing could be compared.
+    Exit code 9 and the list of buckets when some differ or are gone, and where nothing could be
+    compared.
     """
     found = verify_partitions(checkpoint, deployment)
     rows = [
-        [v.partition, v.buckets, len(v.differing), v.replayed, v.events,
+        [v.partition, v.buckets, len(v.missing), len(v.differing), v.replayed, v.events,
          "-" if v.since is None else v.blind or v.since]
         for v in found
     ]  # fmt: skip
-    columns = ("partition", "buckets", "differing", "replayed", "events", "comparable since")
+    columns = (
+        "partition",
+        "buckets",
+        "missing",
+        "differing",
+        "replayed",
+        "events",
+        "comparable since",
+    )
     show(as_json, {"partitions": [asdict(each) for each in found]}, columns, rows)
     refuse_differences(found)
 

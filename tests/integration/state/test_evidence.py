@@ -1,6 +1,7 @@
 """What ``state verify`` and ``state rebuild`` make of too little input, and of a second version."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from stream_scorer.kafka.topics import grow
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state import beginning
 from stream_scorer.state.history import INPUT
+from stream_scorer.state.rings import columns_of
 from tests.faults.scene import feed, transaction_codec, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
 from tests.integration.state.test_next_version import settings
-from tests.integration.state.test_stops import buckets
+from tests.integration.state.test_stops import buckets, owner, write
 
 pytestmark = pytest.mark.kafka
 
@@ -99,6 +101,7 @@ def test_without_a_checkpoint_nothing_is_compared(
 def test_what_is_retained_is_compared_and_a_difference_in_it_is_found(
     scored: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ours = scored.kafka
     monkeypatch.setattr(beginning, "FIRST", 20)
     delete(scored.kafka, {1: scored.ends[1] // 2})
     one, two, *_ = scored.told("verify")["partitions"]
@@ -106,6 +109,40 @@ def test_what_is_retained_is_compared_and_a_difference_in_it_is_found(
     assert two["differing"] == []
     assert 0 < two["events"] < one["events"]
     assert two["replayed"] == scored.ends[1] - scored.ends[1] // 2
+
+    # A customer is taken out of a bucket: first one of whom only the deleted input could tell, then
+    # one who has paid since.
+    kept = {n: columns_of(b.payload) for n, b in buckets(ours, 1).items() if b.payload}
+    recent = {n: dict(columns.events(two["since"])) for n, columns in kept.items()}
+    old = next(n for n, columns in kept.items() if len(columns.customers) > len(recent[n]))
+    new = next(n for n in kept if n != old and recent[n])
+    forget(ours, old, next(c for c in kept[old].customers if c not in recent[old]))
+    assert scored.told("verify")["partitions"][1]["differing"] == []
+    forget(ours, new, next(iter(recent[new])))
+    with pytest.raises(StateError, match=rf"^1 buckets differ from the input: 1/{new}\b"):
+        scored.run("verify")
+
+
+def forget(kafka: Kafka, number: int, customer: bytes) -> None:
+    """Take a customer out of a bucket of partition 1."""
+    bucket = buckets(kafka, 1)[number]
+    columns = columns_of(bucket.payload)
+    left = [at for at, each in enumerate(columns.customers) if each != customer]
+    assert len(left) == len(columns.customers) - 1
+    write(kafka, 1, [*replace(bucket, payload=columns.payload(left)).records(owner(kafka))])
+
+
+def test_a_bucket_that_is_gone_is_named(scored: Group) -> None:
+    for number in (17, 900):
+        write(scored.kafka, 1, [(owner(scored.kafka).key(1, number, 0), None)])
+    with pytest.raises(StateError) as raised:
+        scored.run("verify")
+    assert raised.value.what == (
+        "2 buckets are missing, though later ones were written: 1/17, 1/900"
+    )
+    assert raised.value.exit_code == 9
+    scored.run("rebuild")
+    assert [v["missing"] for v in scored.told("verify")["partitions"]] == [[]] * 4
 
 
 def test_one_old_record_at_the_beginning_claims_no_history(
