@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stream_scorer.core.windows import Retention
+from stream_scorer.core.windows import NEVER, Retention
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.rings import columns_of, stored_fields
 
@@ -86,12 +86,12 @@ def since_of(
     found: list[Mapping[str, int]] = []
     for bucket in buckets:
         found.append(bucket.since)
+        if bucket.horizon < retention.horizon_ms and bucket.watermark > NEVER:
+            # Of a customer whose newest event is the partition's newest, nothing older is left;
+            # of every other, more is. Whose ring has left whole may have left an empty bucket.
+            found.append({HORIZON: bucket.watermark - bucket.horizon})
         if not bucket.payload:
             continue
-        if bucket.horizon < retention.horizon_ms:
-            # Of a customer whose newest event is the partition's newest, nothing older is left;
-            # of every other, more is.
-            found.append({HORIZON: bucket.watermark - bucket.horizon})
         try:
             stored = stored_fields(bucket.payload)
             if 0 < bucket.cap < retention.cap:

@@ -9,6 +9,7 @@ from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import StateIncomplete
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
+from stream_scorer.state.history import CAP
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 
@@ -43,8 +44,16 @@ def test_a_changed_currency_stops_it_and_a_larger_cap_is_told(
     assert small.heard.of(StateIncomplete) == []
     assert max(len(times) for own in small.rings().values() for _, times, *_ in own) == 3
     again = feed(ours, transactions(days=4)[:200])
-    live(settings, {p: ends[p] + more for p, more in again.items()},
-         plan=changed(tmp_path, "ring_cap = 4096", "ring_cap = 3").plan)  # fmt: skip
-    larger = restored_only(settings).heard.of(StateIncomplete)
-    assert {each.reasons for each in larger} == {("ring_cap",)}
-    assert {each.partition for each in larger} == {0, 1, 2, 3}
+    shrunk = live(settings, {p: ends[p] + more for p, more in again.items()},
+                  plan=changed(tmp_path, "ring_cap = 4096", "ring_cap = 3").plan)  # fmt: skip
+    # Whole is what is newer than the oldest event of every ring that was full.
+    whole_since = {
+        partition: max(times[0] for _, times, *_ in own if len(times) == 3)
+        for partition, own in shrunk.rings().items()
+    }
+    larger = restored_only(settings)
+    told = larger.heard.of(StateIncomplete)
+    assert {each.reasons for each in told} == {("ring_cap",)}
+    assert {each.partition for each in told} == {0, 1, 2, 3}
+    lacking = larger.work._histories._lacking
+    assert {p: each.since[CAP] for p, each in lacking.items()} == whole_since

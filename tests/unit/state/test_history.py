@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.core.features import compile_union
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.windows import CustomerRings, Retention, bucket_of
+from stream_scorer.core.windows import NEVER, CustomerRings, Retention, bucket_of
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.history import (
     CAP,
@@ -38,17 +38,32 @@ def kept(days: int, cap: int = 5) -> Retention:
     return Retention(3, days * DAY, cap)
 
 
-def full(count: int) -> bytes:
-    """Return the payload of a customer with so many events, the last at NOW, a minute apart."""
+CUSTOMER = "c"
+NEIGHBOUR = next(
+    name for name in map(str, range(100_000))
+    if bucket_of(pa.array([name])) == bucket_of(pa.array([CUSTOMER]))
+)  # fmt: skip
+"""Another customer of the same bucket."""
+
+
+def full(*counts: int) -> bytes:
+    """Return the payload of customers with so many events, the last at NOW, a minute apart.
+
+    The second one's are an hour older.
+    """
     (features,) = compile_union([[{"name": "A", "kind": "passthrough", "field": "amount"}]], Plan())
     rings = CustomerRings(kept(30, 1_000), features.engine.program)
-    times = NOW - 60_000 * np.arange(count)[::-1]
+    count = sum(counts)
+    times = np.concatenate(
+        [NOW - 3_600_000 * at - 60_000 * np.arange(own)[::-1] for at, own in enumerate(counts)]
+    )
+    ids = [(CUSTOMER, NEIGHBOUR)[at] for at, own in enumerate(counts) for _ in range(own)]
     rings.fold(
-        np.arange(count), np.zeros(count, np.bool_), pa.array(["c"] * count),
+        np.arange(count), np.zeros(count, np.bool_), pa.array(ids),
         np.arange(count).astype(np.uint64), times, np.ones(count, np.int64),
         np.empty((0, count), np.int64), np.zeros(count, np.uint8), np.empty((count, 1)),
     )  # fmt: skip
-    return rings.dump(int(bucket_of(pa.array(["c"]))[0]))
+    return rings.dump(int(bucket_of(pa.array([CUSTOMER]))[0]))
 
 
 def coverage(window_days: int, since: dict[str, int], *fields: str, now: int = NOW) -> Coverage:
@@ -81,6 +96,9 @@ def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
     capped = replace(WHOLE, payload=full(5), cap=5)
     oldest = NOW - 4 * 60_000
     assert since_of([capped], [], kept(30, cap=6)) == {CAP: oldest}
+    # Of several the one that reaches back least far counts.
+    several = replace(capped, payload=full(5, 7))
+    assert since_of([several], [], kept(30, cap=8)) == {CAP: oldest}
     # Where a ring was not full, or holds as much as it may, or nobody knows, nothing is said.
     assert since_of([replace(capped, payload=full(4))], [], kept(30, cap=6)) == {}
     assert since_of([capped], [], kept(30, cap=5)) == {}
@@ -90,9 +108,15 @@ def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
         since_of([replace(capped, payload=full(5)[:-1] + b"x")], [], kept(30, cap=6))
 
 
-def test_an_empty_bucket_lacks_nothing_but_keeps_what_it_was_told() -> None:
+def test_an_empty_bucket_lacks_no_field_but_keeps_what_it_was_told() -> None:
     empty = replace(WHOLE, payload=b"", since={INPUT: 7})
-    assert since_of([empty], ["country"], kept(60)) == {INPUT: 7}
+    assert since_of([empty], ["country"], kept(30)) == {INPUT: 7}
+    assert since_of([replace(empty, watermark=NEVER)], ["country"], kept(60)) == {INPUT: 7}
+
+
+def test_whose_rings_have_all_left_reaches_back_no_farther_than_they_were_kept() -> None:
+    empty = replace(WHOLE, payload=b"")
+    assert since_of([empty], [], kept(60)) == {HORIZON: NOW - 30 * DAY}
 
 
 def test_reasons_are_merged_and_outlived() -> None:
