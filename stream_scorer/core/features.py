@@ -87,7 +87,10 @@ class FeatureSet:
 
     Attributes:
         names: m names in manifest order.
-        identities: sha256 of each feature's definition; equal ones compute the same.
+        identities: sha256 of each feature's definition. Equal ones compute the same for every event
+            that is not late. What a late one sees ends where its manifest's longest window ends
+            (``Windowed.memory_ms``), so there equal ones of two manifests may differ. The memory is
+            no part of the definition: a longer window would make every feature another.
         needs: What each feature needs of the rings.
         engine: What the rings do, perhaps for other manifests too.
     """

@@ -93,7 +93,8 @@ class Feature:
     """One compiled feature.
 
     Attributes:
-        meaning: Its canonical definition; the name is no part of it.
+        meaning: Its canonical definition; the name is no part of it, nor is the memory, which only
+            a late event can tell.
         windowed: The operation over the ring, or None.
         at_terminal: The operation over the terminal, or None.
         compute: Without an operation: takes the columns and writes the one of this number.

@@ -4,10 +4,20 @@ import re
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from stream_scorer.core.features import Need, compile_features, compile_union
+from stream_scorer.core.features import (
+    FeatureSet,
+    Float64,
+    Need,
+    compile_features,
+    compile_union,
+)
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
+from stream_scorer.core.windows import CustomerRings
 from tests.unit.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000
@@ -128,6 +138,33 @@ def test_a_union_keeps_what_all_need_and_computes_what_is_alike_once() -> None:
     assert first.identities[0] == second.identities[0]
     assert first.need == Need(3 * DAY, ())
     assert second.need == Need(3 * DAY, ("mcc",))
+
+
+def counted(compiled: FeatureSet, events: list[tuple[str, int]]) -> Float64:
+    """Return float64[n, m] of (transaction, time) of one customer."""
+    n, engine = len(events), compiled.engine
+    rings = CustomerRings(engine.retention, engine.program, engine.fields)
+    observed = np.zeros((n, engine.width))
+    rings.fold(
+        np.arange(n), np.zeros(n, np.bool_), pa.array(["c"] * n),
+        hash_strings(*string_views(pa.array([transaction for transaction, _ in events]))),
+        np.array([time for _, time in events]), np.ones(n, np.int64),
+        np.zeros((len(engine.fields), n), np.int64), np.zeros(n, np.uint8), observed,
+    )  # fmt: skip
+    order = np.argsort(compiled._places)
+    return np.asarray(observed[:, compiled._observed[order]])
+
+
+def test_what_a_late_event_sees_follows_its_own_manifest_and_nobody_elses() -> None:
+    day, month = COUNT, {"name": "m", "kind": "count", "window": "30d"}
+    events = [("1", 100 * DAY), ("2", 100 * DAY + 1), ("3", 107 * DAY), ("late", 100 * DAY + 2)]
+    alone, beside = compile_features([day], Plan()), compile_features([day, month], Plan())
+    assert alone.identities[0] == beside.identities[0]
+    assert counted(alone, events)[:, 0].tolist() == [1, 2, 1, 1]
+    assert counted(beside, events)[:, 0].tolist() == [1, 2, 1, 3]
+    shared, other = compile_union([[day], [day, month]], Plan())
+    assert np.array_equal(counted(shared, events), counted(alone, events))
+    assert np.array_equal(counted(other, events), counted(beside, events))
 
 
 def test_a_set_says_which_fields_of_the_event_it_reads() -> None:

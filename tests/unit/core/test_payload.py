@@ -289,6 +289,15 @@ def test_a_ring_leaves_when_the_watermark_has_passed_horizon_and_lateness() -> N
     )
 
 
+def test_a_rejected_event_moves_no_watermark() -> None:
+    rings = keep(new(), [Event("a", "1", 100, 1)])
+    journal, seen = fold(rings, [Event("a", "1", 150, 1)])
+    assert [verdict for verdict, *_ in seen] == [DUPLICATE]
+    assert rings.newest == 100
+    rings.release(journal)
+    assert rings.watermark == 100
+
+
 def test_without_a_released_batch_there_is_no_watermark() -> None:
     rings = new()
     assert rings.watermark == NEVER
