@@ -20,12 +20,13 @@ from stream_scorer.apps.scorer import Deployment, scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.windows import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
-from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry, Scorer, Settings
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
 
 PARTITIONS = 4
@@ -111,6 +112,7 @@ class Outcome:
     offsets: dict[int, int]
     doubled: list[Coordinates]
     rings: dict[int, list[Any]] = field(default_factory=dict)
+    dumps: dict[int, list[bytes]] = field(default_factory=dict)
 
 
 @cache
@@ -143,14 +145,15 @@ def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
         at = (letter.source_partition, letter.source_offset)
         doubled += [at] if at in dead_letters or at in decisions else []
         dead_letters[at] = (letter.reason, letter.detail, letter.value, letter.key, letter.headers)
-    rings = {}
+    rings, dumps = {}, {}
     if work is not None:
         for partition in work.rings.partitions():
             rings[partition] = [
                 (key, times.tolist(), amounts.tolist(), hashes.tolist())
                 for key, times, amounts, hashes in work.rings.of(partition).events()
             ]
-    return Outcome(decisions, dead_letters, committed(kafka), doubled, rings)
+            dumps[partition] = [work.rings.of(partition).dump(n) for n in range(BUCKETS)]
+    return Outcome(decisions, dead_letters, committed(kafka), doubled, rings, dumps)
 
 
 def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
@@ -240,6 +243,7 @@ def scored(
     deployment: Deployment | None = None,
     registry: Registry | None = None,
     model_timeout_ms: int = 1_000,
+    models: Models | None = None,
 ) -> tuple[Outcome, Heard]:
     """Run a scorer in this thread until the input's end is committed; return what it left.
 
@@ -253,10 +257,12 @@ def scored(
             no terminals, from the earliest record.
         registry: Where schemas come from; default: the shipped files.
         model_timeout_ms: From when on a batch counts as slow.
+        models: Where bundles lie; default: those that are shipped.
     """
     settings = Settings(
         kafka=kafka,
         registry=registry or Registry(),
+        models=models or Models(),
         scorer=Scorer(maximum_batch=batch, model_timeout_ms=model_timeout_ms),
     )
     heard = Heard(ends, told)

@@ -1,6 +1,7 @@
 """An abort injected at every step leaves output, offsets and state as an undisturbed run does."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,28 @@ from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import BatchAborted
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.producer import TransactionAborted
-from stream_scorer.settings import Kafka
+from stream_scorer.settings import Kafka, Models
 from tests.faults.scene import Outcome, everything_once, feed, outcome, same, scored, transactions
+from tests.integration.state.test_next_version import write
 
 pytestmark = pytest.mark.kafka
 
 Scene = Callable[..., tuple[Kafka, dict[int, int]]]
 
-COMPUTED = ("poll", "decode", "validate", "features", "score", "decide", "encode", "summarize")
+COMPUTED = (
+    "poll", "decode", "checkpoint", "validate", "features", "score", "decide", "encode",
+    "summarize", "wait",
+)  # fmt: skip
 SENT = ("begin", "send", "offsets")
+
+AT_TERMINAL = {"key": "terminal_id", "window": "7d", "delay": "7d"}
+RICH = (
+    {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
+    {"name": "TERMINALS", "kind": "distinct", "field": "terminal_id", "window": "7d"},
+    {"name": "HERE", "kind": "count", "window": "30d", "key": ["customer_id", "terminal_id"]},
+    {"name": "TERMINAL_COUNT", "kind": "count", **AT_TERMINAL},
+)
+"""Features over a stored field and by terminal."""
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +97,27 @@ def test_an_abort_after_any_step_leaves_no_trace(
     assert len(heard.of(BatchAborted)) == len(stages)
     assert {abort.cause for abort in heard.of(BatchAborted)} == {"injected"}
     same(found, undisturbed)
+    assert found.dumps == undisturbed.dumps
+
+
+def test_nor_does_one_with_stored_fields_and_terminals(scene: Scene, tmp_path: Path) -> None:
+    write(tmp_path, "1.0.0", RICH)
+    plan = tmp_path / "plan.toml"
+    # Nobody publishes rows here: the first batch waits for them, and the others do not.
+    plan.write_text("terminal_wait_ms = 1\n[currencies]\nEUR = 2\n")
+    deployment = Deployment("fraud:1.0.0", plan, "earliest")
+    models = Models(directory=tmp_path)
+    stages = (*COMPUTED[:2], "terminals", *COMPUTED[2:], *SENT)
+
+    calm, heard = scored(*scene(), deployment=deployment, models=models)
+    assert heard.of(BatchAborted) == []
+    hook = EachOnce(stages, lost_network)
+    found, heard = scored(*scene(), hook=hook, batch=100, deployment=deployment, models=models)
+    assert hook.left == []
+    assert [abort.cause for abort in heard.of(BatchAborted)] == ["injected"] * len(stages)
+    same(found, calm)
+    assert found.dumps == calm.dumps
+    assert any(b"terminal_id" in each for each in found.dumps[0])
 
 
 def test_what_the_broker_always_refuses_ends_in_one_error_and_loses_nothing(

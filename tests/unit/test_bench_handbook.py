@@ -95,6 +95,7 @@ GOOD: dict[str, Any] = {
     "amount_split": 218.67,
     "daily_cp100": list(handbook.DAILY_CARD_PRECISION),
     "oracle_agreement": 1.0,
+    "simulate_seconds": 30.0,
     **handbook.timings({"ours": [3, 1, 2], "rolling_sum_by": [2, 2, 9], "packed_sums": [1, 1, 1]}),
 }
 
@@ -115,6 +116,10 @@ def test_a_published_report_passes_and_tells_medians() -> None:
         ({"amount_split": float("nan")}, "the depth-2 tree splits the amount at nan"),
         ({"daily_cp100": [0.24, 0.32, 0.29, 0.25, 0.23, 0.26, 0.12]}, "the depth-2 tree's CP@100"),
         ({"oracle_agreement": 0.9989}, "0.99890 of the rows agree with the oracle"),
+        (
+            {"simulate_seconds": 30.01},
+            "simulating and writing 183 days takes 30.01 s, must be at most 30",
+        ),
         ({"feature_seconds": 2.001}, "our features take 2.001 s, polars' rolling_sum_by 2 s"),
     ],
 )

@@ -513,9 +513,9 @@ def first() -> Scene:
     scene.loop._work = scene.work = Restoring()
     resumed = scene.source.resume
 
-    def resume(partitions: set[int] | None = None) -> None:
-        scene.cluster.calls.append((-1, f"resume {partitions}"))
-        resumed(partitions)
+    def resume(_: set[int] | None = None) -> None:
+        scene.cluster.calls.append((-1, f"resume {_}"))
+        resumed(_)
 
     scene.source.resume = resume  # type: ignore[method-assign]  # says when
     scene.source.position = 6
