@@ -130,7 +130,7 @@ class TransactionLoop(Generic[Delta]):
             self._rebalance()
         if batch is None:
             patience = _IDLE_SECONDS
-            if self._work.restoring() or self._whole:
+            if self._restoring:
                 self._restore()
                 patience = 0.0
             batch = self._poll(self._limits.linger, patience)
@@ -151,13 +151,18 @@ class TransactionLoop(Generic[Delta]):
         It stands on a delta that is not committed yet; if that is given up, so is it.
         """
         full = len(batch.raw) >= self._limits.maximum_batch
-        if not full or not self._limits.ahead or self._work.restoring() or self._stopping:
+        if not full or not self._limits.ahead or self._restoring or self._stopping:
             return
         ahead = self._ahead = self._poll(0.0, 0.0)
         if ahead is not None and not self._source.rebalanced:
             ahead.stages.lap("poll")
             ahead.polled = True
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
+
+    @property
+    def _restoring(self) -> bool:
+        """Whether some partition of ours is not being read yet."""
+        return self._work.restoring() or bool(self._whole)
 
     def _restore(self) -> None:
         """Bring partitions that came a step nearer to being read."""

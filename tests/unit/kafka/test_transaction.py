@@ -549,6 +549,23 @@ def test_a_first_offset_that_is_not_committed_is_tried_again_after_a_poll(first:
     first.loop.run()
 
 
+def test_a_backlog_elsewhere_does_not_keep_a_first_offset_waiting(first: Scene) -> None:
+    source = TwoPartitions()
+    source._events = [Assigned({0: 0, 1: 0}, frozenset({0}))]
+    source.positions = {1: -8}  # of partition 0 nothing comes before it is resumed
+    first.source = source
+    first.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    first.loop._publisher._source = source  # type: ignore[assignment]  # likewise
+    steps(first, 1)
+    first.cluster.raises["offsets"] = [ABORT]
+    steps(first, 1)
+    assert first.loop._fresh == {0: 0}
+    steps(first, 1)
+    assert first.loop._fresh == {}
+    first.loop.stop()
+    first.loop.run()
+
+
 @pytest.mark.parametrize(("stable", "commits"), [(0, 1), (OFFSET_INVALID, 2)])
 def test_a_first_commit_without_an_answer_is_settled(
     first: Scene, stable: int, commits: int
