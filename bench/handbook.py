@@ -181,7 +181,10 @@ def failures(document: Mapping[str, Any]) -> list[str]:
             f"must be {AMOUNT_SPLIT}"
         )
     if not np.allclose(
-        document["daily_cp100"], DAILY_CARD_PRECISION, rtol=0, atol=CARD_PRECISION_MAY_DIFFER + _ROUNDING
+        document["daily_cp100"],
+        DAILY_CARD_PRECISION,
+        rtol=0,
+        atol=CARD_PRECISION_MAY_DIFFER + _ROUNDING,
     ):
         lines.append(
             f"the depth-2 tree's CP@100 by day is {document['daily_cp100']}, "
