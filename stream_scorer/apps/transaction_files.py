@@ -122,7 +122,7 @@ def _column(path: Path, first: int, name: str, records: list[dict[str, Any]]) ->
     except UnicodeEncodeError as error:
         row = next(at for at, value in enumerate(values) if not _is_unicode(value))
         raise SettingsError(
-            f"{path}: row {first + row}: column {name!r} holds half of a surrogate pair",
+            f"{path}: row {first + row}: column {name!r}: half of a surrogate pair is no text",
             "correct the value",
         ) from error
 
@@ -144,12 +144,8 @@ _READERS: dict[str, Callable[[Path, list[str]], Pieces]] = {
 def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: row {number}: not JSON: {error}", "mend the line") from error
-    except RecursionError:
-        raise SettingsError(
-            f"{path}: row {number}: JSON nested too deeply", "mend the line"
-        ) from None
     if not isinstance(record, dict):
         raise SettingsError(f"{path}: row {number}: not an object", "write {...} on each line")
     return record
@@ -184,7 +180,15 @@ def _conform(
                 )
             made.append(pa.repeat(pa.scalar(defaults[field.name], field.type), rows))
             continue
-        converted = convert_column(str(path), first, field.name, column, field.type)
+        try:
+            converted = convert(column, field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            row = _first_bad(column, field.type)
+            value = json.dumps(column[row].as_py(), default=str)
+            raise SettingsError(
+                f"{path}: row {first + row}: column {field.name!r}: {value} is no {field.type}",
+                "correct the value",
+            ) from error
         if not field.nullable and converted.null_count:
             default = defaults.get(field.name)
             if default is None:
@@ -195,37 +199,6 @@ def _conform(
             converted = pc.fill_null(converted, default)
         made.append(converted)
     return pa.RecordBatch.from_arrays(made, schema=schema)
-
-
-def convert_column(
-    source: str, first: int, name: str, column: pa.Array, target: pa.DataType
-) -> pa.Array:
-    """Return a column with the target's type.
-
-    Args:
-        source: What errors call the file.
-        first: Number of the column's first row there, from 1.
-        name: The column's.
-        column: As it was read.
-        target: The type to give.
-
-    Raises:
-        SettingsError: A value does not convert; names file, row, column and value.
-    """
-    try:
-        return convert(column, target)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if not len(column):
-            raise SettingsError(
-                f"{source}: column {name!r} is {column.type}, not {target}",
-                "write it with the right type",
-            ) from error
-        row = _first_bad(column, target)
-        value = json.dumps(column[row].as_py(), default=str)
-        raise SettingsError(
-            f"{source}: row {first + row}: column {name!r}: {value} is no {target}",
-            "correct the value",
-        ) from error
 
 
 def convert(column: pa.Array, target: pa.DataType) -> pa.Array:
