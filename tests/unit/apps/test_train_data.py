@@ -52,6 +52,20 @@ def test_data_out_of_order_are_refused_or_sorted(
         assert told.training.test == sound.training.test
 
 
+def test_sorted_rows_of_one_time_keep_their_order(labelled: pa.Table, tmp_path: Path) -> None:
+    _, features = read_features(None, Plan())
+    few = labelled.slice(0, 3_000)
+    at = few.schema.get_field_index("event_time")
+    begin = int(few["event_time"].cast(pa.int64())[0].as_py())
+    later = 10**8 * (np.arange(3_000) % 2 == 0)
+    path = tmp_path / "tied.parquet"
+    tied = few.set_column(at, few.schema.field(at), pa.array(begin + later, few.schema.types[at]))
+    write_table(tied, path)
+    found = take(path, features, Plan(), sort=True, most_rejected=0)
+    ids = few["transaction_id"].to_pylist()
+    assert found.table["transaction_id"].to_pylist() == [*ids[1::2], *ids[::2]]
+
+
 def test_what_is_late_by_no_more_than_the_stream_allows_is_no_disorder(
     labelled: pa.Table, tmp_path: Path
 ) -> None:
