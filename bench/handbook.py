@@ -45,6 +45,8 @@ OURS, JUDGED = "ours", "rolling_sum_by"
 LEAST_AGREEMENT = 0.999
 MOST_SIMULATE_SECONDS = 30.0
 _TOLERANCE = 1e-9
+_ROUNDING = 1e-9
+"""A difference of two decimals in binary is not exact: .293 - .291 is more than .002."""
 _WARM_UP_ROWS = 60_000
 
 PUBLISHED = {
@@ -182,20 +184,22 @@ def failures(document: Mapping[str, Any]) -> list[str]:
     for name, measures in document["models"].items():
         may_differ = dict.fromkeys(("auc", "ap"), MAY_DIFFER.get(name, np.inf))
         may_differ["cp100"] = CARD_PRECISION_MAY_DIFFER
-        # Measures are published with three digits.
         lines += [
             f"{name}: {which} is {measures[which]:.4f}, published is "
             f"{PUBLISHED[name][which]:.3f}, may differ by {most}"
             for which, most in may_differ.items()
-            if not abs(measures[which] - PUBLISHED[name][which]) <= most + 0.0005
+            if not abs(measures[which] - PUBLISHED[name][which]) <= most + _ROUNDING
         ]
-    if not abs(document["amount_split"] - AMOUNT_SPLIT) <= SPLIT_MAY_DIFFER:
+    if not abs(document["amount_split"] - AMOUNT_SPLIT) <= SPLIT_MAY_DIFFER + _ROUNDING:
         lines.append(
             f"the depth-2 tree splits the amount at {document['amount_split']:.3f}, "
             f"must be {AMOUNT_SPLIT}"
         )
     if not np.allclose(
-        document["daily_cp100"], DAILY_CARD_PRECISION, rtol=0, atol=CARD_PRECISION_MAY_DIFFER + 1e-9
+        document["daily_cp100"],
+        DAILY_CARD_PRECISION,
+        rtol=0,
+        atol=CARD_PRECISION_MAY_DIFFER + _ROUNDING,
     ):
         lines.append(
             f"the depth-2 tree's CP@100 by day is {document['daily_cp100']}, "

@@ -6,9 +6,10 @@ does not.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.validation import reason_of
 from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]
@@ -46,10 +48,12 @@ class FeatureRows:
     Attributes:
         rows: int64[a], their row numbers, ascending.
         features: float64[a, m], columns in manifest order.
+        rejected: How many of the other rows there are, by reason.
     """
 
     rows: Int64
     features: Float64
+    rejected: dict[str, int] = field(default_factory=dict)
 
 
 def fold(
@@ -78,6 +82,7 @@ def fold(
     engine, direct = features.engine, features.direct
     rings = [CustomerRings(engine.retention, direct, engine.fields) for _ in range(GROUPS)]
     later = features.delayed.operations[:, OUT]
+    refused: Counter[int] = Counter()
 
     for batch, first in zip(batches, starts, strict=False):
         for at in range(0, len(batch), _ROWS_AT_A_TIME):
@@ -89,11 +94,14 @@ def fold(
             _on_threads(lambda part: part.judge(plan, features), parts)
             _on_threads(partial(_fold_group, parts, rings), range(GROUPS))
             _on_threads(lambda part: part.complete(features, later), parts)
-    if fraud is not None and features.by_terminal:
+            for part in parts:
+                refused.update(part.refused.tolist())
+    if fraud is not None and features.by_terminal and batches:
         _add_terminals(batches, features, fraud, accepted, computed)
     if accepted.all():
         return FeatureRows(np.arange(len(computed)), computed)
-    return FeatureRows(np.flatnonzero(accepted), computed[accepted])
+    rejected = {reason_of(code)[0].value: count for code, count in sorted(refused.items())}
+    return FeatureRows(np.flatnonzero(accepted), computed[accepted], rejected)
 
 
 def _fold_group(parts: Sequence[Part], rings: Sequence[CustomerRings], number: int) -> None:

@@ -17,6 +17,7 @@ from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import DUPLICATE
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import fold, judge
+from stream_scorer.core.validation import DUPLICATE_CODE
 from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]
@@ -38,12 +39,16 @@ class Part:
         events: n rows.
         computed: float64[n, m], the table's features of these rows, to be written.
         accepted: bool[n], likewise.
+
+    Attributes:
+        refused: uint8[r], why each row is that was refused: codes of ``core.validation``.
     """
 
     def __init__(self, events: EventBatch, computed: Float64, accepted: Bool) -> None:
         self._events = events
         self._computed = computed
         self._accepted = accepted
+        self.refused = np.empty(0, np.uint8)
 
     def judge(self, plan: Plan, features: FeatureSet) -> None:
         """Validate the rows and put together what each group needs."""
@@ -73,12 +78,14 @@ class Part:
             features: What to compute.
             later: Columns of terminals, which are not known yet.
         """
-        refused = self._judged.refused | (self._verdict == DUPLICATE)
+        again = (self._verdict == DUPLICATE) & ~self._judged.refused
+        refused = self._judged.refused | again
         self._accepted[self._order] = ~refused
         self._computed[:, later] = np.nan
         if not refused.any():
             features.complete(self._events, self._computed)
             return
+        self.refused = np.where(again, np.uint8(DUPLICATE_CODE), self._judged.codes)[refused]
         # What stands in the rows that were refused may be anything.
         rows = np.flatnonzero(self._accepted)
         out = self._computed[rows]

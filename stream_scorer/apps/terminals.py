@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.core.batch import EventBatch
@@ -125,7 +126,7 @@ class TerminalFollower:
         self._rings = rings
         self._listener = listener
         self._moved: dict[int, tuple[int, float]] = {}
-        self._given_up: int | None = None
+        self._missing: dict[int, int] = {}
         self._late = False
         self._left = 0
 
@@ -187,19 +188,21 @@ class TerminalFollower:
     def wait_for(self, events: EventBatch) -> None:
         """Read what has come, and wait for the rows that events need, but not for ever.
 
-        Once that was in vain, no batch waits again before something has come: the table as it is
-        decides, and the decisions say so.
+        Once that was in vain, no batch waits again before the rows have come that are missing: the
+        table as it is decides, and the decisions say so. A profiler that is behind and moves would
+        else hold up every batch.
         """
         self._read(self._live, 0.0)
-        needed = self._needed(events)
-        if self._short(needed) and self.table.watermark != self._given_up:
+        self._forget_missing()
+        needed = self._needed(events, np.ones(len(events), np.bool_))
+        if self._short(needed) and not self._missing:
             until = time.monotonic() + self._wait_seconds
             while self._short(needed) and not self._stopping():
                 left = until - time.monotonic()
                 if left <= 0:
                     break
                 self._read(self._live, min(_STEP_SECONDS, left))
-        self._judge(needed)
+        self._judge(events, needed)
 
     def evict(self) -> None:
         """Let rows go that no event can see any more, of the slowest partition that is not idle.
@@ -232,27 +235,44 @@ class TerminalFollower:
             self._coming.topic.close()
             self._coming = None
 
-    def _needed(self, events: EventBatch) -> int:
-        """Return up to where rows must be in; NEVER where no event asks."""
+    def _needed(self, events: EventBatch, asking: NDArray[np.bool_]) -> int:
+        """Return up to where rows must be in for those that ask; NEVER where none does."""
         when = events.int64("event_time")
         # A time that validation refuses must not be waited for.
-        sane = when[when <= events.timestamp + self._ahead_ms]
+        sane = when[asking & (when <= events.timestamp + self._ahead_ms)]
         return int(sane.max()) - self._delayed.delay_ms if len(sane) else _NEVER
 
     def _short(self, needed: int) -> bool:
         return self.table.watermark < needed
 
-    def _judge(self, needed: int) -> None:
-        if not self._short(needed):
-            if self.table.watermark == self._given_up:
-                # Nothing has come: this batch is an older one, of a partition that is behind.
-                return
-            self._given_up = None
+    def _forget_missing(self) -> None:
+        """Forget what has come, and what partitions missed that are held no more."""
+        if self._missing:
+            held = set(self._rings.partitions())
+            self._missing = {
+                partition: needed
+                for partition, needed in self._missing.items()
+                if partition in held and self._short(needed)
+            }
+
+    def _judge(self, events: EventBatch, needed: int) -> None:
+        """Note which partitions' events miss rows, and tell when that begins and ends.
+
+        A partition's newest events tell whether it misses any: an older partition's say nothing of
+        it, and a single event that was far ahead is forgotten with the next ones.
+        """
+        if self._missing or self._short(needed):
+            for partition in np.unique(events.partition).tolist():
+                of_it = self._needed(events, events.partition == partition)
+                if self._short(of_it):
+                    self._missing[partition] = of_it
+                else:
+                    self._missing.pop(partition, None)
+        if not self._missing:
             if self._late:
                 self._late = False
                 self._listener(DependencyBack(_NAME))
             return
-        self._given_up = self.table.watermark
         if not self._late:
             self._late = True
             have = "there are none"

@@ -11,26 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from stream_scorer.apps.history import fold
 from stream_scorer.apps.train_card import Card, card_files
 from stream_scorer.apps.train_costs import choose_thresholds
+from stream_scorer.apps.train_data import Taken, known_frauds, take
 from stream_scorer.apps.train_days import PROTOCOLS, Days, Split, new_cards, number_of
 from stream_scorer.apps.train_features import read_features
 from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
-from stream_scorer.apps.transaction_files import read_transactions
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training, read_manifest
 from stream_scorer.models.loader import kind_of, load_bundle
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
-from stream_scorer.models.writer import Candidate, new_directory, write_bundle
-from stream_scorer.simulator import SCHEMA
+from stream_scorer.models.writer import (
+    Candidate,
+    new_directory,
+    refuse_unwritable,
+    write_bundle,
+)
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -56,6 +58,8 @@ class Order:
         cards_per_day: The k of CP@k.
         resamples: Of the bootstrap, 0 for no intervals.
         plan: Currency, limits, delays.
+        sort: Whether the data may be out of order, and are sorted.
+        most_rejected: Share of the data that may be left out because the stream would reject it.
     """
 
     data: Path
@@ -70,6 +74,8 @@ class Order:
     cards_per_day: int = 100
     resamples: int = 200
     plan: Plan = field(default_factory=Plan)
+    sort: bool = False
+    most_rejected: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class _Part:
     """The rows of one range of days; n rows.
 
     Attributes:
-        days: The range.
+        days: From the first to the last day that holds some.
         features: float64[n, m], C-contiguous.
         rows: Labels, amounts, cards and days; scores are 0 until there is a model.
         new_card: bool[n], which rows are of cards not known to be compromised.
@@ -96,22 +102,6 @@ class _Part:
         return self.rows.with_scores(predictor.scores(self.features))
 
 
-def read_labelled(path: Path) -> pa.Table:
-    """Read transactions with ``is_fraud``, in the order of the file.
-
-    A column ``label_time`` may be there; a label without one counts as known at once.
-
-    Raises:
-        SettingsError: The file cannot be read, or a row does not fit; names file, row, column.
-    """
-    labelled = pa.schema([field for field in SCHEMA if field.name != "fraud_scenario"]).append(
-        pa.field("label_time", pa.timestamp("ms", "UTC"))
-    )
-    defaults = dict.fromkeys(field.name for field in labelled if field.nullable)
-    batches = read_transactions(path, labelled, {**defaults, "channel": "UNKNOWN"})
-    return pa.Table.from_batches(batches, labelled)
-
-
 def _period(days: Days, fraud: Int64) -> Period:
     return Period(
         first_day=days.first, last_day=days.last, rows=len(fraud), frauds=int(fraud.sum())
@@ -125,30 +115,17 @@ def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
     )
 
 
-def _known(table: pa.Table, by: Int64) -> Mask:
-    """Return bool[n], which rows were known to be frauds at the times ``by``, int64[n], ms."""
-    labelled = table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
-    known: Mask = table["is_fraud"].to_numpy() & (labelled <= by)
-    return known
-
-
-def _parts(table: pa.Table, order: Order) -> tuple[_Part, _Part, _Part]:
-    """Fold the table through the rings and cut out the three ranges of days."""
-    plan = order.plan
-    _, features = read_features(order.features, plan)
-    time = table["event_time"].cast(pa.int64()).to_numpy()
-    # What the profiler publishes of a terminal's transaction holds the label of its cut-off.
-    cut_off = time + plan.terminal_delay_ms - plan.terminal_slack_ms
-    folded = fold(table, features, plan, _known(table, cut_off))
-    accepted = table.take(folded.rows)
-    day = time[folded.rows] // _DAY_MS
+def _parts(taken: Taken, order: Order) -> tuple[_Part, _Part, _Part]:
+    """Cut out the three ranges of days."""
+    accepted = taken.table
+    day = taken.time // _DAY_MS
     # Nothing that is learned after the test has begun may help to train; the test is told by all.
     begun = np.full(len(accepted), number_of(order.split.test.first) * _DAY_MS)
     tested = order.split.test.holds(day)
-    fraud = np.where(tested, accepted["is_fraud"].to_numpy(), _known(accepted, begun)).astype(
+    fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
         np.int64
     )
-    amount = accepted["amount_minor"].to_numpy() / 10.0**plan.exponent
+    amount = accepted["amount_minor"].to_numpy() / 10.0**order.plan.exponent
     cards = accepted["customer_id"].combine_chunks()
     new = new_cards(cards, day, fraud, order.split)
     card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)
@@ -159,11 +136,13 @@ def _parts(table: pa.Table, order: Order) -> tuple[_Part, _Part, _Part]:
         if len(np.unique(labels)) != _BOTH:
             raise SettingsError(
                 f"data {order.data}: the {name} days {days} hold {len(labels)} "
-                f"transactions and {int(labels.sum())} frauds; both kinds are needed",
+                f"transactions and {int(labels.sum())} frauds; both kinds are needed, and the "
+                f"data are of {Days.of(day)}",
                 f"name other days with --{name}",
             )
         rows = Scored(np.zeros(len(labels)), labels, amount[at], card[at], day[at])
-        return _Part(days, np.ascontiguousarray(folded.features[at]), rows, new[at])
+        held = np.ascontiguousarray(taken.features[at])
+        return _Part(Days.of(day[at]), held, rows, new[at])
 
     split = order.split
     return (
@@ -182,13 +161,17 @@ def _check(order: Order) -> None:
     ):
         if value < least:
             raise SettingsError(f"{name} {value}: less than {least}", "raise it")
-    read_features(order.features, order.plan)
-    new_directory(order.store, order.name, order.version)
+    if not 0 <= order.most_rejected <= 1:
+        raise SettingsError(
+            f"--most-rejected {order.most_rejected}: no share", "write a number from 0 to 1"
+        )
+    refuse_unwritable(new_directory(order.store, order.name, order.version))
 
 
 def _told(
-    order: Order, parts: tuple[_Part, _Part, _Part], scored: tuple[Scored, Scored], judging: Judging
-) -> Training:
+    order: Order, taken: Taken, parts: tuple[_Part, _Part, _Part], scored: tuple[Scored, Scored],
+    judging: Judging,
+) -> Training:  # fmt: skip
     """Return where the model came from and how good it is."""
     training, validation, test = parts
     validated, tested = scored
@@ -206,6 +189,9 @@ def _told(
         costs=order.costs,
         resamples=order.resamples,
         source=order.data.name,
+        asked={name: str(getattr(order.split, name)) for name in ("train", "validation", "test")},
+        rows=taken.rows,
+        rejected=taken.rejected,
     )
 
 
@@ -216,14 +202,18 @@ def train(order: Order) -> tuple[Path, Manifest]:
         The bundle's directory and its manifest.
 
     Raises:
-        SettingsError: Unknown model or parameter, features that are refused, unreadable data, days
-            without frauds or with labels that are not known in time.
-        ModelError: The version exists, or the bundle does not load.
+        SettingsError: Unknown model or parameter, features that are refused, data that are
+            unreadable, out of order or rejected, days without frauds or with labels that are not
+            known in time.
+        ModelError: The version exists, the store cannot be written, or the bundle does not load.
     """
     model = make_model(order.model, order.parameters)
     _check(order)
-    features, _ = read_features(order.features, order.plan)
-    parts = _parts(read_labelled(order.data), order)
+    features, compiled = read_features(order.features, order.plan)
+    taken = take(
+        order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected
+    )
+    parts = _parts(taken, order)
     training, validation, test = parts
     # One thread: sums in another order would give another model on another machine.
     with threadpool_limits(1):
@@ -238,7 +228,7 @@ def train(order: Order) -> tuple[Path, Manifest]:
     scored = validation.scored(predictor), test.scored(predictor)
     thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
-    told = _told(order, parts, scored, judging)
+    told = _told(order, taken, parts, scored, judging)
     card = Card(
         label=f"{order.name}:{order.version}", kind=kind_of(model), features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, test=scored[1],

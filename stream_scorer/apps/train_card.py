@@ -109,6 +109,8 @@ def _text(card: Card) -> str:
             for name, p in periods.items()
         ),
         "",
+        *_asked(training),
+        *_rejected(training),
         _LABELS.format(delay=training.delay_days),
         "",
         "## Quality",
@@ -134,6 +136,35 @@ def _text(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _asked(training: Training) -> list[str]:
+    """Return a paragraph on the days that were asked for and are not there, if there are any."""
+    held = {"train": training.train, "validation": training.validation.period,
+            "test": training.test.period}  # fmt: skip
+    lacking = [
+        f"{name} {days.replace(':', ' to ')}"
+        for name, days in training.asked.items()
+        if days != f"{held[name].first_day}:{held[name].last_day}"
+    ]
+    if not lacking:
+        return []
+    return [f"The data lack some of the days that were asked for: {', '.join(lacking)}.", ""]
+
+
+def _rejected(training: Training) -> list[str]:
+    """Return a paragraph on the transactions that were left out."""
+    if training.rows is None:
+        return []
+    count = sum(training.rejected.values())
+    if not count:
+        return [f"None of the data's {training.rows:,} transactions was rejected.", ""]
+    told = ", ".join(f"{reason} {found:,}" for reason, found in training.rejected.items())
+    text = (
+        f"Of the data's {training.rows:,} transactions {count:,} were left out, as the stream "
+        f"rejects them too: {told}."
+    )
+    return [text, ""]
 
 
 def _cell(name: str, quality: Quality) -> str:

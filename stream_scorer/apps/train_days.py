@@ -49,6 +49,16 @@ class Days:
             raise SettingsError(f"days {text!r}: the last lies before the first", "swap them")
         return cls(first, last)
 
+    @classmethod
+    def of(cls, day: Int64) -> "Days":
+        """Return the range from the first to the last of these day numbers.
+
+        Args:
+            day: int64[n], days since 1970-01-01, at least one.
+        """
+        first, last = (_EPOCH + timedelta(days=int(end)) for end in (day.min(), day.max()))
+        return cls(first, last)
+
     def __str__(self) -> str:
         return f"{self.first}:{self.last}"
 

@@ -18,6 +18,8 @@ def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
         "content_hash": manifest.content_hash,
         "review": manifest.thresholds.review,
         "block": manifest.thresholds.block,
+        "rows": training.rows,
+        "rejected": training.rejected,
         "train_rows": training.train.rows,
         "train_frauds": training.train.frauds,
         "test_rows": test.period.rows,

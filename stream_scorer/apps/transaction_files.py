@@ -6,7 +6,7 @@ file, row (from 1; a JSON row is its line) and column. Times are ISO 8601 (UTC) 
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -47,14 +47,34 @@ def read_transactions(
         for first, columns in read(path, schema.names):
             yield _conform(path, first, columns, schema, defaults)
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}", "name a file") from error
+        what = " ".join((error.strerror or str(error)).split())
+        # So Arrow says that bytes do not unpack; every other error has a number.
+        mend = "it is damaged: write it anew" if error.errno is None else "name a readable file"
+        raise SettingsError(f"{path}: {what}", mend) from error
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
         what = " ".join(str(error).split())
         raise SettingsError(f"{path}: {what}", f"make it a sound {path.suffix} file") from error
 
 
+def refuse_repeated(source: str, present: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a known column that is there more than once: which one is meant cannot be told.
+
+    Args:
+        source: What errors call the file.
+        present: Its columns.
+        known: Those that are read.
+
+    Raises:
+        SettingsError: Names file and column.
+    """
+    for name in known:
+        if present.count(name) > 1:
+            raise SettingsError(f"{source}: column {name!r} is there twice", "rename one")
+
+
 def _parquet(path: Path, names: list[str]) -> Pieces:
     with pq.ParquetFile(path) as file:
+        refuse_repeated(str(path), file.schema_arrow.names, names)
         present = [name for name in names if name in file.schema_arrow.names]
         first = 1
         for batch in file.iter_batches(_ROWS, columns=present):
@@ -65,6 +85,7 @@ def _parquet(path: Path, names: list[str]) -> Pieces:
 def _csv(path: Path, names: list[str]) -> Pieces:
     with path.open(newline="", encoding="utf-8-sig") as lines:
         header = next(csv.reader(lines), [])
+    refuse_repeated(str(path), header, names)
     present = [name for name in names if name in header]
     # Texts first: a value that does not convert is then found with its row.
     convert = pa_csv.ConvertOptions(
@@ -89,9 +110,29 @@ def _json_lines(path: Path, names: list[str]) -> Pieces:
             present = {name for name in names if any(name in record for record in records)}
             yield (
                 first,
-                {name: array_of([record.get(name) for record in records]) for name in present},
+                {name: _column(path, first, name, records) for name in present},
             )
             first += len(rows)
+
+
+def _column(path: Path, first: int, name: str, records: list[dict[str, Any]]) -> pa.Array:
+    values = [record.get(name) for record in records]
+    try:
+        return array_of(values)
+    except UnicodeEncodeError as error:
+        row = next(at for at, value in enumerate(values) if not _is_unicode(value))
+        raise SettingsError(
+            f"{path}: row {first + row}: column {name!r}: half of a surrogate pair is no text",
+            "correct the value",
+        ) from error
+
+
+def _is_unicode(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _READERS: dict[str, Callable[[Path, list[str]], Pieces]] = {
@@ -103,7 +144,7 @@ _READERS: dict[str, Callable[[Path, list[str]], Pieces]] = {
 def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: row {number}: not JSON: {error}", "mend the line") from error
     if not isinstance(record, dict):
         raise SettingsError(f"{path}: row {number}: not an object", "write {...} on each line")

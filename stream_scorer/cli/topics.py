@@ -16,6 +16,8 @@ from stream_scorer.kafka.topics import PARTITIONS, create_topics
 
 # As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
 _MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000
+# A delay and a window of 400 days each are the longest that there are.
+_MOST_DAYS = 800
 
 app = typer.Typer(help="The topics that we read and write.", no_args_is_help=True)
 
@@ -40,13 +42,22 @@ def create(
             min=-1, max=_MOST_COPIES, help="Copies of each partition; -1: the cluster's default."
         ),
     ] = -1,
+    profiles_lookback_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=_MOST_DAYS,
+            help="Keep terminals' rows so many days beside the input's retention: the delay and "
+            "the longest window of any model. For ever by default.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create our topics where they are missing; what exists is left as it is and reported."""
     settings = connected_settings(config, bootstrap)
-    reports = create_topics(settings.kafka, partitions, replication)
+    reports = create_topics(settings.kafka, partitions, replication, profiles_lookback_days)
     show(
         as_json,
         {"topics": [asdict(r) | {"remark": r.remark} for r in reports]},

@@ -52,6 +52,12 @@ def train(
     ] = 25.0,
     cards_per_day: Annotated[int, typer.Option(help="The k of CP@k.")] = 100,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0 for no intervals.")] = 200,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
+    ] = False,
+    most_rejected: Annotated[
+        float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
+    ] = 0.01,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
@@ -68,6 +74,7 @@ def train(
             features=features, parameters=read_parameters(parameter or []),
             costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
             cards_per_day=cards_per_day, resamples=resamples,
+            sort=sort, most_rejected=most_rejected,
         )
     )  # fmt: skip
     document = report(directory, manifest)

@@ -22,10 +22,10 @@ COMPACTED = {
     "min.cleanable.dirty.ratio": "0.2",
     "segment.bytes": str(64 * 2**20),
 }
-# A scorer that starts reads the rows of the longest window behind the delay, and Kafka counts
-# retention from when a row was published.
-KEPT = {"cleanup.policy": "delete", "retention.ms": "-1"}
+_FOR_EVER = -1
+_RETENTION = "retention.ms"
 _MAXIMUM = "max.message.bytes"
+_DAY_MS = 86_400_000
 _ALWAYS_IN_SYNC = 2
 _UNREACHABLE = {
     KafkaError.REQUEST_TIMED_OUT,
@@ -46,6 +46,8 @@ class TopicReport:
         created: Whether it was missing.
         maximum_bytes: Its largest accepted record batch.
         wanted_bytes: The least that it needs so that every input record's outcome fits.
+        retention_ms: How long it keeps a record; -1 for ever.
+        wanted_retention_ms: How long it should, at least: 0 where that is not ours to say.
     """
 
     name: str
@@ -54,6 +56,8 @@ class TopicReport:
     created: bool
     maximum_bytes: int
     wanted_bytes: int
+    retention_ms: int = _FOR_EVER
+    wanted_retention_ms: int = 0
 
     @property
     def remark(self) -> str:
@@ -63,12 +67,24 @@ class TopicReport:
             remarks.append(f"has {self.partitions} partitions, not {self.wanted}; left as it is")
         if self.maximum_bytes < self.wanted_bytes:
             remarks.append(f"{_MAXIMUM} {self.maximum_bytes} is below {self.wanted_bytes}")
+        if _shorter(self.retention_ms, self.wanted_retention_ms):
+            remarks.append(
+                f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: a scorer "
+                "that starts lacks rows; left as it is"
+            )
         return "; ".join(remarks)
 
 
+def _shorter(retention: int, other: int) -> bool:
+    if retention == _FOR_EVER:
+        return False
+    return other == _FOR_EVER or retention < other
+
+
 def create_topics(
-    kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1
-) -> list[TopicReport]:
+    kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1,
+    lookback_days: int | None = None,
+) -> list[TopicReport]:  # fmt: skip
     """Create those of our topics that are missing and report all of them.
 
     Args:
@@ -76,6 +92,9 @@ def create_topics(
         partitions: Partitions of topics that scale with the input; summaries and drift events
             have one.
         replication: Copies of each partition; -1 takes the cluster's default.
+        lookback_days: How far any model looks back at terminals, delay and longest window
+            together. Their rows are then kept for so long beside the input's retention, which a
+            scorer may be behind; None: for ever.
 
     Raises:
         SettingsError: The cluster refuses the name, the partitions or the replication.
@@ -95,7 +114,8 @@ def create_topics(
     wide = [topics.decisions, topics.dead_letters]
     created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
     _partitions(admin, plain)
-    least = _maximum_bytes(admin, [topics.transactions])[topics.transactions] + HEADROOM_BYTES
+    of_input = _configured(admin, [topics.transactions])[topics.transactions]
+    least = of_input[_MAXIMUM] + HEADROOM_BYTES
     created |= _create(
         admin,
         [
@@ -103,22 +123,28 @@ def create_topics(
             for t in wide
         ],
     )
-    special = {topics.state: COMPACTED, topics.terminal_profiles: KEPT}
+    # Kafka counts retention from when a row was published, which is the slack before it is needed.
+    kept = _FOR_EVER
+    if lookback_days is not None and of_input[_RETENTION] != _FOR_EVER:
+        kept = of_input[_RETENTION] + lookback_days * _DAY_MS
+    rows = {"cleanup.policy": "delete", _RETENTION: str(kept)}
+    special = {topics.state: COMPACTED, topics.terminal_profiles: rows}
     created |= _create(
         admin,
-        [
-            NewTopic(t, partitions, replication, config=in_sync | kept)
-            for t, kept in special.items()
-        ],
+        [NewTopic(t, partitions, replication, config=in_sync | own) for t, own in special.items()],
     )
     found = _partitions(admin, list(wanted))
-    maximum = _maximum_bytes(admin, list(wanted))
+    configured = _configured(admin, list(wanted))
+    # Without a lookback nothing is known but that the input's own length is too short.
+    owed = kept if lookback_days is not None else of_input[_RETENTION]
     return [
         TopicReport(
-            name, found[name], count, name in created, maximum[name], least if name in wide else 0
+            name, found[name], count, name in created, configured[name][_MAXIMUM],
+            least if name in wide else 0, configured[name][_RETENTION],
+            owed if name == topics.terminal_profiles else 0,
         )
         for name, count in wanted.items()
-    ]
+    ]  # fmt: skip
 
 
 def grow(kafka: Kafka, topic: str, partitions: int) -> None:
@@ -183,15 +209,18 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
         time.sleep(0.02)
 
 
-def _maximum_bytes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
-    """Return the largest record batch that each topic accepts."""
+def _configured(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the largest record batch that each topic accepts and how long it keeps one, ms."""
     deadline = time.monotonic() + _SECONDS
-    found: dict[str, int] = {}
+    found: dict[str, dict[str, int]] = {}
     while len(found) < len(names):
         asked = [ConfigResource(ResourceType.TOPIC, name) for name in names if name not in found]
         for resource, future in admin.describe_configs(asked, request_timeout=_SECONDS).items():
             try:
-                found[resource.name] = int(future.result()[_MAXIMUM].value)
+                entries = future.result()
+                found[resource.name] = {
+                    name: int(entries[name].value) for name in (_MAXIMUM, _RETENTION)
+                }
             except KafkaException as error:
                 # Any broker may be asked, and one may not know a new topic yet.
                 new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART

@@ -62,7 +62,10 @@ class Libraries(_Part):
 
 
 class Period(_Part):
-    """A range of event days, both included, and what it held."""
+    """A range of event days, both included, and what it held.
+
+    Its first and last day hold transactions: it is what was there of the days that were asked for.
+    """
 
     first_day: date
     last_day: date
@@ -152,6 +155,10 @@ class Training(_Part):
         costs: What the thresholds were chosen with.
         resamples: Of the bootstrap.
         source: Name of the data file.
+        asked: ``FIRST:LAST`` day that was asked for, by ``train``, ``validation`` and ``test``; the
+            periods tell what was there.
+        rows: Transactions of the data, of whatever day.
+        rejected: How many of them were left out, as the stream would reject them, by reason.
     """
 
     train: Period
@@ -163,6 +170,9 @@ class Training(_Part):
     costs: Costs | None = None
     resamples: Annotated[int, Field(ge=0)] | None = None
     source: str = ""
+    asked: dict[str, str] = Field(default_factory=dict)
+    rows: Annotated[int, Field(ge=0)] | None = None
+    rejected: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
 class Manifest(_Part):

@@ -117,10 +117,7 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
     try:
         _place(directory, files)
     except OSError as error:
-        raise ModelError(
-            f"bundle {directory}: cannot be written ({error.strerror or error})",
-            "name a store that can be written with --out",
-        ) from error
+        raise _unwritable(directory, error) from error
     return directory
 
 
@@ -137,6 +134,33 @@ def _place(directory: Path, files: dict[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Refuse a place where a bundle cannot be written; leave nothing there.
+
+    Permissions alone do not tell: a file system may be read-only, or take no directories.
+
+    Args:
+        directory: Of the bundle; it need not exist, nor do those above it.
+
+    Raises:
+        ModelError: Names the directory and why.
+    """
+    above = directory.parent
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    try:
+        Path(tempfile.mkdtemp(prefix=".making-", dir=above)).rmdir()
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _unwritable(directory: Path, error: OSError) -> ModelError:
+    return ModelError(
+        f"bundle {directory}: cannot be written ({error.strerror or error})",
+        "name a store that can be written with --out",
+    )
 
 
 def new_directory(store: Path, name: str, version: str) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import HEADROOM_BYTES, create_topics
+from stream_scorer.kafka.topics import HEADROOM_BYTES, TopicReport, create_topics
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka
@@ -46,6 +46,48 @@ def test_an_existing_input_with_a_larger_limit_decides_the_others(
     reports = {report.name: report for report in create_topics(settings, 2, 1)}
     assert reports[topics.decisions].maximum_bytes == 2_000_000 + HEADROOM_BYTES
     assert "max.message.bytes" in reports[topics.dead_letters].remark
+
+
+DAY = 86_400_000
+
+
+def test_terminals_rows_are_kept_for_ever_or_as_long_as_a_scorer_may_need_them(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
+    for_ever = kafka_settings()
+    rows = {r.name: r for r in create_topics(for_ever, 1, 1)}[for_ever.topics.terminal_profiles]
+    assert (rows.retention_ms, rows.remark) == (-1, "")
+
+    bounded = kafka_settings()
+    topics = bounded.topics
+    admin = AdminClient({"bootstrap.servers": bounded.bootstrap})
+
+    def create(topic: str, retention_ms: int) -> None:
+        new = NewTopic(topic, 1, 1, config={"retention.ms": str(retention_ms)})
+        admin.create_topics([new])[topic].result()
+
+    def rows_of(lookback_days: int | None) -> TopicReport:
+        reports = create_topics(bounded, 1, 1, lookback_days)
+        return {report.name: report for report in reports}[topics.terminal_profiles]
+
+    create(topics.transactions, 3 * DAY)
+    rows = rows_of(37)
+    assert (rows.created, rows.retention_ms, rows.remark) == (True, 40 * DAY, "")
+    # A topic that is there is left as it is, and said to be too short.
+    assert rows_of(None).remark == rows_of(30).remark == ""
+    assert f"retention.ms {40 * DAY} is below {41 * DAY}" in rows_of(38).remark
+
+    short = kafka_settings()
+    topics, bounded = short.topics, short
+    create(topics.transactions, 3 * DAY)
+    create(topics.terminal_profiles, 2 * DAY)
+    assert f"retention.ms {2 * DAY} is below {3 * DAY}" in rows_of(None).remark
+
+    whole = kafka_settings()
+    topics, bounded = whole.topics, whole
+    create(topics.transactions, -1)
+    # An input that is kept for ever may be read again from its beginning.
+    assert rows_of(37).retention_ms == -1
 
 
 def test_a_refusal_names_the_topic(kafka_settings: Callable[..., Kafka]) -> None:

@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import Order, read_labelled, train
+from stream_scorer.apps.train import Order, train
+from stream_scorer.apps.train_costs import choose_thresholds
 from stream_scorer.apps.train_days import Days, Split
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.apps.train_models import ESTIMATORS, make_model, read_parameters
@@ -27,73 +28,22 @@ from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundle import Costs, Manifest
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import find
-from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
+from tests.unit.apps.train_cases import SPLIT, order
 
-SPLIT = Split(
-    train=Days(date(2018, 4, 20), date(2018, 5, 5)),
-    validation=Days(date(2018, 5, 6), date(2018, 5, 10)),
-    test=Days(date(2018, 5, 18), date(2018, 5, 22)),
-)
 DATES = (
     "--train", "2018-04-20:2018-05-05", "--validation", "2018-05-06:2018-05-10",
     "--test", "2018-05-18:2018-05-22",
 )  # fmt: skip
 
 
-def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> Order:
-    given = {"model": "decision_tree", "split": SPLIT, "resamples": 20, **changes}
-    return Order(data, version=version, store=store, **given)
-
-
 def told_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def table() -> pa.Table:
-    return simulate(days=52, customers=250)
-
-
-@pytest.fixture(scope="module")
-def data(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "transactions.parquet"
-    write_table(table, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list that every kind of model takes."""
-    path = tmp_path_factory.mktemp("features") / "features.toml"
-    path.write_text(
-        """
-        [[features]]
-        name = "AMOUNT"
-        kind = "passthrough"
-        field = "amount"
-
-        [[features]]
-        name = "LARGEST"
-        kind = "max"
-        field = "amount"
-        window = "30d"
-        last = 5
-
-        [[features]]
-        name = "RISK"
-        kind = "risk"
-        key = "terminal_id"
-        delay = "7d"
-        window = "7d"
-        """
-    )
-    return path
-
-
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_the_same_data_gives_the_same_content_and_it_scores(
-    kind: str, data: Path, table: pa.Table, tmp_path: Path
+    kind: str, data: Path, labelled: pa.Table, tmp_path: Path
 ) -> None:
     first, told = train(order(data, tmp_path, model=kind))
     _, again = train(order(data, tmp_path, "1.0.1", model=kind))
@@ -104,7 +54,7 @@ def test_the_same_data_gives_the_same_content_and_it_scores(
 
     loaded = load_bundle(first)
     features = loaded.model(Plan()).features
-    rows = fold(table, features, Plan(), table["is_fraud"].to_numpy()).features
+    rows = fold(labelled, features, Plan(), labelled["is_fraud"].to_numpy()).features
     scores = loaded.predictor.scores(rows)
     assert ((scores >= 0) & (scores <= 1)).all()
     assert len(np.unique(scores)) > 1
@@ -160,9 +110,9 @@ def test_the_default_features_are_the_fifteen_of_the_handbook() -> None:
     assert features.names[-1] == "TERMINAL_ID_RISK_30DAY_WINDOW"
 
 
-def test_features_of_customers_are_those_of_the_handbook(table: pa.Table) -> None:
-    folded = fold(table, compile_features(CUSTOMER_FEATURES, Plan()), Plan())
-    frame = table.select(["event_time", "customer_id", "amount_minor"]).to_pandas()
+def test_features_of_customers_are_those_of_the_handbook(labelled: pa.Table) -> None:
+    folded = fold(labelled, compile_features(CUSTOMER_FEATURES, Plan()), Plan())
+    frame = labelled.select(["event_time", "customer_id", "amount_minor"]).to_pandas()
     assert folded.rows.tolist() == list(range(len(frame)))
     amount = frame["amount_minor"] / 100
     time = frame["event_time"]
@@ -203,36 +153,26 @@ def test_the_card_and_the_manifest_tell_the_quality(data: Path, tmp_path: Path) 
     assert new.period.rows < test.period.rows
 
 
-def test_labels_that_came_late_are_not_used(table: pa.Table, tmp_path: Path) -> None:
+def test_labels_that_came_late_are_not_used(labelled: pa.Table, tmp_path: Path) -> None:
     def trained(version: str, label_time: pa.Array | None) -> Manifest:
         path = tmp_path / f"{version}.parquet"
-        shown = table if label_time is None else table.append_column("label_time", label_time)
+        shown = labelled if label_time is None else labelled.append_column("label_time", label_time)
         write_table(shown, path)
         return train(order(path, tmp_path, version))[1]
 
-    time = table["event_time"].cast(pa.int64()).to_numpy()
+    time = labelled["event_time"].cast(pa.int64()).to_numpy()
     stamp = pa.timestamp("ms", "UTC")
     at_once = trained("1.0.0", None)
     soon = trained("1.0.1", pa.array(time + 86_400_000, stamp))
     assert soon.content_hash == at_once.content_hash
     begun = pd.Timestamp("2018-05-18", tz="UTC").value // 1_000_000
-    hidden = table["is_fraud"].to_numpy() & (np.arange(len(time)) % 4 == 0)
+    hidden = labelled["is_fraud"].to_numpy() & (np.arange(len(time)) % 4 == 0)
     late = trained("1.0.2", pa.array(np.where(hidden, begun + 1, time), stamp))
     assert late.training.train.frauds < at_once.training.train.frauds
     assert late.training.test.period == at_once.training.test.period
 
 
-def test_text_files_hold_what_parquet_holds(table: pa.Table, tmp_path: Path) -> None:
-    few = table.slice(0, 500)
-    none = pa.nulls(500, pa.timestamp("ms", "UTC"))
-    expected = few.drop_columns("fraud_scenario").append_column("label_time", none)
-    for ending in ("parquet", "csv", "jsonl"):
-        path = tmp_path / f"few.{ending}"
-        write_table(few, path)
-        assert read_labelled(path).equals(expected), ending
-
-
-def test_bad_orders_are_refused_in_one_line(data: Path, table: pa.Table, tmp_path: Path) -> None:
+def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="known are hist_gradient_boosting"):
         train(order(data, tmp_path, model="svm"))
     with pytest.raises(SettingsError, match="the train days 2018-07-25:2018-07-31 hold 0"):
@@ -247,13 +187,79 @@ def test_bad_orders_are_refused_in_one_line(data: Path, table: pa.Table, tmp_pat
         train(order(data, tmp_path, parameters={"max_depth": -3}))
     assert "\n" not in str(caught.value)
     unlabelled = tmp_path / "unlabelled.csv"
-    write_table(table.slice(0, 5).drop_columns(["is_fraud"]), unlabelled)
+    write_table(labelled.slice(0, 5).drop_columns(["is_fraud"]), unlabelled)
     with pytest.raises(SettingsError, match="'is_fraud' is missing"):
         train(order(unlabelled, tmp_path))
     (tmp_path / "fraud" / "1.0.0").mkdir(parents=True)
     with pytest.raises(ModelError, match="versions never change"):
         train(order(data, tmp_path))
     assert [path.name for path in (tmp_path / "fraud").iterdir()] == ["1.0.0"]
+
+
+def test_sound_data_say_that_none_was_rejected(
+    data: Path, labelled: pa.Table, tmp_path: Path
+) -> None:
+    directory, told = train(order(data, tmp_path))
+    assert (told.training.rows, told.training.rejected) == (len(labelled), {})
+    card = (directory / "card.md").read_text()
+    assert f"None of the data's {len(labelled):,} transactions was rejected." in card
+    assert "days that were asked for" not in card
+
+
+def test_periods_tell_the_days_that_are_there(data: Path, declared: Path, tmp_path: Path) -> None:
+    asked = Split(
+        Days(date(2017, 1, 1), SPLIT.train.last), SPLIT.validation,
+        Days(SPLIT.test.first, date(2018, 12, 31)),
+    )  # fmt: skip
+    directory, told = train(order(data, tmp_path, split=asked, features=declared))
+    training = told.training
+    assert (training.train.first_day, training.train.last_day) == (
+        date(2018, 4, 1), SPLIT.train.last
+    )  # fmt: skip
+    assert training.test.period.first_day == SPLIT.test.first
+    assert training.test.period.last_day == date(2018, 5, 22)
+    assert training.asked == {
+        "train": "2017-01-01:2018-05-05", "validation": str(SPLIT.validation),
+        "test": "2018-05-18:2018-12-31",
+    }  # fmt: skip
+    card = (directory / "card.md").read_text()
+    assert "asked for: train 2017-01-01 to 2018-05-05, test 2018-05-18 to 2018-12-31." in card
+    # What is told changes nothing that decides.
+    there = Split(Days(date(2018, 4, 1), SPLIT.train.last), SPLIT.validation, SPLIT.test)
+    _, again = train(order(data, tmp_path, "1.0.1", split=there, features=declared))
+    assert again.content_hash == told.content_hash
+
+
+def test_thresholds_are_chosen_on_the_validation_days(
+    data: Path, labelled: pa.Table, tmp_path: Path
+) -> None:
+    directory, told = train(order(data, tmp_path, parameters={"max_depth": 4}, resamples=0))
+    _, features = read_features(None, Plan())
+    rows = fold(labelled, features, Plan(), labelled["is_fraud"].to_numpy()).features
+    scores = load_bundle(directory).predictor.scores(rows)
+    day = labelled["event_time"].cast(pa.int64()).to_numpy() // 86_400_000
+    amount = labelled["amount_minor"].to_numpy() / 100
+
+    def best(days: Days) -> tuple[float, float]:
+        at = days.holds(day)
+        fraud = labelled["is_fraud"].to_numpy()[at].astype(np.int64)
+        chosen = choose_thresholds(scores[at], fraud, amount[at], Costs())
+        return chosen.review, chosen.block
+
+    assert (told.thresholds.review, told.thresholds.block) == best(SPLIT.validation)
+    assert best(SPLIT.validation) != best(SPLIT.test)
+
+
+def test_a_store_that_cannot_be_written_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+    nothing = tmp_path / "none.parquet"
+    (tmp_path / "file").write_text("")
+    # Linux makes no directories in its table of processes, whoever asks; a file is none.
+    for store in (Path("/proc/models"), tmp_path / "file"):
+        with pytest.raises(ModelError, match=r"cannot be written .* --out"):
+            train(order(nothing, store))
+    with pytest.raises(SettingsError, match="No such file"):
+        train(order(nothing, tmp_path / "a" / "b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def write(text: str, name: str) -> Callable[[Path], Path]:

@@ -42,6 +42,28 @@ def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
     assert "a review 5, and blocking a genuine transaction 1000" in dear.rule
 
 
+def test_of_thresholds_that_cost_the_same_the_highest_are_chosen() -> None:
+    # To block what is genuine costs nothing: from .2 on or from .4 on is the same.
+    scores, fraud = np.array([0.2, 0.4, 0.6]), np.array([0, 1, 0])
+    costs = Costs(review=5, false_block=0)
+    amount = np.array([9.0, 5.0, 9.0])
+    cost = {
+        (review, block): policy_cost(
+            scores, fraud, amount, DecisionThresholds(review=review, block=block), costs
+        )[0]
+        for review in (0.2, 0.4, 0.6, 1.0)
+        for block in (0.2, 0.4, 0.6, 1.0)
+        if review <= block
+    }
+    least = [pair for pair, spent in cost.items() if spent == min(cost.values())]
+    chosen = choose_thresholds(scores, fraud, amount, costs)
+    assert len({block for _, block in least}) > 1
+    highest = max(block for _, block in least)
+    assert (chosen.review, chosen.block) == (
+        max(review for review, block in least if block == highest), highest
+    )  # fmt: skip
+
+
 def test_nothing_worth_a_review_leaves_both_at_one() -> None:
     chosen = choose_thresholds(np.array([0.2, 0.4]), np.array([0, 0]), np.ones(2), Costs())
     assert (chosen.review, chosen.block) == (1.0, 1.0)

@@ -74,6 +74,18 @@ def test_ranks_are_those_of_scikit_learn() -> None:
     assert found["recall_at_1_percent_fpr"] == (rows.scores[rows.fraud == 1] > edge).mean()
 
 
+def test_recall_at_1_percent_of_the_genuine_counts_ties_and_the_edge_itself() -> None:
+    # Of 1000 genuine 5 lie at each of four scores: two of them are 1 % exactly. All four points
+    # of the curve lie on one line, and half of the frauds lie at or above the second.
+    tied = [0.9, 0.8, 0.7, 0.6]
+    rows = scored(
+        np.concatenate([np.repeat(tied, 10), np.full(980, 0.1)]),
+        np.concatenate([np.tile(np.repeat([1, 0], 5), 4), np.zeros(980)]),
+    )
+    found, _ = measures(rows, judging())
+    assert found["recall_at_1_percent_fpr"] == 0.5
+
+
 def test_calibration_is_that_of_scikit_learn() -> None:
     rows = random_rows()
     mean, share, held = calibration(rows)
@@ -137,6 +149,22 @@ def test_intervals_repeat_and_hold_the_value() -> None:
     assert set(intervals) == set(found)
     for name in ("auc", "average_precision", "brier", "value_recall", "cost_saved"):
         assert intervals[name].low < found[name] < intervals[name].high, name
+
+
+def test_intervals_hold_95_percent_of_the_resamples() -> None:
+    rows = random_rows(400, 80)
+    value, resamples = "review_or_block_rate", 200
+    numbers = np.random.default_rng(0)
+    alerted, cards = rows.scores >= THRESHOLDS.review, np.unique(rows.card)
+    shares = []
+    for _ in range(resamples):
+        times = np.bincount(numbers.choice(cards, len(cards)), minlength=cards[-1] + 1)[rows.card]
+        shares.append(times[alerted].sum() / times.sum())
+    interval = measures(rows, judging(resamples))[1][value]
+    shares.sort()
+    # 2.5 % of 200 are the five least and the five greatest.
+    assert shares[4] <= interval.low <= shares[5] < shares[9]
+    assert shares[-10] < shares[-6] <= interval.high <= shares[-5]
 
 
 def test_intervals_are_as_wide_as_independent_cards_make_them() -> None:

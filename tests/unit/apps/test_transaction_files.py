@@ -178,6 +178,8 @@ def test_a_bad_value_of_a_csv_is_named_too(tmp_path: Path) -> None:
         ("t.parquet", "nothing of the kind", "make it a sound .parquet file"),
         ("t.jsonl", '{"a": 1}\n{"a"\n', "row 2: not JSON"),
         ("t.jsonl", "[1]\n", "row 1: not an object"),
+        ("t.jsonl", '{"a": 1}\n' + '{"a":' * 100_000, "row 2: not JSON: "),
+        ("t.csv", "mcc,a,mcc\n1,2,3\n", "column 'mcc' is there twice — rename one"),
         ("t.csv", "a,b\n1\n", "make it a sound .csv file"),
         ("t.csv", "transaction_id,event_time\na,1\n", "column 'customer_id' is missing"),
     ],
@@ -192,6 +194,43 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert str(caught.value).startswith(str(tmp_path / name))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("beside", ["5411", 5411])
+def test_half_a_surrogate_pair_is_named(tmp_path: Path, beside: object) -> None:
+    rows = [ROW | {"mcc": told} for told in (beside, "\ud800", beside)]
+    path = write_lines(tmp_path / "t.jsonl", *rows)
+    with pytest.raises(SettingsError, match=r"t.jsonl: row 2: column 'mcc': ") as error:
+        read(path)
+    assert str(error.value).isprintable()
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    given = table(3)
+    path = tmp_path / "t.parquet"
+    other = pa.array([1] * 3)
+    pq.write_table(given.append_column("amount_minor", other), path)
+    with pytest.raises(SettingsError, match=r"t.parquet: column 'amount_minor' is there twice"):
+        read(path)
+    # One that is not read may be there as often as it likes.
+    pq.write_table(given.append_column("x", other).append_column("x", other), path)
+    assert len(read(path)) == 3
+
+
+def test_damaged_parquet_and_a_directory_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(table(50_000), path)
+    spoilt = bytearray(path.read_bytes())
+    spoilt[2_000:4_000] = b"\xff" * 2_000
+    path.write_bytes(spoilt)
+    with pytest.raises(
+        SettingsError, match=r"t.parquet: .* it is damaged: write it anew$"
+    ) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(SettingsError, match=r"d.csv: Is a directory — name a readable file$"):
+        read(tmp_path / "d.csv")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])

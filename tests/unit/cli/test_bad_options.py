@@ -45,6 +45,7 @@ _HUGE = "1" + "0" * 30
         *(("schemas serve", "--port", value) for value in ("-1", "65536", _HUGE)),
         *(("topics create", "--partitions", value) for value in ("0", "100001", _HUGE)),
         *(("topics create", "--replication", value) for value in ("-2", "1001", _HUGE)),
+        *(("topics create", "--profiles-lookback-days", value) for value in ("0", "801", _HUGE)),
         *(("tail decisions", "--limit", value) for value in ("-1", _HUGE)),
         *(("dlq list", "--limit", value) for value in ("-1", _HUGE)),
         ("dlq show", "partition", _HUGE),

@@ -165,3 +165,47 @@ def test_what_changed_nothing_is_counted() -> None:
             counts.duplicates, counts.late_rows, counts.late_labels, counts.after_cutoff
         )  # fmt: skip
     assert len(pending) == 1
+
+
+def taken(pending: Pending, records: Sequence[One], first: int) -> list[tuple[int, int, bool]]:
+    """Fold a batch and keep it; return (number, event time, fraud) of the rows that left."""
+    rows, labels, paid, told = columns(records, first)
+    sent = np.array([records[row].sent for row in paid], np.int64)
+    folded = pending.fold(rows, sent, np.array(paid), labels, np.array(told))
+    pending.keep(folded)
+    settled = folded.settled
+    return list(
+        zip(
+            map(int, settled.rows.terminal_id.to_pylist()),
+            settled.rows.event_time.tolist(),
+            settled.fraud.tolist(),
+            strict=True,
+        )
+    )
+
+
+def test_a_transaction_that_comes_again_later_stays_known_when_the_first_one_leaves() -> None:
+    pending = new()
+    behind = LATENESS + HOLD
+    assert taken(pending, [One(0, 2, 1_000, 0)], 0) == []
+    assert taken(pending, [One(0, 2, 1_500, 1)], 1) == []
+    assert taken(pending, [One(0, 4, 1_000 + behind, 2)], 2) == [(2, 1_000, False)]
+    # The later one is pending: the same once more is a duplicate, and has no second row.
+    assert taken(pending, [One(0, 2, 1_500, 3)], 3) == []
+    assert taken(pending, [One(0, 6, 1_500 + behind, 4)], 4) == [(2, 1_500, False)]
+
+
+def test_a_label_of_the_cut_off_itself_counts_and_one_behind_it_does_not() -> None:
+    for after, fraud in ((0, True), (1, False)):
+        pending = new()
+        paid = One(0, 2, 1_000, 0)
+        label = One(2, 2, 1_000, 1, fraud=True, label_time=1_000 + HOLD + after)
+        later = One(0, 4, 1_000 + LATENESS + HOLD, 2)
+        assert taken(pending, [paid, label, later], 0) == [(2, 1_000, fraud)]
+
+
+def test_a_partition_is_idle_when_it_was_silent_for_longer_than_the_limit() -> None:
+    for beyond, expected in ((0, 1_000), (1, 9_000)):
+        pending = new()
+        taken(pending, [One(1, 1, 1_000, 0), One(0, 2, 9_000, IDLE_MS + beyond)], 0)
+        assert pending.clock.watermark == expected - LATENESS - HOLD

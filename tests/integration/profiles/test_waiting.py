@@ -1,0 +1,143 @@
+"""Rows are late: one batch waits, and no other before what is missing has come."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+
+from stream_scorer.apps.terminals import TerminalFollower
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.scorer import Rings
+from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Happening
+from stream_scorer.kafka import config
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.settings import Kafka, Settings
+from tests.integration.profiles.stage import (
+    DAY,
+    DEADLINE_SECONDS,
+    HOUR,
+    PARTITIONS,
+    PLAN,
+    START,
+)
+from tests.integration.profiles.test_scorer import FEATURES
+
+pytestmark = pytest.mark.kafka
+
+COMPILED = compile_features(FEATURES, PLAN)
+WAIT_SECONDS = 2.0
+NEEDED = START + 100 * DAY
+
+
+class Scene:
+    """A follower of marks that a test publishes, and how long its batches wait."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.told: list[Happening] = []
+        self._kafka = kafka
+        schema = reader_schema("terminal-profile.v1")
+        registry = open_registry(Settings(kafka=kafka).registry)
+        self._codec = RecordCodec(registry.id_for("terminal-profiles-value", schema), schema)
+        self._rings = Rings(COMPILED)
+        self.follower = TerminalFollower(
+            lambda: TopicFollower(kafka, kafka.topics.terminal_profiles),
+            ColumnDecoder(registry, schema, PLAN),
+            replace(PLAN, terminal_wait_ms=int(WAIT_SECONDS * 1_000)),
+            COMPILED.engine.delayed, self._rings, self.told.append,
+        )  # fmt: skip
+
+    def publish(self, mark: int) -> None:
+        """Say that all rows up to a time are out, and have the follower read it."""
+        producer = Producer(config.common(self._kafka))
+        for partition in range(PARTITIONS):
+            value = self._codec.encode({
+                "terminal_id": None, "event_time": mark, "fraud": False, "source_partition": -1,
+                "source_offset": -1, "partitions": PARTITIONS,
+            })  # fmt: skip
+            producer.produce(self._kafka.topics.terminal_profiles, value, partition=partition)
+        assert producer.flush(30) == 0
+        self.follower.begin([])
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self.follower.catch_up():
+            assert time.monotonic() < deadline
+        assert self.follower.table.watermark == mark
+
+    def batch(self, needed: int, partition: int = 0) -> bool:
+        """Take a batch in that needs rows up to a time; return whether it waited for them."""
+        self._rings.of(partition)
+        when = np.array([needed + PLAN.terminal_delay_ms])
+        events = EventBatch(
+            pa.record_batch({"event_time": pa.array(when).cast(pa.timestamp("ms"))}),
+            np.array([partition], np.int32), np.zeros(1, np.int64), when,
+        )  # fmt: skip
+        begun = time.monotonic()
+        self.follower.wait_for(events)
+        return time.monotonic() - begun >= WAIT_SECONDS
+
+    def drop(self, partition: int) -> None:
+        self._rings.drop(partition)
+
+    def degraded(self) -> bool:
+        """Return whether the last that was told is that rows are missing."""
+        kinds = (DependencyUnavailable, DependencyBack)
+        told = [happening for happening in self.told if isinstance(happening, kinds)]
+        return bool(told) and isinstance(told[-1], DependencyUnavailable)
+
+
+@pytest.fixture
+def scene(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> Iterator[Scene]:
+    scene = Scene(kafka_topics(kafka_settings()))
+    yield scene
+    scene.follower.close()
+
+
+def test_a_profiler_that_is_behind_and_moves_holds_up_one_batch(scene: Scene) -> None:
+    scene.publish(NEEDED - DAY)
+    assert scene.batch(NEEDED)
+    assert scene.degraded()
+    for hours in range(20, 0, -4):
+        scene.publish(NEEDED - hours * HOUR)
+        # What is needed moves on too.
+        assert not scene.batch(NEEDED + (20 - hours) * HOUR)
+        assert scene.degraded()
+    scene.publish(NEEDED + 16 * HOUR - 1)
+    assert not scene.batch(NEEDED + 16 * HOUR)
+    assert scene.degraded()
+    scene.publish(NEEDED + 16 * HOUR)
+    assert not scene.batch(NEEDED + 16 * HOUR)
+    assert not scene.degraded()
+    # It has caught up: the next that is late is waited for.
+    assert scene.batch(NEEDED + 16 * HOUR + 1)
+    assert scene.degraded()
+
+
+def test_an_older_partition_says_nothing_of_what_another_misses(scene: Scene) -> None:
+    scene.publish(NEEDED - DAY)
+    assert scene.batch(NEEDED, partition=1)
+    scene.publish(NEEDED - DAY + HOUR)
+    assert not scene.batch(NEEDED - 2 * DAY, partition=0)
+    assert scene.degraded()
+    assert not scene.batch(NEEDED, partition=1)
+    # When the partition is another scorer's, nothing is missing here.
+    scene.drop(1)
+    assert not scene.batch(NEEDED - 2 * DAY, partition=0)
+    assert not scene.degraded()
+
+
+def test_an_event_far_ahead_of_the_others_is_forgotten_with_the_next(scene: Scene) -> None:
+    scene.publish(NEEDED)
+    assert scene.batch(NEEDED + 1_000 * DAY)
+    assert scene.degraded()
+    assert not scene.batch(NEEDED)
+    assert not scene.degraded()
+    assert scene.batch(NEEDED + 1)

@@ -1,0 +1,19 @@
+"""What to train in tests: days of the small city, and an order that is quick."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.apps.train import Order
+from stream_scorer.apps.train_days import Days, Split
+
+SPLIT = Split(
+    train=Days(date(2018, 4, 20), date(2018, 5, 5)),
+    validation=Days(date(2018, 5, 6), date(2018, 5, 10)),
+    test=Days(date(2018, 5, 18), date(2018, 5, 22)),
+)
+
+
+def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> Order:
+    given = {"model": "decision_tree", "split": SPLIT, "resamples": 20, **changes}
+    return Order(data, version=version, store=store, **given)
