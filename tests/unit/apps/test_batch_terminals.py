@@ -16,7 +16,8 @@ from sklearn.tree import DecisionTreeClassifier
 from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_files import find_files
 from stream_scorer.apps.batch_job import Order, Progress
-from stream_scorer.apps.batch_terminals import Frauds, Terminals, read_frauds
+from stream_scorer.apps.batch_labels import Frauds, read_frauds
+from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.history import fold
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import compile_features
@@ -24,6 +25,7 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.core.profile_columns import labels_of, rows_of
 from stream_scorer.core.profiles import Pending
 from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.validation import LATEST_MS
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import DecisionThresholds, FeatureSpec, Period, Quality, Training
 from stream_scorer.models.writer import Candidate, write_bundle
@@ -298,17 +300,32 @@ def test_labels_that_cannot_be_read(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def _terminals() -> Terminals:
+    nothing = np.empty(0, np.uint64)
+    frauds = Frauds(nothing, by_customer=True, sample=nothing, read=0, in_time=0)
+    return Terminals(compile_features(FEATURES, PLAN).engine.delayed, frauds, PLAN)
+
+
 def test_no_event_shares_a_piece_with_what_it_sees() -> None:
-    compiled = compile_features(FEATURES, PLAN)
-    nothing = Frauds(np.empty(0, np.uint64), by_customer=True)
-    terminals = Terminals(compiled.engine.delayed, nothing, PLAN)
+    terminals = _terminals()
     delay = PLAN.terminal_delay_ms
     numbers = np.random.default_rng(0)
     for _ in range(200):
         rows = int(numbers.integers(1, 40))
         time = np.sort(numbers.integers(0, 6 * delay, rows)) + numbers.integers(0, 1_000, rows)
-        cuts = terminals.pieces(time)
+        cuts = terminals.pieces(time, LATEST_MS)
         assert [row for cut in cuts for row in range(rows)[cut]] == list(range(rows))
         for cut in cuts:
             assert time[cut].max() - time[cut].min() < delay
-    assert terminals.pieces(np.empty(0, np.int64)) == []
+    assert terminals.pieces(np.empty(0, np.int64), LATEST_MS) == []
+    # What is as old as the delay is seen; what is a millisecond younger is not.
+    assert terminals.pieces(np.array([5, 5 + delay]), LATEST_MS) == [slice(0, 1), slice(1, 2)]
+    assert terminals.pieces(np.array([5, 4 + delay]), LATEST_MS) == [slice(0, 2)]
+
+
+def test_a_time_that_is_rejected_cuts_nothing() -> None:
+    """Nor does it overflow, as the difference of a valid time to the least one did."""
+    delay, day = PLAN.terminal_delay_ms, 1_600_000_000_000
+    bad = [-(2**63), -1, day + 9 * delay, LATEST_MS + 1, 2**63 - 1]
+    time = np.array([day, *bad, day + 1, *bad, day + delay, *bad])
+    assert _terminals().pieces(time, day + 2 * delay) == [slice(0, 12), slice(12, 18)]
