@@ -102,22 +102,21 @@ class _Utf8:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")("stream-scorer-escape")
         self._ready = b""
+        self._ended = False
 
-    def read(self, size: int = -1) -> bytes:
-        """Return at most ``size`` bytes; none at the end."""
-        while not self._ready:
-            data = self._stream.read(size)
-            if data.isascii() and self._decoder.getstate()[0] == b"":
-                self._ready = data
-            else:
-                text = self._decoder.decode(data, final=not data)
-                more = text.count(_FOREIGN) > data.count(_FOREIGN.encode())
-                self.escaped = self.escaped or more
-                self._ready = text.encode()
-            if not data:
-                break
-        end = len(self._ready) if size < 0 else size
-        taken, self._ready = self._ready[:end], self._ready[end:]
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes; less at the end only, for Arrow takes what it gets for a block."""
+        while len(self._ready) < size and not self._ended:
+            data = self._stream.read(size - len(self._ready))
+            self._ended = not data
+            if data.isascii() and not self._decoder.getstate()[0]:
+                self._ready = self._ready + data if self._ready else data
+                continue
+            text = self._decoder.decode(data, final=self._ended)
+            more = text.count(_FOREIGN) > data.count(_FOREIGN.encode())
+            self.escaped = self.escaped or more
+            self._ready += text.encode()
+        taken, self._ready = self._ready[:size], self._ready[size:]
         return taken
 
 
@@ -176,7 +175,7 @@ def _with_ragged(
 def _tell_foreign(piece: Piece) -> None:
     """Make faults of the rows that hold escaped bytes."""
     for name, column in piece.columns.items():
-        for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(value=False)):
+        for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(False)):
             values = {each: as_read(texts, int(row)) for each, texts in piece.columns.items()}
             shown = {each: text and text.replace(_FOREIGN, "\\x") for each, text in values.items()}
             piece.faults.setdefault(int(row), (f"{name} is not UTF-8", shown))

@@ -159,7 +159,8 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
         _parquet(_set("currency", pa.array([b"EUR"] * _ROWS))), 2, "column 'currency' is binary",
     ),
     "a CSV file in UTF-16": (
-        _csv(lambda lines: [line.decode().encode("utf-16") for line in lines]), 2, "in.csv: 'utf-8'",
+        _csv(lambda lines: [line.decode().encode("utf-16") for line in lines]), 2,
+        "in.csv: 'utf-8'",
     ),
     "only ragged CSV rows": (
         _csv(lambda lines: [lines[0], *[b"1,2,3"] * 20]), 2, "no row can be decided: MALFORMED 20",
