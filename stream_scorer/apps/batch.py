@@ -21,7 +21,7 @@ from pathlib import Path
 from stream_scorer.apps.batch_files import InputFile, find_files, without_credentials
 from stream_scorer.apps.batch_input import BatchInput
 from stream_scorer.apps.batch_job import Job, Order, Progress
-from stream_scorer.apps.batch_ledger import Ledger, WorkDirectory, sync
+from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
 from stream_scorer.apps.batch_output import (
     ENDINGS,
     refuse_feature_names,
@@ -35,6 +35,7 @@ from stream_scorer.models.bundle import read_manifest
 from stream_scorer.models.store import find
 from stream_scorer.settings import Settings
 
+LABELS = ("read", "in_time", "frauds", "frauds_in_input")
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")
 
 
@@ -50,6 +51,10 @@ class Report:
         resumed_at: Rows that an earlier run had done.
         outcomes: Decisions by outcome.
         rejected: Rejected rows by reason.
+        history: Accepted rows before ``since``: remembered, not decided.
+        history_rejected: Rejected rows before it: told with their own day, not again.
+        labels: Labels ``read``, those known ``in_time``, the transactions that they call
+            ``frauds``, and how many rows of the input those are; None without labels.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
         seconds: This run's.
@@ -62,6 +67,9 @@ class Report:
     resumed_at: int
     outcomes: dict[str, int]
     rejected: dict[str, int]
+    history: int
+    history_rejected: int
+    labels: dict[str, int] | None
     degraded: int
     failed_rows: int
     seconds: float
@@ -94,6 +102,7 @@ def run_batch(
     labels = _labels_of(order, model)
     work = WorkDirectory(order.out)
     with work.locked():
+        _refuse_made(order, work)
         manifest = read_manifest(find(settings.models.directory, order.model))
         ledger = _ledger(order, work, _identity(order, plan, manifest.content_hash, files, labels))
         resumed = ledger.done.rows
@@ -111,6 +120,16 @@ def run_batch(
             # Only another input mends it, and that is another job.
             work.remove()
             raise
+
+
+def _refuse_made(order: Order, work: WorkDirectory) -> None:
+    """Refuse an output that was made while the job waited for nothing but itself."""
+    try:
+        _refuse_output(order)
+    except SettingsError:
+        if work.read() is None:
+            work.remove()
+        raise
 
 
 def _refuse_output(order: Order) -> None:
@@ -188,23 +207,55 @@ def _published(
 ) -> Report:
     """Move a whole output into place; rejects first, so that decisions never stand without."""
     done = ledger.done
+    _refuse_strange_labels(order, done)
     rejects = order.rejects_path if done.rejected else None
-    if rejects is not None and work.rejects.exists():
-        work.rejects.replace(rejects)
-    decisions = sum(done.outcomes.values())
-    if done.rejected and not decisions:
-        counted = ", ".join(f"{reason} {count}" for reason, count in done.rejected.items())
-        raise SettingsError(
-            f"input {without_credentials(order.source)}: no row can be decided: {counted}",
-            f"see {rejects}",
-        )
-    if work.decisions.exists():
-        work.decisions.replace(order.out)
+    if rejects is not None:
+        _move(work.rejects, rejects)
+    _refuse_vain(order, done, rejects)
+    _move(work.decisions, order.out)
     sync(order.out.parent)
     work.remove()
     return Report(
         model=f"{model.name}:{model.version}", out=order.out, rejects=rejects, rows=done.rows,
         resumed_at=resumed, outcomes=done.outcomes, rejected=done.rejected,
+        history=done.history, history_rejected=done.history_rejected,
+        labels={name: done.labels[name] for name in LABELS} if done.labels else None,
         degraded=done.degraded, failed_rows=done.failed_rows,
         seconds=time.monotonic() - started,
     )  # fmt: skip
+
+
+def _move(grown: Path, path: Path) -> None:
+    """Move a file into place, over no other; an earlier run may have done it."""
+    if not grown.exists():
+        return
+    if path.exists():
+        raise UnavailableError(
+            f"output {path}: was made by another while the job ran",
+            "move it away; the same command then puts the job's own there",
+        )
+    grown.replace(path)
+
+
+def _refuse_vain(order: Order, done: Done, rejects: Path | None) -> None:
+    if not done.accepted and (done.rejected or done.history_rejected):
+        counts = dict(done.rejected)
+        if done.history_rejected:
+            counts["before --since"] = done.history_rejected
+        counted = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        raise SettingsError(
+            f"input {without_credentials(order.source)}: no row can be decided: {counted}",
+            f"see {rejects}" if rejects else "run it without --since, and see the rejects",
+        )
+
+
+def _refuse_strange_labels(order: Order, done: Done) -> None:
+    """Refuse labels of other transactions: by them every terminal would be one without frauds."""
+    if order.labels is None or not done.accepted or done.labels["met"]:
+        return
+    raise SettingsError(
+        f"labels {without_credentials(order.labels)}: none of {done.labels['read']} belongs to a "
+        f"row of {without_credentials(order.source)}",
+        "give labels of these transactions, genuine ones too, with the same transaction_id, "
+        "event_time (ms or ISO 8601, UTC) and customer_id; or leave --labels out",
+    )

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.batch_input import BatchInput, Place
 from stream_scorer.apps.batch_ledger import Done
 from stream_scorer.apps.batch_output import Decided, Reject
-from stream_scorer.apps.batch_terminals import Terminals
+from stream_scorer.apps.batch_terminals import Met, Terminals
 from stream_scorer.core.batch import (
     DecisionBatch,
     EventBatch,
@@ -75,6 +74,7 @@ class Decider:
         self._terminals = terminals
         self._decided_at = decided_at
         self._since = since
+        self._latest = decided_at + plan.ahead_ms
         self._rings = Rings(model.features)
         self._done = Done()
         self._outcomes: Counter[str] = Counter()
@@ -98,6 +98,8 @@ class Decider:
             rings.load(payload)
         if self._terminals is not None:
             self._terminals.load(payloads[0])
+            told = done.labels
+            self._terminals.met = Met(told.get("frauds_in_input", 0), bool(told.get("met", 0)))
 
     def dump(self) -> list[bytes]:
         """Return what is known of terminals, then the rings' buckets."""
@@ -113,6 +115,7 @@ class Decider:
             watermark=self._rings.of(_PARTITION).watermark,
             outcomes=dict(self._outcomes),
             rejected=dict(self._rejected),
+            labels={} if self._terminals is None else self._terminals.labels(),
         )
 
     def decide(self, rows: pa.RecordBatch) -> Chunk:
@@ -134,7 +137,9 @@ class Decider:
         else:
             fitting = rows
         time = np.asarray(fitting.column("event_time").cast(pa.int64()).to_numpy())
-        cuts = [slice(0, len(time))] if self._terminals is None else self._terminals.pieces(time)
+        cuts = [slice(0, len(time))]
+        if self._terminals is not None:
+            cuts = self._terminals.pieces(time, self._latest)
         for cut in cuts:
             self._decide(chunk, fitting.slice(cut.start, cut.stop - cut.start), time[cut])
         chunk.rejects.sort(key=lambda reject: reject.place)
@@ -154,7 +159,7 @@ class Decider:
             np.full(len(time), self._decided_at),
         )  # fmt: skip
         if self._terminals is not None:
-            in_time = time[time <= self._decided_at + self._plan.ahead_ms]
+            in_time = time[time <= self._latest]
             self._terminals.expect(max(self._done.newest, int(in_time.max(initial=0))))
         try:
             scored = score(
@@ -180,6 +185,7 @@ class Decider:
             )
         self._add_rejects(chunk, rows, scored.rejections)
         decided = Decided(decisions, file[scored.accepted])
+        accepted = len(decisions)
         if self._since is not None:
             decided = _since(decided, self._since)
             decisions = decided.decisions
@@ -191,6 +197,8 @@ class Decider:
             self._done,
             degraded=self._done.degraded + degraded,
             failed_rows=self._done.failed_rows + scored.failed_rows,
+            accepted=self._done.accepted + accepted,
+            history=self._done.history + accepted - len(decisions),
         )
 
     def _keep_order(self, events: EventBatch, file: NDArray[np.int32]) -> None:
@@ -213,23 +221,41 @@ class Decider:
 
     def _refuse(self, chunk: Chunk, rows: pa.RecordBatch) -> None:
         """Reject rows that do not fit the schema."""
-        for row in rows.select(["file", "row", "fault", "raw"]).to_pylist():
+        some = rows.select(["file", "row", "event_time", "fault", "raw"])
+        for row in _times_as_numbers(some).to_pylist():
             reason, _, detail = row["fault"].partition(": ")
-            raw = row["raw"]
-            with suppress(ValueError):  # a line that is no JSON is told as the text that it is
-                raw = json.loads(raw)
-            chunk.rejects.append(Reject((row["file"], row["row"]), reason, detail, raw))
+            reject = Reject((row["file"], row["row"]), reason, detail, json.loads(row["raw"]))
+            self._tell(chunk, reject, row["event_time"])
 
     def _add_rejects(self, chunk: Chunk, rows: pa.RecordBatch, rejections: Rejections) -> None:
         if not len(rejections):
             return
-        records: list[dict[str, Any]] = rows.take(pa.array(rejections.rows)).to_pylist()
+        some = _times_as_numbers(rows.take(pa.array(rejections.rows)))
+        records: list[dict[str, Any]] = some.to_pylist()
         for record, reason, detail in zip(
             records, rejections.reasons, rejections.details, strict=True
         ):
             place = record.pop("file"), record.pop("row")
             del record["fault"], record["raw"]
-            chunk.rejects.append(Reject(place, reason.value, detail, record))
+            reject = Reject(place, reason.value, detail, record)
+            self._tell(chunk, reject, record["event_time"])
+
+    def _tell(self, chunk: Chunk, reject: Reject, event_time: int) -> None:
+        """Add a reject, but for history: it was told with its own day.
+
+        Where the event time itself is none (0 stands for it), no day is the row's.
+        """
+        if self._since is not None and 0 < event_time < self._since:
+            told = self._done.history_rejected + 1
+            self._done = replace(self._done, history_rejected=told)
+        else:
+            chunk.rejects.append(reject)
+
+
+def _times_as_numbers(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with times in ms: not every one is a date that Python has."""
+    at = rows.schema.get_field_index("event_time")
+    return rows.set_column(at, "event_time", rows.column(at).cast(pa.int64()))
 
 
 def _duplicates(rejections: Rejections) -> Int64:

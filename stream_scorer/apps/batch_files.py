@@ -1,31 +1,27 @@
 """The files that a batch job reads: found by name, glob or URL, and opened as rows of columns.
 
 Parquet, CSV, JSON lines and Avro container files, by the ending of the name. Each is read in
-pieces, from any row on, so that memory stays bounded and a resumed job reads no row twice.
+pieces (``batch_formats``), from any row on, so that memory stays bounded and a resumed job reads no
+row twice.
 """
 
 import csv
-import json
 import re
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
-import fastavro
 import fsspec
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from stream_scorer.apps.transaction_files import array_of
+from stream_scorer.apps.batch_formats import FORMATS
+from stream_scorer.apps.batch_pieces import DamagedError, Piece
 from stream_scorer.errors import SettingsError, UnavailableError
 
-_ROWS = 20_000
-_CSV_BLOCK_BYTES = 4 << 20
 _PATTERN = re.compile(r"[*?\[]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
@@ -54,25 +50,6 @@ class InputFile:
         return PurePosixPath(self.path).suffix.lower()
 
 
-@dataclass(slots=True)
-class Piece:
-    """Some consecutive rows of a file as they were read.
-
-    Attributes:
-        first: Number of the first row in its file, from 0.
-        columns: Raw columns by name.
-        rows: How many rows.
-        faults: Rows that could not be read, by place in the piece: what is wrong and the text.
-        read: Bytes of the file that are behind it, about.
-    """
-
-    first: int
-    columns: dict[str, pa.Array]
-    rows: int
-    faults: dict[int, tuple[str, str]] = field(default_factory=dict)
-    read: int = 0
-
-
 def without_credentials(url: str) -> str:
     """Return a URL without user and password."""
     return _CREDENTIALS.sub("", url)
@@ -87,11 +64,12 @@ def find_files(pattern: str) -> list[InputFile]:
         UnavailableError: The store does not answer.
     """
     told = without_credentials(pattern)
-    try:
-        files, path = fsspec.core.url_to_fs(pattern)
-    except (ImportError, ValueError) as error:
-        raise SettingsError(f"input {told}: {error}", "correct the URL") from error
     with _asking(told):
+        # A URL of several parts (zip://...::file://...) is opened here.
+        try:
+            files, path = fsspec.core.url_to_fs(pattern)
+        except (ImportError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise SettingsError(f"input {told}: {error}", "correct the URL") from error
         paths = [path]
         if _PATTERN.search(path) and not files.exists(path):
             paths = sorted(one for one in files.glob(path) if not files.isdir(one))
@@ -109,8 +87,8 @@ def _found(files: Any, path: str) -> InputFile:
     mark = next((about[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated")
                  if about.get(key) is not None), "")  # fmt: skip
     found = InputFile(name, path, files, int(about.get("size") or 0), str(mark))
-    if found.ending not in _KINDS:
-        raise SettingsError(f"{name}: unknown kind of file", f"name it {', '.join(_KINDS)}")
+    if found.ending not in FORMATS:
+        raise SettingsError(f"{name}: unknown kind of file", f"name it {', '.join(FORMATS)}")
     if local and about.get("type") != "file":
         raise SettingsError(f"{name}: is no regular file", "name a file")
     return found
@@ -128,7 +106,7 @@ def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
         SettingsError: It cannot be read, or has one of them twice.
     """
     with reading(file), _opened(file) as stream:
-        names = _KINDS[file.ending].names(stream)
+        names = FORMATS[file.ending].names(stream)
     if names is None:
         return None
     for name in known:
@@ -147,18 +125,11 @@ def read_pieces(file: InputFile, known: Sequence[str], first: int) -> Iterator[P
     present = columns_of(file, known)
     with reading(file), _opened(file) as stream:
         names = list(known) if present is None else present
-        for piece in _KINDS[file.ending].pieces(stream, names, first, file.size):
+        for piece in FORMATS[file.ending].pieces(stream, names, first, file.size):
             skip = first - piece.first
             if skip >= piece.rows:
                 continue
-            yield _behind(piece, skip) if skip > 0 else piece
-
-
-def _behind(piece: Piece, skip: int) -> Piece:
-    """Return what stands behind the first ``skip`` rows."""
-    columns = {name: column.slice(skip) for name, column in piece.columns.items()}
-    faults = {row - skip: fault for row, fault in piece.faults.items() if row >= skip}
-    return Piece(piece.first + skip, columns, piece.rows - skip, faults, piece.read)
+            yield piece.behind(skip) if skip > 0 else piece
 
 
 @contextmanager
@@ -168,7 +139,7 @@ def reading(file: InputFile) -> Iterator[None]:
         with _asking(file.name):
             yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, csv.Error,
-            _DamagedError) as error:  # fmt: skip
+            DamagedError) as error:  # fmt: skip
         what = " ".join(str(error).split())
         raise SettingsError(
             f"{file.name}: {what}", f"make it a sound {file.ending} file"
@@ -193,126 +164,3 @@ def _asking(name: str) -> Iterator[None]:
 
 def _opened(file: InputFile) -> Any:
     return file.files.open(file.path, "rb")
-
-
-class _DamagedError(Exception):
-    """A file is not what its name says."""
-
-
-def _parquet_names(stream: BinaryIO) -> list[str]:
-    return list(pq.read_schema(stream).names)
-
-
-def _parquet(stream: BinaryIO, names: list[str], first: int, size: int) -> Iterator[Piece]:
-    # Not buffered ahead: whole column chunks would be held.
-    with pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:
-        groups = file.metadata.num_row_groups
-        at = group = 0
-        while group < groups and at + file.metadata.row_group(group).num_rows <= first:
-            at += file.metadata.row_group(group).num_rows
-            group += 1
-        if group == groups:
-            return
-        total = max(file.metadata.num_rows, 1)
-        for batch in file.iter_batches(_ROWS, range(group, groups), names, use_threads=False):
-            rows = batch.num_rows
-            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield Piece(at, columns, rows, read=size * (at + rows) // total)
-            at += rows
-
-
-def _csv_names(stream: BinaryIO) -> list[str]:
-    # The header alone: a text reader would read ahead.
-    line = stream.readline().decode("utf-8-sig")
-    names: list[str] = next(csv.reader([line]), [])
-    return names
-
-
-def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
-    # Texts first: a value that does not convert is then found with its row.
-    convert = pa_csv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
-    )
-    options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
-    if not names:
-        return
-    at = 0
-    with pa_csv.open_csv(stream, options, convert_options=convert) as reader:
-        for batch in reader:
-            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield Piece(at, columns, batch.num_rows, read=stream.tell())
-            at += batch.num_rows
-
-
-def _json_lines(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
-    at = 0
-    while lines := list(islice(stream, _ROWS)):
-        faults: dict[int, tuple[str, str]] = {}
-        records = [_record(line, row, faults) for row, line in enumerate(lines)]
-        columns = {
-            name: array_of([record.get(name) for record in records])
-            for name in names
-            if any(name in record for record in records)
-        }
-        yield Piece(at, columns, len(lines), faults, stream.tell())
-        at += len(lines)
-
-
-def _record(line: bytes, row: int, faults: dict[int, tuple[str, str]]) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        faults[row] = (f"not JSON: {error}", line.decode(errors="replace").rstrip("\n"))
-        return {}
-    if not isinstance(record, dict):
-        faults[row] = ("not a JSON object", line.decode(errors="replace").rstrip("\n"))
-        return {}
-    return record
-
-
-_AVRO_ERRORS = (ValueError, EOFError, IndexError, KeyError, TypeError, StopIteration, zlib.error)
-
-
-def _avro_names(stream: BinaryIO) -> list[str]:
-    try:
-        schema: Any = fastavro.reader(stream).writer_schema
-    except _AVRO_ERRORS as error:
-        raise _DamagedError(f"no Avro container: {error}") from error
-    if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise _DamagedError("its Avro schema is no record")
-    return [entry["name"] for entry in schema["fields"]]
-
-
-def _avro(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
-    at = 0
-    records = fastavro.reader(stream)
-    while True:
-        try:
-            rows: list[Any] = list(islice(records, _ROWS))
-        except _AVRO_ERRORS as error:
-            raise _DamagedError(
-                f"the Avro container breaks off or is damaged behind row {at}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if not rows:
-            return
-        columns = {name: array_of([row[name] for row in rows]) for name in names}
-        yield Piece(at, columns, len(rows), read=stream.tell())
-        at += len(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    names: Callable[[Any], list[str] | None]
-    pieces: Callable[[Any, list[str], int, int], Iterator[Piece]]
-
-
-_LINES = _Kind(lambda _: None, _json_lines)
-_KINDS = {
-    ".parquet": _Kind(_parquet_names, _parquet), ".csv": _Kind(_csv_names, _csv),
-    ".avro": _Kind(_avro_names, _avro),
-    ".jsonl": _LINES, ".ndjson": _LINES, ".json": _LINES,
-}  # fmt: skip

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_scorer.apps.batch_files import InputFile, Piece, columns_of, read_pieces, reading
-from stream_scorer.apps.transaction_files import convert, is_text
+from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
+from stream_scorer.apps.batch_pieces import Piece
+from stream_scorer.apps.column_fitting import Column, as_read, fit, fits, is_text
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.resolve import arrow_schema
 from stream_scorer.codec.schemas import reader_schema
@@ -28,7 +29,6 @@ _PLACE = (
     pa.field("fault", pa.string()), pa.field("raw", pa.string()),
 )  # fmt: skip
 _IDS = frozenset({"transaction_id", "customer_id", "terminal_id"})
-_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,8 @@ class BatchInput:
             self.read = before
 
     def _fitted(self, number: int, file: InputFile, piece: Piece) -> pa.RecordBatch:
-        if piece.first == 0 and len(piece.faults) < piece.rows:
-            self._refuse_lacking(file, list(piece.columns))
         faults = {
-            row: (f"{RejectReason.MALFORMED}: {what}", text)
+            row: (f"{RejectReason.MALFORMED}: {what}", json.dumps(text))
             for row, (what, text) in piece.faults.items()
         }
         found: dict[int, str] = {}
@@ -132,8 +130,9 @@ class BatchInput:
         raw = piece.columns.get(name)
         if raw is None:
             raw = pa.nulls(piece.rows, target.type)
-        _refuse_type(file, name, raw, target.type)
-        column, bad = _salvaged(raw, target.type)
+        if isinstance(raw, pa.Array):
+            _refuse_type(file, name, raw, target.type)
+        column, bad = fit(raw, target.type)
         for row in bad:
             found.setdefault(row, f"{RejectReason.MALFORMED}: {name} is no {_told(target.type)}")
         if not target.nullable and column.null_count:
@@ -182,29 +181,11 @@ def _joined(held: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _refuse_type(file: InputFile, name: str, column: pa.Array, target: pa.DataType) -> None:
     """Refuse a column none of whose values can fit."""
-    try:
-        convert(column.slice(0, 0), target)
-        fits = not pa.types.is_boolean(column.type) or pa.types.is_boolean(target)
-    except _ERRORS:
-        fits = False
-    if not fits:
+    if not fits(column, target):
         raise SettingsError(
             f"{file.name}: column {name!r} is {column.type}, not {_told(target)}",
             "write it with the right type",
         )
-
-
-def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """Return the converted column, null where a value does not convert, and those rows."""
-    try:
-        return convert(column, target), []
-    except _ERRORS:
-        if len(column) == 1:
-            return pa.nulls(1, target), [0]
-    middle = len(column) // 2
-    low, bad = _salvaged(column.slice(0, middle), target)
-    high, more = _salvaged(column.slice(middle), target)
-    return pa.concat_arrays([low, high]), [*bad, *(middle + row for row in more)]
 
 
 def _told(target: pa.DataType) -> str:
@@ -213,5 +194,5 @@ def _told(target: pa.DataType) -> str:
     return "text" if is_text(target) else "whole number" if target == pa.int64() else str(target)
 
 
-def _raw(columns: Mapping[str, pa.Array], row: int) -> str:
-    return json.dumps({name: column[row].as_py() for name, column in columns.items()}, default=str)
+def _raw(columns: Mapping[str, Column], row: int) -> str:
+    return json.dumps({name: as_read(column, row) for name, column in columns.items()})

@@ -11,11 +11,12 @@ from stream_scorer.apps.batch_avro import AvroDecisions
 from stream_scorer.apps.batch_deciding import Chunk, Decider
 from stream_scorer.apps.batch_files import InputFile
 from stream_scorer.apps.batch_input import BatchInput, Place, rechunk
+from stream_scorer.apps.batch_labels import read_frauds
 from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
 from stream_scorer.apps.batch_output import Form, Rejects, Writer
 from stream_scorer.apps.batch_parquet import ParquetDecisions
 from stream_scorer.apps.batch_sort import merge, write_runs
-from stream_scorer.apps.batch_terminals import Terminals, read_frauds
+from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.batch_threads import Behind, ahead
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model

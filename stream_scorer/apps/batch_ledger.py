@@ -20,7 +20,7 @@ from typing import Any
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
-FORMAT = 2
+FORMAT = 3
 _LEDGER = "ledger.json"
 _CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")
@@ -40,6 +40,10 @@ class Done:
         rejected: Rejected rows by reason.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
+        accepted: Rows that are no rejects, decided or history.
+        history: Accepted rows that lie before ``--since``.
+        history_rejected: Rows before it that are rejects; they are told nowhere else.
+        labels: Counts of labels, by name; empty without labels.
     """
 
     file: int = 0
@@ -51,6 +55,10 @@ class Done:
     rejected: dict[str, int] = field(default_factory=dict)
     degraded: int = 0
     failed_rows: int = 0
+    accepted: int = 0
+    history: int = 0
+    history_rejected: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

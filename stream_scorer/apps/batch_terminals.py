@@ -10,15 +10,12 @@ under the event time that this one had, or an earlier one.
 """
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.batch_files import InputFile, Piece, columns_of, read_pieces, reading
-from stream_scorer.apps.transaction_files import convert
+from stream_scorer.apps.batch_labels import Frauds
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
@@ -26,141 +23,27 @@ from stream_scorer.core.kernels.profiles import mixed
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed, TerminalTable
-from stream_scorer.errors import SettingsError
+from stream_scorer.core.validation import LATEST_MS
 
 Int64 = NDArray[np.int64]
-UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
 
-_TIME = pa.timestamp("ms")
-_CUSTOMER = "customer_id"
-_COLUMNS = {
-    "transaction_id": pa.string(), "is_fraud": pa.bool_(), "event_time": _TIME, "label_time": _TIME,
-    _CUSTOMER: pa.string(),
-}  # fmt: skip
-_NEEDED = ("transaction_id", "is_fraud", "event_time")
 _KNOWN = ("identity", "time")
 _NEVER = int(NEVER)
 _ROW = np.dtype([("terminal", "<u8"), ("identity", "<u8"), ("time", "<i8"), ("fraud", "?")])
 
 
 @dataclass(frozen=True, slots=True)
-class _Labels:
-    """Labels that were known in time.
+class Met:
+    """What of the labels belongs to accepted events.
 
     Attributes:
-        match: uint64[n], hashes of what they belong to; see :class:`Frauds`.
-        fraud: bool[n].
-        known: int64[n], when they became known, ms.
+        frauds: Events that are frauds.
+        any: Whether any label belongs to an event at all.
     """
 
-    match: UInt64
-    fraud: Bool
-    known: Int64
-
-
-@dataclass(frozen=True, slots=True)
-class Frauds:
-    """Transactions that are frauds.
-
-    Attributes:
-        match: uint64, sorted: hashes of id, event time and, where labels name it, customer.
-        by_customer: Whether they do. An id alone may come again, under another time or from
-            another customer, as a transaction of its own.
-    """
-
-    match: UInt64
-    by_customer: bool
-
-    def among(self, events: EventBatch) -> Bool:
-        """Return bool[n]: which events are frauds."""
-        match = _match(
-            events.records.column("transaction_id"), events.int64("event_time"),
-            events.records.column(_CUSTOMER) if self.by_customer else None,
-        )  # fmt: skip
-        at = np.searchsorted(self.match, match)
-        found: Bool = (at < len(self.match)) & (np.append(self.match, np.uint64(0))[at] == match)
-        return found
-
-
-def _match(transaction: pa.Array, event_time: Int64, customer: pa.Array | None) -> UInt64:
-    hashes = hash_strings(*string_views(transaction))
-    if customer is not None:
-        hashes = mixed(hash_strings(*string_views(customer)), hashes)
-    match: UInt64 = mixed(hashes, event_time)
-    return match
-
-
-def read_frauds(file: InputFile, plan: Plan) -> Frauds:
-    """Return the frauds of a file of labels.
-
-    Of several labels of a transaction the last one counts that was known before its terminal's row
-    is told: event time + delay - slack. A label without a time was known at once. The file is read
-    twice, so that no more is held than the frauds.
-
-    Args:
-        file: Has ``transaction_id``, ``is_fraud``, ``event_time``, perhaps ``label_time`` and
-            ``customer_id``.
-        plan: Gives delay and slack.
-
-    Raises:
-        SettingsError: It cannot be read, lacks a column, or a value does not fit; names it.
-    """
-    present = columns_of(file, list(_COLUMNS))
-    for name in _NEEDED:
-        if present is not None and name not in present:
-            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
-    # Where the names are only known row by row, a row without the customer would say it.
-    by_customer = present is not None and _CUSTOMER in present
-    frauds = [labels.match[labels.fraud] for labels in _in_time(file, plan, by_customer)]
-    suspects = np.unique(np.concatenate([np.empty(0, np.uint64), *frauds]))
-    last = np.full(len(suspects), np.iinfo(np.int64).min)
-    fraud = np.zeros(len(suspects), np.bool_)
-    for labels in _in_time(file, plan, by_customer):
-        at = np.searchsorted(suspects, labels.match)
-        at[at == len(suspects)] = 0
-        for row in np.flatnonzero(
-            suspects[at] == labels.match if len(suspects) else np.zeros(len(at), np.bool_)
-        ).tolist():
-            if labels.known[row] >= last[at[row]]:
-                last[at[row]], fraud[at[row]] = labels.known[row], labels.fraud[row]
-    return Frauds(np.ascontiguousarray(suspects[fraud]), by_customer)
-
-
-def _in_time(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]:  # noqa: FBT001 passed on
-    needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
-    for piece in read_pieces(file, list(_COLUMNS), 0):
-        columns = _converted(file, piece, needed)
-        event = _ms(columns["event_time"])
-        told = columns["label_time"]
-        known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, _ms(told))
-        kept = np.flatnonzero(known <= event + plan.terminal_delay_ms - plan.terminal_slack_ms)
-        customer = columns[_CUSTOMER] if by_customer else None
-        match = _match(columns["transaction_id"], event, customer)
-        fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
-        yield _Labels(match[kept], fraud[kept], known[kept])
-
-
-def _converted(file: InputFile, piece: Piece, needed: tuple[str, ...]) -> dict[str, pa.Array]:
-    if piece.faults:
-        row, (what, _) = next(iter(piece.faults.items()))
-        raise SettingsError(f"labels {file.name}: row {piece.first + row + 1}: {what}", "mend it")
-    columns = {}
-    for name, target in _COLUMNS.items():
-        raw = piece.columns.get(name)
-        with reading(file):
-            columns[name] = pa.nulls(piece.rows, target) if raw is None else convert(raw, target)
-        if name in needed and columns[name].null_count:
-            row = int(np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))[0])
-            raise SettingsError(
-                f"labels {file.name}: row {piece.first + row + 1}: column {name!r} is empty",
-                "give a value",
-            )
-    return columns
-
-
-def _ms(times: pa.Array) -> Int64:
-    return np.asarray(times.cast(pa.int64()).fill_null(0).to_numpy())
+    frauds: int = 0
+    any: bool = False
 
 
 class Terminals:
@@ -173,10 +56,12 @@ class Terminals:
 
     Attributes:
         table: What the core takes.
+        met: What of the labels belongs to the events so far.
     """
 
     def __init__(self, delayed: Delayed, frauds: Frauds, plan: Plan) -> None:
         self.table = TerminalTable()
+        self.met = Met()
         self._delayed = delayed
         self._frauds = frauds
         self._pending_ms = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
@@ -185,18 +70,24 @@ class Terminals:
         # What the table holds, for the checkpoint.
         self._rows: deque[NDArray[np.void]] = deque()
 
-    def pieces(self, event_time: Int64) -> list[slice]:
+    def pieces(self, event_time: Int64, latest: int) -> list[slice]:
         """Return how to cut events so that none sees a row of its own piece.
 
         Args:
             event_time: int64[n], ms, in arrival order.
+            latest: Events after it, ms, are rejected, as those before 1970 are: they have no row
+                and see none, so nothing is cut for them.
         """
         cuts, first = [], 0
         delay = self._delayed.delay_ms
+        latest = min(latest, LATEST_MS)
+        valid = (event_time >= 0) & (event_time <= latest)
+        upper, lower = np.where(valid, event_time, 0), np.where(valid, event_time, latest)
         while first < len(event_time):
-            rest = event_time[first:]
-            wide = np.maximum.accumulate(rest) - np.minimum.accumulate(rest) >= delay
-            length = int(np.argmax(wide)) if wide.any() else len(rest)
+            newest = np.maximum.accumulate(upper[first:])
+            # An event sees what is as old as the delay, too.
+            wide = newest - np.minimum.accumulate(lower[first:]) >= delay
+            length = int(np.argmax(wide)) if wide.any() else len(event_time) - first
             cuts.append(slice(first, first + length))
             first += length
         return cuts
@@ -215,7 +106,9 @@ class Terminals:
             newest: Newest event time so far, ms.
         """
         before = self._newest
-        self._add(self._rows_of(events))
+        rows = self._rows_of(events)
+        self._meet(events, rows["fraud"])
+        self._add(rows)
         if len(repeated):
             self._add(self._again(self._rows_of(repeated), np.maximum(clock, before)))
         edge = newest - self._delayed.memory_ms
@@ -227,7 +120,7 @@ class Terminals:
         records = events.records
         terminal, customer, transaction = (
             hash_strings(*string_views(records.column(name)))
-            for name in ("terminal_id", _CUSTOMER, "transaction_id")
+            for name in ("terminal_id", "customer_id", "transaction_id")
         )
         rows = np.empty(len(events), _ROW)
         rows["terminal"] = terminal
@@ -235,6 +128,10 @@ class Terminals:
         rows["time"] = events.int64("event_time")
         rows["fraud"] = self._frauds.among(events)
         return rows
+
+    def _meet(self, events: EventBatch, fraud: Bool) -> None:
+        frauds = self.met.frauds + int(np.count_nonzero(fraud))
+        self.met = Met(frauds, frauds > 0 or self.met.any or self._frauds.heard_of(events))
 
     def _again(self, repeated: NDArray[np.void], clock: Int64) -> NDArray[np.void]:
         """Return those that are rows of their own; see the module."""
@@ -268,6 +165,18 @@ class Terminals:
                 np.ascontiguousarray(rows["terminal"]), np.ascontiguousarray(rows["time"]),
                 np.ascontiguousarray(rows["fraud"]),
             )  # fmt: skip
+
+    def labels(self) -> dict[str, int]:
+        """Return counts: labels that were read, those known in time, transactions that are frauds.
+
+        ``frauds_in_input`` counts the frauds among accepted events; ``met`` is 1 as soon as any
+        label belongs to one.
+        """
+        frauds, met = self._frauds, self.met
+        return {
+            "read": frauds.read, "in_time": frauds.in_time, "frauds": len(frauds.match),
+            "frauds_in_input": met.frauds, "met": int(met.any),
+        }  # fmt: skip
 
     def dump(self) -> bytes:
         """Return the table's rows as bytes."""

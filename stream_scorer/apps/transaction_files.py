@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from stream_scorer.apps.column_fitting import Column, as_read, fit
 from stream_scorer.errors import SettingsError
 
 _ROWS = 10_000
 _BLOCK_BYTES = 4 << 20
-_MILLISECONDS = pa.timestamp("ms", "UTC")
 
-Pieces = Iterator[tuple[int, dict[str, pa.Array]]]
+Pieces = Iterator[tuple[int, dict[str, Column]]]
 """Raw columns by name, each piece with the number of its first row."""
 
 
@@ -110,29 +110,9 @@ def _json_lines(path: Path, names: list[str]) -> Pieces:
             present = {name for name in names if any(name in record for record in records)}
             yield (
                 first,
-                {name: _column(path, first, name, records) for name in present},
+                {name: [record.get(name) for record in records] for name in present},
             )
             first += len(rows)
-
-
-def _column(path: Path, first: int, name: str, records: list[dict[str, Any]]) -> pa.Array:
-    values = [record.get(name) for record in records]
-    try:
-        return array_of(values)
-    except UnicodeEncodeError as error:
-        row = next(at for at, value in enumerate(values) if not _is_unicode(value))
-        raise SettingsError(
-            f"{path}: row {first + row}: column {name!r}: half of a surrogate pair is no text",
-            "correct the value",
-        ) from error
-
-
-def _is_unicode(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _READERS: dict[str, Callable[[Path, list[str]], Pieces]] = {
@@ -151,21 +131,10 @@ def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def array_of(values: list[Any]) -> pa.Array:
-    """Return values of one column as they were read; of mixed types, as texts."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        # Mixed types: texts are converted one by one, and the one that does not fit is named.
-        return pa.array(
-            [v if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
-        )
-
-
 def _conform(
     path: Path,
     first: int,
-    columns: Mapping[str, pa.Array],
+    columns: Mapping[str, Column],
     schema: pa.Schema,
     defaults: Mapping[str, Any],
 ) -> pa.RecordBatch:
@@ -180,15 +149,13 @@ def _conform(
                 )
             made.append(pa.repeat(pa.scalar(defaults[field.name], field.type), rows))
             continue
-        try:
-            converted = convert(column, field.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            row = _first_bad(column, field.type)
-            value = json.dumps(column[row].as_py(), default=str)
+        converted, bad = fit(column, field.type)
+        if bad:
+            value = json.dumps(as_read(column, bad[0]))
             raise SettingsError(
-                f"{path}: row {first + row}: column {field.name!r}: {value} is no {field.type}",
+                f"{path}: row {first + bad[0]}: column {field.name!r}: {value} is no {field.type}",
                 "correct the value",
-            ) from error
+            )
         if not field.nullable and converted.null_count:
             default = defaults.get(field.name)
             if default is None:
@@ -199,67 +166,3 @@ def _conform(
             converted = pc.fill_null(converted, default)
         made.append(converted)
     return pa.RecordBatch.from_arrays(made, schema=schema)
-
-
-def convert(column: pa.Array, target: pa.DataType) -> pa.Array:
-    """Return the column with the target's type, or raise ``ArrowInvalid``."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(target):
-        return _times(column, target)
-    if pa.types.is_null(column.type):
-        return column.cast(target)
-    if pa.types.is_boolean(target) and not (
-        pa.types.is_boolean(column.type) or is_text(column.type)
-    ):
-        raise pa.ArrowInvalid("not a boolean")
-    if is_text(target) and not (is_text(column.type) or pa.types.is_integer(column.type)):
-        raise pa.ArrowInvalid("not a text")
-    return column.cast(target)
-
-
-def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
-    if is_text(column.type):
-        text = pc.utf8_trim_whitespace(column)
-        numbers = pc.match_substring_regex(text, r"^-?\d+$")
-        none = pa.scalar(None, text.type)
-        milliseconds = pc.if_else(numbers, text, none).cast(pa.int64()).cast(_MILLISECONDS)
-        # A bare date or time is UTC; Arrow converts a column only if all its texts are zoned.
-        zoned = pc.replace_substring_regex(text, r"^(\d{4}-\d\d-\d\d)$", r"\1 00:00")
-        bare = pc.invert(pc.match_substring_regex(zoned, r"(Z|[+-]\d\d(:?\d\d)?)$"))
-        zoned = pc.if_else(bare, pc.binary_join_element_wise(zoned, "Z", ""), zoned)
-        times = pc.if_else(numbers, none, zoned).cast(pa.timestamp("us", "UTC"))
-        column = pc.coalesce(milliseconds, times.cast(_MILLISECONDS, safe=False))
-    if pa.types.is_timestamp(column.type):
-        # Finer times are cut to the millisecond, as every Avro producer does.
-        column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
-    elif pa.types.is_null(column.type) or _is_number(column.type):
-        column = column.cast(pa.int64())
-    else:
-        raise pa.ArrowInvalid("not a time")
-    return column.cast(target)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds texts."""
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _first_bad(column: pa.Array, target: pa.DataType) -> int:
-    """Return the first row whose value does not convert, by halving."""
-    low, high = 0, len(column)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            convert(column.slice(low, middle - low), target)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            high = middle
-        else:
-            low = middle
-    return low

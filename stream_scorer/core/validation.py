@@ -12,7 +12,7 @@ from stream_scorer.core.plan import Plan
 UInt8 = NDArray[np.uint8]
 
 # 9999-12-31T23:59:59.999Z: what the date types of all our readers can hold.
-_LATEST_MS = 253_402_300_799_999
+LATEST_MS = 253_402_300_799_999
 
 ACCEPTED = 0
 _CODES: tuple[RejectReason, ...] = (
@@ -57,7 +57,7 @@ def validate(events: EventBatch, plan: Plan) -> UInt8:
     amount = events.int64("amount_minor")
     broken = (
         _empty_ids(events),
-        (time < 0) | (time > _LATEST_MS),
+        (time < 0) | (time > LATEST_MS),
         time > events.timestamp + plan.ahead_ms,
         _other_currency(events.records.column("currency"), plan.currency),
         amount < 0,

@@ -143,6 +143,67 @@ def test_history_is_remembered_and_not_decided(table: pa.Table, tmp_path: Path) 
     assert sum(report.outcomes.values()) == len(kept)
 
 
+def _spoilt(table: pa.Table, rows: list[int], name: str, values: list[Any]) -> pa.Table:
+    column = table[name].to_pylist()
+    for row, value in zip(rows, values, strict=True):
+        column[row] = value
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, name, pa.array(column))
+
+
+def test_historys_rejects_are_told_with_their_own_day(table: pa.Table, tmp_path: Path) -> None:
+    """A negative amount, texts for times and an impossible time, before the day and on it."""
+    times = table["event_time"].cast(pa.int64())
+    since = times[-1].as_py() - 86_400_000
+    rows = table.num_rows
+    spoilt = _spoilt(table, [50, rows - 5], "amount_minor", [-7, -8])
+    texts = [str(time) for time in times.to_pylist()]
+    at = spoilt.schema.get_field_index("event_time")
+    spoilt = _spoilt(
+        spoilt.set_column(at, "event_time", pa.array(texts)),
+        [60, 61, rows - 6, rows - 7], "event_time", ["soon", "-1", "soon", "-1"],
+    )  # fmt: skip
+    source = write(spoilt, tmp_path / "in.parquet")
+    whole = run(source, tmp_path / "all.parquet")
+    report = run(source, tmp_path / "last.parquet", since=since, part_rows=700)
+    assert report.rejects is not None
+    told = [json.loads(line) for line in report.rejects.read_text().splitlines()]
+    # Of a row whose own time is none nobody knows whether it was told.
+    assert [60, 61, rows - 7, rows - 6, rows - 5] == [
+        each["source_offset"] for each in told
+        if each["source_offset"] in {50, 60, 61} or each["source_offset"] > rows - 8
+    ]  # fmt: skip
+    assert all(each["record"]["event_time"] >= since for each in told if each["reason"] in {
+        "AMOUNT_NEGATIVE", "DUPLICATE"})  # fmt: skip
+    assert sum(report.rejected.values()) == len(told)
+    assert report.history_rejected == sum(whole.rejected.values()) - len(told) > 10
+    assert sum(report.outcomes.values()) == pq.read_metadata(tmp_path / "last.parquet").num_rows
+    assert report.history + report.history_rejected + len(told) + sum(
+        report.outcomes.values()) == rows  # fmt: skip
+
+
+@pytest.mark.parametrize("amount", [5, -5])
+def test_a_day_without_rows_is_an_empty_output(amount: int, tmp_path: Path) -> None:
+    table = _spoilt(transactions(3, 5), [7], "amount_minor", [amount])
+    source = write(table, tmp_path / "in.parquet")
+    report = run(source, tmp_path / "out.parquet", since=AS_OF - 1)
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
+    assert (report.rejects, report.rejected) == (None, {})
+    assert report.history_rejected == (amount < 0)
+    assert report.history == table.num_rows - report.history_rejected
+
+
+def test_history_alone_that_is_rejected_is_refused(tmp_path: Path) -> None:
+    table = transactions(3, 5)
+    at = table.schema.get_field_index("currency")
+    table = table.set_column(at, "currency", pa.array(["XYZ"] * table.num_rows))
+    source = write(table, tmp_path / "in.parquet")
+    told = f"no row can be decided: before --since {table.num_rows} — run it without --since"
+    with pytest.raises(SettingsError, match=told):
+        run(source, tmp_path / "out.parquet", since=AS_OF - 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
 def test_disorder_is_refused_or_sorted(tmp_path: Path) -> None:
     table = transactions(10, 30)
     source = write(table, tmp_path / "in.parquet")

@@ -99,7 +99,18 @@ def _device(directory: Path) -> Path:
     return directory / "in.csv"
 
 
+def _made(path: Path) -> Path:
+    path.write_bytes(b"someone else's")
+    return path
+
+
 _ROWS = TABLE.num_rows
+_NAMES = ("transaction_id", "customer_id", "terminal_id", "currency", "event_time", "amount_minor")
+_FLOATS = {
+    "type": "record",
+    "name": "Floats",
+    "fields": [{"name": name, "type": "double"} for name in _NAMES],
+}
 _RECORD = {"type": "record", "name": "Other", "fields": [{"name": "a", "type": "int"}]}
 BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "no such file": (lambda d: d / "none.parquet", 2, "no such file"),
@@ -122,8 +133,11 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
         "column 'currency' is missing",
     ),
     "an empty CSV file": (_bytes("in.csv", b""), 2, "column 'transaction_id' is missing"),
-    "a JSON column is missing": (
-        _bytes("in.jsonl", b'{"transaction_id": "1"}\n'), 2, "is missing",
+    "a JSON column is in no row": (
+        _bytes("in.jsonl", b'{"transaction_id": "1"}\n'), 2, "no row can be decided: MALFORMED 1",
+    ),
+    "an Avro column of another type": (
+        _avro(_FLOATS, [dict.fromkeys(_NAMES, 1.5)] * 3), 2, "no row can be decided: MALFORMED 3",
     ),
     "a column twice": (_twice, 2, "column 'amount_minor' is there twice"),
     "a CSV column twice": (
@@ -144,12 +158,19 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "bytes for a text": (
         _parquet(_set("currency", pa.array([b"EUR"] * _ROWS))), 2, "column 'currency' is binary",
     ),
-    "a CSV file that is not UTF-8": (
-        _csv(lambda lines: [*lines[:5], lines[5].replace(b"EUR", b"\xff\xfe\xff"), *lines[6:]]),
-        2, "UTF8",
+    "a CSV file in UTF-16": (
+        _csv(lambda lines: [line.decode().encode("utf-16") for line in lines]), 2,
+        "in.csv: 'utf-8'",
     ),
-    "a ragged CSV file": (_csv(lambda lines: [*lines[:50], b"1,2,3", *lines[51:]]), 2, "columns"),
-    "half a CSV row": (_cut(".csv", 0.5003), 2, "columns"),
+    "only ragged CSV rows": (
+        _csv(lambda lines: [lines[0], *[b"1,2,3"] * 20]), 2, "no row can be decided: MALFORMED 20",
+    ),
+    "an archive that is not there": (
+        lambda d: f"zip://in.parquet::file://{d}/none.zip", 2, "no such file",
+    ),
+    "an archive that is none": (
+        lambda d: f"zip://in.parquet::file://{_made(d / 'in.zip')}", 2, "not a zip file",
+    ),
     "a truncated Avro file": (_cut(".avro", 0.7), 2, "breaks off or is damaged"),
     "no Avro container": (_bytes("in.avro", b"Obj\x02 not so"), 2, "no Avro container"),
     "another Avro schema": (_avro(_RECORD, [{"a": 1}]), 2, "column 'transaction_id' is missing"),
@@ -198,11 +219,6 @@ def test_bad_input_is_one_line_and_no_output(
     assert found == code
     left = {path.name for path in out.parent.iterdir()}
     assert left == ({"out.parquet.rejects.jsonl"} if "no row can" in line else set())
-
-
-def _made(path: Path) -> Path:
-    path.write_bytes(b"someone else's")
-    return path
 
 
 BAD_ORDER: dict[str, tuple[Callable[[Path], list[str]], int, str]] = {

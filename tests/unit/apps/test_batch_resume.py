@@ -14,7 +14,8 @@ import pytest
 from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.apps.batch_ledger import WorkDirectory
-from stream_scorer.errors import SettingsError, StateError
+from stream_scorer.apps.scorer import load_model
+from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
 
 _DIES = """
@@ -181,7 +182,7 @@ def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
     ("name", "spoil", "told"),
     [
         ("ledger.json", lambda data: data[:-9], "the ledger is damaged"),
-        ("ledger.json", lambda data: data.replace(b'"format": 2', b'"format": 9'), "version"),
+        ("ledger.json", lambda data: data.replace(b'"format": 3', b'"format": 9'), "version"),
         ("ledger.json", lambda data: data.replace(b'"parts"', b'"pards"'), "damaged"),
         ("state-*", lambda data: data[:-1], "is damaged: its checksum"),
         ("state-*", lambda data: b"\x01" + data[1:], "is damaged: its checksum"),
@@ -197,6 +198,43 @@ def test_damaged_work_is_refused(
     with pytest.raises(StateError, match=told):
         run(source, out, part_rows=600)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl"])
+def test_an_output_that_is_made_before_the_job_has_the_lock_is_left_alone(
+    source: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> Any:
+        (tmp_path / name).write_bytes(b"another job's")
+        return load_model(*arguments)
+
+    monkeypatch.setattr("stream_scorer.apps.batch.load_model", slow)
+    with pytest.raises(SettingsError, match=f"{name}: exists already"):
+        run(source, tmp_path / "out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"another job's"
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl"])
+def test_an_output_that_is_made_while_the_job_runs_is_left_alone(
+    source: str, name: str, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out.parquet", tmp_path / "whole.parquet"
+    run(source, whole)
+    order = Order(source, out, MODEL, as_of=AS_OF)
+
+    def make(_: Any) -> None:
+        (tmp_path / name).write_bytes(b"another's")
+
+    with pytest.raises(UnavailableError, match=f"{name}: was made by another"):
+        run_batch(SETTINGS, order, make)
+    assert (tmp_path / name).read_bytes() == b"another's"
+    (tmp_path / name).unlink()
+    report = run_batch(SETTINGS, order)
+    assert report.resumed_at == report.rows
+    assert out.read_bytes() == whole.read_bytes()
+    rejects = (tmp_path / "out.parquet.rejects.jsonl").read_bytes()
+    assert rejects == (tmp_path / "whole.parquet.rejects.jsonl").read_bytes()
 
 
 def test_two_jobs_do_not_write_one_output(source: str, tmp_path: Path) -> None:

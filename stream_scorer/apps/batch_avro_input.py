@@ -1,0 +1,122 @@
+"""Avro container files as pieces of raw columns.
+
+fastavro ends a file at the first time that is no date of Python's (its years are 1 to 9999), and at
+the first text that is not UTF-8. Here each is a value of its row: times are read as the numbers
+that they are, for which the logical types leave the header, and foreign bytes as halves of
+surrogate pairs, which no text holds.
+"""
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, BinaryIO, Final
+
+import fastavro
+
+from stream_scorer.apps.batch_pieces import PIECE_ROWS, DamagedError, Piece
+
+_ERRORS = (
+    ValueError, EOFError, IndexError, KeyError, TypeError, StopIteration, OverflowError,
+    RecursionError, zlib.error,
+)  # fmt: skip
+_TIMES = {
+    f"{local}timestamp-{unit}": over
+    for unit, over in (("millis", 1), ("micros", 1_000), ("nanos", 1_000_000))
+    for local in ("", "local-")
+}
+"""Logical types of times, and what a millisecond is in their unit."""
+_HEADER: Final[Any] = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "org.apache.avro.file.Header",
+        "fields": [
+            {"name": "magic", "type": {"type": "fixed", "name": "magic", "size": 4}},
+            {"name": "meta", "type": {"type": "map", "values": "bytes"}},
+            {"name": "sync", "type": {"type": "fixed", "name": "sync", "size": 16}},
+        ],
+    }
+)
+"""The head of a container file, as the Avro specification has it."""
+_SCHEMA = "avro.schema"
+
+
+class _Joined:
+    """A stream of some bytes and then another stream."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = io.BytesIO(head)
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes; none at the end."""
+        return self._head.read(size) or self._rest.read(size)
+
+
+def avro_names(stream: BinaryIO) -> list[str]:
+    """Return the fields of a file.
+
+    Raises:
+        DamagedError: It is no container, or one of something else than records.
+    """
+    try:
+        schema: Any = fastavro.reader(stream).writer_schema
+    except _ERRORS as error:
+        raise DamagedError(f"no Avro container: {error}") from error
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise DamagedError("its Avro schema is no record")
+    return [entry["name"] for entry in schema["fields"]]
+
+
+def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
+    """Yield a file's rows from its beginning.
+
+    Args:
+        stream: Of what ``avro_names`` has passed, from its beginning.
+        names: Fields to read; the file has them.
+
+    Raises:
+        DamagedError: It breaks off, or is damaged.
+    """
+    at = 0
+    try:
+        numbered, finer = _with_numbers(stream, names)
+        records = fastavro.reader(numbered, handle_unicode_errors="surrogateescape")  # type: ignore[arg-type]
+        while rows := list(islice(records, PIECE_ROWS)):
+            columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}  # type: ignore[call-overload,index]
+            for name, over in finer.items():
+                columns[name] = [
+                    value // over if type(value) is int else value for value in columns[name]
+                ]
+            yield Piece(at, columns, len(rows), read=stream.tell())
+            at += len(rows)
+    except _ERRORS as error:
+        raise DamagedError(
+            f"the Avro container breaks off or is damaged behind row {at}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[_Joined, dict[str, int]]:
+    """Return the file with times as numbers, and what a millisecond is in each such field."""
+    header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+    schema = json.loads(header["meta"][_SCHEMA])
+    finer = {
+        entry["name"]: over
+        for entry in schema["fields"]
+        if entry["name"] in names and (over := _as_number(entry))
+    }
+    head = io.BytesIO()
+    meta = {**header["meta"], _SCHEMA: json.dumps(schema).encode()}
+    fastavro.schemaless_writer(head, _HEADER, {**header, "meta": meta})
+    return _Joined(head.getvalue(), stream), finer
+
+
+def _as_number(entry: dict[str, Any]) -> int:
+    """Let a field's times be read as numbers; return what a millisecond is in them, 0 for none."""
+    kinds = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
+    for kind in kinds:
+        if isinstance(kind, dict) and kind.get("logicalType") in _TIMES:
+            return _TIMES[kind.pop("logicalType")]
+    return 0

@@ -1,0 +1,214 @@
+"""Parquet, CSV, JSON lines and Avro container files as pieces of raw columns, from any row on.
+
+A row that cannot be read is a fault of its piece where the format goes on behind it: a line that is
+no JSON, a CSV row with too many or too few values.
+"""
+
+import codecs
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from stream_scorer.apps.batch_avro_input import avro_names, avro_pieces
+from stream_scorer.apps.batch_pieces import PIECE_ROWS, Piece
+from stream_scorer.apps.column_fitting import Column, as_read
+
+_CSV_BLOCK_BYTES = 4 << 20
+_HEADER_ROWS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a kind of file is read.
+
+    Attributes:
+        names: Returns a file's columns; None where each row says them for itself.
+        pieces: Yields a file's rows: (stream, columns to read, first row that is needed, bytes of
+            the file). A piece may begin before that row.
+    """
+
+    names: Callable[[Any], list[str] | None]
+    pieces: Callable[[Any, list[str], int, int], Iterator[Piece]]
+
+
+def _parquet_names(stream: BinaryIO) -> list[str]:
+    return list(pq.read_schema(stream).names)
+
+
+def _parquet(stream: BinaryIO, names: list[str], first: int, size: int) -> Iterator[Piece]:
+    # Not buffered ahead: whole column chunks would be held.
+    with pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:
+        groups = file.metadata.num_row_groups
+        at = group = 0
+        while group < groups and at + file.metadata.row_group(group).num_rows <= first:
+            at += file.metadata.row_group(group).num_rows
+            group += 1
+        if group == groups:
+            return
+        total = max(file.metadata.num_rows, 1)
+        for batch in file.iter_batches(PIECE_ROWS, range(group, groups), names, use_threads=False):
+            rows = batch.num_rows
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield Piece(at, columns, rows, read=size * (at + rows) // total)
+            at += rows
+
+
+def _csv_names(stream: BinaryIO) -> list[str]:
+    # The header alone: a text reader would read ahead.
+    line = stream.readline().decode("utf-8-sig")
+    names: list[str] = next(csv.reader([line]), [])
+    return names
+
+
+_FOREIGN = "\ufdd0"
+"""Stands before a byte that is not UTF-8, in hex. Unicode assigns it to no character, for ever."""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    foreign = error.object[error.start : error.end]
+    return "".join(f"{_FOREIGN}{byte:02x}" for byte in foreign), error.end
+
+
+codecs.register_error("stream-scorer-escape", _escape)
+
+
+class _Utf8:
+    """A stream of bytes whose foreign ones are escaped, so that one of them costs one row.
+
+    Arrow gives up a whole CSV file for a text that is not UTF-8.
+
+    Args:
+        stream: Read from its place on.
+
+    Attributes:
+        escaped: Whether anything was.
+    """
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.escaped = False
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("stream-scorer-escape")
+        self._ready = b""
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes; less at the end only, for Arrow takes what it gets for a block."""
+        while len(self._ready) < size and not self._ended:
+            data = self._stream.read(size - len(self._ready))
+            self._ended = not data
+            if data.isascii() and not self._decoder.getstate()[0]:
+                self._ready = self._ready + data if self._ready else data
+                continue
+            text = self._decoder.decode(data, final=self._ended)
+            more = text.count(_FOREIGN) > data.count(_FOREIGN.encode())
+            self.escaped = self.escaped or more
+            self._ready += text.encode()
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return taken
+
+
+def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
+    # Texts first: a value that does not convert is then found with its row.
+    convert = pa_csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
+    # In one thread Arrow tells a ragged row's number: from 1, the header included, in order.
+    options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
+    ragged: list[tuple[int, str, str]] = []
+
+    def leave_out(row: pa_csv.InvalidRow) -> str:
+        what = f"{row.actual_columns} values for {row.expected_columns} columns"
+        ragged.append((row.number - 1 - _HEADER_ROWS, what, row.text))
+        return "skip"
+
+    parse = pa_csv.ParseOptions(invalid_row_handler=leave_out)
+    if not names:
+        return
+    at = 0
+    sound = _Utf8(stream)
+    with pa_csv.open_csv(sound, options, parse, convert) as reader:
+        for batch in reader:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            piece = _with_ragged(at, columns, batch.num_rows, ragged)
+            if sound.escaped:
+                _tell_foreign(piece)
+            piece.read = stream.tell()
+            yield piece
+            at += piece.rows
+    if ragged:
+        piece = _with_ragged(at, {name: pa.nulls(0, pa.string()) for name in names}, 0, ragged)
+        yield piece
+
+
+def _with_ragged(
+    first: int, columns: dict[str, pa.Array], rows: int, ragged: list[tuple[int, str, str]]
+) -> Piece:
+    """Return a piece with the rows that Arrow left out; those behind it stay in ``ragged``."""
+    faults: dict[int, tuple[str, object]] = {}
+    while ragged and ragged[0][0] <= first + rows + len(faults):
+        number, what, text = ragged.pop(0)
+        faults[number - first] = (what, text.replace(_FOREIGN, "\\x"))
+    if faults:
+        place = np.full(rows + len(faults), -1)
+        place[np.setdiff1d(np.arange(len(place)), list(faults))] = np.arange(rows)
+        taken = pa.array(place, mask=place < 0)
+        columns = {name: column.take(taken) for name, column in columns.items()}
+    return Piece(first, dict(columns), rows + len(faults), faults)
+
+
+def _tell_foreign(piece: Piece) -> None:
+    """Make faults of the rows that hold escaped bytes."""
+    for name, column in piece.columns.items():
+        for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(False)):
+            values = {each: as_read(texts, int(row)) for each, texts in piece.columns.items()}
+            shown = {each: text and text.replace(_FOREIGN, "\\x") for each, text in values.items()}
+            piece.faults.setdefault(int(row), (f"{name} is not UTF-8", shown))
+
+
+def _json_lines(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
+    at = 0
+    while lines := list(islice(stream, PIECE_ROWS)):
+        faults: dict[int, tuple[str, object]] = {}
+        records = [_record(line, row, faults) for row, line in enumerate(lines)]
+        columns: dict[str, Column] = {
+            name: [record.get(name) for record in records] for name in names
+        }
+        yield Piece(at, columns, len(lines), faults, stream.tell())
+        at += len(lines)
+
+
+def _record(line: bytes, row: int, faults: dict[int, tuple[str, object]]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        faults[row] = (f"not JSON: {error}", line.decode(errors="replace").rstrip("\n"))
+        return {}
+    if not isinstance(record, dict):
+        faults[row] = ("not a JSON object", line.decode(errors="replace").rstrip("\n"))
+        return {}
+    return record
+
+
+_LINES = Format(lambda _: None, _json_lines)
+FORMATS = {
+    ".parquet": Format(_parquet_names, _parquet), ".csv": Format(_csv_names, _csv),
+    ".avro": Format(avro_names, avro_pieces),
+    ".jsonl": _LINES, ".ndjson": _LINES, ".json": _LINES,
+}  # fmt: skip
+"""By the ending of a file's name."""

@@ -1,0 +1,196 @@
+"""Labels of a batch job: which of its transactions are frauds, as far as was known in time."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
+from stream_scorer.apps.batch_pieces import Piece
+from stream_scorer.apps.column_fitting import as_read, fit
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.profiles import mixed
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.validation import LATEST_MS
+from stream_scorer.errors import SettingsError
+
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Bool = NDArray[np.bool_]
+
+_TIME = pa.timestamp("ms")
+_CUSTOMER = "customer_id"
+_COLUMNS = {
+    "transaction_id": pa.string(), "is_fraud": pa.bool_(), "event_time": _TIME, "label_time": _TIME,
+    _CUSTOMER: pa.string(),
+}  # fmt: skip
+_NEEDED = ("transaction_id", "is_fraud", "event_time")
+_SAMPLE = 1 << 18
+"""Labels, 2 MB of hashes, by which it is found out whether they belong to the input at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """Some labels of a file.
+
+    Attributes:
+        match: uint64[n], hashes of what they belong to; see :class:`Frauds`.
+        fraud: bool[n].
+        known: int64[n], when they became known, ms.
+        in_time: bool[n], whether that was before their terminal's row is told.
+    """
+
+    match: UInt64
+    fraud: Bool
+    known: Int64
+    in_time: Bool
+
+    def take(self, rows: Int64 | Bool) -> "_Labels":
+        return _Labels(self.match[rows], self.fraud[rows], self.known[rows], self.in_time[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Frauds:
+    """Transactions that are frauds.
+
+    Attributes:
+        match: uint64[f], sorted: hashes of id, event time and, where labels name it, customer.
+        by_customer: Whether they do. An id alone may come again, under another time or from
+            another customer, as a transaction of its own.
+        sample: uint64[s], sorted: such hashes of labels, of frauds or not, in time or not; the
+            smallest ones, so a fair choice. All, where the file has no more than that.
+        read: Labels of the file.
+        in_time: Those that were known in time.
+    """
+
+    match: UInt64
+    by_customer: bool
+    sample: UInt64
+    read: int
+    in_time: int
+
+    def among(self, events: EventBatch) -> Bool:
+        """Return bool[n]: which events are frauds."""
+        return _within(self.match, self._match(events))
+
+    def heard_of(self, events: EventBatch) -> bool:
+        """Whether a label of the sample belongs to one of the events."""
+        return bool(_within(self.sample, self._match(events)).any())
+
+    def _match(self, events: EventBatch) -> UInt64:
+        customer = events.records.column(_CUSTOMER) if self.by_customer else None
+        transaction = events.records.column("transaction_id")
+        return _match(transaction, events.int64("event_time"), customer)
+
+
+def _within(known: UInt64, match: UInt64) -> Bool:
+    at = np.searchsorted(known, match)
+    found: Bool = (at < len(known)) & (np.append(known, np.uint64(0))[at] == match)
+    return found
+
+
+def _match(transaction: pa.Array, event_time: Int64, customer: pa.Array | None) -> UInt64:
+    hashes = hash_strings(*string_views(transaction))
+    if customer is not None:
+        hashes = mixed(hash_strings(*string_views(customer)), hashes)
+    match: UInt64 = mixed(hashes, event_time)
+    return match
+
+
+def read_frauds(file: InputFile, plan: Plan) -> Frauds:
+    """Return the frauds of a file of labels.
+
+    Of several labels of a transaction the last one counts that was known before its terminal's row
+    is told: event time + delay - slack. A label without a time was known at once. The file is read
+    twice, so that no more is held than the frauds and a sample of the others.
+
+    Args:
+        file: Has ``transaction_id``, ``is_fraud``, ``event_time``, perhaps ``label_time`` and
+            ``customer_id``.
+        plan: Gives delay and slack.
+
+    Raises:
+        SettingsError: It cannot be read, is empty, lacks a column, or a value does not fit.
+    """
+    present = columns_of(file, list(_COLUMNS))
+    for name in _NEEDED:
+        if present is not None and name not in present:
+            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
+    # Where the names are only known row by row, a row without the customer would say it.
+    by_customer = present is not None and _CUSTOMER in present
+    sample = np.empty(0, np.uint64)
+    parts = [np.empty(0, np.uint64)]
+    read = in_time = 0
+    for labels in _labels(file, plan, by_customer):
+        read += len(labels.match)
+        in_time += int(np.count_nonzero(labels.in_time))
+        more = labels.match
+        if len(sample) == _SAMPLE:
+            more = more[more < sample[-1]]
+        sample = np.unique(np.concatenate([sample, more]))[:_SAMPLE]
+        parts.append(labels.match[labels.fraud & labels.in_time])
+    if not read:
+        raise SettingsError(
+            f"labels {file.name}: holds no label",
+            "give labels, of genuine transactions too; or leave --labels out",
+        )
+    frauds = np.unique(np.concatenate(parts))
+    last = np.full(len(frauds), np.iinfo(np.int64).min)
+    fraud = np.zeros(len(frauds), np.bool_)
+    for labels in _labels(file, plan, by_customer):
+        said = labels.take(labels.in_time & _within(frauds, labels.match))
+        for row, at in enumerate(np.searchsorted(frauds, said.match).tolist()):
+            if said.known[row] >= last[at]:
+                last[at], fraud[at] = said.known[row], said.fraud[row]
+    match = np.ascontiguousarray(frauds[fraud])
+    return Frauds(match, by_customer, sample, read, in_time)
+
+
+def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]:  # noqa: FBT001 passed on
+    needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
+    hold = plan.terminal_delay_ms - plan.terminal_slack_ms
+    for piece in read_pieces(file, list(_COLUMNS), 0):
+        columns = _converted(file, piece, needed)
+        event = _ms(columns["event_time"])
+        told = columns["label_time"]
+        known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, _ms(told))
+        valid = (event >= 0) & (event <= LATEST_MS)
+        in_time = valid & (known <= np.where(valid, event, 0) + hold)
+        customer = columns[_CUSTOMER] if by_customer else None
+        match = _match(columns["transaction_id"], event, customer)
+        fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
+        yield _Labels(match, fraud, known, in_time)
+
+
+def _converted(file: InputFile, piece: Piece, needed: tuple[str, ...]) -> dict[str, pa.Array]:
+    if piece.faults:
+        row, (what, _) = min(piece.faults.items())
+        raise SettingsError(f"labels {file.name}: row {piece.first + row + 1}: {what}", "mend it")
+    columns = {}
+    for name, target in _COLUMNS.items():
+        raw = piece.columns.get(name, [None] * piece.rows)
+        with reading(file):
+            columns[name], bad = fit(raw, target)
+        if bad:
+            value = json.dumps(as_read(raw, bad[0]))
+            raise SettingsError(
+                f"labels {file.name}: row {piece.first + bad[0] + 1}: column {name!r}: {value} is "
+                f"no {target}",
+                "correct the value",
+            )
+        if name in needed and columns[name].null_count:
+            row = int(np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))[0])
+            raise SettingsError(
+                f"labels {file.name}: row {piece.first + row + 1}: column {name!r} is empty",
+                "give a value",
+            )
+    return columns
+
+
+def _ms(times: pa.Array) -> Int64:
+    return np.asarray(times.cast(pa.int64()).fill_null(0).to_numpy())

@@ -1,0 +1,248 @@
+"""Columns as files give them, brought to a schema's types; values that do not fit are told by row.
+
+A column is an Arrow array where the file has types of its own (Parquet; CSV: texts), and a list of
+Python values where each row speaks for itself (JSON lines, Avro). Whether a value fits depends on
+that value alone, never on its neighbours.
+"""
+
+import json
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stream_scorer.core.fields import string_views
+
+Column: TypeAlias = pa.Array | list[Any]
+
+ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+"""What ``convert`` raises."""
+
+_MILLISECONDS = pa.timestamp("ms", "UTC")
+_TYPES: dict[type, pa.DataType] = {
+    str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(),
+}  # fmt: skip
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_ASCII_END = 0x80
+_DEEPEST = 20
+_UNITS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+
+
+def fit(column: Column, target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Return a column with the target's type, null where a value does not fit.
+
+    Args:
+        column: As it was read.
+        target: Text, integer, boolean or timestamp[ms].
+
+    Returns:
+        The column, and the rows that do not fit, ascending.
+    """
+    if isinstance(column, list):
+        return _fit_values(column, target)
+    if not fits(column, target):
+        rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        return pa.nulls(len(column), target), rows.tolist()
+    fitted, bad = _salvaged(column, target)
+    if is_text(target):
+        foreign = _not_utf8(fitted)
+        if foreign:
+            mask = np.zeros(len(fitted), np.bool_)
+            mask[foreign] = True
+            # By place: what is taken from a text that is no UTF-8 would be none, either.
+            fitted = fitted.take(pa.array(np.arange(len(fitted)), mask=mask))
+            bad = sorted({*bad, *foreign})
+    return fitted, bad
+
+
+def fits(column: pa.Array, target: pa.DataType) -> bool:
+    """Whether values of a column's type can fit at all."""
+    if pa.types.is_boolean(column.type) and not pa.types.is_boolean(target):
+        return False
+    try:
+        convert(column.slice(0, 0), target)
+    except ERRORS:
+        return False
+    return True
+
+
+def _fit_values(values: list[Any], target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return pa.nulls(len(values), target), []
+    if len(kinds) == 1:
+        (kind,) = kinds
+        try:
+            return fit(pa.array(values, _TYPES.get(kind)), target)
+        except (*ERRORS, UnicodeError, OverflowError):
+            pass  # one value is too large for its type, or no text: value by value
+    # What fits, kind after kind, and where each row's value stands in it.
+    parts, bad = [], []
+    place = np.zeros(len(values), np.int64)
+    nothing = np.ones(len(values), np.bool_)
+    count = 0
+    for kind in kinds:
+        rows = [row for row, value in enumerate(values) if type(value) is kind]
+        part, worse = _fit_kind([values[row] for row in rows], kind, target)
+        bad += [rows[row] for row in worse]
+        place[rows] = count + np.arange(len(rows))
+        nothing[rows] = False
+        parts.append(part)
+        count += len(rows)
+    return pa.concat_arrays(parts).take(pa.array(place, mask=nothing)), sorted(bad)
+
+
+def _fit_kind(values: list[Any], kind: type, target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Fit values of one Python type."""
+    if kind is int and is_text(target):
+        values, kind = list(map(str, values)), str
+    held = [value if _holds(value) else None for value in values]
+    try:
+        column, bad = fit(pa.array(held, _TYPES.get(kind)), target)
+    except (*ERRORS, UnicodeError, OverflowError):  # no Arrow type is theirs, so none of ours
+        return pa.nulls(len(values), target), list(range(len(values)))
+    return column, sorted({*bad, *(row for row, value in enumerate(held) if value is None)})
+
+
+def _holds(value: object) -> bool:
+    """Whether Arrow holds a value: no integer over 64 bits, no half of a surrogate pair."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return not isinstance(value, int) or _LEAST <= value <= _MOST
+
+
+def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Return the converted column, null where a value does not convert, and those rows."""
+    try:
+        return convert(column, target), []
+    except ERRORS:
+        if len(column) == 1:
+            return pa.nulls(1, target), [0]
+    middle = len(column) // 2
+    low, bad = _salvaged(column.slice(0, middle), target)
+    high, more = _salvaged(column.slice(middle), target)
+    return pa.concat_arrays([low, high]), [*bad, *(middle + row for row in more)]
+
+
+def _not_utf8(texts: pa.Array) -> list[int]:
+    """Return the rows whose text is not UTF-8; Parquet files may hold such, and Arrow lets them."""
+    offsets, data = string_views(texts)
+    used = data[int(offsets[0]) : int(offsets[-1])]
+    if not len(used) or int(used.max()) < _ASCII_END:
+        return []
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        found = texts.cast(pa.binary()).to_pylist()
+        return [row for row, text in enumerate(found) if text is not None and not _decodes(text)]
+    return []
+
+
+def _decodes(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def convert(column: pa.Array, target: pa.DataType) -> pa.Array:
+    """Return the column with the target's type, or raise one of ``ERRORS``."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(target):
+        return _times(column, target)
+    if pa.types.is_null(column.type):
+        return column.cast(target)
+    if pa.types.is_boolean(target) and not (
+        pa.types.is_boolean(column.type) or is_text(column.type)
+    ):
+        raise pa.ArrowInvalid("not a boolean")
+    if is_text(target) and not (is_text(column.type) or pa.types.is_integer(column.type)):
+        raise pa.ArrowInvalid("not a text")
+    return column.cast(target)
+
+
+def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
+    if is_text(column.type):
+        text = pc.utf8_trim_whitespace(column)
+        numbers = pc.match_substring_regex(text, r"^-?\d+$")
+        none = pa.scalar(None, text.type)
+        milliseconds = pc.if_else(numbers, text, none).cast(pa.int64()).cast(_MILLISECONDS)
+        # A bare date or time is UTC; Arrow converts a column only if all its texts are zoned.
+        zoned = pc.replace_substring_regex(text, r"^(\d{4}-\d\d-\d\d)$", r"\1 00:00")
+        bare = pc.invert(pc.match_substring_regex(zoned, r"(Z|[+-]\d\d(:?\d\d)?)$"))
+        zoned = pc.if_else(bare, pc.binary_join_element_wise(zoned, "Z", ""), zoned)
+        times = pc.if_else(numbers, none, zoned).cast(pa.timestamp("us", "UTC"))
+        column = pc.coalesce(milliseconds, times.cast(_MILLISECONDS, safe=False))
+    if pa.types.is_timestamp(column.type):
+        # Finer times are cut to the millisecond, as every Avro producer does.
+        column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
+    elif pa.types.is_null(column.type) or _is_number(column.type):
+        column = column.cast(pa.int64())
+    else:
+        raise pa.ArrowInvalid("not a time")
+    return column.cast(target)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def as_read(column: Column, row: int) -> Any:
+    """Return a value as it was read, as JSON holds it: a timestamp as milliseconds."""
+    if isinstance(column, list):
+        return plain(column[row])
+    one = column.slice(row, 1)
+    scalar = (one.dictionary_decode() if pa.types.is_dictionary(one.type) else one)[0]
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_timestamp(scalar.type):
+        times, over = _UNITS[scalar.type.unit]
+        return scalar.value * times // over
+    if is_text(scalar.type):
+        return scalar.as_buffer().to_pybytes().decode(errors="backslashreplace")
+    try:
+        return plain(scalar.as_py())
+    except (OverflowError, ValueError):  # a date that Python has no number for
+        return f"a {scalar.type}"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a value as strict JSON holds it.
+
+    What JSON has no form for is a text: NaN and infinities, bytes, dates, what is nested too
+    deeply; half a surrogate pair is written as an escape.
+    """
+    if isinstance(value, dict | list) and depth < _DEEPEST:
+        if isinstance(value, list):
+            return [plain(each, depth + 1) for each in value]
+        return {_text(name): plain(each, depth + 1) for name, each in value.items()}
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else json.dumps(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "nested too deeply"
+    if not isinstance(value, bytes):
+        try:
+            value = str(value).encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            value = str(value).encode(errors="backslashreplace")
+    return str(value.decode(errors="backslashreplace"))
