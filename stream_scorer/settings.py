@@ -205,6 +205,13 @@ class State(_Group):
     buckets_per_second: float = Field(
         16.0, ge=0, le=1_024, description="buckets of a quiet second, of 1,024 per partition"
     )
+    write_format: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="format of the buckets that are written; 1 while instances of the version "
+        "before run in the group, or are to",
+    )
 
 
 class Http(_Group):
