@@ -248,6 +248,16 @@ class Profiler(_Group):
     group: str = Field("stream-scorer-profiler", min_length=1, description="consumer group")
 
 
+class Replay(_Group):
+    """Dead letters copied back to the input."""
+
+    group: str = Field(
+        "stream-scorer-replay",
+        min_length=1,
+        description="its offsets say which dead letters were copied; one for each input",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that says how and where a process runs."""
 
@@ -267,6 +277,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     monitor: Monitor = Monitor()
     profiler: Profiler = Profiler()
+    replay: Replay = Replay()
 
     def in_group(self, group: str) -> "Settings":
         """Return these settings for a process with a consumer group of its own."""
