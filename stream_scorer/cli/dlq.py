@@ -120,7 +120,9 @@ def replay(
     *,
     reason: Annotated[
         list[RejectReason] | None,
-        typer.Option("--reason", help="Only dead letters of this reason; may be repeated."),
+        typer.Option(
+            "--reason", metavar="REASON", help="Only dead letters of this reason; may be repeated."
+        ),
     ] = None,
     limit: Annotated[
         int | None,

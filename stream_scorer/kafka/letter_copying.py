@@ -127,7 +127,8 @@ class LetterCopier:
         raise OffsetsError(
             f"after a lost commit answer the offsets of group {self._group} are neither what they "
             "were nor what they were to be",
-            "another program commits for this group: set replay.group to one of its own",
+            "a later `dlq replay` has gone on, or another program commits for this group: see that "
+            "there is none, and run it again",
         )
 
     def _note(self, error: TransactionAborted, letters: list[DeadLetter]) -> None:

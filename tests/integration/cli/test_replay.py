@@ -322,12 +322,6 @@ def test_a_record_that_the_input_takes_no_more_is_named(desk: Desk) -> None:
     assert desk.input() == []
 
 
-def test_a_reason_that_does_not_exist(desk: Desk) -> None:
-    result = desk.invoke("--reason", "DUPLICATED")
-    assert result.exit_code == 2
-    assert "'DUPLICATED' is not one of" in result.output
-
-
 def test_what_is_replayed_is_decided_or_rejected_once_more(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
