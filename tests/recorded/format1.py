@@ -3,8 +3,7 @@
 ``state-format-1.xz`` is what commit 6a7c8ea's scorer, ``fraud:1.0.0``, had written when it was cut
 off after 62 batches of 40 records of ``transactions(DAYS, CUSTOMERS)``: its buckets are as of many
 offsets, and its input goes on behind them. Unpacked it is a line of JSON that says so, then the
-newest record
-of each key: partition, bucket and part as uint16, length as uint32, and the value.
+newest record of each key: partition, bucket and part as uint16, length as uint32, and the value.
 """
 
 import json

@@ -1,11 +1,14 @@
 """What the version before wrote restores to the state of a replay, and is gone on with."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.state.files import FileStore
 from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
 from tests.unit.apps import checkpoint_process
@@ -29,15 +32,14 @@ def input_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(checkpoint_process, name, each)
 
 
-def filled() -> MemoryStore:
-    """Return a store that holds the recording."""
-    store = MemoryStore()
+def filled(store: CheckpointStore) -> CheckpointStore:
+    """Put the recording in a store."""
     for partition in range(PARTITIONS):
         store.write(partition, recorded().records(OWNER, partition))
     return store
 
 
-def formats(store: MemoryStore) -> set[int]:
+def formats(store: CheckpointStore) -> set[int]:
     """Return the formats of the buckets that a store holds."""
     found = set()
     for partition in range(PARTITIONS):
@@ -50,13 +52,19 @@ def formats(store: MemoryStore) -> set[int]:
 
 def test_the_recording_is_of_format_1_and_in_the_middle_of_a_cycle() -> None:
     assert {value[:6] for value in recorded().values.values()} == {b"SCKP\x01\x00"}
-    assert formats(filled()) == {1}
+    assert formats(filled(MemoryStore())) == {1}
     assert len(recorded().values) == PARTITIONS * 1024
 
 
-def test_it_restores_to_the_state_of_a_replay() -> None:
+@pytest.mark.parametrize("where", ["memory", "files", "objects"])
+def test_it_restores_to_the_state_of_a_replay(where: str, tmp_path: Path) -> None:
+    stores: dict[str, CheckpointStore] = {
+        "memory": MemoryStore(),
+        "files": FileStore(f"file://{tmp_path}", OWNER),
+        "objects": FileStore(f"memory://{tmp_path}", OWNER),
+    }
     committed = recorded().committed
-    restored = Process(filled(), dict(committed))
+    restored = Process(filled(stores[where]), dict(committed))
     replayed = Process(MemoryStore(), dict(committed))
     assert replayed.replayed == committed
     assert all(0 < restored.replayed[p] < committed[p] for p in committed)
@@ -66,7 +74,7 @@ def test_it_restores_to_the_state_of_a_replay() -> None:
 
 
 def test_it_is_gone_on_with_in_format_2_bucket_by_bucket() -> None:
-    store, committed = filled(), dict(recorded().committed)
+    store, committed = filled(MemoryStore()), dict(recorded().committed)
     process = Process(store, dict(committed), bytes_per_event=10_000)
     for _ in range(3):
         batch = process.compute((5,) * PARTITIONS)
