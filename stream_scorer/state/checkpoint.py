@@ -17,7 +17,7 @@ number, so a store may hold buckets of several.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stream_scorer.state.formats import FORMAT, parse, refuse_changed, values
+from stream_scorer.state.formats import CHECKED, FORMAT, parse, refuse_changed, values
 
 Record = tuple[bytes, bytes]
 
@@ -82,6 +82,11 @@ class Bucket:
     cap: int = 0
     unit: str = ""
     format: int = FORMAT
+
+    @property
+    def checked(self) -> bool:
+        """Whether the checksum that came with it covers its payload, once it was read."""
+        return self.format == CHECKED
 
     def records(self, owner: Owner) -> list[Record]:
         """Return the bucket as (key, value) records, all of one transaction."""

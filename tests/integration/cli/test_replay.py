@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from typer.testing import CliRunner
 
@@ -97,6 +97,13 @@ class Desk:
             at = number % PARTITIONS if onto is None else onto
             producer.produce(record.topic, record.value, record.key, at, headers=record.headers)
         assert producer.flush(30) == 0
+
+    def commit(self, offset: int, note: str = "") -> None:
+        """Set the group's offset of the first partition as another program does."""
+        consumer = Consumer(config.reader(self.kafka, self.group))
+        place = TopicPartition(self.kafka.topics.dead_letters, 0, offset, note)
+        consumer.commit(offsets=[place], asynchronous=False)
+        consumer.close()
 
     def simple(self, *reasons: str, onto: int | None = None) -> None:
         self.reject(
@@ -272,22 +279,17 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
 def test_a_dead_letter_topic_that_was_made_anew(desk: Desk) -> None:
     desk.simple("MALFORMED")
     desk.told()
-    place = TopicPartition(desk.kafka.topics.dead_letters, 0, 50)
-    wanted = [ConsumerGroupTopicPartitions(desk.group, [place])]
-    admin(desk.kafka).alter_consumer_group_offsets(wanted)[desk.group].result()
+    desk.commit(50)
     with pytest.raises(OffsetsError, match=r"stands at offset 50 of .* which ends at 1"):
         desk.text()
     # Without a note all reasons stand at the offset that somebody has set.
-    place.offset = 0
-    admin(desk.kafka).alter_consumer_group_offsets(wanted)[desk.group].result()
+    desk.commit(0)
     assert desk.copied() == {"MALFORMED": 1}
 
 
 def test_another_programs_group(desk: Desk) -> None:
     desk.simple("MALFORMED")
-    place = TopicPartition(desk.kafka.topics.dead_letters, 0, 0, metadata="mine")
-    wanted = [ConsumerGroupTopicPartitions(desk.group, [place])]
-    admin(desk.kafka).alter_consumer_group_offsets(wanted)[desk.group].result()
+    desk.commit(0, "mine")
     with pytest.raises(OffsetsError, match="another program commits for this group"):
         desk.text()
 

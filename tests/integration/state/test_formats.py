@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.apps.scorer import Deployment, store_of
 from stream_scorer.apps.state import inspect, open_checkpoint
 from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
+from stream_scorer.kafka import config
 from stream_scorer.kafka.topics import grow
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoint import Owner
 from tests.faults.process import wait_until
 from tests.faults.scene import PARTITIONS, committed, feed, transactions
 from tests.integration.state.stage import Crash, live, restored_only, settings_of
-from tests.integration.state.test_stops import set_offsets
 from tests.recorded.format1 import recorded
 
 pytestmark = pytest.mark.kafka
@@ -39,12 +40,21 @@ def made(
         kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000))
         found = recorded()
         feed(kafka, transactions(found.days, found.customers))
-        set_offsets(kafka, found.committed)
+        commit(kafka, found.committed)
         if request.param == "files":
             state["url"] = f"file://{tmp_path}/{kafka.group}"
         return settings_of(kafka, 40, **state)
 
     return make
+
+
+def commit(kafka: Kafka, offsets: dict[int, int]) -> None:
+    """Commit the group's offsets of the input as a consumer does."""
+    consumer = Consumer(config.reader(kafka, kafka.group))
+    topic = kafka.topics.transactions
+    places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
 
 
 def owner_of(settings: Settings) -> Owner:
@@ -125,7 +135,7 @@ def test_an_upgrade_and_a_downgrade_pass_through_both_formats(made: Made) -> Non
     mixed = restored_only(settings)
     assert any(each.first_offset < each.end_offset for each in mixed.restored.values())
     replayed = made()
-    set_offsets(replayed.kafka, committed(settings.kafka))
+    commit(replayed.kafka, committed(settings.kafka))
     assert mixed.rings() == restored_only(replayed).rings()
 
     # Downgraded: the version before reads what there is once nothing else is left.
