@@ -205,6 +205,13 @@ class State(_Group):
     buckets_per_second: float = Field(
         16.0, ge=0, le=1_024, description="buckets of a quiet second, of 1,024 per partition"
     )
+    write_format: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="format of the buckets that are written; 1 while instances of the version "
+        "before run in the group, or are to",
+    )
 
 
 class Http(_Group):
@@ -241,6 +248,16 @@ class Profiler(_Group):
     group: str = Field("stream-scorer-profiler", min_length=1, description="consumer group")
 
 
+class Replay(_Group):
+    """Dead letters copied back to the input."""
+
+    group: str = Field(
+        "stream-scorer-replay",
+        min_length=1,
+        description="its offsets say which dead letters were copied; one for each input",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that says how and where a process runs."""
 
@@ -260,6 +277,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     monitor: Monitor = Monitor()
     profiler: Profiler = Profiler()
+    replay: Replay = Replay()
 
     def in_group(self, group: str) -> "Settings":
         """Return these settings for a process with a consumer group of its own."""

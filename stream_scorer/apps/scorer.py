@@ -165,7 +165,9 @@ def scorer_loop(
         model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
         Restoration(topic, source, owner, store, rings, lambda partition, first, end:
                     InputReplay(kafka, topic, partition, first, end)),
-        Checkpoints(store, owner, rings, schedule, listener),
+        Checkpoints(
+            store, owner, rings, schedule, listener, write_format=settings.state.write_format
+        ),
         Warmth(
             model, listener, accept_cold=deployment.accept_cold, warming=loaded.warming
         ),

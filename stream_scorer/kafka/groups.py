@@ -1,13 +1,25 @@
 """A consumer group seen from outside: its members and its stable committed offsets."""
 
+import time
+from collections.abc import Sequence
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.errors import StateError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 30.0
+_BREATH_SECONDS = 0.02
+_COORDINATION = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 
 def refuse_members(kafka: Kafka) -> None:
@@ -54,3 +66,29 @@ def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[i
         if place.error is not None:
             raise unreachable(kafka, place.error.str())
     return {place.partition: place.offset for place in found if place.offset >= 0}
+
+
+def noted(
+    consumer: ColumnConsumer, group: str, partitions: Sequence[int]
+) -> dict[int, tuple[int, bytes]]:
+    """Return the group's stable (offset, note) of those partitions that it has committed.
+
+    Waits while an open transaction holds them.
+
+    Raises:
+        UnavailableError: The broker does not say.
+    """
+    until = time.monotonic() + _SETTLE_SECONDS
+    while partitions:
+        try:
+            return consumer.noted(partitions, _SETTLE_SECONDS)
+        except KafkaException as error:
+            cause = error.args[0]
+            # A group's coordinator moves, and is elected a moment after a cluster has started.
+            if cause.code() not in _COORDINATION or time.monotonic() > until:
+                raise UnavailableError(
+                    f"committed offsets of group {group} cannot be read: {cause.str()}",
+                    "check the brokers",
+                ) from error
+        time.sleep(_BREATH_SECONDS)
+    return {}

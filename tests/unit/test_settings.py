@@ -105,6 +105,8 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("[http]\nport = 65536", "setting http.port: "),
         ("[http]\nport = 'web'", "setting http.port: "),
         ("[scorer]\nmaximum_batch = 0", "setting scorer.maximum_batch: "),
+        ("[state]\nwrite_format = 3", "setting state.write_format: "),
+        ("[state]\nwrite_format = true", "setting state.write_format: "),
         ("[kafka]\ninstance = 'a b'", "setting kafka.instance: "),
         ("[monitor]\nsignals = []", "setting monitor.signals: "),
         ("[kafka", "configuration .*scorer.toml: not TOML: "),
