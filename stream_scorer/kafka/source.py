@@ -13,6 +13,7 @@ from stream_scorer.kafka import config
 from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.librdkafka.consumer import (
     ColumnConsumer,
+    Failure,
     GroupMetadata,
     Polled,
     Rebalance,
@@ -96,6 +97,9 @@ class KafkaSource:
         group: Consumer group.
         start: Where a group's first run begins; None refuses a partition without an offset.
 
+    Raises:
+        UnavailableError: Under KIP-848, the topic cannot be read.
+
     Attributes:
         before_revoke: Called inside ``poll`` with partitions that are to leave and still ours.
     """
@@ -108,6 +112,8 @@ class KafkaSource:
         options = config.member(kafka, group)
         self._reading = Reading(topic, group, options["client.id"])
         self._consumer = ColumnConsumer(options, topic)
+        if kafka.group_protocol == "consumer":
+            self._refuse_missing()
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
         self._events: list[Assigned | Revoked] = []
@@ -122,6 +128,22 @@ class KafkaSource:
                 lost=lambda gone: self._on_revoke(gone, lost=True),
             )
         )
+
+    def _refuse_missing(self) -> None:
+        """Check that the topic is there: under KIP-848 a member waits for it without a word.
+
+        Raises:
+            UnavailableError: It does not exist, may not be read, or the broker does not say.
+        """
+        try:
+            self._consumer.partition_count(_REQUEST_SECONDS)
+        except KafkaException as error:
+            cause = error.args[0]
+            known = self._reading.judge(Failure(-1, -1, cause))
+            raise known or UnavailableError(
+                f"the partitions of {self.topic} cannot be read: {cause.str()}",
+                "check the brokers",
+            ) from error
 
     # -- rebalance callbacks; they run inside poll ------------------------------------------
 

@@ -156,6 +156,19 @@ def test_a_group_changes_over_one_instance_at_a_time(
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_topic_that_does_not_exist_is_named(
+    protocol: str,
+    broker: DevKafka,
+    kafka_settings: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    settings = kafka_settings(bootstrap=broker.bootstrap, group_protocol=protocol)
+    with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
+        assert scorer.wait() == 5, scorer.said
+        assert f"topic {settings.topics.transactions} does not exist" in scorer.said
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
