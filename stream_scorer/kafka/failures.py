@@ -1,8 +1,9 @@
 """What a consumer's errors are to its user: which wait, and which end the process with what."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import (
     FencedError,
@@ -49,6 +50,25 @@ class Reading:
                 f"group {self.group} may not read {self.topic}: {error.str()}", "grant the ACLs"
             )
         return self.ended(error) if error.fatal() else None
+
+    def refuse_missing(self, count: Callable[[float], int], seconds: float) -> None:
+        """Check that the topic is there: under KIP-848 a member waits for it without a word.
+
+        Args:
+            count: Asks the broker for the number of its partitions.
+            seconds: How long that may take.
+
+        Raises:
+            UnavailableError: It does not exist, may not be read, or the broker does not say.
+        """
+        try:
+            count(seconds)
+        except KafkaException as error:
+            cause = error.args[0]
+            raise self.judge(Failure(-1, -1, cause)) or UnavailableError(
+                f"the partitions of {self.topic} cannot be read: {cause.str()}",
+                "check the brokers",
+            ) from error
 
     def ended(self, cause: KafkaError) -> StreamScorerError:
         """Return what a fatal error of the client means."""

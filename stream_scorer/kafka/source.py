@@ -13,7 +13,6 @@ from stream_scorer.kafka import config
 from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.librdkafka.consumer import (
     ColumnConsumer,
-    Failure,
     GroupMetadata,
     Polled,
     Rebalance,
@@ -113,7 +112,7 @@ class KafkaSource:
         self._reading = Reading(topic, group, options["client.id"])
         self._consumer = ColumnConsumer(options, topic)
         if kafka.group_protocol == "consumer":
-            self._refuse_missing()
+            self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
         self._events: list[Assigned | Revoked] = []
@@ -128,22 +127,6 @@ class KafkaSource:
                 lost=lambda gone: self._on_revoke(gone, lost=True),
             )
         )
-
-    def _refuse_missing(self) -> None:
-        """Check that the topic is there: under KIP-848 a member waits for it without a word.
-
-        Raises:
-            UnavailableError: It does not exist, may not be read, or the broker does not say.
-        """
-        try:
-            self._consumer.partition_count(_REQUEST_SECONDS)
-        except KafkaException as error:
-            cause = error.args[0]
-            known = self._reading.judge(Failure(-1, -1, cause))
-            raise known or UnavailableError(
-                f"the partitions of {self.topic} cannot be read: {cause.str()}",
-                "check the brokers",
-            ) from error
 
     # -- rebalance callbacks; they run inside poll ------------------------------------------
 
