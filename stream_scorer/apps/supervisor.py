@@ -22,7 +22,7 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.supervision import EndAll, Supervision, cause_of, parting_code
+from stream_scorer.apps.supervision import UNFINISHED, EndAll, Supervision, cause_of, parting_code
 from stream_scorer.happenings import Stopping, WorkerLeft, WorkerStarted
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.health import Endpoint
@@ -94,29 +94,35 @@ class Supervisor:
     # -- one round --------------------------------------------------------------------------
 
     def _start_due(self) -> None:
-        now = time.monotonic()
         for number, worker in self._workers.items():
-            if worker.process is not None or worker.due > now or self._stopping:
+            if worker.process is not None or worker.due > time.monotonic() or self._stopping:
                 continue
-            receiver, sender = connection.Pipe(duplex=False)
-            # It would take the mask off again when the first process is started.
-            resource_tracker.ensure_running()
-            # Inherited: a worker hears of Ctrl-C at a terminal from its parent, as a SIGTERM, and
-            # not half-way through its imports.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            worker.started = time.monotonic()
             try:
-                worker.process = self._start(number, sender)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                self._start_one(number, worker)
+            except OSError as error:
+                # No memory, no process ids, no descriptors: that may pass.
+                self._put_off(number, worker, f"not started: {error.strerror}", UNFINISHED)
+
+    def _start_one(self, number: int, worker: _Worker) -> None:
+        receiver, sender = connection.Pipe(duplex=False)
+        # It would take the mask off again when the first process is started.
+        resource_tracker.ensure_running()
+        # Inherited: a worker hears of Ctrl-C at a terminal from its parent, as a SIGTERM, and not
+        # half-way through its imports.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.process = self._start(number, sender)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             # With the only sending end in the worker, its end is the end of the pipe.
             sender.close()
-            worker.started = now
-            pid = worker.process.pid or 0
-            self._fleet(WorkerStarted(number, pid))
-            threading.Thread(
-                target=_listen, args=(receiver, number, pid, self._fleet),
-                name=f"worker-{number}", daemon=True,
-            ).start()  # fmt: skip
+        pid = worker.process.pid or 0
+        self._fleet(WorkerStarted(number, pid))
+        threading.Thread(
+            target=_listen, args=(receiver, number, pid, self._fleet),
+            name=f"worker-{number}", daemon=True,
+        ).start()  # fmt: skip
 
     def _next_due(self) -> float:
         waits = [w.due - time.monotonic() for w in self._workers.values() if w.process is None]
@@ -135,13 +141,20 @@ class Supervisor:
             exit_code = _exit_code(worker)
             if exit_code is None or self._stopping:
                 continue
-            verdict = self._supervision.left(number, exit_code, time.monotonic() - worker.started)
             worker.process = None
-            if isinstance(verdict, EndAll):
-                self._fleet(WorkerLeft(number, cause_of(exit_code), None))
-                return verdict.code
-            self._fleet(WorkerLeft(number, cause_of(exit_code), verdict.seconds))
-            worker.due = time.monotonic() + verdict.seconds
+            if code := self._put_off(number, worker, cause_of(exit_code), exit_code):
+                return code
+        return 0
+
+    def _put_off(self, number: int, worker: _Worker, cause: str, exit_code: int) -> int:
+        """Say when a worker is started again; return a code to leave with when it is not."""
+        ran = time.monotonic() - worker.started
+        verdict = self._supervision.left(number, exit_code, ran)
+        if isinstance(verdict, EndAll):
+            self._fleet(WorkerLeft(number, cause, None))
+            return verdict.code
+        self._fleet(WorkerLeft(number, cause, verdict.seconds))
+        worker.due = time.monotonic() + verdict.seconds
         return 0
 
     # -- the end ----------------------------------------------------------------------------

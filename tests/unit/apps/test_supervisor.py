@@ -1,5 +1,7 @@
 """The parent with real child processes, which do as they are told and know no broker."""
 
+import errno
+import io
 import json
 import os
 import signal
@@ -10,13 +12,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_scorer.apps.supervisor import Supervisor
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.logging import process_logger
 from tests.faults.process import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -191,3 +198,21 @@ def test_a_taken_port_ends_it_before_any_worker_starts(folder: Path) -> None:
     assert not (folder / "0-1").exists()
     first.process.send_signal(signal.SIGTERM)
     assert first.left() == 0
+
+
+def test_one_that_cannot_be_started_is_tried_again() -> None:
+    log = io.StringIO()
+    tries: list[int] = []
+
+    def start(number: int, _: Connection) -> SpawnProcess:
+        tries.append(number)
+        if len(tries) == 2:
+            supervisor.stop()
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    fleet = Fleet(1, process_logger("supervisor", stream=log))
+    supervisor = Supervisor(1, start, fleet, shutdown_seconds=1.0)
+    assert supervisor.run() == 0
+    told = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["again_in_seconds"] for line in told] == [0.5, 1.0]
+    assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")
