@@ -53,6 +53,7 @@ _HUGE = "1" + "0" * 30
         ("dlq show", "partition", _HUGE),
         ("dlq show 0", "offset", str(2**63)),
         ("batch x.parquet", "--part-rows", _HUGE),
+        *(("run", "--workers", value) for value in ("0", "-1", "257", _HUGE)),
     ],
 )
 def test_a_number_out_of_range(
