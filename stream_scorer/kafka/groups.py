@@ -3,13 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupState,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
@@ -26,7 +20,6 @@ _COORDINATION = frozenset(
         KafkaError.NOT_COORDINATOR,
     }
 )
-_WITHOUT_MEMBERS = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
 
 
 def refuse_members(kafka: Kafka) -> None:
@@ -36,39 +29,20 @@ def refuse_members(kafka: Kafka) -> None:
         StateError: It has members.
         UnavailableError: The broker does not say.
     """
-    members = _members(kafka)
-    if members:
-        raise StateError(
-            f"group {kafka.group} has members ({', '.join(members)})",
-            "stop every scorer of the group first",
-        )
-
-
-def _members(kafka: Kafka) -> list[str]:
-    """Return the names of a group's members, or what is known of them."""
     client = admin(kafka)
     answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
     try:
-        found = [member.client_id for member in answer[kafka.group].result().members]
+        members = answer[kafka.group].result().members
     except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise unreachable(kafka, error.args[0].str()) from error
-        found = []
-    if found:
-        return sorted(found)
-    # The client can describe no group whose partitions the brokers assign (KIP-848): it is told
-    # that there is none. The listing knows them, and whether they are empty.
-    try:
-        listed = client.list_consumer_groups(request_timeout=ANSWER_SECONDS).result()
-    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return
         raise unreachable(kafka, error.args[0].str()) from error
-    if listed.errors:
-        raise unreachable(kafka, listed.errors[0].args[0].str())
-    return [
-        f"state {group.state.name.lower()}"
-        for group in listed.valid
-        if group.group_id == kafka.group and group.state not in _WITHOUT_MEMBERS
-    ]
+    if members:
+        names = ", ".join(sorted(member.client_id for member in members))
+        raise StateError(
+            f"group {kafka.group} has {len(members)} members ({names})",
+            "stop every scorer of the group first",
+        )
 
 
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:

@@ -61,8 +61,10 @@ def named(settings: Kafka, name: str) -> Kafka:
 
 
 def kind_of(settings: Kafka) -> ConsumerGroupType:
-    listed = admin(settings).list_consumer_groups().result().valid
-    (kind,) = [group.type for group in listed if group.group_id == settings.group]
+    client = admin(settings)
+    kind: ConsumerGroupType = (
+        client.describe_consumer_groups([settings.group])[settings.group].result().type
+    )
     return kind
 
 
@@ -92,11 +94,11 @@ def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
             with ScorerProcess(
                 named(settings, "b"), tmp_path / "second", "--from", "earliest"
             ) as second:
+                second.wait_ready()
                 wait_until(
                     lambda: second.metric("stream_scorer_partitions_assigned") == 2,
                     f"the second has its share: {second.said}",
                 )
-                second.wait_ready()
                 both_commit(settings)
                 second.send(signal.SIGTERM)
                 assert second.wait() == 0, second.said
@@ -206,11 +208,11 @@ def test_a_static_members_restart_moves_no_partition_of_the_others(
                 scorer.send(signal.SIGTERM)
                 assert scorer.wait() == 0, scorer.said
             with ScorerProcess(b, tmp_path / "b2") as scorer:
+                scorer.wait_ready()
                 wait_until(
                     lambda: scorer.metric("stream_scorer_partitions_assigned") == 2,
                     f"it has its own again: {scorer.said}",
                 )
-                scorer.wait_ready()
                 both_commit(settings)
                 assert other.metric("stream_scorer_rebalances_total") == moved
                 assert other.metric("stream_scorer_partitions_assigned") == 2
@@ -223,3 +225,53 @@ def test_a_static_members_restart_moves_no_partition_of_the_others(
     finally:
         source.stop()
     everything_once(outcome(settings), records)
+
+
+def test_a_killed_static_member_takes_its_own_place_under_classic(
+    make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    settings = make(static_membership=True, session_timeout_ms=60_000)
+    feed(settings, transactions()[:40])
+    with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
+        scorer.wait_ready()
+        scorer.kill()
+    with ScorerProcess(settings, tmp_path / "2") as scorer:
+        # Long before the session of the one that was killed would end.
+        wait_until(lambda: scorer.probe()[0], f"ready: {scorer.said}", 40)
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
+
+
+def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_ended(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    seconds = 20
+    config = _BROKER | {
+        "group.consumer.session.timeout.ms": seconds * 1_000,
+    }
+    with DevKafka(config=config) as kafka:
+        settings = kafka_topics(
+            kafka_settings(
+                bootstrap=kafka.bootstrap, group_protocol="consumer", static_membership=True
+            )
+        )
+        feed(settings, transactions()[:40])
+        with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
+            scorer.wait_ready()
+            scorer.kill()
+        with ScorerProcess(settings, tmp_path / "2") as scorer:
+            assert scorer.wait() == 5, scorer.said
+            assert f"still holds member {settings.group}-{settings.instance}" in scorer.said
+        client = admin(settings)
+        wait_until(
+            lambda: (
+                not client.describe_consumer_groups([settings.group])[settings.group]
+                .result()
+                .members
+            ),
+            "its session has ended",
+        )
+        with ScorerProcess(settings, tmp_path / "3") as scorer:
+            scorer.wait_ready()
+            scorer.send(signal.SIGTERM)
+            assert scorer.wait() == 0, scorer.said
