@@ -83,6 +83,9 @@ def find_files(pattern: str) -> list[InputFile]:
 def _found(files: Any, path: str) -> InputFile:
     local = _is_local(files)
     name = path if local else without_credentials(files.unstrip_protocol(path))
+    if not name.isascii() and not _is_utf8(name):
+        told = name.encode(errors="backslashreplace").decode()
+        raise SettingsError(f"{told}: its name is not UTF-8, and decisions carry it", "rename it")
     about = files.info(path)
     mark = next((about[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated")
                  if about.get(key) is not None), "")  # fmt: skip
@@ -92,6 +95,14 @@ def _found(files: Any, path: str) -> InputFile:
     if local and about.get("type") != "file":
         raise SettingsError(f"{name}: is no regular file", "name a file")
     return found
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_local(files: Any) -> bool:

@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.column_fitting import plain
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch
 from stream_scorer.errors import SettingsError
@@ -106,7 +105,7 @@ class Reject:
         place: Number of its file, and its own number there, both from 0.
         reason: A reject reason of the stream.
         detail: What is wrong.
-        record: The row; as it was read where it does not fit the schema.
+        record: The row, as strict JSON holds it; as it was read where it does not fit the schema.
     """
 
     place: tuple[int, int]
@@ -141,7 +140,7 @@ class Rejects:
                 "source_topic": self._names[file], "source_offset": row,
                 "reason": reject.reason, "detail": reject.detail, "record": reject.record,
             }  # fmt: skip
-            self._file.write(json.dumps(plain(line), allow_nan=False).encode() + b"\n")
+            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def end(self) -> int:
         """Return the file's length, all of it handed to the system."""

@@ -117,6 +117,10 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "no file matches": (lambda d: f"{d}/*.parquet", 2, "matches no file"),
     "a directory": (_directory, 2, "is a directory"),
     "a device": (_device, 2, "is no regular file"),
+    "a name that is not UTF-8": (
+        lambda d: write(TABLE, d / "in.parquet").rename(d / "in-\udcff.parquet"), 2,
+        "its name is not UTF-8",
+    ),
     "below a file": (lambda d: d / "out-of" / "x" / "in.csv", 2, "no such file"),
     "unknown ending": (_bytes("in.xlsx", b"x"), 2, "unknown kind of file"),
     "unknown protocol": (lambda _: "nope://bucket/in.parquet", 2, "Protocol not known: nope"),
