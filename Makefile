@@ -17,8 +17,9 @@ env: .venv/.ready
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
+# Two processes, each with its own Kafka: half of the tests wait more than they compute.
 test: env
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; and what
