@@ -1,8 +1,9 @@
 """Copies dead letters back to the input, and says so in a group's offsets, all or nothing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
 from stream_scorer.kafka.producer import (
+    Client,
     CommitUncertain,
     Outgoing,
     TransactionAborted,
@@ -55,15 +57,22 @@ class LetterCopier:
         kafka: The cluster.
         group: The group.
         consumer: Asks for its offsets.
+        make: Makes a client from its options; the real one unless a test puts another in.
     """
 
-    def __init__(self, kafka: Kafka, group: str, consumer: ColumnConsumer) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        consumer: ColumnConsumer,
+        make: Callable[[dict[str, Any]], Client] = ColumnProducer,
+    ) -> None:
         self._group = group
         self._consumer = consumer
         self._input = kafka.topics.transactions
         self._producer = TransactionalProducer(
             kafka.model_copy(update={"instance": consumer.topic}), group, _nobody,
-            lambda options: ColumnProducer(options | {"batch.size": _BATCH_BYTES}),
+            lambda options: make(options | {"batch.size": _BATCH_BYTES}),
         )  # fmt: skip
         self._aborts = Aborts(_nobody)
         self._until = 0.0
