@@ -29,20 +29,30 @@ def refuse_members(kafka: Kafka) -> None:
         StateError: It has members.
         UnavailableError: The broker does not say.
     """
-    client = admin(kafka)
-    answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
-    try:
-        members = answer[kafka.group].result().members
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return
-        raise unreachable(kafka, error.args[0].str()) from error
+    members = _members(kafka)
     if members:
-        names = ", ".join(sorted(member.client_id for member in members))
         raise StateError(
-            f"group {kafka.group} has {len(members)} members ({names})",
+            f"group {kafka.group} has {len(members)} members ({', '.join(members)})",
             "stop every scorer of the group first",
         )
+
+
+def _members(kafka: Kafka) -> list[str]:
+    """Return the names of a group's members."""
+    client = admin(kafka)
+    until = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
+        try:
+            return sorted(member.client_id for member in answer[kafka.group].result().members)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            # As for ``noted``.
+            if cause.code() not in _COORDINATION or time.monotonic() > until:
+                raise unreachable(kafka, cause.str()) from error
+        time.sleep(_BREATH_SECONDS)
 
 
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:

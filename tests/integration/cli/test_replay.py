@@ -31,7 +31,7 @@ Letter = tuple[str, int, bytes | None, bytes | None, Headers]
 
 
 @pytest.fixture
-def kafka(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+def ours(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
     return kafka_topics(kafka_settings())
 
 
@@ -113,8 +113,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(kafka: Kafka) -> Desk:
-    return Desk(kafka)
+def desk(ours: Kafka) -> Desk:
+    return Desk(ours)
 
 
 def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk: Desk) -> None:
