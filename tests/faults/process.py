@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +46,7 @@ class ScorerProcess:
         arguments: Command-line arguments after the command.
         variables: Further environment variables.
         command: What of us runs.
+        program: The program that is given command and arguments; default: ours as installed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ScorerProcess:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         command: str = "run",
+        program: Sequence[str] = (str(COMMAND),),
     ) -> None:
         if command == "run" and "--model" not in arguments:
             # The one that asks for no terminals, so that a test needs no profiler.
@@ -62,7 +64,7 @@ class ScorerProcess:
         self._port = free_ports(1)[0]
         self._output = output
         self._process = processes.start(
-            [str(COMMAND), command, *arguments],
+            [*program, command, *arguments],
             output,
             environment={
                 **environment(kafka),

@@ -1,0 +1,126 @@
+"""The load: records at a steady pace, noted with the coordinates that the broker acknowledged."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import Producer
+
+from tests.faults.scene import Record, transactions
+from tests.faults.verifier.payloads import Sent
+
+PER_SECOND = 300
+_DAYS = 25
+_CUSTOMERS = 1_000
+_FLUSH_SECONDS = 120.0
+
+
+def traffic() -> tuple[Record, ...]:
+    """Return what is fed, longer than any kind takes.
+
+    It spans less than the model's longest window: nothing is forgotten, so that the verifier's
+    replay need not know when.
+    """
+    return transactions(_DAYS, _CUSTOMERS)
+
+
+class Ledger:
+    """What was sent, in the order of sending, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._sent: list[Sent] = []
+        self.failures: list[str] = []
+
+    def produce(
+        self, producer: Producer, topic: str, record: Record, partition: int | None = None
+    ) -> None:
+        """Hand a record to a producer; it is noted once the broker has acknowledged it."""
+        number = next(self._numbers)
+
+        def delivered(error: Any, message: Any) -> None:
+            if error is not None:
+                self.failures.append(str(error))
+                return
+            sent = Sent(
+                number, message.partition(), message.offset(), record.key, record.value, record.bad
+            )
+            with self._lock:
+                self._sent.append(sent)
+
+        where = {} if partition is None else {"partition": partition}
+        producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
+
+    def sent(self) -> list[Sent]:
+        """Return what was acknowledged so far."""
+        with self._lock:
+            return sorted(self._sent, key=lambda record: record.sequence)
+
+
+def producer_options(bootstrap: str) -> dict[str, Any]:
+    """Return the options of an upstream producer: idempotent, partitions as Java's does."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+        "message.max.bytes": 2_000_000,
+        "delivery.timeout.ms": 240_000,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 0,
+        # Brokers come and go while faults happen; what was not taken is told by its delivery.
+        "error_cb": lambda _: None,
+    }
+
+
+class Feed(threading.Thread):
+    """Produces at a steady pace until it is stopped or has nothing left.
+
+    Args:
+        bootstrap: Where to; not through a proxy that faults are done to.
+        topic: Input topic.
+        ledger: Where what was sent is noted.
+        records: What, in this order.
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, ledger: Ledger, records: Sequence[Record]
+    ) -> None:
+        super().__init__(name="feed", daemon=True)
+        self._producer = Producer(producer_options(bootstrap))
+        self._topic = topic
+        self._ledger = ledger
+        self._records = records
+        self._between: list[tuple[Record, int | None]] = []
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        started = time.monotonic()
+        for number, record in enumerate(self._records):
+            while self._between:
+                self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
+            self._ledger.produce(self._producer, self._topic, record)
+            self._producer.poll(0)
+            if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
+                return
+
+    def insert(self, records: Iterable[Record], partition: int | None = None) -> None:
+        """Send further records in between, by the same producer."""
+        self._between.extend([(record, partition) for record in records])
+
+    def stop(self) -> None:
+        """Stop, and wait until everything is acknowledged.
+
+        Raises:
+            AssertionError: Something is not.
+        """
+        self._enough.set()
+        if self.is_alive():
+            self.join()
+        left = self._producer.flush(_FLUSH_SECONDS)
+        assert not left, f"{left} records were not acknowledged"
+        assert not self._ledger.failures, self._ledger.failures[:3]
