@@ -79,12 +79,25 @@ class ScorerProcess:
         return self._output.read_text()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
 
     def probe(self) -> tuple[bool, list[str]]:
         """Return whether it is ready, and its reasons when it is not."""
+        body = self._health()
+        return body["ready"], body["reasons"]
+
+    def degraded(self) -> list[str]:
+        """Return what it serves with less than it should have."""
+        return list(self._health()["degraded"])
+
+    def _health(self) -> Any:
         try:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self._port}/health/ready", timeout=5
@@ -94,8 +107,8 @@ class ScorerProcess:
             with error:
                 body = json.load(error)
         except OSError as error:
-            return False, [str(error)]
-        return body["ready"], body["reasons"]
+            return {"ready": False, "reasons": [str(error)], "degraded": []}
+        return body
 
     def metric(self, name: str, **labels: str) -> float | None:
         """Return what a sample of its metrics says; None when there is none."""

@@ -52,6 +52,11 @@ class Weather:
     black_hole: bool = False
     cut: frozenset[int] = frozenset()
 
+    def become(self, other: "Weather") -> None:
+        """Change into another weather."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
+
 
 class Lane:
     """One direction of a connection: frames leave in order, each when its time has come.

@@ -2,6 +2,7 @@
 
 ``python -m tests.faults.suite [--seeds N | --seed S] [--only KIND] [--reports DIR] [--merge]``
 prints one line per kind and, last, one JSON object. It leaves with 1 when anything did not hold.
+Without ``--only``, or with ``--only proof``, it also shows that the verifier can fail.
 """
 
 import argparse
@@ -11,11 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.suite import kinds as registered
+from tests.faults.suite.proof import prove
 from tests.faults.suite.registry import KINDS, Kind
-from tests.faults.suite.report import Result, merged, read_results
+from tests.faults.suite.report import Proof, Result, merged, read_proof, read_results
 from tests.faults.suite.running import run_all
 
 __all__ = ["registered"]
+
+_PROOF = "proof"
 
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -23,7 +27,10 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="run with seeds 1 to N")
     parser.add_argument("--seed", type=int, help="run with this seed alone")
     parser.add_argument(
-        "--only", action="append", metavar="KIND", help="this kind or family alone; repeatable"
+        "--only",
+        action="append",
+        metavar="KIND",
+        help="this kind or family alone, or `proof`; repeatable",
     )
     parser.add_argument("--reports", type=Path, help="keep each result as a file here")
     parser.add_argument(
@@ -35,7 +42,7 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         parser.error("--merge merges what lies in --reports DIR: name it")
     if arguments.seeds < 1:
         parser.error(f"--seeds {arguments.seeds}: give at least 1")
-    known = {*KINDS, *(kind.family for kind in KINDS.values())}
+    known = {*KINDS, *(kind.family for kind in KINDS.values()), _PROOF}
     if unknown := set(arguments.only or ()) - known:
         parser.error(f"--only {', '.join(sorted(unknown))}: no such kind; --list prints them")
     return arguments
@@ -62,8 +69,9 @@ def main(given: Sequence[str]) -> int:
             print(f"{kind.family:8} {kind.cluster:5} {kind.name}: {kind.tells}")  # noqa: T201
         return 0
     seeds = [arguments.seed] if arguments.seed else list(range(1, arguments.seeds + 1))
+    proof: Proof | None = None
     if arguments.merge:
-        results = read_results(arguments.reports)
+        results, proof = read_results(arguments.reports), read_proof(arguments.reports)
     else:
 
         def told(result: Result) -> None:
@@ -72,9 +80,14 @@ def main(given: Sequence[str]) -> int:
                 result.write(arguments.reports)
 
         results = list(run_all(_chosen(arguments.only), seeds, told))
-    report = merged(results, None)
+        if not arguments.only or _PROOF in arguments.only:
+            proof = prove(seeds[0])
+            if arguments.reports is not None:
+                proof.write(arguments.reports)
+    report = merged(results, proof)
     print(json.dumps(report))  # noqa: T201 the report itself
-    return 0 if report["kinds"] == report["survived"] == report["fired"] > 0 else 1
+    held = report["kinds"] == report["survived"] == report["fired"]
+    return 0 if held and (proof is None or proof.holds) and (results or proof) else 1
 
 
 if __name__ == "__main__":

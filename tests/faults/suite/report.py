@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+_PROOF = "proof.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -50,11 +52,29 @@ class Proof:
         mutants_caught: How many of the seeded faults of outputs it caught.
         mutants: How many there are.
         rebirth_off_fails: Whether the held EndTxn fails it with the rebirth rule switched off.
+        told: What the verifier said of each, in a few words.
     """
 
     mutants_caught: int
     mutants: int
     rebirth_off_fails: bool
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was caught that had to be."""
+        return self.mutants_caught == self.mutants and self.rebirth_off_fails
+
+    def write(self, folder: Path) -> None:
+        """Keep it as a file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PROOF).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def read_proof(folder: Path) -> Proof | None:
+    """Return the proof that an earlier call kept in a folder."""
+    path = folder / _PROOF
+    return Proof(**json.loads(path.read_text())) if path.exists() else None
 
 
 def read_results(folder: Path) -> list[Result]:

@@ -19,14 +19,14 @@ from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
-from tests.faults.scene import Record
+from tests.faults.proxy import Api, Fault, Proxy
 from tests.faults.suite import seams
 from tests.faults.suite.ground import Ground
 from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
-from tests.faults.verifier.segments import Logs
+from tests.faults.verifier.segments import Logs, read_partition
 
 RESUME_SECONDS = 60.0
 _EXPORT_SECONDS = 60.0
@@ -51,7 +51,8 @@ class Stage:
         live: The reader that reads while faults happen.
         proofs: What showed that the fault happened, with how often.
         resume_seconds: From the fault's end to the first commit after it in the slowest partition.
-        verdict: The verifier's, once ``finish`` was called.
+        evidence: What was judged, once ``finish`` was called.
+        verdict: What the verifier says of it; None until then.
     """
 
     def __init__(self, ground: Ground, seed: int, folder: Path, model: str = "fraud:1.0.0") -> None:
@@ -160,6 +161,11 @@ class Stage:
         self.wait_decided(200)
         return scorer
 
+    def feed_on(self) -> None:
+        """Go on with the load after it was stopped, with a producer that knows the topic anew."""
+        self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.feed.left)
+        self.feed.start()
+
     def wait_decided(self, count: int) -> None:
         """Wait until so many more outcomes are seen."""
         goal = len(self.live.seen) + count
@@ -176,6 +182,18 @@ class Stage:
         code = scorer.wait(_SHUTDOWN_SECONDS)
         assert code == 0, f"left with {code}: {scorer.said}"
 
+    @property
+    def partitions(self) -> int:
+        """How many the input has."""
+        return scene.PARTITIONS
+
+    def assigned(self, scorer: ScorerProcess) -> float:
+        """Return how many input partitions a scorer has, by its metric; 0 while it starts."""
+        try:
+            return scorer.metric("stream_scorer_partitions_assigned") or 0
+        except OSError:
+            return 0
+
     # -- the fault ---------------------------------------------------------------------------
 
     def fired(self, count: int, proof: str) -> None:
@@ -186,6 +204,22 @@ class Stage:
         """
         assert count > 0, f"the fault did not happen: no {proof}"
         self.proofs.append((count, proof))
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy in front of the broker."""
+        assert self.ground.proxy is not None
+        return self.ground.proxy
+
+    def lose_end_of_transaction(self) -> Fault:
+        """Drop the next request that ends a transaction, and all that repeat it."""
+        return self.proxy.fault(Api.END_TXN, "request", "drop", 1_000)
+
+    def aborts(self) -> int:
+        """Return how many abort markers the broker's log of the decisions holds."""
+        topic = self.kafka.topics.decisions
+        logs = (read_partition(self.ground.replicas, topic, p) for p in range(self.partitions))
+        return sum(not marker.committed for log in logs for marker in log.markers)
 
     def fault_over(self) -> None:
         """Say that from now on nothing is in the scorers' way."""
@@ -241,6 +275,11 @@ class Stage:
         )
         self.resume_seconds = max(self._resumed().values()) - self._over[0]
 
+    @property
+    def committed(self) -> dict[int, int]:
+        """The group's committed offsets."""
+        return scene.committed(self.inside)
+
     def wait_committed(self, ends: Mapping[int, int]) -> None:
         """Wait until the group's offsets have reached these, by partition."""
         consumer = Consumer(
@@ -279,13 +318,11 @@ class Stage:
         wait_until(caught_up, "the live reader has read everything", RESUME_SECONDS)
         live = [seen for seen in list(self.live.seen) if seen.topic in topics]
         names = self.kafka.topics
-        verdict, replay = judge(
-            Evidence(
-                self.source, frozenset({names.decisions, names.dead_letters}),
-                self.ledger.sent(), final, live, Logs(self.ground.replicas), history,
-                frozenset(deleted),
-            )
+        self.evidence = Evidence(
+            self.source, frozenset({names.decisions, names.dead_letters}), self.ledger.sent(),
+            final, live, Logs(self.ground.replicas), history, frozenset(deleted),
         )  # fmt: skip
+        verdict, replay = judge(self.evidence)
         judge_state(verdict, replay, self._exported_state())
         self.verdict = verdict
         return verdict
@@ -311,7 +348,3 @@ class Stage:
         return list(
             zip(rows["partition"], rows["customer_id"], times, rows["amount_minor"], strict=True)
         )
-
-    def insert(self, records: Sequence[Record], partition: int | None = None) -> None:
-        """Send further records in between the load."""
-        self.feed.insert(records, partition)

@@ -85,13 +85,20 @@ class Feed(threading.Thread):
         topic: Input topic.
         ledger: Where what was sent is noted.
         records: What, in this order.
+        partitioner: How keys are spread.
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, ledger: Ledger, records: Sequence[Record]
+        self,
+        bootstrap: str,
+        topic: str,
+        ledger: Ledger,
+        records: Sequence[Record],
+        partitioner: str = "murmur2_random",
     ) -> None:
         super().__init__(name="feed", daemon=True)
-        self._producer = Producer(producer_options(bootstrap))
+        self._producer = Producer(producer_options(bootstrap) | {"partitioner": partitioner})
+        self._given = 0
         self._topic = topic
         self._ledger = ledger
         self._records = records
@@ -104,9 +111,15 @@ class Feed(threading.Thread):
             while self._between:
                 self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
             self._ledger.produce(self._producer, self._topic, record)
+            self._given += 1
             self._producer.poll(0)
             if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
                 return
+
+    @property
+    def left(self) -> Sequence[Record]:
+        """What was not handed over yet."""
+        return self._records[self._given :]
 
     def insert(self, records: Iterable[Record], partition: int | None = None) -> None:
         """Send further records in between, by the same producer."""

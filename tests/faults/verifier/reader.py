@@ -80,14 +80,22 @@ def _seen(message: Any) -> Seen:
     )  # fmt: skip
 
 
-def read_to_end(bootstrap: str, topics: Sequence[str]) -> list[Seen]:
+def read_to_end(
+    bootstrap: str, topics: Sequence[str], isolation: str = "read_committed"
+) -> list[Seen]:
     """Read topics from their beginnings to the ends that they have now.
+
+    Args:
+        bootstrap: Where clients begin.
+        topics: What is read.
+        isolation: ``read_uncommitted`` is for who wants to see what nobody should.
 
     Raises:
         TimeoutError: Nothing came for a minute before the end, as behind a hanging transaction.
     """
     places = partitions_of(bootstrap, topics)
-    consumer = Consumer(_options(bootstrap) | {"enable.partition.eof": True})
+    options = {"enable.partition.eof": True, "isolation.level": isolation}
+    consumer = Consumer(_options(bootstrap) | options)
     found: list[Seen] = []
     try:
         consumer.assign([TopicPartition(topic, number, 0) for topic, number in places])
