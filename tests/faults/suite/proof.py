@@ -1,4 +1,4 @@
-"""What shows that the verifier can fail: seeded faults of outputs, and a scorer without its rule."""
+"""What shows that the verifier can fail: seeded faults, and a scorer without its rule."""
 
 import random
 import tempfile

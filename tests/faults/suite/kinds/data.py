@@ -43,7 +43,7 @@ def _mixed_in(stage: Stage, records: list[Record], reason: str) -> None:
     stage.finish()
 
 
-@kind("data", quick=True)
+@kind("data")
 def malformed(stage: Stage) -> None:
     """A burst of records that do not decode."""
     bad = [replace(r, value=(r.value or b"")[:-3], bad="MALFORMED") for r in _good(_MANY)]

@@ -10,7 +10,7 @@ _FENCED = 6
 _BOUNCES = 4
 
 
-@kind("group", quick=True)
+@kind("group")
 def join(stage: Stage) -> None:
     """A second instance joins under load."""
     first = stage.start()

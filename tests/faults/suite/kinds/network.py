@@ -105,7 +105,7 @@ def _once(stage: Stage, api: Api, direction: Direction, times: int = 1) -> None:
     stage.finish()
 
 
-@kind("network", quick=True)
+@kind("network")
 def end_txn_answer_lost(stage: Stage) -> None:
     """The answer to EndTxn is lost."""
     _once(stage, Api.END_TXN, "answer")

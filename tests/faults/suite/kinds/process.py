@@ -41,7 +41,7 @@ def kill_after_produce(stage: Stage) -> None:
     _killed_at(stage, "send")
 
 
-@kind("process", quick=True)
+@kind("process")
 def kill_after_offsets(stage: Stage) -> None:
     """SIGKILL when decisions and offsets lie at the broker, before the commit."""
     _killed_at(stage, "offsets")
@@ -75,7 +75,7 @@ def kills_at_random_moments(stage: Stage) -> None:
     stage.finish()
 
 
-@kind("process", quick=True)
+@kind("process")
 def sigterm(stage: Stage) -> None:
     """SIGTERM under load: it finishes its batch, commits and leaves in time."""
     scorer = stage.start()
