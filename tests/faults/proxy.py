@@ -112,6 +112,12 @@ class Proxy:
         """Do a fault to no further frame; what it holds is lost."""
         self._call(self._forget(fault))
 
+    def calm(self) -> None:
+        """Do nothing more to anybody."""
+        self.weather.become(Weather())
+        for fault in list(self._faults):
+            self.forget(fault)
+
     # -- on the proxy's own thread ----------------------------------------------------------
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:

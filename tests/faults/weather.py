@@ -4,6 +4,8 @@ import asyncio
 import time
 from dataclasses import dataclass, fields
 
+_STEP_SECONDS = 0.05
+
 
 @dataclass(slots=True)
 class Counters:
@@ -87,8 +89,14 @@ class Lane:
             if self._weather.black_hole:
                 self._counters.swallowed += 1
                 continue
-            if rate := self._weather.bytes_per_second:
+            if self._weather.bytes_per_second:
                 self._counters.throttled_bytes += len(frame)
-                await asyncio.sleep(len(frame) / rate)
+                await self._squeeze(len(frame))
             self._writer.write(frame)
             await self._writer.drain()
+
+    async def _squeeze(self, size: float) -> None:
+        """Wait as long as so many bytes take, or until there is no limit any more."""
+        while size > 0 and (rate := self._weather.bytes_per_second):
+            await asyncio.sleep(min(size / rate, _STEP_SECONDS))
+            size -= rate * _STEP_SECONDS

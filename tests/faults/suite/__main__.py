@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.faults.suite import kinds as registered
 from tests.faults.suite.proof import prove
 from tests.faults.suite.registry import KINDS, Kind
-from tests.faults.suite.report import Proof, Result, merged, read_proof, read_results
+from tests.faults.suite.report import Proof, Result, merged, read_proof, read_results, table
 from tests.faults.suite.running import run_all
 
 __all__ = ["registered"]
@@ -36,6 +36,7 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--merge", action="store_true", help="run nothing; merge the results in --reports"
     )
+    parser.add_argument("--table", action="store_true", help="also print the results as Markdown")
     parser.add_argument("--list", action="store_true", help="print the kinds and leave")
     arguments = parser.parse_args(given)
     if arguments.merge and arguments.reports is None:
@@ -84,6 +85,10 @@ def main(given: Sequence[str]) -> int:
             proof = prove(seeds[0])
             if arguments.reports is not None:
                 proof.write(arguments.reports)
+    if arguments.table:
+        order = list(KINDS)
+        results.sort(key=lambda result: (order.index(result.kind), result.seed))
+        print(table(results, {name: kind.tells for name, kind in KINDS.items()}))  # noqa: T201 the same
     report = merged(results, proof)
     print(json.dumps(report))  # noqa: T201 the report itself
     held = report["kinds"] == report["survived"] == report["fired"]

@@ -43,6 +43,18 @@ class Ground:
             for line in broker.log.read_text(errors="replace").splitlines()
         )
 
+    def mend(self) -> None:
+        """Undo what a kind left behind that failed half-way: the next one needs a whole cluster."""
+        if self.proxy is not None:
+            self.proxy.calm()
+        for broker in self.kafka.brokers:
+            if broker.alive:
+                broker.resume()
+            else:
+                broker.start()
+        for broker in self.kafka.brokers:
+            broker.wait_ready(len(self.kafka.brokers))
+
 
 @contextmanager
 def opened(cluster: Cluster) -> Iterator[Ground]:

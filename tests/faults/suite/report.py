@@ -1,7 +1,7 @@
 """What the suite reports: one record per kind and seed, and all of them as one object."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,26 @@ def read_proof(folder: Path) -> Proof | None:
 def read_results(folder: Path) -> list[Result]:
     """Return the results that earlier calls kept in a folder."""
     return [Result(**json.loads(path.read_text())) for path in sorted(folder.glob("*-*.json"))]
+
+
+def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
+    """Return the results as a Markdown table, one row per kind, for docs/RELIABILITY.md.
+
+    Args:
+        results: Of any seeds.
+        tells: What happens, by kind.
+    """
+    lines = [
+        "| fault | what happens | seeds: survived | shown by (seed 1) | slowest resume, s |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(result.kind for result in results):
+        runs = [result for result in results if result.kind == name]
+        seeds = ", ".join(f"{r.seed}: {'yes' if r.survived else '**no**'}" for r in runs)
+        slowest = max(result.resume_seconds for result in runs)
+        shown = "; ".join(runs[0].proofs)
+        lines.append(f"| `{name}` | {tells[name]} | {seeds} | {shown} | {slowest:.1f} |")
+    return "\n".join(lines)
 
 
 def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:

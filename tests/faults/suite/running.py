@@ -29,12 +29,16 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
     except Exception as failure:  # noqa: BLE001 the other kinds are still to be run
         where = traceback.extract_tb(failure.__traceback__)[-1]
         error = f"{type(failure).__name__}: {failure} ({Path(where.filename).name}:{where.lineno})"
+        ground.mend()
     fired = sum(count for count, _ in stage.proofs)
+    proofs = [f"{count} {proof}" for count, proof in stage.proofs]
+    if stage.crew.restarts:
+        proofs.append(f"started again after exit code 5: {stage.crew.restarts}")
     if not fired and not error:
         error = "nothing shows that the fault happened"
     return Result(
         kind.name, kind.family, seed, round(time.monotonic() - started, 1), fired,
-        [f"{count} {proof}" for count, proof in stage.proofs], not error, error[:_ERROR_LENGTH],
+        proofs, not error, error[:_ERROR_LENGTH],
         round(stage.resume_seconds, 2), stage.verdict.as_record() if stage.verdict else {},
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import time
 import uuid
@@ -20,7 +19,7 @@ from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.faults.proxy import Api, Fault, Proxy
-from tests.faults.suite import seams
+from tests.faults.suite.crew import Crew, Order
 from tests.faults.suite.ground import Ground
 from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
@@ -30,7 +29,6 @@ from tests.faults.verifier.segments import Logs, read_partition
 
 RESUME_SECONDS = 60.0
 _EXPORT_SECONDS = 60.0
-_SHUTDOWN_SECONDS = 15.0
 
 
 class Stage:
@@ -40,13 +38,13 @@ class Stage:
         ground: The cluster.
         seed: Makes what is random.
         folder: Where logs are kept.
-        model: What the scorers run.
 
     Attributes:
         ground: The cluster.
         random: From the seed.
         kafka: The scorers' settings.
         inside: The same, not through the proxy.
+        crew: The scorers; all run ``fraud:1.0.0``, whose features the verifier's replay knows.
         ledger: What was sent.
         live: The reader that reads while faults happen.
         proofs: What showed that the fault happened, with how often.
@@ -55,7 +53,7 @@ class Stage:
         verdict: What the verifier says of it; None until then.
     """
 
-    def __init__(self, ground: Ground, seed: int, folder: Path, model: str = "fraud:1.0.0") -> None:
+    def __init__(self, ground: Ground, seed: int, folder: Path) -> None:
         unique = uuid.uuid4().hex[:8]
         topics = {name: f"{unique}-{field.default}" for name, field in Topics.model_fields.items()}
         self.ground = ground
@@ -74,10 +72,9 @@ class Stage:
         self.proofs: list[tuple[int, str]] = []
         self.resume_seconds = 0.0
         self.verdict: Verdict | None = None
-        self._model = model
         self._stack = ExitStack()
-        self._scorers: list[ScorerProcess] = []
-        self._started = 0
+        self.crew = Crew(folder)
+        self._stack.callback(self.crew.close)
         self._over: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
@@ -137,19 +134,8 @@ class Stage:
             arguments: Further arguments.
             wait: Whether to wait.
         """
-        first = ("--from", "earliest") if not self._scorers else ()
-        self._started += 1
-        options: dict[str, Any] = {"program": seams.program(*seam)} if seam else {}
-        scorer = ScorerProcess(
-            self.kafka.model_copy(update={"instance": instance}),
-            self.folder / f"scorer-{self._started}.log",
-            *first,
-            *("--model", self._model),
-            *arguments,
-            variables={**seams.variables(), **(variables or {})},
-            **options,
-        )
-        self._scorers.append(self._stack.enter_context(scorer))
+        order = Order(self.kafka, seam, instance, variables or {}, arguments)
+        scorer = self.crew.start(order)
         if wait:
             scorer.wait_ready()
         return scorer
@@ -174,13 +160,11 @@ class Stage:
     @property
     def said(self) -> str:
         """What the scorers wrote."""
-        return "".join(scorer.said for scorer in self._scorers)[-2_000:]
+        return self.crew.said
 
     def stop(self, scorer: ScorerProcess) -> None:
         """End a scorer in good order."""
-        scorer.send(signal.SIGTERM)
-        code = scorer.wait(_SHUTDOWN_SECONDS)
-        assert code == 0, f"left with {code}: {scorer.said}"
+        self.crew.stop(scorer)
 
     @property
     def partitions(self) -> int:
@@ -258,9 +242,7 @@ class Stage:
         self.wait_resumed()
         self.feed.stop()
         self.wait_committed(self.ends(aborted))
-        for scorer in self._scorers:
-            if scorer.alive:
-                self.stop(scorer)
+        self.crew.stop_all()
         return self._judge(history, without, deleted)
 
     def wait_resumed(self) -> None:
@@ -268,8 +250,13 @@ class Stage:
         if self._over is None:
             return
         everywhere = set(range(scene.PARTITIONS))
+
+        def resumed() -> bool:
+            self.crew.supervise()
+            return self._resumed().keys() == everywhere
+
         wait_until(
-            lambda: self._resumed().keys() == everywhere,
+            resumed,
             f"commits resume in every partition: {self.said}",
             RESUME_SECONDS,
         )
@@ -288,6 +275,7 @@ class Stage:
         places = [TopicPartition(self.source, p) for p in ends]
 
         def all_committed() -> bool:
+            self.crew.supervise()
             found = consumer.committed(places, 30)
             return all(place.offset >= ends[place.partition] for place in found)
 

@@ -67,7 +67,6 @@ def producer_options(bootstrap: str) -> dict[str, Any]:
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
         "linger.ms": 5,
-        "message.max.bytes": 2_000_000,
         "delivery.timeout.ms": 240_000,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 500,

@@ -163,16 +163,18 @@ def output_topic_deleted(stage: Stage) -> None:
 
 @kind("data")
 def partitions_added(stage: Stage) -> None:
-    """The input gets more partitions: it stops loudly until `state repartition`."""
-    scorer = stage.start()
+    """The input gets more partitions between two records: it stops until `state repartition`."""
+    # Clients look for new partitions every five minutes by default.
+    eager = {"STREAM_SCORER_KAFKA__CLIENT": '{"topic.metadata.refresh.interval.ms": 1000}'}
+    scorer = stage.start(variables=eager)
     stage.feed.stop()
     stage.wait_committed(stage.ends())
     for future in _admin(stage).create_partitions([NewPartitions(stage.source, 6)]).values():
         future.result()
-    stage.feed_on()
     assert scorer.wait() == _STATE, scorer.said
     assert "state repartition" in scorer.said
     stage.fired(1, "2 partitions added, and the scorer left with exit code 9")
+    stage.feed_on()
     moved = stage.command("state", "repartition", "--model", "fraud:1.0.0")
     assert moved.returncode == 0, moved.stderr
     stage.fault_over()
