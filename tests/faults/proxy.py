@@ -24,6 +24,7 @@ from tests.faults.weather import Counters, Lane, Weather
 
 HOST = "127.0.0.1"
 _SECONDS = 30.0
+_STEP_SECONDS = 0.01
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Direction = Literal["request", "answer"]
@@ -127,6 +128,9 @@ class Proxy:
         self._faults.append(fault)
 
     async def _release(self, fault: Fault) -> None:
+        while any(writer in self._links.values() for (_, writer), _ in fault.held):
+            # Until its client is gone, the answer is for somebody else to read.
+            await asyncio.sleep(_STEP_SECONDS)
         self._faults.remove(fault)
         for (reader, writer), frame in fault.held:
             writer.write(frame)

@@ -13,7 +13,7 @@ from tests.faults.verifier.payloads import Sent
 
 PER_SECOND = 300
 _DAYS = 25
-_CUSTOMERS = 1_000
+_CUSTOMERS = 2_500
 _FLUSH_SECONDS = 120.0
 
 
