@@ -24,7 +24,6 @@ from tests.faults.weather import Counters, Lane, Weather
 
 HOST = "127.0.0.1"
 _SECONDS = 30.0
-_STEP_SECONDS = 0.01
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Direction = Literal["request", "answer"]
@@ -85,6 +84,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._links: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._half_open: set[asyncio.StreamWriter] = set()
+        self._parted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -130,7 +130,8 @@ class Proxy:
     async def _release(self, fault: Fault) -> None:
         while any(writer in self._links.values() for (_, writer), _ in fault.held):
             # Until its client is gone, the answer is for somebody else to read.
-            await asyncio.sleep(_STEP_SECONDS)
+            self._parted.clear()
+            await self._parted.wait()
         self._faults.remove(fault)
         for (reader, writer), frame in fault.held:
             writer.write(frame)
@@ -191,6 +192,7 @@ class Proxy:
             pass  # One side is gone: so is the other, but for what is held.
         finally:
             del self._links[writer]
+            self._parted.set()
             self._writers -= {broker[1]}
             if writer in self._half_open:
                 await _ignore(reader)
