@@ -175,7 +175,8 @@ class Proxy:
         host, _, port = self.upstream.partition(":")
         try:
             broker = await asyncio.open_connection(host, int(port))
-        except OSError:
+        except (OSError, ValueError):
+            # There is no broker yet, or none any more.
             writer.transport.abort()
             return
         asked: dict[int, int] = {}

@@ -12,7 +12,7 @@ import fastavro
 import pytest
 
 from tests.faults.suite.proof import MUTANTS
-from tests.faults.suite.traffic import traffic
+from tests.faults.suite.traffic import Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.payloads import Sent, schema, transaction
 from tests.faults.verifier.reader import Seen
@@ -190,3 +190,16 @@ def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
     fresh.fold(record for record in sent() if record.offset >= 100)
     assert replay.remembered() == fresh.remembered()
     assert all(replay.due[s] == due for s, due in fresh.due.items())
+
+
+def test_what_was_acknowledged_without_an_offset_is_found_in_the_input() -> None:
+    ledger = Ledger()
+    whole = sent()
+    # A record that was sent twice on purpose lies there twice, in the order of sending.
+    twice = next(n for n, record in enumerate(whole) if record.reason == "DUPLICATE")
+    lost = {twice - 1, twice, 300}
+    ledger._sent = [replace(r, offset=-1) if n in lost else r for n, r in enumerate(whole)]
+    ledger.locate(
+        lambda: [Seen(INPUT, r.partition, r.offset, r.key, r.value, (), 0, 0.0) for r in whole]
+    )
+    assert ledger.sent() == list(whole)

@@ -241,6 +241,9 @@ class Stage:
         """
         self.wait_resumed()
         self.feed.stop()
+        self.ledger.locate(
+            lambda: read_to_end(self.inside.bootstrap, [self.source], "read_uncommitted")
+        )
         self.wait_committed(self.ends(aborted))
         self.crew.stop_all()
         return self._judge(history, without, deleted)

@@ -3,18 +3,21 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Producer
 
 from tests.faults.scene import Record, transactions
 from tests.faults.verifier.payloads import Sent
+from tests.faults.verifier.reader import Seen
 
 PER_SECOND = 300
 _DAYS = 25
 _CUSTOMERS = 2_500
 _FLUSH_SECONDS = 120.0
+_UNKNOWN = -1
 
 
 def traffic() -> tuple[Record, ...]:
@@ -45,14 +48,39 @@ class Ledger:
             if error is not None:
                 self.failures.append(str(error))
                 return
-            sent = Sent(
-                number, message.partition(), message.offset(), record.key, record.value, record.bad
-            )
+            # A repeated request that the broker had already taken is acknowledged without one.
+            offset = _UNKNOWN if message.offset() is None else message.offset()
+            sent = Sent(number, message.partition(), offset, record.key, record.value, record.bad)
             with self._lock:
                 self._sent.append(sent)
 
         where = {} if partition is None else {"partition": partition}
         producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
+
+    def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
+        """Find the offsets of what was acknowledged without one, by reading the input.
+
+        Args:
+            read: Reads all of the input; called only where it is needed.
+        """
+        missing = [record for record in self.sent() if record.offset < 0]
+        if not missing:
+            return
+        claimed = {record.source for record in self.sent()}
+        free: dict[tuple[int, bytes | None, bytes | None], list[int]] = {}
+        for seen in sorted(read(), key=lambda seen: seen.place):
+            if (seen.partition, seen.offset) not in claimed:
+                free.setdefault((seen.partition, seen.key, seen.value), []).append(seen.offset)
+        # A producer's records lie in a partition in the order of sending.
+        found = {
+            record.sequence: free[record.partition, record.key, record.value].pop(0)
+            for record in missing
+        }
+        with self._lock:
+            self._sent = [
+                replace(record, offset=found.get(record.sequence, record.offset))
+                for record in self._sent
+            ]
 
     def sent(self) -> list[Sent]:
         """Return what was acknowledged so far."""

@@ -149,7 +149,8 @@ def output_topic_deleted(stage: Stage) -> None:
     """An output topic is deleted while it runs: it stops loudly, and goes on once it is there."""
     scorer = stage.start()
     topic = stage.kafka.topics.summaries
-    for future in _admin(stage).delete_topics([topic]).values():
+    client = _admin(stage)
+    for future in client.delete_topics([topic]).values():
         future.result()
     code = scorer.wait()
     assert code > 0, scorer.said
@@ -169,7 +170,8 @@ def partitions_added(stage: Stage) -> None:
     scorer = stage.start(variables=eager)
     stage.feed.stop()
     stage.wait_committed(stage.ends())
-    for future in _admin(stage).create_partitions([NewPartitions(stage.source, 6)]).values():
+    client = _admin(stage)
+    for future in client.create_partitions([NewPartitions(stage.source, 6)]).values():
         future.result()
     assert scorer.wait() == _STATE, scorer.said
     assert "state repartition" in scorer.said
