@@ -75,12 +75,14 @@ def test_a_marker_is_judged_by_its_epoch(marker: Marker, fate: Fate) -> None:
     assert log(Written(0, 0, 7, epoch=2, transactional=True), marker).fates() == {0: fate}
 
 
+@pytest.mark.kafka
 def test_it_reads_segments_as_kafkas_own_tool_does(behind: Behind) -> None:
     topic = "verifier-segments"
     options = {"bootstrap.servers": behind.kafka.internal_bootstrap}
     # Small segments, so that there are several.
     config = {"segment.bytes": "1048576"}
-    AdminClient(options).create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result()
+    client = AdminClient(options)
+    client.create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result()
     for number in range(6):
         producer = Producer(
             options

@@ -97,6 +97,11 @@ class Crew:
         """What they wrote, the end of it."""
         return "".join(scorer.said for scorer, _ in self._members)[-_SAID:]
 
+    def state(self) -> str:
+        """Return what they wrote and why those that run are not ready."""
+        reasons = [scorer.probe()[1] for scorer, _ in self._members if scorer.alive]
+        return f"{len(reasons)} of {len(self._members)} run, {reasons}; {self.said}"
+
     def close(self) -> None:
         """Kill those that run."""
         self._stack.close()

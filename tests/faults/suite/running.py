@@ -21,7 +21,11 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
     stage = Stage(ground, seed, folder)
     try:
         with stage:
-            kind.act(stage)
+            try:
+                kind.act(stage)
+            except Exception as failure:
+                failure.add_note(stage.crew.state())
+                raise
         if stage.verdict is None:
             error = "nothing was judged"
         elif not stage.verdict.clean:
@@ -29,6 +33,7 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
     except Exception as failure:  # noqa: BLE001 the other kinds are still to be run
         where = traceback.extract_tb(failure.__traceback__)[-1]
         error = f"{type(failure).__name__}: {failure} ({Path(where.filename).name}:{where.lineno})"
+        error += "; ".join(["", *getattr(failure, "__notes__", [])])
         ground.mend()
     fired = sum(count for count, _ in stage.proofs)
     proofs = [f"{count} {proof}" for count, proof in stage.proofs]

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str]) -> None:
     at = list(arguments).index("--")
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
+    parser.add_argument("--dump-on-usr1", action="store_true")
     parser.add_argument("--without-rebirth", action="store_true")
     parser.add_argument("--model-fails-while", type=Path)
     parser.add_argument("--model-sleeps-while", type=Path)
@@ -131,6 +133,8 @@ def main(arguments: Sequence[str]) -> None:
         name, stage, passes = seams.signal_at
         hook = SignalAt(signal.Signals[name], stage, int(passes))
         scorer.scorer_loop = partial(scorer.scorer_loop, hook=hook)
+    if seams.dump_on_usr1:
+        faulthandler.register(signal.SIGUSR1)
     if seams.without_rebirth:
         _without_rebirth()
     if seams.model_fails_while or seams.model_sleeps_while:

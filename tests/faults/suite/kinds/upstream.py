@@ -64,6 +64,7 @@ def aborted_upstream_transaction(stage: Stage) -> None:
     producer = _transactional(stage, 60_000)
     gone = _sent_in_a_transaction(stage, producer)
     producer.abort_transaction(_REQUEST_SECONDS)
+    wait_until(lambda: _aborted(stage) > 0, "the markers are written")
     stage.fired(_aborted(stage), "input records in an aborted transaction, by the broker's log")
     stage.fault_over()
     stage.finish(aborted=gone)
