@@ -155,7 +155,12 @@ class Stage:
     def wait_decided(self, count: int) -> None:
         """Wait until so many more outcomes are seen."""
         goal = len(self.live.seen) + count
-        wait_until(lambda: len(self.live.seen) >= goal, f"{count} outcomes more: {self.said}")
+
+        def decided() -> bool:
+            self.crew.supervise()
+            return len(self.live.seen) >= goal
+
+        wait_until(decided, f"{count} outcomes more: {self.said}")
 
     @property
     def said(self) -> str:
