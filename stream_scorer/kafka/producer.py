@@ -140,7 +140,6 @@ class TransactionalProducer:
         self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
         self._transport_errors = 0
         self._suspicion = ""
-        self._topic: dict[str, str] = {}
         self._open = False
         self._began = 0.0
         self._outlived = False
