@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream_scorer.apps.scorer import Deployment, scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
@@ -33,6 +33,13 @@ PARTITIONS = 4
 BATCH = 400
 DEADLINE_SECONDS = 60.0
 _DAY_MS = 86_400_000
+_ELECTING = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 # By when and by whom a decision was made is no part of what was decided.
 _ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
@@ -157,13 +164,22 @@ def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
 
 
 def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
-    """Return a group's committed offsets of the input; waits while a transaction holds them."""
+    """Return a group's committed offsets of the input; waits while a transaction holds them.
+
+    Of a cluster that has just started the coordinator is waited for.
+    """
     consumer = Consumer(config.reader(kafka, group or kafka.group))
+    places = [TopicPartition(kafka.topics.transactions, p) for p in range(PARTITIONS)]
+    until = time.monotonic() + DEADLINE_SECONDS
     try:
-        found = consumer.committed(
-            [TopicPartition(kafka.topics.transactions, p) for p in range(PARTITIONS)], 30
-        )
-        return {place.partition: place.offset for place in found}
+        while True:
+            try:
+                found = consumer.committed(places, 30)
+            except KafkaException as error:
+                if error.args[0].code() not in _ELECTING or time.monotonic() > until:
+                    raise
+            else:
+                return {place.partition: place.offset for place in found}
     finally:
         consumer.close()
 
