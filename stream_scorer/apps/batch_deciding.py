@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from stream_scorer.apps.batch_input import BatchInput, Place
 from stream_scorer.apps.batch_ledger import Done
 from stream_scorer.apps.batch_output import Decided, Reject
 from stream_scorer.apps.batch_terminals import Met, Terminals
+from stream_scorer.apps.time_order import refuse_disorder
 from stream_scorer.core.batch import (
     DecisionBatch,
     EventBatch,
@@ -26,7 +26,7 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model, ModelFailure, Rings, score
 from stream_scorer.core.windows import BUCKETS
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import ModelError
 
 Int64 = NDArray[np.int64]
 _PARTITION = 0
@@ -205,19 +205,14 @@ class Decider:
         """Refuse events that a stream would get too late, and move the newest time on."""
         if not len(events):
             return
-        time = events.int64("event_time")
-        newest = np.maximum.accumulate(np.maximum(time, self._done.newest))
-        late = time < newest - self._plan.lateness_ms
-        if late.any():
-            row = int(np.argmax(late))
-            behind = int(newest[row] - time[row]) / 1_000
-            raise SettingsError(
-                f"{self._source.files[file[row]].name}: row {int(events.offset[row]) + 1}: its "
-                f"event_time {_iso(int(time[row]))} lies {behind:,.0f} s before an earlier row's, "
-                f"more than the plan's lateness of {self._plan.lateness_ms / 1_000:,.0f} s",
-                "sort the input, or give --sort",
-            )
-        self._done = replace(self._done, newest=int(newest[-1]))
+        newest = refuse_disorder(
+            events.int64("event_time"),
+            self._plan,
+            lambda row: f"{self._source.files[file[row]].name}: row {int(events.offset[row]) + 1}",
+            "the input",
+            self._done.newest,
+        )
+        self._done = replace(self._done, newest=newest)
 
     def _refuse(self, chunk: Chunk, rows: pa.RecordBatch) -> None:
         """Reject rows that do not fit the schema."""
@@ -283,7 +278,3 @@ def _since(decided: Decided, since: int) -> Decided:
         terminal_watermark=None if watermark is None else watermark[rows],
     )
     return Decided(taken, decided.file[rows])
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")

@@ -20,7 +20,10 @@ import pyarrow as pa
 
 from stream_scorer.apps.batch_formats import FORMATS
 from stream_scorer.apps.batch_pieces import DamagedError, Piece
+from stream_scorer.apps.column_fitting import is_unicode
+from stream_scorer.apps.transaction_files import refuse_repeated
 from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.state.file_url import protocols
 
 _PATTERN = re.compile(r"[*?\[]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
@@ -81,9 +84,9 @@ def find_files(pattern: str) -> list[InputFile]:
 
 
 def _found(files: Any, path: str) -> InputFile:
-    local = _is_local(files)
+    local = "file" in protocols(files)
     name = path if local else without_credentials(files.unstrip_protocol(path))
-    if not name.isascii() and not _is_utf8(name):
+    if not is_unicode(name):
         told = name.encode(errors="backslashreplace").decode()
         raise SettingsError(f"{told}: its name is not UTF-8, and decisions carry it", "rename it")
     about = files.info(path)
@@ -97,19 +100,6 @@ def _found(files: Any, path: str) -> InputFile:
     return found
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_local(files: Any) -> bool:
-    protocol = files.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-
-
 def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
     """Return which of the known columns a file has; None where each row says it for itself.
 
@@ -120,9 +110,7 @@ def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
         names = FORMATS[file.ending].names(stream)
     if names is None:
         return None
-    for name in known:
-        if names.count(name) > 1:
-            raise SettingsError(f"{file.name}: column {name!r} is there twice", "rename one")
+    refuse_repeated(file.name, names, known)
     return [name for name in known if name in names]
 
 

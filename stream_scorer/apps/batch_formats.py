@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from stream_scorer.apps.batch_avro_input import avro_names, avro_pieces
 from stream_scorer.apps.batch_pieces import PIECE_ROWS, Piece
-from stream_scorer.apps.column_fitting import Column, as_read
+from stream_scorer.apps.column_fitting import Column, as_read, texts_of_csv
 
 _CSV_BLOCK_BYTES = 4 << 20
 _HEADER_ROWS = 1
@@ -121,13 +121,6 @@ class _Utf8:
 
 
 def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
-    # Texts first: a value that does not convert is then found with its row.
-    convert = pa_csv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
-    )
     # In one thread Arrow tells a ragged row's number: from 1, the header included, in order.
     options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
     ragged: list[tuple[int, str, str]] = []
@@ -142,7 +135,7 @@ def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]
         return
     at = 0
     sound = _Utf8(stream)
-    with pa_csv.open_csv(sound, options, parse, convert) as reader:
+    with pa_csv.open_csv(sound, options, parse, texts_of_csv(names)) as reader:
         for batch in reader:
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             piece = _with_ragged(at, columns, batch.num_rows, ragged)

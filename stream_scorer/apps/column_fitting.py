@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
 from stream_scorer.core.fields import string_views
 
@@ -28,6 +29,19 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 _ASCII_END = 0x80
 _DEEPEST = 20
 _UNITS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+
+
+def texts_of_csv(names: list[str]) -> pa_csv.ConvertOptions:
+    """Return options that read these columns of a CSV file as texts, empty ones as nulls.
+
+    A value that does not convert is then found with its row.
+    """
+    return pa_csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
 
 
 def fit(column: Column, target: pa.DataType) -> tuple[pa.Array, list[int]]:
@@ -109,11 +123,17 @@ def _fit_kind(values: list[Any], kind: type, target: pa.DataType) -> tuple[pa.Ar
 def _holds(value: object) -> bool:
     """Whether Arrow holds a value: no integer over 64 bits, no half of a surrogate pair."""
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return False
+        return is_unicode(value)
     return not isinstance(value, int) or _LEAST <= value <= _MOST
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has a form in UTF-8: half of a surrogate pair has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:

@@ -6,7 +6,6 @@ histories than the file tells.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.apps.history import fold
+from stream_scorer.apps.time_order import refuse_disorder
 from stream_scorer.apps.transaction_files import read_transactions
 from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.plan import Plan
@@ -94,7 +94,9 @@ def take(
     folded = fold(table, features, plan, known_frauds(table, cut_off))
     _refuse_rejected(path, len(table), folded.rejected, most_rejected)
     time = time[folded.rows]
-    _refuse_disorder(path, folded.rows, time, plan)
+    refuse_disorder(
+        time, plan, lambda row: f"data {path}: row {int(folded.rows[row]) + 1}", "the data"
+    )
     return Taken(table.take(folded.rows), time, folded.features, len(table), folded.rejected)
 
 
@@ -121,28 +123,4 @@ def _refuse_rejected(path: Path, rows: int, rejected: dict[str, int], most: floa
         f"mend them, or allow more than a share of {most:g} with --most-rejected"
         if count < rows
         else "mend them",
-    )
-
-
-def _refuse_disorder(path: Path, rows: Int64, time: Int64, plan: Plan) -> None:
-    """Refuse rows that a stream would get too late.
-
-    Args:
-        path: Told in the error.
-        rows: int64[a], places in the file of the accepted rows.
-        time: int64[a], their event times, ms.
-        plan: Gives the lateness.
-    """
-    newest = np.maximum.accumulate(time)
-    late = time < newest - plan.lateness_ms
-    if not late.any():
-        return
-    first = int(np.argmax(late))
-    behind = int(newest[first] - time[first]) / 1_000
-    told = datetime.fromtimestamp(int(time[first]) / 1_000, UTC).isoformat(timespec="seconds")
-    raise SettingsError(
-        f"data {path}: row {int(rows[first]) + 1}: its event_time {told} lies {behind:,.0f} s "
-        f"before an earlier row's, more than the plan's lateness of "
-        f"{plan.lateness_ms / 1_000:,.0f} s",
-        "sort the data, or give --sort",
     )

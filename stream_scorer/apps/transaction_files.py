@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.column_fitting import Column, as_read, fit
+from stream_scorer.apps.column_fitting import Column, as_read, fit, texts_of_csv
 from stream_scorer.errors import SettingsError
 
 _ROWS = 10_000
@@ -87,16 +87,9 @@ def _csv(path: Path, names: list[str]) -> Pieces:
         header = next(csv.reader(lines), [])
     refuse_repeated(str(path), header, names)
     present = [name for name in names if name in header]
-    # Texts first: a value that does not convert is then found with its row.
-    convert = pa_csv.ConvertOptions(
-        include_columns=present,
-        column_types=dict.fromkeys(present, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
-    )
     options = pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     first = 1
-    with closing(pa_csv.open_csv(path, options, convert_options=convert)) as reader:
+    with closing(pa_csv.open_csv(path, options, convert_options=texts_of_csv(present))) as reader:
         for batch in reader:
             yield first, dict(zip(batch.schema.names, batch.columns, strict=True))
             first += len(batch)

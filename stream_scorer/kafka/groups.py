@@ -8,6 +8,14 @@ from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 30.0
+COORDINATION = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+"""Errors of a group whose coordinator moves, or is not elected yet; waiting mends them."""
 
 
 def refuse_members(kafka: Kafka) -> None:

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scorer.core.kernels.profiles import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.groups import COORDINATION
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure, GroupMetadata
 from stream_scorer.kafka.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
@@ -34,13 +35,6 @@ _BUFFERED = 50_000
 _ANSWER_SECONDS = 30.0
 _BREATH_SECONDS = 0.02
 _COUNT_SECONDS = 10.0
-_COORDINATION = frozenset(
-    {
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
 _GONE = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -181,7 +175,7 @@ class MergedSource:
             except KafkaException as error:
                 cause = error.args[0]
                 # A group's coordinator moves, and is elected a moment after a cluster has started.
-                if cause.code() not in _COORDINATION or time.monotonic() > until:
+                if cause.code() not in COORDINATION or time.monotonic() > until:
                     raise UnavailableError(
                         f"committed offsets of group {self.group} cannot be read: {cause.str()}",
                         "check the brokers",

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scorer.apps.scorer import Deployment, scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
@@ -24,6 +24,7 @@ from stream_scorer.core.windows import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.groups import COORDINATION
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
@@ -33,13 +34,6 @@ PARTITIONS = 4
 BATCH = 400
 DEADLINE_SECONDS = 60.0
 _DAY_MS = 86_400_000
-_ELECTING = frozenset(
-    {
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
 
 # By when and by whom a decision was made is no part of what was decided.
 _ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
@@ -176,7 +170,7 @@ def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
             try:
                 found = consumer.committed(places, 30)
             except KafkaException as error:
-                if error.args[0].code() not in _ELECTING or time.monotonic() > until:
+                if error.args[0].code() not in COORDINATION or time.monotonic() > until:
                     raise
             else:
                 return {place.partition: place.offset for place in found}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.apps.batch_job import Order
@@ -32,22 +33,25 @@ FEATURES: tuple[FeatureSpec, ...] = (
 )
 
 
-def labelled() -> pa.Table:
-    """Return transactions at few terminals, a tenth of them frauds, some doubled."""
-    table = transactions(50, 60)
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    """Transactions at few terminals, a tenth of them frauds, some doubled."""
+    made = transactions(50, 60)
     numbers = np.random.default_rng(3)
-    rows = table.num_rows
+    rows = made.num_rows
     order = np.arange(rows)
     order[numbers.integers(1, rows, 30)] -= 1
     terminal = pa.array([str(number) for number in numbers.integers(0, 12, rows)])
     fraud = pa.array(numbers.random(rows) < 0.1)
     for name, values in (("terminal_id", terminal), ("is_fraud", fraud)):
-        table = table.set_column(table.schema.get_field_index(name), name, values)
-    return table.take(pa.array(order))
+        made = made.set_column(made.schema.get_field_index(name), name, values)
+    return made.take(pa.array(order))
 
 
-def settings_of(store: Path) -> Settings:
-    """Return settings whose store has a model with features by terminal."""
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings whose store has a model with features by terminal."""
+    store = tmp_path_factory.mktemp("store")
     rows = np.random.default_rng(0).random((500, len(FEATURES))) * 5
     model = DecisionTreeClassifier(max_depth=4, random_state=0).fit(rows, rows[:, 5] > 2)
     period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=9, frauds=1)

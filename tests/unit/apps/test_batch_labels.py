@@ -19,19 +19,9 @@ from stream_scorer.core.batch import EventBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings
 from tests.unit.apps.batch_cases import AS_OF, write
-from tests.unit.apps.terminal_cases import PLAN, labelled, order_of, settings_of
+from tests.unit.apps.terminal_cases import PLAN, order_of, settings, table
 
-
-@pytest.fixture(scope="module")
-def table() -> pa.Table:
-    """Transactions at few terminals, a tenth of them frauds, some doubled."""
-    return labelled()
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings whose store has a model with features by terminal."""
-    return settings_of(tmp_path_factory.mktemp("store"))
+__all__ = ["settings", "table"]
 
 
 def test_a_label_is_of_one_transaction_though_others_share_its_id(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The order that files must have: what the stream would get too late is refused."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import SettingsError
+
+Int64 = NDArray[np.int64]
+
+
+def refuse_disorder(
+    time: Int64, plan: Plan, named: Callable[[int], str], what: str, before: int = 0
+) -> int:
+    """Refuse rows that lie further before an earlier one than the plan's lateness.
+
+    Args:
+        time: int64[n], event times of accepted rows in their order, ms; at least one.
+        plan: Gives the lateness.
+        named: Returns what the error calls the row at a place.
+        what: What is to be sorted: the input, the data.
+        before: Newest event time of the rows before these, ms.
+
+    Returns:
+        The newest event time of all, ms.
+
+    Raises:
+        SettingsError: Names the first such row.
+    """
+    newest = np.maximum.accumulate(np.maximum(time, before))
+    late = time < newest - plan.lateness_ms
+    if late.any():
+        row = int(np.argmax(late))
+        behind = int(newest[row] - time[row]) / 1_000
+        told = datetime.fromtimestamp(int(time[row]) / 1_000, UTC).isoformat(timespec="seconds")
+        raise SettingsError(
+            f"{named(row)}: its event_time {told} lies {behind:,.0f} s before an earlier row's, "
+            f"more than the plan's lateness of {plan.lateness_ms / 1_000:,.0f} s",
+            f"sort {what}, or give --sort",
+        )
+    return int(newest[-1])
