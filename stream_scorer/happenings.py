@@ -218,9 +218,20 @@ class LagObserved(Happening):
 
 @dataclass(frozen=True, slots=True)
 class Stuck(Happening):
-    """There is lag, and the position has not moved for ``seconds``."""
+    """There is lag, and the position of some partitions has not moved.
+
+    Attributes:
+        seconds: For how long the longest of them has not.
+        partitions: Which; all are this process's.
+    """
 
     seconds: float
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moving(Happening):
+    """No partition is stuck any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +292,29 @@ class TerminalsRead(Happening):
     rows: int
     watermark_ms: int | None
     left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Happening):
+    """A supervisor started the process of a worker."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft(Happening):
+    """A worker left unasked.
+
+    Attributes:
+        worker: Its number.
+        cause: ``exit 1``, ``SIGKILL`` and the like.
+        again_seconds: It is started again after this; None: it is not, and the others end too.
+    """
+
+    worker: int
+    cause: str
+    again_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

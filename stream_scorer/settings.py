@@ -6,11 +6,10 @@ environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,6 +19,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -30,6 +30,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.setting_files import config_file, secret_files
 
 _DATA = Path(__file__).parent / "_data"
 _ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
@@ -53,6 +54,8 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 _OWN_OPTIONS = {
     "bootstrap.servers": "set kafka.bootstrap",
     "group.id": "set kafka.group",
+    "group.instance.id": "set kafka.static_membership",
+    "group.protocol": "set kafka.group_protocol",
     "max.poll.interval.ms": "set kafka.max_poll_interval_ms",
     "message.max.bytes": "the program fits it to the dead letters",
     "sasl.password": "set kafka.password, best as a secret file",
@@ -65,7 +68,8 @@ _OWN_OPTIONS = {
         "acks", "auto.offset.reset", "batch.num.messages", "client.id", "compression.type",
         "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
         "enable.partition.eof", "fetch.error.backoff.ms", "fetch.min.bytes",
-        "fetch.queue.backoff.ms", "fetch.wait.max.ms", "heartbeat.interval.ms",
+        "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.remote.assignor",
+        "heartbeat.interval.ms",
         "isolation.level", "linger.ms", "partition.assignment.strategy", "partitioner",
         "queue.buffering.max.kbytes", "queue.buffering.max.messages",
         "queued.max.messages.kbytes", "queued.min.messages",
@@ -119,8 +123,15 @@ class Kafka(_Group):
         description="stable name of this instance; part of its transactional id",
     )
     topics: Topics = Topics()
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="`classic`, or `consumer` for KIP-848: brokers assign (Kafka 4)"
+    )
+    static_membership: bool = Field(
+        default=False,
+        description="a restart within the session timeout keeps its partitions (KIP-345)",
+    )
     session_timeout_ms: int = Field(
-        10_000, ge=1_000, le=3_600_000, description="group session timeout"
+        10_000, ge=1_000, le=3_600_000, description="group session timeout; `classic` only"
     )
     max_poll_interval_ms: int = Field(
         300_000, ge=1_000, le=_DAY_MS, description="time between two polls"
@@ -145,6 +156,19 @@ class Kafka(_Group):
             if name in _OWN_OPTIONS:
                 raise ValueError(f"{name} cannot stand here: {_OWN_OPTIONS[name]}")
         return client
+
+    @model_validator(mode="after")
+    def _leave_sessions_to_the_broker(self) -> Self:
+        if self.group_protocol == "consumer" and "session_timeout_ms" in self.model_fields_set:
+            raise ValueError(
+                "session_timeout_ms is the broker's to say under group_protocol consumer: "
+                "group.consumer.session.timeout.ms"
+            )
+        return self
+
+    def worker(self, number: int) -> "Kafka":
+        """Return these settings for one worker of this instance."""
+        return self.model_copy(update={"instance": f"{self.instance}.{number}"})
 
 
 class Registry(_Group):
@@ -186,6 +210,11 @@ class Scorer(_Group):
         description="lag with a position that does not move for this long is stuck",
     )
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How long a loop may take to come round before it counts as dead."""
+        return max(self.stuck_seconds, 30.0)
+
 
 class State(_Group):
     """The rolling checkpoint of the customers' histories."""
@@ -204,6 +233,13 @@ class State(_Group):
     )
     buckets_per_second: float = Field(
         16.0, ge=0, le=1_024, description="buckets of a quiet second, of 1,024 per partition"
+    )
+    write_format: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="format of the buckets that are written; 1 while instances of the version "
+        "before run in the group, or are to",
     )
 
 
@@ -241,6 +277,16 @@ class Profiler(_Group):
     group: str = Field("stream-scorer-profiler", min_length=1, description="consumer group")
 
 
+class Replay(_Group):
+    """Dead letters copied back to the input."""
+
+    group: str = Field(
+        "stream-scorer-replay",
+        min_length=1,
+        description="its offsets say which dead letters were copied; one for each input",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that says how and where a process runs."""
 
@@ -260,6 +306,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     monitor: Monitor = Monitor()
     profiler: Profiler = Profiler()
+    replay: Replay = Replay()
 
     def in_group(self, group: str) -> "Settings":
         """Return these settings for a process with a consumer group of its own."""
@@ -278,62 +325,10 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return (
             init_settings,
-            InitSettingsSource(settings_cls, init_kwargs=_secret_files()),
+            InitSettingsSource(settings_cls, init_kwargs=secret_files(_SECRETS_VARIABLE)),
             env_settings,
-            InitSettingsSource(settings_cls, init_kwargs=_config_file()),
+            InitSettingsSource(settings_cls, init_kwargs=config_file(_CONFIG.get())),
         )
-
-
-def _secret_files() -> dict[str, Any]:
-    """Read ``GROUP__NAME`` files of the secrets directory into a nested table."""
-    directory = os.environ.get(_SECRETS_VARIABLE)
-    if not directory:
-        return {}
-    if not Path(directory).is_dir():
-        raise SettingsError(
-            f"{_SECRETS_VARIABLE}: {directory} is no directory",
-            "name a directory of files such as kafka__password",
-        )
-    table: dict[str, Any] = {}
-    for path in sorted(Path(directory).iterdir()):
-        # Mounted secrets keep their versions beside them under names that start with two dots.
-        if path.name.startswith("..") or not path.is_file():
-            continue
-        *groups, name = path.name.lower().split("__")
-        at: Any = table
-        for group in groups:
-            at = at.setdefault(group, {}) if isinstance(at, dict) else None
-        if not isinstance(at, dict) or name in at:
-            raise SettingsError(
-                f"secret file {path}: another file names the same setting",
-                "keep one of them",
-            )
-        at[name] = _secret(path)
-    return table
-
-
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text().rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError(f"secret file {path}: {error.strerror}", "mend its rights") from error
-    except UnicodeDecodeError:
-        # Not chained: the cause holds the secret.
-        raise SettingsError(f"secret file {path}: not UTF-8 text", "write it as text") from None
-
-
-def _config_file() -> dict[str, Any]:
-    """Read the TOML file of this load."""
-    name = _CONFIG.get()
-    if not name:
-        return {}
-    try:
-        return tomllib.loads(Path(name).read_text())
-    except OSError as error:
-        raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
-    except ValueError as error:
-        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads.
-        raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
 
 
 def _refuse_unknown_environment() -> None:

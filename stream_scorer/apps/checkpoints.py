@@ -25,6 +25,7 @@ from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listen
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn, CheckpointStore
 from stream_scorer.state.checkpoint import Bucket, Owner, Record
+from stream_scorer.state.formats import FORMAT
 from stream_scorer.state.schedule import Held, Schedule, Turn
 
 _MOST_UNWRITTEN = 4
@@ -48,7 +49,7 @@ class Share:
 
 def dump(
     rings: CustomerRings, partition: int, number: int, offset: int, partitions: int,
-    since: Mapping[str, int], newest: int = NEVER,
+    since: Mapping[str, int], write_format: int, newest: int = NEVER,
 ) -> Bucket:  # fmt: skip
     """Return one bucket of a partition's rings.
 
@@ -64,12 +65,14 @@ def dump(
         offset: The partition's next input offset, as the rings stand.
         partitions: How many the input has.
         since: By reason why history is missing, from which event time on it is whole, ms.
+        write_format: Number of the format that it is to be written in.
         newest: Newest accepted event time of the partition, where the rings know less.
     """
     retention = rings.retention
     return Bucket(
         partition, number, offset, partitions, ENGINE, max(rings.newest, int(newest)),
         retention.horizon_ms, since, rings.dump(number), retention.cap, retention.unit,
+        write_format,
     )  # fmt: skip
 
 
@@ -83,6 +86,7 @@ class Checkpoints:
         schedule: Whose turn it is.
         listener: Told of what is safe and what failed.
         clock: Seconds, monotonic.
+        write_format: Number of the format that buckets are written in.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Checkpoints:
         schedule: Schedule,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
+        write_format: int = FORMAT,
     ) -> None:
         self._store = store
         self._owner = owner
@@ -100,6 +105,7 @@ class Checkpoints:
         self._schedule = schedule
         self._listener = listener
         self._clock = clock
+        self._format = write_format
         self._partitions = 0
         self._since: dict[int, Mapping[str, int]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -233,7 +239,9 @@ class Checkpoints:
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
         rings, since = self._rings.of(held.partition), self._since[held.partition]
-        made = dump(rings, held.partition, bucket, held.position, self._partitions, since)
+        made = dump(
+            rings, held.partition, bucket, held.position, self._partitions, since, self._format
+        )
         return made.records(self._owner)
 
     def _outgoing(self, buckets: Sequence[Dumped]) -> tuple[Outgoing, ...]:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,13 +17,23 @@ from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.observability.health import Endpoint, Health
 from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
 
+Exposed = Callable[[CollectorRegistry, Health], AbstractContextManager[object]]
+"""Shows a process's metrics and health to the outside for as long as the context lasts."""
+
 
 def run_process(
-    name: str, settings: Settings, topic: str, make: Callable[[Listener], TransactionLoop[Any]]
+    name: str,
+    settings: Settings,
+    topic: str,
+    make: Callable[[Listener], TransactionLoop[Any]],
+    exposed: Exposed | None = None,
+    *,
+    together: bool = False,
 ) -> None:
     """Run a transaction loop until a signal ends it.
 
@@ -32,12 +42,14 @@ def run_process(
         settings: How and where; ``kafka.group`` is the process's own group.
         topic: What it consumes.
         make: Wires the loop; ready is false until it returns.
+        exposed: How it is scraped and probed; None is an endpoint of its own, at ``http``.
+        together: Whether its partitions wait for each other; see ``observability.progress``.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
     registry = CollectorRegistry()
-    health = Health(heartbeat_seconds=max(settings.scorer.stuck_seconds, 30.0))
+    health = Health(heartbeat_seconds=settings.scorer.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
 
     def told(happening: Happening) -> None:
@@ -52,7 +64,7 @@ def run_process(
             sys.exit(0)
         loop.stop()
 
-    progress = Progress(told, settings.scorer.stuck_seconds)
+    progress = Progress(told, settings.scorer.stuck_seconds, together=together)
 
     def listener(happening: Happening) -> None:
         told(happening)
@@ -60,7 +72,11 @@ def run_process(
 
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(stop, listener, settings.scorer.shutdown_seconds))
-        stack.enter_context(Endpoint(settings.http, registry, health))
+        if exposed is None:
+            ready_gauge(registry).set_function(lambda: float(health.ready))
+            stack.enter_context(Endpoint(settings.http, registry, health))
+        else:
+            stack.enter_context(exposed(registry, health))
         loop = make(listener)
         health.model_loaded()
         stack.enter_context(LagWatch(settings.kafka, topic, listener))

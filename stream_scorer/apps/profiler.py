@@ -141,4 +141,5 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
         own,
         own.kafka.topics.transactions,
         lambda listener: profiler_loop(own, deployment, listener),
+        together=True,
     )

@@ -207,7 +207,7 @@ class CheckpointedReplay:
         while buckets and time.monotonic() < until:
             bucket = buckets.pop()
             try:
-                rings.load(bucket.payload)
+                rings.load(bucket.payload, checked=bucket.checked)
             except ValueError as error:
                 raise damaged(self._taken(), f"bucket {bucket.bucket}: {error}") from error
         if not buckets:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_scorer.apps.checkpoints import Checkpoints
-from stream_scorer.apps.process import run_process
+from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
@@ -165,7 +165,9 @@ def scorer_loop(
         model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
         Restoration(topic, source, owner, store, rings, lambda partition, first, end:
                     InputReplay(kafka, topic, partition, first, end)),
-        Checkpoints(store, owner, rings, schedule, listener),
+        Checkpoints(
+            store, owner, rings, schedule, listener, write_format=settings.state.write_format
+        ),
         Warmth(
             model, listener, accept_cold=deployment.accept_cold, warming=loaded.warming
         ),
@@ -205,8 +207,13 @@ def follower_of(
     )  # fmt: skip
 
 
-def run_scorer(settings: Settings, deployment: Deployment) -> None:
+def run_scorer(settings: Settings, deployment: Deployment, exposed: Exposed | None = None) -> None:
     """Run a scorer until a signal ends it.
+
+    Args:
+        settings: How and where to run.
+        deployment: What is deployed.
+        exposed: How it is scraped and probed; None is an endpoint of its own.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
@@ -216,4 +223,5 @@ def run_scorer(settings: Settings, deployment: Deployment) -> None:
         settings,
         settings.kafka.topics.transactions,
         lambda listener: scorer_loop(settings, deployment, listener)[0],
+        exposed,
     )

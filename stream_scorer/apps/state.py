@@ -1,5 +1,6 @@
 """A group's checkpoint for the ``state`` commands, and those that show it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoint import FORMAT, Assembly, Bucket, Owner
+from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.restore import Takeover, damaged
 from stream_scorer.state.rings import RingColumns, columns_of
 
@@ -105,7 +106,7 @@ class PartitionState:
         lag: Records between the oldest label and the group's offset.
         partitions: How many partitions the input had.
         engine: Version of the meaning of features.
-        format: Version of the records.
+        formats: How many buckets there are of each format of the records, by its number.
         watermark: Newest accepted event time, ms.
     """
 
@@ -120,7 +121,7 @@ class PartitionState:
     lag: int | None
     partitions: int | None
     engine: int | None
-    format: int | None
+    formats: Mapping[int, int]
     watermark: int | None
 
 
@@ -144,7 +145,7 @@ def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
         events += len(rings.time)
     if not buckets:
         return PartitionState(
-            partition, 0, 0, 0, 0, None, None, committed, None, None, None, None, None
+            partition, 0, 0, 0, 0, None, None, committed, None, None, None, {}, None
         )
     labels = [bucket.offset for bucket in buckets.values()]
     newest = max(buckets.values(), key=lambda bucket: bucket.offset)
@@ -154,7 +155,8 @@ def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
         sum(len(bucket.payload) for bucket in buckets.values()),
         min(labels), max(labels), committed,
         None if committed is None else committed - min(labels),
-        newest.partitions, newest.engine, FORMAT,
+        newest.partitions, newest.engine,
+        dict(sorted(Counter(bucket.format for bucket in buckets.values()).items())),
         None if watermark == NEVER else watermark,
     )  # fmt: skip
 

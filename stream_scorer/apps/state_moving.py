@@ -79,12 +79,15 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     offsets = {p: checkpoint.committed.get(p, checkpoint.low[p]) for p in range(after)}
     stranded = _stranded(checkpoint, offsets, before)
     moving = _Moving(folding, old, before, after)
+    write_format = checkpoint.settings.state.write_format
 
     def written() -> Iterator[tuple[int, list[Record]]]:
         for number in range(BUCKETS):
             for partition, rings in enumerate(moving.of(number)):
                 newest = old.of(partition).watermark if partition < before else int(NEVER)
-                bucket = dump(rings, partition, number, offsets[partition], after, since, newest)
+                bucket = dump(
+                    rings, partition, number, offsets[partition], after, since, write_format, newest
+                )
                 yield partition, bucket.records(checkpoint.owner)
 
     def report() -> Repartitioned:

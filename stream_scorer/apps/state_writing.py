@@ -73,10 +73,11 @@ def _rebuild(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Rebu
     folding.fold(all_rings, partition, low, offset)
     since = folding.complete_since(low)
     rings = all_rings.of(partition)
+    write_format = checkpoint.settings.state.write_format
 
     def written(rings: CustomerRings) -> Iterator[Records]:
         for number in range(BUCKETS):
-            made = dump(rings, partition, number, offset, checkpoint.count, since)
+            made = dump(rings, partition, number, offset, checkpoint.count, since, write_format)
             yield made.records(checkpoint.owner)
 
     _write(checkpoint, partition, written(rings))

@@ -1,4 +1,4 @@
-"""``stream-scorer dlq``: what was rejected, and why."""
+"""``stream-scorer dlq``: what was rejected, and why; and back to the input with it."""
 
 import json
 from dataclasses import asdict
@@ -9,6 +9,7 @@ import typer
 
 from stream_scorer.apps.dead_letters import dead_letter_at, dead_letter_of, list_dead_letters
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.replaying import replay as replay_dead_letters
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -17,10 +18,12 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
+from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.deadletter import DeadLetter
+from stream_scorer.kafka.letter_progress import Selection
 
-app = typer.Typer(help="Rejected records: which, and why.", no_args_is_help=True)
+app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)
 _DUMP_BYTES = 16
 
 
@@ -110,6 +113,74 @@ def show_(
     show(False, {}, ("field", "value"), fields)
     typer.echo(dump(letter.value or b""))
     typer.echo(f"does not decode: {undecoded}" if undecoded else json.dumps(record, default=str))
+
+
+@app.command()
+def replay(
+    *,
+    reason: Annotated[
+        list[RejectReason] | None,
+        typer.Option(
+            "--reason", metavar="REASON", help="Only dead letters of this reason; may be repeated."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, max=MOST_RECORDS, help="Copy so many at most."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be copied; copy nothing.")
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy dead letters back to the input once their cause is mended, each of them once.
+
+    The original bytes, key and headers go to the original partition, with a header `replayed-from`
+    that names the dead letter. What was copied is kept in the offsets of `replay.group`, in the
+    same transaction, so that a second call copies nothing, also after a crash.
+
+    What --reason passes over is left to a later call; so are duplicates (DUPLICATE), which are
+    copied only by that --reason. A record that was copied and is rejected again is not copied
+    again. Dead letters of another topic than the input, and records that are no dead letters of
+    ours, are counted and passed over for good.
+    """
+    settings = connected_settings(config, bootstrap)
+    chosen = Selection(frozenset(each.value for each in reason or ()))
+    found = replay_dead_letters(settings, chosen, limit, dry_run=dry_run)
+    names = sorted(found.copied | found.passed_over)
+    copied, passed_over = found.copied.total(), found.passed_over.total()
+    document = {
+        "topic": settings.kafka.topics.dead_letters,
+        "input": settings.kafka.topics.transactions,
+        "group": settings.replay.group,
+        "dry_run": dry_run,
+        "copied": copied,
+        "passed_over": passed_over,
+        "reasons": {
+            name: {"copied": found.copied[name], "passed_over": found.passed_over[name]}
+            for name in names
+        },
+        "replayed_before": found.replayed_before,
+        "other_input": found.other_input,
+        "foreign": found.foreign,
+        "limited": found.limited,
+    }
+    rows = [(name, found.copied[name], found.passed_over[name]) for name in names]
+    columns = ("reason", "would be copied" if dry_run else "copied", "left to a later call")
+    show(as_json, document, columns, [*rows, ("total", copied, passed_over)])
+    if as_json:
+        return
+    for count, text in (
+        (found.replayed_before, "copied once already and rejected again: not copied again"),
+        (found.other_input, f"of another topic than {document['input']}"),
+        (found.foreign, "no dead letters of ours"),
+    ):
+        if count:
+            typer.echo(f"{count} {text}")
+    if found.limited:
+        typer.echo("stopped at the limit; the next call goes on there")
 
 
 def dump(data: bytes) -> str:

@@ -4,7 +4,7 @@ import sys
 from typing import NoReturn
 
 import typer
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from stream_scorer.cli import (
     batch,
@@ -23,7 +23,8 @@ from stream_scorer.cli import (
     topics,
     train,
 )
-from stream_scorer.errors import SettingsError, StreamScorerError
+from stream_scorer.errors import StreamScorerError
+from stream_scorer.kafka.config import refused_option
 
 app = typer.Typer(
     name="stream-scorer",
@@ -63,11 +64,10 @@ def main() -> None:
     except StreamScorerError as error:
         _leave(error)
     except KafkaException as error:
-        cause = error.args[0]
-        if cause.code() != KafkaError._INVALID_ARG:  # noqa: SLF001 the binding's own name
+        refused = refused_option(error)
+        if refused is None:
             raise
-        # Only librdkafka knows its options, and tells when the first client is made.
-        _leave(SettingsError(f"setting kafka.client: {cause.str()}", "correct the option"))
+        _leave(refused)
 
 
 def _leave(error: StreamScorerError) -> NoReturn:

@@ -64,9 +64,10 @@ def inspect(
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each partition's checkpoint: buckets, customers, bytes, labels, format, watermark.
+    """Show each partition's checkpoint: buckets, customers, bytes, labels, formats, watermark.
 
-    A label is the input offset that a bucket is as of; a restart replays from the oldest.
+    A label is the input offset that a bucket is as of; a restart replays from the oldest. Formats
+    say how many buckets are of which: format 2 has a checksum per bucket.
     """
     checkpoint = open_checkpoint(connected_settings(config, bootstrap))
     records = [asdict(each) for each in inspect_partitions(checkpoint)]
@@ -74,17 +75,19 @@ def inspect(
         "group": checkpoint.owner.group, "topic": checkpoint.owner.topic, "partitions": records,
     }  # fmt: skip
     rows = [
-        ["-" if value is None else value for value in (record | _moment(record)).values()]
+        ["-" if value is None else value for value in (record | _readable(record)).values()]
         for record in records
     ]
     show(as_json, document, list(records[0]), rows, f"group {checkpoint.owner.group}")
 
 
-def _moment(record: dict[str, Any]) -> dict[str, Any]:
+def _readable(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what a table says in other words: formats as text, the watermark as a time."""
+    formats = ", ".join(f"{number}: {count}" for number, count in record["formats"].items())
     if record["watermark"] is None:
-        return {}
+        return {"formats": formats or "-"}
     moment = datetime.fromtimestamp(record["watermark"] / 1_000, UTC)
-    return {"watermark": moment.isoformat(sep=" ", timespec="milliseconds")}
+    return {"formats": formats, "watermark": moment.isoformat(sep=" ", timespec="milliseconds")}
 
 
 @_refolds

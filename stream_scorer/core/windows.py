@@ -252,7 +252,7 @@ class CustomerRings:
         """Return about how many bytes ``dump`` will give, without looking at the rings."""
         return int(self._store.weights[_checked(bucket)])
 
-    def load(self, payload: bytes) -> None:
+    def load(self, payload: bytes, *, checked: bool = False) -> None:
         """Add the rings of a bucket that ``dump`` gave.
 
         Fields that the payload lacks are MISSING, those that are not stored here are dropped; so
@@ -260,6 +260,7 @@ class CustomerRings:
 
         Args:
             payload: What ``dump`` gave; no bytes are no customers.
+            checked: Whether somebody has made sure that these are the bytes that were written.
 
         Raises:
             ValueError: The bytes are damaged, or hold a customer who is here; nothing is changed.
@@ -269,7 +270,7 @@ class CustomerRings:
             raise RuntimeError("rings are loaded while a batch is open")
         if not payload:
             return
-        rings = bucket_payload.read(self._store, payload)
+        rings = bucket_payload.read(self._store, payload, checked=checked)
         column_of = np.array(
             [1 + rings.fields.index(name) if name in rings.fields else -1 for name in self.fields],
             np.int64,

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Kafka
 
 
@@ -33,9 +36,6 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": kafka.session_timeout_ms,
-        "heartbeat.interval.ms": max(kafka.session_timeout_ms // 4, 250),
         "max.poll.interval.ms": kafka.max_poll_interval_ms,
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 100,
@@ -47,6 +47,22 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
         "queued.max.messages.kbytes": 65_536,
         "enable.partition.eof": False,
     }
+
+
+def member(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
+    """Return the options of a consumer that joins its group, and is given partitions there."""
+    options = consumer(kafka, group) | {"group.protocol": kafka.group_protocol}
+    if kafka.static_membership:
+        options["group.instance.id"] = options["client.id"]
+    if kafka.group_protocol == "classic":
+        # Under KIP-848 sessions, heartbeats and assignment are the broker's to say, and
+        # librdkafka refuses them; partitions come and go one by one there by themselves.
+        options |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": kafka.session_timeout_ms,
+            "heartbeat.interval.ms": max(kafka.session_timeout_ms // 4, 250),
+        }
+    return options
 
 
 def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
@@ -87,3 +103,17 @@ def reader(kafka: Kafka, group: str) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 10,
         "enable.partition.eof": True,
     }
+
+
+def refused_option(error: KafkaException) -> SettingsError | None:
+    """Return what the user is told of an option in ``kafka.client`` that the library refused.
+
+    Only librdkafka knows its options, and tells when the first client is made.
+
+    Returns:
+        None for any other failure.
+    """
+    cause = error.args[0]
+    if cause.code() != KafkaError._INVALID_ARG:  # noqa: SLF001 the binding's own name
+        return None
+    return SettingsError(f"setting kafka.client: {cause.str()}", "correct the option")

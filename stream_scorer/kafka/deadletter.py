@@ -19,6 +19,8 @@ TIMESTAMP = "dlq.source.timestamp"
 INSTANCE = "dlq.instance"
 NAMES = (REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, INSTANCE)
 """Our headers in the order in which they end a dead letter's headers."""
+REPLAYED_FROM = "replayed-from"
+"""Names, in a record that was copied back to the input, the dead letter: TOPIC:PARTITION:OFFSET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,23 @@ class DeadLetter:
     def source(self) -> str:
         """The original's coordinates as TOPIC:PARTITION:OFFSET."""
         return f"{self.source_topic}:{self.source_partition}:{self.source_offset}"
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the original was itself copied from a dead letter."""
+        return any(name == REPLAYED_FROM for name, _ in self.headers or ())
+
+    def original(self, topic: str) -> OutgoingRecord:
+        """Return the original as it was, to its own partition, saying where it was copied from.
+
+        Args:
+            topic: The dead-letter topic.
+        """
+        came_from = f"{topic}:{self.partition}:{self.offset}".encode()
+        headers: Headers = [*(self.headers or ()), (REPLAYED_FROM, came_from)]
+        return OutgoingRecord(
+            self.source_topic, self.value, self.key, headers, self.source_partition
+        )
 
 
 def dead_letters(

@@ -1,13 +1,18 @@
 """A consumer group seen from outside: its members and its stable committed offsets."""
 
+import time
+from collections.abc import Sequence
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.errors import StateError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 30.0
+_BREATH_SECONDS = 0.02
 COORDINATION = frozenset(
     {
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -25,20 +30,30 @@ def refuse_members(kafka: Kafka) -> None:
         StateError: It has members.
         UnavailableError: The broker does not say.
     """
-    client = admin(kafka)
-    answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
-    try:
-        members = answer[kafka.group].result().members
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return
-        raise unreachable(kafka, error.args[0].str()) from error
+    members = _members(kafka)
     if members:
-        names = ", ".join(sorted(member.client_id for member in members))
         raise StateError(
-            f"group {kafka.group} has {len(members)} members ({names})",
+            f"group {kafka.group} has {len(members)} members ({', '.join(members)})",
             "stop every scorer of the group first",
         )
+
+
+def _members(kafka: Kafka) -> list[str]:
+    """Return the names of a group's members."""
+    client = admin(kafka)
+    until = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
+        try:
+            return sorted(member.client_id for member in answer[kafka.group].result().members)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            # As for ``noted``.
+            if cause.code() not in COORDINATION or time.monotonic() > until:
+                raise unreachable(kafka, cause.str()) from error
+        time.sleep(_BREATH_SECONDS)
 
 
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:
@@ -62,3 +77,29 @@ def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[i
         if place.error is not None:
             raise unreachable(kafka, place.error.str())
     return {place.partition: place.offset for place in found if place.offset >= 0}
+
+
+def noted(
+    consumer: ColumnConsumer, group: str, partitions: Sequence[int]
+) -> dict[int, tuple[int, bytes]]:
+    """Return the group's stable (offset, note) of those partitions that it has committed.
+
+    Waits while an open transaction holds them.
+
+    Raises:
+        UnavailableError: The broker does not say.
+    """
+    until = time.monotonic() + _SETTLE_SECONDS
+    while partitions:
+        try:
+            return consumer.noted(partitions, _SETTLE_SECONDS)
+        except KafkaException as error:
+            cause = error.args[0]
+            # A group's coordinator moves, and is elected a moment after a cluster has started.
+            if cause.code() not in COORDINATION or time.monotonic() > until:
+                raise UnavailableError(
+                    f"committed offsets of group {group} cannot be read: {cause.str()}",
+                    "check the brokers",
+                ) from error
+        time.sleep(_BREATH_SECONDS)
+    return {}

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scorer.core.kernels.profiles import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import COORDINATION
+from stream_scorer.kafka.groups import noted
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure, GroupMetadata
 from stream_scorer.kafka.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
@@ -161,27 +161,9 @@ class MergedSource:
         found, notes = {}, {}
         for topic, consumer in self._consumers.items():
             mine = [number for of, number in numbers if of == topic]
-            for number, at in self._noted(consumer, mine).items():
+            for number, at in noted(consumer, self.group, mine).items():
                 found[numbers[topic, number]], notes[numbers[topic, number]] = at
         return found, notes
-
-    def _noted(
-        self, consumer: ColumnConsumer, numbers: Sequence[int]
-    ) -> dict[int, tuple[int, bytes]]:
-        until = time.monotonic() + _ANSWER_SECONDS
-        while numbers:
-            try:
-                return consumer.noted(numbers, _ANSWER_SECONDS)
-            except KafkaException as error:
-                cause = error.args[0]
-                # A group's coordinator moves, and is elected a moment after a cluster has started.
-                if cause.code() not in COORDINATION or time.monotonic() > until:
-                    raise UnavailableError(
-                        f"committed offsets of group {self.group} cannot be read: {cause.str()}",
-                        "check the brokers",
-                    ) from error
-            time.sleep(_BREATH_SECONDS)
-        return {}
 
     # -- what the loop calls ----------------------------------------------------------------
 

@@ -43,9 +43,7 @@ def read(
         heard = time.monotonic()
         while pending:
             messages: list[Any] = consumer.consume(_RECORDS_AT_ONCE, _POLL_SECONDS)
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
+            if not messages and time.monotonic() - heard > _SILENCE_SECONDS:
                 raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
             for message in messages:
                 partition, offset = message.partition(), message.offset()
@@ -60,6 +58,9 @@ def read(
                         yield message
                 if behind >= end[partition]:
                     pending.discard(partition)
+            if messages:
+                # What the caller did meanwhile is not the broker's silence.
+                heard = time.monotonic()
     finally:
         consumer.close()
 

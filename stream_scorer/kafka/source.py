@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
-from stream_scorer.errors import (
-    OffsetsError,
-    StreamScorerError,
-    TransactionError,
-    UnavailableError,
-)
+from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.librdkafka.consumer import (
     ColumnConsumer,
-    Failure,
     GroupMetadata,
+    Polled,
     Rebalance,
 )
 from stream_scorer.kafka.offsets import bounds
@@ -100,6 +96,9 @@ class KafkaSource:
         group: Consumer group.
         start: Where a group's first run begins; None refuses a partition without an offset.
 
+    Raises:
+        UnavailableError: Under KIP-848, the topic cannot be read.
+
     Attributes:
         before_revoke: Called inside ``poll`` with partitions that are to leave and still ours.
     """
@@ -109,7 +108,11 @@ class KafkaSource:
         self.group = group
         self._kafka = kafka
         self._start = start
-        self._consumer = ColumnConsumer(config.consumer(kafka, group), topic)
+        options = config.member(kafka, group)
+        self._reading = Reading(topic, group, options["client.id"])
+        self._consumer = ColumnConsumer(options, topic)
+        if kafka.group_protocol == "consumer":
+            self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
         self._events: list[Assigned | Revoked] = []
@@ -218,20 +221,27 @@ class KafkaSource:
         if stashed:
             wait = 0.0
         left = max(maximum - sum(map(len, stashed)), 1)
-        polled = self._consumer.poll(left, wait, linger_seconds)
+        polled = self._poll(left, wait, linger_seconds)
         self._raise_failure()
         for failure in polled.failures:
-            self._judge(failure)
+            if error := self._reading.judge(failure):
+                raise error
         if polled.records is not None:
             stashed.append(polled.records)
         return self._live(stashed)
 
     def serve(self, seconds: float) -> None:
         """Stay in the group while a batch is being computed: every partition must be paused."""
-        polled = self._consumer.poll(1, seconds, 0.0)
+        polled = self._poll(1, seconds, 0.0)
         if polled.records is not None:
             self._stash.append(polled.records)
         self._raise_failure()
+
+    def _poll(self, maximum: int, wait: float, linger: float) -> Polled:
+        try:
+            return self._consumer.poll(maximum, wait, linger)
+        except KafkaException as error:
+            raise self._reading.ended(error.args[0]) from error
 
     def pause(self) -> None:
         """Fetch nothing until ``resume``; positions stay."""
@@ -329,25 +339,3 @@ class KafkaSource:
         if not pieces:
             return None
         return pieces[0] if len(pieces) == 1 else RawRecords.join(pieces)
-
-    def _judge(self, failure: Failure) -> None:
-        """Raise for an error event that waiting does not mend."""
-        error = failure.error
-        code = error.code()
-        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
-            raise OffsetsError(
-                f"group {self.group}: {self.topic} partition {failure.partition}: "
-                f"the committed offset lies outside the retained input ({error.str()})",
-                "decide what to do about the gap, then reset the group's offsets",
-            )
-        if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
-            raise UnavailableError(
-                f"topic {self.topic} does not exist",
-                "create it, for example with `stream-scorer topics create`",
-            )
-        if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
-            raise UnavailableError(
-                f"group {self.group} may not read {self.topic}: {error.str()}", "grant the ACLs"
-            )
-        if error.fatal():
-            raise TransactionError(f"the consumer cannot go on: {error.str()}", "see the brokers")

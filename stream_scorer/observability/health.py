@@ -14,20 +14,33 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from stream_scorer import happenings as h
 from stream_scorer.errors import SettingsError
-from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.settings import Http
+
+HEARTBEAT_SECONDS = 30.0
+"""A loop that has not come round for this long is not live."""
 
 _LACKING = {
     "input": "partition {}: history begins at offset {}, less than a horizon",
     "ring_cap": "partition {}: full rings were kept with a smaller ring_cap",
 }
+
+
+class Probed(Protocol):
+    """What the probes ask: one process's :class:`Health`, or a whole fleet."""
+
+    @property
+    def silent_seconds(self) -> float: ...  # noqa: D102 see Health
+    @property
+    def live(self) -> bool: ...  # noqa: D102
+    def reasons(self) -> list[str]: ...  # noqa: D102
+    def degraded(self) -> list[str]: ...  # noqa: D102
 
 
 class Health:
@@ -46,7 +59,7 @@ class Health:
 
     def __init__(
         self,
-        heartbeat_seconds: float = 30.0,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         *,
         needs_model: bool = True,
@@ -83,7 +96,6 @@ class Health:
     def _take(self, happening: h.Happening) -> None:  # noqa: C901, PLR0912 one branch per kind
         match happening:
             case h.BatchCommitted():
-                self._stuck = ""
                 for partition in happening.next_offsets:
                     self._restored(partition)
             case h.PartitionsAssigned():
@@ -107,7 +119,13 @@ class Health:
             case h.DependencyBack():
                 self._down.pop(happening.name, None)
             case h.Stuck():
-                self._stuck = f"position has not moved for {happening.seconds:.0f} s despite lag"
+                partitions = ", ".join(map(str, happening.partitions))
+                self._stuck = (
+                    f"position has not moved for {happening.seconds:.0f} s despite lag: "
+                    f"partition {partitions}"
+                )
+            case h.Moving():
+                self._stuck = ""
             case h.Stopping():
                 self._stopping = happening.cause
             case h.TerminalsRead():
@@ -181,14 +199,14 @@ class Endpoint:
 
     Args:
         http: Address; port 0 picks a free one.
-        registry: What ``/metrics`` shows; readiness is added to it as a gauge.
+        registry: What ``/metrics`` shows.
         health: What the probes ask.
 
     Raises:
         SettingsError: The address cannot be bound.
     """
 
-    def __init__(self, http: Http, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, http: Http, registry: CollectorRegistry, health: Probed) -> None:
         handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
         try:
             self._server = _Server((http.host, http.port), handler)
@@ -197,7 +215,6 @@ class Endpoint:
                 f"http {http.host}:{http.port}: {error.strerror}",
                 "set http.host and http.port; port 0 picks a free one",
             ) from error
-        ready_gauge(registry).set_function(lambda: float(health.ready))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="http-endpoint", daemon=True
         )
@@ -239,7 +256,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     registry: ClassVar[CollectorRegistry]
-    health: ClassVar[Health]
+    health: ClassVar[Probed]
     timeout = 5.0
 
     def do_GET(self) -> None:

@@ -203,6 +203,9 @@ class Metrics:
             "checkpoint_failures", "Buckets that the checkpoint store did not take."
         )
         self.assigned = gauge("partitions_assigned", "Input partitions that this process owns.")
+        self.rebalances = counter(
+            "rebalances", "Times that partitions came to this process or left it."
+        )
         self.lost = counter(
             "partitions_lost", "Partitions taken away before this process could finish its batch."
         )
@@ -239,15 +242,17 @@ class Metrics:
             "Event time up to which terminals' rows are out (profiler) or taken in (scorer).",
         )
         self.stuck = gauge(
-            "stuck_seconds", "Seconds that the position has not moved despite lag; 0: it moves."
+            "stuck_seconds",
+            "Seconds that a partition's position has not moved despite lag; 0: all move.",
         )
         # A series that begins at its first event shows no rate for it: begin at 0.
         for result in RESULTS:
             self.transactions.labels(result)
 
 
-def ready_gauge(registry: CollectorRegistry) -> Gauge:
-    """Declare the gauge of readiness; the health endpoint's owner says how it is read."""
+def ready_gauge(registry: CollectorRegistry, *labels: str) -> Gauge:
+    """Declare the gauge of readiness; its owner says how it is read."""
     return Gauge(
-        "stream_scorer_ready", "1 while the process can do its work, else 0.", registry=registry
-    )
+        "stream_scorer_ready", "1 while the process can do its work, else 0.", labels,
+        registry=registry,
+    )  # fmt: skip

@@ -1,14 +1,17 @@
 """Slow is not stuck: stuck is lag with a position that does not move."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from stream_scorer.happenings import (
     BatchCommitted,
     Happening,
     LagObserved,
     Listener,
+    Moving,
     PartitionsAssigned,
+    PartitionsRevoked,
     ReplayProgress,
     Stuck,
     TerminalsRead,
@@ -18,11 +21,16 @@ from stream_scorer.happenings import (
 class Progress:
     """A listener that tells another one when there is lag and nothing moves.
 
+    Only the process's own partitions count: another's lag is another's to catch up with.
+
     Args:
         listener: Told of :class:`~stream_scorer.happenings.Stuck`, at every observation of lag
-            for as long as it lasts.
+            for as long as it lasts, and of :class:`~stream_scorer.happenings.Moving` once it is
+            over.
         stuck_seconds: How long nothing may move.
         clock: Seconds, monotonic.
+        together: Whether partitions wait for each other, as when topics are merged by time: then
+            one that moves shows that the others will.
     """
 
     def __init__(
@@ -30,28 +38,63 @@ class Progress:
         listener: Listener,
         stuck_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        together: bool = False,
     ) -> None:
         self._listener = listener
         self._stuck_seconds = stuck_seconds
         self._clock = clock
-        self._moved = clock()
+        self._together = together
+        # Lag is observed on a thread of its own.
+        self._lock = threading.Lock()
+        self._moved: dict[int, float] = {}
+        self._stuck: set[int] = set()
 
     def __call__(self, happening: Happening) -> None:
         """Take note of movement; judge when lag was observed."""
+        with self._lock:
+            told = self._take(happening)
+        if told is not None:
+            self._listener(told)
+
+    def _take(self, happening: Happening) -> Stuck | Moving | None:
         match happening:
-            case BatchCommitted() | ReplayProgress() | PartitionsAssigned() | TerminalsRead():
-                self._moved = self._clock()
+            case PartitionsAssigned():
+                self._moved |= dict.fromkeys(happening.partitions, self._clock())
+            case PartitionsRevoked():
+                for partition in happening.partitions:
+                    self._moved.pop(partition, None)
+                return self._free(happening.partitions)
+            case BatchCommitted():
+                return self._move(happening.next_offsets)
+            case ReplayProgress():
+                return self._move((happening.partition,))
+            case TerminalsRead():
+                return self._move(self._moved)
             case LagObserved():
-                # Offsets alone are no lag: markers of transactions and aborted records take some,
-                # and nobody is given a record there, so it has no age.
-                if not any(
-                    count and happening.seconds.get(partition, 1.0)
-                    for partition, count in happening.to_stable.items()
-                ):
-                    self._moved = self._clock()
-                    return
-                silent = self._clock() - self._moved
-                if silent >= self._stuck_seconds:
-                    self._listener(Stuck(silent))
+                return self._judge(happening)
             case _:
                 pass
+        return None
+
+    def _move(self, partitions: Iterable[int]) -> Moving | None:
+        moved = set(self._moved) if self._together else self._moved.keys() & set(partitions)
+        self._moved |= dict.fromkeys(moved, self._clock())
+        return self._free(moved)
+
+    def _free(self, partitions: Iterable[int]) -> Moving | None:
+        was, self._stuck = self._stuck, self._stuck - set(partitions)
+        return Moving() if was and not self._stuck else None
+
+    def _judge(self, lag: LagObserved) -> Stuck | Moving | None:
+        # Offsets alone are no lag: markers of transactions and aborted records take some, and
+        # nobody is given a record there, so it has no age.
+        behind = {p for p, count in lag.to_stable.items() if count and lag.seconds.get(p, 1.0)}
+        now = self._clock()
+        self._moved |= dict.fromkeys(self._moved.keys() - behind, now)
+        silent = {p: now - self._moved[p] for p in self._moved.keys() & behind}
+        stuck = {p: seconds for p, seconds in silent.items() if seconds >= self._stuck_seconds}
+        was, self._stuck = self._stuck, set(stuck)
+        if stuck:
+            return Stuck(max(stuck.values()), tuple(sorted(stuck)))
+        return Moving() if was else None

@@ -42,7 +42,6 @@ class Renderer:
         self._lagging: set[int] = set()
         self._down: set[str] = set()
         self._aborts = 0
-        self._stuck = False
         self._said: dict[Hashable, tuple[float, int]] = {}
         self._render: dict[type[h.Happening], Callable[[Any], None]] = {
             h.BatchCommitted: self._committed,
@@ -63,6 +62,7 @@ class Renderer:
             h.DependencyBack: self._back,
             h.LagObserved: self._lag,
             h.Stuck: self._stuck_at,
+            h.Moving: self._moving,
             h.KeyMisplaced: self._misplaced,
             h.ModelFailed: self._model_failed,
             h.DriftDetected: self._drifted,
@@ -111,9 +111,6 @@ class Renderer:
         if len(happening.age_seconds):
             metrics.age.observe(happening.age_seconds)
         self._aborts = 0
-        if self._stuck:
-            self._stuck = False
-            metrics.stuck.set(0)
 
     def _aborted(self, happening: h.BatchAborted) -> None:
         self._counter(self._metrics.transactions, "aborted").inc()
@@ -138,11 +135,13 @@ class Renderer:
     def _partitions_assigned(self, happening: h.PartitionsAssigned) -> None:
         self._assigned.update(happening.partitions)
         self._metrics.assigned.set(len(self._assigned))
+        self._metrics.rebalances.inc()
 
     def _partitions_revoked(self, happening: h.PartitionsRevoked) -> None:
         metrics = self._metrics
         self._assigned.difference_update(happening.partitions)
         metrics.assigned.set(len(self._assigned))
+        metrics.rebalances.inc()
         for partition in happening.partitions:
             for gauge in (
                 metrics.replay, metrics.state_incomplete, metrics.next_offset, metrics.restored,
@@ -242,8 +241,17 @@ class Renderer:
 
     def _stuck_at(self, happening: h.Stuck) -> None:
         self._metrics.stuck.set(happening.seconds)
-        self._stuck = True
-        self._say("stuck", "stuck", level="error", seconds=happening.seconds)
+        self._say(
+            "stuck",
+            "stuck",
+            level="error",
+            seconds=happening.seconds,
+            partitions=list(happening.partitions),
+        )
+
+    def _moving(self, _: h.Moving) -> None:
+        """Leave no line: nobody has to act."""
+        self._metrics.stuck.set(0)
 
     def _misplaced(self, happening: h.KeyMisplaced) -> None:
         self._metrics.keys_sampled.inc(happening.sampled)

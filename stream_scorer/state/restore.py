@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import StateError
 from stream_scorer.state.checkpoint import Bucket
+from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.schedule import UNWRITTEN
 
 Int64 = NDArray[np.int64]
@@ -147,4 +148,7 @@ def refuse_layout(taken: Takeover, partitions: int) -> None:
 
 def damaged(taken: Takeover, error: object) -> StateError:
     """Return the error for a record or a payload that cannot be read."""
-    return StateError(f"{taken.name}: {error}", _REBUILD)
+    mend = _REBUILD
+    if isinstance(error, UnknownFormatError):
+        mend = f"run the version that wrote it, or a later one, or, {_REBUILD}"
+    return StateError(f"{taken.name}: {error}", mend)

@@ -12,7 +12,7 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
-from stream_scorer.state import checkpoint
+from stream_scorer.state import formats
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
 from tests.unit.state.file_systems import GOES_ON, HANGS
@@ -68,7 +68,7 @@ def test_what_was_put_is_found_by_partition(store: CheckpointStore) -> None:
 def test_the_newest_of_a_bucket_is_found(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "PART_BYTES", 4)
+    monkeypatch.setattr(formats, "PART_BYTES", 4)
     put(store, bucket(3, 10, bytes(range(15))), bucket(3, 20, bytes(range(6))))
     assert found(store) == {3: bucket(3, 20, bytes(range(6)))}
 

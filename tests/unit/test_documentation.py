@@ -38,6 +38,8 @@ def _plain(value: Any) -> str:
         return "the shipped `models`"
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return f"`{list(value)}`".replace("'", '"')
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
@@ -132,7 +134,8 @@ def test_every_flag_is_explained() -> None:
 
 
 def test_every_log_line_is_in_the_runbook() -> None:
-    render = (ROOT / "stream_scorer" / "observability" / "render.py").read_text()
+    rooms = ROOT / "stream_scorer" / "observability"
+    render = "".join((rooms / name).read_text() for name in ("render.py", "fleet.py"))
     names = set(re.findall(r'_logger\.\w+\(\s*"(\w+)"', render))
     names |= set(re.findall(r'self\._say\(\s*(?:"\w+"|\([^)]*\)),\s*"(\w+)"', render))
     assert len(names) > 8

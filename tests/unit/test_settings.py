@@ -105,7 +105,18 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("[http]\nport = 65536", "setting http.port: "),
         ("[http]\nport = 'web'", "setting http.port: "),
         ("[scorer]\nmaximum_batch = 0", "setting scorer.maximum_batch: "),
+        ("[state]\nwrite_format = 3", "setting state.write_format: "),
+        ("[state]\nwrite_format = true", "setting state.write_format: "),
         ("[kafka]\ninstance = 'a b'", "setting kafka.instance: "),
+        ("[kafka]\ngroup_protocol = 'eager'", "setting kafka.group_protocol: "),
+        (
+            "[kafka]\ngroup_protocol = 'consumer'\nsession_timeout_ms = 9000",
+            "setting kafka: .*group.consumer.session.timeout.ms",
+        ),
+        (
+            "[kafka.client]\n'group.instance.id' = 'a'",
+            "setting kafka.client: .*set kafka.static_membership",
+        ),
         ("[monitor]\nsignals = []", "setting monitor.signals: "),
         ("[kafka", "configuration .*scorer.toml: not TOML: "),
     ],

@@ -127,11 +127,11 @@ class ColumnProducer:
             keys.data, keys.offsets, _NONE if keys.null is None else keys.null,
             _ANY_PARTITION if partition is None else partition,
         )  # fmt: skip
+        if partition is not None:
+            self._know(topic)
         if headers is not None:
             self._produce_one_by_one(self._topic(topic), messages, headers)
             return
-        if partition is not None:
-            self._know(topic)
         flags = _COPY if partition is None else _COPY | _OWN_PARTITION
         queued = self._api.produce_batch(self._topic(topic), -1, flags, messages.ctypes.data, n)
         if queued != n:

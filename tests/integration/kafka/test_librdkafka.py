@@ -39,7 +39,7 @@ def producer(settings: Kafka) -> Iterator[ColumnProducer]:
 
 @pytest.fixture
 def consumer(settings: Kafka) -> Iterator[ColumnConsumer]:
-    made = ColumnConsumer(config.consumer(settings), settings.topics.decisions)
+    made = ColumnConsumer(config.member(settings), settings.topics.decisions)
     yield made
     made.close()
 

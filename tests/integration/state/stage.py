@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.apps.scorer import Deployment, scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
-from stream_scorer.happenings import StateRestored
+from stream_scorer.happenings import Happening, StateRestored
 from stream_scorer.settings import Kafka, Scorer, Settings, State
 from tests.faults.scene import (
     DEADLINE_SECONDS,
@@ -55,11 +55,14 @@ class Life:
         heard: Its happenings.
         work: Its work, as it ended.
         crashed: Whether it crashed.
+        at_restore: What was remembered of each partition the moment that it was whole; of
+            :func:`restored_only` alone.
     """
 
     heard: Heard
     work: ScoringWork
     crashed: bool
+    at_restore: dict[int, Any] = field(default_factory=dict)
 
     @property
     def restored(self) -> dict[int, StateRestored]:
@@ -68,20 +71,20 @@ class Life:
 
     def rings(self) -> dict[int, Any]:
         """Return what is remembered, after everyone has left whose time has come."""
-        found = {}
-        for partition in self.work.rings.partitions():
-            rings = self.work.rings.of(partition)
-            rings.evict(10**9)
-            found[partition] = [
-                (key, *(column.tolist() for column in columns)) for key, *columns in rings.events()
-            ]
-        return found
+        partitions = self.work.rings.partitions()
+        return {partition: _remembered(self.work, partition) for partition in partitions}
 
     def outcome(self, kafka: Kafka) -> Outcome:
         """Return what is visible of it, and what is remembered."""
         found = outcome(kafka)
         found.rings = self.rings()
         return found
+
+
+def _remembered(work: ScoringWork, partition: int) -> Any:
+    rings = work.rings.of(partition)
+    rings.evict(10**9)
+    return [(key, *(column.tolist() for column in columns)) for key, *columns in rings.events()]
 
 
 def live(
@@ -115,9 +118,19 @@ def live(
 def restored_only(
     settings: Settings, partitions: int = PARTITIONS, deployment: Deployment | None = None
 ) -> Life:
-    """Run a scorer until every partition is whole, without a new record."""
+    """Run a scorer until every partition is whole.
+
+    One that is whole before the others may go on meanwhile, where the input does.
+    """
     heard = Heard({})
-    loop, work = scorer_loop(settings, deployment or Deployment("fraud:1.0.0"), heard)
+    at_restore: dict[int, Any] = {}
+
+    def listener(happening: Happening) -> None:
+        heard(happening)
+        if isinstance(happening, StateRestored):
+            at_restore[happening.partition] = _remembered(work, happening.partition)
+
+    loop, work = scorer_loop(settings, deployment or Deployment("fraud:1.0.0"), listener)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
@@ -126,4 +139,4 @@ def restored_only(
             loop.stop()
 
     loop.run(beat)
-    return Life(heard, work, crashed=False)
+    return Life(heard, work, crashed=False, at_restore=at_restore)

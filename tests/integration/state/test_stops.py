@@ -135,7 +135,7 @@ def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     [
         (lambda b: replace(b, engine=b.engine + 1).records, "written by engine"),
         (lambda b: replace(b, partitions=3).records, "had 3 partitions; now it has 4"),
-        (lambda b: replace(b, payload=b"\x01\x00garbage").records, "bucket 3: bucket: the bytes"),
+        (lambda b: replace(b, payload=b"\x01\x00garbage").records, "bucket 3: bucket: its lengths"),
         (lambda _: lambda own: [(own.key(0, 3, 0), b"garbage!")], "bucket 3 part 0"),
         (lambda _: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")], "part 0"),
     ],

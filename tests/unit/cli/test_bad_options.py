@@ -48,9 +48,12 @@ _HUGE = "1" + "0" * 30
         *(("topics create", "--profiles-lookback-days", value) for value in ("0", "801", _HUGE)),
         *(("tail decisions", "--limit", value) for value in ("-1", _HUGE)),
         *(("dlq list", "--limit", value) for value in ("-1", _HUGE)),
+        *(("dlq replay", "--limit", value) for value in ("0", _HUGE)),
+        ("dlq replay", "--reason", "DUPLICATED"),
         ("dlq show", "partition", _HUGE),
         ("dlq show 0", "offset", str(2**63)),
         ("batch x.parquet", "--part-rows", _HUGE),
+        *(("run", "--workers", value) for value in ("0", "-1", "257", _HUGE)),
     ],
 )
 def test_a_number_out_of_range(

@@ -119,3 +119,25 @@ def test_lengths_that_differ_are_refused(raw: RawRecords) -> None:
 def test_a_foreign_record_is_named_as_one(headers: Headers) -> None:
     with pytest.raises(ValueError, match="no dead letter of ours"):
         parse(Message(OutgoingRecord("t", b"", None, headers)))
+
+
+def test_the_original_goes_back_as_it_was_and_says_where_from(raw: RawRecords) -> None:
+    (first,) = letters(raw, [1], [RejectReason.EMPTY], ["null value"])
+    letter = parse(Message(first))
+    assert not letter.replayed
+    back = letter.original("t.dlq")
+    assert ORIGINAL is not None
+    assert (back.topic, back.partition, back.value, back.key) == ("t", 3, None, b"k1")
+    assert back.headers == [*ORIGINAL, ("replayed-from", b"t.dlq:1:44")]
+
+
+def test_a_record_that_went_back_is_known_when_it_is_rejected_again(raw: RawRecords) -> None:
+    (first,) = letters(raw, [2], [RejectReason.MALFORMED], ["bad"])
+    back = parse(Message(first)).original("t.dlq")
+    assert back.headers == [("replayed-from", b"t.dlq:1:44")]
+    again = RawRecords(
+        BytesColumn.of([back.value]), BytesColumn.of([back.key]), [back.headers],
+        np.array([2], np.int32), np.array([90], np.int64), np.array([6], np.int64),
+    )  # fmt: skip
+    (second,) = letters(again, [0], [RejectReason.MALFORMED], ["bad"])
+    assert parse(Message(second)).replayed

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from stream_scorer import happenings as h
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.settings import Http
 
 
@@ -42,7 +43,9 @@ def ready(health: Health) -> Health:
 
 @pytest.fixture
 def endpoint(health: Health) -> Iterator[Endpoint]:
-    with Endpoint(Http(port=0), CollectorRegistry(), health) as opened:
+    registry = CollectorRegistry()
+    ready_gauge(registry).set_function(lambda: float(health.ready))
+    with Endpoint(Http(port=0), registry, health) as opened:
         yield opened
 
 
@@ -102,7 +105,10 @@ def test_a_process_without_a_model_needs_none(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("happening", "reason"),
     [
-        (h.Stuck(31.0), "stuck: position has not moved for 31 s despite lag"),
+        (
+            h.Stuck(31.0, (1,)),
+            "stuck: position has not moved for 31 s despite lag: partition 1",
+        ),
         (h.DependencyUnavailable("registry", "refused"), "paused: registry: refused"),
         (h.Stopping("SIGTERM"), "stopping: SIGTERM"),
         (h.PartitionsRevoked((0, 1)), "no partitions assigned"),
@@ -115,8 +121,10 @@ def test_what_keeps_it_from_its_work(ready: Health, happening: h.Happening, reas
 
 
 def test_it_is_ready_again_when_the_reason_is_gone(ready: Health) -> None:
-    ready(h.Stuck(31.0))
-    ready(h.BatchCommitted(1, {}, "m", "1"))
+    ready(h.Stuck(31.0, (0, 1)))
+    ready(h.BatchCommitted(1, {}, "m", "1", next_offsets={0: 5}))
+    assert ready.reasons() == ["stuck: position has not moved for 31 s despite lag: partition 0, 1"]
+    ready(h.Moving())
     assert ready.ready
     ready(h.DependencyUnavailable("registry", "refused"))
     ready(h.DependencyBack("registry"))

@@ -1,34 +1,86 @@
-from stream_scorer.happenings import BatchCommitted, Happening, LagObserved, ReplayProgress, Stuck
+from stream_scorer.happenings import (
+    BatchCommitted,
+    Happening,
+    LagObserved,
+    Moving,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    ReplayProgress,
+    Stuck,
+    TerminalsRead,
+)
 from stream_scorer.observability.progress import Progress
 
-COMMITTED = BatchCommitted(1, {}, "m", "1")
+OURS = PartitionsAssigned((0,))
 LAG = LagObserved({0: 9}, {0: 9})
+BOTH = LagObserved({0: 9, 1: 9}, {0: 9, 1: 9})
 
 
-def watch(steps: list[tuple[float, Happening]]) -> list[Stuck]:
+def committed(*partitions: int) -> BatchCommitted:
+    return BatchCommitted(1, {}, "m", "1", next_offsets=dict.fromkeys(partitions, 5))
+
+
+def watch(
+    steps: list[tuple[float, Happening]],
+    assigned: PartitionsAssigned = OURS,
+    *,
+    together: bool = False,
+) -> list[Happening]:
     now = [0.0]
     told: list[Happening] = []
-    progress = Progress(told.append, 30.0, lambda: now[0])
-    for at, happening in steps:
+    progress = Progress(told.append, 30.0, lambda: now[0], together=together)
+    for at, happening in [(0.0, assigned), *steps]:
         now[0] = at
         progress(happening)
-    return [h for h in told if isinstance(h, Stuck)]
+    return told
 
 
 def test_lag_without_movement_is_stuck_and_says_for_how_long() -> None:
-    assert watch([(29.0, LAG), (31.0, LAG), (45.0, LAG)]) == [Stuck(31.0), Stuck(45.0)]
+    assert watch([(29.0, LAG), (31.0, LAG), (45.0, LAG)]) == [Stuck(31.0, (0,)), Stuck(45.0, (0,))]
 
 
 def test_a_slow_scorer_is_not_stuck() -> None:
-    assert watch([(20.0, COMMITTED), (40.0, LAG), (45.0, COMMITTED), (60.0, LAG)]) == []
+    assert watch([(20.0, committed(0)), (40.0, LAG), (45.0, committed(0)), (60.0, LAG)]) == []
 
 
-def test_a_replay_is_movement() -> None:
+def test_one_partition_is_stuck_although_another_moves() -> None:
+    told = watch(
+        [(20.0, committed(0)), (31.0, BOTH), (32.0, committed(0)), (33.0, committed(1))],
+        PartitionsAssigned((0, 1)),
+    )
+    assert told == [Stuck(31.0, (1,)), Moving()]
+
+
+def test_partitions_that_wait_for_each_other_are_not() -> None:
+    assert (
+        watch([(20.0, committed(0)), (31.0, BOTH)], PartitionsAssigned((0, 1)), together=True) == []
+    )
+    told = watch([(20.0, committed(0)), (51.0, BOTH)], PartitionsAssigned((0, 1)), together=True)
+    assert told == [Stuck(31.0, (0, 1))]
+
+
+def test_the_lag_of_what_is_anothers_is_not_ours() -> None:
+    assert watch([(31.0, LAG)], PartitionsAssigned((1,))) == []
+    assert watch([(31.0, LAG)], PartitionsAssigned(())) == []
+
+
+def test_a_partition_that_leaves_takes_its_being_stuck_along() -> None:
+    told = watch([(31.0, LAG), (32.0, PartitionsRevoked((0,))), (80.0, LAG)])
+    assert told == [Stuck(31.0, (0,)), Moving()]
+
+
+def test_a_replay_and_terminals_rows_are_movement() -> None:
     assert watch([(25.0, ReplayProgress(0, 5, 9)), (40.0, LAG)]) == []
+    assert watch([(25.0, TerminalsRead(1, None)), (40.0, LAG)]) == []
 
 
 def test_an_idle_stream_is_not_stuck_when_work_comes_back() -> None:
     assert watch([(100.0, LagObserved({0: 0}, {0: 0})), (110.0, LAG)]) == []
+
+
+def test_without_lag_any_more_it_is_over() -> None:
+    told = watch([(31.0, LAG), (36.0, LagObserved({0: 0}, {0: 0})), (41.0, LAG)])
+    assert told == [Stuck(31.0, (0,)), Moving()]
 
 
 def test_a_hanging_transaction_upstream_is_not_our_being_stuck() -> None:
@@ -36,6 +88,8 @@ def test_a_hanging_transaction_upstream_is_not_our_being_stuck() -> None:
 
 
 def test_offsets_that_hold_no_record_are_no_lag() -> None:
+    both = PartitionsAssigned((0, 1))
     marker_behind_the_last_record = LagObserved({0: 1, 1: 0}, {0: 1, 1: 0}, {0: 0.0, 1: 0.0})
-    assert watch([(100.0, marker_behind_the_last_record), (110.0, LAG)]) == []
-    assert watch([(100.0, LagObserved({0: 2, 1: 1}, {0: 2, 1: 1}, {0: 99.0, 1: 0.0}))])
+    assert watch([(100.0, marker_behind_the_last_record), (110.0, LAG)], both) == []
+    told = watch([(100.0, LagObserved({0: 2, 1: 1}, {0: 2, 1: 1}, {0: 99.0, 1: 0.0}))], both)
+    assert told == [Stuck(100.0, (0,))]

@@ -98,12 +98,14 @@ def test_a_batch_without_decisions_counts_no_age(bench: Bench) -> None:
         (h.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_records", {"partition": "0"}, 9),
         (h.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_stable_records", {"partition": "0"}, 4),
         (h.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_seconds", {"partition": "0"}, 1.5),
-        (h.Stuck(31.0), "stuck_seconds", {}, 31),
+        (h.Stuck(31.0, (2,)), "stuck_seconds", {}, 31),
         (h.KeyMisplaced(100, 3), "keys_misplaced_total", {}, 3),
         (h.ModelFailed("m", "1", 4, "x"), "model_error_rows_total", MODEL, 4),
         (h.DriftDetected("ADWIN", "score"), "drift_events_total", DETECTOR, 1),
         (h.PartitionsAssigned((0, 1)), "partitions_assigned", {}, 2),
         (h.PartitionsRevoked((0, 1), lost=True), "partitions_lost_total", {}, 2),
+        (h.PartitionsAssigned((0, 1)), "rebalances_total", {}, 1),
+        (h.PartitionsRevoked((0,)), "rebalances_total", {}, 1),
     ],
 )  # fmt: skip
 def test_each_happening_moves_its_metric(
@@ -126,7 +128,8 @@ def test_every_happening_is_rendered(bench: Bench) -> None:
         for kind in vars(h).values()
         if isinstance(kind, type) and issubclass(kind, h.Happening) and kind is not h.Happening
     }
-    assert set(bench.render._render) == every
+    # Those of the parent of several workers are its fleet's: see test_fleet.
+    assert set(bench.render._render) == every - {h.WorkerStarted, h.WorkerLeft}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_every_happening_is_rendered(bench: Bench) -> None:
         (h.CheckpointFailed("refused"), "checkpoint_failed", "error"),
         (h.ColdAccepted(1, ("a",), 5), "cold_accepted", "warning"),
         (h.DependencyUnavailable("registry", "refused"), "dependency_unavailable", "error"),
-        (h.Stuck(31.0), "stuck", "error"),
+        (h.Stuck(31.0, (2,)), "stuck", "error"),
         (h.KeyMisplaced(100, 3), "keys_misplaced", "warning"),
         (h.ModelFailed("fraud", "1", 4, "NaN"), "model_failed", "error"),
         (h.DriftDetected("ADWIN", "score"), "drift_detected", "warning"),
@@ -155,7 +158,7 @@ def test_what_needs_a_person_is_logged_once_a_minute(
 def test_a_repeated_condition_says_what_it_left_out(bench: Bench) -> None:
     for second in (0.0, 1.0, 2.0, 61.0):
         bench.now = second
-        bench.render(h.Stuck(second))
+        bench.render(h.Stuck(second, (2,)))
     assert [line.get("left_out") for line in bench.lines] == [None, 2]
 
 
@@ -200,9 +203,11 @@ def test_an_outage_ends_with_a_line(bench: Bench) -> None:
     assert [line["event"] for line in bench.lines] == ["dependency_unavailable", "dependency_back"]
 
 
-def test_a_commit_ends_being_stuck(bench: Bench) -> None:
-    bench.render(h.Stuck(31.0))
+def test_only_what_moves_ends_being_stuck(bench: Bench) -> None:
+    bench.render(h.Stuck(31.0, (2,)))
     bench.render(batch(2))
+    assert bench.value("stuck_seconds") == 31
+    bench.render(h.Moving())
     assert bench.value("stuck_seconds") == 0
 
 

@@ -1,0 +1,229 @@
+"""``dlq replay``: dead letters go back to where they came from, each of them once.
+
+::
+
+    progress ─→ dead letters of [progress, end) ─→ chosen ones, with `replayed-from` ─┐
+       ▲                                                                            │ one Kafka
+       └──────────────── the group's offsets, a note beside them ───────────────────┘ transaction
+
+Nobody is a member of the group. All calls for one dead-letter topic share a transactional id: who
+comes later fences who came before, and whatever that one left open is ended before the progress is
+read. So what a killed call had copied in an open transaction is not there, and what it had
+committed is not copied again.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from stream_scorer.errors import FencedError, OffsetsError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import DeadLetter, parse
+from stream_scorer.kafka.letter_copying import LetterCopier, progress_of, size_of
+from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.offsets import admin, bounds, partitions
+from stream_scorer.kafka.reading import read
+from stream_scorer.settings import Kafka, Settings
+
+_BYTES = 16_000_000
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a call did, or with ``dry_run`` would do.
+
+    Attributes:
+        copied: Dead letters that were copied, by reason.
+        passed_over: Those that the reasons asked for leave to a later call, by reason.
+        replayed_before: Those whose original had been copied already; they stay where they are.
+        other_input: Those of another topic than ``kafka.topics.transactions``.
+        foreign: Records of the topic that are no dead letters of ours.
+        limited: Whether it stopped because of the limit.
+    """
+
+    copied: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    replayed_before: int = 0
+    other_input: int = 0
+    foreign: int = 0
+    limited: bool = False
+
+
+def replay(
+    settings: Settings, chosen: Selection, limit: int | None = None, *, dry_run: bool = False
+) -> Replayed:
+    """Copy dead letters back to the input, up to the dead-letter topic's end as it is now.
+
+    Args:
+        settings: The cluster, its topics, and ``replay.group``.
+        chosen: Which.
+        limit: How many at most; None for all.
+        dry_run: Whether to count only.
+
+    Raises:
+        SettingsError: A topic does not exist.
+        FencedError: A later call took over.
+        OffsetsError: The group's offsets do not fit the dead-letter topic, or a dead letter's
+            partition is gone from the input. What was copied before stays so.
+        TransactionError: The broker refuses a record for good.
+        UnavailableError: The broker does not answer.
+    """
+    kafka, group = settings.kafka, settings.replay.group
+    topics = (kafka.topics.dead_letters, kafka.topics.transactions)
+    numbers = partitions(admin(kafka), kafka, topics)
+    consumer = ColumnConsumer(config.reader(kafka, group), kafka.topics.dead_letters)
+    copier: LetterCopier | None = None
+    try:
+        if not dry_run:
+            copier = LetterCopier(kafka, group, consumer)
+        # Only now: what an earlier call left open has come to its end.
+        there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
+        run = _Run(there, copier, chosen, len(numbers[kafka.topics.transactions]), limit)
+        run.run(settings.scorer.maximum_batch)
+    except FencedError as error:
+        raise FencedError(
+            f"another `dlq replay` of group {group} has begun and goes on from here",
+            "wait for its end; nothing is copied twice",
+        ) from error
+    finally:
+        if copier is not None:
+            copier.close()
+        consumer.close()
+    return run.report
+
+
+class _Group:
+    """The group's progress in the dead-letter topic.
+
+    Args:
+        kafka: The cluster.
+        group: The group.
+        consumer: Asks for its offsets.
+        numbers: The topic's partitions.
+
+    Attributes:
+        committed: By partition, where anything is committed.
+        start: By partition, where this call begins to read.
+        end: By partition, where it ends.
+        progress: By partition.
+    """
+
+    def __init__(
+        self, kafka: Kafka, group: str, consumer: ColumnConsumer, numbers: list[int]
+    ) -> None:
+        self.kafka = kafka
+        self.topic = kafka.topics.dead_letters
+        self.committed = progress_of(consumer, group, numbers)
+        first, end = bounds(kafka, self.topic)
+        for partition, found in self.committed.items():
+            furthest = max(found.positions.values())
+            if furthest > end[partition]:
+                raise OffsetsError(
+                    f"group {group} stands at offset {furthest} of {self.topic} partition "
+                    f"{partition}, which ends at {end[partition]}: the topic was made anew",
+                    "delete the group's offsets with Kafka's own tool, or set replay.group",
+                )
+        self.progress = {p: self.committed.get(p, Progress.at(first[p])) for p in first}
+        self.start = {p: max(self.progress[p].offset, first[p]) for p in first}
+        self.end = end
+
+
+class _Run:
+    """One call: reads to the end, chooses, and copies in batches.
+
+    Args:
+        there: Where the group stands.
+        copier: Copies; None counts only.
+        chosen: What is copied.
+        count: How many partitions the input has.
+        limit: How many are copied at most.
+    """
+
+    def __init__(
+        self, there: _Group, copier: LetterCopier | None, chosen: Selection, count: int,
+        limit: int | None,
+    ) -> None:  # fmt: skip
+        self.report = Replayed()
+        self._there = there
+        self._copier = copier
+        self._chosen = chosen
+        self._count = count
+        self._left = limit
+        self._committed = dict(there.committed)
+        self._progress = dict(there.progress)
+        self._behind: dict[int, int] = {}
+        self._waiting: dict[int, dict[str, int]] = {partition: {} for partition in there.end}
+        self._batch: list[DeadLetter] = []
+        self._bytes = 0
+
+    def run(self, maximum: int) -> None:
+        """Read to the end, or to the limit; ``maximum`` records in one transaction at most."""
+        there = self._there
+        for message in read(there.kafka, there.topic, there.start, there.end):
+            self._look(message)
+            if self._left == 0:
+                self.report.limited = True
+                break
+            if len(self._batch) >= maximum or self._bytes >= _BYTES:
+                self._flush()
+        else:
+            self._behind |= there.end
+        self._flush()
+
+    def _look(self, message: Any) -> None:
+        """Choose what becomes of one record of the dead-letter topic."""
+        partition, offset = message.partition(), message.offset()
+        progress = self._progress[partition]
+        try:
+            letter = parse(message)
+        except ValueError:
+            self.report.foreign += offset >= progress.of(OTHERS)
+            self._behind[partition] = offset + 1
+            return
+        lane = lane_of(letter.reason)
+        takes = self._chosen.takes(lane)
+        if offset < progress.of(lane):
+            pass  # dealt with by an earlier call
+        elif letter.source_topic != self._there.kafka.topics.transactions:
+            self.report.other_input += 1
+        elif letter.replayed:
+            self.report.replayed_before += 1
+        elif not takes:
+            self.report.passed_over[letter.reason] += 1
+            self._waiting[partition].setdefault(lane, offset)
+        else:
+            self._take(letter)
+        self._behind[partition] = offset + 1
+
+    def _take(self, letter: DeadLetter) -> None:
+        if not 0 <= letter.source_partition < self._count:
+            self._flush()
+            topic = self._there.topic
+            raise OffsetsError(
+                f"dead letter {topic}:{letter.partition}:{letter.offset} came from "
+                f"{letter.source_topic} partition {letter.source_partition}, and that topic has "
+                f"{self._count} partitions now",
+                "those before it are copied; give the topic as many partitions again, or pass "
+                "over its reason: --reason with others",
+            )
+        self._batch.append(letter)
+        self._bytes += size_of(letter)
+        if self._left is not None:
+            self._left -= 1
+
+    def _flush(self) -> None:
+        """Copy what was chosen since the last time, with the progress up to where it was read."""
+        after = {
+            partition: self._progress[partition].advanced(
+                behind, self._chosen, self._waiting[partition]
+            )
+            for partition, behind in self._behind.items()
+        }
+        after = {p: each for p, each in after.items() if each != self._progress[p]}
+        if after and self._copier is not None:
+            self._copier.copy(self._batch, self._committed, after)
+        self._committed |= after
+        self._progress |= after
+        self.report.copied.update(letter.reason for letter in self._batch)
+        self._behind, self._batch, self._bytes = {}, [], 0

@@ -1,0 +1,113 @@
+"""What ties a child to its parent: it ends with it, reports to it, and says why it left."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.errors import StreamScorerError
+from stream_scorer.kafka.config import refused_option
+from stream_scorer.observability.fleet import Report
+from stream_scorer.observability.health import Health
+
+REPORT_SECONDS = 1.0
+"""Between two reports: what the parent's probes and metrics tell is at most this old."""
+
+_DIE_WITH_PARENT = 1
+"""``PR_SET_PDEATHSIG`` of Linux's ``prctl``."""
+
+
+def tie_to(parent: int) -> None:
+    """Have the kernel kill this process when the parent's main thread ends.
+
+    A SIGKILL and not a SIGTERM, because it also ends a worker that hangs. It is a crash like any
+    other: the broker aborts what is open, and the partitions go on elsewhere.
+
+    Args:
+        parent: The parent's process id; if it has gone already, so does this process.
+    """
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Reporter:
+    """Tells the parent of health and metrics, from a thread of its own until closed.
+
+    Args:
+        parent: Where to.
+        registry: The metrics.
+        health: The conditions.
+        every_seconds: Between two reports.
+    """
+
+    def __init__(
+        self,
+        parent: Connection,
+        registry: CollectorRegistry,
+        health: Health,
+        every_seconds: float = REPORT_SECONDS,
+    ) -> None:
+        self._parent = parent
+        self._registry = registry
+        self._health = health
+        self._every_seconds = every_seconds
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reporting. Does not wait: a parent that reads nothing must not keep a worker."""
+        self._closing.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            health = self._health
+            report = Report(
+                live=health.live,
+                silent_seconds=health.silent_seconds,
+                reasons=tuple(health.reasons()),
+                degraded=tuple(health.degraded()),
+                families=tuple(self._registry.collect()),
+            )
+            try:
+                self._parent.send(report)
+            except OSError:
+                return  # the parent is gone, and the kernel is about to end this process
+            self._closing.wait(self._every_seconds)
+
+
+def ended_in_one_line(name: str, run: Callable[[], None]) -> None:
+    """Run; an error of ours is one line, under the worker's name, and its own exit code."""
+    try:
+        run()
+    except StreamScorerError as error:
+        failure = error
+    except KafkaException as error:
+        refused = refused_option(error)
+        if refused is None:
+            raise
+        failure = refused
+    else:
+        return
+    sys.stderr.write(f"stream-scorer: {name}: {failure}\n")
+    sys.exit(failure.exit_code)

@@ -1,0 +1,238 @@
+"""The parent of ``run --workers N``: starts workers, and starts those again that die.
+
+::
+
+    supervisor ─── /metrics, /health/live, /health/ready: of all
+      ├── worker 0   instance.0   its own transactional id, its own member of the group
+      ├── worker 1   instance.1
+      ⋮      │ health and metrics, once a second, through a pipe
+
+The parent computes nothing and talks to no broker, so that what can crash is the workers.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.apps.supervision import UNFINISHED, EndAll, Supervision, cause_of, parting_code
+from stream_scorer.happenings import Stopping, WorkerLeft, WorkerStarted
+from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.health import Endpoint
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.settings import Settings
+
+_ROUND_SECONDS = 0.1
+_GRACE_SECONDS = 2.0
+"""Beyond ``scorer.shutdown_seconds``, at which workers leave hard by themselves."""
+
+Start = Callable[[int, connection.Connection], SpawnProcess]
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One worker: its process while it runs, else when it is due."""
+
+    process: SpawnProcess | None = None
+    started: float = 0.0
+    due: float = 0.0
+
+
+class Supervisor:
+    """Starts workers, watches them, and ends them in order.
+
+    Args:
+        workers: How many.
+        start: Starts the process of a worker, given its number and the pipe for its reports.
+        fleet: Told of starts, ends and reports.
+        shutdown_seconds: A worker that was asked to leave may take this long.
+        supervision: What to do about one that left.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        start: Start,
+        fleet: Fleet,
+        shutdown_seconds: float,
+        supervision: Supervision | None = None,
+    ) -> None:
+        self._start = start
+        self._fleet = fleet
+        self._shutdown_seconds = shutdown_seconds
+        self._supervision = supervision or Supervision()
+        self._workers = {number: _Worker() for number in range(workers)}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End the workers in order; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> int:
+        """Run until ``stop``, or until a worker leaves for a cause that no restart mends.
+
+        Returns:
+            The exit code: 0 when every worker left in order after ``stop``, else a worker's.
+        """
+        code = 0
+        try:
+            while not self._stopping and not code:
+                self._start_due()
+                self._wait(self._next_due())
+                code = self._look()
+        finally:
+            codes = self._end_all()
+        return parting_code(code, codes)
+
+    # -- one round --------------------------------------------------------------------------
+
+    def _start_due(self) -> None:
+        for number, worker in self._workers.items():
+            if worker.process is not None or worker.due > time.monotonic() or self._stopping:
+                continue
+            worker.started = time.monotonic()
+            try:
+                self._start_one(number, worker)
+            except OSError as error:
+                # No memory, no process ids, no descriptors: that may pass.
+                self._put_off(number, worker, f"not started: {error.strerror}", UNFINISHED)
+
+    def _start_one(self, number: int, worker: _Worker) -> None:
+        receiver, sender = connection.Pipe(duplex=False)
+        # It would take the mask off again when the first process is started.
+        resource_tracker.ensure_running()
+        # Inherited: a worker hears of Ctrl-C at a terminal from its parent, as a SIGTERM, and not
+        # half-way through its imports.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.process = self._start(number, sender)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            # With the only sending end in the worker, its end is the end of the pipe.
+            sender.close()
+        pid = worker.process.pid or 0
+        self._fleet(WorkerStarted(number, pid))
+        threading.Thread(
+            target=_listen, args=(receiver, number, pid, self._fleet),
+            name=f"worker-{number}", daemon=True,
+        ).start()  # fmt: skip
+
+    def _next_due(self) -> float:
+        waits = [w.due - time.monotonic() for w in self._workers.values() if w.process is None]
+        return max(min([_ROUND_SECONDS, *waits]), 0.0)
+
+    def _wait(self, seconds: float) -> None:
+        running = [w.process.sentinel for w in self._workers.values() if w.process is not None]
+        if running:
+            connection.wait(running, seconds)
+        else:
+            time.sleep(seconds)
+
+    def _look(self) -> int:
+        """Take note of workers that left; return a code to leave with, or 0 to go on."""
+        for number, worker in self._workers.items():
+            exit_code = _exit_code(worker)
+            if exit_code is None or self._stopping:
+                continue
+            worker.process = None
+            if code := self._put_off(number, worker, cause_of(exit_code), exit_code):
+                return code
+        return 0
+
+    def _put_off(self, number: int, worker: _Worker, cause: str, exit_code: int) -> int:
+        """Say when a worker is started again; return a code to leave with when it is not."""
+        ran = time.monotonic() - worker.started
+        verdict = self._supervision.left(number, exit_code, ran)
+        if isinstance(verdict, EndAll):
+            self._fleet(WorkerLeft(number, cause, None))
+            return verdict.code
+        self._fleet(WorkerLeft(number, cause, verdict.seconds))
+        worker.due = time.monotonic() + verdict.seconds
+        return 0
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def _end_all(self) -> dict[int, int]:
+        """Ask those that run to leave, kill who does not; return their exit codes."""
+        running = {n: w.process for n, w in self._workers.items() if w.process is not None}
+        for process in running.values():
+            process.terminate()
+        deadline = time.monotonic() + self._shutdown_seconds + _GRACE_SECONDS
+        codes: dict[int, int] = {}
+        for number, process in running.items():
+            process.join(max(deadline - time.monotonic(), 0.0))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            codes[number] = process.exitcode or 0
+            process.close()
+        return codes
+
+
+def _exit_code(worker: _Worker) -> int | None:
+    """Return the exit code of a worker that has left, and let go of its process."""
+    if worker.process is None or worker.process.exitcode is None:
+        return None
+    code = worker.process.exitcode
+    worker.process.close()
+    return code
+
+
+def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet) -> None:
+    """Take a worker's reports until it ends, on a thread of its own.
+
+    A worker that is stopped half-way through a report holds up this thread, and nothing else.
+    """
+    with reports:
+        while True:
+            try:
+                report = reports.recv()
+            except (EOFError, OSError):
+                return
+            fleet.reported(number, pid, report)
+
+
+@contextmanager
+def _stopped_by_signals(supervisor: Supervisor, fleet: Fleet) -> Iterator[None]:
+    def handle(number: int, _: FrameType | None) -> None:
+        # Not here: the interrupted code may hold the lock that this takes.
+        cause = Stopping(signal.Signals(number).name)
+        threading.Thread(target=fleet, args=(cause,), daemon=True).start()
+        supervisor.stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def supervised(
+    settings: Settings, workers: int, start: Start, supervision: Supervision | None = None
+) -> int:
+    """Run workers behind one endpoint until a signal; return the exit code.
+
+    Args:
+        settings: The instance's: ``http`` and ``scorer.shutdown_seconds`` are the parent's.
+        workers: How many.
+        start: Starts a worker's process.
+        supervision: What to do about one that left.
+
+    Raises:
+        SettingsError: The endpoint's address cannot be bound.
+    """
+    logger = process_logger("supervisor", settings.kafka.instance)
+    fleet = Fleet(workers, logger, heartbeat_seconds=settings.scorer.heartbeat_seconds)
+    registry = CollectorRegistry()
+    registry.register(fleet)
+    supervisor = Supervisor(workers, start, fleet, settings.scorer.shutdown_seconds, supervision)
+    with _stopped_by_signals(supervisor, fleet), Endpoint(settings.http, registry, fleet):
+        return supervisor.run()

@@ -1,0 +1,65 @@
+"""Scorers as the workers of a supervisor: ``run --workers N``."""
+
+import os
+import sys
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.apps.reporting import Reporter, ended_in_one_line, tie_to
+from stream_scorer.apps.scorer import Deployment, run_scorer
+from stream_scorer.apps.supervisor import supervised
+from stream_scorer.observability.health import Health
+from stream_scorer.settings import Settings
+
+
+def run_worker(
+    parent: int, pipe: Connection, number: int, settings: Settings, deployment: Deployment
+) -> None:
+    """Run one worker; the target of a child process.
+
+    Args:
+        parent: The parent's process id.
+        pipe: Where reports go.
+        number: Which worker this is; part of its stable name.
+        settings: The instance's.
+        deployment: What is deployed.
+
+    Raises:
+        SystemExit: With the exit code of the error that ended it, which it has said in one line.
+    """
+    tie_to(parent)
+    own = settings.model_copy(update={"kafka": settings.kafka.worker(number)})
+
+    def exposed(registry: CollectorRegistry, health: Health) -> Reporter:
+        return Reporter(pipe, registry, health)
+
+    ended_in_one_line(f"worker {number}", lambda: run_scorer(own, deployment, exposed))
+
+
+def run_supervisor(settings: Settings, deployment: Deployment, workers: int) -> None:
+    """Run a scorer in each of several processes until a signal ends them.
+
+    Args:
+        settings: As for :func:`~stream_scorer.apps.scorer.run_scorer`.
+        deployment: The same for all.
+        workers: How many; more than the input has partitions stand by.
+
+    Raises:
+        SystemExit: With the exit code of a worker that is not started again.
+        StreamScorerError: The endpoint's address cannot be bound.
+    """
+    context = get_context("spawn")
+
+    def start(number: int, pipe: Connection) -> SpawnProcess:
+        process = context.Process(
+            target=run_worker, name=f"worker-{number}",
+            args=(os.getpid(), pipe, number, settings, deployment),
+        )  # fmt: skip
+        process.start()
+        return process
+
+    if code := supervised(settings, workers, start):
+        sys.exit(code)

@@ -1,0 +1,93 @@
+"""What a consumer's errors are to its user: which wait, and which end the process with what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import (
+    FencedError,
+    OffsetsError,
+    SettingsError,
+    StreamScorerError,
+    TransactionError,
+    UnavailableError,
+)
+from stream_scorer.kafka.librdkafka.consumer import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who reads what.
+
+    Attributes:
+        topic: The input topic.
+        group: The consumer group.
+        member: Its name in the group.
+    """
+
+    topic: str
+    group: str
+    member: str
+
+    def judge(self, failure: Failure) -> StreamScorerError | None:
+        """Return what an error event means; None where waiting mends it."""
+        error = failure.error
+        code = error.code()
+        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
+            return OffsetsError(
+                f"group {self.group}: {self.topic} partition {failure.partition}: "
+                f"the committed offset lies outside the retained input ({error.str()})",
+                "decide what to do about the gap, then reset the group's offsets",
+            )
+        if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
+            return UnavailableError(
+                f"topic {self.topic} does not exist",
+                "create it, for example with `stream-scorer topics create`",
+            )
+        if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
+            return UnavailableError(
+                f"group {self.group} may not read {self.topic}: {error.str()}", "grant the ACLs"
+            )
+        return self.ended(error) if error.fatal() else None
+
+    def refuse_missing(self, count: Callable[[float], int], seconds: float) -> None:
+        """Check that the topic is there: under KIP-848 a member waits for it without a word.
+
+        Args:
+            count: Asks the broker for the number of its partitions.
+            seconds: How long that may take.
+
+        Raises:
+            UnavailableError: It does not exist, may not be read, or the broker does not say.
+        """
+        try:
+            count(seconds)
+        except KafkaException as error:
+            cause = error.args[0]
+            raise self.judge(Failure(-1, -1, cause)) or UnavailableError(
+                f"the partitions of {self.topic} cannot be read: {cause.str()}",
+                "check the brokers",
+            ) from error
+
+    def ended(self, cause: KafkaError) -> StreamScorerError:
+        """Return what a fatal error of the client means."""
+        code = cause.code()
+        if code == KafkaError.FENCED_INSTANCE_ID:
+            return FencedError(
+                f"member {self.member} of group {self.group} was taken over by another process "
+                f"({cause.str()})",
+                "give each instance its own kafka.instance; do not restart this one beside the "
+                "other",
+            )
+        if code == KafkaError.UNRELEASED_INSTANCE_ID:
+            return UnavailableError(
+                f"group {self.group} still holds member {self.member} of an earlier process",
+                "start again when its session has ended (group.consumer.session.timeout.ms)",
+            )
+        if code == KafkaError.UNSUPPORTED_VERSION:
+            return SettingsError(
+                f"setting kafka.group_protocol: the brokers do not serve it ({cause.str()})",
+                'set it to "classic", or upgrade them to Kafka 4',
+            )
+        return TransactionError(f"the consumer cannot go on: {cause.str()}", "see the brokers")

@@ -1,0 +1,183 @@
+"""Copies dead letters back to the input, and says so in a group's offsets, all or nothing."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from stream_scorer.errors import FencedError, OffsetsError, TransactionError, UnavailableError
+from stream_scorer.happenings import Happening
+from stream_scorer.kafka.deadletter import DeadLetter
+from stream_scorer.kafka.groups import noted
+from stream_scorer.kafka.letter_progress import Progress
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.librdkafka.producer import ColumnProducer
+from stream_scorer.kafka.producer import (
+    Client,
+    CommitUncertain,
+    Outgoing,
+    TransactionAborted,
+    TransactionalProducer,
+)
+from stream_scorer.kafka.publishing import Aborts
+from stream_scorer.ports import BytesColumn
+from stream_scorer.settings import Kafka
+
+_PATIENCE_SECONDS = 60.0
+# The input's largest record is its owner's choice. Only a batch of the producer could be larger
+# than any record in it; this is what Java's producers send there by default.
+_BATCH_BYTES = 16_384
+
+
+def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dict[int, Progress]:
+    """Return a group's stable progress by partition, where it has any.
+
+    Raises:
+        OffsetsError: What stands beside an offset is another program's.
+        UnavailableError: The broker does not answer.
+    """
+    found = {}
+    for partition, (offset, note) in noted(consumer, group, numbers).items():
+        try:
+            found[partition] = Progress.read(offset, note)
+        except ValueError as error:
+            raise OffsetsError(
+                f"group {group}, {consumer.topic} partition {partition}: {error}",
+                "another program commits for this group: set replay.group to one of its own",
+            ) from error
+    return found
+
+
+class LetterCopier:
+    """Copies records and moves the group's offsets in one transaction, until it is sure of both.
+
+    Args:
+        kafka: The cluster.
+        group: The group.
+        consumer: Asks for its offsets.
+        make: Makes a client from its options; the real one unless a test puts another in.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        consumer: ColumnConsumer,
+        make: Callable[[dict[str, Any]], Client] = ColumnProducer,
+    ) -> None:
+        self._group = group
+        self._consumer = consumer
+        self._input = kafka.topics.transactions
+        self._producer = TransactionalProducer(
+            kafka.model_copy(update={"instance": consumer.topic}), group, _nobody,
+            lambda options: make(options | {"batch.size": _BATCH_BYTES}),
+        )  # fmt: skip
+        self._aborts = Aborts(_nobody)
+        self._until = 0.0
+
+    def copy(
+        self,
+        letters: list[DeadLetter],
+        before: Mapping[int, Progress],
+        after: Mapping[int, Progress],
+    ) -> None:
+        """Copy dead letters, and move the progress of some partitions, all at once.
+
+        Args:
+            letters: What to copy.
+            before: The progress that is committed, by partition; nothing where none is.
+            after: What it is to become.
+        """
+        self._until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                self._transact(letters, after)
+            except TransactionAborted as error:
+                self._note(error, letters)
+            except CommitUncertain as error:
+                self._producer.rebirth(str(error), self._tired)
+                if self._settled(before, after):
+                    break
+            else:
+                break
+        self._aborts.over()
+
+    def _transact(self, letters: list[DeadLetter], after: Mapping[int, Progress]) -> None:
+        topic = self._consumer.topic
+        self._producer.begin(self._tired)
+        if letters:
+            originals = [letter.original(topic) for letter in letters]
+            self._producer.send(
+                Outgoing(
+                    self._input,
+                    BytesColumn.of(original.value for original in originals),
+                    BytesColumn.of(original.key for original in originals),
+                    [original.headers for original in originals],
+                    np.array([original.partition for original in originals], np.int32),
+                )
+            )
+        self._producer.offsets(
+            topic,
+            {partition: each.offset for partition, each in after.items()},
+            self._consumer.group_metadata(),
+            {partition: each.note for partition, each in after.items()},
+        )
+        self._producer.commit()
+
+    def _settled(self, before: Mapping[int, Progress], after: Mapping[int, Progress]) -> bool:
+        """Return whether a commit whose answer was lost has happened."""
+        found = progress_of(self._consumer, self._group, list(after))
+        if found == after:
+            return True
+        if found == {partition: before[partition] for partition in after if partition in before}:
+            return False
+        raise OffsetsError(
+            f"after a lost commit answer the offsets of group {self._group} are neither what they "
+            "were nor what they were to be",
+            "a later `dlq replay` has gone on, or another program commits for this group: see that "
+            "there is none, and run it again",
+        )
+
+    def _note(self, error: TransactionAborted, letters: list[DeadLetter]) -> None:
+        if error.network and self._tired():
+            raise UnavailableError(
+                f"topic {self._input}: nothing could be copied for {_PATIENCE_SECONDS:.0f} s: "
+                f"{error}",
+                "check the brokers and run it again; nothing is copied twice",
+            ) from error
+        try:
+            self._aborts.note(error, len(letters))
+        except TransactionError as cause:
+            if not letters:
+                raise
+            largest = max(letters, key=size_of)
+            place = f"{self._consumer.topic}:{largest.partition}:{largest.offset}"
+            raise TransactionError(
+                f"{cause.what}; the largest of {len(letters)} dead letters is {place} with "
+                f"{size_of(largest)} bytes",
+                f"see whether {self._input} takes it: its max.message.bytes, and your rights",
+            ) from error
+
+    def _tired(self) -> bool:
+        return time.monotonic() > self._until
+
+    def close(self) -> None:
+        """Leave nothing open; what was not committed is not there."""
+        try:
+            # Whoever has fenced it has ended it, too.
+            with suppress(FencedError):
+                self._producer.abort_open()
+        finally:
+            self._producer.close()
+
+
+def size_of(letter: DeadLetter) -> int:
+    """Return about how many bytes a dead letter has."""
+    headers = sum(len(name) + len(value or b"") for name, value in letter.headers or ())
+    return len(letter.value or b"") + len(letter.key or b"") + headers
+
+
+def _nobody(_: Happening) -> None:
+    """Nothing is told meanwhile: the call ends with a report or an error."""

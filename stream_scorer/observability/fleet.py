@@ -1,0 +1,220 @@
+"""Several workers behind one endpoint: their metrics with a ``worker`` label, probes for all.
+
+Workers report what their own registries hold, and the parent shows the last report of each. The
+client library's own way for several processes, files that they share, knows neither functions nor
+collectors of one's own, and lets no series go; see docs/adr/0020-workers-under-one-parent.md.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from structlog.typing import FilteringBoundLogger
+
+from stream_scorer import happenings as h
+from stream_scorer.observability.health import HEARTBEAT_SECONDS
+from stream_scorer.observability.metrics import ready_gauge
+
+UNHEARD_SECONDS = 10.0
+"""A worker that has reported nothing for this long is not known to be ready."""
+
+OF_THE_GROUP = frozenset(
+    {
+        "stream_scorer_lag_records",
+        "stream_scorer_lag_seconds",
+        "stream_scorer_lag_stable_records",
+    }
+)
+"""What every worker says alike, because it is the group's: shown once, without a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker says of itself.
+
+    Attributes:
+        live: Whether its loop goes round.
+        silent_seconds: Since it last did.
+        reasons: Why it is not ready; none when it is.
+        degraded: What it serves with less than it should have.
+        families: Its metrics.
+    """
+
+    live: bool
+    silent_seconds: float
+    reasons: tuple[str, ...]
+    degraded: tuple[str, ...]
+    families: tuple[Metric, ...]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one worker; ``pid`` is None while it does not run."""
+
+    pid: int | None = None
+    since: float = 0.0
+    why: str = "is not started yet"
+    report: Report | None = None
+    heard: float = field(default=0.0)
+
+
+class Fleet(Collector):
+    """Listens to the parent and to its workers, and answers for all: probes and metrics.
+
+    Live: every worker that runs goes round. One that is down is the parent's to start again, and
+    no reason to restart the parent. Ready: every worker is up and ready.
+
+    Args:
+        workers: How many there are to be.
+        logger: Where lines go.
+        clock: Seconds, monotonic.
+        heartbeat_seconds: A worker whose loop was last heard to go round longer ago is not live.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        logger: FilteringBoundLogger,
+        clock: Callable[[], float] = time.monotonic,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
+        self._lock = threading.Lock()
+        self._known = {number: _Known() for number in range(workers)}
+        self._stopping = ""
+        own = self._own = CollectorRegistry()
+        self._up = Gauge(
+            "stream_scorer_worker_up", "1 while the worker's process runs.", ("worker",),
+            registry=own,
+        )  # fmt: skip
+        self._exits = Counter(
+            "stream_scorer_worker_exits", "Workers that left unasked, by what ended them.",
+            ("worker", "cause"), registry=own,
+        )  # fmt: skip
+        self._ready = ready_gauge(own, "worker")
+        for number in self._known:
+            self._up.labels(str(number)).set(0)
+
+    def __call__(self, happening: h.Happening) -> None:
+        """Take note of what the parent did or saw."""
+        with self._lock:
+            match happening:
+                case h.WorkerStarted():
+                    known = _Known(happening.pid, self._clock(), "has not reported yet")
+                    self._known[happening.worker] = known
+                    self._up.labels(str(happening.worker)).set(1)
+                case h.WorkerLeft():
+                    why = f"left ({happening.cause})"
+                    self._known[happening.worker] = _Known(why=why)
+                    self._up.labels(str(happening.worker)).set(0)
+                    self._exits.labels(str(happening.worker), happening.cause).inc()
+                case h.Stopping():
+                    self._stopping = happening.cause
+                case _:
+                    pass
+        if isinstance(happening, h.WorkerLeft):
+            self._logger.error(
+                "worker_left",
+                worker=happening.worker,
+                cause=happening.cause,
+                again_in_seconds=happening.again_seconds,
+            )
+
+    def reported(self, worker: int, pid: int, report: Report) -> None:
+        """Take a worker's report, unless another process runs in its place by now."""
+        with self._lock:
+            known = self._known[worker]
+            if known.pid == pid:
+                known.report, known.heard = report, self._clock()
+
+    # -- probes -----------------------------------------------------------------------------
+
+    def _silent(self, known: _Known) -> float:
+        """Return the seconds since the worker was last known to go round."""
+        if known.pid is None:
+            return 0.0
+        if known.report is None:
+            return self._clock() - known.since
+        return known.report.silent_seconds + self._clock() - known.heard
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the most silent of the running workers was last known to go round."""
+        with self._lock:
+            return max(self._silent(known) for known in self._known.values())
+
+    @property
+    def live(self) -> bool:
+        """Whether every running worker goes round."""
+        with self._lock:
+            return all(
+                (known.report is None or known.report.live)
+                and self._silent(known) <= self._heartbeat_seconds
+                for known in self._known.values()
+            )
+
+    def reasons(self) -> list[str]:
+        """Return why the process is not ready, by worker; empty when all are."""
+        with self._lock:
+            reasons = [f"stopping: {self._stopping}"] if self._stopping else []
+            for number, known in self._known.items():
+                reasons += [f"worker {number}: {why}" for why in self._against(known)]
+            return reasons
+
+    def _against(self, known: _Known) -> list[str]:
+        """Return why one worker is not ready."""
+        if known.report is None:
+            return [known.why]
+        unheard = self._clock() - known.heard
+        if unheard > UNHEARD_SECONDS:
+            return [f"has reported nothing for {unheard:.0f} s"]
+        return list(known.report.reasons)
+
+    def degraded(self) -> list[str]:
+        """Return what is served with less than it should have, by worker."""
+        with self._lock:
+            return [
+                f"worker {number}: {what}"
+                for number, known in self._known.items()
+                if known.report is not None
+                for what in known.report.degraded
+            ]
+
+    # -- metrics ----------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the workers' metrics, each with its worker's number, and those of the parent."""
+        with self._lock:
+            for number, known in self._known.items():
+                self._ready.labels(str(number)).set(float(not self._against(known)))
+            reports = [(n, known.report) for n, known in self._known.items() if known.report]
+            latest = max(self._known.values(), key=lambda known: known.heard).report
+        families: dict[str, Metric] = {}
+        for number, report in reports:
+            for family in report.families:
+                if family.name not in OF_THE_GROUP:
+                    _add(families, family, {"worker": str(number)})
+                elif report is latest:
+                    _add(families, family, {})
+        yield from families.values()
+        yield from self._own.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: which metrics there are is the workers' to say."""
+        return []
+
+
+def _add(families: dict[str, Metric], family: Metric, labels: dict[str, str]) -> None:
+    """Add a family's samples to those of its name."""
+    whole = families.get(family.name)
+    if whole is None:
+        whole = Metric(family.name, family.documentation, family.type, family.unit)
+        families[family.name] = whole
+    for sample in family.samples:
+        whole.samples.append(sample._replace(labels={**sample.labels, **labels}))

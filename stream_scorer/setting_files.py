@@ -1,0 +1,70 @@
+"""The files that settings are read from: TOML, and a secret each."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.errors import SettingsError
+
+
+def secret_files(variable: str) -> dict[str, Any]:
+    """Read ``GROUP__NAME`` files of a directory into a nested table.
+
+    Args:
+        variable: The environment variable that names the directory; without it, nothing is read.
+
+    Raises:
+        SettingsError: The directory or a file cannot be read, or two name one setting.
+    """
+    directory = os.environ.get(variable)
+    if not directory:
+        return {}
+    if not Path(directory).is_dir():
+        raise SettingsError(
+            f"{variable}: {directory} is no directory",
+            "name a directory of files such as kafka__password",
+        )
+    table: dict[str, Any] = {}
+    for path in sorted(Path(directory).iterdir()):
+        # Mounted secrets keep their versions beside them under names that start with two dots.
+        if path.name.startswith("..") or not path.is_file():
+            continue
+        *groups, name = path.name.lower().split("__")
+        at: Any = table
+        for group in groups:
+            at = at.setdefault(group, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict) or name in at:
+            raise SettingsError(
+                f"secret file {path}: another file names the same setting",
+                "keep one of them",
+            )
+        at[name] = _secret(path)
+    return table
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"secret file {path}: {error.strerror}", "mend its rights") from error
+    except UnicodeDecodeError:
+        # Not chained: the cause holds the secret.
+        raise SettingsError(f"secret file {path}: not UTF-8 text", "write it as text") from None
+
+
+def config_file(name: str | None) -> dict[str, Any]:
+    """Read a TOML file; without a name, nothing.
+
+    Raises:
+        SettingsError: It cannot be read or is not TOML.
+    """
+    if not name:
+        return {}
+    try:
+        return tomllib.loads(Path(name).read_text())
+    except OSError as error:
+        raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
+    except ValueError as error:
+        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads.
+        raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error

@@ -1,0 +1,224 @@
+"""The bytes of one checkpoint record, in every format that is read and written.
+
+A record's value is, little-endian::
+
+    format 1   "SCKP", 1 uint16, length uint32,                   header, payload
+    format 2   "SCKP", 2 uint16, length uint32, checksum uint32,  header, payload
+
+The header is JSON without spaces, keys sorted; the payload is the part's share of what the rings
+gave (their own header names the stored fields). Format 1 has no names for the rings' cap and the
+unit of their amounts. They lie in ``since``, behind an ``@`` that no reason begins with, as
+numbers that a reader who does not know them takes for times long past, and so for nothing:
+``@cap`` gives the cap, the name ``@unit=EUR/2`` the unit. Format 2 names both.
+
+The checksum is the CRC-32 (of zlib, gzip and Ethernet) of the whole bucket, and every part of the
+bucket carries it: the header of part 0, then the payload's last four bytes, then the rest of the
+payload. Not in their own order, because a payload ends with its own CRC-32, and the CRC of bytes
+that end with their CRC is the same for all of them: one sound payload in another's place would
+not be seen.
+"""
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stream_scorer.core.windows import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stream_scorer.state.checkpoint import Bucket
+
+PLAIN, CHECKED = 1, 2
+FORMATS = (PLAIN, CHECKED)
+FORMAT = CHECKED
+"""What is written unless the setting ``state.write_format`` says otherwise."""
+PART_BYTES = 900_000
+"""Payload bytes of one record; with header and batch overhead below Kafka's usual 1 MiB."""
+
+_MAGIC = b"SCKP"
+_PREFIX = struct.Struct("<4sHI")
+_CHECKSUM = struct.Struct("<I")
+_ENDS_WITH = 4
+_COUNTS = ("bucket", "buckets", "bytes", "engine", "horizon", "offset", "part", "partition",
+           "partitions", "parts")  # fmt: skip
+_NAMES = {
+    PLAIN: frozenset({*_COUNTS, "since", "watermark"}),
+    CHECKED: frozenset({*_COUNTS, "cap", "since", "unit", "watermark"}),
+}
+_ASIDE = "@"
+_CAP = "@cap"
+_UNIT = "@unit="
+
+
+class UnknownFormatError(ValueError):
+    """A record is of a format that this version does not know: a later version wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One record of a bucket, as it was read.
+
+    Attributes:
+        format: One of ``FORMATS``.
+        header: What the bucket is, with ``cap`` and ``unit`` in every format.
+        checksum: What the whole bucket's is to be; None in format 1.
+        head: The header's bytes, which part 0's lends to the checksum.
+        payload: The part's share.
+    """
+
+    format: int
+    header: dict[str, Any]
+    checksum: int | None
+    head: bytes
+    payload: bytes
+
+    def continues(self, first: "Piece") -> bool:
+        """Return whether this is a further part of the dump that part 0 is of."""
+        same = (self.format, self.checksum) == (first.format, first.checksum)
+        return same and self.header | {"part": 0} == first.header
+
+
+def values(bucket: "Bucket") -> list[bytes]:
+    """Return a bucket as the values of its records, part by part, in its own format."""
+    payload = bucket.payload
+    parts = max(-(-len(payload) // PART_BYTES), 1)
+    tail = _tail(bucket)
+    checked = bucket.format == CHECKED
+    checksum = b""
+    found = []
+    for part in range(parts):
+        # Written out: it is made some thousand times a second.
+        cap = f'"cap":{bucket.cap},' if checked else ""
+        head = (
+            f'{{"bucket":{bucket.bucket},"buckets":{BUCKETS},"bytes":{len(payload)},{cap}'
+            f'"engine":{bucket.engine},"horizon":{bucket.horizon},"offset":{bucket.offset},'
+            f'"part":{part},"partition":{bucket.partition},"partitions":{bucket.partitions},'
+            f'"parts":{parts},{tail}'
+        ).encode("ascii")
+        if checked and not part:
+            checksum = _CHECKSUM.pack(checksum_of(head, payload))
+        share = payload[part * PART_BYTES : (part + 1) * PART_BYTES]
+        found.append(_PREFIX.pack(_MAGIC, bucket.format, len(head)) + checksum + head + share)
+    return found
+
+
+def _tail(bucket: "Bucket") -> str:
+    """Return the end of a header, which is the same in all parts."""
+    noted, unit = dict(bucket.since), ""
+    if bucket.format == CHECKED:
+        unit = f'"unit":{json.dumps(bucket.unit)},'
+    else:
+        if bucket.cap:
+            noted[_CAP] = bucket.cap
+        if bucket.unit:
+            noted[_UNIT + bucket.unit] = 0
+    since = json.dumps(noted, sort_keys=True, separators=(",", ":"))
+    return f'"since":{since},{unit}"watermark":{bucket.watermark}}}'
+
+
+def checksum_of(head: bytes, payload: bytes) -> int:
+    """Return the checksum of a bucket by its part 0's header and its whole payload.
+
+    >>> hex(checksum_of(b"{}", b"rings"))
+    '0x7ce5373c'
+    """
+    at = max(len(payload) - _ENDS_WITH, 0)
+    return zlib.crc32(memoryview(payload)[:at], zlib.crc32(payload[at:], zlib.crc32(head)))
+
+
+def refuse_changed(first: Piece, payload: bytes) -> None:
+    """Check a whole bucket against its checksum, where its format has one.
+
+    Raises:
+        ValueError: They do not match; says both.
+    """
+    if first.checksum is None:
+        return
+    found = checksum_of(first.head, payload)
+    if found != first.checksum:
+        raise ValueError(
+            f"bucket {first.header['bucket']}: its checksum is {first.checksum:#010x}, and that of "
+            f"its bytes {found:#010x}: they are not what was written"
+        )
+
+
+def parse(value: bytes, partition: int, bucket: int, part: int) -> Piece:
+    """Read the value of a record by the place that its key names.
+
+    Raises:
+        UnknownFormatError: A later version wrote it.
+        ValueError: It is damaged, or another place's.
+    """
+    where = f"bucket {bucket} part {part}"
+    if len(value) < _PREFIX.size:
+        raise ValueError(f"{where}: {len(value)} bytes are no record")
+    magic, number, length = _PREFIX.unpack_from(value)
+    if magic != _MAGIC:
+        raise ValueError(f"{where}: does not begin as a checkpoint record")
+    if number not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise UnknownFormatError(
+            f"{where}: format {number} is not known; this version reads {known}"
+        )
+    at = _PREFIX.size + (_CHECKSUM.size if number == CHECKED else 0)
+    end = at + length
+    if end > len(value):
+        raise ValueError(f"{where}: the header is cut off")
+    head = value[at:end]
+    try:
+        header = json.loads(head)
+    except ValueError as error:
+        raise ValueError(f"{where}: the header is no JSON: {error}") from error
+    fault = _fault(header, number)
+    if fault:
+        raise ValueError(f"{where}: {fault}")
+    if (header["partition"], header["bucket"], header["part"]) != (partition, bucket, part):
+        raise ValueError(f"{where}: the header is another record's")
+    checksum = None
+    if number == CHECKED:
+        (checksum,) = _CHECKSUM.unpack_from(value, _PREFIX.size)
+    else:
+        header |= _apart(header["since"])
+    return Piece(number, header, checksum, head, value[end:])
+
+
+def _apart(noted: "Mapping[str, int]") -> dict[str, Any]:
+    """Return since, cap and unit of what stands in a sound header's ``since`` of format 1."""
+    units = [name.removeprefix(_UNIT) for name in noted if name.startswith(_UNIT)]
+    since = {name: ms for name, ms in noted.items() if not name.startswith(_ASIDE)}
+    return {"since": since, "cap": noted.get(_CAP, 0), "unit": next(iter(units), "")}
+
+
+def _fault(header: Any, number: int) -> str:  # noqa: PLR0911 one check after the other
+    """Return what is wrong with a header of a format; empty when nothing is."""
+    if not isinstance(header, dict) or header.keys() != _NAMES[number]:
+        return "the header's names are not this format's"
+    for name in (*_COUNTS, "cap") if number == CHECKED else _COUNTS:
+        if type(header[name]) is not int or header[name] < 0:
+            return f"{name} is {header[name]!r}"
+    if type(header["watermark"]) is not int:
+        return f"watermark is {header['watermark']!r}"
+    if number == CHECKED and type(header["unit"]) is not str:
+        return f"unit is {header['unit']!r}"
+    if header["buckets"] != BUCKETS:
+        return f"was written with {header['buckets']} buckets, not {BUCKETS}"
+    if not header["part"] < header["parts"] or not header["bucket"] < BUCKETS:
+        return "part or bucket is out of range"
+    return _fault_of_since(header["since"], number)
+
+
+def _fault_of_since(since: Any, number: int) -> str:
+    """Return what is wrong with a header's ``since``; empty when nothing is."""
+    if not isinstance(since, dict) or not all(type(ms) is int for ms in since.values()):
+        return f"since is {since!r}"
+    if number != PLAIN:
+        return ""
+    aside = [name for name in since if name.startswith(_ASIDE) and name != _CAP]
+    if any(not name.startswith(_UNIT) for name in aside) or len(aside) > 1:
+        return f"since is {since!r}"
+    if since.get(_CAP, 0) < 0:
+        return f"the cap is {since[_CAP]}"
+    return ""

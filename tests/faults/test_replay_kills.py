@@ -1,0 +1,174 @@
+"""``dlq replay`` cut off anywhere: no dead letter is copied twice, none is lost."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from stream_scorer.apps.replaying import replay
+from stream_scorer.errors import FencedError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import dead_letters
+from stream_scorer.kafka.letter_progress import Selection
+from stream_scorer.kafka.offsets import LATEST, admin, offsets
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.settings import Kafka, Replay, Scorer, Settings
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.proxy import Api, Behind
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 4
+COUNT = 900
+BATCH = 5
+KILLS = 3
+
+
+@pytest.fixture
+def ours(
+    behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> Kafka:
+    """Return settings whose dead-letter topic holds some, of three reasons."""
+    kafka = kafka_topics(
+        kafka_settings(
+            bootstrap=behind.bootstrap, socket_timeout_ms=3_000, transaction_timeout_ms=120_000
+        )
+    )
+    reasons = ["MALFORMED", "CURRENCY", "DUPLICATE"] * (COUNT // 3)
+    raw = RawRecords(
+        BytesColumn.of(b"%d" % n for n in range(COUNT)), BytesColumn.of([b"k"] * COUNT), None,
+        (np.arange(COUNT) % PARTITIONS).astype(np.int32), np.arange(COUNT), np.full(COUNT, 1_000),
+    )  # fmt: skip
+    producer = Producer(config.common(kafka))
+    for number, record in enumerate(
+        dead_letters(
+            raw, range(COUNT), reasons, ["because"] * COUNT, topic=kafka.topics.dead_letters,
+            source_topic=kafka.topics.transactions, instance="a",
+        )
+    ):  # fmt: skip
+        at = number // 7 % PARTITIONS
+        producer.produce(record.topic, record.value, record.key, at, headers=record.headers)
+    assert producer.flush(30) == 0
+    return kafka
+
+
+def settings_of(kafka: Kafka, batch: int = BATCH) -> Settings:
+    return Settings(
+        kafka=kafka, scorer=Scorer(maximum_batch=batch), replay=Replay(group=f"r-{kafka.group}")
+    )
+
+
+def calls(kafka: Kafka, *reasons: str) -> int:
+    """Run the command here; return how many it copied."""
+    return replay(settings_of(kafka, 100), Selection(frozenset(reasons))).copied.total()
+
+
+def command(kafka: Kafka, output: Path) -> ScorerProcess:
+    variables = {
+        "STREAM_SCORER_REPLAY__GROUP": f"r-{kafka.group}",
+        "STREAM_SCORER_SCORER__MAXIMUM_BATCH": str(BATCH),
+    }
+    return ScorerProcess(kafka, output, "replay", variables=variables, command="dlq")
+
+
+def copied(kafka: Kafka) -> Counter[bytes]:
+    """Return how often each dead letter lies in the input, read committed."""
+    return Counter(
+        dict(message.headers())["replayed-from"]
+        for message in read_all(kafka, kafka.topics.transactions)
+    )
+
+
+def offsets_of(kafka: Kafka, *, stable: bool) -> int:
+    """Return the sum of the input's ends."""
+    wanted = [(kafka.topics.transactions, p) for p in range(PARTITIONS)]
+    return sum(offsets(admin(kafka), kafka, wanted, LATEST, stable=stable).values())
+
+
+def all_once(kafka: Kafka) -> None:
+    """Assert that every dead letter but the duplicates was copied once, and then these too."""
+    assert calls(kafka) == 0
+    found = copied(kafka)
+    assert (len(found), set(found.values())) == (COUNT * 2 // 3, {1})
+    assert calls(kafka, "DUPLICATE") == COUNT // 3
+    found = copied(kafka)
+    assert (len(found), set(found.values())) == (COUNT, {1})
+    assert calls(kafka) == calls(kafka, "DUPLICATE") == 0
+
+
+def test_killed_in_open_transactions_it_goes_on(
+    behind: Behind, ours: Kafka, tmp_path: Path
+) -> None:
+    before = 0
+    for number in range(KILLS):
+        with command(ours, tmp_path / f"{number}.log") as process:
+
+            def some(process: ScorerProcess = process, before: int = before) -> bool:
+                assert process.alive, process.said
+                # More than what the abort of the one before has left: markers.
+                return offsets_of(ours, stable=True) > before + 4 * BATCH
+
+            wait_until(some, "transactions are committed")
+            behind.kill_in_a_transaction(process)
+        # It was cut off in the middle: what was copied in the open transaction is not seen.
+        assert offsets_of(ours, stable=True) < offsets_of(ours, stable=False)
+        found = copied(ours)
+        assert set(found.values()) == {1}
+        assert 0 < len(found) < COUNT * 2 // 3
+        before = offsets_of(ours, stable=False)
+    rest = COUNT * 2 // 3 - len(copied(ours))
+    with command(ours, tmp_path / "last.log") as process:
+        assert process.wait() == 0, process.said
+    assert rest > 0
+    assert len(copied(ours)) == COUNT * 2 // 3
+    all_once(ours)
+
+
+@pytest.mark.parametrize("direction", ["request", "answer"])
+def test_a_lost_end_of_a_transaction_is_settled(
+    behind: Behind, ours: Kafka, direction: Any
+) -> None:
+    fault = behind.proxy.fault(Api.END_TXN, direction, times=1)
+    assert calls(ours) == COUNT * 2 // 3
+    assert fault.hit.is_set()
+    all_once(ours)
+
+
+@pytest.mark.parametrize("api", [Api.PRODUCE, Api.ADD_OFFSETS, Api.OFFSET_COMMIT])
+def test_an_answer_that_is_lost_before_the_end_doubles_nothing(
+    behind: Behind, ours: Kafka, api: Api
+) -> None:
+    fault = behind.proxy.fault(api, "answer", times=1)
+    assert calls(ours) == COUNT * 2 // 3
+    assert fault.hit.is_set()
+    all_once(ours)
+
+
+def test_a_later_call_takes_over_from_one_that_runs(behind: Behind, ours: Kafka) -> None:
+    hold = behind.proxy.fault(Api.END_TXN, "request", "hold")
+    left: list[BaseException] = []
+
+    def first() -> None:
+        try:
+            replay(settings_of(ours), Selection())
+        except FencedError as error:
+            left.append(error)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert hold.hit.wait(30)
+    assert calls(ours) == COUNT * 2 // 3
+    thread.join(60)
+    assert not thread.is_alive()
+    (error,) = left
+    assert isinstance(error, FencedError)
+    assert error.exit_code == 6
+    assert error.what.startswith("another `dlq replay` of group ")
+    behind.proxy.release(hold)
+    all_once(ours)

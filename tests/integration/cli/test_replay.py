@@ -1,0 +1,358 @@
+"""``dlq replay`` on a real broker: where records go, what they carry, and each of them once."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from typer.testing import CliRunner
+
+from stream_scorer.cli.main import app
+from stream_scorer.errors import OffsetsError, SettingsError, TransactionError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import dead_letters
+from stream_scorer.kafka.offsets import LATEST, admin, offsets, partitions
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.settings import Kafka
+from tests.faults.process import wait_until
+from tests.faults.scene import feed, scored, transactions
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 4
+Letter = tuple[str, int, bytes | None, bytes | None, Headers]
+"""Reason, source partition, value, key and the original's own headers."""
+
+
+@pytest.fixture
+def ours(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings())
+
+
+class Desk:
+    """The command, for one input with its dead letters."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+        self.group = f"replay-{kafka.group}"
+
+    def invoke(self, *arguments: object, **more: str) -> Any:
+        environment = {
+            "STREAM_SCORER_KAFKA__BOOTSTRAP": self.kafka.bootstrap,
+            "STREAM_SCORER_KAFKA__TOPICS": json.dumps(self.kafka.topics.model_dump()),
+            "STREAM_SCORER_REPLAY__GROUP": self.group,
+            "COLUMNS": "200",
+        }
+        words = ["dlq", "replay", *map(str, arguments)]
+        return CliRunner().invoke(app, words, env=environment | more)
+
+    def text(self, *arguments: object, **more: str) -> str:
+        result = self.invoke(*arguments, **more)
+        if result.exception is not None:
+            raise result.exception
+        return str(result.stdout)
+
+    def told(self, *arguments: object, **more: str) -> Any:
+        return json.loads(self.text(*arguments, "--json", **more))
+
+    def copied(self, *arguments: object, **more: str) -> dict[str, int]:
+        """Return what a call copied, by reason."""
+        reasons = self.told(*arguments, **more)["reasons"]
+        return {name: each["copied"] for name, each in reasons.items() if each["copied"]}
+
+    def input(self) -> list[Any]:
+        return list(read_all(self.kafka, self.kafka.topics.transactions))
+
+    def came_from(self) -> Counter[bytes]:
+        """Return how often each dead letter lies in the input."""
+        return Counter(dict(message.headers())["replayed-from"] for message in self.input())
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        topic = self.kafka.topics.transactions
+        places = [(topic, partition) for partition in range(PARTITIONS)]
+        return offsets(admin(self.kafka), self.kafka, places, LATEST)
+
+    def reject(self, *letters: Letter, topic: str = "", onto: int | None = None) -> None:
+        """Write dead letters as a scorer does, in turn to the partitions of their topic."""
+        n = len(letters)
+        raw = RawRecords(
+            BytesColumn.of(letter[2] for letter in letters),
+            BytesColumn.of(letter[3] for letter in letters), [letter[4] for letter in letters],
+            np.array([letter[1] for letter in letters], np.int32), np.arange(n) + 100,
+            np.full(n, 1_700_000_000_000),
+        )  # fmt: skip
+        records = dead_letters(
+            raw, range(n), [letter[0] for letter in letters], ["because"] * n,
+            topic=self.kafka.topics.dead_letters, instance="pod-1",
+            source_topic=topic or self.kafka.topics.transactions,
+        )  # fmt: skip
+        producer = Producer(config.common(self.kafka))
+        for number, record in enumerate(records):
+            at = number % PARTITIONS if onto is None else onto
+            producer.produce(record.topic, record.value, record.key, at, headers=record.headers)
+        assert producer.flush(30) == 0
+
+    def commit(self, offset: int, note: str = "") -> None:
+        """Set the group's offset of the first partition as another program does."""
+        consumer = Consumer(config.reader(self.kafka, self.group))
+        place = TopicPartition(self.kafka.topics.dead_letters, 0, offset, note)
+        consumer.commit(offsets=[place], asynchronous=False)
+        consumer.close()
+
+    def simple(self, *reasons: str, onto: int | None = None) -> None:
+        self.reject(
+            *((reason, n % PARTITIONS, b"%d" % n, b"k", None) for n, reason in enumerate(reasons)),
+            onto=onto,
+        )
+
+
+@pytest.fixture
+def desk(ours: Kafka) -> Desk:
+    return Desk(ours)
+
+
+def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk: Desk) -> None:
+    own: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2"), ("dlq.reason", b"theirs")]
+    letters: Sequence[Letter] = [
+        ("MALFORMED", 3, b"\x00\xff bytes", b"customer", own),
+        ("EMPTY", 2, None, None, None),
+        ("CURRENCY", 0, b"", b"", [("a", b"")]),
+        ("A_LATER_REASON", 1, b"later", b"k", None),
+    ]
+    desk.reject(*letters)
+    assert desk.told() == {
+        "topic": desk.kafka.topics.dead_letters, "input": desk.kafka.topics.transactions,
+        "group": desk.group, "dry_run": False, "copied": 4, "passed_over": 0,
+        "reasons": {
+            reason: {"copied": 1, "passed_over": 0} for reason in sorted(one[0] for one in letters)
+        },
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False,
+    }  # fmt: skip
+    found = {
+        message.partition(): (message.value(), message.key(), message.headers())
+        for message in desk.input()
+    }
+    assert found == {
+        partition: (
+            value, key,
+            [*(headers or ()),
+             ("replayed-from", f"{desk.kafka.topics.dead_letters}:{number}:0".encode())],
+        )
+        for number, (_, partition, value, key, headers) in enumerate(letters)
+    }  # fmt: skip
+
+
+def test_a_second_call_copies_nothing(desk: Desk) -> None:
+    desk.simple(*["MALFORMED"] * 10)
+    assert desk.copied() == {"MALFORMED": 10}
+    ends = desk.ends()
+    assert desk.told()["copied"] == 0
+    assert desk.copied("--reason", "MALFORMED") == {}
+    # Not even a transaction: its marker would take an offset.
+    assert desk.ends() == ends
+    desk.simple("FRAMING", "MALFORMED")
+    assert desk.copied() == {"FRAMING": 1, "MALFORMED": 1}
+    assert set(desk.came_from().values()) == {1}
+    assert len(desk.came_from()) == 12
+
+
+def test_what_reasons_pass_over_is_left_to_a_later_call(desk: Desk) -> None:
+    reasons = ["MALFORMED", "DUPLICATE", "CURRENCY", "EMPTY", "DUPLICATE", "CURRENCY"] * 7
+    desk.simple(*reasons)
+    small = {"STREAM_SCORER_SCORER__MAXIMUM_BATCH": "3"}
+    told = desk.told("--reason", "CURRENCY", "--reason", "EMPTY", **small)
+    assert told["reasons"] == {
+        "CURRENCY": {"copied": 14, "passed_over": 0},
+        "DUPLICATE": {"copied": 0, "passed_over": 14},
+        "EMPTY": {"copied": 7, "passed_over": 0},
+        "MALFORMED": {"copied": 0, "passed_over": 7},
+    }
+    told = desk.told(**small)
+    assert told["reasons"] == {
+        "DUPLICATE": {"copied": 0, "passed_over": 14},
+        "MALFORMED": {"copied": 7, "passed_over": 0},
+    }
+    assert desk.told(**small)["copied"] == 0
+    assert desk.copied("--reason", "DUPLICATE", **small) == {"DUPLICATE": 14}
+    assert desk.told("--reason", "DUPLICATE", **small)["copied"] == 0
+    assert desk.told(**small) | {"reasons": {}, "group": ""} == {
+        "topic": desk.kafka.topics.dead_letters, "input": desk.kafka.topics.transactions,
+        "group": "", "dry_run": False, "copied": 0, "passed_over": 0, "reasons": {},
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False,
+    }  # fmt: skip
+    assert len(desk.came_from()) == len(reasons)
+    assert set(desk.came_from().values()) == {1}
+
+
+def test_a_limit_ends_a_call_and_the_next_goes_on(desk: Desk) -> None:
+    desk.simple(*["MALFORMED", "DUPLICATE"] * 10)
+    first = desk.told("--limit", 4)
+    assert (first["copied"], first["limited"]) == (4, True)
+    assert "stopped at the limit" in desk.text("--limit", 5)
+    last = desk.told("--limit", 100)
+    assert (last["copied"], last["limited"]) == (1, False)
+    assert desk.copied("--reason", "DUPLICATE", "--limit", 10) == {"DUPLICATE": 10}
+    assert set(desk.came_from().values()) == {1}
+    assert len(desk.came_from()) == 20
+
+
+def test_a_dry_run_counts_and_copies_nothing(desk: Desk) -> None:
+    desk.simple("MALFORMED", "DUPLICATE", "MALFORMED")
+    for _ in range(2):
+        told = desk.told("--dry-run")
+        assert (told["copied"], told["passed_over"], told["dry_run"]) == (2, 1, True)
+    assert "would be copied" in desk.text("--dry-run")
+    assert desk.input() == []
+    assert desk.copied() == {"MALFORMED": 2}
+
+
+def test_what_was_copied_and_rejected_again_is_not_copied_again(desk: Desk) -> None:
+    desk.simple("MALFORMED", "DUPLICATE")
+    assert desk.copied() == {"MALFORMED": 1}
+    (copied,) = desk.input()
+    desk.reject(("MALFORMED", 0, copied.value(), copied.key(), copied.headers()))
+    told = desk.told()
+    assert (told["copied"], told["replayed_before"]) == (0, 1)
+    told = desk.told("--reason", "MALFORMED")
+    assert (told["copied"], told["replayed_before"]) == (0, 0)
+    desk.reject(("CURRENCY", 0, copied.value(), copied.key(), copied.headers()))
+    assert "1 copied once already and rejected again: not copied again" in desk.text()
+    assert len(desk.input()) == 1
+
+
+def test_an_empty_topic_and_foreign_records(desk: Desk) -> None:
+    assert desk.told()["copied"] == 0
+    producer = Producer(config.common(desk.kafka))
+    forged = [("dlq.reason", b"MALFORMED"), ("dlq.source.partition", b"0")]
+    for headers in (None, forged):
+        producer.produce(desk.kafka.topics.dead_letters, b"x", b"k", 0, headers=headers)
+    assert producer.flush(30) == 0
+    desk.simple("MALFORMED")
+    desk.reject(("MALFORMED", 0, b"x", b"k", None), topic=desk.kafka.topics.decisions)
+    told = desk.told()
+    assert (told["copied"], told["foreign"], told["other_input"]) == (1, 2, 1)
+    told = desk.told()
+    assert (told["copied"], told["foreign"], told["other_input"]) == (0, 0, 0)
+    assert list(read_all(desk.kafka, desk.kafka.topics.decisions)) == []
+
+
+@pytest.mark.parametrize("name", ["transactions", "dead_letters"])
+def test_a_topic_that_does_not_exist(desk: Desk, name: str) -> None:
+    gone = getattr(desk.kafka.topics, name)
+    desk.simple("MALFORMED")
+    client = admin(desk.kafka)
+    client.delete_topics([gone])[gone].result()
+    wait_until(lambda: gone not in partitions(client, desk.kafka, None), "deleted")
+    with pytest.raises(SettingsError, match=f"topic {gone}: does not exist"):
+        desk.text()
+
+
+def test_an_input_with_fewer_partitions(desk: Desk) -> None:
+    """Made anew with two: what came from the third has no place any more."""
+    desk.simple("MALFORMED", "MALFORMED", onto=1)
+    desk.reject(("CURRENCY", 2, b"2", b"k", None), ("EMPTY", 0, None, b"k", None), onto=1)
+    topic, client = desk.kafka.topics.transactions, admin(desk.kafka)
+    client.delete_topics([topic])[topic].result()
+    wait_until(lambda: topic not in partitions(client, desk.kafka, None), "deleted")
+    client.create_topics([NewTopic(topic, 2, 1)])[topic].result()
+    wait_until(lambda: topic in partitions(client, desk.kafka, None), "made")
+    for _ in range(2):
+        with pytest.raises(OffsetsError) as raised:
+            desk.text()
+        assert raised.value.exit_code == 7
+        assert raised.value.what == (
+            f"dead letter {desk.kafka.topics.dead_letters}:1:2 came from {topic} partition 2, and "
+            "that topic has 2 partitions now"
+        )
+        assert "\n" not in str(raised.value)
+        # What lies before it is copied, once.
+        assert sorted(message.value() for message in desk.input()) == [b"0", b"1"]
+    assert desk.copied("--reason", "EMPTY") == {"EMPTY": 1}
+
+
+def test_a_dead_letter_topic_that_was_made_anew(desk: Desk) -> None:
+    desk.simple("MALFORMED")
+    desk.told()
+    desk.commit(50)
+    with pytest.raises(OffsetsError, match=r"stands at offset 50 of .* which ends at 1"):
+        desk.text()
+    # Without a note all reasons stand at the offset that somebody has set.
+    desk.commit(0)
+    assert desk.copied() == {"MALFORMED": 1}
+
+
+def test_another_programs_group(desk: Desk) -> None:
+    desk.simple("MALFORMED")
+    desk.commit(0, "mine")
+    with pytest.raises(OffsetsError, match="another program commits for this group"):
+        desk.text()
+
+
+def limited_to(desk: Desk, size: int) -> None:
+    """Give the input a smaller largest record."""
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        desk.kafka.topics.transactions,
+        incremental_configs=[
+            ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        ],
+    )
+    admin(desk.kafka).incremental_alter_configs([resource])[resource].result()
+
+
+def noise(count: int) -> bytes:
+    return random.Random(count).randbytes(count)  # noqa: S311 it makes data
+
+
+def test_records_that_fit_the_input_go_however_many_there_are(desk: Desk) -> None:
+    limited_to(desk, 20_000)
+    desk.reject(*(("MALFORMED", 0, noise(1_000 + n), b"k", None) for n in range(100)))
+    assert desk.copied() == {"MALFORMED": 100}
+
+
+def test_a_record_that_the_input_takes_no_more_is_named(desk: Desk) -> None:
+    desk.reject(*(("MALFORMED", 0, noise(500 + 40_000 * (n == 4)), b"k", None) for n in range(8)))
+    limited_to(desk, 20_000)
+    with pytest.raises(TransactionError) as raised:
+        desk.text()
+    assert f"is {desk.kafka.topics.dead_letters}:0:1 with 40" in raised.value.what
+    assert raised.value.exit_code == 8
+    assert desk.input() == []
+
+
+def test_what_is_replayed_is_decided_or_rejected_once_more(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    desk = Desk(ours)
+    records = transactions(days=4)
+    first, _ = scored(ours, feed(ours, records))
+    letters = list(read_all(ours, ours.topics.dead_letters))
+    count = Counter(record.bad for record in records if record.bad)
+    assert len(letters) == count.total() > count["DUPLICATE"] > 0
+    assert Counter(desk.copied()) == count - Counter({"DUPLICATE": count["DUPLICATE"]})
+
+    ends = dict.fromkeys(range(PARTITIONS), 0)
+    for message in desk.input():
+        if any(name == "replayed-from" for name, _ in message.headers() or ()):
+            ends[message.partition()] = message.offset() + 1
+    second, _ = scored(ours, ends)
+    assert second.doubled == []
+    assert second.decisions == first.decisions
+    again = {at: each for at, each in second.dead_letters.items() if at not in first.dead_letters}
+    assert Counter(each[0] for each in again.values()) == count - Counter(
+        {"DUPLICATE": count["DUPLICATE"]}
+    )
+    known = {f"{ours.topics.dead_letters}:{m.partition()}:{m.offset()}".encode() for m in letters}
+    assert {dict(each[4])["replayed-from"] for each in again.values()} < known
+
+    told = desk.told()
+    assert (told["copied"], told["replayed_before"]) == (0, len(again))
+    assert desk.copied("--reason", "DUPLICATE") == {"DUPLICATE": count["DUPLICATE"]}
+    assert desk.told("--reason", "DUPLICATE")["copied"] == 0

@@ -1,0 +1,277 @@
+"""Both ways in which partitions come and go, and members that keep their name."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import ConsumerGroupType
+
+from stream_scorer.devkafka import DevKafka
+from stream_scorer.errors import StateError
+from stream_scorer.kafka.groups import refuse_members
+from stream_scorer.kafka.offsets import admin
+from stream_scorer.settings import Kafka
+from tests.faults.feeding import SteadyFeed
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import (
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    same,
+    scored,
+    transactions,
+)
+
+pytestmark = pytest.mark.kafka
+
+MANY = transactions(days=300)
+
+# Under KIP-848 sessions are the broker's to say: as short as the tests can wait for, and with
+# heartbeats that let members hear of each other soon.
+_BROKER = {
+    "group.consumer.min.session.timeout.ms": 6_000,
+    "group.consumer.session.timeout.ms": 6_000,
+    "group.consumer.min.heartbeat.interval.ms": 500,
+    "group.consumer.heartbeat.interval.ms": 500,
+}
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[DevKafka]:
+    with DevKafka(config=_BROKER) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def make(
+    broker: DevKafka, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> Callable[..., Kafka]:
+    def made(**overrides: Any) -> Kafka:
+        return kafka_topics(kafka_settings(bootstrap=broker.bootstrap, **overrides))
+
+    return made
+
+
+def named(settings: Kafka, name: str) -> Kafka:
+    return settings.model_copy(update={"instance": f"{settings.instance}-{name}"})
+
+
+def kind_of(settings: Kafka) -> ConsumerGroupType:
+    client = admin(settings)
+    kind: ConsumerGroupType = (
+        client.describe_consumer_groups([settings.group])[settings.group].result().type
+    )
+    return kind
+
+
+def both_commit(settings: Kafka) -> None:
+    at = committed(settings)
+    wait_until(lambda: all(end > at[p] for p, end in committed(settings).items()), "both commit")
+
+
+def finished(settings: Kafka, source: SteadyFeed, last: ScorerProcess) -> tuple[Any, ...]:
+    records = source.stop()
+    wait_until(lambda: committed(settings) == source.ends, f"all: {last.said}")
+    last.send(signal.SIGTERM)
+    assert last.wait() == 0, last.said
+    return records
+
+
+def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
+    make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    settings = make(group_protocol="consumer")
+    source = SteadyFeed(settings, MANY)
+    source.start()
+    try:
+        with ScorerProcess(settings, tmp_path / "first", "--from", "earliest") as first:
+            first.wait_ready()
+            assert kind_of(settings) == ConsumerGroupType.CONSUMER
+            with ScorerProcess(
+                named(settings, "b"), tmp_path / "second", "--from", "earliest"
+            ) as second:
+                second.wait_ready()
+                wait_until(
+                    lambda: second.metric("stream_scorer_partitions_assigned") == 2,
+                    f"the second has its share: {second.said}",
+                )
+                both_commit(settings)
+                second.send(signal.SIGTERM)
+                assert second.wait() == 0, second.said
+            wait_until(
+                lambda: first.metric("stream_scorer_partitions_assigned") == 4,
+                "the first takes all over",
+            )
+            # One more comes, and crashes: its session ends at the broker.
+            with ScorerProcess(named(settings, "c"), tmp_path / "third") as third:
+                third.wait_ready()
+                both_commit(settings)
+                third.kill()
+            records = finished(settings, source, first)
+            assert first.said == ""
+    finally:
+        source.stop()
+    found = outcome(settings)
+    everything_once(found, records)
+    undisturbed = make()
+    expected, _ = scored(undisturbed, feed(undisturbed, records))
+    expected.rings.clear()
+    same(found, expected)
+
+
+def test_a_group_changes_over_one_instance_at_a_time(
+    make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    before = make()
+    after = before.model_copy(update={"group_protocol": "consumer"})
+    source = SteadyFeed(before, MANY)
+    source.start()
+    try:
+        with ExitStack() as stack:
+
+            def start(settings: Kafka, number: int) -> ScorerProcess:
+                log = tmp_path / f"{settings.group_protocol}-{number}"
+                scorer = ScorerProcess(named(settings, str(number)), log, "--from", "earliest")
+                stack.enter_context(scorer)
+                scorer.wait_ready()
+                return scorer
+
+            old = [start(before, number) for number in (0, 1)]
+            assert kind_of(before) == ConsumerGroupType.CLASSIC
+            new = []
+            for number, scorer in enumerate(old):
+                scorer.send(signal.SIGTERM)
+                assert scorer.wait() == 0, scorer.said
+                new.append(start(after, number))
+            assert kind_of(before) == ConsumerGroupType.CONSUMER
+            both_commit(before)
+            new[0].send(signal.SIGTERM)
+            assert new[0].wait() == 0, new[0].said
+            records = finished(before, source, new[1])
+    finally:
+        source.stop()
+    everything_once(outcome(before), records)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_topic_that_does_not_exist_is_named(
+    protocol: str,
+    broker: DevKafka,
+    kafka_settings: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    settings = kafka_settings(bootstrap=broker.bootstrap, group_protocol=protocol)
+    with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
+        assert scorer.wait() == 5, scorer.said
+        assert f"topic {settings.topics.transactions} does not exist" in scorer.said
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
+    protocol: str, make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    settings = make(group_protocol=protocol)
+    refuse_members(settings)
+    feed(settings, transactions()[:40])
+    with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
+        scorer.wait_ready()
+        with pytest.raises(StateError, match="has members"):
+            refuse_members(settings)
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
+    refuse_members(settings)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_static_members_restart_moves_no_partition_of_the_others(
+    protocol: str, make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    timeouts = {"session_timeout_ms": 30_000} if protocol == "classic" else {}
+    settings = make(group_protocol=protocol, static_membership=True, **timeouts)
+    source = SteadyFeed(settings, MANY)
+    source.start()
+    try:
+        with ScorerProcess(named(settings, "a"), tmp_path / "a", "--from", "earliest") as other:
+            other.wait_ready()
+            b = named(settings, "b")
+            with ScorerProcess(b, tmp_path / "b1", "--from", "earliest") as scorer:
+                scorer.wait_ready()
+                wait_until(
+                    lambda: other.metric("stream_scorer_partitions_assigned") == 2, "two each"
+                )
+                both_commit(settings)
+                moved = other.metric("stream_scorer_rebalances_total")
+                scorer.send(signal.SIGTERM)
+                assert scorer.wait() == 0, scorer.said
+            with ScorerProcess(b, tmp_path / "b2") as scorer:
+                scorer.wait_ready()
+                wait_until(
+                    lambda: scorer.metric("stream_scorer_partitions_assigned") == 2,
+                    f"it has its own again: {scorer.said}",
+                )
+                both_commit(settings)
+                assert other.metric("stream_scorer_rebalances_total") == moved
+                assert other.metric("stream_scorer_partitions_assigned") == 2
+                assert scorer.metric("stream_scorer_rebalances_total") == 1
+                records = source.stop()
+                wait_until(lambda: committed(settings) == source.ends, f"all: {scorer.said}")
+                for each in (scorer, other):
+                    each.send(signal.SIGTERM)
+                    assert each.wait() == 0, each.said
+    finally:
+        source.stop()
+    everything_once(outcome(settings), records)
+
+
+def test_a_killed_static_member_takes_its_own_place_under_classic(
+    make: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    settings = make(static_membership=True, session_timeout_ms=60_000)
+    feed(settings, transactions()[:40])
+    with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
+        scorer.wait_ready()
+        scorer.kill()
+    with ScorerProcess(settings, tmp_path / "2") as scorer:
+        # Long before the session of the one that was killed would end.
+        wait_until(lambda: scorer.probe()[0], f"ready: {scorer.said}", 40)
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
+
+
+def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_ended(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    seconds = 20
+    config = _BROKER | {
+        "group.consumer.session.timeout.ms": seconds * 1_000,
+    }
+    with DevKafka(config=config) as kafka:
+        settings = kafka_topics(
+            kafka_settings(
+                bootstrap=kafka.bootstrap, group_protocol="consumer", static_membership=True
+            )
+        )
+        feed(settings, transactions()[:40])
+        with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
+            scorer.wait_ready()
+            scorer.kill()
+        with ScorerProcess(settings, tmp_path / "2") as scorer:
+            assert scorer.wait() == 5, scorer.said
+            assert f"still holds member {settings.group}-{settings.instance}" in scorer.said
+        client = admin(settings)
+        wait_until(
+            lambda: (
+                not client.describe_consumer_groups([settings.group])[settings.group]
+                .result()
+                .members
+            ),
+            "its session has ended",
+        )
+        with ScorerProcess(settings, tmp_path / "3") as scorer:
+            scorer.wait_ready()
+            scorer.send(signal.SIGTERM)
+            assert scorer.wait() == 0, scorer.said

@@ -1,0 +1,168 @@
+"""``run --workers 2`` over four partitions: killed, fenced and stopped as an operator might."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stream_scorer.devkafka import processes
+from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.settings import Kafka
+from tests.faults.feeding import SteadyFeed
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import (
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    same,
+    scored,
+    transactions,
+)
+
+pytestmark = pytest.mark.kafka
+
+MANY = transactions(days=300)
+WORKERS = 2
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    # A killed member is waited for until its session ends; the broker takes no shorter one.
+    return kafka_topics(kafka_settings(session_timeout_ms=6_000))
+
+
+def supervised(settings: Kafka, output: Path, *arguments: str) -> ScorerProcess:
+    return ScorerProcess(settings, output, "--workers", str(WORKERS), *arguments)
+
+
+def workers(parent: ScorerProcess) -> dict[int, int]:
+    """Return the process ids of the workers that run, by number: they start in order."""
+    children = [
+        child
+        for child in psutil.Process(parent.pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    children.sort(key=lambda child: child.create_time())
+    return {number: child.pid for number, child in enumerate(children)}
+
+
+def lines(parent: ScorerProcess) -> list[dict[str, Any]]:
+    said = [json.loads(line) for line in parent.said.splitlines() if line.startswith("{")]
+    return [line for line in said if line["process"] == "supervisor"]
+
+
+def owned(parent: ScorerProcess) -> list[float | None]:
+    return [
+        parent.metric("stream_scorer_partitions_assigned", worker=str(n)) for n in range(WORKERS)
+    ]
+
+
+def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_once(
+    settings: Kafka,
+    tmp_path: Path,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+) -> None:
+    source = SteadyFeed(settings, MANY)
+    source.start()
+    try:
+        with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
+            parent.wait_ready()
+            wait_until(lambda: owned(parent) == [2, 2], f"both have two: {parent.said}")
+            victim = workers(parent)[0]
+            at = committed(settings)
+            wait_until(
+                lambda: all(end > at[p] for p, end in committed(settings).items()), "both commit"
+            )
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: not parent.probe()[0], "the probe says that one is down")
+            parent.wait_ready()
+            assert processes.started_at(victim) is None
+            (line,) = lines(parent)
+            assert (line["event"], line["worker"], line["cause"]) == ("worker_left", 0, "SIGKILL")
+            exits = parent.metric("stream_scorer_worker_exits_total", worker="0", cause="SIGKILL")
+            assert exits == 1
+            wait_until(lambda: owned(parent) == [2, 2], f"both have two again: {parent.said}")
+            records = source.stop()
+            wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
+            pids = [parent.pid, *workers(parent).values()]
+            parent.send(signal.SIGTERM)
+            assert parent.wait() == 0, parent.said
+            assert [processes.started_at(pid) for pid in pids] == [None] * 3
+    finally:
+        source.stop()
+    found = outcome(settings)
+    everything_once(found, records)
+    undisturbed = kafka_topics(kafka_settings())
+    expected, _ = scored(undisturbed, feed(undisturbed, records))
+    expected.rings.clear()
+    same(found, expected)
+
+
+def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
+    settings: Kafka, tmp_path: Path
+) -> None:
+    source = SteadyFeed(settings, MANY)
+    source.start()
+    try:
+        with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
+            parent.wait_ready()
+            pids = workers(parent)
+            other = TransactionalProducer(settings.worker(1), settings.group, lambda _: None)
+            assert parent.wait() == 6, parent.said
+            other.close()
+            assert [processes.started_at(pid) for pid in pids.values()] == [None, None]
+            (line,) = lines(parent)
+            assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
+            assert f"worker 1: transactional id {settings.group}-{settings.instance}.1" in (
+                parent.said
+            )
+    finally:
+        source.stop()
+    found = outcome(settings)
+    assert found.doubled == []
+    # In order: the other worker committed what it had and left.
+    done = found.decisions.keys() | found.dead_letters.keys()
+    assert done == {(p, offset) for p, end in found.offsets.items() for offset in range(end)}
+
+
+def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were(
+    settings: Kafka, tmp_path: Path
+) -> None:
+    source = SteadyFeed(settings, MANY)
+    source.start()
+    try:
+        with supervised(settings, tmp_path / "first", "--from", "earliest") as parent:
+            parent.wait_ready()
+            pids = workers(parent)
+            assert len(pids) == WORKERS
+            parent.kill()
+            wait_until(
+                lambda: all(processes.started_at(pid) is None for pid in pids.values()),
+                "the workers end with their parent", 5,
+            )  # fmt: skip
+        with supervised(settings, tmp_path / "second") as parent:
+            parent.wait_ready()
+            records = source.stop()
+            wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
+            parent.send(signal.SIGTERM)
+            assert parent.wait() == 0, parent.said
+    finally:
+        source.stop()
+    everything_once(outcome(settings), records)
+
+
+def test_a_wrong_model_is_one_line_of_a_worker_and_its_exit_code(
+    settings: Kafka, tmp_path: Path
+) -> None:
+    with supervised(settings, tmp_path / "log", "--model", "nobody") as parent:
+        assert parent.wait() == 3, parent.said
+        assert "stream-scorer: worker " in parent.said
+        assert "nobody" in parent.said
+        assert "Traceback" not in parent.said

@@ -1,0 +1,63 @@
+"""A supervisor over workers that do as they are told; run as a program by test_supervisor.
+
+``FOLDER PORT ACT...``: each worker writes its process id to ``FOLDER/NUMBER-START`` and then does
+its act: ``run`` until SIGTERM, ``finish`` (leave a mark after SIGTERM), ``deaf`` (ignore it), or
+``exit CODE``.
+"""
+
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer.apps.reporting import Reporter, ended_in_one_line, tie_to
+from stream_scorer.apps.supervisor import supervised
+from stream_scorer.happenings import PartitionsAssigned
+from stream_scorer.observability.health import Health
+from stream_scorer.settings import load_settings
+
+
+def child(parent: int, pipe: Connection, number: int, folder: Path, act: str) -> None:
+    tie_to(parent)
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: None if act == "deaf" else asked.set())
+    start = sum(1 for _ in folder.glob(f"{number}-*"))
+    (folder / f"{number}-{start}").write_text(f"{os.getpid()}\n")
+    if act.startswith("exit"):
+        sys.exit(int(act.split()[1]))
+    health = Health()
+    health.model_loaded()
+    health(PartitionsAssigned(()))
+    with Reporter(pipe, CollectorRegistry(), health, 0.1):
+        # A handler runs between waits only.
+        while not asked.wait(0.05):
+            health.heartbeat()
+    if act == "finish":
+        (folder / f"finished-{number}").touch()
+
+
+def main() -> None:
+    folder, port, *acts = sys.argv[1:]
+    settings = load_settings(
+        {"http": {"port": int(port)}, "scorer": {"shutdown_seconds": 1.0}, "kafka": {}}
+    )
+    context = get_context("spawn")
+
+    def start(number: int, pipe: Connection) -> SpawnProcess:
+        arguments = (os.getpid(), pipe, number, Path(folder), acts[number])
+        process = context.Process(target=child, args=arguments)
+        process.start()
+        return process
+
+    sys.exit(supervised(settings, len(acts), start))
+
+
+if __name__ == "__main__":
+    ended_in_one_line("supervisor", partial(main))

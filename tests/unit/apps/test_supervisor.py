@@ -1,0 +1,218 @@
+"""The parent with real child processes, which do as they are told and know no broker."""
+
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.apps.supervisor import Supervisor
+from stream_scorer.devkafka import processes
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.logging import process_logger
+from tests.faults.process import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+
+class Parent:
+    """The supervisor as a process of its own, over the workers of ``supervised_children``.
+
+    Args:
+        folder: Where workers write their process ids: ``NUMBER-START``.
+        acts: What each worker does, by number; see ``supervised_children``.
+    """
+
+    def __init__(self, folder: Path, *acts: str) -> None:
+        self.folder = folder
+        self.port = free_ports(1)[0]
+        self.log = folder / "log"
+        self.process = processes.start(
+            [sys.executable, "-m", "tests.unit.apps.supervised_children", str(folder),
+             str(self.port), *acts],
+            self.log, environment={"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def pid(self, worker: int, start: int = 0) -> int:
+        """Return the process id of a worker's n-th start, once it has written it."""
+        path = self.folder / f"{worker}-{start}"
+        wait_until(
+            lambda: path.exists() and path.read_text().endswith("\n"),
+            f"{path.name}: {self.log.read_text()}", 30,
+        )  # fmt: skip
+        return int(path.read_text())
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            try:
+                return self.get("/health/ready")[0] == 200
+            except OSError:
+                return False
+
+        wait_until(ready, f"ready: {self.log.read_text()}", 30)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{")]
+
+    def left(self, seconds: float = 20) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs: {self.log.read_text()}") from None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    # Whatever the test saw: nothing of it stays.
+    for path in tmp_path.glob("[0-9]-*"):
+        with suppress(ProcessLookupError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+def gone(pid: int) -> bool:
+    return processes.started_at(pid) is None
+
+
+def test_one_that_is_killed_is_told_and_started_again(folder: Path) -> None:
+    parent = Parent(folder, "run", "run")
+    parent.wait_ready()
+    first, other = parent.pid(0), parent.pid(1)
+    os.kill(first, signal.SIGKILL)
+    second = parent.pid(0, 1)
+    assert second != first
+    parent.wait_ready()
+    assert not gone(other)
+    (line,) = parent.lines
+    assert (line["event"], line["worker"], line["cause"]) == ("worker_left", 0, "SIGKILL")
+    _, metrics = parent.get("/metrics")
+    assert 'stream_scorer_worker_exits_total{cause="SIGKILL",worker="0"} 1.0' in metrics
+    assert 'stream_scorer_ready{worker="1"} 1.0' in metrics
+    parent.process.send_signal(signal.SIGTERM)
+    assert parent.left() == 0
+    assert gone(second)
+    assert gone(other)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_each_finish_what_it_has_in_hand(
+    folder: Path, number: signal.Signals
+) -> None:
+    parent = Parent(folder, "finish", "finish")
+    parent.wait_ready()
+    pids = [parent.pid(0), parent.pid(1)]
+    parent.process.send_signal(number)
+    assert parent.left() == 0
+    assert all(map(gone, pids))
+    assert sorted(path.name for path in folder.glob("finished-*")) == ["finished-0", "finished-1"]
+    assert parent.lines == []
+
+
+def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(folder: Path) -> None:
+    parent = Parent(folder, "finish", "finish")
+    parent.wait_ready()
+    os.killpg(parent.process.pid, signal.SIGINT)
+    assert parent.left() == 0
+    assert sorted(path.name for path in folder.glob("finished-*")) == ["finished-0", "finished-1"]
+    assert "Traceback" not in parent.log.read_text()
+
+
+def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
+    folder: Path,
+) -> None:
+    parent = Parent(folder, "finish", "exit 6")
+    other = parent.pid(0)
+    assert parent.left() == 6
+    assert gone(other)
+    assert not (folder / "1-1").exists()
+    (line,) = parent.lines
+    assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
+
+
+def test_one_that_does_not_leave_is_killed(folder: Path) -> None:
+    parent = Parent(folder, "run", "deaf")
+    parent.wait_ready()
+    deaf = parent.pid(1)
+    started = time.monotonic()
+    parent.process.send_signal(signal.SIGTERM)
+    assert parent.left() == 1
+    assert gone(deaf)
+    # shutdown_seconds is 1 there, and 2 s of grace.
+    assert time.monotonic() - started < 10
+
+
+def test_no_worker_outlives_a_parent_that_is_killed(folder: Path) -> None:
+    parent = Parent(folder, "run", "deaf")
+    parent.wait_ready()
+    pids = [parent.pid(0), parent.pid(1)]
+    parent.process.kill()
+    assert parent.left() == -signal.SIGKILL
+    wait_until(lambda: all(map(gone, pids)), "the workers end with their parent", 5)
+
+
+def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(folder: Path) -> None:
+    parent = Parent(folder, "run", "run")
+    parent.wait_ready()
+    stopped = parent.pid(1)
+    os.kill(stopped, signal.SIGSTOP)
+    os.kill(parent.pid(0), signal.SIGKILL)
+    assert parent.pid(0, 1)
+    parent.process.send_signal(signal.SIGTERM)
+    assert parent.left() == 1
+    assert gone(stopped)
+
+
+def test_a_taken_port_ends_it_before_any_worker_starts(folder: Path) -> None:
+    first = Parent(folder, "run")
+    first.wait_ready()
+    second = processes.start(
+        [sys.executable, "-m", "tests.unit.apps.supervised_children", str(folder),
+         str(first.port), "run"],
+        folder / "second", environment={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert second.wait(30) == 2
+    assert "Address already in use" in (folder / "second").read_text()
+    assert not (folder / "0-1").exists()
+    first.process.send_signal(signal.SIGTERM)
+    assert first.left() == 0
+
+
+def test_one_that_cannot_be_started_is_tried_again() -> None:
+    log = io.StringIO()
+    tries: list[int] = []
+
+    def start(number: int, _: Connection) -> SpawnProcess:
+        tries.append(number)
+        if len(tries) == 2:
+            supervisor.stop()
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    fleet = Fleet(1, process_logger("supervisor", stream=log))
+    supervisor = Supervisor(1, start, fleet, shutdown_seconds=1.0)
+    assert supervisor.run() == 0
+    told = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["again_in_seconds"] for line in told] == [0.5, 1.0]
+    assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")

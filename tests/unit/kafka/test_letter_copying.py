@@ -1,0 +1,221 @@
+"""Whatever a broker answers, or does not: each dead letter is copied once, with its progress."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.errors import FencedError, OffsetsError, TransactionError
+from stream_scorer.kafka.deadletter import DeadLetter
+from stream_scorer.kafka.letter_copying import LetterCopier
+from stream_scorer.kafka.letter_progress import Progress
+from stream_scorer.ports import BytesColumn, Headers
+from stream_scorer.settings import Kafka
+from tests.unit.kafka.fake_cluster import ABORT, FATAL, FENCED, RETRIABLE, failure
+
+TOPIC = "transactions.dlq"
+
+
+class Broker:
+    """Applies a transaction when it is committed, and fails as a test scripts it.
+
+    Attributes:
+        raises: What the next calls of a method raise; None lets one pass.
+        applies: Whether a commit that raises has happened all the same.
+    """
+
+    topic = TOPIC
+
+    def __init__(self) -> None:
+        self.copied: list[tuple[int, bytes | None, Headers]] = []
+        self.offsets: dict[int, tuple[int, bytes]] = {}
+        self.raises: dict[str, list[KafkaException | None]] = {}
+        self.applies: list[bool] = []
+        self.births = 0
+
+    def fail(self, method: str) -> None:
+        if script := self.raises.get(method):
+            error = script.pop(0)
+            if error is not None:
+                raise error
+
+    # -- as the group's consumer
+
+    def noted(self, numbers: Sequence[int], _: float) -> dict[int, tuple[int, bytes]]:
+        return {p: self.offsets[p] for p in numbers if p in self.offsets}
+
+    def group_metadata(self) -> object:
+        return object()
+
+
+class Client:
+    """One producer of the broker's."""
+
+    def __init__(self, broker: Broker, options: dict[str, Any]) -> None:
+        self.options = options
+        self._broker = broker
+        self._records: list[tuple[int, bytes | None, Headers]] = []
+        self._offsets: dict[int, tuple[int, bytes]] = {}
+
+    def init_transactions(self, _: float) -> None:
+        self._broker.births += 1
+
+    def begin_transaction(self) -> None:
+        self._records, self._offsets = [], {}
+        self._broker.fail("begin")
+
+    def produce(
+        self, topic: str, values: BytesColumn, keys: BytesColumn, partition: Any, headers: Any
+    ) -> None:
+        assert topic == "transactions"
+        assert len(keys) == len(values)
+        self._records += zip(partition.tolist(), values, headers, strict=True)
+        self._broker.fail("produce")
+
+    def send_offsets_to_transaction(
+        self, topic: str, offsets: Mapping[int, int], _: Any, __: float, notes: Any = None
+    ) -> None:
+        assert topic == TOPIC
+        self._offsets |= {p: (offset, notes[p]) for p, offset in offsets.items()}
+        self._broker.fail("offsets")
+
+    def commit_transaction(self, _: float) -> None:
+        try:
+            self._broker.fail("commit")
+        except KafkaException as error:
+            uncertain = error.args[0].retriable()
+            if uncertain and self._broker.applies and self._broker.applies.pop(0):
+                self._apply()
+            raise
+        self._apply()
+
+    def _apply(self) -> None:
+        self._broker.copied += self._records
+        self._broker.offsets |= self._offsets
+
+    def abort_transaction(self, _: float) -> None:
+        self._broker.fail("abort")
+
+    def poll(self, _: float) -> None:
+        pass
+
+    def purge(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def copier_of(broker: Broker) -> LetterCopier:
+    there: Any = broker
+    return LetterCopier(Kafka(bootstrap="b:1"), "g", there, lambda options: Client(broker, options))
+
+
+def letter(number: int, size: int = 1) -> DeadLetter:
+    return DeadLetter(
+        partition=number % 2, offset=number, timestamp=1, value=b"%d" % number * size, key=None,
+        headers=None, reason="EMPTY", detail="", source_topic="transactions",
+        source_partition=number % 3, source_offset=number, source_timestamp=1, instance="0",
+    )  # fmt: skip
+
+
+def copied_in_batches(broker: Broker, batches: int, waits: Mapping[str, int]) -> None:
+    """Copy batches of three letters; the progress of one reason may stand still all the while."""
+    copier = copier_of(broker)
+    before: dict[int, Progress] = {}
+    for number in range(batches):
+        end = 3 * (number + 1)
+        after = {p: Progress({"*": end, **waits}) for p in (0, 1)}
+        copier.copy([letter(end - 3 + n) for n in range(3)], before, after)
+        before |= after
+    copier.close()
+
+
+RETRIED = st.sampled_from([None, None, None, RETRIABLE, ABORT, FATAL])
+scripts = st.fixed_dictionaries(
+    {
+        "begin": st.lists(st.sampled_from([None, None, RETRIABLE]), max_size=8),
+        "produce": st.lists(RETRIED, max_size=8),
+        "offsets": st.lists(RETRIED, max_size=8),
+        "commit": st.lists(RETRIED, max_size=8),
+        "abort": st.lists(st.sampled_from([None, RETRIABLE]), max_size=8),
+    }
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(scripts, st.lists(st.booleans(), max_size=8), st.sampled_from([{}, {"DUPLICATE": 0}]))
+def test_each_is_copied_once_in_order(
+    script: dict[str, list[KafkaException | None]], applies: list[bool], waits: dict[str, int]
+) -> None:
+    broker = Broker()
+    broker.raises, broker.applies = script, applies
+    try:
+        copied_in_batches(broker, 4, waits)
+        done = 12
+    except TransactionError:
+        # Five in a row that no network was to blame for: what is there is whole batches.
+        done = len(broker.copied)
+        assert done % 3 == 0
+    assert broker.copied == [
+        (n % 3, b"%d" % n, [("replayed-from", f"{TOPIC}:{n % 2}:{n}".encode())])
+        for n in range(done)
+    ]
+    ends = {Progress.read(*at).of("EMPTY") for at in broker.offsets.values()}
+    assert ends == ({done} if done else set())
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_lost_answer_is_settled_by_the_note_where_the_offset_stands_still(happened: bool) -> None:  # noqa: FBT001 a parameter of the test
+    broker = Broker()
+    broker.raises, broker.applies = {"commit": [None, RETRIABLE]}, [happened]
+    copied_in_batches(broker, 2, {"DUPLICATE": 0})
+    assert [value for _, value, _ in broker.copied] == [b"%d" % n for n in range(6)]
+    assert broker.offsets[0] == (0, b'{"*":6,"DUPLICATE":0}')
+    assert broker.births == 2
+
+
+def test_another_that_commits_for_the_group_is_told() -> None:
+    broker = Broker()
+    broker.raises = {"commit": [RETRIABLE]}
+    broker.offsets = {0: (17, b"")}
+    with pytest.raises(OffsetsError, match="neither what they were nor what they were to be"):
+        copied_in_batches(broker, 1, {})
+    assert broker.copied == []
+
+
+def test_whoever_is_fenced_leaves() -> None:
+    broker = Broker()
+    broker.raises = {"commit": [None, FENCED]}
+    with pytest.raises(FencedError):
+        copied_in_batches(broker, 2, {})
+    assert len(broker.copied) == 3
+
+
+def test_the_largest_of_what_is_refused_is_named() -> None:
+    broker = Broker()
+    broker.raises = {"commit": [failure(KafkaError.MSG_SIZE_TOO_LARGE, abort=True)] * 5}
+    copier = copier_of(broker)
+    letters = [letter(1), letter(2, 900), letter(3)]
+    with pytest.raises(TransactionError) as raised:
+        copier.copy(letters, {}, {0: Progress.at(4), 1: Progress.at(4)})
+    assert raised.value.what.endswith(
+        "the largest of 3 dead letters is transactions.dlq:0:2 with 900 bytes"
+    )
+    assert broker.copied == []
+
+
+def test_all_calls_for_a_topic_share_an_id_and_send_small_batches() -> None:
+    made: list[dict[str, Any]] = []
+
+    def make(options: dict[str, Any]) -> Client:
+        made.append(options)
+        return Client(Broker(), options)
+
+    there: Any = Broker()
+    LetterCopier(Kafka(bootstrap="b:1", group="x", instance="y"), "g", there, make)
+    ((options),) = made
+    assert (options["transactional.id"], options["batch.size"]) == (f"g-{TOPIC}", 16_384)

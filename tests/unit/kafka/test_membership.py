@@ -1,0 +1,72 @@
+"""How a member joins its group, and what it is told when it cannot go on."""
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import (
+    FencedError,
+    SettingsError,
+    StreamScorerError,
+    TransactionError,
+    UnavailableError,
+)
+from stream_scorer.kafka import config
+from stream_scorer.kafka import source as module
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.settings import Kafka
+
+NOWHERE = "127.0.0.1:1"
+BROKERS_TO_SAY = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy")
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("static", [False, True])
+def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static: bool) -> None:  # noqa: FBT001 a parameter of the test
+    kafka = Kafka(
+        bootstrap=NOWHERE, instance="a", group_protocol=protocol, static_membership=static
+    )
+    options = config.member(kafka.worker(3), "g")
+    ColumnConsumer(options, "t").close()
+    assert options.get("group.instance.id") == ("g-a.3" if static else None)
+    assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
+
+
+def test_what_joins_no_group_takes_nobodys_name_in_it() -> None:
+    kafka = Kafka(bootstrap=NOWHERE, static_membership=True, group_protocol="consumer")
+    assert "group.instance.id" not in config.consumer(kafka)
+    assert "group.protocol" not in config.consumer(kafka)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "says"),
+    [
+        (KafkaError.FENCED_INSTANCE_ID, FencedError, "member g-i of group g was taken over"),
+        (KafkaError.UNRELEASED_INSTANCE_ID, UnavailableError, "still holds member g-i"),
+        (KafkaError.UNSUPPORTED_VERSION, SettingsError, "kafka.group_protocol"),
+        (KafkaError.GROUP_MAX_SIZE_REACHED, TransactionError, "injected"),
+    ],
+)
+@pytest.mark.parametrize("call", ["poll", "serve"])
+def test_a_fatal_error_of_the_client_is_one_line_with_its_own_exit_code(
+    code: int,
+    kind: type[StreamScorerError],
+    says: str,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing:
+        def __init__(self, *_: object) -> None: ...
+
+        def subscribe(self, _: object) -> None: ...
+
+        def poll(self, *_: object) -> None:
+            raise KafkaException(KafkaError(code, "injected", fatal=True))
+
+    monkeypatch.setattr(module, "ColumnConsumer", Failing)
+    source = KafkaSource(Kafka(bootstrap=NOWHERE, instance="i"), "t", "g")
+    arguments = {"poll": (10, 0.0, 0.0), "serve": (0.0,)}[call]
+    with pytest.raises(kind, match=says):
+        getattr(source, call)(*arguments)
