@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test bench lint types lock clean
+.PHONY: env demo test test-faults bench lint types lock clean
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -20,6 +20,11 @@ demo: env
 # Two processes, each with its own Kafka: half of the tests wait more than they compute.
 test: env
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+# Every kind of fault on real brokers, each shown to have happened, and a verifier's verdict: about
+# half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
+test-faults: env
+	@$(BIN)/python -m tests.faults.suite --seeds $(or $(SEEDS),1) $(FAULTS_ARGS)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; and what

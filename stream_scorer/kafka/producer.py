@@ -6,6 +6,10 @@ retriable error, took as long as ``socket.timeout.ms`` although it succeeded, or
 error meanwhile, the producer is replaced before the next transaction begins: the new one's
 ``init_transactions`` raises the epoch, and a late request of the old one is refused. After an
 abort it is replaced as well.
+
+A transaction that outlived ``transaction.timeout.ms`` because this process stood still was ended by
+the broker, which raises the epoch to do so. The client hears what a successor would make it hear;
+but the age of its transaction says that there need not be one, and it is replaced, too.
 """
 
 import time
@@ -150,8 +154,9 @@ class TransactionalProducer:
         self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
         self._transport_errors = 0
         self._suspicion = ""
-        self._topic: dict[str, str] = {}
         self._open = False
+        self._began = 0.0
+        self._outlived = False
         self.births = 0
         # Brokers that cannot even be connected to are more likely a wrong address at the start,
         # and an outage later on.
@@ -190,6 +195,7 @@ class TransactionalProducer:
             self._listener(DependencyBack("kafka"))
         self._transport_errors = 0
         self._suspicion = ""
+        self._outlived = False
         self.births += 1
         return client
 
@@ -200,6 +206,16 @@ class TransactionalProducer:
             f"({cause.str()})",
             "give each instance its own kafka.instance; do not restart this one beside the other",
         )
+
+    def _ended_by_time(self) -> bool:
+        """Whether the open transaction is so old that the broker itself has fenced its epoch.
+
+        If another process did it, this one fences that one, whose transaction is younger.
+        """
+        if self._open and time.monotonic() - self._began >= self._timeout:
+            self._outlived = True
+            self._suspicion = "transaction outlived its time limit"
+        return self._outlived
 
     def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
         """Replace the client; the broker settles what the old one left open.
@@ -223,7 +239,7 @@ class TransactionalProducer:
             # A fatal error is told once more here, as after an abort that overtook the request
             # which opens the transaction on the broker.
             cause = cause_of(error)
-            if cause.code() in _FENCED:
+            if cause.code() in _FENCED and not self._outlived:
                 raise self._fenced(cause) from error
             self._suspicion = self._suspicion or f"fatal: {cause.str()}"
         if self._transport_errors and not self._suspicion:
@@ -234,6 +250,7 @@ class TransactionalProducer:
             self._client.begin_transaction()
         except KafkaException as error:
             raise self.given_up(error) from error
+        self._began = time.monotonic()
         self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
@@ -287,6 +304,9 @@ class TransactionalProducer:
         except KafkaException as error:
             cause = cause_of(error)
             if cause.code() in _FENCED:
+                if self._ended_by_time():
+                    # An earlier request of the same commit may have been in time all the same.
+                    raise CommitUncertain(cause.str()) from error
                 raise self._fenced(cause) from error
             if cause.txn_requires_abort():
                 raise self.given_up(error) from error
@@ -302,16 +322,17 @@ class TransactionalProducer:
         What an abort purges from the client's queue leaves a gap in the sequence numbers, for
         which the broker would refuse the next transaction; and a late abort must not end it.
         """
-        self._open = False
         self._suspicion = "abort"
         try:
             # It purges the queue by itself and waits for what is in flight.
             self._client.abort_transaction(self._timeout)
         except KafkaException as error:
             cause = cause_of(error)
-            if cause.code() in _FENCED:
+            if cause.code() in _FENCED and not self._ended_by_time():
                 raise self._fenced(cause) from error
             self._suspicion = f"abort: {cause.str()}"
+        finally:
+            self._open = False
 
     def abort_open(self) -> None:
         """Give up what is open, if anything is."""
@@ -327,7 +348,10 @@ class TransactionalProducer:
         """Abort after an error before the commit; return what the caller is to raise."""
         cause = cause_of(error)
         if cause.code() in _FENCED:
-            return self._fenced(cause)
+            if not self._ended_by_time():
+                return self._fenced(cause)
+            self._open = False
+            return TransactionAborted(cause.str(), network=True)
         if cause.fatal():
             self._open = False
             self._suspicion = f"fatal: {cause.str()}"

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +46,7 @@ class ScorerProcess:
         arguments: Command-line arguments after the command.
         variables: Further environment variables.
         command: What of us runs.
+        program: The program that is given command and arguments; default: ours as installed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ScorerProcess:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         command: str = "run",
+        program: Sequence[str] = (str(COMMAND),),
     ) -> None:
         if command == "run" and "--model" not in arguments:
             # The one that asks for no terminals, so that a test needs no profiler.
@@ -62,7 +64,7 @@ class ScorerProcess:
         self._port = free_ports(1)[0]
         self._output = output
         self._process = processes.start(
-            [str(COMMAND), command, *arguments],
+            [*program, command, *arguments],
             output,
             environment={
                 **environment(kafka),
@@ -88,6 +90,14 @@ class ScorerProcess:
 
     def probe(self) -> tuple[bool, list[str]]:
         """Return whether it is ready, and its reasons when it is not."""
+        body = self._health()
+        return body["ready"], body["reasons"]
+
+    def degraded(self) -> list[str]:
+        """Return what it serves with less than it should have."""
+        return list(self._health()["degraded"])
+
+    def _health(self) -> Any:
         try:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self._port}/health/ready", timeout=5
@@ -97,8 +107,8 @@ class ScorerProcess:
             with error:
                 body = json.load(error)
         except OSError as error:
-            return False, [str(error)]
-        return body["ready"], body["reasons"]
+            return {"ready": False, "reasons": [str(error)], "degraded": []}
+        return body
 
     def metric(self, name: str, **labels: str) -> float | None:
         """Return what a sample of its metrics says; None when there is none."""

@@ -1,5 +1,8 @@
 """A proxy for the Kafka protocol that can hold, drop and release single requests and answers.
 
+Beside that it makes weather: latency, bandwidth, a black hole, resets, half-open connections; and
+it counts what it did.
+
 A broker that advertises the proxy's address is reached through it alone. Frames are a length of
 four bytes and a body; a request's body begins with its API key, version and correlation id, an
 answer's with the correlation id of its request.
@@ -9,6 +12,7 @@ import asyncio
 import struct
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -16,6 +20,7 @@ from typing import Any, Literal, Self
 
 from stream_scorer.devkafka import DevKafka
 from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.weather import Counters, Lane, Weather
 
 HOST = "127.0.0.1"
 _SECONDS = 30.0
@@ -65,14 +70,21 @@ class Proxy:
 
     Attributes:
         upstream: host:port of the broker; set before the first connection.
+        weather: What the network is like; change it at any time.
+        counters: What was done so far.
     """
 
     def __init__(self, port: int) -> None:
         self.address = f"{HOST}:{port}"
         self.upstream = ""
+        self.weather = Weather()
+        self.counters = Counters()
         self._port = port
         self._faults: list[Fault] = []
         self._writers: set[asyncio.StreamWriter] = set()
+        self._links: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
+        self._half_open: set[asyncio.StreamWriter] = set()
+        self._parted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -93,6 +105,20 @@ class Proxy:
         """Break every connection."""
         self._call(self._reset())
 
+    def half_open(self) -> None:
+        """Break the broker's side of every connection and let no client know."""
+        self._call(self._break_upstream())
+
+    def forget(self, fault: Fault) -> None:
+        """Do a fault to no further frame; what it holds is lost."""
+        self._call(self._forget(fault))
+
+    def calm(self) -> None:
+        """Do nothing more to anybody."""
+        self.weather.become(Weather())
+        for fault in list(self._faults):
+            self.forget(fault)
+
     # -- on the proxy's own thread ----------------------------------------------------------
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -102,16 +128,34 @@ class Proxy:
         self._faults.append(fault)
 
     async def _release(self, fault: Fault) -> None:
+        while any(writer in self._links.values() for (_, writer), _ in fault.held):
+            # Until its client is gone, the answer is for somebody else to read.
+            self._parted.clear()
+            await self._parted.wait()
         self._faults.remove(fault)
         for (reader, writer), frame in fault.held:
             writer.write(frame)
             await _read(reader)
             writer.transport.abort()
+            self.counters.released += 1
+        fault.held.clear()
+
+    async def _forget(self, fault: Fault) -> None:
+        self._faults.remove(fault)
+        for (_, writer), _ in fault.held:
+            writer.transport.abort()
         fault.held.clear()
 
     async def _reset(self) -> None:
+        self.counters.reset += len(self._links)
         for writer in list(self._writers):
             writer.transport.abort()
+
+    async def _break_upstream(self) -> None:
+        for client, broker in self._links.items():
+            self._half_open.add(client)
+            self.counters.half_open += 1
+            broker.transport.abort()
 
     async def _start(self) -> None:
         self._server = await asyncio.start_server(self._serve, HOST, self._port)
@@ -131,42 +175,58 @@ class Proxy:
         host, _, port = self.upstream.partition(":")
         try:
             broker = await asyncio.open_connection(host, int(port))
-        except OSError:
+        except (OSError, ValueError):
+            # There is no broker yet, or none any more.
             writer.transport.abort()
             return
         asked: dict[int, int] = {}
         self._writers |= {writer, broker[1]}
+        self._links[writer] = broker[1]
+        there, back = (Lane(to, self.weather, self.counters) for to in (broker[1], writer))
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._requests(reader, broker, asked))
-                both.create_task(self._answers(broker[0], writer, asked))
+                both.create_task(self._requests(reader, broker, asked, there))
+                both.create_task(self._answers(broker[0], asked, back))
+                both.create_task(there.run())
+                both.create_task(back.run())
         except* (OSError, asyncio.IncompleteReadError):
             pass  # One side is gone: so is the other, but for what is held.
         finally:
-            self._writers -= {writer, broker[1]}
+            del self._links[writer]
+            self._parted.set()
+            self._writers -= {broker[1]}
+            if writer in self._half_open:
+                await _ignore(reader)
+            self._half_open.discard(writer)
+            self._writers -= {writer}
             writer.transport.abort()
             if not any(broker is to for fault in self._faults for to, _ in fault.held):
                 broker[1].transport.abort()
 
     async def _requests(
-        self, reader: asyncio.StreamReader, broker: Connection, asked: dict[int, int]
+        self, reader: asyncio.StreamReader, broker: Connection, asked: dict[int, int], there: Lane
     ) -> None:
         """Pass requests on, but for those that faults are done to; note what each asked."""
         while True:
             frame = await _read(reader)
             api, _, correlation = struct.unpack(">hhi", frame[4:12])
             asked[correlation] = api
+            if api in self.weather.cut:
+                self.counters.cut += 1
+                continue
             fault = self._match(api, "request")
             if fault is None:
-                broker[1].write(frame)
-                await broker[1].drain()
+                there.put(frame)
                 continue
             if fault.action == "hold":
                 fault.held.append((broker, frame))
+                self.counters.held += 1
+            else:
+                self.counters.dropped += 1
             fault.hit.set()
 
     async def _answers(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, int]
+        self, reader: asyncio.StreamReader, asked: dict[int, int], back: Lane
     ) -> None:
         """Pass answers on, but for those that are dropped."""
         while True:
@@ -174,9 +234,9 @@ class Proxy:
             (correlation,) = struct.unpack(">i", frame[4:8])
             fault = self._match(asked.pop(correlation, -1), "answer")
             if fault is None:
-                writer.write(frame)
-                await writer.drain()
+                back.put(frame)
             else:
+                self.counters.dropped += 1
                 fault.hit.set()
 
     def _match(self, api: int, direction: Direction) -> Fault | None:
@@ -224,6 +284,13 @@ class Behind:
         wait_until(lambda: end.hit.is_set() or not process.alive, f"a commit: {process.said}")
         assert process.alive, process.said
         process.kill()
+
+
+async def _ignore(reader: asyncio.StreamReader) -> None:
+    """Take what a client sends, and say nothing, until it gives up."""
+    with suppress(OSError):
+        while await reader.read(65_536):
+            pass
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

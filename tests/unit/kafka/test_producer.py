@@ -41,6 +41,10 @@ def cluster() -> Cluster:
 
 def transact(producer: TransactionalProducer) -> None:
     producer.begin()
+    go_on(producer)
+
+
+def go_on(producer: TransactionalProducer) -> None:
     producer.send(Outgoing("t", BytesColumn.of([b"v"]), BytesColumn.of([b"k"])))
     producer.offsets("t", {}, GROUP)
     producer.commit()
@@ -239,3 +243,49 @@ def test_headers_go_along(cluster: Cluster) -> None:
     )
     producer.send(Outgoing("u", BytesColumn.of([b"c"]), BytesColumn.nulls(1)))
     assert cluster.clients[0].produced == [("t", b"a"), ("t", b"b"), ("u", b"c")]
+
+
+def outlive(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
+    """Return a producer whose open transaction is older than the broker keeps one."""
+    producer = cluster.producer()
+    producer.begin()
+    monkeypatch.setattr(producer, "_began", producer._began - producer._timeout)
+    return producer
+
+
+@pytest.mark.parametrize("step", ["produce", "offsets"])
+def test_fenced_by_the_time_limit_of_its_own_transaction_it_aborts_and_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    producer = outlive(cluster, monkeypatch)
+    cluster.raises = {step: [FENCED], "poll": [FENCED]}
+    with pytest.raises(TransactionAborted) as caught:
+        go_on(producer)
+    assert caught.value.network
+    transact(producer)
+    assert cluster.reborn == ["transaction outlived its time limit"]
+    # The next one is young: whoever fences it is another process.
+    cluster.raises = {"produce": [FENCED]}
+    with pytest.raises(FencedError):
+        transact(producer)
+
+
+def test_a_commit_fenced_by_the_time_limit_is_uncertain(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = outlive(cluster, monkeypatch)
+    cluster.raises["commit"] = [FENCED]
+    with pytest.raises(CommitUncertain):
+        producer.commit()
+    transact(producer)
+    assert cluster.reborn == ["transaction outlived its time limit"]
+
+
+def test_an_abort_fenced_by_the_time_limit_is_over(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = outlive(cluster, monkeypatch)
+    cluster.raises["abort"] = [FENCED]
+    producer.abort_open()
+    transact(producer)
+    assert producer.births == 2

@@ -1,0 +1,146 @@
+"""Faults of what upstream sends, and of the registry that tells how it is written."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import fastavro
+
+from stream_scorer.settings import MODELS_DIRECTORY
+from tests.faults.process import wait_until
+from tests.faults.scene import Record
+from tests.faults.suite.registry import kind
+from tests.faults.suite.registry_door import Door, registry
+from tests.faults.suite.stage import Stage
+from tests.faults.suite.traffic import traffic
+from tests.faults.verifier.payloads import SCHEMAS, transaction
+
+_REFUSED_MODEL = 3
+_MANY = 300
+_UNKNOWN_ID = (99_999).to_bytes(4, "big")
+_REJECTED = "stream_scorer_rejected_total"
+
+
+def _good(count: int) -> list[Record]:
+    """Return transactions from the end of the load, with ids of their own."""
+    chosen = [r for r in traffic()[::-1] if not r.bad and r.value is not None][: 2 * count : 2]
+    return chosen[::-1]
+
+
+def _mixed_in(stage: Stage, records: list[Record], reason: str) -> None:
+    scorer = stage.start()
+    before = scorer.metric(_REJECTED, reason=reason) or 0
+    stage.feed.insert(records)
+
+    def rejected() -> float:
+        return (scorer.metric(_REJECTED, reason=reason) or 0) - before
+
+    wait_until(lambda: rejected() >= len(records), f"all are rejected as {reason}: {stage.said}")
+    stage.fired(int(rejected()), f"records rejected as {reason}, by metric")
+    stage.fault_over()
+    stage.finish()
+
+
+@kind("data")
+def malformed(stage: Stage) -> None:
+    """A burst of records that do not decode."""
+    bad = [replace(r, value=(r.value or b"")[:-3], bad="MALFORMED") for r in _good(_MANY)]
+    _mixed_in(stage, bad, "MALFORMED")
+
+
+@kind("data")
+def unknown_schema_id(stage: Stage) -> None:
+    """A burst of records with a schema id that nobody registered."""
+    bad = [
+        replace(r, value=b"\0" + _UNKNOWN_ID + (r.value or b"")[5:], bad="UNKNOWN_SCHEMA")
+        for r in _good(_MANY)
+    ]
+    _mixed_in(stage, bad, "UNKNOWN_SCHEMA")
+
+
+@kind("data")
+def oversize_record(stage: Stage) -> None:
+    """Records of several hundred KB, more than the plan allows."""
+    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
+    bad = []
+    for record in _good(20):
+        row = transaction(record.value or b"") | {"device_id": "x" * 300_000}
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, row)
+        value = (record.value or b"")[:5] + out.getvalue()
+        bad.append(replace(record, value=value, bad="TOO_LARGE"))
+    _mixed_in(stage, bad, "TOO_LARGE")
+
+
+def _of_a_new_schema(door: Door) -> list[Record]:
+    """Return transactions of a schema that no scorer has met: ours with a field behind."""
+    schema = json.loads((SCHEMAS / "transaction.v1.avsc").read_text())
+    schema["fields"].append({"name": "basket", "type": ["null", "string"], "default": None})
+    frame = b"\0" + door.register("transactions-value", schema).to_bytes(4, "big")
+    parsed = fastavro.parse_schema(schema)
+    records = []
+    for record in _good(50):
+        out = io.BytesIO()
+        row: dict[str, Any] = transaction(record.value or b"") | {"basket": "b"}
+        fastavro.schemaless_writer(out, parsed, row)
+        records.append(replace(record, value=frame + out.getvalue()))
+    return records
+
+
+@kind("data")
+def registry_down(stage: Stage) -> None:
+    """The registry is gone when records of a new schema come: paused, and nothing is rejected."""
+    with registry(stage.folder) as door:
+        scorer = stage.start(variables={"STREAM_SCORER_REGISTRY__URL": door.url})
+        records = _of_a_new_schema(door)
+        door.shut = True
+        stage.feed.insert(records)
+
+        def paused() -> bool:
+            return any(reason.startswith("paused: registry") for reason in scorer.probe()[1])
+
+        wait_until(paused, f"it says that it is paused: {stage.said}")
+        door.shut = False
+        stage.fired(door.refused, "requests that the registry did not answer")
+        stage.fault_over()
+        stage.finish()
+
+
+@kind("data")
+def registry_slow(stage: Stage) -> None:
+    """The registry takes 3 s for an answer when records of a new schema come."""
+    with registry(stage.folder) as door:
+        stage.start(variables={"STREAM_SCORER_REGISTRY__URL": door.url})
+        records = _of_a_new_schema(door)
+        door.delay_seconds = 3.0
+        stage.feed.insert(records)
+        wait_until(lambda: door.delayed > 0, "the new schema is asked for")
+        stage.wait_decided(200)
+        door.delay_seconds = 0.0
+        stage.fired(door.delayed, "answers of the registry that took 3 s")
+        stage.fault_over()
+        stage.finish()
+
+
+@kind("data")
+def tampered_model(stage: Stage) -> None:
+    """The model's file is changed while it runs: it goes on, and nobody loads the changed one."""
+    models = stage.folder / "models"
+    shutil.copytree(MODELS_DIRECTORY, models)
+    variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(models)}
+    stage.start(variables=variables)
+    path = models / "fraud" / "1.0.0" / "model.skops"
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    other = stage.scorer(instance="1", variables=variables, wait=False)
+    assert other.wait() == _REFUSED_MODEL, other.said
+    assert "model.skops" in other.said
+    stage.wait_decided(200)
+    stage.fired(1, "start with the changed file refused with exit code 3, while the first decides")
+    path.write_bytes(whole)
+    stage.fault_over()
+    stage.scorer(instance="1", variables=variables)
+    stage.finish()

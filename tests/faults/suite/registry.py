@@ -1,0 +1,46 @@
+"""The kinds of fault: each is one function over a stage, and its line of registration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.faults.suite.ground import Cluster
+from tests.faults.suite.stage import Stage
+
+Family = Literal["process", "group", "broker", "network", "data"]
+Act = Callable[[Stage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+        name: Its name in reports and after ``--only``.
+        family: What it happens to.
+        cluster: One node behind a proxy, or three nodes with replication 3 and min ISR 2.
+        act: Makes it happen, proves that it did, and sees the scorer through it.
+        quick: Whether it belongs to the subset of ``make test``.
+        tells: What happens, one sentence.
+    """
+
+    name: str
+    family: Family
+    cluster: Cluster
+    act: Act
+    quick: bool
+    tells: str
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def kind(family: Family, *, cluster: Cluster = "one", quick: bool = False) -> Callable[[Act], Act]:
+    """Register a kind under its function's name; its docstring says what happens."""
+
+    def register(act: Act) -> Act:
+        tells = " ".join((act.__doc__ or "").split()).partition(". ")[0].rstrip(".")
+        KINDS[act.__name__] = Kind(act.__name__, family, cluster, act, quick, tells)
+        return act
+
+    return register

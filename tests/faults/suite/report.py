@@ -1,0 +1,135 @@
+"""What the suite reports: one record per kind and seed, and all of them as one object."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+_PROOF = "proof.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one kind of fault with one seed.
+
+    Attributes:
+        kind: Its name.
+        family: What it happened to.
+        seed: The seed.
+        seconds: How long it took.
+        fired: How often the fault was shown to have happened.
+        proofs: By what.
+        survived: Whether it happened, everything went on, and the verdict is clean.
+        error: Why not; empty where it did.
+        resume_seconds: From the fault's end to the first commit in the slowest partition.
+        verdict: The verifier's counts.
+    """
+
+    kind: str
+    family: str
+    seed: int
+    seconds: float
+    fired: int
+    proofs: list[str]
+    survived: bool
+    error: str
+    resume_seconds: float
+    verdict: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Keep it as a file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.seed}-{self.kind}.json"
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows that the verifier can fail.
+
+    Attributes:
+        mutants_caught: How many of the seeded faults of outputs it caught.
+        mutants: How many there are.
+        rebirth_off_fails: Whether the held EndTxn fails it with the rebirth rule switched off.
+        told: What the verifier said of each, in a few words.
+    """
+
+    mutants_caught: int
+    mutants: int
+    rebirth_off_fails: bool
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was caught that had to be."""
+        return self.mutants_caught == self.mutants and self.rebirth_off_fails
+
+    def write(self, folder: Path) -> None:
+        """Keep it as a file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PROOF).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def read_proof(folder: Path) -> Proof | None:
+    """Return the proof that an earlier call kept in a folder."""
+    path = folder / _PROOF
+    return Proof(**json.loads(path.read_text())) if path.exists() else None
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return the results that earlier calls kept in a folder."""
+    return [Result(**json.loads(path.read_text())) for path in sorted(folder.glob("*-*.json"))]
+
+
+def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
+    """Return the results as a Markdown table, one row per kind, for docs/RELIABILITY.md.
+
+    Args:
+        results: Of any seeds.
+        tells: What happens, by kind.
+    """
+    lines = [
+        "| fault | what happens | seeds: survived | shown by (seed 1) | slowest resume, s |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(result.kind for result in results):
+        runs = [result for result in results if result.kind == name]
+        seeds = ", ".join(f"{r.seed}: {'yes' if r.survived else '**no**'}" for r in runs)
+        slowest = max(result.resume_seconds for result in runs)
+        shown = "; ".join(runs[0].proofs)
+        lines.append(f"| `{name}` | {tells[name]} | {seeds} | {shown} | {slowest:.1f} |")
+    return "\n".join(lines)
+
+
+def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
+    """Return all results as one object.
+
+    ``kinds``, ``fired`` and ``survived`` count kinds: fired and survived with every seed that
+    they ran with. The verdicts' counts are summed.
+    """
+    names = sorted({result.kind for result in results})
+    runs = {name: [r for r in results if r.kind == name] for name in names}
+
+    def total(count: str) -> int:
+        return sum(result.verdict.get(count, 0) for result in results)
+
+    return {
+        "kinds": len(names),
+        "seeds": sorted({result.seed for result in results}),
+        "fired": sum(all(r.fired > 0 for r in runs[name]) for name in names),
+        "survived": sum(all(r.survived for r in runs[name]) for name in names),
+        "sent": total("sent"),
+        "lost": total("lost"),
+        "duplicates": total("duplicates"),
+        "aborted_visible": total("aborted_visible"),
+        "other_faults": sum(
+            total(count) for count in ("unexpected", "disordered", "wrong", "unstable", "state")
+        ),
+        "max_resume_seconds": round(max((r.resume_seconds for r in results), default=0.0), 1),
+        "seconds": round(sum(result.seconds for result in results)),
+        "failures": {f"{r.seed}-{r.kind}": r.error for r in results if not r.survived},
+        "verifier_mutants_caught": proof.mutants_caught if proof else None,
+        "verifier_mutants": proof.mutants if proof else None,
+        "rebirth_off_fails": proof.rebirth_off_fails if proof else None,
+    }

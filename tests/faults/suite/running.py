@@ -1,0 +1,67 @@
+"""Runs kinds of fault on their clusters, one after another."""
+
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tests.faults.suite.ground import Ground, opened
+from tests.faults.suite.registry import Kind
+from tests.faults.suite.report import Result
+from tests.faults.suite.stage import Stage
+
+_ERROR_LENGTH = 2_000
+
+
+def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
+    """Run one kind; whatever goes wrong is its result's error."""
+    started = time.monotonic()
+    error = ""
+    stage = Stage(ground, seed, folder)
+    try:
+        with stage:
+            try:
+                kind.act(stage)
+            except Exception as failure:
+                failure.add_note(stage.crew.state())
+                raise
+        if stage.verdict is None:
+            error = "nothing was judged"
+        elif not stage.verdict.clean:
+            error = f"the verdict: {stage.verdict.examples}"
+    except Exception as failure:  # noqa: BLE001 the other kinds are still to be run
+        where = traceback.extract_tb(failure.__traceback__)[-1]
+        error = f"{type(failure).__name__}: {failure} ({Path(where.filename).name}:{where.lineno})"
+        error += "; ".join(["", *getattr(failure, "__notes__", [])])
+        ground.mend()
+    fired = sum(count for count, _ in stage.proofs)
+    proofs = [f"{count} {proof}" for count, proof in stage.proofs]
+    if stage.crew.restarts:
+        proofs.append(f"started again after exit code 5: {stage.crew.restarts}")
+    if not fired and not error:
+        error = "nothing shows that the fault happened"
+    return Result(
+        kind.name, kind.family, seed, round(time.monotonic() - started, 1), fired,
+        proofs, not error, error[:_ERROR_LENGTH],
+        round(stage.resume_seconds, 2), stage.verdict.as_record() if stage.verdict else {},
+    )  # fmt: skip
+
+
+def run_all(
+    kinds: Sequence[Kind], seeds: Sequence[int], told: Callable[[Result], None]
+) -> Iterator[Result]:
+    """Run kinds, cluster by cluster, seed by seed; yield each result as it is there."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        for cluster in ("one", "three"):
+            chosen = [kind for kind in kinds if kind.cluster == cluster]
+            if not chosen:
+                continue
+            with opened(cluster) as ground:
+                for seed in seeds:
+                    for kind in chosen:
+                        folder = Path(name) / f"{seed}-{kind.name}"
+                        folder.mkdir()
+                        result = run_kind(kind, ground, seed, folder)
+                        told(result)
+                        yield result

@@ -1,0 +1,151 @@
+"""The scorer as a program with seams that only tests have: where it stops, or what fails in it.
+
+``python -m tests.faults.suite.seams SEAM... -- run ...`` runs ``stream-scorer run ...``.
+"""
+
+import argparse
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream_scorer.apps import scorer
+from stream_scorer.cli import main as stream_scorer
+from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.ports import Float64
+from stream_scorer.settings import Settings
+
+_ROOT = Path(__file__).parents[3]
+_LEFT_ALONE = ("slow commit", "transport error")
+# So that what was produced lies at the broker when the process is gone.
+_ARRIVAL_SECONDS = 0.3
+
+
+def program(*seams: str) -> list[str]:
+    """Return the program with the given seams, to be followed by command and arguments."""
+    return [sys.executable, "-m", "tests.faults.suite.seams", *seams, "--"]
+
+
+def variables() -> dict[str, str]:
+    """Return what its environment needs."""
+    return {"PYTHONPATH": str(_ROOT)}
+
+
+class SignalAt:
+    """Sends this process a signal when a stage of the loop was passed so many times.
+
+    Args:
+        number: Which signal.
+        stage: After which stage.
+        passes: How often the stage is passed until then.
+    """
+
+    def __init__(self, number: signal.Signals, stage: str, passes: int) -> None:
+        self._number = number
+        self._stage = stage
+        self._left = passes
+
+    def __call__(self, stage: str) -> None:
+        if stage != self._stage:
+            return
+        self._left -= 1
+        if self._left == 0:
+            time.sleep(_ARRIVAL_SECONDS)
+            os.kill(os.getpid(), self._number)
+
+
+class FaultyPredictor:
+    """The deployed model, failing or slow for as long as a file is there.
+
+    Args:
+        real: The model's own predictor.
+        fails_while: File while which it raises.
+        sleeps_while: File while which each call takes ``seconds``.
+        seconds: How long.
+    """
+
+    def __init__(
+        self, real: Any, fails_while: Path | None, sleeps_while: Path | None, seconds: float
+    ) -> None:
+        self.feature_count = real.feature_count
+        self._real = real
+        self._fails_while = fails_while
+        self._sleeps_while = sleeps_while
+        self._seconds = seconds
+
+    def scores(self, features: Float64) -> Float64:
+        if self._fails_while is not None and self._fails_while.exists():
+            raise ValueError("the model is broken")
+        if self._sleeps_while is not None and self._sleeps_while.exists():
+            time.sleep(self._seconds)
+        return np.asarray(self._real.scores(features))
+
+    def raw(self, features: Float64) -> Float64:
+        return np.asarray(self._real.raw(features))
+
+    def attributions(self, features: Float64) -> Any:
+        return self._real.attributions(features)
+
+
+def _without_rebirth() -> None:
+    """Leave the producer as it is after a slow commit: the rule of a rebirth, switched off."""
+    born: Any = TransactionalProducer.rebirth
+
+    def rebirth(
+        self: TransactionalProducer, cause: str, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        if not cause.startswith(_LEFT_ALONE):
+            born(self, cause, stop)
+
+    TransactionalProducer.rebirth = rebirth  # type: ignore[method-assign]
+
+
+def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
+    load = scorer.load_models
+
+    def load_broken(settings: Settings, deployment: scorer.Deployment) -> scorer.Loaded:
+        loaded = load(settings, deployment)
+        return replace(loaded, model=replace(loaded.model, predictor=wrap(loaded.model.predictor)))
+
+    scorer.load_models = load_broken
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Install the seams and run the command."""
+    at = list(arguments).index("--")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
+    parser.add_argument("--dump-on-usr1", action="store_true")
+    parser.add_argument("--without-rebirth", action="store_true")
+    parser.add_argument("--model-fails-while", type=Path)
+    parser.add_argument("--model-sleeps-while", type=Path)
+    parser.add_argument("--model-sleeps-seconds", type=float, default=0.0)
+    seams = parser.parse_args(arguments[:at])
+    if seams.signal_at:
+        name, stage, passes = seams.signal_at
+        hook = SignalAt(signal.Signals[name], stage, int(passes))
+        scorer.scorer_loop = partial(scorer.scorer_loop, hook=hook)
+    if seams.dump_on_usr1:
+        faulthandler.register(signal.SIGUSR1)
+    if seams.without_rebirth:
+        _without_rebirth()
+    if seams.model_fails_while or seams.model_sleeps_while:
+        _with_predictor(
+            lambda real: FaultyPredictor(
+                real, seams.model_fails_while, seams.model_sleeps_while, seams.model_sleeps_seconds
+            )
+        )
+    sys.argv = ["stream-scorer", *arguments[at + 1 :]]
+    stream_scorer()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

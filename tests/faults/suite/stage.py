@@ -1,0 +1,346 @@
+"""One kind of fault's surroundings: its own topics and group, load, a live reader, the verdict."""
+
+import os
+import random
+import subprocess
+import time
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow.parquet as pq
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_scorer.kafka.topics import create_topics
+from stream_scorer.settings import Kafka, Topics
+from tests.faults import scene
+from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
+from tests.faults.proxy import Api, Fault, Proxy
+from tests.faults.suite.crew import Crew, Order
+from tests.faults.suite.ground import Ground
+from tests.faults.suite.traffic import Feed, Ledger, traffic
+from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
+from tests.faults.verifier.reader import LiveReader, read_to_end
+from tests.faults.verifier.replay import WHOLE, History, Remembered
+from tests.faults.verifier.segments import Logs, read_partition
+
+RESUME_SECONDS = 60.0
+_EXPORT_SECONDS = 60.0
+
+
+class Stage:
+    """What a kind of fault acts on; killed and closed at the context's end.
+
+    Args:
+        ground: The cluster.
+        seed: Makes what is random.
+        folder: Where logs are kept.
+
+    Attributes:
+        ground: The cluster.
+        random: From the seed.
+        kafka: The scorers' settings.
+        inside: The same, not through the proxy.
+        crew: The scorers; all run ``fraud:1.0.0``, whose features the verifier's replay knows.
+        ledger: What was sent.
+        live: The reader that reads while faults happen.
+        proofs: What showed that the fault happened, with how often.
+        resume_seconds: From the fault's end to the first commit after it in the slowest partition.
+        evidence: What was judged, once ``finish`` was called.
+        verdict: What the verifier says of it; None until then.
+    """
+
+    def __init__(self, ground: Ground, seed: int, folder: Path) -> None:
+        unique = uuid.uuid4().hex[:8]
+        topics = {name: f"{unique}-{field.default}" for name, field in Topics.model_fields.items()}
+        self.ground = ground
+        self.random = random.Random(seed)  # noqa: S311 faults, not secrets
+        self.kafka = Kafka(
+            bootstrap=ground.kafka.bootstrap,
+            group=f"group-{unique}",
+            instance="0",
+            topics=Topics(**topics),
+            session_timeout_ms=6_000,
+            socket_timeout_ms=3_000,
+        )
+        self.inside = self.kafka.model_copy(update={"bootstrap": ground.kafka.internal_bootstrap})
+        self.folder = folder
+        self.ledger = Ledger()
+        self.proofs: list[tuple[int, str]] = []
+        self.resume_seconds = 0.0
+        self.verdict: Verdict | None = None
+        self._stack = ExitStack()
+        self.crew = Crew(folder)
+        self._stack.callback(self.crew.close)
+        self._over: tuple[float, float] | None = None
+
+    def __enter__(self) -> Self:
+        create_topics(self.inside, scene.PARTITIONS)
+        self.live = LiveReader(self.inside.bootstrap, self.outputs)
+        self._stack.callback(self.live.close)
+        self.live.start()
+        self.feed = Feed(
+            self.inside.bootstrap, self.kafka.topics.transactions, self.ledger, traffic()
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        if self.feed.is_alive():
+            self.feed.stop()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The topics that the live reader reads."""
+        topics = self.kafka.topics
+        return topics.decisions, topics.dead_letters, topics.summaries
+
+    @property
+    def source(self) -> str:
+        """The input topic."""
+        return self.kafka.topics.transactions
+
+    # -- scorers -----------------------------------------------------------------------------
+
+    def settle(self, **changes: Any) -> None:
+        """Change the scorers' settings, before the first one starts."""
+        self.kafka = self.kafka.model_copy(update=changes)
+        self.inside = self.inside.model_copy(
+            update={name: value for name, value in changes.items() if name != "bootstrap"}
+        )
+
+    def scorer(
+        self,
+        *seam: str,
+        instance: str = "0",
+        variables: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        wait: bool = True,
+    ) -> ScorerProcess:
+        """Start a scorer, and wait until it is ready.
+
+        Args:
+            seam: What only tests have in it, see ``suite/seams.py``.
+            instance: Its instance name.
+            variables: Further environment variables.
+            arguments: Further arguments.
+            wait: Whether to wait.
+        """
+        order = Order(self.kafka, seam, instance, variables or {}, arguments)
+        scorer = self.crew.start(order)
+        if wait:
+            scorer.wait_ready()
+        return scorer
+
+    def start(self, *seam: str, **options: Any) -> ScorerProcess:
+        """Start the load and the first scorer, and wait until it commits."""
+        scorer = self.scorer(*seam, **options)
+        self.feed.start()
+        self.wait_decided(200)
+        return scorer
+
+    def feed_on(self) -> None:
+        """Go on with the load after it was stopped, with a producer that knows the topic anew."""
+        self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.feed.left)
+        self.feed.start()
+
+    def wait_decided(self, count: int) -> None:
+        """Wait until so many more outcomes are seen."""
+        goal = len(self.live.seen) + count
+
+        def decided() -> bool:
+            self.crew.supervise()
+            return len(self.live.seen) >= goal
+
+        wait_until(decided, f"{count} outcomes more: {self.said}")
+
+    @property
+    def said(self) -> str:
+        """What the scorers wrote."""
+        return self.crew.said
+
+    def stop(self, scorer: ScorerProcess) -> None:
+        """End a scorer in good order."""
+        self.crew.stop(scorer)
+
+    @property
+    def partitions(self) -> int:
+        """How many the input has."""
+        return scene.PARTITIONS
+
+    def assigned(self, scorer: ScorerProcess) -> float:
+        """Return how many input partitions a scorer has, by its metric; 0 while it starts."""
+        try:
+            return scorer.metric("stream_scorer_partitions_assigned") or 0
+        except OSError:
+            return 0
+
+    # -- the fault ---------------------------------------------------------------------------
+
+    def fired(self, count: int, proof: str) -> None:
+        """Prove that the fault happened.
+
+        Raises:
+            AssertionError: It did not.
+        """
+        assert count > 0, f"the fault did not happen: no {proof}"
+        self.proofs.append((count, proof))
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy in front of the broker."""
+        assert self.ground.proxy is not None
+        return self.ground.proxy
+
+    def lose_end_of_transaction(self) -> Fault:
+        """Drop the next request that ends a transaction, and all that repeat it."""
+        return self.proxy.fault(Api.END_TXN, "request", "drop", 1_000)
+
+    def aborts(self) -> int:
+        """Return how many abort markers the broker's log of the decisions holds."""
+        topic = self.kafka.topics.decisions
+        logs = (read_partition(self.ground.replicas, topic, p) for p in range(self.partitions))
+        return sum(not marker.committed for log in logs for marker in log.markers)
+
+    def fault_over(self) -> None:
+        """Say that from now on nothing is in the scorers' way."""
+        self._over = (time.monotonic(), time.time() * 1_000)
+
+    def _resumed(self) -> dict[int, float]:
+        """Return when each partition's first decision came that was made after the fault."""
+        assert self._over is not None
+        since, since_ms = self._over
+        first: dict[int, float] = {}
+        for seen in reversed(self.live.seen):
+            if seen.at < since:
+                break
+            if seen.topic == self.kafka.topics.decisions and seen.timestamp >= since_ms:
+                first[seen.partition] = seen.at
+        return first
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def finish(
+        self,
+        *,
+        history: History = WHOLE,
+        aborted: Collection[tuple[int, int]] = (),
+        without: Collection[str] = (),
+        deleted: Collection[tuple[int, int]] = (),
+    ) -> Verdict:
+        """See that commits resume, let everything be decided, end the scorers, and judge.
+
+        Args:
+            history: What became of histories beside what records did.
+            aborted: Coordinates of input records that nobody is given.
+            without: Outputs that the fault deleted.
+            deleted: Coordinates of input records that retention took before they were given.
+        """
+        self.wait_resumed()
+        self.feed.stop()
+        self.ledger.locate(
+            lambda: read_to_end(self.inside.bootstrap, [self.source], "read_uncommitted")
+        )
+        self.wait_committed(self.ends(aborted))
+        self.crew.stop_all()
+        return self._judge(history, without, deleted)
+
+    def wait_resumed(self) -> None:
+        """Wait until each partition has a decision that was made after the fault."""
+        if self._over is None:
+            return
+        everywhere = set(range(scene.PARTITIONS))
+
+        def resumed() -> bool:
+            self.crew.supervise()
+            return self._resumed().keys() == everywhere
+
+        wait_until(
+            resumed,
+            f"commits resume in every partition: {self.said}",
+            RESUME_SECONDS,
+        )
+        self.resume_seconds = max(self._resumed().values()) - self._over[0]
+
+    @property
+    def committed(self) -> dict[int, int]:
+        """The group's committed offsets."""
+        return scene.committed(self.inside)
+
+    def wait_committed(self, ends: Mapping[int, int]) -> None:
+        """Wait until the group's offsets have reached these, by partition."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.inside.bootstrap, "group.id": self.kafka.group}
+        )
+        places = [TopicPartition(self.source, p) for p in ends]
+
+        def all_committed() -> bool:
+            self.crew.supervise()
+            found = consumer.committed(places, 30)
+            return all(place.offset >= ends[place.partition] for place in found)
+
+        try:
+            wait_until(all_committed, f"everything is committed: {self.said}")
+        finally:
+            consumer.close()
+
+    def ends(self, aborted: Iterable[tuple[int, int]] = ()) -> dict[int, int]:
+        """Return by partition the offset behind the last record that is given to readers."""
+        gone = set(aborted)
+        ends: dict[int, int] = {}
+        for record in self.ledger.sent():
+            if record.source not in gone:
+                ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
+        return ends
+
+    def _judge(
+        self, history: History, without: Collection[str], deleted: Collection[tuple[int, int]]
+    ) -> Verdict:
+        topics = [topic for topic in self.outputs if topic not in without]
+        final = read_to_end(self.inside.bootstrap, topics)
+        places = {seen.place for seen in final}
+
+        def caught_up() -> bool:
+            return places <= {seen.place for seen in list(self.live.seen)}
+
+        wait_until(caught_up, "the live reader has read everything", RESUME_SECONDS)
+        live = [seen for seen in list(self.live.seen) if seen.topic in topics]
+        names = self.kafka.topics
+        self.evidence = Evidence(
+            self.source, frozenset({names.decisions, names.dead_letters}), self.ledger.sent(),
+            final, live, Logs(self.ground.replicas), history, frozenset(deleted),
+        )  # fmt: skip
+        verdict, replay = judge(self.evidence)
+        judge_state(verdict, replay, self._exported_state())
+        self.verdict = verdict
+        return verdict
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of ours on this stage's topics."""
+        return subprocess.run(  # noqa: S603 our own program
+            [str(COMMAND), *arguments],
+            env={**os.environ, **environment(self.inside)},
+            capture_output=True,
+            text=True,
+            timeout=_EXPORT_SECONDS,
+            check=False,
+        )
+
+    def _exported_state(self) -> list[Remembered]:
+        path = self.folder / "state.parquet"
+        done = self.command("state", "export", "--out", str(path))
+        assert done.returncode == 0, done.stderr
+        columns = ["partition", "customer_id", "event_time", "amount_minor"]
+        rows = pq.read_table(path, columns=columns).to_pydict()
+        times = [round(moment.timestamp() * 1_000) for moment in rows["event_time"]]
+        return list(
+            zip(rows["partition"], rows["customer_id"], times, rows["amount_minor"], strict=True)
+        )

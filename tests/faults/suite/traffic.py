@@ -1,0 +1,166 @@
+"""The load: records at a steady pace, noted with the coordinates that the broker acknowledged."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import Producer
+
+from tests.faults.scene import Record, transactions
+from tests.faults.verifier.payloads import Sent
+from tests.faults.verifier.reader import Seen
+
+PER_SECOND = 300
+_DAYS = 25
+_CUSTOMERS = 2_500
+_FLUSH_SECONDS = 120.0
+_UNKNOWN = -1
+
+
+def traffic() -> tuple[Record, ...]:
+    """Return what is fed, longer than any kind takes.
+
+    It spans less than the model's longest window: nothing is forgotten, so that the verifier's
+    replay need not know when.
+    """
+    return transactions(_DAYS, _CUSTOMERS)
+
+
+class Ledger:
+    """What was sent, in the order of sending, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._sent: list[Sent] = []
+        self.failures: list[str] = []
+
+    def produce(
+        self, producer: Producer, topic: str, record: Record, partition: int | None = None
+    ) -> None:
+        """Hand a record to a producer; it is noted once the broker has acknowledged it."""
+        number = next(self._numbers)
+
+        def delivered(error: Any, message: Any) -> None:
+            if error is not None:
+                self.failures.append(str(error))
+                return
+            # A repeated request that the broker had already taken is acknowledged without one.
+            offset = _UNKNOWN if message.offset() is None else message.offset()
+            sent = Sent(number, message.partition(), offset, record.key, record.value, record.bad)
+            with self._lock:
+                self._sent.append(sent)
+
+        where = {} if partition is None else {"partition": partition}
+        producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
+
+    def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
+        """Find the offsets of what was acknowledged without one, by reading the input.
+
+        Args:
+            read: Reads all of the input; called only where it is needed.
+        """
+        missing = [record for record in self.sent() if record.offset < 0]
+        if not missing:
+            return
+        claimed = {record.source for record in self.sent()}
+        free: dict[tuple[int, bytes | None, bytes | None], list[int]] = {}
+        for seen in sorted(read(), key=lambda seen: seen.place):
+            if (seen.partition, seen.offset) not in claimed:
+                free.setdefault((seen.partition, seen.key, seen.value), []).append(seen.offset)
+        # A producer's records lie in a partition in the order of sending.
+        found = {
+            record.sequence: free[record.partition, record.key, record.value].pop(0)
+            for record in missing
+        }
+        with self._lock:
+            self._sent = [
+                replace(record, offset=found.get(record.sequence, record.offset))
+                for record in self._sent
+            ]
+
+    def sent(self) -> list[Sent]:
+        """Return what was acknowledged so far."""
+        with self._lock:
+            return sorted(self._sent, key=lambda record: record.sequence)
+
+
+def producer_options(bootstrap: str) -> dict[str, Any]:
+    """Return the options of an upstream producer: idempotent, partitions as Java's does."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+        "delivery.timeout.ms": 240_000,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 0,
+        # Brokers come and go while faults happen; what was not taken is told by its delivery.
+        "error_cb": lambda _: None,
+    }
+
+
+class Feed(threading.Thread):
+    """Produces at a steady pace until it is stopped or has nothing left.
+
+    Args:
+        bootstrap: Where to; not through a proxy that faults are done to.
+        topic: Input topic.
+        ledger: Where what was sent is noted.
+        records: What, in this order.
+        partitioner: How keys are spread.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        ledger: Ledger,
+        records: Sequence[Record],
+        partitioner: str = "murmur2_random",
+    ) -> None:
+        super().__init__(name="feed", daemon=True)
+        self._producer = Producer(producer_options(bootstrap) | {"partitioner": partitioner})
+        self._given = 0
+        self._topic = topic
+        self._ledger = ledger
+        self._records = records
+        self._between: list[tuple[Record, int | None]] = []
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        started = time.monotonic()
+        for number, record in enumerate(self._records):
+            while self._between:
+                self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
+            self._ledger.produce(self._producer, self._topic, record)
+            self._given += 1
+            self._producer.poll(0)
+            if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
+                return
+
+    @property
+    def left(self) -> Sequence[Record]:
+        """What was not handed over yet."""
+        return self._records[self._given :]
+
+    def insert(self, records: Iterable[Record], partition: int | None = None) -> None:
+        """Send further records in between, by the same producer."""
+        self._between.extend([(record, partition) for record in records])
+
+    def stop(self) -> None:
+        """Stop, and wait until everything is acknowledged.
+
+        Raises:
+            AssertionError: Something is not.
+        """
+        self._enough.set()
+        if self.is_alive():
+            self.join()
+        left = self._producer.flush(_FLUSH_SECONDS)
+        assert not left, f"{left} records were not acknowledged"
+        assert not self._ledger.failures, self._ledger.failures[:3]

@@ -1,0 +1,215 @@
+"""The verdict: what was sent against what a read-committed reader sees, and the broker's log.
+
+Nothing of the scorer is imported in this package but the published schemas.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from tests.faults.verifier.payloads import Outcome, Sent, outcome
+from tests.faults.verifier.reader import Seen
+from tests.faults.verifier.replay import WHOLE, History, Remembered, Replay
+from tests.faults.verifier.segments import Fate, Logs
+
+Place = tuple[str, int, int]
+Source = tuple[int, int]
+
+_EXAMPLES = 5
+_LATE = "late"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How many faults of each kind there are; none means exactly once.
+
+    Attributes:
+        sent: Input records that a read-committed consumer is given.
+        decisions: Decisions that were seen at the end.
+        dead_letters: Dead letters that were seen at the end.
+        lost: Input records without decision or dead letter.
+        duplicates: Outcomes, seen at the end or meanwhile, of a record that has one already.
+        aborted_visible: Records that a reader was given though the broker's log says that their
+            transaction was not committed.
+        unexpected: Outcomes of what was not sent, or was aborted upstream, or is unreadable.
+        disordered: Outcomes that lie behind one of a later record with the same key.
+        wrong: Outcomes that differ from the replay's: kind, reason, id, key, features, bytes.
+        unstable: Records that were seen meanwhile and are others, or gone, at the end; and those
+            seen at the end that the live reader was never given.
+        state: Remembered events that the replay lacks, or has more of.
+        examples: The first few of each fault.
+    """
+
+    sent: int = 0
+    decisions: int = 0
+    dead_letters: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    aborted_visible: int = 0
+    unexpected: int = 0
+    disordered: int = 0
+    wrong: int = 0
+    unstable: int = 0
+    state: int = 0
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is wrong."""
+        counts = [f.name for f in fields(self) if f.name not in _NO_FAULTS]
+        return not any(getattr(self, name) for name in counts)
+
+    def note(self, fault: str, what: object) -> None:
+        """Count a fault and keep the first few."""
+        setattr(self, fault, getattr(self, fault) + 1)
+        known = self.examples.setdefault(fault, [])
+        if len(known) < _EXAMPLES:
+            known.append(str(what))
+
+    def as_record(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+_NO_FAULTS = {"sent", "decisions", "dead_letters", "examples"}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a verdict is made of.
+
+    Attributes:
+        source_topic: The input.
+        outcome_topics: Where decisions and dead letters are; further outputs are only held against
+            the broker's log.
+        sent: What its producers sent, with the coordinates that the broker acknowledged.
+        final: What a read-committed reader is given of the outputs when all is over.
+        live: What a read-committed reader was given meanwhile.
+        logs: The brokers' logs.
+        history: What an operator did to histories.
+        deleted: Coordinates of input records that retention took before they were given.
+    """
+
+    source_topic: str
+    outcome_topics: frozenset[str]
+    sent: Sequence[Sent]
+    final: Sequence[Seen]
+    live: Sequence[Seen]
+    logs: Logs
+    history: History = WHOLE
+    deleted: frozenset[Source] = frozenset()
+
+    def given(self) -> list[Sent]:
+        """Return the input records that a read-committed consumer is given."""
+        return [
+            record
+            for record in self.sent
+            if record.source not in self.deleted
+            and self.logs.fate(self.source_topic, *record.source) in _GIVEN
+        ]
+
+
+_GIVEN = {Fate.COMMITTED, Fate.PLAIN}
+
+
+def judge(evidence: Evidence) -> tuple[Verdict, Replay]:
+    """Judge outputs; the replay is handed over so that the state can be held against it."""
+    verdict = Verdict()
+    given = {record.source: record for record in evidence.given()}
+    replay = Replay(evidence.history)
+    replay.fold(given.values())
+    verdict.sent = len(given)
+
+    final = _outcomes(verdict, evidence)
+    verdict.dead_letters = sum(bool(each.reason) for each in final)
+    verdict.decisions = len(final) - verdict.dead_letters
+    _each_once(verdict, given, final)
+    _like_replay(verdict, replay, given, final)
+    _in_order(verdict, final)
+    _live_like_final(verdict, evidence)
+    _none_aborted(verdict, evidence)
+    return verdict, replay
+
+
+def judge_state(verdict: Verdict, replay: Replay, remembered: Iterable[Remembered]) -> None:
+    """Hold the exported state against the replay's, event by event."""
+    expected, found = replay.remembered(), Counter(remembered)
+    if replay.moved:
+        found = Counter({(-1, *rest): n for (_, *rest), n in found.items()})  # type: ignore[misc]
+    for what, times in ((found - expected) + (expected - found)).items():
+        for _ in range(times):
+            verdict.note("state", what)
+
+
+def _outcomes(verdict: Verdict, evidence: Evidence) -> list[Outcome]:
+    found = []
+    for record in sorted(evidence.final, key=lambda seen: seen.place):
+        if record.topic not in evidence.outcome_topics:
+            continue
+        try:
+            found.append(outcome(record, evidence.source_topic))
+        except (ValueError, LookupError, EOFError) as error:
+            verdict.note("unexpected", f"{record.place}: {error}")
+    return found
+
+
+def _each_once(verdict: Verdict, given: Mapping[Source, Sent], final: Sequence[Outcome]) -> None:
+    times = Counter(each.source for each in final)
+    for source in given.keys() - times.keys():
+        verdict.note("lost", source)
+    for source in times.keys() - given.keys():
+        verdict.note("unexpected", source)
+    for source, count in times.items():
+        for _ in range(count - 1):
+            verdict.note("duplicates", source)
+
+
+def _like_replay(
+    verdict: Verdict, replay: Replay, given: Mapping[Source, Sent], final: Sequence[Outcome]
+) -> None:
+    for each in final:
+        record = given.get(each.source)
+        if record is None:
+            continue
+        due = replay.due[each.source]
+        found = (each.reason, each.transaction_id, each.features, _LATE in each.flags)
+        expected = (due.reason, due.transaction_id, due.features, due.late)
+        bytes_kept = not each.reason or each.seen.value == record.value
+        if found != expected or each.seen.key != record.key or not bytes_kept:
+            verdict.note("wrong", f"{each.source}: {found}, not {expected}")
+
+
+def _in_order(verdict: Verdict, final: Sequence[Outcome]) -> None:
+    """Outcomes are by output place; of each key and source partition the sources must ascend."""
+    newest: dict[tuple[str, bytes | None, int], tuple[int, int]] = {}
+    for each in final:
+        partition, offset = each.source
+        at = (each.seen.topic, each.seen.key, partition)
+        lies, before = newest.get(at, (each.seen.partition, -1))
+        if each.seen.key is not None and (offset < before or lies != each.seen.partition):
+            verdict.note("disordered", f"{each.seen.key!r}: {offset} behind {before}")
+        newest[at] = (each.seen.partition, max(offset, before))
+
+
+def _live_like_final(verdict: Verdict, evidence: Evidence) -> None:
+    """What was seen meanwhile is there at the end, once each, and the other way round."""
+    final = {seen.place: seen for seen in evidence.final}
+    live: set[Place] = set()
+    for seen in evidence.live:
+        kept = final.get(seen.place)
+        if kept is None or (kept.key, kept.value) != (seen.key, seen.value):
+            verdict.note("unstable", f"{seen.place}: gone or changed")
+        elif seen.place in live:
+            verdict.note("unstable", f"{seen.place}: given twice")
+        live.add(seen.place)
+    for place in final.keys() - live:
+        verdict.note("unstable", f"{place}: never seen meanwhile")
+
+
+def _none_aborted(verdict: Verdict, evidence: Evidence) -> None:
+    """Whoever was given a record, at whatever time: its transaction is committed by the log."""
+    for place in {seen.place for seen in (*evidence.final, *evidence.live)}:
+        fate = evidence.logs.fate(*place)
+        if fate is not Fate.COMMITTED:
+            verdict.note("aborted_visible", f"{place}: {fate}")

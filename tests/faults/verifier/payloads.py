@@ -1,0 +1,109 @@
+"""What records say, decoded by fastavro from the published schemas and by nothing of the scorer."""
+
+import io
+import json
+import struct
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from tests.faults.verifier.reader import Seen
+
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+_FRAME = 5
+_DEAD_LETTER = "dlq."
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One input record, as the broker acknowledged it to its producer.
+
+    Attributes:
+        sequence: Its place in the order of sending.
+        partition: Where the broker put it.
+        offset: Its offset there.
+        key: Its key.
+        value: Its value.
+        reason: The reject reason that its bytes must get; empty where they are a transaction.
+    """
+
+    sequence: int
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: str = ""
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """Its coordinates."""
+        return self.partition, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an output record says of an input record.
+
+    Attributes:
+        seen: The output record.
+        source: Partition and offset of the input record.
+        reason: The reject reason; empty for a decision.
+        transaction_id: The decision's; empty for a dead letter.
+        features: The decision's features, float64 each.
+        flags: The decision's flags.
+    """
+
+    seen: Seen
+    source: tuple[int, int]
+    reason: str = ""
+    transaction_id: str = ""
+    features: tuple[float, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@cache
+def schema(name: str) -> Any:
+    """Return a published schema, parsed."""
+    return fastavro.parse_schema(json.loads((SCHEMAS / f"{name}.avsc").read_text()))
+
+
+def transaction(value: bytes) -> dict[str, Any]:
+    """Decode an input value; its event time as milliseconds since the epoch."""
+    found: Any = fastavro.schemaless_reader(
+        io.BytesIO(value[_FRAME:]), schema("transaction.v1"), None
+    )
+    return {**found, "event_time": round(found["event_time"].timestamp() * 1_000)}
+
+
+def outcome(seen: Seen, source_topic: str) -> Outcome:
+    """Read a decision or, where the headers say so, a dead letter.
+
+    Raises:
+        ValueError: It is neither, or one of another input.
+    """
+    headers = {k: (v or b"").decode() for k, v in seen.headers if k.startswith(_DEAD_LETTER)}
+    if headers:
+        topic, partition, offset = (
+            headers[f"dlq.source.{name}"] for name in ("topic", "partition", "offset")
+        )
+        found = Outcome(seen, (int(partition), int(offset)), headers["dlq.reason"])
+    else:
+        if seen.value is None:
+            raise ValueError(f"{seen.place}: a decision without a value")
+        read: Any = fastavro.schemaless_reader(
+            io.BytesIO(seen.value[_FRAME:]), schema("decision.v1"), None
+        )
+        topic, bits = read["source_topic"], read["features"]
+        found = Outcome(
+            seen,
+            (read["source_partition"], read["source_offset"]),
+            transaction_id=read["transaction_id"],
+            features=struct.unpack(f"<{len(bits) // 8}d", bits),
+            flags=tuple(read["flags"]),
+        )
+    if topic != source_topic:
+        raise ValueError(f"{seen.place}: its source is {topic}")
+    return found

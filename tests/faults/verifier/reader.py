@@ -1,0 +1,152 @@
+"""A read-committed reader of the outputs, on its own thread, while faults happen and at the end."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+_POLL_SECONDS = 0.1
+_MOST = 5_000
+_METADATA_SECONDS = 20.0
+_SILENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One record of an output as a read-committed reader was given it.
+
+    Attributes:
+        topic: Output topic.
+        partition: Its partition there.
+        offset: Its offset there.
+        key: Its key.
+        value: Its value.
+        headers: Its headers, in order.
+        timestamp: Its Kafka timestamp, ms since the epoch.
+        at: When it was read, monotonic seconds.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp: int
+    at: float
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where it lies."""
+        return self.topic, self.partition, self.offset
+
+
+def _options(bootstrap: str) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": "verifier",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": False,
+        "fetch.wait.max.ms": 50,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 0,
+        # Brokers come and go while faults happen; what cannot be read shows at the end.
+        "error_cb": lambda _: None,
+    }
+
+
+def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the partitions of topics.
+
+    Raises:
+        KeyError: A topic does not exist.
+    """
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    known = client.list_topics(timeout=_METADATA_SECONDS).topics
+    return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
+
+
+def _seen(message: Any) -> Seen:
+    return Seen(
+        message.topic(), message.partition(), message.offset(), message.key(), message.value(),
+        tuple(message.headers() or ()), message.timestamp()[1], time.monotonic(),
+    )  # fmt: skip
+
+
+def read_to_end(
+    bootstrap: str, topics: Sequence[str], isolation: str = "read_committed"
+) -> list[Seen]:
+    """Read topics from their beginnings to the ends that they have now.
+
+    Args:
+        bootstrap: Where clients begin.
+        topics: What is read.
+        isolation: ``read_uncommitted`` is for who wants to see what nobody should.
+
+    Raises:
+        TimeoutError: Nothing came for a minute before the end, as behind a hanging transaction.
+    """
+    places = partitions_of(bootstrap, topics)
+    options = {"enable.partition.eof": True, "isolation.level": isolation}
+    consumer = Consumer(_options(bootstrap) | options)
+    found: list[Seen] = []
+    try:
+        consumer.assign([TopicPartition(topic, number, 0) for topic, number in places])
+        left = set(places)
+        heard = time.monotonic()
+        while left:
+            for message in consumer.consume(_MOST, _POLL_SECONDS):
+                heard = time.monotonic()
+                error = message.error()
+                if error is None:
+                    found.append(_seen(message))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard((message.topic(), message.partition()))
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise TimeoutError(f"no end of {sorted(left)} for {_SILENCE_SECONDS:.0f} s")
+    finally:
+        consumer.close()
+    return found
+
+
+class LiveReader(threading.Thread):
+    """Reads outputs as they grow, from their beginnings, until it is closed.
+
+    Args:
+        bootstrap: Where clients begin; not through a proxy that faults are done to.
+        topics: What it reads; must exist.
+
+    Attributes:
+        seen: What it was given so far, in order; only ever appended to.
+    """
+
+    def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
+        super().__init__(name="live-reader", daemon=True)
+        self.seen: list[Seen] = []
+        self._consumer = Consumer(_options(bootstrap))
+        places = partitions_of(bootstrap, topics)
+        self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in places])
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        while not self._enough.is_set():
+            try:
+                # Not consume(): that waits for its whole timeout, and arrival times matter here.
+                message = self._consumer.poll(_POLL_SECONDS)
+            except KafkaException:
+                continue
+            if message is not None and message.error() is None:
+                self.seen.append(_seen(message))
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._enough.set()
+        self.join()
+        self._consumer.close()

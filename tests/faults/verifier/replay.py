@@ -1,0 +1,146 @@
+"""The input replayed in plain Python: what each decision's features and the state must be.
+
+Written from docs/FEATURES.md for the features of the shipped model ``fraud:1.0.0`` and its plan,
+over inputs that span less than its longest window, so that nothing is forgotten meanwhile.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.faults.verifier.payloads import Sent, transaction
+
+_DAY_MS = 86_400_000
+_LATENESS_MS = 3_600_000
+_WINDOWS_MS = (_DAY_MS, 7 * _DAY_MS, 30 * _DAY_MS)
+_CENTS = 100
+_SATURDAY = 5
+_LAST_NIGHT_HOUR = 6
+
+DUPLICATE = "DUPLICATE"
+
+_Owner = tuple[int, str]
+"""Partition and customer; the partition is -1 where histories have been moved together."""
+
+Remembered = tuple[int, str, int, int]
+"""Partition, customer, event time in ms, amount in minor units: one event of the state."""
+
+
+@dataclass(slots=True)
+class _Customer:
+    newest: int
+    times: list[int] = field(default_factory=list)
+    amounts: list[int] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What must come of an input record.
+
+    Attributes:
+        reason: The reject reason; empty for a decision.
+        transaction_id: The decision's.
+        features: The decision's features.
+        late: Whether the decision is flagged late.
+    """
+
+    reason: str = ""
+    transaction_id: str = ""
+    features: tuple[float, ...] = ()
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an operator did to histories, beside what records did.
+
+    Attributes:
+        moved: Customers changed partitions with their histories, as by ``state repartition``;
+            records are then folded in the order of sending.
+        begins: By partition, the offset from which on a ``state rebuild`` had the input.
+    """
+
+    moved: bool = False
+    begins: Mapping[int, int] = field(default_factory=dict)
+
+
+WHOLE = History()
+"""Nothing was done to them."""
+
+
+class Replay:
+    """Folds sent records, in the order of their partitions.
+
+    Args:
+        history: What was done to histories.
+    """
+
+    def __init__(self, history: History = WHOLE) -> None:
+        self.moved = history.moved
+        self._begins = dict(history.begins)
+        self._customers: dict[_Owner, _Customer] = {}
+        self.due: dict[tuple[int, int], Due] = {}
+
+    def fold(self, records: Iterable[Sent]) -> None:
+        """Work out what must come of each record."""
+        order = sorted(records, key=lambda r: r.sequence if self.moved else r.source)
+        for record in order:
+            self.due[record.source] = self._one(record)
+
+    def _begin(self, partition: int) -> None:
+        """Forget all of a partition that was learnt so far."""
+        del self._begins[partition]
+        for at in [at for at in self._customers if at[0] == partition]:
+            del self._customers[at]
+
+    def _one(self, record: Sent) -> Due:
+        if record.offset >= self._begins.get(record.partition, record.offset + 1):
+            self._begin(record.partition)
+        if record.reason not in {"", DUPLICATE} or record.value is None:
+            return Due(record.reason)
+        row = transaction(record.value)
+        time, amount = row["event_time"], row["amount_minor"]
+        at = (-1 if self.moved else record.partition, row["customer_id"])
+        known = self._customers.get(at)
+        if known is None:
+            known = self._customers[at] = _Customer(time)
+        if row["transaction_id"] in known.ids:
+            return Due(DUPLICATE)
+        late = time < known.newest - _LATENESS_MS
+        # Among equal times the one that arrived later stands later, and sees the others.
+        place = bisect_right(known.times, time)
+        features = _features(row, known.times[:place], known.amounts[:place])
+        if not late:
+            known.newest = max(known.newest, time)
+            known.times.insert(place, time)
+            known.amounts.insert(place, amount)
+            known.ids.add(row["transaction_id"])
+        return Due("", row["transaction_id"], features, late)
+
+    def remembered(self) -> Counter[Remembered]:
+        """Return every event of the state."""
+        return Counter(
+            (partition, customer, time, amount)
+            for (partition, customer), known in self._customers.items()
+            for time, amount in zip(known.times, known.amounts, strict=True)
+        )
+
+
+def _features(
+    row: dict[str, Any], times: Sequence[int], amounts: Sequence[int]
+) -> tuple[float, ...]:
+    """Return the features of an event whose customer had these events before it."""
+    time, amount = row["event_time"], row["amount_minor"]
+    moment = datetime.fromtimestamp(time / 1_000, UTC)
+    counts, means = [], []
+    for window in _WINDOWS_MS:
+        inside = amounts[bisect_right(times, time - window) :]
+        counts.append(float(len(inside) + 1))
+        means.append((sum(inside) + amount) / (len(inside) + 1) / _CENTS)
+    weekend = float(moment.weekday() >= _SATURDAY)
+    night = float(moment.hour <= _LAST_NIGHT_HOUR)
+    return (amount / _CENTS, weekend, night, *counts, *means)
