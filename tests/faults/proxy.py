@@ -34,6 +34,7 @@ class Api(IntEnum):
     """The requests of a transactional producer."""
 
     PRODUCE = 0
+    FIND_COORDINATOR = 10
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS = 24
     ADD_OFFSETS = 25

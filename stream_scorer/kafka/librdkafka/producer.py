@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
 from stream_scorer.kafka.librdkafka import kernels
+from stream_scorer.kafka.librdkafka.bounded import BoundedCalls
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.library import (
     PRODUCER,
@@ -27,6 +28,7 @@ Int64 = NDArray[np.int64]
 _COPY, _OWN_PARTITION = 2, 8
 _PURGE_ALL = 7
 _ANSWER_SECONDS = 5.0
+_GRACE_SECONDS = 1.0
 _NONE = np.empty(0, np.bool_)
 _ANY_PARTITION = np.empty(0, np.int32)
 # Kinds of produceva's arguments: topic handle, partition, value, key, flags, headers.
@@ -55,6 +57,7 @@ class ColumnProducer:
         self._topics: dict[str, int] = {}
         self._topic_options = topic_options
         self._known: set[str] = set()
+        self._bounded = BoundedCalls("offsets")
 
     def init_transactions(self, seconds: float) -> None:
         """Raise the epoch of the transactional id; raises KafkaException."""
@@ -74,6 +77,9 @@ class ColumnProducer:
     ) -> None:
         """Put a group's next offsets into the transaction; raises KafkaException.
 
+        A fatal ``_TIMED_OUT`` says that the library did not keep the limit; the client can only be
+        closed then.
+
         Args:
             topic: Whose offsets.
             offsets: Next offset by partition.
@@ -81,12 +87,17 @@ class ColumnProducer:
             seconds: How long the broker may take.
             notes: The metadata that the broker keeps beside some of the offsets.
         """
-        with places(topic, offsets, notes) as listed:
-            check_error(
-                self._api.send_offsets_to_transaction(
-                    self._client.handle, listed, group.address, milliseconds(seconds)
+        handle = self._client.handle
+
+        def send() -> None:
+            with places(topic, offsets, notes) as listed:
+                check_error(
+                    self._api.send_offsets_to_transaction(
+                        handle, listed, group.address, milliseconds(seconds)
+                    )
                 )
-            )
+
+        self._bounded.call(send, seconds + _GRACE_SECONDS)
 
     def commit_transaction(self, seconds: float) -> None:
         """Wait for all records' delivery and commit; raises KafkaException."""
@@ -206,12 +217,18 @@ class ColumnProducer:
         check(self._api.purge(self._client.handle, _PURGE_ALL))
 
     def close(self) -> None:
-        """Free the client; what is queued is lost. A second time does nothing."""
+        """Free the client; what is queued is lost. A second time does nothing.
+
+        One whose call was left behind is freed when that has come back.
+        """
         if self._client.handle:
-            for handle in self._topics.values():
-                self._api.topic_destroy(handle)
-            self._topics.clear()
-            self._client.destroy()
+            self._bounded.end(self._free)
+
+    def _free(self) -> None:
+        for handle in self._topics.values():
+            self._api.topic_destroy(handle)
+        self._topics.clear()
+        self._client.destroy()
 
 
 def _refuse(code: int) -> None:

@@ -1,0 +1,86 @@
+"""A group's coordinator that is not found: the call that waits for it for ever is left behind."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.happenings import BatchAborted, Happening, ProducerReborn
+from stream_scorer.kafka import config
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.librdkafka.producer import ColumnProducer
+from stream_scorer.settings import Kafka
+from tests.faults.process import wait_until
+from tests.faults.proxy import Api, Behind, Fault
+from tests.faults.scene import everything_once, feed, scored, transactions
+
+pytestmark = pytest.mark.kafka
+
+LIMIT_SECONDS = 2.0
+RECORDS = transactions()[:500]
+ALWAYS = 1_000_000
+
+
+@pytest.fixture
+def kafka(
+    behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> Kafka:
+    return kafka_topics(
+        kafka_settings(
+            bootstrap=behind.bootstrap,
+            socket_timeout_ms=1_000,
+            transaction_timeout_ms=int(LIMIT_SECONDS * 1_000),
+        )
+    )
+
+
+def waiting() -> list[threading.Thread]:
+    """Return the threads in which a client's offsets are sent, or its end is waited for."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("offsets")]
+
+
+def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, kafka: Kafka) -> None:
+    before = len(waiting())
+    consumer = ColumnConsumer(config.member(kafka), kafka.topics.transactions)
+    producer = ColumnProducer(config.producer(kafka, f"{kafka.group}-t"))
+    producer.init_transactions(10.0)
+    producer.begin_transaction()
+    lost = behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS)
+    started = time.monotonic()
+    with pytest.raises(KafkaException) as caught:
+        producer.send_offsets_to_transaction(
+            kafka.topics.transactions, {0: 0}, consumer.group_metadata(), LIMIT_SECONDS
+        )
+    assert LIMIT_SECONDS <= time.monotonic() - started < LIMIT_SECONDS + 5
+    assert lost.hit.is_set()
+    assert caught.value.args[0].code() == KafkaError._TIMED_OUT
+    assert caught.value.args[0].fatal()
+
+    producer.close()
+    assert len(waiting()) > before
+    behind.proxy.forget(lost)
+    wait_until(lambda: len(waiting()) == before, "the call is back and its client freed")
+    consumer.close()
+
+
+def test_the_scorer_goes_on(behind: Behind, kafka: Kafka) -> None:
+    armed: list[Fault] = []
+
+    def hook(stage: str) -> None:
+        if stage == "send" and not armed:
+            armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))
+
+    def told(happening: Happening) -> None:
+        if isinstance(happening, BatchAborted) and armed[0].left:
+            armed[0].left = 0
+
+    found, heard = scored(kafka, feed(kafka, RECORDS), hook=hook, told=told, batch=200)
+    assert armed[0].hit.is_set()
+    behind.proxy.forget(armed[0])
+    assert len(heard.of(BatchAborted)) == 1
+    assert [reborn.cause for reborn in heard.of(ProducerReborn)] == [
+        f"fatal: no answer within {LIMIT_SECONDS + 1:g} s, which the client does not notice"
+    ]
+    everything_once(found, RECORDS)
