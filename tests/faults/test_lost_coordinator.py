@@ -24,7 +24,7 @@ ALWAYS = 1_000_000
 
 
 @pytest.fixture
-def kafka(
+def topics(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> Kafka:
     return kafka_topics(
@@ -41,17 +41,17 @@ def waiting() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("offsets")]
 
 
-def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, kafka: Kafka) -> None:
+def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics: Kafka) -> None:
     before = len(waiting())
-    consumer = ColumnConsumer(config.member(kafka), kafka.topics.transactions)
-    producer = ColumnProducer(config.producer(kafka, f"{kafka.group}-t"))
+    consumer = ColumnConsumer(config.member(topics), topics.topics.transactions)
+    producer = ColumnProducer(config.producer(topics, f"{topics.group}-t"))
     producer.init_transactions(10.0)
     producer.begin_transaction()
     lost = behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS)
     started = time.monotonic()
     with pytest.raises(KafkaException) as caught:
         producer.send_offsets_to_transaction(
-            kafka.topics.transactions, {0: 0}, consumer.group_metadata(), LIMIT_SECONDS
+            topics.topics.transactions, {0: 0}, consumer.group_metadata(), LIMIT_SECONDS
         )
     assert LIMIT_SECONDS <= time.monotonic() - started < LIMIT_SECONDS + 5
     assert lost.hit.is_set()
@@ -65,7 +65,7 @@ def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, kafka: 
     consumer.close()
 
 
-def test_the_scorer_goes_on(behind: Behind, kafka: Kafka) -> None:
+def test_the_scorer_goes_on(behind: Behind, topics: Kafka) -> None:
     armed: list[Fault] = []
 
     def hook(stage: str) -> None:
@@ -76,7 +76,7 @@ def test_the_scorer_goes_on(behind: Behind, kafka: Kafka) -> None:
         if isinstance(happening, BatchAborted) and armed[0].left:
             armed[0].left = 0
 
-    found, heard = scored(kafka, feed(kafka, RECORDS), hook=hook, told=told, batch=200)
+    found, heard = scored(topics, feed(topics, RECORDS), hook=hook, told=told, batch=200)
     assert armed[0].hit.is_set()
     behind.proxy.forget(armed[0])
     assert len(heard.of(BatchAborted)) == 1

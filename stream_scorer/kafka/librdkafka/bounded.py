@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 class BoundedCalls:

@@ -51,9 +51,9 @@ def test_the_client_is_freed_when_the_call_is_back() -> None:
 
 def test_a_client_without_such_a_call_is_freed_at_once() -> None:
     freed: list[str] = []
-    BoundedCalls("t").end(lambda: freed.append("never called"))
-    calls = BoundedCalls("t")
+    BoundedCalls("idle").end(lambda: freed.append("never called"))
+    calls = BoundedCalls("idle")
     calls.call(lambda: None, LONG)
     calls.end(lambda: freed.append("idle"))
     assert freed == ["never called", "idle"]
-    assert "t" not in {thread.name for thread in threading.enumerate()}
+    assert "idle" not in {thread.name for thread in threading.enumerate()}
