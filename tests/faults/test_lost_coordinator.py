@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.happenings import BatchAborted, Happening, ProducerReborn
+from stream_scorer.happenings import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
 from stream_scorer.kafka import config
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
@@ -68,17 +68,17 @@ def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics:
 def test_the_scorer_goes_on(behind: Behind, topics: Kafka) -> None:
     armed: list[Fault] = []
 
-    def hook(stage: str) -> None:
-        if stage == "send" and not armed:
-            armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))
-
     def told(happening: Happening) -> None:
-        if isinstance(happening, BatchAborted) and armed[0].left:
+        if isinstance(happening, PartitionsAssigned):
+            # The consumer has found it, and the producer is about to ask: its first offsets.
+            armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))
+        if isinstance(happening, BatchAborted):
             armed[0].left = 0
 
-    found, heard = scored(topics, feed(topics, RECORDS), hook=hook, told=told, batch=200)
-    assert armed[0].hit.is_set()
-    behind.proxy.forget(armed[0])
+    found, heard = scored(topics, feed(topics, RECORDS), told=told, batch=200)
+    (lost,) = armed
+    assert lost.hit.is_set()
+    behind.proxy.forget(lost)
     assert len(heard.of(BatchAborted)) == 1
     assert [reborn.cause for reborn in heard.of(ProducerReborn)] == [
         f"fatal: no answer within {LIMIT_SECONDS + 1:g} s, which the client does not notice"
