@@ -10,7 +10,7 @@ _OF_A_SIGNAL = 128
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come, while the context lasts; a second one ends at once.
+    """Whether SIGTERM or SIGINT has come, while the context lasts; one more ends the process.
 
     Attributes:
         name: Of the signal that came; empty before.
