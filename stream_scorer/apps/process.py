@@ -94,7 +94,7 @@ def run_process(
 
 
 @contextmanager
-def asked_by_hangup(ask: Callable[[], None]) -> Iterator[None]:
+def asked_by_hangup(ask: Callable[[], object]) -> Iterator[None]:
     """Turn SIGHUP into ``ask``, which must be safe in a signal handler."""
     before = signal.signal(signal.SIGHUP, lambda *_: ask())
     # A supervisor starts its workers with it blocked, so that none is killed before it can hear.

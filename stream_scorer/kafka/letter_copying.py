@@ -50,8 +50,8 @@ def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dic
     return found
 
 
-class CopyingStopped(Exception):  # noqa: N818 an outcome that the caller handles, not a user's error
-    """It was asked to stop; nothing is there of the batch in hand, unless its commit was on its way."""
+class CopyingStopped(Exception):  # noqa: N818 an outcome that the caller handles
+    """It was asked to stop before it was sure that the batch in hand is committed."""
 
 
 class LetterCopier:

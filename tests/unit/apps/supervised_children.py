@@ -51,7 +51,7 @@ def hear(folder: Path, number: int) -> None:
     """Wait until SIGHUP has come and is held back; only then have a handler."""
     while signal.SIGHUP not in signal.sigpending():
         time.sleep(0.01)
-    with asked_by_hangup(lambda: (folder / f"heard-{number}").touch()):
+    with asked_by_hangup((folder / f"heard-{number}").touch):
         pass
 
 
