@@ -303,7 +303,9 @@ def limited_to(desk: Desk, size: int) -> None:
             ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
         ],
     )
-    admin(desk.kafka).incremental_alter_configs([resource])[resource].result()
+    # Kept until the answer is there: a client that goes takes its requests with it.
+    client = admin(desk.kafka)
+    client.incremental_alter_configs([resource])[resource].result()
 
 
 def noise(count: int) -> bytes:
