@@ -253,6 +253,24 @@ class ModelFailed(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelVerified(Happening):
+    """A deployed bundle's files were compared with what was loaded.
+
+    Attributes:
+        model: Its name.
+        version: Its version.
+        cause: Why now: ``start``, when it was loaded; ``signal``; or ``time``.
+        refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
+            they are whole.
+    """
+
+    model: str
+    version: str
+    cause: str
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DriftDetected(Happening):
     """A detector on the stream reported a change."""
 

@@ -257,6 +257,13 @@ class Models(_Group):
     trusted_types: tuple[str, ...] = Field(
         (), description="further type names that a skops file may contain, beside the built-in list"
     )
+    verify_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="the deployed bundle's files are verified again this often, and by SIGHUP; "
+        "0: by SIGHUP alone",
+    )
 
 
 class Monitor(_Group):

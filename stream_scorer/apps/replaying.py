@@ -13,13 +13,14 @@ committed is not copied again.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_scorer.errors import FencedError, OffsetsError
+from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import DeadLetter, parse
-from stream_scorer.kafka.letter_copying import LetterCopier, progress_of, size_of
+from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.offsets import admin, bounds, partitions
@@ -40,6 +41,7 @@ class Replayed:
         other_input: Those of another topic than ``kafka.topics.transactions``.
         foreign: Records of the topic that are no dead letters of ours.
         limited: Whether it stopped because of the limit.
+        stopped: Whether it stopped because it was asked to.
     """
 
     copied: Counter[str] = field(default_factory=Counter)
@@ -48,10 +50,16 @@ class Replayed:
     other_input: int = 0
     foreign: int = 0
     limited: bool = False
+    stopped: bool = False
 
 
 def replay(
-    settings: Settings, chosen: Selection, limit: int | None = None, *, dry_run: bool = False
+    settings: Settings,
+    chosen: Selection,
+    limit: int | None = None,
+    *,
+    dry_run: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Replayed:
     """Copy dead letters back to the input, up to the dead-letter topic's end as it is now.
 
@@ -60,6 +68,8 @@ def replay(
         chosen: Which.
         limit: How many at most; None for all.
         dry_run: Whether to count only.
+        stop: Asked whether to stop: then the open transaction is aborted, and what is reported is
+            what was copied before.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -74,13 +84,21 @@ def replay(
     numbers = partitions(admin(kafka), kafka, topics)
     consumer = ColumnConsumer(config.reader(kafka, group), kafka.topics.dead_letters)
     copier: LetterCopier | None = None
+    report = Replayed()
     try:
         if not dry_run:
-            copier = LetterCopier(kafka, group, consumer)
+            copier = LetterCopier(kafka, group, consumer, stop=stop)
         # Only now: what an earlier call left open has come to its end.
         there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
-        run = _Run(there, copier, chosen, len(numbers[kafka.topics.transactions]), limit)
-        run.run(settings.scorer.maximum_batch)
+        run = _Run(there, copier, chosen, len(numbers[kafka.topics.transactions]), limit, report)
+        run.run(settings.scorer.maximum_batch, stop)
+    except CopyingStopped:
+        report.stopped = True
+    except UnavailableError:
+        if not stop():
+            raise
+        # It would have waited for the broker.
+        report.stopped = True
     except FencedError as error:
         raise FencedError(
             f"another `dlq replay` of group {group} has begun and goes on from here",
@@ -90,7 +108,7 @@ def replay(
         if copier is not None:
             copier.close()
         consumer.close()
-    return run.report
+    return report
 
 
 class _Group:
@@ -138,13 +156,14 @@ class _Run:
         chosen: What is copied.
         count: How many partitions the input has.
         limit: How many are copied at most.
+        report: What is told of it.
     """
 
     def __init__(
         self, there: _Group, copier: LetterCopier | None, chosen: Selection, count: int,
-        limit: int | None,
+        limit: int | None, report: Replayed,
     ) -> None:  # fmt: skip
-        self.report = Replayed()
+        self.report = report
         self._there = there
         self._copier = copier
         self._chosen = chosen
@@ -157,10 +176,16 @@ class _Run:
         self._batch: list[DeadLetter] = []
         self._bytes = 0
 
-    def run(self, maximum: int) -> None:
-        """Read to the end, or to the limit; ``maximum`` records in one transaction at most."""
+    def run(self, maximum: int, stop: Callable[[], bool]) -> None:
+        """Read to the end, or to the limit; ``maximum`` records in one transaction at most.
+
+        Raises:
+            CopyingStopped: It was asked to stop.
+        """
         there = self._there
-        for message in read(there.kafka, there.topic, there.start, there.end):
+        for message in read(there.kafka, there.topic, there.start, there.end, stop):
+            if stop():
+                raise CopyingStopped
             self._look(message)
             if self._left == 0:
                 self.report.limited = True
@@ -168,6 +193,8 @@ class _Run:
             if len(self._batch) >= maximum or self._bytes >= _BYTES:
                 self._flush()
         else:
+            if stop():
+                raise CopyingStopped
             self._behind |= there.end
         self._flush()
 

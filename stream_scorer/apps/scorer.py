@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.restoring import Restoration
@@ -27,7 +28,7 @@ from stream_scorer.kafka.source import KafkaSource, Start
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.loader import load_bundle, models_of
+from stream_scorer.models.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.store import find
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -76,6 +77,7 @@ class Loaded:
     model: Model
     plan: Plan
     warming: Model | None
+    bundles: tuple[Bundle, ...]
 
 
 def load_models(settings: Settings, deployment: Deployment) -> Loaded:
@@ -90,10 +92,10 @@ def load_models(settings: Settings, deployment: Deployment) -> Loaded:
     bundle = load_bundle(directory, trusted)
     plan = load_plan(deployment.plan or directory.parent / "plan.toml")
     if deployment.warm is None:
-        return Loaded(bundle.model(plan), plan, None)
+        return Loaded(bundle.model(plan), plan, None, (bundle,))
     next_one = load_bundle(find(settings.models.directory, deployment.warm), trusted)
     model, warming = models_of((bundle, next_one), plan)
-    return Loaded(model, plan, warming)
+    return Loaded(model, plan, warming, (bundle, next_one))
 
 
 def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
@@ -135,6 +137,7 @@ def scorer_loop(
     deployment: Deployment,
     listener: Listener,
     hook: Callable[[str], None] | None = None,
+    watch: BundleWatch | None = None,
 ) -> tuple[TransactionLoop[Scoring], ScoringWork]:
     """Wire a scorer: load the model, open the registry, join the group.
 
@@ -143,6 +146,7 @@ def scorer_loop(
         deployment: What is deployed.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
+        watch: Given the bundles, to verify them again.
     """
     loaded = load_models(settings, deployment)
     model, plan = loaded.model, loaded.plan
@@ -181,6 +185,8 @@ def scorer_loop(
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
     if terminals is not None:
         terminals.give_up_when(lambda: loop.stopping)
+    if watch is not None:
+        watch.begin(loaded.bundles, listener)
     return loop, work
 
 
@@ -208,7 +214,7 @@ def follower_of(
 
 
 def run_scorer(settings: Settings, deployment: Deployment, exposed: Exposed | None = None) -> None:
-    """Run a scorer until a signal ends it.
+    """Run a scorer until a signal ends it; SIGHUP has its bundle verified again.
 
     Args:
         settings: How and where to run.
@@ -218,10 +224,12 @@ def run_scorer(settings: Settings, deployment: Deployment, exposed: Exposed | No
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    run_process(
-        "scorer",
-        settings,
-        settings.kafka.topics.transactions,
-        lambda listener: scorer_loop(settings, deployment, listener)[0],
-        exposed,
-    )
+    with BundleWatch(settings.models.verify_seconds) as watch:
+        run_process(
+            "scorer",
+            settings,
+            settings.kafka.topics.transactions,
+            lambda listener: scorer_loop(settings, deployment, listener, watch=watch)[0],
+            exposed,
+            hangup=watch.ask,
+        )

@@ -10,6 +10,7 @@
 The parent computes nothing and talks to no broker, so that what can crash is the workers.
 """
 
+import os
 import signal
 import threading
 import time
@@ -70,10 +71,15 @@ class Supervisor:
         self._supervision = supervision or Supervision()
         self._workers = {number: _Worker() for number in range(workers)}
         self._stopping = False
+        self._hung_up = False
 
     def stop(self) -> None:
         """End the workers in order; safe in a signal handler."""
         self._stopping = True
+
+    def hang_up(self) -> None:
+        """Pass SIGHUP on to every worker that runs; safe in a signal handler."""
+        self._hung_up = True
 
     def run(self) -> int:
         """Run until ``stop``, or until a worker leaves for a cause that no restart mends.
@@ -87,6 +93,7 @@ class Supervisor:
                 self._start_due()
                 self._wait(self._next_due())
                 code = self._look()
+                self._pass_on()
         finally:
             codes = self._end_all()
         return parting_code(code, codes)
@@ -109,8 +116,8 @@ class Supervisor:
         # It would take the mask off again when the first process is started.
         resource_tracker.ensure_running()
         # Inherited: a worker hears of Ctrl-C at a terminal from its parent, as a SIGTERM, and not
-        # half-way through its imports.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # half-way through its imports; and a SIGHUP waits until it has a handler.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             worker.process = self._start(number, sender)
         finally:
@@ -157,6 +164,16 @@ class Supervisor:
         worker.due = time.monotonic() + verdict.seconds
         return 0
 
+    def _pass_on(self) -> None:
+        if not self._hung_up:
+            return
+        self._hung_up = False
+        for worker in self._workers.values():
+            process = worker.process
+            # Who is not known to have ended is still this process's child, and its id no other's.
+            if process is not None and process.pid is not None and process.exitcode is None:
+                os.kill(process.pid, signal.SIGHUP)
+
     # -- the end ----------------------------------------------------------------------------
 
     def _end_all(self) -> dict[int, int]:
@@ -200,7 +217,7 @@ def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet)
 
 
 @contextmanager
-def _stopped_by_signals(supervisor: Supervisor, fleet: Fleet) -> Iterator[None]:
+def _told_by_signals(supervisor: Supervisor, fleet: Fleet) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
         # Not here: the interrupted code may hold the lock that this takes.
         cause = Stopping(signal.Signals(number).name)
@@ -208,6 +225,7 @@ def _stopped_by_signals(supervisor: Supervisor, fleet: Fleet) -> Iterator[None]:
         supervisor.stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: supervisor.hang_up())
     try:
         yield
     finally:
@@ -234,5 +252,5 @@ def supervised(
     registry = CollectorRegistry()
     registry.register(fleet)
     supervisor = Supervisor(workers, start, fleet, settings.scorer.shutdown_seconds, supervision)
-    with _stopped_by_signals(supervisor, fleet), Endpoint(settings.http, registry, fleet):
+    with _told_by_signals(supervisor, fleet), Endpoint(settings.http, registry, fleet):
         return supervisor.run()

@@ -9,7 +9,9 @@ import typer
 
 from stream_scorer.apps.dead_letters import dead_letter_at, dead_letter_of, list_dead_letters
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.replaying import Replayed
 from stream_scorer.apps.replaying import replay as replay_dead_letters
+from stream_scorer.apps.stop_request import StopRequest
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -145,10 +147,14 @@ def replay(
     copied only by that --reason. A record that was copied and is rejected again is not copied
     again. Dead letters of another topic than the input, and records that are no dead letters of
     ours, are counted and passed over for good.
+
+    SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
+    before is told, and the exit code is 143 or 130. The next call goes on there.
     """
     settings = connected_settings(config, bootstrap)
     chosen = Selection(frozenset(each.value for each in reason or ()))
-    found = replay_dead_letters(settings, chosen, limit, dry_run=dry_run)
+    with StopRequest() as stop:
+        found = replay_dead_letters(settings, chosen, limit, dry_run=dry_run, stop=stop)
     names = sorted(found.copied | found.passed_over)
     copied, passed_over = found.copied.total(), found.passed_over.total()
     document = {
@@ -166,21 +172,30 @@ def replay(
         "other_input": found.other_input,
         "foreign": found.foreign,
         "limited": found.limited,
+        "stopped": found.stopped,
     }
     rows = [(name, found.copied[name], found.passed_over[name]) for name in names]
     columns = ("reason", "would be copied" if dry_run else "copied", "left to a later call")
     show(as_json, document, columns, [*rows, ("total", copied, passed_over)])
-    if as_json:
-        return
+    if not as_json:
+        _tell(found, settings.kafka.topics.transactions, stop.name)
+    if found.stopped:
+        raise typer.Exit(stop.exit_code)
+
+
+def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
+    """Say what the table does not: what was left, and why it ended."""
     for count, text in (
         (found.replayed_before, "copied once already and rejected again: not copied again"),
-        (found.other_input, f"of another topic than {document['input']}"),
+        (found.other_input, f"of another topic than {input_topic}"),
         (found.foreign, "no dead letters of ours"),
     ):
         if count:
             typer.echo(f"{count} {text}")
     if found.limited:
         typer.echo("stopped at the limit; the next call goes on there")
+    if found.stopped:
+        typer.echo(f"stopped by {signal_name}; the next call goes on there")
 
 
 def dump(data: bytes) -> str:

@@ -50,6 +50,10 @@ def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dic
     return found
 
 
+class CopyingStopped(Exception):  # noqa: N818 an outcome that the caller handles
+    """It was asked to stop before it was sure that the batch in hand is committed."""
+
+
 class LetterCopier:
     """Copies records and moves the group's offsets in one transaction, until it is sure of both.
 
@@ -58,6 +62,7 @@ class LetterCopier:
         group: The group.
         consumer: Asks for its offsets.
         make: Makes a client from its options; the real one unless a test puts another in.
+        stop: Asked before each step that is not taken back, and while something is waited for.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class LetterCopier:
         group: str,
         consumer: ColumnConsumer,
         make: Callable[[dict[str, Any]], Client] = ColumnProducer,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._group = group
         self._consumer = consumer
@@ -75,6 +81,7 @@ class LetterCopier:
             lambda options: make(options | {"batch.size": _BATCH_BYTES}),
         )  # fmt: skip
         self._aborts = Aborts(_nobody)
+        self._stop = stop
         self._until = 0.0
 
     def copy(
@@ -89,23 +96,35 @@ class LetterCopier:
             letters: What to copy.
             before: The progress that is committed, by partition; nothing where none is.
             after: What it is to become.
+
+        Raises:
+            CopyingStopped: It was asked to stop before the commit; ``close`` gives up what is open.
         """
         self._until = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            try:
-                self._transact(letters, after)
-            except TransactionAborted as error:
-                self._note(error, letters)
-            except CommitUncertain as error:
-                self._producer.rebirth(str(error), self._tired)
-                if self._settled(before, after):
-                    break
-            else:
-                break
+        while not self._try(letters, before, after):
+            pass
         self._aborts.over()
+
+    def _try(
+        self,
+        letters: list[DeadLetter],
+        before: Mapping[int, Progress],
+        after: Mapping[int, Progress],
+    ) -> bool:
+        """Return whether it is committed; False where it is not and may be tried again."""
+        try:
+            self._transact(letters, after)
+        except TransactionAborted as error:
+            self._note(error, letters)
+            return False
+        except CommitUncertain as error:
+            self._producer.rebirth(str(error), self._tired)
+            return self._settled(before, after)
+        return True
 
     def _transact(self, letters: list[DeadLetter], after: Mapping[int, Progress]) -> None:
         topic = self._consumer.topic
+        self._go_on()
         self._producer.begin(self._tired)
         if letters:
             originals = [letter.original(topic) for letter in letters]
@@ -124,6 +143,7 @@ class LetterCopier:
             self._consumer.group_metadata(),
             {partition: each.note for partition, each in after.items()},
         )
+        self._go_on()
         self._producer.commit()
 
     def _settled(self, before: Mapping[int, Progress], after: Mapping[int, Progress]) -> bool:
@@ -141,6 +161,7 @@ class LetterCopier:
         )
 
     def _note(self, error: TransactionAborted, letters: list[DeadLetter]) -> None:
+        self._go_on()
         if error.network and self._tired():
             raise UnavailableError(
                 f"topic {self._input}: nothing could be copied for {_PATIENCE_SECONDS:.0f} s: "
@@ -160,8 +181,12 @@ class LetterCopier:
                 f"see whether {self._input} takes it: its max.message.bytes, and your rights",
             ) from error
 
+    def _go_on(self) -> None:
+        if self._stop():
+            raise CopyingStopped
+
     def _tired(self) -> bool:
-        return time.monotonic() > self._until
+        return self._stop() or time.monotonic() > self._until
 
     def close(self) -> None:
         """Leave nothing open; what was not committed is not there."""

@@ -6,7 +6,7 @@ and that is an error.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,7 +21,11 @@ _RECORDS_AT_ONCE = 1_000
 
 
 def read(
-    kafka: Kafka, topic: str, start: Mapping[int, int], end: Mapping[int, int]
+    kafka: Kafka,
+    topic: str,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Any]:
     """Yield the committed messages of ``[start, end)``, each partition's in order.
 
@@ -30,6 +34,7 @@ def read(
         topic: An existing topic.
         start: First offset by partition; a partition that is not listed is not read.
         end: Offset behind the last one by partition.
+        stop: Asked while the broker is waited for whether to end before the end.
 
     Raises:
         UnavailableError: The broker has been silent for 10 s.
@@ -41,7 +46,7 @@ def read(
     try:
         consumer.assign([TopicPartition(topic, part, start[part]) for part in sorted(pending)])
         heard = time.monotonic()
-        while pending:
+        while pending and not stop():
             messages: list[Any] = consumer.consume(_RECORDS_AT_ONCE, _POLL_SECONDS)
             if not messages and time.monotonic() - heard > _SILENCE_SECONDS:
                 raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")

@@ -11,7 +11,7 @@ import hashlib
 import io
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def load_bundle(directory: Path, trusted: Iterable[str] = ()) -> Bundle:
             not score as it did at training.
     """
     manifest = read_manifest(directory)
-    files = _verified_files(directory, manifest)
+    files = dict(_verified_files(directory, manifest))
     _check_versions(manifest)
     model = _unpack(files[MODEL], manifest, frozenset(trusted) | TRUSTED_TYPES)
     try:
@@ -150,8 +150,26 @@ def load_bundle(directory: Path, trusted: Iterable[str] = ()) -> Bundle:
     return bundle
 
 
-def _verified_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Return the bytes of every listed file after comparing their hashes."""
+def verify_again(bundle: Bundle) -> None:
+    """Compare the files of a loaded bundle, where they lie, with what was loaded.
+
+    As the manifest is the one that was loaded and names each file's sha256, what passes would load
+    as it did. One file is in memory at a time.
+
+    Raises:
+        ModelError: Anything is missing, extra or altered, or whole and another bundle.
+    """
+    if read_manifest(bundle.directory) != bundle.manifest:
+        raise ModelError(
+            f"bundle {bundle.manifest.label}: {MANIFEST} is not the one that was loaded",
+            "a version never changes: put it back, and give what is new a version of its own",
+        )
+    for _ in _verified_files(bundle.directory, bundle.manifest):
+        pass
+
+
+def _verified_files(directory: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Yield each listed file's name and bytes after comparing their hash."""
     label = f"bundle {manifest.label}"
     listed = set(manifest.files)
     if listed not in ({MODEL, GOLDEN}, {MODEL, GOLDEN, CARD, PLOTS}):
@@ -160,24 +178,28 @@ def _verified_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
             f"it must list {GOLDEN} and {MODEL}, and {CARD} with {PLOTS} or neither",
         )
     expected = {MANIFEST, *listed}
-    present = {path.name: path for path in directory.iterdir()}
+    try:
+        present = {path.name: path for path in directory.iterdir()}
+    except OSError as error:
+        raise ModelError(
+            f"{label}: {directory} cannot be read ({error.strerror})", "let this user read it"
+        ) from error
     for name in sorted(set(present) - expected):
         if Path(name).suffix.lower() in _PICKLES:
             raise ModelError(
                 f"{label}: {name} is a pickle or joblib file", "remove it; models are skops files"
             )
         raise ModelError(f"{label}: {name} is not in the manifest", "remove it")
-    contents: dict[str, bytes] = {}
     for name, digest in manifest.files.items():
         if name not in present:
             raise ModelError(f"{label}: {name} is missing", "copy the whole bundle")
-        contents[name] = _read(present[name], label)
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
+        content = _read(present[name], label)
+        if hashlib.sha256(content).hexdigest() != digest:
             raise ModelError(
                 f"{label}: {name} is not the file that the manifest names (sha256 differs)",
                 "copy the bundle again from where it was trained",
             )
-    return contents
+        yield name, content
 
 
 def _read(path: Path, label: str) -> bytes:

@@ -78,6 +78,7 @@ class Health:
         self._incomplete: dict[int, h.StateIncomplete] = {}
         self._misplaced = ""
         self._unwritten = ""
+        self._refused: dict[str, str] = {}
         self._terminals = 0
 
     def heartbeat(self) -> None:
@@ -138,6 +139,11 @@ class Health:
                 self._unwritten = f"checkpoints are not written: {happening.detail}"
             case h.CheckpointWritten():
                 self._unwritten = ""
+            case h.ModelVerified():
+                label = f"model {happening.model}:{happening.version}"
+                self._refused.pop(label, None)
+                if happening.refusal:
+                    self._refused[label] = f"{label} would be refused: {happening.refusal}"
             case h.KeyMisplaced() if happening.misplaced:
                 self._misplaced = (
                     f"{happening.misplaced} of {happening.sampled} sampled keys do not belong to "
@@ -191,6 +197,7 @@ class Health:
                 for partition, each in sorted(self._incomplete.items())
                 for reason in each.reasons
             ]
+            degraded += self._refused.values()
             return degraded + [each for each in (self._misplaced, self._unwritten) if each]
 
 

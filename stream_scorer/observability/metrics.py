@@ -220,6 +220,18 @@ class Metrics:
             "model_error_rows", "Rows decided without the model because it raised.",
             "model", "version",
         )  # fmt: skip
+        self.model_refused = gauge(
+            "model_refused",
+            "1 while the deployed bundle's files are not those that were loaded: a start refuses "
+            "them, and the loaded copy goes on.",
+            "model", "version",
+        )  # fmt: skip
+        self.model_verifications = counter(
+            "model_verifications",
+            "Times that deployed bundles' files were compared with what was loaded: at the start, "
+            "by SIGHUP (signal) or every models.verify_seconds (time); whole or refused.",
+            "cause", "result",
+        )  # fmt: skip
         self.drift = counter(
             "drift_events", "Changes that a drift detector reported.", "detector", "signal"
         )

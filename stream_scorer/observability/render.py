@@ -41,6 +41,7 @@ class Renderer:
         self._assigned: set[int] = set()
         self._lagging: set[int] = set()
         self._down: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
         self._aborts = 0
         self._said: dict[Hashable, tuple[float, int]] = {}
         self._render: dict[type[h.Happening], Callable[[Any], None]] = {
@@ -65,6 +66,7 @@ class Renderer:
             h.Moving: self._moving,
             h.KeyMisplaced: self._misplaced,
             h.ModelFailed: self._model_failed,
+            h.ModelVerified: self._model_verified,
             h.DriftDetected: self._drifted,
             h.RowsSettled: self._rows_settled,
             h.TerminalsRead: self._terminals_read,
@@ -276,6 +278,25 @@ class Renderer:
             rows=happening.rows,
             error=happening.error,
         )
+
+    def _model_verified(self, happening: h.ModelVerified) -> None:
+        """Leave a line about what is refused, and one when it is whole again or somebody asked."""
+        version, refused = (happening.model, happening.version), bool(happening.refusal)
+        self._gauge(self._metrics.model_refused, *version).set(refused)
+        result = "refused" if refused else "whole"
+        self._counter(self._metrics.model_verifications, happening.cause, result).inc()
+        asked = happening.cause == "signal"
+        told = {"model": happening.model, "version": happening.version, "cause": happening.cause}
+        if refused and asked:
+            self._logger.error("model_refused", **told, detail=happening.refusal)
+        elif refused:
+            self._say(
+                ("refused", version), "model_refused", level="error", **told,
+                detail=happening.refusal,
+            )  # fmt: skip
+        elif asked or version in self._refused:
+            self._logger.info("model_verified", **told)
+        (self._refused.add if refused else self._refused.discard)(version)
 
     def _drifted(self, happening: h.DriftDetected) -> None:
         self._counter(self._metrics.drift, happening.detector, happening.signal).inc()

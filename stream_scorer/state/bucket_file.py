@@ -1,55 +1,65 @@
-"""The bytes of a bucket's file: its records, and behind them a checksum over all of it.
+"""The bytes of a bucket's file: its records, and a checksum behind those that carry none.
 
 ::
 
     record    length uint32, then so many bytes                     as many as there are
-    checksum  8 uint32, "SCRC", CRC-32 uint32 of all before it      little-endian
+    checksum  8 uint32, "SCRC", CRC-32 uint32 of all before it      little-endian; format 1 alone
 
-So a record's header is covered as its payload is. Files from before there was a checksum end behind
-their last record and are read as they are. A reader from then takes the checksum for one more
-record, a part that no header counts, and passes it over: versions may change in either direction.
+Records of format 2 carry the checksum of their bucket and need no other; see ``formats``. Those of
+format 1 cover their payload alone, so the file's checksum covers their headers. Files from before
+there was one end behind their last record and are read as they are. A reader from then takes it for
+one more record, a part that no header counts, and passes it over: versions may change in either
+direction.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from stream_scorer.state.formats import covers_itself
 
 _LENGTH_BYTES = 4
 _NAME = b"SCRC"
-_HEAD = (len(_NAME) + _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "little") + _NAME
-_TRAILER_BYTES = len(_HEAD) + 4
+_CHECKSUM_BYTES = len(_NAME) + 4
 _RECORD = b"SCKP"
-"""What each record begins with; see ``checkpoint``."""
+"""What each record begins with; see ``formats``."""
 
 
-def pack(values: Iterable[bytes]) -> bytes:
+def pack(values: Sequence[bytes]) -> bytes:
     """Return the file that holds some records; at least one.
 
     >>> unpack(pack([b"SCKP one", b"SCKP two"]))
     [b'SCKP one', b'SCKP two']
     """
-    body = b"".join(len(value).to_bytes(_LENGTH_BYTES, "little") + value for value in values)
-    return body + _HEAD + zlib.crc32(body).to_bytes(4, "little")
+    body = b"".join(_behind_its_length(value) for value in values)
+    if all(map(covers_itself, values)):
+        return body
+    return body + _behind_its_length(_NAME + zlib.crc32(body).to_bytes(4, "little"))
+
+
+def _behind_its_length(value: bytes) -> bytes:
+    return len(value).to_bytes(_LENGTH_BYTES, "little") + value
 
 
 def unpack(data: bytes) -> list[bytes]:
-    """Return the records of a file.
+    """Return the records of a file; those of format 2 are still to be checked, by their bucket.
 
     Raises:
         ValueError: It is damaged or cut off.
     """
     if not data:
         raise ValueError("the file is empty")
-    if data[-_TRAILER_BYTES:-4] == _HEAD:
-        data, told = data[:-_TRAILER_BYTES], data[-4:]
-        if zlib.crc32(data).to_bytes(4, "little") != told:
-            raise ValueError("the file is damaged: the checksum does not match")
     values: list[bytes] = []
     at = 0
     while at < len(data):
-        start = at + _LENGTH_BYTES
-        at = start + int.from_bytes(data[at:start], "little")
+        before, start = at, at + _LENGTH_BYTES
+        at = start + int.from_bytes(data[before:start], "little")
         value = data[start:at]
-        if at > len(data) or not value.startswith(_RECORD):
+        if at == len(data) and len(value) == _CHECKSUM_BYTES and value.startswith(_NAME):
+            found = zlib.crc32(memoryview(data)[:before])
+            if not values or found.to_bytes(4, "little") != value[len(_NAME) :]:
+                raise ValueError("the file is damaged: the checksum does not match")
+        elif at > len(data) or not value.startswith(_RECORD):
             raise ValueError(f"the file is damaged or cut off in record {len(values)}")
-        values.append(value)
+        else:
+            values.append(value)
     return values

@@ -119,6 +119,15 @@ def _tail(bucket: "Bucket") -> str:
     return f'"since":{since},{unit}"watermark":{bucket.watermark}}}'
 
 
+def covers_itself(value: bytes) -> bool:
+    """Return whether a record carries its bucket's checksum: all do but those of format 1.
+
+    >>> covers_itself(b"SCKP" + bytes([1, 0])), covers_itself(b"SCKP" + bytes([2, 0]))
+    (False, True)
+    """
+    return value[len(_MAGIC) :][:2] != PLAIN.to_bytes(2, "little")
+
+
 def checksum_of(head: bytes, payload: bytes) -> int:
     """Return the checksum of a bucket by its part 0's header and its whole payload.
 

@@ -1,5 +1,6 @@
 """``dlq replay`` cut off anywhere: no dead letter is copied twice, none is lost."""
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka, Replay, Scorer, Settings
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Api, Behind
+from tests.faults.verifier.reader import read_to_end
 
 pytestmark = pytest.mark.kafka
 
@@ -127,6 +129,30 @@ def test_killed_in_open_transactions_it_goes_on(
         assert process.wait() == 0, process.said
     assert rest > 0
     assert len(copied(ours)) == COUNT * 2 // 3
+    all_once(ours)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_aborts_what_is_open_and_the_next_call_goes_on(
+    behind: Behind, ours: Kafka, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with command(ours, tmp_path / "log") as process:
+        wait_until(lambda: offsets_of(ours, stable=True) > 4 * BATCH, "transactions are committed")
+        # Its transaction holds records and offsets, and it waits until it asks a second time.
+        fault = behind.proxy.fault(Api.OFFSET_COMMIT, "answer", times=1)
+        assert fault.hit.wait(30)
+        process.send(number)
+        assert process.wait() == code, process.said
+    # Long before the time limit, 120 s, nothing is open.
+    assert offsets_of(ours, stable=True) == offsets_of(ours, stable=False)
+    found = copied(ours)
+    assert set(found.values()) == {1}
+    written = read_to_end(ours.bootstrap, [ours.topics.transactions], "read_uncommitted")
+    assert len(written) - len(found) == BATCH
+    assert f"stopped by {number.name}; the next call goes on there" in process.said
+    assert f"{len(found)}" in next(row for row in process.said.splitlines() if "total" in row)
+    rest = COUNT * 2 // 3 - len(found)
+    assert calls(ours) == rest > 0
     all_once(ours)
 
 

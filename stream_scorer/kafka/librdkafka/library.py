@@ -253,8 +253,11 @@ def read_notes(listed: Any) -> dict[int, bytes]:
     for number in range(listed.contents.count):
         place = listed.contents.elements[number]
         if place.metadata and place.metadata_size:
-            # It ends with its length, not with a zero.
-            found[place.partition] = ctypes.string_at(place.metadata, place.metadata_size)
+            # It ends with its length, not with a zero. But who commits through the Python binding
+            # sends the zero, too, and nothing but it for an empty text.
+            note = ctypes.string_at(place.metadata, place.metadata_size).removesuffix(b"\0")
+            if note:
+                found[place.partition] = note
     return found
 
 

@@ -132,7 +132,7 @@ def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk
         "reasons": {
             reason: {"copied": 1, "passed_over": 0} for reason in sorted(one[0] for one in letters)
         },
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False, "stopped": False,
     }  # fmt: skip
     found = {
         message.partition(): (message.value(), message.key(), message.headers())
@@ -184,7 +184,7 @@ def test_what_reasons_pass_over_is_left_to_a_later_call(desk: Desk) -> None:
     assert desk.told(**small) | {"reasons": {}, "group": ""} == {
         "topic": desk.kafka.topics.dead_letters, "input": desk.kafka.topics.transactions,
         "group": "", "dry_run": False, "copied": 0, "passed_over": 0, "reasons": {},
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False, "stopped": False,
     }  # fmt: skip
     assert len(desk.came_from()) == len(reasons)
     assert set(desk.came_from().values()) == {1}
@@ -303,7 +303,9 @@ def limited_to(desk: Desk, size: int) -> None:
             ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
         ],
     )
-    admin(desk.kafka).incremental_alter_configs([resource])[resource].result()
+    # Kept until the answer is there: a client that goes takes its requests with it.
+    client = admin(desk.kafka)
+    client.incremental_alter_configs([resource])[resource].result()
 
 
 def noise(count: int) -> bytes:

@@ -2,13 +2,14 @@
 
 ``FOLDER PORT ACT...``: each worker writes its process id to ``FOLDER/NUMBER-START`` and then does
 its act: ``run`` until SIGTERM, ``finish`` (leave a mark after SIGTERM), ``deaf`` (ignore it), or
-``exit CODE``.
+``exit CODE``, or ``hear`` (wait for SIGHUP without a handler, then leave a mark for each).
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from stream_scorer.apps.process import asked_by_hangup
 from stream_scorer.apps.reporting import Reporter, ended_in_one_line, tie_to
 from stream_scorer.apps.supervisor import supervised
 from stream_scorer.happenings import PartitionsAssigned
@@ -32,6 +34,8 @@ def child(parent: int, pipe: Connection, number: int, folder: Path, act: str) ->
     (folder / f"{number}-{start}").write_text(f"{os.getpid()}\n")
     if act.startswith("exit"):
         sys.exit(int(act.split()[1]))
+    if act == "hear":
+        hear(folder, number)
     health = Health()
     health.model_loaded()
     health(PartitionsAssigned(()))
@@ -41,6 +45,14 @@ def child(parent: int, pipe: Connection, number: int, folder: Path, act: str) ->
             health.heartbeat()
     if act == "finish":
         (folder / f"finished-{number}").touch()
+
+
+def hear(folder: Path, number: int) -> None:
+    """Wait until SIGHUP has come and is held back; only then have a handler."""
+    while signal.SIGHUP not in signal.sigpending():
+        time.sleep(0.01)
+    with asked_by_hangup((folder / f"heard-{number}").touch):
+        pass
 
 
 def main() -> None:

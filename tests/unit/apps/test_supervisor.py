@@ -140,6 +140,19 @@ def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(folde
     assert "Traceback" not in parent.log.read_text()
 
 
+def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(folder: Path) -> None:
+    parent = Parent(folder, "hear", "hear")
+    pids = [parent.pid(0), parent.pid(1)]
+    parent.process.send_signal(signal.SIGHUP)
+    parent.wait_ready()
+    assert sorted(path.name for path in folder.glob("heard-*")) == ["heard-0", "heard-1"]
+    assert [parent.pid(0), parent.pid(1)] == pids
+    assert not any(map(gone, pids))
+    parent.process.send_signal(signal.SIGTERM)
+    assert parent.left() == 0
+    assert parent.lines == []
+
+
 def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
     folder: Path,
 ) -> None:

@@ -1,6 +1,6 @@
 """Whatever a broker answers, or does not: each dead letter is copied once, with its progress."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.errors import FencedError, OffsetsError, TransactionError
 from stream_scorer.kafka.deadletter import DeadLetter
-from stream_scorer.kafka.letter_copying import LetterCopier
+from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier
 from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
@@ -35,6 +35,7 @@ class Broker:
         self.raises: dict[str, list[KafkaException | None]] = {}
         self.applies: list[bool] = []
         self.births = 0
+        self.aborts = 0
 
     def fail(self, method: str) -> None:
         if script := self.raises.get(method):
@@ -97,6 +98,7 @@ class Client:
         self._broker.offsets |= self._offsets
 
     def abort_transaction(self, _: float) -> None:
+        self._broker.aborts += 1
         self._broker.fail("abort")
 
     def poll(self, _: float) -> None:
@@ -109,9 +111,11 @@ class Client:
         pass
 
 
-def copier_of(broker: Broker) -> LetterCopier:
+def copier_of(broker: Broker, stop: Callable[[], bool] = lambda: False) -> LetterCopier:
     there: Any = broker
-    return LetterCopier(Kafka(bootstrap="b:1"), "g", there, lambda options: Client(broker, options))
+    return LetterCopier(
+        Kafka(bootstrap="b:1"), "g", there, lambda options: Client(broker, options), stop
+    )
 
 
 def letter(number: int, size: int = 1) -> DeadLetter:
@@ -193,6 +197,31 @@ def test_whoever_is_fenced_leaves() -> None:
     with pytest.raises(FencedError):
         copied_in_batches(broker, 2, {})
     assert len(broker.copied) == 3
+
+
+@pytest.mark.parametrize(("asked", "aborts"), [([True], 0), ([False, True], 1)])
+def test_asked_to_stop_it_commits_nothing_more_and_leaves_nothing_open(
+    asked: list[bool], aborts: int
+) -> None:
+    broker, answers = Broker(), iter([False, False, *asked])
+    copier = copier_of(broker, lambda: next(answers))
+    first = {0: Progress.at(3), 1: Progress.at(3)}
+    copier.copy([letter(0)], {}, first)
+    with pytest.raises(CopyingStopped):
+        copier.copy([letter(1)], first, {0: Progress.at(6), 1: Progress.at(6)})
+    copier.close()
+    assert [value for _, value, _ in broker.copied] == [b"0"]
+    assert broker.offsets == {0: (3, b""), 1: (3, b"")}
+    assert broker.aborts == aborts
+
+
+def test_asked_to_stop_it_does_not_try_again() -> None:
+    broker, answers = Broker(), iter([False, False, True])
+    broker.raises = {"commit": [RETRIABLE]}
+    copier = copier_of(broker, lambda: next(answers))
+    with pytest.raises(CopyingStopped):
+        copier.copy([letter(0)], {}, {0: Progress.at(3)})
+    assert broker.copied == []
 
 
 def test_the_largest_of_what_is_refused_is_named() -> None:

@@ -144,6 +144,17 @@ def test_degraded_stays_ready(ready: Health) -> None:
     assert len(ready.degraded()) == 1
 
 
+def test_a_refused_bundle_is_degraded_until_it_is_whole_again(ready: Health) -> None:
+    ready(h.ModelVerified("fraud", "1.0.0", "start"))
+    assert ready.degraded() == []
+    ready(h.ModelVerified("fraud", "1.0.0", "time", "model.skops is missing"))
+    ready(h.ModelVerified("fraud", "1.1.0", "time"))
+    assert ready.ready
+    assert ready.degraded() == ["model fraud:1.0.0 would be refused: model.skops is missing"]
+    ready(h.ModelVerified("fraud", "1.0.0", "time"))
+    assert ready.degraded() == []
+
+
 def test_it_is_degraded_until_history_is_whole(ready: Health) -> None:
     ready(h.StateIncomplete(1, 77, ("input", "ring_cap")))
     assert ready.degraded() == [

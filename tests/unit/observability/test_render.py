@@ -101,6 +101,12 @@ def test_a_batch_without_decisions_counts_no_age(bench: Bench) -> None:
         (h.Stuck(31.0, (2,)), "stuck_seconds", {}, 31),
         (h.KeyMisplaced(100, 3), "keys_misplaced_total", {}, 3),
         (h.ModelFailed("m", "1", 4, "x"), "model_error_rows_total", MODEL, 4),
+        (h.ModelVerified("m", "1", "time", "x"), "model_refused", MODEL, 1),
+        (h.ModelVerified("m", "1", "start"), "model_refused", MODEL, 0),
+        (h.ModelVerified("m", "1", "signal", "x"), "model_verifications_total",
+         {"cause": "signal", "result": "refused"}, 1),
+        (h.ModelVerified("m", "1", "start"), "model_verifications_total",
+         {"cause": "start", "result": "whole"}, 1),
         (h.DriftDetected("ADWIN", "score"), "drift_events_total", DETECTOR, 1),
         (h.PartitionsAssigned((0, 1)), "partitions_assigned", {}, 2),
         (h.PartitionsRevoked((0, 1), lost=True), "partitions_lost_total", {}, 2),
@@ -143,6 +149,7 @@ def test_every_happening_is_rendered(bench: Bench) -> None:
         (h.Stuck(31.0, (2,)), "stuck", "error"),
         (h.KeyMisplaced(100, 3), "keys_misplaced", "warning"),
         (h.ModelFailed("fraud", "1", 4, "NaN"), "model_failed", "error"),
+        (h.ModelVerified("m", "1", "time", "gone"), "model_refused", "error"),
         (h.DriftDetected("ADWIN", "score"), "drift_detected", "warning"),
         (h.PartitionsRevoked((0,), lost=True), "partitions_lost", "warning"),
     ],
@@ -201,6 +208,25 @@ def test_an_outage_ends_with_a_line(bench: Bench) -> None:
         bench.render(happening)
         bench.render(happening)
     assert [line["event"] for line in bench.lines] == ["dependency_unavailable", "dependency_back"]
+
+
+def test_who_asks_for_a_verification_gets_a_line_each_time(bench: Bench) -> None:
+    for cause in ("start", "time"):
+        bench.render(h.ModelVerified("m", "1", cause))
+    assert bench.lines == []
+    bench.render(h.ModelVerified("m", "1", "signal"))
+    for _ in range(2):
+        bench.render(h.ModelVerified("m", "1", "signal", "sha256 differs"))
+    for cause in ("time", "time"):
+        bench.render(h.ModelVerified("m", "1", cause))
+    told = [(line["event"], line["cause"], line.get("detail")) for line in bench.lines]
+    assert told == [
+        ("model_verified", "signal", None),
+        ("model_refused", "signal", "sha256 differs"),
+        ("model_refused", "signal", "sha256 differs"),
+        ("model_verified", "time", None),
+    ]
+    assert bench.value("model_refused", **MODEL) == 0
 
 
 def test_only_what_moves_ends_being_stuck(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ _REFUSED_MODEL = 3
 _MANY = 300
 _UNKNOWN_ID = (99_999).to_bytes(4, "big")
 _REJECTED = "stream_scorer_rejected_total"
+_MODEL_REFUSED = "stream_scorer_model_refused"
+_VERIFICATIONS = "stream_scorer_model_verifications_total"
 
 
 def _good(count: int) -> list[Record]:
@@ -126,21 +129,35 @@ def registry_slow(stage: Stage) -> None:
 
 @kind("data")
 def tampered_model(stage: Stage) -> None:
-    """The model's file is changed while it runs: it goes on, and nobody loads the changed one."""
+    """The model's file is changed while it runs: it says so and goes on, and nobody loads it."""
     models = stage.folder / "models"
     shutil.copytree(MODELS_DIRECTORY, models)
-    variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(models)}
-    stage.start(variables=variables)
+    variables = {
+        "STREAM_SCORER_MODELS__DIRECTORY": str(models),
+        "STREAM_SCORER_MODELS__VERIFY_SECONDS": "0",
+    }
+    scorer = stage.start(variables=variables)
     path = models / "fraud" / "1.0.0" / "model.skops"
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    scorer.send(signal.SIGHUP)
+
+    def refused() -> float:
+        return scorer.metric(_VERIFICATIONS, cause="signal", result="refused") or 0
+
+    wait_until(lambda: refused() > 0, f"it refuses to load it again: {stage.said}")
+    assert scorer.metric(_MODEL_REFUSED) == 1
+    assert scorer.probe() == (True, [])
     other = stage.scorer(instance="1", variables=variables, wait=False)
     assert other.wait() == _REFUSED_MODEL, other.said
     assert "model.skops" in other.said
     stage.wait_decided(200)
+    stage.fired(int(refused()), "reloads of the changed file refused, by metric")
     stage.fired(1, "start with the changed file refused with exit code 3, while the first decides")
     path.write_bytes(whole)
+    scorer.send(signal.SIGHUP)
+    wait_until(lambda: scorer.metric(_MODEL_REFUSED) == 0, f"it is whole again: {stage.said}")
     stage.fault_over()
     stage.scorer(instance="1", variables=variables)
     stage.finish()

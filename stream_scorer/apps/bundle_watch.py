@@ -1,0 +1,83 @@
+"""Deployed bundles are verified again while they decide: at a signal, and from time to time.
+
+Whatever comes of it, the copy in memory goes on, as it was verified when it was loaded. What is
+told is whether the next start would be refused.
+"""
+
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from stream_scorer.errors import ModelError
+from stream_scorer.happenings import Listener, ModelVerified
+from stream_scorer.models.loader import Bundle, verify_again
+
+
+class BundleWatch:
+    """Verifies bundles on a thread of its own, until closed.
+
+    Args:
+        every_seconds: Between two times; 0: only when asked.
+    """
+
+    def __init__(self, every_seconds: float) -> None:
+        self._every_seconds = every_seconds or None
+        # Its put is made for signal handlers, which may interrupt another put.
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+
+    def ask(self) -> None:
+        """Have them verified now; safe in a signal handler, and before :meth:`begin`."""
+        self._asked.put(True)
+
+    def begin(self, bundles: Sequence[Bundle], listener: Listener) -> None:
+        """Take bundles over that have just been loaded.
+
+        Args:
+            bundles: Whose files.
+            listener: Told of each time, by bundle.
+        """
+        for bundle in bundles:
+            listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
+        threading.Thread(
+            target=self._run, args=(tuple(bundles), listener), name="bundle-watch", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """End it. Does not wait: a store that hangs must not keep the process."""
+        self._asked.put(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, bundles: Sequence[Bundle], listener: Listener) -> None:
+        while True:
+            try:
+                goes_on, cause = self._asked.get(timeout=self._every_seconds), "signal"
+            except Empty:
+                goes_on, cause = True, "time"
+            if not goes_on:
+                return
+            for bundle in bundles:
+                name, version = bundle.manifest.name, bundle.manifest.version
+                listener(ModelVerified(name, version, cause, _refusal(bundle)))
+
+
+def _refusal(bundle: Bundle) -> str:
+    """Return why a bundle's files are not what was loaded; empty when they are."""
+    try:
+        verify_again(bundle)
+    except ModelError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 whatever keeps it from being verified is no pass
+        return f"bundle {bundle.manifest.label}: {type(error).__name__}: {error}"
+    return ""

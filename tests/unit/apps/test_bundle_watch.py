@@ -1,0 +1,166 @@
+"""A deployed bundle is verified again while it decides: when asked, and from time to time."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import pytest
+
+from stream_scorer.apps.bundle_watch import BundleWatch
+from stream_scorer.apps.scorer import Deployment, load_models
+from stream_scorer.errors import ModelError
+from stream_scorer.happenings import Happening, ModelVerified
+from stream_scorer.models.loader import Bundle, load_bundle, verify_again
+from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    shutil.copytree(MODELS_DIRECTORY / "fraud", tmp_path / "fraud")
+    return tmp_path
+
+
+@pytest.fixture
+def bundle(store: Path) -> Bundle:
+    return load_bundle(store / "fraud" / "1.0.0")
+
+
+class Told:
+    """Keeps what a watch tells, for whoever waits for it."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Happening] = SimpleQueue()
+
+    def __call__(self, happening: Happening) -> None:
+        self._queue.put(happening)
+
+    def next(self) -> tuple[str, str, str]:
+        happening = self._queue.get(timeout=SECONDS)
+        assert isinstance(happening, ModelVerified)
+        return happening.version, happening.cause, happening.refusal
+
+    @property
+    def silent(self) -> bool:
+        try:
+            self._queue.get(timeout=0.2)
+        except Empty:
+            return True
+        return False
+
+
+def changed(path: Path) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+def another_of_the_same_name(directory: Path) -> None:
+    """Put a whole bundle in its place, with every hash right."""
+    manifest = directory / "manifest.json"
+    text = manifest.read_text()
+    assert text.count('"rule": "') == 1
+    manifest.write_text(text.replace('"rule": "', '"rule": "not '))
+    load_bundle(directory)
+
+
+DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
+    ("model.skops is not the file", lambda at: changed(at / "model.skops")),
+    ("golden.json is missing", lambda at: (at / "golden.json").unlink()),
+    ("extra.json is not in the manifest", lambda at: (at / "extra.json").touch()),
+    ("manifest.json is not the one that was loaded", another_of_the_same_name),
+    ("manifest.json cannot be read", shutil.rmtree),
+]
+
+
+@pytest.mark.parametrize(("why", "damage"), DAMAGE)
+def test_what_a_start_would_refuse_or_take_for_another_is_refused(
+    bundle: Bundle, why: str, damage: Callable[[Path], object]
+) -> None:
+    verify_again(bundle)
+    damage(bundle.directory)
+    with pytest.raises(ModelError, match=why) as raised:
+        verify_again(bundle)
+    assert "\n" not in str(raised.value)
+
+
+def test_it_tells_each_time_that_it_is_asked_and_when_it_is_whole_again(bundle: Bundle) -> None:
+    told = Told()
+    path = bundle.directory / "model.skops"
+    whole = path.read_bytes()
+    with BundleWatch(0) as watch:
+        watch.begin((bundle,), told)
+        assert told.next() == ("1.0.0", "start", "")
+        # Without a time of its own it does nothing unasked.
+        assert told.silent
+        watch.ask()
+        assert told.next() == ("1.0.0", "signal", "")
+        changed(path)
+        watch.ask()
+        _, cause, refusal = told.next()
+        assert cause == "signal"
+        assert "model.skops" in refusal
+        path.write_bytes(whole)
+        watch.ask()
+        assert told.next() == ("1.0.0", "signal", "")
+
+
+def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
+    told = Told()
+    with BundleWatch(0.01) as watch:
+        watch.begin((bundle,), told)
+        told.next()
+        assert told.next() == ("1.0.0", "time", "")
+        shutil.rmtree(bundle.directory)
+        while not (last := told.next())[2]:
+            assert last[1] == "time"
+        assert "cannot be read" in last[2]
+
+
+def test_who_asks_before_the_bundle_is_loaded_is_answered_then(bundle: Bundle) -> None:
+    told = Told()
+    with BundleWatch(0) as watch:
+        watch.ask()
+        watch.begin((bundle,), told)
+        assert [told.next()[1], told.next()[1]] == ["start", "signal"]
+
+
+def test_what_cannot_be_verified_for_whatever_reason_is_no_pass(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Bundle) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("stream_scorer.apps.bundle_watch.verify_again", broken)
+    told = Told()
+    with BundleWatch(0) as watch:
+        watch.begin((bundle,), told)
+        told.next()
+        for _ in range(2):
+            watch.ask()
+            assert "MemoryError: no room" in told.next()[2]
+
+
+def test_a_version_that_is_warmed_is_verified_too(store: Path) -> None:
+    settings = Settings(models=Models(directory=store))
+    loaded = load_models(settings, Deployment("fraud:1.0.0", warm="fraud:1.1.0"))
+    changed(store / "fraud" / "1.1.0" / "model.skops")
+    told = Told()
+    with BundleWatch(0) as watch:
+        watch.begin(loaded.bundles, told)
+        assert [told.next()[0], told.next()[0]] == ["1.0.0", "1.1.0"]
+        watch.ask()
+        (first, _, fine), (second, _, refused) = told.next(), told.next()
+        assert (first, fine, second) == ("1.0.0", "", "1.1.0")
+        assert "model.skops" in refused
+
+
+def test_closed_it_ends(bundle: Bundle) -> None:
+    with BundleWatch(0) as watch:
+        watch.begin((bundle,), Told())
+        (thread,) = (one for one in threading.enumerate() if one.name == "bundle-watch")
+    thread.join(SECONDS)
+    assert not thread.is_alive()
