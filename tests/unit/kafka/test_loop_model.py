@@ -1,0 +1,178 @@
+"""Whatever the broker loses, delays and repeats, and whoever comes and goes: exactly once.
+
+The real loop, source, publisher and producer run against a fake broker; hypothesis decides what
+happens to which request, who is killed, thrown out, doubled, or stands still.
+"""
+
+from functools import partial
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from tests.unit.kafka.fake_network import Fault
+from tests.unit.kafka.loop_world import GROUP, PARTITIONS, TIMEOUT_SECONDS, Process, World
+
+_MOST_PROCESSES = 3
+
+WHO = st.integers(0, _MOST_PROCESSES - 1)
+PARTITION = st.integers(0, PARTITIONS - 1)
+INSTANCE = st.sampled_from(["a", "b"])
+APIS = st.sampled_from(["init", "partitions", "produce", "offsets", "offset_commit", "end", "end"])
+KINDS = st.sampled_from(["request lost", "answer lost", "held", "repeated", "released"])
+SIGNS = st.sampled_from(["reset", "timeout", "quiet"])
+FAULTS = st.lists(st.builds(Fault, APIS, KINDS, SIGNS), min_size=1, max_size=3)
+
+
+class Loops(RuleBasedStateMachine):
+    """Up to three processes, of one group and two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    def _one(self, who: int) -> Process:
+        return self.world.running[who % len(self.world.running)]
+
+    def _plan(self, process: Process, faults: list[Fault]) -> None:
+        process.network.plan[:] = faults
+
+    @initialize(count=st.integers(0, 8))
+    def begin(self, count: int) -> None:
+        self.world.start("a")
+        self.world.feed(0, count)
+
+    @rule(partition=PARTITION, count=st.integers(1, 7))
+    def feed(self, partition: int, count: int) -> None:
+        self.world.feed(partition, count)
+
+    @precondition(lambda self: len(self.world.running) < _MOST_PROCESSES)
+    @rule(instance=INSTANCE)
+    def start(self, instance: str) -> None:
+        self.world.start(instance)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, times=st.integers(1, 3), eager=st.booleans())
+    def step(self, who: int, times: int, eager: bool) -> None:  # noqa: FBT001 a drawn value
+        process = self._one(who)
+        process.network.eager = eager
+        for _ in range(times):
+            if process in self.world.running:
+                self.world.step(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, faults=FAULTS, eager=st.booleans())
+    def step_with_faults(self, who: int, faults: list[Fault], eager: bool) -> None:  # noqa: FBT001 a drawn value
+        process = self._one(who)
+        process.network.eager = eager
+        self._plan(process, faults)
+        self.world.step(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(
+        who=WHO,
+        api=APIS,
+        seconds=st.sampled_from([1.0, TIMEOUT_SECONDS - 1.0, TIMEOUT_SECONDS + 1.0]),
+        expelled=st.booleans(),
+        other=st.sampled_from([None, "a", "b"]),
+        steps=st.integers(0, 4),
+        lost=st.booleans(),
+    )
+    def stand_still(
+        self,
+        who: int,
+        api: str,
+        seconds: float,
+        expelled: bool,  # noqa: FBT001 a drawn value
+        other: str | None,
+        steps: int,
+        lost: bool,  # noqa: FBT001 a drawn value
+    ) -> None:
+        """A process stands still before a request, and others go on meanwhile."""
+        process = self._one(who)
+        still = partial(self._meanwhile, process, seconds, expelled, other, steps)
+        faults = [Fault(api, "stood still", still=still)]  # type: ignore[arg-type]  # drawn
+        if lost:
+            faults.insert(0, Fault(api, "answer lost", "quiet"))  # type: ignore[arg-type]  # drawn
+        self._plan(process, faults)
+        self.world.step(process)
+
+    def _meanwhile(
+        self,
+        process: Process,
+        seconds: float,
+        expelled: bool,  # noqa: FBT001 a drawn value
+        other: str | None,
+        steps: int,
+    ) -> None:
+        self.world.clock.sleep(seconds)
+        if expelled:
+            self.world.broker.groups[GROUP].drop(process.member)
+        if other is not None and len(self.world.running) < _MOST_PROCESSES:
+            self.world.start(other)
+        for _ in range(steps):
+            for each in list(self.world.running):
+                if not each.stepping and each in self.world.running:
+                    self.world.step(each)
+        self.world.check()
+
+    @precondition(lambda self: self.world.held)
+    @rule()
+    def release(self) -> None:
+        """What was held arrives between two steps."""
+        self.world.running[0].network.release() if self.world.running else None
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO)
+    def kill(self, who: int) -> None:
+        process = self._one(who)
+        process.kill()
+        self.world.running.remove(process)
+        self.world.broker.groups[GROUP].drop(process.member)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, faults=st.one_of(st.just([]), FAULTS))
+    def leave(self, who: int, faults: list[Fault]) -> None:
+        process = self._one(who)
+        self._plan(process, faults)
+        self.world.step(process, process.leave)
+        if process in self.world.running:
+            self.world.running.remove(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO)
+    def expel(self, who: int) -> None:
+        """The group throws a member out, which will hear of it when it polls."""
+        self.world.broker.groups[GROUP].drop(self._one(who).member)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, partition=PARTITION)
+    def move(self, who: int, partition: int) -> None:
+        """The group wants a partition to be somebody else's."""
+        group, member = self.world.broker.groups[GROUP], self._one(who).member
+        if member in group.members:
+            group.wanted[partition] = member
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, TIMEOUT_SECONDS + 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.clock.sleep(seconds)
+
+    @invariant()
+    def exactly_once(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        try:
+            self.world.settle()
+        finally:
+            self.world.close()
+
+
+Loops.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLoops = Loops.TestCase
