@@ -223,9 +223,11 @@ class TestRequests:
         ground.requests.add_offsets(*identity)
         assert ground.requests.offset_commit(*identity, 5) == 0
         assert ground.requests.end(*identity, committed=True) == 0
-        # Late, it is too late.
+        member = ground.member(PARTITIONS)
+        # Asked for until it is stable: the group's coordinator knows then of the end.
+        assert committed(member) == {0: 5}
         assert ground.requests.offset_commit(*identity, 4) == KafkaError.INVALID_TXN_STATE
-        assert committed(ground.member(PARTITIONS)) == {0: 5}
+        assert committed(member) == {0: 5}
 
     def test_offsets_of_who_is_no_member_are_refused_if_it_says_that_it_is_one(
         self, ground: Ground, name: str

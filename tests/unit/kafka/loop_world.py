@@ -133,7 +133,6 @@ class Process:
             self.source.close()
         finally:
             self.stepping = False
-            self.network.plan.clear()
 
     def leave(self) -> None:
         """End in good order, as at SIGTERM."""
