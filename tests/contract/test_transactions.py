@@ -243,3 +243,24 @@ class TestRequests:
         assert ground.requests.offset_commit(*identity, 5) == 0
         assert ground.requests.end(*identity, committed=True) == 0
         assert committed(member) == {0: 5}
+
+
+@pytest.mark.kafka
+def test_offsets_of_a_member_that_polled_too_late_are_refused(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], name: str
+) -> None:
+    settings = kafka_settings(session_timeout_ms=6_000, max_poll_interval_ms=6_000)
+    ground = KafkaGround(kafka_topics(settings, PARTITIONS))
+    late = ground.member(PARTITIONS)
+    # The group gives its partitions to another when it has not polled for so long.
+    other = ground.member(PARTITIONS)
+    producer = begun(ground, name, b"v")
+    told = error_of(
+        lambda: producer.send_offsets_to_transaction(
+            ground.topic, {0: 5}, late.group_metadata(), SECONDS
+        )
+    )
+    assert told.txn_requires_abort()
+    producer.abort_transaction(SECONDS)
+    assert committed(other) == {}
+    ground.close()

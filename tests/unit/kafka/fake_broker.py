@@ -134,6 +134,7 @@ class Group:
 
     generation: int = 0
     members: dict[str, set[int]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     offsets: dict[Place, int] = field(default_factory=dict)
     notes: dict[Place, bytes] = field(default_factory=dict)
@@ -141,11 +142,12 @@ class Group:
     epochs: dict[int, int] = field(default_factory=dict)
     joined: int = 0
 
-    def join(self) -> str:
+    def join(self, name: str) -> str:
         """Take a member in, without partitions yet; return its id."""
         self.joined += 1
         member = f"member-{self.joined}"
         self.members[member] = set()
+        self.names[member] = name
         self.generation += 1
         return member
 

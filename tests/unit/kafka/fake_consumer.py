@@ -41,6 +41,7 @@ class FakeConsumer:
         self.member = ""
         self._broker = broker
         self._name: str = options["group.id"]
+        self._client_id: str = options.get("client.id", "")
         self._group = broker.groups[self._name]
         self._told: Rebalance | None = None
         self._held: set[int] = set()
@@ -50,7 +51,10 @@ class FakeConsumer:
 
     def subscribe(self, rebalance: Rebalance) -> None:
         self._told = rebalance
-        self.member = self._group.join()
+        self.member = self._group.join(self._client_id)
+
+    def member_id(self) -> str:
+        return self.member
 
     def _rebalance(self) -> None:
         """Tell of what happened to the group; what is raised meanwhile comes out of ``poll``."""
@@ -61,13 +65,14 @@ class FakeConsumer:
             gone, self._held = tuple(sorted(self._held)), set()
             if gone:
                 told.lost(gone)
-            self.member = group.join()
+            self.member = group.join(self._client_id)
         gone = tuple(sorted(p for p in self._held if group.wanted.get(p) != self.member))
         if gone:
             told.revoked(gone)
             self._held -= set(gone)
-            group.members[self.member] -= set(gone)
-            group.generation += 1
+            if self.member in group.members:
+                group.members[self.member] -= set(gone)
+                group.generation += 1
         self._share_out()
         free = {p for p, name in group.wanted.items() if name == self.member} - self._held
         come = tuple(sorted(p for p in free if group.owner(p) is None))

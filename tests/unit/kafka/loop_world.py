@@ -172,13 +172,18 @@ class World:
         self._patch = pytest.MonkeyPatch()
         for topic in (INPUT, OUTPUT, STATE):
             self.broker.create(topic, PARTITIONS)
-        for module in ("producer", "publishing", "transaction"):
+        for module in ("producer", "publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)
+        self._patch.setattr("stream_scorer.kafka.groups.members", self._members)
 
     def _consumer(self, options: Mapping[str, Any], topic: str) -> FakeConsumer:
         return FakeConsumer(self.broker, options, topic)
+
+    def _members(self, _: Kafka, group: str) -> list[tuple[str, str]]:
+        known = self.broker.groups[group]
+        return [(member, known.names[member]) for member in known.members]
 
     def _bounds(self, _: Kafka, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         logs = {p: self.broker.logs[topic, p] for p in range(PARTITIONS)}
