@@ -70,9 +70,10 @@ class FakeConsumer:
         if gone:
             told.revoked(gone)
             self._held -= set(gone)
-            if self.member in group.members:
-                group.members[self.member] -= set(gone)
-                group.generation += 1
+            if self.member not in group.members:
+                return
+            group.members[self.member] -= set(gone)
+            group.generation += 1
         self._share_out()
         free = {p for p, name in group.wanted.items() if name == self.member} - self._held
         come = tuple(sorted(p for p in free if group.owner(p) is None))

@@ -22,9 +22,9 @@ class Lost(Exception):  # noqa: N818 an outcome that the client handles
     """No answer came, and the client is to ask again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fault:
-    """What happens to the next request of a kind.
+    """What happens to the next requests of a kind.
 
     Attributes:
         api: Which request.
@@ -32,12 +32,14 @@ class Fault:
             the client stands still before it.
         sign: What the client is told of it: that its connection broke, or that an answer was
             waited for and the connection given up, or nothing but the time that it took.
+        times: To how many in a row.
         still: What happens while it stands still.
     """
 
     api: Api
     kind: Kind
     sign: Sign = "reset"
+    times: int = 1
     still: Callable[[], None] = lambda: None
 
 
@@ -76,8 +78,10 @@ class Network:
         fault = next((each for each in self.plan if each.api == api), None)
         if fault is None:
             return ask()
-        self.plan.remove(fault)
         self.fired.append(fault)
+        fault.times -= 1
+        if fault.times == 0:
+            self.plan.remove(fault)
         if fault.kind == "stood still":
             fault.still()
             return ask()

@@ -148,6 +148,28 @@ class Process:
         """Return its name in the group."""
         return self.source._consumer.member  # type: ignore[attr-defined]  # the fake's
 
+    @property
+    def has_reasons(self) -> bool:
+        """Whether it will be born again, or knows what else may raise its epoch."""
+        producer = self.producer
+        return bool(
+            producer._suspicion
+            or producer._transport_errors
+            or self.network.errors
+            or producer._own_doing._late
+        )
+
+    def reads(self, partition: int) -> bool:
+        """Whether it decides what comes in a partition, unless the group says otherwise."""
+        known = self._world.broker.groups[GROUP]
+        mine = known.members.get(self.member, set())
+        return (
+            not self.work.restoring()
+            and not self.source.rebalanced
+            and partition in mine & self.loop._positions.keys()
+            and all(known.wanted.get(each) == self.member for each in mine)
+        )
+
     def taken_over(self) -> bool:
         """Whether another process raised the epoch of its transactional id above its own."""
         name = f"{GROUP}-{self.instance}"
@@ -205,6 +227,10 @@ class World:
             partition,
             [(b"%d-%d" % (partition, n % KEYS), b"v") for n in range(start, start + count)],
         )
+
+    def release(self) -> None:
+        """Let everything arrive that is held."""
+        Network(self.clock, self.held).release()
 
     def start(self, instance: str) -> Process:
         """Start a process; it may end at once."""
@@ -273,7 +299,7 @@ class World:
         """Let what was held arrive and no more go wrong: the rest of the input is decided."""
         for process in self.running:
             process.network.plan.clear()
-        Network(self.clock, self.held).release()
+        self.release()
         self.check()
         ends = {p: len(self.broker.logs[INPUT, p].entries) for p in range(PARTITIONS)}
         for _ in range(steps):

@@ -17,7 +17,14 @@ from hypothesis.stateful import (
 )
 
 from tests.unit.kafka.fake_network import Fault
-from tests.unit.kafka.loop_world import GROUP, PARTITIONS, TIMEOUT_SECONDS, Process, World
+from tests.unit.kafka.loop_world import (
+    GROUP,
+    PARTITIONS,
+    SOCKET_SECONDS,
+    TIMEOUT_SECONDS,
+    Process,
+    World,
+)
 
 _MOST_PROCESSES = 3
 # Five transactions in a row that the broker refuses for good end a process, as they should.
@@ -32,9 +39,11 @@ APIS = st.sampled_from(["partitions", "produce", "offsets", "offset_commit", "en
 KINDS = st.sampled_from(["request lost", "answer lost", "held", "repeated", "released"])
 LOSSES = st.sampled_from(["request lost", "answer lost", "held"])
 # A birth is rare: what happens to one stands behind what makes it necessary.
+# As often as it takes until the client gives up.
+TIMES = st.sampled_from([1, 1, 1, TIMEOUT_SECONDS // SOCKET_SECONDS])
 FAULTS = st.builds(
     list[Fault].__add__,
-    st.lists(st.builds(Fault, APIS, KINDS, SIGNS), min_size=1, max_size=2),
+    st.lists(st.builds(Fault, APIS, KINDS, SIGNS, TIMES), min_size=1, max_size=2),
     st.lists(st.builds(Fault, st.just("init"), LOSSES, SIGNS), max_size=2),
 )
 
@@ -54,6 +63,11 @@ class Loops(RuleBasedStateMachine):
 
     def _one(self, who: int) -> Process:
         return self.world.running[who % len(self.world.running)]
+
+    def _kill(self, process: Process) -> None:
+        process.kill()
+        self.world.running.remove(process)
+        self.world.broker.groups[GROUP].drop(process.member)
 
     def _plan(self, process: Process, faults: list[Fault]) -> None:
         process.network.plan[:] = faults
@@ -160,19 +174,59 @@ class Loops(RuleBasedStateMachine):
                     self.world.step(each)
         self.world.check()
 
+    @precondition(lambda self: self.world.running)
+    @rule(
+        who=WHO,
+        partition=PARTITION,
+        api=APIS,
+        sign=SIGNS,
+        times=TIMES,
+        at=APIS,
+        given_up=st.sampled_from(["", "aborted", "killed"]),
+    )
+    def late(
+        self, who: int, partition: int, api: str, sign: str, times: int, at: str, given_up: str
+    ) -> None:
+        """A request of one transaction arrives inside the next, which may then be given up."""
+        process = self._one(who)
+        for faults in (
+            [Fault(api, "held", sign, times)],  # type: ignore[arg-type]  # drawn
+            [
+                Fault(at, "released"),  # type: ignore[arg-type]  # drawn
+                Fault("offset_commit", "stood still", still=partial(self._expel, process)),
+            ][: 2 if given_up else 1],
+        ):
+            self.world.feed(partition, 2)
+            if process not in self.world.running:
+                return
+            self._plan(process, faults)
+            self._step(process, 1)
+        if given_up == "killed" and process in self.world.running:
+            self._kill(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, partition=PARTITION)
+    def take_over(self, who: int, partition: int) -> None:
+        """Another process of its name is born: who knows nothing to explain it leaves at once."""
+        process = self._one(who)
+        if len(self.world.running) == _MOST_PROCESSES or process.has_reasons:
+            return
+        self.world.start(process.instance)
+        self.world.feed(partition, 1)
+        deciding = process.reads(partition)
+        self._step(process, 1)
+        assert not deciding or process.ended is not None, f"{process.who} goes on"
+
     @precondition(lambda self: self.world.held)
     @rule()
     def release(self) -> None:
         """What was held arrives between two steps."""
-        self.world.running[0].network.release() if self.world.running else None
+        self.world.release()
 
     @precondition(lambda self: self.world.running)
     @rule(who=WHO)
     def kill(self, who: int) -> None:
-        process = self._one(who)
-        process.kill()
-        self.world.running.remove(process)
-        self.world.broker.groups[GROUP].drop(process.member)
+        self._kill(self._one(who))
 
     @precondition(lambda self: self.world.running)
     @rule(who=WHO, faults=st.one_of(st.just([]), FAULTS))
@@ -212,5 +266,5 @@ class Loops(RuleBasedStateMachine):
             self.world.close()
 
 
-Loops.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Loops.TestCase.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
 TestLoops = Loops.TestCase
