@@ -1,7 +1,7 @@
 """Whether a producer that was fenced has done so to itself, or another process has.
 
-The broker gives both the same answer: the epoch is higher than the client's. But a process knows two
-things that raise it without anybody else: a transaction that is open for longer than
+The broker gives both the same answer: the epoch is higher than the client's. But a process knows
+two things that raise it without anybody else: a transaction that is open for longer than
 ``transaction.timeout.ms``, and a request for an epoch of its own whose answer never came and which
 may arrive at any time.
 """

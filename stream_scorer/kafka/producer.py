@@ -8,9 +8,9 @@ error meanwhile, the producer is replaced before the next transaction begins: th
 abort it is replaced as well.
 
 A transaction that outlived ``transaction.timeout.ms`` because this process stood still was ended by
-the broker, which raises the epoch to do so; and so does a request for an epoch that this process had
-given up, when it arrives late. The client hears what a successor would make it hear; but what it
-knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.fencing`), and it is
+the broker, which raises the epoch to do so; and so does a request for an epoch that this process
+had given up, when it arrives late. The client hears what a successor would make it hear; but what
+it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.fencing`), and it is
 replaced, too.
 """
 

@@ -29,7 +29,9 @@ class FakeProducer:
         who: Which process this is, for the broker's list of births.
     """
 
-    def __init__(self, broker: Broker, network: Network, options: Mapping[str, Any], who: str = ""):
+    def __init__(
+        self, broker: Broker, network: Network, options: Mapping[str, Any], who: str = ""
+    ) -> None:
         self.identity = (-1, -1)
         self._broker = broker
         self._network = network
