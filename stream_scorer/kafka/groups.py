@@ -30,22 +30,27 @@ def refuse_members(kafka: Kafka) -> None:
         StateError: It has members.
         UnavailableError: The broker does not say.
     """
-    members = _members(kafka)
-    if members:
+    names = sorted(name for _, name in members(kafka, kafka.group))
+    if names:
         raise StateError(
-            f"group {kafka.group} has {len(members)} members ({', '.join(members)})",
+            f"group {kafka.group} has {len(names)} members ({', '.join(names)})",
             "stop every scorer of the group first",
         )
 
 
-def _members(kafka: Kafka) -> list[str]:
-    """Return the names of a group's members."""
+def members(kafka: Kafka, group: str) -> list[tuple[str, str]]:
+    """Return (member id, name) of each of a group's members.
+
+    Raises:
+        UnavailableError: The broker does not say.
+    """
     client = admin(kafka)
     until = time.monotonic() + _SETTLE_SECONDS
     while True:
-        answer = client.describe_consumer_groups([kafka.group], request_timeout=ANSWER_SECONDS)
+        answer = client.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
         try:
-            return sorted(member.client_id for member in answer[kafka.group].result().members)
+            found = answer[group].result().members
+            return [(member.member_id, member.client_id) for member in found]
         except KafkaException as error:
             cause = error.args[0]
             if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:

@@ -189,6 +189,14 @@ class MergedSource:
         """Return False: nothing is taken away."""
         return False
 
+    def taken(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
+        """Return False: nothing is taken away."""
+        return False
+
+    def succeeded(self) -> bool:
+        """Return True: it reads alone, so who commits for its group bears its name."""
+        return True
+
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None:
         """Return up to ``maximum`` records in order, or None when ``wait`` seconds bring none.
 

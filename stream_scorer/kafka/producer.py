@@ -8,8 +8,10 @@ error meanwhile, the producer is replaced before the next transaction begins: th
 abort it is replaced as well.
 
 A transaction that outlived ``transaction.timeout.ms`` because this process stood still was ended by
-the broker, which raises the epoch to do so. The client hears what a successor would make it hear;
-but the age of its transaction says that there need not be one, and it is replaced, too.
+the broker, which raises the epoch to do so; and so does a request for an epoch that this process
+had given up, when it arrives late. The client hears what a successor would make it hear; but what
+it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.fencing`), and it is
+replaced, too.
 """
 
 import time
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
+from stream_scorer.kafka.fencing import OwnDoing
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
 from stream_scorer.ports import BytesColumn, Headers
@@ -58,7 +61,15 @@ class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop hand
 
 
 class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The commit's answer was lost; the committed offsets tell whether it happened."""
+    """The commit's answer was lost; the committed offsets tell whether it happened.
+
+    Attributes:
+        fenced: The epoch was raised meanwhile, perhaps by nobody else.
+    """
+
+    def __init__(self, cause: str, *, fenced: bool = False) -> None:
+        super().__init__(cause)
+        self.fenced = fenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,7 @@ class TransactionalProducer:
         self._suspicion = ""
         self._open = False
         self._began = 0.0
-        self._outlived = False
+        self._own_doing = OwnDoing(self._slow_seconds, self._timeout)
         self.births = 0
         # Brokers that cannot even be connected to are more likely a wrong address at the start,
         # and an outage later on.
@@ -170,13 +181,14 @@ class TransactionalProducer:
         """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
         client = self._make(self._options)
         down = False
+        started, errors = time.monotonic(), self._transport_errors
         while True:
             try:
                 client.init_transactions(_INIT_SECONDS)
             except KafkaException as error:
                 cause = cause_of(error)
                 if cause.code() in _FENCED:
-                    raise self._fenced(cause) from error
+                    raise self.taken_over(cause.str()) from error
                 with suppress(KafkaException):
                     # Serves error_cb; a fatal error, which it would raise again, is in hand.
                     client.poll(0)
@@ -193,29 +205,29 @@ class TransactionalProducer:
                 break
         if down:
             self._listener(DependencyBack("kafka"))
+        with suppress(KafkaException):
+            # Serves error_cb: a connection that broke meanwhile may have had the request on it.
+            client.poll(0)
+        self._own_doing.born(time.monotonic() - started, self._transport_errors - errors)
         self._transport_errors = 0
         self._suspicion = ""
-        self._outlived = False
         self.births += 1
         return client
 
-    def _fenced(self, cause: KafkaError) -> FencedError:
+    def taken_over(self, cause: str) -> FencedError:
+        """Return the error of who is fenced by another process."""
         self._open = False
         return FencedError(
-            f"transactional id {self.transactional_id} was taken over by another process "
-            f"({cause.str()})",
+            f"transactional id {self.transactional_id} was taken over by another process ({cause})",
             "give each instance its own kafka.instance; do not restart this one beside the other",
         )
 
-    def _ended_by_time(self) -> bool:
-        """Whether the open transaction is so old that the broker itself has fenced its epoch.
-
-        If another process did it, this one fences that one, whose transaction is younger.
-        """
-        if self._open and time.monotonic() - self._began >= self._timeout:
-            self._outlived = True
-            self._suspicion = "transaction outlived its time limit"
-        return self._outlived
+    def _fenced_itself(self) -> bool:
+        """Whether this process knows of something of its own that has raised its epoch."""
+        if not self._own_doing.explains(time.monotonic() - self._began if self._open else 0.0):
+            return False
+        self._suspicion = self._own_doing.cause
+        return True
 
     def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
         """Replace the client; the broker settles what the old one left open.
@@ -239,8 +251,8 @@ class TransactionalProducer:
             # A fatal error is told once more here, as after an abort that overtook the request
             # which opens the transaction on the broker.
             cause = cause_of(error)
-            if cause.code() in _FENCED and not self._outlived:
-                raise self._fenced(cause) from error
+            if cause.code() in _FENCED and not self._fenced_itself():
+                raise self.taken_over(cause.str()) from error
             self._suspicion = self._suspicion or f"fatal: {cause.str()}"
         if self._transport_errors and not self._suspicion:
             self._suspicion = "transport error"
@@ -304,10 +316,10 @@ class TransactionalProducer:
         except KafkaException as error:
             cause = cause_of(error)
             if cause.code() in _FENCED:
-                if self._ended_by_time():
+                if self._fenced_itself():
                     # An earlier request of the same commit may have been in time all the same.
-                    raise CommitUncertain(cause.str()) from error
-                raise self._fenced(cause) from error
+                    raise CommitUncertain(cause.str(), fenced=True) from error
+                raise self.taken_over(cause.str()) from error
             if cause.txn_requires_abort():
                 raise self.given_up(error) from error
             self._suspicion = f"commit: {cause.str()}"
@@ -328,8 +340,8 @@ class TransactionalProducer:
             self._client.abort_transaction(self._timeout)
         except KafkaException as error:
             cause = cause_of(error)
-            if cause.code() in _FENCED and not self._ended_by_time():
-                raise self._fenced(cause) from error
+            if cause.code() in _FENCED and not self._fenced_itself():
+                raise self.taken_over(cause.str()) from error
             self._suspicion = f"abort: {cause.str()}"
         finally:
             self._open = False
@@ -348,8 +360,8 @@ class TransactionalProducer:
         """Abort after an error before the commit; return what the caller is to raise."""
         cause = cause_of(error)
         if cause.code() in _FENCED:
-            if not self._ended_by_time():
-                return self._fenced(cause)
+            if not self._fenced_itself():
+                return self.taken_over(cause.str())
             self._open = False
             return TransactionAborted(cause.str(), network=True)
         if cause.fatal():

@@ -100,7 +100,9 @@ class Publisher:
 
         Raises:
             TransactionAborted: They are not, and the transaction is aborted.
-            OffsetsError: The answer was lost and the committed offsets are none of the two.
+            FencedError: Another process of this name goes on where this one stood still.
+            OffsetsError: The answer was lost and the committed offsets are none of the two, though
+                nobody else owns the partitions.
         """
         try:
             self._producer.begin(self._stop)
@@ -118,13 +120,24 @@ class Publisher:
                 raise self._producer.given_up(error) from error
             self._producer.commit()
         except CommitUncertain as error:
-            return self._settle(str(error), starts, ends, records)
+            return self._settle(error, starts, ends, records)
         return True
 
     def _settle(
-        self, cause: str, starts: Mapping[int, int], ends: Mapping[int, int], records: int
+        self,
+        uncertain: CommitUncertain,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        records: int,
     ) -> bool:
         """Find out whether a commit whose answer was lost has happened."""
+        cause = str(uncertain)
+        if uncertain.fenced:
+            # Nothing of the old transaction can come any more. Who stood still for long enough may
+            # have a successor of its name, which goes on; a rebirth would end that one.
+            found = self._source.committed(set(ends))
+            if found not in (starts, ends) and self._source.succeeded():
+                raise self._producer.taken_over(cause)
         # The new producer's init_transactions ends the old transaction one way or the other.
         self._producer.rebirth(cause, self._stop)
         found = self._source.committed(set(ends))
@@ -133,6 +146,10 @@ class Publisher:
             return True
         if found == starts:
             self._listener(CommitSettled(committed=False))
+            self._listener(BatchAborted(cause, records))
+            return False
+        if self._source.taken(set(ends)):
+            # Their next owner went on. What became of the batch is not ours to know any more.
             self._listener(BatchAborted(cause, records))
             return False
         raise OffsetsError(

@@ -1,5 +1,6 @@
 """The consumer of a transaction loop: batches in, rebalances as events between them."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
-from stream_scorer.kafka import config
+from stream_scorer.kafka import config, groups
 from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.librdkafka.consumer import (
     ColumnConsumer,
@@ -25,6 +26,8 @@ Start = Literal["earliest", "latest"]
 
 _IDLE_SECONDS = 0.1
 _REQUEST_SECONDS = 30.0
+# Longer than a heartbeat, whose answer says that the group has thrown the member out.
+_HEARING_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Source(Protocol):
     def owns(self, partition: int) -> bool: ...  # noqa: D102
     def settled(self, partitions: Iterable[int]) -> set[int]: ...  # noqa: D102
     def interrupted(self, partitions: set[int]) -> bool: ...  # noqa: D102
+    def taken(self, partitions: set[int]) -> bool: ...  # noqa: D102
+    def succeeded(self) -> bool: ...  # noqa: D102
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None: ...  # noqa: D102
     def serve(self, seconds: float) -> None: ...  # noqa: D102
     def pause(self) -> None: ...  # noqa: D102
@@ -109,7 +114,8 @@ class KafkaSource:
         self._kafka = kafka
         self._start = start
         options = config.member(kafka, group)
-        self._reading = Reading(topic, group, options["client.id"])
+        self._name = options["client.id"]
+        self._reading = Reading(topic, group, self._name)
         self._consumer = ColumnConsumer(options, topic)
         if kafka.group_protocol == "consumer":
             self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
@@ -118,6 +124,7 @@ class KafkaSource:
         self._events: list[Assigned | Revoked] = []
         self._stash: list[RawRecords] = []
         self._failure: Exception | None = None
+        self._leaving: set[int] = set()
         self._closing = False
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._consumer.subscribe(
@@ -163,7 +170,11 @@ class KafkaSource:
 
     def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:
         if gone and not lost and self.before_revoke is not None:
-            self.before_revoke(gone)
+            self._leaving = set(gone)
+            try:
+                self.before_revoke(gone)
+            finally:
+                self._leaving = set()
         self._consumer.remove(gone)
         if not gone:
             return
@@ -204,6 +215,36 @@ class KafkaSource:
             isinstance(event, Revoked) and not partitions.isdisjoint(event.partitions)
             for event in self._events
         )
+
+    def taken(self, partitions: set[int]) -> bool:
+        """Whether the group took one of the partitions away, as this process may not know yet.
+
+        Waits until it would; nothing is left behind of what goes meanwhile.
+        """
+        if partitions <= self._leaving:
+            # Asked inside a poll, which must end before another says anything.
+            return True
+        flush, self.before_revoke = self.before_revoke, None
+        until = time.monotonic() + _HEARING_SECONDS
+        try:
+            self.pause()
+            while not self.interrupted(partitions) and time.monotonic() < until:
+                self.serve(_IDLE_SECONDS)
+        finally:
+            self.resume(set())
+            self.before_revoke = flush
+        return self.interrupted(partitions)
+
+    def succeeded(self) -> bool:
+        """Whether another member of the group bears this one's name.
+
+        Raises:
+            UnavailableError: The broker does not say.
+        """
+        members = groups.members(self._kafka, self.group)
+        # Asked for afterwards: who was thrown out joins again meanwhile, under a new id.
+        own = self._consumer.member_id()
+        return any(name == self._name and member != own for member, name in members)
 
     def poll(self, maximum: int, linger_seconds: float, wait: float = _IDLE_SECONDS) -> (
         RawRecords | None

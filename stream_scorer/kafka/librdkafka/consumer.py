@@ -188,6 +188,16 @@ class ColumnConsumer:
         """Return the member's identity in the group, as it is now."""
         return GroupMetadata(self._api.consumer_group_metadata(self._client.handle))
 
+    def member_id(self) -> str:
+        """Return the name that the group gave this member; empty while it has none."""
+        address = self._api.memberid(self._client.handle)
+        if not address:
+            return ""
+        try:
+            return ctypes.string_at(address).decode()
+        finally:
+            self._api.mem_free(self._client.handle, address)
+
     def close(self) -> None:
         """Leave the group and free the client; a second time does nothing."""
         if self._client.handle:

@@ -95,6 +95,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "incremental_assign": (pointer, (pointer, PLACES)),
     "incremental_unassign": (pointer, (pointer, PLACES)),
     "init_transactions": (pointer, (pointer, c_int)),
+    "mem_free": (None, (pointer, pointer)),
+    "memberid": (pointer, (pointer,)),
     "message_destroy": (None, (pointer,)),
     "message_errstr": (c_char_p, (pointer,)),
     "message_headers": (c_int, (pointer, POINTER(pointer))),

@@ -35,6 +35,7 @@ class FakeSource:
         self.stable = 0
         self.sought: list[int] = []
         self.owned = {0}
+        self.doubled = False
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._end = end
         self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
@@ -61,6 +62,12 @@ class FakeSource:
 
     def interrupted(self, partitions: set[int]) -> bool:
         return any(isinstance(e, Revoked) and partitions & set(e.partitions) for e in self._events)
+
+    def taken(self, partitions: set[int]) -> bool:
+        return self.interrupted(partitions)
+
+    def succeeded(self) -> bool:
+        return self.doubled
 
     def poll(self, maximum: int, *_: float) -> RawRecords | None:
         n = min(maximum, self._end - self.position)

@@ -1,0 +1,81 @@
+"""How a member that stood still finds out who went on with its partitions."""
+
+from collections.abc import Callable
+
+import pytest
+
+from stream_scorer.kafka import source as module
+from stream_scorer.kafka.source import KafkaSource, Revoked
+from stream_scorer.settings import Kafka
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 2
+POLLS = 600
+
+
+def held(source: KafkaSource) -> int:
+    return sum(map(source.owns, range(PARTITIONS)))
+
+
+def joined(kafka: Kafka, partitions: int, *others: KafkaSource) -> KafkaSource:
+    """Return a member that was given so many partitions; the others take part meanwhile."""
+    made = KafkaSource(kafka, kafka.topics.transactions, kafka.group, "earliest")
+    for _ in range(POLLS):
+        for each in (made, *others):
+            each.poll(1, 0.0, 0.05)
+        if held(made) == partitions and made._consumer.member_id():
+            break
+    assert held(made) == partitions
+    for each in (made, *others):
+        each.events()
+    return made
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_namesake_is_told_from_others_and_from_oneself(
+    protocol: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    kafka = kafka_topics(kafka_settings(group_protocol=protocol), PARTITIONS)
+    first = joined(kafka, 2)
+    assert not first.succeeded()
+    other = joined(kafka.model_copy(update={"instance": "other"}), 1, first)
+    assert not first.succeeded()
+    assert not other.succeeded()
+    namesake = joined(kafka, 0, first, other)
+    assert first.succeeded()
+    assert namesake.succeeded()
+    assert not other.succeeded()
+    namesake.close()
+    assert not first.succeeded()
+    other.close()
+    first.close()
+
+
+def test_who_polled_too_late_hears_that_its_partitions_are_taken_and_leaves_nothing_behind(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    settings = kafka_settings(session_timeout_ms=6_000, max_poll_interval_ms=6_000)
+    kafka = kafka_topics(settings, PARTITIONS)
+    late = joined(kafka, 2)
+    left: list[tuple[int, ...]] = []
+    late.before_revoke = left.append
+    other = joined(kafka.model_copy(update={"instance": "other"}), 2)
+    assert late.taken({0, 1})
+    assert late.events()[0] == Revoked((0, 1), lost=True)
+    assert left == []
+    # What was asked for says nothing of later.
+    assert late.before_revoke is not None
+    late.close()
+    other.close()
+
+
+def test_who_owns_its_partitions_hears_nothing(
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEARING_SECONDS", 0.3)
+    source = joined(kafka_topics(kafka_settings(), PARTITIONS), 2)
+    assert not source.taken({0, 1})
+    source.close()

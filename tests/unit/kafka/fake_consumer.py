@@ -1,0 +1,164 @@
+"""A member of a group, on the fake broker; stands in for ``ColumnConsumer``.
+
+Partitions come, go and are lost inside ``poll``, one rebalance at a time. tests/contract/
+test_transactions.py holds it, where transactions are concerned, to the real one's contract.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.kafka.librdkafka.consumer import Polled, Rebalance
+from stream_scorer.ports import BytesColumn, RawRecords
+from tests.unit.kafka.fake_broker import Broker, Message
+
+_ASK_AGAIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FakeGroupMetadata:
+    """Who a member is when it is asked."""
+
+    group: str
+    member: str
+    generation: int
+
+
+class FakeConsumer:
+    """A client that consumes one topic.
+
+    Args:
+        broker: Whose.
+        options: As ``ColumnConsumer`` takes them.
+        topic: What it consumes.
+    """
+
+    def __init__(self, broker: Broker, options: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self.member = ""
+        self._broker = broker
+        self._name: str = options["group.id"]
+        self._client_id: str = options.get("client.id", "")
+        self._group = broker.groups[self._name]
+        self._told: Rebalance | None = None
+        self._held: set[int] = set()
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._fetching: set[int] = set()
+
+    def subscribe(self, rebalance: Rebalance) -> None:
+        self._told = rebalance
+        self.member = self._group.join(self._client_id)
+
+    def member_id(self) -> str:
+        return self.member
+
+    def _rebalance(self) -> None:
+        """Tell of what happened to the group; what is raised meanwhile comes out of ``poll``."""
+        told, group = self._told, self._group
+        if told is None:
+            return
+        if self.member not in group.members:
+            gone, self._held = tuple(sorted(self._held)), set()
+            if gone:
+                told.lost(gone)
+            self.member = group.join(self._client_id)
+        gone = tuple(sorted(p for p in self._held if group.wanted.get(p) != self.member))
+        if gone:
+            told.revoked(gone)
+            self._held -= set(gone)
+            if self.member not in group.members:
+                return
+            group.members[self.member] -= set(gone)
+            group.generation += 1
+        self._share_out()
+        free = {p for p, name in group.wanted.items() if name == self.member} - self._held
+        come = tuple(sorted(p for p in free if group.owner(p) is None))
+        if come:
+            group.members[self.member] |= set(come)
+            self._held |= set(come)
+            told.assigned(come)
+
+    def _share_out(self) -> None:
+        """Give each partition that nobody is to have to whoever has fewest."""
+        group = self._group
+        for partition in range(self._broker.partitions(self.topic)):
+            if partition not in group.wanted:
+                held = list(group.wanted.values())
+                group.wanted[partition] = min(group.members, key=held.count)
+
+    def add(self, offsets: Mapping[int, int]) -> None:
+        self._positions |= offsets
+
+    def remove(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._positions.pop(partition, None)
+        self._paused -= set(partitions)
+        self._fetching -= set(partitions)
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        self._paused |= set(partitions)
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        self._paused -= set(partitions)
+
+    def seek(self, offsets: Mapping[int, int], _: float) -> None:
+        if not offsets.keys() <= self._fetching:
+            raise KafkaException(KafkaError(KafkaError._STATE, "not fetching yet"))
+        self._positions |= offsets
+
+    def committed(self, partitions: Sequence[int], seconds: float) -> dict[int, int]:
+        clock = self._broker.clock
+        until = clock.now + seconds
+        while True:
+            found = self._broker.committed(self._name, [(self.topic, p) for p in partitions])
+            if found is not None:
+                return {partition: offset for (_, partition), offset in found.items()}
+            if clock.now >= until:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))
+            clock.sleep(_ASK_AGAIN_SECONDS)
+
+    def group_metadata(self) -> FakeGroupMetadata:
+        alive = self.member in self._group.members
+        return FakeGroupMetadata(
+            self._name, self.member, self._group.generation if alive else self._group.generation - 1
+        )
+
+    def partition_count(self, _: float) -> int:
+        return self._broker.partitions(self.topic)
+
+    def close(self) -> None:
+        if self._told is not None and self.member in self._group.members:
+            if self._held:
+                self._told.revoked(tuple(sorted(self._held)))
+            self._group.drop(self.member)
+        self._told = None
+
+    def poll(self, maximum: int, wait: float, _: float) -> Polled:
+        self._rebalance()
+        rows: list[tuple[int, int, Message]] = []
+        for partition in sorted(self._positions.keys() - self._paused):
+            self._fetching.add(partition)
+            log = self._broker.logs[self.topic, partition]
+            found = log.visible(self._positions[partition])[: maximum - len(rows)]
+            rows += [(partition, offset, message) for offset, message in found]
+            if found:
+                self._positions[partition] = found[-1][0] + 1
+        if not rows:
+            self._broker.clock.sleep(wait)
+            return Polled(None, ())
+        offsets = np.array([offset for _, offset, _ in rows], np.int64)
+        return Polled(
+            RawRecords(
+                BytesColumn.of(value for _, _, (_, value) in rows),
+                BytesColumn.of(key for _, _, (key, _) in rows),
+                None,
+                np.array([partition for partition, _, _ in rows], np.int32),
+                offsets,
+                offsets,
+            ),
+            (),
+        )

@@ -1,0 +1,313 @@
+"""Whole processes around a fake broker: the real loop, source and producer, and a plain work.
+
+Only the clients under :class:`KafkaSource` and :class:`TransactionalProducer` are fakes, and time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from stream_scorer.errors import FencedError, StreamScorerError
+from stream_scorer.happenings import BatchCommitted, Happening
+from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.work import Limits, Result, Stages
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.settings import Kafka
+from tests.unit.kafka.fake_broker import NO_OFFSET, Broker, Clock
+from tests.unit.kafka.fake_consumer import FakeConsumer
+from tests.unit.kafka.fake_network import Network
+from tests.unit.kafka.fake_producer import FakeProducer
+
+INPUT, OUTPUT, STATE = "input", "output", "state"
+GROUP = "group"
+PARTITIONS = 2
+KEYS = 3
+BATCH = 3
+SOCKET_SECONDS = 3
+TIMEOUT_SECONDS = 15
+
+Delta = list[tuple[int, int]]
+
+
+class Folding:
+    """Work whose state is, by partition, the list of input offsets that it has seen.
+
+    Restoring gives a partition the fold of the input up to its committed offset.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[int, list[int]] = {}
+        self._coming: set[int] = set()
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        self.state |= {partition: list(range(offset)) for partition, offset in offsets.items()}
+        self._coming |= offsets.keys()
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        for partition in partitions:
+            del self.state[partition]
+        self._coming -= set(partitions)
+
+    def restoring(self) -> bool:
+        return bool(self._coming)
+
+    def restore(self) -> set[int]:
+        ready, self._coming = self._coming, set()
+        return ready
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[Delta]:
+        stages.lap("compute")
+        delta = list(zip(raw.partition.tolist(), raw.offset.tolist(), strict=True))
+        for partition, offset in delta:
+            seen = self.state[partition]
+            assert offset == len(seen), f"partition {partition}: {offset} after {seen[-1:]}"
+            seen.append(offset)
+        values = BytesColumn.of(b"%d:%d" % place for place in delta)
+        return Result([Outgoing(OUTPUT, values, raw.keys)], delta)
+
+    def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        del stages, result
+        return BatchCommitted(len(raw), {}, "m", "1", next_offsets=raw.next_offsets())
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        values = [b"%d:%d" % (p, len(self.state[p])) for p in sorted(partitions)]
+        return [Outgoing(STATE, BytesColumn.of(values), BytesColumn.nulls(len(values)))]
+
+    def undo(self, result: Result[Delta]) -> None:
+        for partition, offset in reversed(result.delta):
+            assert self.state[partition].pop() == offset, "undone out of order"
+
+
+class Process:
+    """One process: it is born, steps, and ends by itself, in good order, or killed.
+
+    Attributes:
+        ended: Why it left by itself; None while it runs.
+    """
+
+    def __init__(self, world: "World", number: int, instance: str) -> None:
+        self.who = f"{instance}/{number}"
+        self.instance = instance
+        self.network = Network(world.clock, world.held)
+        self.work = Folding()
+        self.heard: list[Happening] = []
+        self.ended: StreamScorerError | None = None
+        self.stepping = False
+        self._world = world
+        self._clients: list[FakeProducer] = []
+
+    def start(self) -> None:
+        """Come to life, or end at once."""
+        kafka = Kafka(
+            bootstrap="b:1", group=GROUP, instance=self.instance,
+            socket_timeout_ms=SOCKET_SECONDS * 1_000,
+            transaction_timeout_ms=TIMEOUT_SECONDS * 1_000,
+        )  # fmt: skip
+        try:
+            self.producer = TransactionalProducer(kafka, GROUP, self.heard.append, self._make)
+        except StreamScorerError as error:
+            self.ended = error
+            return
+        self.source = KafkaSource(kafka, INPUT, GROUP, "earliest")
+        self.loop = TransactionLoop(
+            self.source, self.producer, self.work, Limits(maximum_batch=BATCH), self.heard.append
+        )
+
+    def _make(self, options: Mapping[str, Any]) -> FakeProducer:
+        self._clients.append(FakeProducer(self._world.broker, self.network, options, self.who))
+        return self._clients[-1]
+
+    def step(self, work: Callable[[], None] | None = None) -> None:
+        """Do one step of the loop, or what is given; an error of ours ends the process."""
+        self.stepping = True
+        try:
+            (work or self.loop.step)()
+        except StreamScorerError as error:
+            self.ended = error
+            self.loop._pool.shutdown()
+            self.source.before_revoke = None
+            self.producer.close()
+            self.source.close()
+        finally:
+            self.stepping = False
+
+    def leave(self) -> None:
+        """End in good order, as at SIGTERM."""
+        self.loop.stop()
+        self.loop.run()
+
+    def kill(self) -> None:
+        """End at once: nobody is told."""
+        self.loop._pool.shutdown()
+
+    @property
+    def member(self) -> str:
+        """Return its name in the group."""
+        return self.source._consumer.member  # type: ignore[attr-defined]  # the fake's
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether it will be born again, or knows what else may raise its epoch."""
+        producer = self.producer
+        return bool(
+            producer._suspicion
+            or producer._transport_errors
+            or self.network.errors
+            or producer._own_doing._late
+        )
+
+    def reads(self, partition: int) -> bool:
+        """Whether it decides what comes in a partition, unless the group says otherwise."""
+        known = self._world.broker.groups[GROUP]
+        mine = known.members.get(self.member, set())
+        return (
+            not self.work.restoring()
+            and not self.source.rebalanced
+            and partition in mine & self.loop._positions.keys()
+            and all(known.wanted.get(each) == self.member for each in mine)
+        )
+
+    def taken_over(self) -> bool:
+        """Whether another process raised the epoch of its transactional id above its own."""
+        name = f"{GROUP}-{self.instance}"
+        births = self._world.broker.births
+        own = max(n for n, birth in enumerate(births) if birth == (name, self.who))
+        return any(each == name and who != self.who for each, who in births[own + 1 :]) or (
+            # Or before a request of its own that came late.
+            self._clients[-1].identity[1] < self._world.broker.transactions[name].epoch
+            and any(each == name and who != self.who for each, who in births[:own])
+        )
+
+
+class World:
+    """A broker, its time, and the processes around it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.broker = Broker(self.clock)
+        self.held: list[Callable[[], Any]] = []
+        self.running: list[Process] = []
+        self.started = 0
+        self._patch = pytest.MonkeyPatch()
+        for topic in (INPUT, OUTPUT, STATE):
+            self.broker.create(topic, PARTITIONS)
+        for module in ("producer", "publishing", "source", "transaction"):
+            self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
+        self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
+        self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)
+        self._patch.setattr("stream_scorer.kafka.groups.members", self._members)
+
+    def _consumer(self, options: Mapping[str, Any], topic: str) -> FakeConsumer:
+        return FakeConsumer(self.broker, options, topic)
+
+    def _members(self, _: Kafka, group: str) -> list[tuple[str, str]]:
+        known = self.broker.groups[group]
+        return [(member, known.names[member]) for member in known.members]
+
+    def _bounds(self, _: Kafka, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+        logs = {p: self.broker.logs[topic, p] for p in range(PARTITIONS)}
+        return dict.fromkeys(logs, 0), {p: log.stable_end() for p, log in logs.items()}
+
+    def close(self) -> None:
+        """End what runs and put everything back."""
+        for process in self.running:
+            process.kill()
+        self._patch.undo()
+
+    # -- what can be done to it -------------------------------------------------------------
+
+    def feed(self, partition: int, count: int) -> None:
+        """Append records to the input; a key stays in its partition."""
+        start = len(self.broker.logs[INPUT, partition].entries)
+        self.broker.feed(
+            INPUT,
+            partition,
+            [(b"%d-%d" % (partition, n % KEYS), b"v") for n in range(start, start + count)],
+        )
+
+    def release(self) -> None:
+        """Let everything arrive that is held."""
+        Network(self.clock, self.held).release()
+
+    def start(self, instance: str) -> Process:
+        """Start a process; it may end at once."""
+        process = Process(self, self.started, instance)
+        self.started += 1
+        process.start()
+        if process.ended is None:
+            self.running.append(process)
+        return process
+
+    def step(self, process: Process, work: Callable[[], None] | None = None) -> None:
+        """Let a process do something; it is gone if it ended meanwhile."""
+        process.step(work)
+        if process.ended is not None:
+            self.running.remove(process)
+            fenced = isinstance(process.ended, FencedError)
+            assert fenced, f"{process.who} left with {process.ended!r}"
+            assert process.taken_over(), f"{process.who} left and nobody took it over"
+
+    # -- what must be so --------------------------------------------------------------------
+
+    def committed(self) -> dict[int, int]:
+        """Return the group's committed offsets, 0 where there is none."""
+        offsets = self.broker.groups[GROUP].offsets
+        found = {p: offsets.get((INPUT, p), NO_OFFSET) for p in range(PARTITIONS)}
+        return {partition: max(offset, 0) for partition, offset in found.items()}
+
+    def check(self) -> None:
+        """What a reader of committed records sees is the input up to the offsets, once, in order.
+
+        Whether a transaction's records are seen before its offsets hold is the reader's: both
+        become so with its end, here at once.
+        """
+        seen: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
+        committed_all: list[tuple[bytes | None, bytes | None]] = []
+        for partition in range(PARTITIONS):
+            entries = self.broker.logs[OUTPUT, partition].entries
+            committed_all += [e.message for e in entries if e.committed and e.message is not None]
+        by_key: dict[bytes, list[int]] = {}
+        for key, value in committed_all:
+            assert key is not None
+            assert value is not None
+            source, offset = map(int, value.split(b":"))
+            seen[source].append(offset)
+            by_key.setdefault(key, []).append(offset)
+        expected = {p: list(range(end)) for p, end in self.committed().items()}
+        assert {p: sorted(offsets) for p, offsets in seen.items()} == expected
+        for key, offsets in by_key.items():
+            assert offsets == sorted(offsets), f"key {key!r}: {offsets}"
+        for process in self.running:
+            self._check_state(process)
+
+    def _check_state(self, process: Process) -> None:
+        """A process's state is what it knows to be committed, and what it computed ahead of it."""
+        if process.stepping:
+            return
+        ahead = process.loop._ahead
+        ends = dict(process.loop._positions)
+        if ahead is not None and ahead.future is not None:
+            ahead.future.result()
+            ends |= ahead.ends
+        for partition, end in ends.items():
+            assert process.work.state[partition] == list(range(end)), process.who
+
+    def settle(self, steps: int = 60) -> None:
+        """Let what was held arrive and no more go wrong: the rest of the input is decided."""
+        for process in self.running:
+            process.network.plan.clear()
+        self.release()
+        self.check()
+        ends = {p: len(self.broker.logs[INPUT, p].entries) for p in range(PARTITIONS)}
+        for _ in range(steps):
+            if self.committed() == ends:
+                break
+            if not self.running:
+                self.start("a")
+            for process in list(self.running):
+                self.step(process)
+            self.check()
+        assert self.committed() == ends, "it stands still"

@@ -1,0 +1,270 @@
+"""Whatever the broker loses, delays and repeats, and whoever comes and goes: exactly once.
+
+The real loop, source, publisher and producer run against a fake broker; hypothesis decides what
+happens to which request, who is killed, thrown out, doubled, or stands still.
+"""
+
+from functools import partial
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from tests.unit.kafka.fake_network import Fault
+from tests.unit.kafka.loop_world import (
+    GROUP,
+    PARTITIONS,
+    SOCKET_SECONDS,
+    TIMEOUT_SECONDS,
+    Process,
+    World,
+)
+
+_MOST_PROCESSES = 3
+# Five transactions in a row that the broker refuses for good end a process, as they should.
+_MOST_EXPULSIONS = 4
+
+WHO = st.integers(0, _MOST_PROCESSES - 1)
+PARTITION = st.integers(0, PARTITIONS - 1)
+COUNT = st.integers(1, 7)
+INSTANCE = st.sampled_from(["a", "b"])
+SIGNS = st.sampled_from(["reset", "timeout", "quiet"])
+APIS = st.sampled_from(["partitions", "produce", "offsets", "offset_commit", "end", "end"])
+KINDS = st.sampled_from(["request lost", "answer lost", "held", "repeated", "released"])
+LOSSES = st.sampled_from(["request lost", "answer lost", "held"])
+# A birth is rare: what happens to one stands behind what makes it necessary.
+# As often as it takes until the client gives up.
+TIMES = st.sampled_from([1, 1, 1, TIMEOUT_SECONDS // SOCKET_SECONDS])
+FAULTS = st.builds(
+    list[Fault].__add__,
+    st.lists(st.builds(Fault, APIS, KINDS, SIGNS, TIMES), min_size=1, max_size=2),
+    st.lists(st.builds(Fault, st.just("init"), LOSSES, SIGNS), max_size=2),
+)
+
+
+class Loops(RuleBasedStateMachine):
+    """Up to three processes, of one group and two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.expulsions = 0
+
+    def _expel(self, process: Process) -> None:
+        if self.expulsions < _MOST_EXPULSIONS:
+            self.expulsions += 1
+            self.world.broker.groups[GROUP].drop(process.member)
+
+    def _one(self, who: int) -> Process:
+        return self.world.running[who % len(self.world.running)]
+
+    def _kill(self, process: Process) -> None:
+        process.kill()
+        self.world.running.remove(process)
+        self.world.broker.groups[GROUP].drop(process.member)
+
+    def _plan(self, process: Process, faults: list[Fault]) -> None:
+        process.network.plan[:] = faults
+
+    @initialize(count=st.integers(0, 8))
+    def begin(self, count: int) -> None:
+        self.world.feed(0, count)
+        self.world.start("a")
+        self._step(self.world.running[0], 2)
+
+    def _step(self, process: Process, times: int) -> None:
+        for _ in range(times):
+            if process in self.world.running:
+                self.world.step(process)
+        process.network.plan.clear()
+
+    @precondition(lambda self: len(self.world.running) < _MOST_PROCESSES)
+    @rule(instance=INSTANCE)
+    def start(self, instance: str) -> None:
+        self.world.start(instance)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, partition=PARTITION, count=COUNT, times=st.integers(1, 3), eager=st.booleans())
+    def step(self, who: int, partition: int, count: int, times: int, eager: bool) -> None:  # noqa: FBT001 a drawn value
+        process = self._one(who)
+        self.world.feed(partition, count)
+        process.network.eager = eager
+        self._step(process, times)
+
+    @precondition(lambda self: self.world.running)
+    @rule(
+        who=WHO,
+        partition=PARTITION,
+        count=COUNT,
+        times=st.integers(1, 3),
+        faults=FAULTS,
+        eager=st.booleans(),
+    )
+    def step_with_faults(
+        self,
+        who: int,
+        partition: int,
+        count: int,
+        times: int,
+        faults: list[Fault],
+        eager: bool,  # noqa: FBT001 a drawn value
+    ) -> None:
+        process = self._one(who)
+        self._plan(process, faults)
+        self.world.feed(partition, count)
+        process.network.eager = eager
+        self._step(process, times)
+
+    @precondition(lambda self: self.world.running)
+    @rule(
+        who=WHO,
+        partition=PARTITION,
+        count=COUNT,
+        api=APIS,
+        seconds=st.sampled_from([1.0, TIMEOUT_SECONDS - 1.0, TIMEOUT_SECONDS + 1.0]),
+        expelled=st.booleans(),
+        other=st.sampled_from([None, "a", "b"]),
+        steps=st.integers(0, 4),
+        lost=st.booleans(),
+    )
+    def stand_still(
+        self,
+        who: int,
+        partition: int,
+        count: int,
+        api: str,
+        seconds: float,
+        expelled: bool,  # noqa: FBT001 a drawn value
+        other: str | None,
+        steps: int,
+        lost: bool,  # noqa: FBT001 a drawn value
+    ) -> None:
+        """A process stands still before a request, and others go on meanwhile."""
+        process = self._one(who)
+        self.world.feed(partition, count)
+        still = partial(self._meanwhile, process, seconds, expelled, other, steps)
+        faults = [Fault(api, "stood still", still=still)]  # type: ignore[arg-type]  # drawn
+        if lost:
+            faults.insert(0, Fault(api, "answer lost", "quiet"))  # type: ignore[arg-type]  # drawn
+        self._plan(process, faults)
+        self._step(process, 1)
+
+    def _meanwhile(
+        self,
+        process: Process,
+        seconds: float,
+        expelled: bool,  # noqa: FBT001 a drawn value
+        other: str | None,
+        steps: int,
+    ) -> None:
+        self.world.clock.sleep(seconds)
+        if expelled:
+            self._expel(process)
+        if other is not None and len(self.world.running) < _MOST_PROCESSES:
+            self.world.start(other)
+        for _ in range(steps):
+            for each in list(self.world.running):
+                if not each.stepping and each in self.world.running:
+                    self.world.step(each)
+        self.world.check()
+
+    @precondition(lambda self: self.world.running)
+    @rule(
+        who=WHO,
+        partition=PARTITION,
+        api=APIS,
+        sign=SIGNS,
+        times=TIMES,
+        at=APIS,
+        given_up=st.sampled_from(["", "aborted", "killed"]),
+    )
+    def late(
+        self, who: int, partition: int, api: str, sign: str, times: int, at: str, given_up: str
+    ) -> None:
+        """A request of one transaction arrives inside the next, which may then be given up."""
+        process = self._one(who)
+        for faults in (
+            [Fault(api, "held", sign, times)],  # type: ignore[arg-type]  # drawn
+            [
+                Fault(at, "released"),  # type: ignore[arg-type]  # drawn
+                Fault("offset_commit", "stood still", still=partial(self._expel, process)),
+            ][: 2 if given_up else 1],
+        ):
+            self.world.feed(partition, 2)
+            if process not in self.world.running:
+                return
+            self._plan(process, faults)
+            self._step(process, 1)
+        if given_up == "killed" and process in self.world.running:
+            self._kill(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, partition=PARTITION)
+    def take_over(self, who: int, partition: int) -> None:
+        """Another process of its name is born: who knows nothing to explain it leaves at once."""
+        process = self._one(who)
+        if len(self.world.running) == _MOST_PROCESSES or process.has_reasons:
+            return
+        self.world.start(process.instance)
+        self.world.feed(partition, 1)
+        deciding = process.reads(partition)
+        self._step(process, 1)
+        assert not deciding or process.ended is not None, f"{process.who} goes on"
+
+    @precondition(lambda self: self.world.held)
+    @rule()
+    def release(self) -> None:
+        """What was held arrives between two steps."""
+        self.world.release()
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO)
+    def kill(self, who: int) -> None:
+        self._kill(self._one(who))
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, faults=st.one_of(st.just([]), FAULTS))
+    def leave(self, who: int, faults: list[Fault]) -> None:
+        process = self._one(who)
+        self._plan(process, faults)
+        self.world.step(process, process.leave)
+        if process in self.world.running:
+            self.world.running.remove(process)
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO)
+    def expel(self, who: int) -> None:
+        """The group throws a member out, which will hear of it when it polls."""
+        self._expel(self._one(who))
+
+    @precondition(lambda self: self.world.running)
+    @rule(who=WHO, partition=PARTITION)
+    def move(self, who: int, partition: int) -> None:
+        """The group wants a partition to be somebody else's."""
+        group, member = self.world.broker.groups[GROUP], self._one(who).member
+        if member in group.members:
+            group.wanted[partition] = member
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, TIMEOUT_SECONDS + 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.clock.sleep(seconds)
+
+    @invariant()
+    def exactly_once(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        try:
+            self.world.settle()
+        finally:
+            self.world.close()
+
+
+Loops.TestCase.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
+TestLoops = Loops.TestCase

@@ -1,0 +1,193 @@
+"""Who is fenced: by its own late request, by its own slowness, or by another of its name.
+
+The real loop on the fake broker, step by step; the model in test_loop_model.py found these.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from stream_scorer.errors import FencedError
+from stream_scorer.happenings import ProducerReborn
+from stream_scorer.kafka.fencing import OwnDoing
+from tests.unit.kafka.fake_network import Api, Fault, Sign
+from tests.unit.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
+
+STAGES: list[Api] = ["partitions", "produce", "offsets", "offset_commit", "end"]
+LATE = "a late request of its own raised the epoch"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def settled(world: World, instance: str = "a") -> Process:
+    """Return a process that reads both partitions and has decided what there was."""
+    process = world.start(instance)
+    world.feed(0, 2)
+    for _ in range(3):
+        world.step(process)
+    assert world.committed() == {0: 2, 1: 0}
+    return process
+
+
+def born_late(world: World, process: Process, sign: Sign) -> None:
+    """Let it be born again, with a request for an epoch that is still under way."""
+    process.network.plan[:] = [Fault("produce", "answer lost"), Fault("init", "held", sign)]
+    for _ in range(2):
+        world.feed(0, 1)
+        world.step(process)
+    assert len(world.held) == 1
+    assert process.producer.births == 2
+
+
+def reborn(process: Process) -> list[str]:
+    return [each.cause for each in process.heard if isinstance(each, ProducerReborn)]
+
+
+@pytest.mark.parametrize("sign", ["reset", "timeout", "quiet"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_late_birth_of_its_own_is_no_takeover(world: World, stage: Api, sign: Sign) -> None:
+    process = settled(world)
+    born_late(world, process, sign)
+    world.feed(0, 1)
+    process.network.plan[:] = [Fault(stage, "released")]
+    world.step(process)
+    world.settle()
+    assert process.ended is None
+    assert process.producer.births == 3
+
+
+def test_a_birth_that_came_between_two_transactions_is_none_either(world: World) -> None:
+    process = settled(world)
+    born_late(world, process, "reset")
+    world.release()
+    world.settle()
+    world.feed(0, 1)
+    world.settle()
+    assert process.ended is None
+    assert LATE in reborn(process)
+
+
+def test_it_explains_one_fencing_and_the_next_is_a_takeover(world: World) -> None:
+    process = settled(world)
+    born_late(world, process, "reset")
+    # It never arrives; and of this one nobody can know that it is another's.
+    world.held.clear()
+    second = world.start("a")
+    world.feed(0, 1)
+    world.step(process)
+    assert process.ended is None
+    world.step(process)
+    third = world.start("a")
+    world.feed(0, 1)
+    world.step(process)
+    assert isinstance(process.ended, FencedError)
+    world.settle()
+    assert third.ended is None
+    assert second.ended is None or isinstance(second.ended, FencedError)
+
+
+def test_no_answer_missing_means_no_excuse() -> None:
+    own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
+    own.born(SOCKET_SECONDS - 0.1, 0)
+    assert not own.explains(TIMEOUT_SECONDS - 0.1)
+    assert own.explains(TIMEOUT_SECONDS)
+    # Until it is born again, it stays so.
+    assert own.explains(0.0)
+    own.born(0.0, 0)
+    assert not own.explains(0.0)
+
+
+@pytest.mark.parametrize(("seconds", "broken", "times"), [(6.5, 0, 2), (0, 1, 1), (6, 3, 3)])
+def test_each_answer_that_is_missing_explains_once(seconds: float, broken: int, times: int) -> None:
+    own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
+    own.born(seconds, broken)
+    for _ in range(times):
+        assert own.explains(0.0)
+        assert own.cause == LATE
+        own.born(0.0, 0)
+    assert not own.explains(0.0)
+
+
+def test_an_outage_does_not_explain_for_ever() -> None:
+    own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
+    own.born(3_600.0, 500)
+    explained = 0
+    while own.explains(0.0):
+        explained += 1
+        own.born(0.0, 0)
+    assert explained == 5
+
+
+def meanwhile(world: World, process: Process, instance: str, steps: int) -> None:
+    """It stands still past both limits, and another process goes on."""
+    world.clock.sleep(TIMEOUT_SECONDS + 1.0)
+    world.broker.groups[GROUP].drop(process.member)
+    other = world.start(instance)
+    for _ in range(steps):
+        world.step(other)
+
+
+def stand_still_in_a_commit(world: World, instance: str, steps: int) -> tuple[Process, Process]:
+    """Let a process stand still in its commit while another goes on; return both."""
+    process = settled(world)
+    world.feed(0, 7)
+    still = partial(meanwhile, world, process, instance, steps)
+    process.network.plan[:] = [Fault("end", "stood still", still=still)]
+    world.step(process)
+    (other,) = [each for each in world.running if each is not process]
+    return process, other
+
+
+def test_who_stood_still_in_a_commit_while_its_namesake_went_on_leaves_as_fenced(
+    world: World,
+) -> None:
+    process, other = stand_still_in_a_commit(world, "a", 4)
+    assert isinstance(process.ended, FencedError)
+    births = other.producer.births
+    world.settle()
+    assert (other.ended, other.producer.births) == (None, births)
+
+
+def test_who_stood_still_while_another_name_went_on_gives_the_batch_up(world: World) -> None:
+    process, other = stand_still_in_a_commit(world, "b", 4)
+    assert process.ended is None
+    world.settle()
+    assert process.ended is None
+    assert other.ended is None
+
+
+def test_who_stood_still_while_nobody_went_on_decides_again(world: World) -> None:
+    process, other = stand_still_in_a_commit(world, "b", 0)
+    other.leave()
+    world.running.remove(other)
+    world.settle()
+    assert process.ended is None
+    assert reborn(process)
+
+
+def test_a_flush_that_stood_still_until_its_partition_went_on_elsewhere_is_given_up(
+    world: World,
+) -> None:
+    process = settled(world)
+    other = world.start("b")
+    world.step(other)
+
+    def still() -> None:
+        world.clock.sleep(TIMEOUT_SECONDS + 1.0)
+        world.broker.groups[GROUP].drop(process.member)
+        world.feed(0, 2)
+        for _ in range(4):
+            world.step(other)
+
+    world.broker.groups[GROUP].wanted[0] = other.member
+    process.network.plan[:] = [Fault("end", "stood still", still=still)]
+    world.step(process)
+    assert world.committed()[0] == 4
+    world.settle()
+    assert (process.ended, other.ended) == (None, None)
