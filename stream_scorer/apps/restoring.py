@@ -92,6 +92,7 @@ class CheckpointedReplay:
         taken: Says what is taken over, as of now; asked again when the buckets are read.
         owner: Whose state.
         store: Where the buckets lie.
+        sample: Returns one record of each partition in the store that holds any.
         rings: Where they are loaded to.
         open_input: Opens the input of (first offset, end offset).
     """
@@ -101,6 +102,7 @@ class CheckpointedReplay:
         taken: Callable[[], Takeover],
         owner: Owner,
         store: CheckpointStore,
+        sample: Callable[[], StoredRecords],
         rings: Rings,
         open_input: Callable[[int, int], InputReplay],
     ) -> None:
@@ -111,6 +113,7 @@ class CheckpointedReplay:
         self._taken = taken
         self._owner = owner
         self._store = store
+        self._sample = sample
         self._rings = rings
         self._open_input = open_input
         self._assembly = Assembly(owner, start.partition)
@@ -194,7 +197,7 @@ class CheckpointedReplay:
 
     def _refuse_moved(self, taken: Takeover) -> None:
         """A partition without a bucket of its own may be one that was added since."""
-        for key, value in self._store.sample():
+        for key, value in self._sample():
             try:
                 partitions = partitions_of(self._owner, key or b"", value or b"")
             except ValueError:
@@ -242,6 +245,7 @@ class Restoration:
         self._rings = rings
         self._open_input = open_input
         self._fresh: set[int] = set()
+        self._sample: StoredRecords | None = None
         self.partitions = 0
 
     def expect(self, partitions: set[int]) -> None:
@@ -250,6 +254,13 @@ class Restoration:
         committed = self._source.committed(partitions)
         self._fresh -= partitions
         self._fresh |= {p for p in partitions if committed[p] < 0}
+        self._sample = None
+
+    def _sampled(self) -> StoredRecords:
+        """Sample the store once for all partitions that came together: it tells one layout."""
+        if self._sample is None:
+            self._sample = self._store.sample()
+        return self._sample
 
     def open(self, partition: int, offset: int) -> CheckpointedReplay:
         """Return the replay of a partition up to an offset; it reads nothing yet."""
@@ -260,6 +271,6 @@ class Restoration:
                 self._source.low_watermark(partition), ENGINE,
                 self._rings.of(partition).retention.unit,
             ),
-            self._owner, self._store, self._rings,
+            self._owner, self._store, self._sampled, self._rings,
             lambda first, end: self._open_input(partition, first, end),
         )  # fmt: skip

@@ -42,7 +42,9 @@ def read(
         consumer.assign([TopicPartition(topic, part, start[part]) for part in sorted(pending)])
         heard = time.monotonic()
         while pending:
-            messages: list[Any] = consumer.consume(_RECORDS_AT_ONCE, _POLL_SECONDS)
+            # Not one call for all: it would wait out its time for what the last ones lack.
+            first: Any = consumer.poll(_POLL_SECONDS)
+            messages = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
             if not messages and time.monotonic() - heard > _SILENCE_SECONDS:
                 raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
             for message in messages:

@@ -24,7 +24,7 @@ _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
 
 _LOOK_BACK = 200
-"""Records at a partition's end that are read in search of its newest bucket."""
+"""Records at a partition's end that are read first in search of its newest bucket."""
 
 
 class TopicStore:
@@ -70,14 +70,12 @@ class TopicStore:
         Raises:
             UnavailableError: The broker does not answer.
         """
-        first, end = bounds(self._kafka, self.topic)
+        first, end = bounds(self._kafka, self.topic, (partition,))
         if partition not in first:
             return
         chunk: list[tuple[bytes | None, bytes | None]] = []
         until = time.monotonic() + _CHUNK_SECONDS
-        for message in read(
-            self._kafka, self.topic, {partition: first[partition]}, {partition: end[partition]}
-        ):
+        for message in read(self._kafka, self.topic, first, end):
             if self._owner.place(message.key() or b""):
                 chunk.append((message.key(), message.value()))
             if time.monotonic() > until:
@@ -95,28 +93,18 @@ class TopicStore:
             UnavailableError: The broker does not answer.
         """
         first, end = bounds(self._kafka, self.topic)
-        found: list[tuple[bytes | None, bytes | None]] = []
-        for partition in first:
-            newest = self._newest(partition, first[partition], end[partition])
-            if newest is not None:
-                found.append(newest)
-        return found
-
-    def _newest(
-        self, partition: int, first: int, end: int
-    ) -> tuple[bytes | None, bytes | None] | None:
-        """Return the newest record of ours that begins a bucket, looking back from the end."""
-        span = _LOOK_BACK
-        while True:
-            start = max(first, end - span)
-            newest = None
-            for message in read(self._kafka, self.topic, {partition: start}, {partition: end}):
+        found: dict[int, tuple[bytes | None, bytes | None]] = {}
+        left, span = set(first), _LOOK_BACK
+        while left:
+            # All that are left at once: a reader for each would take longer than what it reads.
+            start = {partition: max(first[partition], end[partition] - span) for partition in left}
+            for message in read(self._kafka, self.topic, start, end):
                 place = self._owner.place(message.key() or b"")
                 if place is not None and place[-1] == 0 and message.value():
-                    newest = message.key(), message.value()
-            if newest is not None or start == first:
-                return newest
+                    found[message.partition()] = message.key(), message.value()
+            left = {p for p in left if p not in found and start[p] > first[p]}
             span *= 100
+        return [found[partition] for partition in sorted(found)]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Put one partition's records in one transaction of their own.

@@ -249,3 +249,28 @@ def test_loaded_rings_are_those_that_were_dumped() -> None:
     restoration.expect({0})
     run(restoration.open(0, 100))
     assert [target.of(0).dump(b) for b in range(BUCKETS)] == [b.payload for b in buckets]
+
+
+def test_partitions_that_come_together_sample_the_store_once() -> None:
+    store = store_of()
+    source = Input(partitions=3)
+    restoration = Restoration("t", source, OWNER, store, rings(), source.open)
+    restoration.expect({0, 1, 2})
+    for partition in range(3):
+        run(restoration.open(partition, 100))
+    assert store.samples == 1
+    restoration.expect({0})
+    run(restoration.open(0, 100))
+    assert store.samples == 2
+
+
+def test_a_sample_that_was_not_answered_is_asked_for_again() -> None:
+    store = store_of(bucket(1, 9, partition=2, partitions=2))
+    opened = replay(store, Input())
+    opened.step()
+    store.down = "no answer"
+    with pytest.raises(Paused):
+        opened.step()
+    store.down = ""
+    with pytest.raises(StateError, match="had 2 partitions"):
+        run(opened)
