@@ -166,6 +166,7 @@ class SteadyInput(threading.Thread):
             first += self._rate
 
     def run(self) -> None:
+        """Send, on this thread of its own."""
         started = time.monotonic()
         for key, value in self._events():
             self._producer.produce(_SOURCE, value, key)

@@ -76,9 +76,7 @@ class Counted:
     partitions: Mapping[int, Partition] = field(default_factory=dict)
 
 
-def counted(
-    arrived: Mapping[Source, int], outcomes: Iterable[tuple[Source, int]]
-) -> Counted:
+def counted(arrived: Mapping[Source, int], outcomes: Iterable[tuple[Source, int]]) -> Counted:
     """Count outcomes by source coordinates and pair their times with the input's.
 
     Args:
