@@ -44,6 +44,8 @@ PARTITIONS = 64
 BACKLOG, QUICK_BACKLOG = 1_000_000, 60_000
 _EVENTS_EACH = 500
 """Of the backlog, per customer: eight times what is remembered, so that memory can be flat."""
+_LEAST_KEYS = 12
+"""Customers for each partition at least, on average: none may be without."""
 _AT_ONCE = 5_000
 _QUEUE = 200_000
 _GLANCE_SECONDS = 0.2
@@ -127,7 +129,8 @@ class Crowd:
         rss: list[float] = []
 
         def done() -> bool:
-            assert scorer.alive, scorer.said
+            if not scorer.alive:
+                raise SystemExit(f"the scorer ended: {scorer.said}")
             time.sleep(_GLANCE_SECONDS)
             if (now := self.committed()) > 0:
                 seconds.append(time.monotonic())
@@ -177,7 +180,9 @@ def measure(
         tempfile.TemporaryDirectory(prefix="many-") as folder,
         DevKafka(1, Path(folder) / "kafka", quick=quick) as kafka,
     ):
-        crowd = Crowd(kafka, Path(folder), partitions, max(backlog // _EVENTS_EACH, partitions))
+        crowd = Crowd(
+            kafka, Path(folder), partitions, max(backlog // _EVENTS_EACH, _LEAST_KEYS * partitions)
+        )
         crowd.send(backlog)
         if crowd.busy < partitions:
             raise SystemExit(f"{crowd.busy} of {partitions} partitions have input: take more")
