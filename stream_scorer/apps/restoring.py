@@ -1,7 +1,7 @@
 """A partition's state comes back: its buckets from the store, then the input behind them.
 
-Seen from outside it is one replay (``kafka/replay.py``), so partitions come back one after the
-other while the loop goes on with those that are whole.
+Seen from outside it is one replay (``kafka/replay.py``), so partitions come back a few at a time
+while the loop goes on with those that are whole.
 """
 
 import time
@@ -34,6 +34,12 @@ from stream_scorer.state.restore import (
 from stream_scorer.state.schedule import UNWRITTEN
 
 _STEP_SECONDS = 0.05
+
+AT_ONCE = 4
+"""How many partitions come back in turns: the wait for one's connection is another's time."""
+_MUCH_BYTES = 8_000_000
+_MUCH_INPUT = 20_000
+"""What a partition holds, or has left to read, that comes back alone."""
 
 
 class Input(Protocol):
@@ -95,6 +101,7 @@ class CheckpointedReplay:
         sample: Returns one record of each partition in the store that holds any.
         rings: Where they are loaded to.
         open_input: Opens the input of (first offset, end offset).
+        begun: The partitions whose replays have begun and are not closed; all share it.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class CheckpointedReplay:
         sample: Callable[[], StoredRecords],
         rings: Rings,
         open_input: Callable[[int, int], InputReplay],
+        begun: set[int],
     ) -> None:
         start = taken()
         self.partition = start.partition
@@ -116,7 +124,9 @@ class CheckpointedReplay:
         self._sample = sample
         self._rings = rings
         self._open_input = open_input
+        self._begun = begun
         self._assembly = Assembly(owner, start.partition)
+        self._held_bytes = 0
         self._reading: Iterator[StoredRecords] | None = None
         self._loading: list[Bucket] | None = None
         self._input: InputReplay | None = None
@@ -136,6 +146,13 @@ class CheckpointedReplay:
         if self._input is not None:
             return self._input.done
         return self.restored is not None and not self._loading
+
+    @property
+    def alone(self) -> bool:
+        """Whether it holds, or has to read, so much that others had better wait."""
+        if self._input is not None:
+            return self._input.end - self._input.next_offset > _MUCH_INPUT
+        return self._held_bytes > _MUCH_BYTES
 
     def step(self) -> RawRecords | None:
         """Read some records, load some buckets, or return some input.
@@ -160,17 +177,21 @@ class CheckpointedReplay:
             self._input.close()
         self._reading = None
         give_back()
-        release_late()
+        self._begun.discard(self.partition)
+        if not self._begun:
+            release_late()
 
     def _read(self) -> None:
         try:
             if self._reading is None:
+                self._begun.add(self.partition)
                 release_early()
                 self._reading = iter(self._store.read(self.partition))
             try:
                 records = next(self._reading, None)
                 if records is not None:
                     self._assembly.add(records)
+                    self._held_bytes += sum(len(value or b"") for _, value in records)
                     return
                 buckets = self._assembly.buckets()
             except ValueError as error:
@@ -180,6 +201,7 @@ class CheckpointedReplay:
                 self._refuse_moved(taken)
         except UnavailableError as error:
             self._reading, self._assembly = None, Assembly(self._owner, self.partition)
+            self._held_bytes = 0
             raise Paused("checkpoints", str(error)) from error
         refuse_misfit(taken, buckets)
         rings = self._rings.of(self.partition)
@@ -189,6 +211,7 @@ class CheckpointedReplay:
             raise damaged(taken, error) from error
         labels = labels_of(buckets.values())
         self._loading = [buckets[number] for number in sorted(buckets, reverse=True)]
+        self._held_bytes = sum(len(bucket.payload) for bucket in self._loading)
         self.restored = Restored(
             labels, taken.low, replay_start(labels, taken.low),
             max((bucket.watermark for bucket in buckets.values()), default=np.iinfo(np.int64).min),
@@ -209,6 +232,7 @@ class CheckpointedReplay:
         until = time.monotonic() + _STEP_SECONDS
         while buckets and time.monotonic() < until:
             bucket = buckets.pop()
+            self._held_bytes -= len(bucket.payload)
             try:
                 rings.load(bucket.payload, checked=bucket.checked)
             except ValueError as error:
@@ -245,6 +269,7 @@ class Restoration:
         self._rings = rings
         self._open_input = open_input
         self._fresh: set[int] = set()
+        self._begun: set[int] = set()
         self._sample: StoredRecords | None = None
         self.partitions = 0
 
@@ -272,5 +297,5 @@ class Restoration:
                 self._rings.of(partition).retention.unit,
             ),
             self._owner, self._store, self._sampled, self._rings,
-            lambda first, end: self._open_input(partition, first, end),
+            lambda first, end: self._open_input(partition, first, end), self._begun,
         )  # fmt: skip

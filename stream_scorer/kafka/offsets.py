@@ -1,7 +1,7 @@
 """What the broker says of topics and their offsets, with our errors for what it cannot say."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -104,23 +104,15 @@ def offsets(
         time.sleep(_ELECTION_PAUSE_SECONDS)
 
 
-def bounds(
-    kafka: Kafka, topic: str, only: Collection[int] | None = None
-) -> tuple[Mapping[int, int], Mapping[int, int]]:
+def bounds(kafka: Kafka, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
     """Return the first offset and the last stable offset of each of a topic's partitions.
-
-    Args:
-        kafka: The cluster.
-        topic: The topic.
-        only: Of these partitions alone, as far as the topic has them.
 
     Raises:
         SettingsError: The topic does not exist.
         UnavailableError: The broker does not answer.
     """
     client = admin(kafka)
-    known = partitions(client, kafka, [topic])[topic]
-    wanted = [(topic, partition) for partition in known if only is None or partition in only]
+    wanted = [(topic, partition) for partition in partitions(client, kafka, [topic])[topic]]
     first = offsets(client, kafka, wanted, EARLIEST)
     end = offsets(client, kafka, wanted, LATEST, stable=True)
     return (

@@ -9,7 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import bounds, unreachable
@@ -17,7 +23,11 @@ from stream_scorer.settings import Kafka
 
 _SILENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+_TURN_SECONDS = 0.05
 _RECORDS_AT_ONCE = 1_000
+
+_SMALL_QUEUE = {"queued.max.messages.kbytes": 8_192}
+"""Options of one of several readers at once: what none of them takes yet is held for all."""
 
 
 def read(
@@ -63,6 +73,43 @@ def read(
             if messages:
                 # What the caller did meanwhile is not the broker's silence.
                 heard = time.monotonic()
+    finally:
+        consumer.close()
+
+
+def read_partition(kafka: Kafka, topic: str, partition: int) -> Iterator[list[Any]]:
+    """Yield the committed messages of a partition, in order, some at a time and at first none.
+
+    It ends where the broker says that the last stable offset is reached, so that nobody need be
+    asked for it before. What comes with the first call is that it connects, for who has something
+    else to do meanwhile.
+
+    Args:
+        kafka: The cluster.
+        topic: The topic.
+        partition: An existing partition.
+
+    Raises:
+        UnavailableError: The broker has been silent for 10 s, or refuses.
+    """
+    consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader") | _SMALL_QUEUE)
+    try:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        yield []
+        # Counted in own waits: what the caller does meanwhile is not the broker's silence.
+        silent = 0.0
+        ended = False
+        while not ended:
+            first: Any = consumer.poll(_TURN_SECONDS)
+            found = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
+            silent = 0.0 if found else silent + _TURN_SECONDS
+            if silent > _SILENCE_SECONDS:
+                raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+            for message in found:
+                if message.error():
+                    _refuse(kafka, message.error())
+                    ended = True
+            yield [message for message in found if not message.error()]
     finally:
         consumer.close()
 

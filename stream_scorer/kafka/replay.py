@@ -1,6 +1,7 @@
 """A silent replay: reads a partition's retained input again, up to an offset, to rebuild state."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from confluent_kafka import KafkaError
@@ -121,12 +122,17 @@ Opened = TypeVar("Opened", bound=Replay)
 
 
 class Replays(Generic[Opened]):
-    """The replays of the partitions that a process is taking over, one after the other.
+    """The replays of the partitions that a process is taking over, step by step.
+
+    A few take turns, so that while one waits for its connection another has something to do. One
+    that holds much goes on alone: what is held at once stays bounded.
 
     Args:
         open_replay: Opens the replay of (partition, end offset); None when there is nothing.
         fold: Takes replayed records into the state; may raise to be given them again later.
         listener: Told of progress.
+        at_once: How many take turns.
+        alone: Whether a replay holds so much that the others stand still until it holds less.
     """
 
     def __init__(
@@ -134,10 +140,15 @@ class Replays(Generic[Opened]):
         open_replay: Callable[[int, int], Opened | None],
         fold: Callable[[RawRecords], object],
         listener: Listener,
+        at_once: int = 1,
+        alone: Callable[[Opened], bool] = lambda _: False,
     ) -> None:
         self._open = open_replay
         self._fold = fold
         self._listener = listener
+        self._at_once = at_once
+        self._alone = alone
+        self._turn = 0
         self._running: dict[int, Opened] = {}
         self._unfolded: dict[int, RawRecords] = {}
         self._ready: set[int] = set()
@@ -174,7 +185,7 @@ class Replays(Generic[Opened]):
         """
         ended = None
         if self._running:
-            partition, replay = next(iter(self._running.items()))
+            partition, replay = self._next()
             raw = self._unfolded.pop(partition, None) or replay.step()
             if raw is not None:
                 self._unfolded[partition] = raw
@@ -187,3 +198,12 @@ class Replays(Generic[Opened]):
                 self._ready.add(partition)
         ready, self._ready = self._ready, set()
         return ready, ended
+
+    def _next(self) -> tuple[int, Opened]:
+        """Return the partition and the replay whose turn it is."""
+        begun = list(islice(self._running.items(), self._at_once))
+        for partition, replay in begun:
+            if self._alone(replay):
+                return partition, replay
+        self._turn = (self._turn + 1) % len(begun)
+        return begun[self._turn]

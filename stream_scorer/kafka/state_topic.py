@@ -5,7 +5,6 @@ last stable offset. What lies behind that belongs to a transaction whose markers
 their way, and the record before it is as good: only its replay is longer.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +13,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import admin, bounds, partitions
-from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.reading import read, read_partition
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
 
-_CHUNK_SECONDS = 0.05
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
 
@@ -41,6 +39,7 @@ class TopicStore:
         self.topic = kafka.topics.state
         self._kafka = kafka
         self._owner = owner
+        self._partitions: list[int] = []
 
     def refuse_layout(self) -> None:
         """Check that the topic has a partition for each of the input.
@@ -70,19 +69,14 @@ class TopicStore:
         Raises:
             UnavailableError: The broker does not answer.
         """
-        first, end = bounds(self._kafka, self.topic, (partition,))
-        if partition not in first:
+        if partition not in self._partitions:
+            # They only ever grow.
+            self._partitions = partitions(admin(self._kafka), self._kafka, [self.topic])[self.topic]
+        if partition not in self._partitions:
             return
-        chunk: list[tuple[bytes | None, bytes | None]] = []
-        until = time.monotonic() + _CHUNK_SECONDS
-        for message in read(self._kafka, self.topic, first, end):
-            if self._owner.place(message.key() or b""):
-                chunk.append((message.key(), message.value()))
-            if time.monotonic() > until:
-                yield chunk
-                chunk = []
-                until = time.monotonic() + _CHUNK_SECONDS
-        yield chunk
+        for messages in read_partition(self._kafka, self.topic, partition):
+            records = ((message.key(), message.value()) for message in messages)
+            yield [record for record in records if self._owner.place(record[0] or b"")]
 
     def sample(self) -> StoredRecords:
         """Return the newest record of each partition that holds any.
