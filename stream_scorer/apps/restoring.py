@@ -35,7 +35,7 @@ from stream_scorer.state.schedule import UNWRITTEN
 
 _STEP_SECONDS = 0.05
 
-AT_ONCE = 4
+AT_ONCE = 8
 """How many partitions come back in turns: the wait for one's connection is another's time."""
 _MUCH_BYTES = 8_000_000
 _MUCH_INPUT = 20_000
@@ -102,6 +102,7 @@ class CheckpointedReplay:
         rings: Where they are loaded to.
         open_input: Opens the input of (first offset, end offset).
         begun: The partitions whose replays have begun and are not closed; all share it.
+        rest: Called when the last of these is closed.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class CheckpointedReplay:
         rings: Rings,
         open_input: Callable[[int, int], InputReplay],
         begun: set[int],
+        rest: Callable[[], None],
     ) -> None:
         start = taken()
         self.partition = start.partition
@@ -125,6 +127,7 @@ class CheckpointedReplay:
         self._rings = rings
         self._open_input = open_input
         self._begun = begun
+        self._rest = rest
         self._assembly = Assembly(owner, start.partition)
         self._held_bytes = 0
         self._reading: Iterator[StoredRecords] | None = None
@@ -179,6 +182,7 @@ class CheckpointedReplay:
         give_back()
         self._begun.discard(self.partition)
         if not self._begun:
+            self._rest()
             release_late()
 
     def _read(self) -> None:
@@ -251,6 +255,7 @@ class Restoration:
         store: Where the buckets lie.
         rings: Where they are loaded to.
         open_input: Opens the input of (partition, first offset, end offset).
+        rest: Called when no partition is coming back any more: connections may go.
     """
 
     def __init__(
@@ -261,6 +266,7 @@ class Restoration:
         store: CheckpointStore,
         rings: Rings,
         open_input: Callable[[int, int, int], InputReplay],
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._topic = topic
         self._source = source
@@ -268,6 +274,7 @@ class Restoration:
         self._store = store
         self._rings = rings
         self._open_input = open_input
+        self._rest = rest
         self._fresh: set[int] = set()
         self._begun: set[int] = set()
         self._sample: StoredRecords | None = None
@@ -298,4 +305,5 @@ class Restoration:
             ),
             self._owner, self._store, self._sampled, self._rings,
             lambda first, end: self._open_input(partition, first, end), self._begun,
+            self._rest,
         )  # fmt: skip

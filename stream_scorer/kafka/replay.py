@@ -54,6 +54,36 @@ class Replay(Protocol):
         ...
 
 
+class Consumers:
+    """Consumers of replays; one that has done with a partition goes on with another.
+
+    Args:
+        kafka: Cluster.
+        topic: Input topic.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        # What is deleted under our hands must not be passed over in silence.
+        self._options = config.reader(kafka, f"{kafka.group}-replay")
+        self._options["auto.offset.reset"] = "error"
+        self._topic = topic
+        self._idle: list[ColumnConsumer] = []
+
+    def take(self) -> ColumnConsumer:
+        """Return one that is assigned nothing."""
+        return self._idle.pop() if self._idle else ColumnConsumer(self._options, self._topic)
+
+    def put(self, consumer: ColumnConsumer) -> None:
+        """Take one back."""
+        consumer.assign({})
+        self._idle.append(consumer)
+
+    def close(self) -> None:
+        """Let go of the connections of those that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
 class InputReplay:
     """One partition's input from ``first`` up to, not including, ``end``.
 
@@ -63,16 +93,19 @@ class InputReplay:
         partition: Its partition.
         first: First offset to return; retained.
         end: The offset at which live reading goes on.
+        consumers: Where its consumer comes from and goes to; None: it has one of its own.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, partition: int, first: int, end: int) -> None:
+    def __init__(
+        self, kafka: Kafka, topic: str, partition: int, first: int, end: int,
+        consumers: Consumers | None = None,
+    ) -> None:  # fmt: skip
         self.partition = partition
         self.end = end
         self.next_offset = first
         self._topic = topic
-        # What is deleted under our hands must not be passed over in silence.
-        options = config.reader(kafka, f"{kafka.group}-replay") | {"auto.offset.reset": "error"}
-        self._consumer = ColumnConsumer(options, topic)
+        self._consumers = consumers
+        self._consumer = (consumers or Consumers(kafka, topic)).take()
         self._consumer.assign({partition: first})
 
     def step(self) -> RawRecords | None:
@@ -115,7 +148,10 @@ class InputReplay:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._consumer.close()
+        if self._consumers is None:
+            self._consumer.close()
+        else:
+            self._consumers.put(self._consumer)
 
 
 Opened = TypeVar("Opened", bound=Replay)

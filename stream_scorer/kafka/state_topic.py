@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import admin, bounds, partitions
-from stream_scorer.kafka.reading import read, read_partition
+from stream_scorer.kafka.reading import Readers, read
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
@@ -40,6 +40,7 @@ class TopicStore:
         self._kafka = kafka
         self._owner = owner
         self._partitions: list[int] = []
+        self._readers = Readers(kafka, self.topic)
 
     def refuse_layout(self) -> None:
         """Check that the topic has a partition for each of the input.
@@ -74,9 +75,13 @@ class TopicStore:
             self._partitions = partitions(admin(self._kafka), self._kafka, [self.topic])[self.topic]
         if partition not in self._partitions:
             return
-        for messages in read_partition(self._kafka, self.topic, partition):
+        for messages in self._readers.read(partition):
             records = ((message.key(), message.value()) for message in messages)
             yield [record for record in records if self._owner.place(record[0] or b"")]
+
+    def rest(self) -> None:
+        """Let go of the connections until the next partition is read."""
+        self._readers.close()
 
     def sample(self) -> StoredRecords:
         """Return the newest record of each partition that holds any.

@@ -16,12 +16,16 @@ _LEAST, _MOST = 1, 500
 
 def workers_of(parent: ScorerProcess) -> list[psutil.Process]:
     """Return the processes of the workers that run under a parent, oldest first."""
-    found = [
-        child
-        for child in psutil.Process(parent.pid).children()
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    found = [child for child in psutil.Process(parent.pid).children() if _works(child)]
     return sorted(found, key=lambda child: child.create_time())
+
+
+def _works(child: psutil.Process) -> bool:
+    """Whether a child runs and is a worker: the parent has another that tracks resources."""
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:
+        return False  # it is at its end, and waits for its parent to notice
 
 
 def _gone(process: psutil.Process) -> bool:
