@@ -1,7 +1,7 @@
 """A partition's state comes back: its buckets from the store, then the input behind them.
 
-Seen from outside it is one replay (``kafka/replay.py``), so partitions come back one after the
-other while the loop goes on with those that are whole.
+Seen from outside it is one replay (``kafka/replay.py``), so partitions come back a few at a time
+while the loop goes on with those that are whole.
 """
 
 import time
@@ -34,6 +34,12 @@ from stream_scorer.state.restore import (
 from stream_scorer.state.schedule import UNWRITTEN
 
 _STEP_SECONDS = 0.05
+
+AT_ONCE = 8
+"""How many partitions come back in turns: the wait for one's connection is another's time."""
+_MUCH_BYTES = 8_000_000
+_MUCH_INPUT = 20_000
+"""What a partition holds, or has left to read, that comes back alone."""
 
 
 class Input(Protocol):
@@ -92,8 +98,11 @@ class CheckpointedReplay:
         taken: Says what is taken over, as of now; asked again when the buckets are read.
         owner: Whose state.
         store: Where the buckets lie.
+        sample: Returns one record of each partition in the store that holds any.
         rings: Where they are loaded to.
         open_input: Opens the input of (first offset, end offset).
+        begun: The partitions whose replays have begun and are not closed; all share it.
+        rest: Called when the last of these is closed.
     """
 
     def __init__(
@@ -101,8 +110,11 @@ class CheckpointedReplay:
         taken: Callable[[], Takeover],
         owner: Owner,
         store: CheckpointStore,
+        sample: Callable[[], StoredRecords],
         rings: Rings,
         open_input: Callable[[int, int], InputReplay],
+        begun: set[int],
+        rest: Callable[[], None],
     ) -> None:
         start = taken()
         self.partition = start.partition
@@ -111,9 +123,13 @@ class CheckpointedReplay:
         self._taken = taken
         self._owner = owner
         self._store = store
+        self._sample = sample
         self._rings = rings
         self._open_input = open_input
+        self._begun = begun
+        self._rest = rest
         self._assembly = Assembly(owner, start.partition)
+        self._held_bytes = 0
         self._reading: Iterator[StoredRecords] | None = None
         self._loading: list[Bucket] | None = None
         self._input: InputReplay | None = None
@@ -133,6 +149,13 @@ class CheckpointedReplay:
         if self._input is not None:
             return self._input.done
         return self.restored is not None and not self._loading
+
+    @property
+    def alone(self) -> bool:
+        """Whether it holds, or has to read, so much that others had better wait."""
+        if self._input is not None:
+            return self._input.end - self._input.next_offset > _MUCH_INPUT
+        return self._held_bytes > _MUCH_BYTES
 
     def step(self) -> RawRecords | None:
         """Read some records, load some buckets, or return some input.
@@ -157,17 +180,22 @@ class CheckpointedReplay:
             self._input.close()
         self._reading = None
         give_back()
-        release_late()
+        self._begun.discard(self.partition)
+        if not self._begun:
+            self._rest()
+            release_late()
 
     def _read(self) -> None:
         try:
             if self._reading is None:
+                self._begun.add(self.partition)
                 release_early()
                 self._reading = iter(self._store.read(self.partition))
             try:
                 records = next(self._reading, None)
                 if records is not None:
                     self._assembly.add(records)
+                    self._held_bytes += sum(len(value or b"") for _, value in records)
                     return
                 buckets = self._assembly.buckets()
             except ValueError as error:
@@ -177,6 +205,7 @@ class CheckpointedReplay:
                 self._refuse_moved(taken)
         except UnavailableError as error:
             self._reading, self._assembly = None, Assembly(self._owner, self.partition)
+            self._held_bytes = 0
             raise Paused("checkpoints", str(error)) from error
         refuse_misfit(taken, buckets)
         rings = self._rings.of(self.partition)
@@ -186,6 +215,7 @@ class CheckpointedReplay:
             raise damaged(taken, error) from error
         labels = labels_of(buckets.values())
         self._loading = [buckets[number] for number in sorted(buckets, reverse=True)]
+        self._held_bytes = sum(len(bucket.payload) for bucket in self._loading)
         self.restored = Restored(
             labels, taken.low, replay_start(labels, taken.low),
             max((bucket.watermark for bucket in buckets.values()), default=np.iinfo(np.int64).min),
@@ -194,7 +224,7 @@ class CheckpointedReplay:
 
     def _refuse_moved(self, taken: Takeover) -> None:
         """A partition without a bucket of its own may be one that was added since."""
-        for key, value in self._store.sample():
+        for key, value in self._sample():
             try:
                 partitions = partitions_of(self._owner, key or b"", value or b"")
             except ValueError:
@@ -206,6 +236,7 @@ class CheckpointedReplay:
         until = time.monotonic() + _STEP_SECONDS
         while buckets and time.monotonic() < until:
             bucket = buckets.pop()
+            self._held_bytes -= len(bucket.payload)
             try:
                 rings.load(bucket.payload, checked=bucket.checked)
             except ValueError as error:
@@ -224,6 +255,7 @@ class Restoration:
         store: Where the buckets lie.
         rings: Where they are loaded to.
         open_input: Opens the input of (partition, first offset, end offset).
+        rest: Called when no partition is coming back any more: connections may go.
     """
 
     def __init__(
@@ -234,6 +266,7 @@ class Restoration:
         store: CheckpointStore,
         rings: Rings,
         open_input: Callable[[int, int, int], InputReplay],
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._topic = topic
         self._source = source
@@ -241,7 +274,10 @@ class Restoration:
         self._store = store
         self._rings = rings
         self._open_input = open_input
+        self._rest = rest
         self._fresh: set[int] = set()
+        self._begun: set[int] = set()
+        self._sample: StoredRecords | None = None
         self.partitions = 0
 
     def expect(self, partitions: set[int]) -> None:
@@ -250,6 +286,13 @@ class Restoration:
         committed = self._source.committed(partitions)
         self._fresh -= partitions
         self._fresh |= {p for p in partitions if committed[p] < 0}
+        self._sample = None
+
+    def _sampled(self) -> StoredRecords:
+        """Sample the store once for all partitions that came together: it tells one layout."""
+        if self._sample is None:
+            self._sample = self._store.sample()
+        return self._sample
 
     def open(self, partition: int, offset: int) -> CheckpointedReplay:
         """Return the replay of a partition up to an offset; it reads nothing yet."""
@@ -260,6 +303,7 @@ class Restoration:
                 self._source.low_watermark(partition), ENGINE,
                 self._rings.of(partition).retention.unit,
             ),
-            self._owner, self._store, self._rings,
-            lambda first, end: self._open_input(partition, first, end),
+            self._owner, self._store, self._sampled, self._rings,
+            lambda first, end: self._open_input(partition, first, end), self._begun,
+            self._rest,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.replay import Consumers, InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
@@ -167,8 +167,7 @@ def scorer_loop(
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
         model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
-        Restoration(topic, source, owner, store, rings, lambda partition, first, end:
-                    InputReplay(kafka, topic, partition, first, end)),
+        restoration_of(settings, source, owner, store, rings),
         Checkpoints(
             store, owner, rings, schedule, listener, write_format=settings.state.write_format
         ),
@@ -188,6 +187,25 @@ def scorer_loop(
     if watch is not None:
         watch.begin(loaded.bundles, listener)
     return loop, work
+
+
+def restoration_of(
+    settings: Settings, source: KafkaSource, owner: Owner, store: CheckpointStore, rings: Rings
+) -> Restoration:
+    """Return what brings partitions' state back; its connections last as long as it has to do."""
+    kafka, topic = settings.kafka, settings.kafka.topics.transactions
+    consumers = Consumers(kafka, topic)
+
+    def rest() -> None:
+        consumers.close()
+        if isinstance(store, TopicStore):
+            store.rest()
+
+    return Restoration(
+        topic, source, owner, store, rings,
+        lambda partition, first, end:
+            InputReplay(kafka, topic, partition, first, end, consumers), rest,
+    )  # fmt: skip
 
 
 def follower_of(

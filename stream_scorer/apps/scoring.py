@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
-from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import TransactionDecoder
@@ -107,7 +107,9 @@ class ScoringWork:
         self._warmth = warmth
         self._now_ms = now_ms
         self._sample = KeySample(listener)
-        self._replays = Replays(self._open_replay, self._refold, listener)
+        self._replays = Replays(
+            self._open_replay, self._refold, listener, AT_ONCE, lambda replay: replay.alone
+        )
         self._opened: dict[int, CheckpointedReplay] = {}
         self._beginnings: dict[int, Beginning] = {}
         self._histories = Histories(listener, checkpoints.lacks)

@@ -9,7 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import bounds, unreachable
@@ -17,7 +23,15 @@ from stream_scorer.settings import Kafka
 
 _SILENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+_TURN_SECONDS = 0.05
 _RECORDS_AT_ONCE = 1_000
+
+_ONE_OF_SEVERAL = {
+    # What none of them takes yet is held for all.
+    "queued.max.messages.kbytes": 8_192,
+    # How long the broker waits for more before it says that there is none.
+    "fetch.wait.max.ms": 5,
+}
 
 
 def read(
@@ -47,7 +61,9 @@ def read(
         consumer.assign([TopicPartition(topic, part, start[part]) for part in sorted(pending)])
         heard = time.monotonic()
         while pending and not stop():
-            messages: list[Any] = consumer.consume(_RECORDS_AT_ONCE, _POLL_SECONDS)
+            # Not one call for all: it would wait out its time for what the last ones lack.
+            first: Any = consumer.poll(_POLL_SECONDS)
+            messages = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
             if not messages and time.monotonic() - heard > _SILENCE_SECONDS:
                 raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
             for message in messages:
@@ -68,6 +84,65 @@ def read(
                 heard = time.monotonic()
     finally:
         consumer.close()
+
+
+class Readers:
+    """Consumers that read one partition after another, several of them in turns.
+
+    One that has read a partition to its end knows the cluster, and begins with the next at once; a
+    new one takes some hundred milliseconds, of which it works in few.
+
+    Args:
+        kafka: The cluster.
+        topic: What is read.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._idle: list[Consumer] = []
+
+    def read(self, partition: int) -> Iterator[list[Any]]:
+        """Yield the committed messages of an existing partition, in order, some at a time.
+
+        At first it yields none, for it connects then, and the caller may have other things to do.
+        It ends where the broker says that the last stable offset is reached.
+
+        Raises:
+            UnavailableError: The broker has been silent for 10 s, or refuses.
+        """
+        consumer = self._idle.pop() if self._idle else self._new()
+        ended = False
+        try:
+            consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
+            yield []
+            # Counted in own waits: what the caller does meanwhile is not the broker's silence.
+            silent = 0.0
+            while not ended:
+                first: Any = consumer.poll(_TURN_SECONDS)
+                found = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
+                silent = 0.0 if found else silent + _TURN_SECONDS
+                if silent > _SILENCE_SECONDS:
+                    raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+                for message in found:
+                    if message.error():
+                        _refuse(self._kafka, message.error())
+                        ended = True
+                yield [message for message in found if not message.error()]
+            consumer.unassign()
+            self._idle.append(consumer)
+        finally:
+            if not ended:
+                consumer.close()
+
+    def _new(self) -> Consumer:
+        options = config.reader(self._kafka, f"{self._kafka.group}-reader")
+        return Consumer(options | _ONE_OF_SEVERAL)
+
+    def close(self) -> None:
+        """Let go of the connections that nobody reads with; who reads again makes new ones."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:

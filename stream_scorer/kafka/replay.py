@@ -1,6 +1,7 @@
 """A silent replay: reads a partition's retained input again, up to an offset, to rebuild state."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from confluent_kafka import KafkaError
@@ -53,6 +54,36 @@ class Replay(Protocol):
         ...
 
 
+class Consumers:
+    """Consumers of replays; one that has done with a partition goes on with another.
+
+    Args:
+        kafka: Cluster.
+        topic: Input topic.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        # What is deleted under our hands must not be passed over in silence.
+        self._options = config.reader(kafka, f"{kafka.group}-replay")
+        self._options["auto.offset.reset"] = "error"
+        self._topic = topic
+        self._idle: list[ColumnConsumer] = []
+
+    def take(self) -> ColumnConsumer:
+        """Return one that is assigned nothing."""
+        return self._idle.pop() if self._idle else ColumnConsumer(self._options, self._topic)
+
+    def put(self, consumer: ColumnConsumer) -> None:
+        """Take one back."""
+        consumer.assign({})
+        self._idle.append(consumer)
+
+    def close(self) -> None:
+        """Let go of the connections of those that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
 class InputReplay:
     """One partition's input from ``first`` up to, not including, ``end``.
 
@@ -62,16 +93,19 @@ class InputReplay:
         partition: Its partition.
         first: First offset to return; retained.
         end: The offset at which live reading goes on.
+        consumers: Where its consumer comes from and goes to; None: it has one of its own.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, partition: int, first: int, end: int) -> None:
+    def __init__(
+        self, kafka: Kafka, topic: str, partition: int, first: int, end: int,
+        consumers: Consumers | None = None,
+    ) -> None:  # fmt: skip
         self.partition = partition
         self.end = end
         self.next_offset = first
         self._topic = topic
-        # What is deleted under our hands must not be passed over in silence.
-        options = config.reader(kafka, f"{kafka.group}-replay") | {"auto.offset.reset": "error"}
-        self._consumer = ColumnConsumer(options, topic)
+        self._consumers = consumers
+        self._consumer = (consumers or Consumers(kafka, topic)).take()
         self._consumer.assign({partition: first})
 
     def step(self) -> RawRecords | None:
@@ -114,19 +148,27 @@ class InputReplay:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._consumer.close()
+        if self._consumers is None:
+            self._consumer.close()
+        else:
+            self._consumers.put(self._consumer)
 
 
 Opened = TypeVar("Opened", bound=Replay)
 
 
 class Replays(Generic[Opened]):
-    """The replays of the partitions that a process is taking over, one after the other.
+    """The replays of the partitions that a process is taking over, step by step.
+
+    A few take turns, so that while one waits for its connection another has something to do. One
+    that holds much goes on alone: what is held at once stays bounded.
 
     Args:
         open_replay: Opens the replay of (partition, end offset); None when there is nothing.
         fold: Takes replayed records into the state; may raise to be given them again later.
         listener: Told of progress.
+        at_once: How many take turns.
+        alone: Whether a replay holds so much that the others stand still until it holds less.
     """
 
     def __init__(
@@ -134,10 +176,15 @@ class Replays(Generic[Opened]):
         open_replay: Callable[[int, int], Opened | None],
         fold: Callable[[RawRecords], object],
         listener: Listener,
+        at_once: int = 1,
+        alone: Callable[[Opened], bool] = lambda _: False,
     ) -> None:
         self._open = open_replay
         self._fold = fold
         self._listener = listener
+        self._at_once = at_once
+        self._alone = alone
+        self._turn = 0
         self._running: dict[int, Opened] = {}
         self._unfolded: dict[int, RawRecords] = {}
         self._ready: set[int] = set()
@@ -174,7 +221,7 @@ class Replays(Generic[Opened]):
         """
         ended = None
         if self._running:
-            partition, replay = next(iter(self._running.items()))
+            partition, replay = self._next()
             raw = self._unfolded.pop(partition, None) or replay.step()
             if raw is not None:
                 self._unfolded[partition] = raw
@@ -187,3 +234,12 @@ class Replays(Generic[Opened]):
                 self._ready.add(partition)
         ready, self._ready = self._ready, set()
         return ready, ended
+
+    def _next(self) -> tuple[int, Opened]:
+        """Return the partition and the replay whose turn it is."""
+        begun = list(islice(self._running.items(), self._at_once))
+        for partition, replay in begun:
+            if self._alone(replay):
+                return partition, replay
+        self._turn = (self._turn + 1) % len(begun)
+        return begun[self._turn]

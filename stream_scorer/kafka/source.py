@@ -18,7 +18,7 @@ from stream_scorer.kafka.librdkafka.consumer import (
     Polled,
     Rebalance,
 )
-from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -28,6 +28,7 @@ _IDLE_SECONDS = 0.1
 _REQUEST_SECONDS = 30.0
 # Longer than a heartbeat, whose answer says that the group has thrown the member out.
 _HEARING_SECONDS = 15.0
+_LOWS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class KafkaSource:
         self._failure: Exception | None = None
         self._leaving: set[int] = set()
         self._closing = False
+        self._lows: dict[int, int] = {}
+        self._lows_until = 0.0
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._consumer.subscribe(
             Rebalance(
@@ -342,10 +345,17 @@ class KafkaSource:
         return self._consumer.group_metadata()
 
     def low_watermark(self, partition: int) -> int:
-        """Return the oldest retained offset of a partition."""
-        with self._asking(f"the oldest offset of {self.topic} partition {partition}"):
-            low, _ = self._consumer.watermarks(partition, _REQUEST_SECONDS)
-        return low
+        """Return the oldest retained offset of a partition, as of five seconds ago at most.
+
+        All partitions of ours are asked for in one request, and not through the consumer, whose
+        requests wait behind those in which the broker waits for records.
+        """
+        if partition not in self._lows or time.monotonic() > self._lows_until:
+            wanted = [(self.topic, each) for each in {partition, *self._assigned}]
+            found = offsets(admin(self._kafka), self._kafka, wanted, EARLIEST)
+            self._lows = {each: offset for (_, each), offset in found.items()}
+            self._lows_until = time.monotonic() + _LOWS_SECONDS
+        return self._lows[partition]
 
     def partition_count(self) -> int:
         """Return how many partitions the topic has."""

@@ -5,7 +5,6 @@ last stable offset. What lies behind that belongs to a transaction whose markers
 their way, and the record before it is as good: only its replay is longer.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,17 +13,16 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import admin, bounds, partitions
-from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.reading import Readers, read
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
 
-_CHUNK_SECONDS = 0.05
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
 
 _LOOK_BACK = 200
-"""Records at a partition's end that are read in search of its newest bucket."""
+"""Records at a partition's end that are read first in search of its newest bucket."""
 
 
 class TopicStore:
@@ -41,6 +39,8 @@ class TopicStore:
         self.topic = kafka.topics.state
         self._kafka = kafka
         self._owner = owner
+        self._partitions: list[int] = []
+        self._readers = Readers(kafka, self.topic)
 
     def refuse_layout(self) -> None:
         """Check that the topic has a partition for each of the input.
@@ -70,21 +70,18 @@ class TopicStore:
         Raises:
             UnavailableError: The broker does not answer.
         """
-        first, end = bounds(self._kafka, self.topic)
-        if partition not in first:
+        if partition not in self._partitions:
+            # They only ever grow.
+            self._partitions = partitions(admin(self._kafka), self._kafka, [self.topic])[self.topic]
+        if partition not in self._partitions:
             return
-        chunk: list[tuple[bytes | None, bytes | None]] = []
-        until = time.monotonic() + _CHUNK_SECONDS
-        for message in read(
-            self._kafka, self.topic, {partition: first[partition]}, {partition: end[partition]}
-        ):
-            if self._owner.place(message.key() or b""):
-                chunk.append((message.key(), message.value()))
-            if time.monotonic() > until:
-                yield chunk
-                chunk = []
-                until = time.monotonic() + _CHUNK_SECONDS
-        yield chunk
+        for messages in self._readers.read(partition):
+            records = ((message.key(), message.value()) for message in messages)
+            yield [record for record in records if self._owner.place(record[0] or b"")]
+
+    def rest(self) -> None:
+        """Let go of the connections until the next partition is read."""
+        self._readers.close()
 
     def sample(self) -> StoredRecords:
         """Return the newest record of each partition that holds any.
@@ -95,28 +92,18 @@ class TopicStore:
             UnavailableError: The broker does not answer.
         """
         first, end = bounds(self._kafka, self.topic)
-        found: list[tuple[bytes | None, bytes | None]] = []
-        for partition in first:
-            newest = self._newest(partition, first[partition], end[partition])
-            if newest is not None:
-                found.append(newest)
-        return found
-
-    def _newest(
-        self, partition: int, first: int, end: int
-    ) -> tuple[bytes | None, bytes | None] | None:
-        """Return the newest record of ours that begins a bucket, looking back from the end."""
-        span = _LOOK_BACK
-        while True:
-            start = max(first, end - span)
-            newest = None
-            for message in read(self._kafka, self.topic, {partition: start}, {partition: end}):
+        found: dict[int, tuple[bytes | None, bytes | None]] = {}
+        left, span = set(first), _LOOK_BACK
+        while left:
+            # All that are left at once: a reader for each would take longer than what it reads.
+            start = {partition: max(first[partition], end[partition] - span) for partition in left}
+            for message in read(self._kafka, self.topic, start, end):
                 place = self._owner.place(message.key() or b"")
                 if place is not None and place[-1] == 0 and message.value():
-                    newest = message.key(), message.value()
-            if newest is not None or start == first:
-                return newest
+                    found[message.partition()] = message.key(), message.value()
+            left = {p for p in left if p not in found and start[p] > first[p]}
             span *= 100
+        return [found[partition] for partition in sorted(found)]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Put one partition's records in one transaction of their own.

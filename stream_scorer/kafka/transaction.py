@@ -35,6 +35,8 @@ from stream_scorer.ports import RawRecords
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
+_LONGEST_TURN_SECONDS = 1.0
+"""For how long at most partitions are restored before others are polled again."""
 
 
 Delta = TypeVar("Delta")
@@ -71,6 +73,7 @@ class TransactionLoop(Generic[Delta]):
         self._fresh: dict[int, int] = {}
         self._whole: set[int] = set()
         self._stopping = False
+        self._deciding_seconds = 0.0
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
@@ -131,12 +134,14 @@ class TransactionLoop(Generic[Delta]):
         if batch is None:
             patience = _IDLE_SECONDS
             if self._restoring:
-                self._restore()
+                self._restore_in_turn()
                 patience = 0.0
             batch = self._poll(self._limits.linger, patience)
             self._rebalance()
         if batch is not None:
+            began = time.monotonic()
             self._transact(batch)
+            self._deciding_seconds = time.monotonic() - began
 
     def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
@@ -164,18 +169,30 @@ class TransactionLoop(Generic[Delta]):
         """Whether some partition of ours is not being read yet."""
         return self._work.restoring() or bool(self._whole)
 
-    def _restore(self) -> None:
-        """Bring partitions that came a step nearer to being read."""
+    def _restore_in_turn(self) -> None:
+        """Restore for as long as the last batch took: a backlog elsewhere must not outweigh it."""
+        until = time.monotonic() + min(self._deciding_seconds, _LONGEST_TURN_SECONDS)
+        self._deciding_seconds = 0.0
+        while self._restore() and self._restoring:
+            if time.monotonic() >= until or self._source.rebalanced or self._stop_asked():
+                return
+
+    def _restore(self) -> bool:
+        """Bring partitions that came a step nearer to being read; False: go on after a poll."""
         try:
             self._whole |= self._work.restore()
         except Paused as pause:
             self._outage.begin(pause)
             self._wait_out()
-            return
+            return False
         self._outage.end()
-        if self._whole and self._commit_first():
-            self._source.resume(self._whole)
-            self._whole = set()
+        if not self._whole:
+            return True
+        if not self._commit_first():
+            return False
+        self._source.resume(self._whole)
+        self._whole = set()
+        return True
 
     def _rebalance(self) -> None:
         """Carry out what happened inside polls, in order."""

@@ -5,10 +5,11 @@ by record: output by source coordinates, committed offsets, and the customers' r
 """
 
 import io
+import itertools
 import json
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -34,6 +35,7 @@ PARTITIONS = 4
 BATCH = 400
 DEADLINE_SECONDS = 60.0
 _DAY_MS = 86_400_000
+_ROWS_AT_ONCE = 5_000
 
 # By when and by whom a decision was made is no part of what was decided.
 _ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
@@ -67,28 +69,34 @@ def transaction_codec() -> RecordCodec:
 @cache
 def transactions(days: int = 25, customers: int = 150) -> tuple[Record, ...]:
     """Return simulated transactions with malformed, invalid, duplicate and late ones among them."""
+    return tuple(transactions_of(days, customers))
+
+
+def transactions_of(days: int, customers: int) -> Iterator[Record]:
+    """Yield what :func:`transactions` returns, some thousand at a time."""
     encode = transaction_codec().encode
-    records = []
-    columns = [c for c in simulate(days, customers, 60).column_names if "fraud" not in c]
-    for number, row in enumerate(simulate(days, customers, 60).select(columns).to_pylist()):
+    table = simulate(days, customers, 60)
+    columns = [name for name in table.column_names if "fraud" not in name]
+    batches = table.select(columns).to_batches(max_chunksize=_ROWS_AT_ONCE)
+    rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+    for number, row in enumerate(rows):
         key = row["customer_id"].encode()
         value = encode(row)
-        records.append(Record(key, value))
+        yield Record(key, value)
         kind = number % 40
         if kind == 7:
-            records.append(Record(key, value, "DUPLICATE"))
+            yield Record(key, value, "DUPLICATE")
         elif kind == 14:
-            records.append(Record(key, value[:-3], "MALFORMED"))
+            yield Record(key, value[:-3], "MALFORMED")
         elif kind == 21:
-            records.append(Record(key, encode(row | {"amount_minor": -1}), "AMOUNT_NEGATIVE"))
+            yield Record(key, encode(row | {"amount_minor": -1}), "AMOUNT_NEGATIVE")
         elif kind == 28:
             late = row["event_time"].timestamp() * 1_000 - _DAY_MS
             late_row = {"transaction_id": f"late-{number}", "event_time": int(late)}
-            records.append(Record(key, encode(row | late_row)))
+            yield Record(key, encode(row | late_row))
         elif kind == 35:
             nothing = None if number % 80 == 35 else b"no Avro"
-            records.append(Record(key, nothing, "EMPTY" if nothing is None else "FRAMING"))
-    return tuple(records)
+            yield Record(key, nothing, "EMPTY" if nothing is None else "FRAMING")
 
 
 def feed(kafka: Kafka, records: tuple[Record, ...]) -> dict[int, int]:

@@ -182,6 +182,19 @@ def test_the_state_is_held_to_the_replay_event_by_event() -> None:
     assert counts(verdict) == {"state": 2}
 
 
+def test_of_a_state_that_forgets_only_what_must_be_there_is_judged() -> None:
+    _, replay = judge(evidence())
+    whole = sorted(replay.remembered().elements(), key=lambda event: event[2])
+    partition = whole[-1][0]
+    mine = [event for event in whole if event[0] == partition]
+    others = [event for event in whole if event[0] != partition]
+    within = mine[-1][2] - mine[1][2]
+    for left, faults in ((mine[1:], {}), (mine[2:], {"state": 1}), (mine[1:-1], {"state": 1})):
+        verdict = Verdict()
+        judge_state(verdict, replay, [*others, *left], within)
+        assert counts(verdict) == faults
+
+
 def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
     at = dict.fromkeys(range(4), 100)
     replay = Replay(History(begins=at))

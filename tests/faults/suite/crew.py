@@ -1,7 +1,7 @@
 """The scorers of a stage: started as operators start them, and supervised as they should be."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,18 @@ class Crew:
                 self._members.remove(member)
                 self.restarts += 1
                 self.start(order)
+
+    def running(self, instance: str) -> ScorerProcess | None:
+        """Return the scorer of an instance's name that runs; None when there is none."""
+        mine = (s for s, order in self._members if order.instance == instance and s.alive)
+        return next(mine, None)
+
+    def stop_others(self, instances: Collection[str]) -> None:
+        """End those in good order that have none of these names; forget those that have ended."""
+        for scorer, order in self._members:
+            if scorer.alive and order.instance not in instances:
+                self.stop(scorer)
+        self._members = [(scorer, order) for scorer, order in self._members if scorer.alive]
 
     def stop(self, scorer: ScorerProcess) -> None:
         """End one in good order."""

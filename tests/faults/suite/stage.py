@@ -19,6 +19,7 @@ from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.faults.proxy import Api, Fault, Proxy
+from tests.faults.scene import Record
 from tests.faults.suite.crew import Crew, Order
 from tests.faults.suite.ground import Ground
 from tests.faults.suite.traffic import Feed, Ledger, traffic
@@ -51,7 +52,10 @@ class Stage:
         resume_seconds: From the fault's end to the first commit after it in the slowest partition.
         evidence: What was judged, once ``finish`` was called.
         verdict: What the verifier says of it; None until then.
+        remembers_ms: How far back the state is judged, where the load spans more; None: all of it.
     """
+
+    remembers_ms: int | None = None
 
     def __init__(self, ground: Ground, seed: int, folder: Path) -> None:
         unique = uuid.uuid4().hex[:8]
@@ -82,9 +86,7 @@ class Stage:
         self.live = LiveReader(self.inside.bootstrap, self.outputs)
         self._stack.callback(self.live.close)
         self.live.start()
-        self.feed = Feed(
-            self.inside.bootstrap, self.kafka.topics.transactions, self.ledger, traffic()
-        )
+        self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.load())
         return self
 
     def __exit__(
@@ -96,6 +98,10 @@ class Stage:
         self._stack.close()
         if self.feed.is_alive():
             self.feed.stop()
+
+    def load(self) -> Iterable[Record]:
+        """Return what is fed."""
+        return traffic()
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -319,7 +325,7 @@ class Stage:
             final, live, Logs(self.ground.replicas), history, frozenset(deleted),
         )  # fmt: skip
         verdict, replay = judge(self.evidence)
-        judge_state(verdict, replay, self._exported_state())
+        judge_state(verdict, replay, self._exported_state(), self.remembers_ms)
         self.verdict = verdict
         return verdict
 

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -120,15 +120,14 @@ class Feed(threading.Thread):
         bootstrap: str,
         topic: str,
         ledger: Ledger,
-        records: Sequence[Record],
+        records: Iterable[Record],
         partitioner: str = "murmur2_random",
     ) -> None:
         super().__init__(name="feed", daemon=True)
         self._producer = Producer(producer_options(bootstrap) | {"partitioner": partitioner})
-        self._given = 0
         self._topic = topic
         self._ledger = ledger
-        self._records = records
+        self._records = iter(records)
         self._between: list[tuple[Record, int | None]] = []
         self._enough = threading.Event()
 
@@ -138,15 +137,14 @@ class Feed(threading.Thread):
             while self._between:
                 self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
             self._ledger.produce(self._producer, self._topic, record)
-            self._given += 1
             self._producer.poll(0)
             if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
                 return
 
     @property
-    def left(self) -> Sequence[Record]:
-        """What was not handed over yet."""
-        return self._records[self._given :]
+    def left(self) -> Iterator[Record]:
+        """What was not handed over yet; for another feed, once this one is stopped."""
+        return self._records
 
     def insert(self, records: Iterable[Record], partition: int | None = None) -> None:
         """Send further records in between, by the same producer."""

@@ -132,11 +132,32 @@ def judge(evidence: Evidence) -> tuple[Verdict, Replay]:
     return verdict, replay
 
 
-def judge_state(verdict: Verdict, replay: Replay, remembered: Iterable[Remembered]) -> None:
-    """Hold the exported state against the replay's, event by event."""
+def judge_state(
+    verdict: Verdict,
+    replay: Replay,
+    remembered: Iterable[Remembered],
+    within_ms: int | None = None,
+) -> None:
+    """Hold the exported state against the replay's, event by event.
+
+    Args:
+        verdict: Where differences are noted.
+        replay: Of the same input; it forgets nothing.
+        remembered: The exported state.
+        within_ms: Events that are older than the newest of their partition by more are left out:
+            whether they are forgotten already is the scorer's to say. None: none is left out.
+    """
     expected, found = replay.remembered(), Counter(remembered)
     if replay.moved:
         found = Counter({(-1, *rest): n for (_, *rest), n in found.items()})  # type: ignore[misc]
+    if within_ms is not None:
+        newest: dict[int, int] = {}
+        for partition, _, time, _ in expected:
+            newest[partition] = max(newest.get(partition, time), time)
+        expected, found = (
+            Counter({e: n for e, n in held.items() if e[2] >= newest.get(e[0], 0) - within_ms})
+            for held in (expected, found)
+        )
     for what, times in ((found - expected) + (expected - found)).items():
         for _ in range(times):
             verdict.note("state", what)

@@ -1,7 +1,7 @@
 """A partition's state comes back from a store and an input that a test holds in its hands."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
-from stream_scorer.errors import StateError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -249,3 +249,33 @@ def test_loaded_rings_are_those_that_were_dumped() -> None:
     restoration.expect({0})
     run(restoration.open(0, 100))
     assert [target.of(0).dump(b) for b in range(BUCKETS)] == [b.payload for b in buckets]
+
+
+def test_partitions_that_come_together_sample_the_store_once() -> None:
+    store = store_of()
+    source = Input(partitions=3)
+    restoration = Restoration("t", source, OWNER, store, rings(), source.open)
+    restoration.expect({0, 1, 2})
+    for partition in range(3):
+        run(restoration.open(partition, 100))
+    assert store.samples == 1
+    restoration.expect({0})
+    run(restoration.open(0, 100))
+    assert store.samples == 2
+
+
+def test_a_sample_that_was_not_answered_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = store_of(bucket(1, 9, partition=2, partitions=2))
+    opened = replay(store, Input())
+
+    def silent() -> NoReturn:
+        raise UnavailableError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "sample", silent)
+        with pytest.raises(Paused, match="no answer"):
+            opened.step()
+    with pytest.raises(StateError, match="had 2 partitions"):
+        run(opened)

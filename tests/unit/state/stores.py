@@ -7,13 +7,18 @@ from stream_scorer.ports import StoredRecords
 
 
 class MemoryStore:
-    """Keeps every record ever written, oldest first, as a topic does."""
+    """Keeps every record ever written, oldest first, as a topic does.
+
+    Attributes:
+        samples: How often one was asked for.
+    """
 
     def __init__(self, *, rides: bool = True) -> None:
         self.rides = rides
         self.topic = "state" if rides else ""
         self.records: dict[int, list[tuple[bytes | None, bytes | None]]] = {}
         self.down = ""
+        self.samples = 0
 
     def _ask(self) -> None:
         if self.down:
@@ -28,6 +33,7 @@ class MemoryStore:
 
     def sample(self) -> StoredRecords:
         self._ask()
+        self.samples += 1
         return [records[0] for _, records in sorted(self.records.items()) if records]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:

@@ -1,0 +1,330 @@
+"""How long partitions stand still, and what is decided twice, when a group changes as planned.
+
+Scorers with 10,000 customers a partition, each with 60 events in 30 days, decide a steady input:
+one instance, then a second that joins (scale-out), a third, and a rolling restart of all three,
+each stopped with SIGTERM and started anew before the next.
+
+- ``pause_seconds``: how long a partition stood still at the longest, of all partitions: a record
+  was there and nothing was decided. Taken from the times at which the broker was given the
+  records and their decisions.
+- ``oldest_seconds``: the age of the oldest record when its decision came.
+- ``duplicates``, ``lost``: by the source coordinates that decisions and dead letters carry.
+- ``moved``: partitions that had to change hands.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.table import Table
+
+from bench import customers
+from bench.arena import PARTITIONS, Arena, Contender, Entry
+from bench.gates import conclude
+from bench.handover_gates import Counted, Phase, Source, counted, failures, report
+from stream_scorer.apps.feeding import TransactionEncoder
+from stream_scorer.apps.scorer import Deployment, load_model
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.state_topic import publish
+
+MODEL = "fraud:1.0.0"
+"""The shipped version that asks for no terminals, for the bench runs no profiler."""
+
+CUSTOMERS, QUICK_CUSTOMERS = 10_000, 1_000
+"""By partition."""
+RATE, QUICK_RATE = 2_000, 800
+SETTLE_SECONDS, QUICK_SETTLE_SECONDS = 10.0, 4.0
+
+_GROUP = "handover"
+_SOURCE = "handover.transactions"
+_INSTANCES = 3
+_GLANCE_SECONDS = 0.05
+_WHOLE_SECONDS = 120.0
+_DONE_SECONDS = 120.0
+_FLUSH_SECONDS = 60
+
+
+def _say(line: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+def _wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not in {seconds:.0f} s: {what}")
+        time.sleep(_GLANCE_SECONDS)
+
+
+class Instance:
+    """One instance of the scorer, started and stopped as an operator would.
+
+    Args:
+        arena: Where.
+        number: Its number, which is its name in the group.
+    """
+
+    def __init__(self, arena: Arena, number: int) -> None:
+        self.number = number
+        self._arena = arena
+        self._port = free_ports(1)[0]
+        self.entry: Entry = arena.entry(
+            f"{_GROUP}-{number}", _SOURCE, "run", "--model", MODEL, outputs=_GROUP,
+            kafka={"group": _GROUP, "instance": str(number)}, http={"port": self._port},
+        )  # fmt: skip
+        self._contender: Contender | None = None
+
+    @property
+    def contender(self) -> Contender:
+        """Its process."""
+        if self._contender is None:
+            raise RuntimeError("not started")
+        return self._contender
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._contender is not None
+
+    def start(self) -> None:
+        """Start it, and return when its probe says that it is ready."""
+        self._contender = self._arena.start(self.entry)
+        self._contender.wait_ready()
+        self._contender.go()
+        _wait(self.ready, f"{self.entry.name} is ready", _WHOLE_SECONDS)
+
+    def ready(self) -> bool:
+        """Whether its probe says so."""
+        self.contender.refuse_death()
+        address = f"http://127.0.0.1:{self._port}/health/ready"
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return bool(json.load(answer)["ready"])
+        except urllib.error.HTTPError as error:
+            with error:
+                return False
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End it in good order."""
+        code = self.contender.stop()
+        if code != 0:
+            raise SystemExit(f"{self.entry.name} left with {code}: {self.contender.last}")
+        self._contender = None
+
+    def owned(self) -> set[int]:
+        """Return the partitions that the group has given to it."""
+        prefix = f"{_GROUP}-{self.number}-"
+        members = self._arena.members(_GROUP)
+        return {p for name, mine in members.items() if name.startswith(prefix) for p in mine}
+
+
+class SteadyInput(threading.Thread):
+    """Sends what the customers do next at a steady rate until it is stopped.
+
+    Args:
+        arena: Where to.
+        keys: How many customers there are.
+        rate: Events per second.
+    """
+
+    def __init__(self, arena: Arena, keys: int, rate: int) -> None:
+        super().__init__(name="input", daemon=True)
+        self.sent = 0
+        self._keys = keys
+        self._rate = rate
+        self._encode = TransactionEncoder(arena.settings.registry)
+        self._producer = Producer(
+            config.common(arena.settings.kafka)
+            | {"enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
+        )
+        self._enough = threading.Event()
+
+    def _events(self) -> Iterator[tuple[bytes, bytes]]:
+        first = 0
+        while True:
+            rows = customers.later_events(first, self._rate, self._keys)
+            keys = rows.column("customer_id").cast(pa.binary()).to_pylist()
+            yield from zip(keys, self._encode(rows), strict=True)
+            first += self._rate
+
+    def run(self) -> None:
+        """Send, on this thread of its own."""
+        started = time.monotonic()
+        for key, value in self._events():
+            self._producer.produce(_SOURCE, value, key)
+            self.sent += 1
+            if self.sent % 10 == 0:
+                self._producer.poll(0)
+                due = started + self.sent / self._rate
+                if self._enough.wait(max(due - time.monotonic(), 0)):
+                    return
+
+    def stop(self) -> int:
+        """Stop; return how many events the broker has taken."""
+        self._enough.set()
+        self.join()
+        if left := self._producer.flush(_FLUSH_SECONDS):
+            raise SystemExit(f"{left} events were not acknowledged")
+        return self.sent
+
+
+class Change:
+    """The group, changed step by step under load.
+
+    Args:
+        arena: Where.
+        keys: How many customers there are, over all partitions.
+        rate: Events per second.
+        settle: Seconds between two changes, once all are ready.
+    """
+
+    def __init__(self, arena: Arena, keys: int, rate: int, settle: float) -> None:
+        self.phases: list[Phase] = []
+        self._arena = arena
+        self._keys = keys
+        self._settle = settle
+        arena.create({_SOURCE: PARTITIONS}, **{"message.timestamp.type": "LogAppendTime"})
+        self._instances = [Instance(arena, number) for number in range(_INSTANCES)]
+        arena.create_outputs(self._instances[0].entry)
+        self._input = SteadyInput(arena, keys, rate)
+
+    def fill(self) -> None:
+        """Write a checkpoint in which all customers have a month of history."""
+        settings = self._instances[0].entry.settings
+        model, plan = load_model(settings, Deployment(MODEL))
+        where = customers.partitions_of(self._keys, PARTITIONS)
+        rings = customers.fill(where, model.features, plan)
+        made = customers.checkpoint(rings, settings.kafka, PARTITIONS)
+        publish(
+            settings.kafka, settings.kafka.topics.state, made, dict.fromkeys(range(PARTITIONS), 0)
+        )
+
+    def run(self) -> None:
+        """Scale out, then restart all in turn."""
+        first, *others = self._instances
+        first.start()
+        self._input.start()
+        self._begin("steady")
+        self._settled()
+        for number, instance in enumerate(others, 2):
+            before = {each.number: each.owned() for each in self._instances if each.running}
+            phase = self._begin(f"scale-out to {number}")
+            instance.start()
+            self._settled()
+            phase.moved = sum(
+                len(owned - self._instances[at].owned()) for at, owned in before.items()
+            )
+        for instance in self._instances:
+            moved = len(instance.owned())
+            self._begin(f"restart of {instance.number}").moved = moved
+            instance.stop()
+            instance.start()
+            self._settled()
+        sent = self._input.stop()
+        self._arena.wait_committed(self._instances[0].contender, sent, _DONE_SECONDS)
+        for instance in self._instances:
+            instance.stop()
+
+    def _begin(self, name: str) -> Phase:
+        _say(name)
+        self.phases.append(Phase(name, time.time_ns() // 1_000_000))
+        return self.phases[-1]
+
+    def _settled(self) -> None:
+        """Return when all partitions are spread over all that run, and some time has passed."""
+        running = [instance for instance in self._instances if instance.running]
+
+        def spread() -> bool:
+            shares = [instance.owned() for instance in running]
+            return all(shares) and sum(map(len, shares)) == PARTITIONS
+
+        _wait(spread, f"partitions are spread over {len(running)}", _WHOLE_SECONDS)
+        _wait(lambda: all(each.ready() for each in running), "all are ready", _WHOLE_SECONDS)
+        time.sleep(self._settle)
+
+    def count(self) -> Counted:
+        """Read what the broker has, and count."""
+        topics = self._instances[0].entry.settings.kafka.topics
+        arrived = {
+            (message.partition(), message.offset()): message.timestamp()[1]
+            for message in self._arena.outputs(_SOURCE)
+        }
+        return counted(arrived, self._outcomes(topics.decisions, topics.dead_letters))
+
+    def _outcomes(self, decisions: str, dead_letters: str) -> Iterator[tuple[Source, int]]:
+        text = reader_schema("decision.v1")
+        registry = self._arena.registry
+        codec = RecordCodec(registry.id_for("decisions-value", text), text)
+        for message in self._arena.outputs(decisions):
+            row = codec.decode(message.value(), registry)
+            yield (row["source_partition"], row["source_offset"]), message.timestamp()[1]
+        for message in self._arena.outputs(dead_letters):
+            letter = parse(message)
+            yield (letter.source_partition, letter.source_offset), message.timestamp()[1]
+
+
+def measure(keys: int, rate: int, settle: float) -> dict[str, Any]:
+    """Change a group as planned; return the report."""
+    with Arena() as arena:
+        change = Change(arena, keys, rate, settle)
+        change.fill()
+        _say(f"{keys} customers filled")
+        change.run()
+        return report(change.count(), change.phases, keys) | {"events_per_second": rate}
+
+
+def show(document: dict[str, Any], load: tuple[str, str]) -> None:
+    """Print the table."""
+    table = Table("change", "moved", "decisions", "longest pause s", "partition", "oldest s",
+                  title="Planned changes of a group", title_justify="left")  # fmt: skip
+    for row in document["phases"]:
+        table.add_row(
+            row["phase"], str(row["moved"]), f"{row['decisions']:,}", str(row["pause_seconds"]),
+            str(row["partition"]), str(row["oldest_seconds"]),
+        )  # fmt: skip
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"{document['customers']:,} customers, {document['records']:,} records, "
+        f"lost {document['lost']}, duplicates {document['duplicates']}"
+    )
+    console.print(f"load average {load[0]} before, {load[1]} after")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer customers, a slower input")
+    parser.add_argument("--customers", type=int, help="customers by partition")
+    parser.add_argument("--rate", type=int, help="events per second")
+    options = parser.parse_args()
+    before, quick = os.getloadavg(), options.quick
+    keys = PARTITIONS * (options.customers or (QUICK_CUSTOMERS if quick else CUSTOMERS))
+    rate = options.rate or (QUICK_RATE if quick else RATE)
+    document = measure(keys, rate, QUICK_SETTLE_SECONDS if quick else SETTLE_SECONDS)
+    failed = failures(document)
+    document["missed"] = failed
+    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
+    show(document, (loads[0], loads[1]))
+    return conclude(document, failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

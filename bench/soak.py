@@ -1,0 +1,224 @@
+"""Random faults for as long as you like, one after another, under a steady load.
+
+Kinds of the fault suite (``tests/faults/suite``) are drawn by the seed and done to one group of
+scorers on one broker behind the suite's proxy, while transactions come at 300 a second. One scorer,
+the bystander, is in the group from the beginning to the end, and no fault is done to its process:
+its memory, file descriptors and threads are noted once a second, and lines through them, fitted
+behind a warm-up, must be flat. At the end the suite's verifier judges every record of the run.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from bench.gates import conclude
+from bench.soak_gates import MOST_GROWTH, Sample, failures, watched
+from tests.faults.suite import endurance
+from tests.faults.suite import kinds as registered
+from tests.faults.suite.endurance import Endurance
+from tests.faults.suite.ground import opened
+from tests.faults.suite.registry import KINDS
+from tests.faults.verifier.judge import Verdict
+
+__all__ = ["registered"]
+
+MINUTES, QUICK_MINUTES = 30.0, 3.0
+QUICK = ("latency", "end_txn_answer_lost", "kills_at_random_moments", "sigterm", "half_open")
+"""Kinds that take seconds."""
+
+_SAMPLE_SECONDS = 1.0
+_SLOWEST_KIND_SECONDS = 240.0
+"""The load lasts so much longer than the last fault is begun."""
+_PAUSE_SECONDS = (1.0, 8.0)
+_ERROR_LENGTH = 1_000
+
+
+class Watch(threading.Thread):
+    """Notes once a second what the bystander's process has.
+
+    Args:
+        stage: Whose bystander.
+    """
+
+    def __init__(self, stage: Endurance) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.samples: list[Sample] = []
+        self._stage = stage
+        self._began = time.monotonic()
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        """Note, on this thread of its own."""
+        while not self._enough.wait(_SAMPLE_SECONDS):
+            scorer = self._stage.bystander
+            if scorer is None:
+                continue
+            try:
+                process = psutil.Process(scorer.pid)
+                with process.oneshot():
+                    sample = Sample(
+                        scorer.pid, self.seconds, process.memory_info().rss, process.num_fds(),
+                        process.num_threads(),
+                    )  # fmt: skip
+            except psutil.Error:
+                # It has just ended; the next round finds the one that was started for it.
+                continue
+            self.samples.append(sample)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been watching."""
+        return time.monotonic() - self._began
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._enough.set()
+        self.join()
+
+
+def drawn(seed: int, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield kinds for ever: all of them in one random order, then in another."""
+    choice = random.Random(seed)  # noqa: S311 faults, not secrets
+    while True:
+        yield from choice.sample(names, len(names))
+
+
+def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """Do faults for some seconds, and judge; return the report."""
+    happened: Counter[str] = Counter()
+    failed: dict[str, str] = {}
+    verdict: Verdict | None = None
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as folder,
+        opened("one") as ground,
+        Endurance(ground, seed, Path(folder), seconds + _SLOWEST_KIND_SECONDS) as stage,
+    ):
+        stage.begin()
+        with Watch(stage) as watch:
+            for name in drawn(seed, names):
+                if watch.seconds >= seconds:
+                    break
+                time.sleep(stage.random.uniform(*_PAUSE_SECONDS))
+                error = _done_to(stage, name)
+                _say(watch.seconds, name, stage, error)
+                if error:
+                    failed[name] = error
+                    ground.mend()
+                    break
+                happened[name] += 1
+            took = watch.seconds
+        try:
+            verdict = stage.end()
+        except Exception as error:  # noqa: BLE001 it is the report's
+            failed["the end"] = _told(error, stage)
+    return {
+        "minutes": round(took / 60, 1),
+        "seed": seed,
+        "seconds": round(took, 1),
+        "faults": dict(sorted(happened.items())),
+        "fired": sum(count for count, _ in stage.proofs),
+        "failed": failed,
+        "longest_resume_seconds": round(max(stage.resumed, default=0.0), 1),
+        "started_again": stage.crew.restarts,
+        "bystander": watched(watch.samples, took),
+        "verdict": None if verdict is None else _counts(verdict),
+    }
+
+
+def _done_to(stage: Endurance, name: str) -> str:
+    """Do one kind; return what went wrong, empty where nothing did."""
+    before = len(stage.proofs)
+    try:
+        KINDS[name].act(stage)
+    except Exception as error:  # noqa: BLE001 it is the report's
+        return _told(error, stage)
+    return "" if len(stage.proofs) > before else "nothing shows that the fault happened"
+
+
+def _told(error: Exception, stage: Endurance) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{Path(where.filename).name}:{where.lineno}"
+    return f"{type(error).__name__}: {error} ({at}); {stage.crew.state()}"[:_ERROR_LENGTH]
+
+
+def _counts(verdict: Verdict) -> dict[str, Any]:
+    aside = {"sent", "decisions", "dead_letters", "examples"}
+    counts = {each.name: getattr(verdict, each.name) for each in fields(verdict)}
+    return {
+        "sent": verdict.sent,
+        "decisions": verdict.decisions,
+        "dead_letters": verdict.dead_letters,
+        "faults": {name: n for name, n in counts.items() if name not in aside and n},
+        "examples": verdict.examples,
+    }
+
+
+def _say(second: float, name: str, stage: Endurance, error: str) -> None:
+    """Tell how far it is."""
+    state = f"FAILED {error}" if error else f"resumed in {stage.resume_seconds:.1f} s"
+    sys.stderr.write(f"{second:7.0f} s  {name}: {state}\n")
+    sys.stderr.flush()
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the tables."""
+    console = Console(width=100)
+    faults = Table("fault", "times", title="Faults", title_justify="left")
+    for name, times in document["faults"].items():
+        faults.add_row(name, str(times))
+    console.print(faults)
+    found = document["bystander"]
+    table = Table("of the bystander", "median", "most", "growth", "share",
+                  title=f"{document['minutes']} minutes, seed {document['seed']}",
+                  title_justify="left")  # fmt: skip
+    for name in MOST_GROWTH:
+        if name in found:
+            row = found[name]
+            table.add_row(name, f"{row['median']:,}", f"{row['most']:,}", f"{row['growth']:,}",
+                          f"{row['share']:.1%}")  # fmt: skip
+    console.print(table)
+    console.print(f"verdict: {document['verdict']}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, help="how long faults are begun")
+    parser.add_argument("--seed", type=int, default=1, help="draws the faults")
+    parser.add_argument("--quick", action="store_true", help="three minutes of quick faults")
+    options = parser.parse_args()
+    minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
+    names = QUICK if options.quick else endurance.KINDS
+    before = os.getloadavg()
+    document = soak(60 * minutes, options.seed, names)
+    document["load_average"] = [round(load[0], 1) for load in (before, os.getloadavg())]
+    failed = failures(document)
+    document["missed"] = failed
+    show(document)
+    return conclude(document, failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""From what a process needed, second by second, to whether it needs more and more."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import theilslopes
+
+Float64 = NDArray[np.float64]
+
+WARM_UP_SHARE = 0.25
+"""Of the run: until then histories grow to their full length, and the heap with them."""
+MOST_GROWTH = {"rss": 0.05, "descriptors": 0.10, "threads": 0.10}
+"""Fitted growth from the warm-up's end to the run's, as a share of the median."""
+LEAST_WATCHED = 0.5
+"""Share of the run that one process of the bystander must have been watched for."""
+MOST_RESUME_SECONDS = 60.0
+_BINS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a process had at a moment.
+
+    Attributes:
+        pid: Which process.
+        second: When, from the run's beginning.
+        rss: Resident memory, bytes.
+        descriptors: Open file descriptors.
+        threads: Threads.
+    """
+
+    pid: int
+    second: float
+    rss: int
+    descriptors: int
+    threads: int
+
+
+def longest_life(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of the process that was watched for longest."""
+    lives: dict[int, list[Sample]] = {}
+    for sample in samples:
+        lives.setdefault(sample.pid, []).append(sample)
+    return max(lives.values(), key=lambda life: life[-1].second - life[0].second, default=[])
+
+
+def growth(seconds: Float64, values: Float64) -> float:
+    """Return how much a line through the values rises from the first second to the last.
+
+    The line is Theil and Sen's, the median of the slopes between all pairs: what a restore or a
+    reconnect needs for some seconds does not tilt it. It is fitted to medians of equal spans of
+    time, so that a day costs no more than an hour.
+
+    Args:
+        seconds: float64[n], ascending, n >= 2.
+        values: float64[n].
+
+    >>> second = np.arange(100.0)
+    >>> float(growth(second, 3 * second))
+    297.0
+    >>> spike = np.where((second > 40) & (second < 60), 1e9, 7.0)
+    >>> float(growth(second, spike))
+    0.0
+    """
+    span = float(seconds[-1] - seconds[0])
+    bins = min(_BINS, len(seconds))
+    which = np.minimum(((seconds - seconds[0]) / span * bins).astype(np.int64), bins - 1)
+    there = np.unique(which)
+    middles = np.array([np.median(seconds[which == number]) for number in there])
+    medians = np.array([np.median(values[which == number]) for number in there])
+    return float(theilslopes(medians, middles)[0]) * span
+
+
+def watched(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
+    """Return what the longest-lived process needed after the warm-up.
+
+    Args:
+        samples: Of all processes, in order.
+        seconds: How long the run took.
+
+    Returns:
+        ``watched_seconds`` and, by name, the median, the fitted growth and its share of the median.
+    """
+    life = longest_life(samples)
+    kept = [sample for sample in life if sample.second >= seconds * WARM_UP_SHARE]
+    found: dict[str, Any] = {"processes": len({sample.pid for sample in samples})}
+    if len(kept) < 2:
+        return found | {"watched_seconds": 0.0}
+    moments = np.array([sample.second for sample in kept])
+    found["watched_seconds"] = round(float(moments[-1] - moments[0]), 1)
+    for name in MOST_GROWTH:
+        values = np.array([float(getattr(sample, name)) for sample in kept])
+        median, rise = float(np.median(values)), growth(moments, values)
+        found[name] = {
+            "median": round(median),
+            "most": round(float(values.max())),
+            "growth": round(rise, 2),
+            "share": round(rise / median, 4),
+        }
+    return found
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each thing that a report must show and does not."""
+    lines = [f"{kind}: {error}" for kind, error in document["failed"].items()]
+    if not document["faults"]:
+        lines.append("no fault happened")
+    verdict = document["verdict"]
+    if verdict is None:
+        lines.append("nothing was judged")
+    elif verdict["faults"]:
+        counts = ", ".join(f"{name} {count}" for name, count in verdict["faults"].items())
+        lines.append(f"the verifier counts {counts}: {verdict['examples']}")
+    if document["longest_resume_seconds"] > MOST_RESUME_SECONDS:
+        lines.append(
+            f"commits resumed {document['longest_resume_seconds']} s after a fault, "
+            f"at most {MOST_RESUME_SECONDS:.0f}"
+        )
+    found = document["bystander"]
+    least = document["seconds"] * (1 - WARM_UP_SHARE) * LEAST_WATCHED
+    if found["watched_seconds"] < least:
+        lines.append(
+            f"one process was watched for {found['watched_seconds']} s, at least {least:.0f}"
+        )
+        return lines
+    lines += [
+        f"{name} grew by {found[name]['share']:.1%} of its median, at most {most:.0%}"
+        for name, most in MOST_GROWTH.items()
+        if found[name]["share"] > most
+    ]
+    return lines

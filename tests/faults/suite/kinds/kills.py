@@ -1,0 +1,63 @@
+"""Twenty kills at random moments, of workers under one parent and of the parent itself."""
+
+import signal
+
+import psutil
+
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.suite.registry import kind
+from tests.faults.suite.stage import Stage
+
+_KILLS = 20
+_WORKERS = 2
+_LEAST, _MOST = 1, 500
+"""Outcomes between two kills."""
+
+
+def workers_of(parent: ScorerProcess) -> list[psutil.Process]:
+    """Return the processes of the workers that run under a parent, oldest first."""
+    found = [child for child in psutil.Process(parent.pid).children() if _works(child)]
+    return sorted(found, key=lambda child: child.create_time())
+
+
+def _works(child: psutil.Process) -> bool:
+    """Whether a child runs and is a worker: the parent has another that tracks resources."""
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:
+        return False  # it is at its end, and waits for its parent to notice
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Whether a process is at its end, by what the kernel says."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE or not process.is_running()
+    except psutil.NoSuchProcess:
+        return True
+
+
+@kind("process")
+def twenty_kills(stage: Stage) -> None:
+    """SIGKILL twenty times at random moments under load: a worker of two, or their parent."""
+    arguments = ("--workers", str(_WORKERS))
+    parent = stage.start(arguments=arguments)
+    gone = parents = 0
+    for _ in range(_KILLS):
+        stage.wait_decided(stage.random.randint(_LEAST, _MOST))
+        # Who waits to be started again after a kill cannot be killed; the parent always can.
+        victims = [psutil.Process(parent.pid), *workers_of(parent)]
+        victim = stage.random.choice(victims)
+        dying = victims if victim.pid == parent.pid else [victim]
+        victim.send_signal(signal.SIGKILL)
+        if victim.pid == parent.pid:
+            parents += 1
+            parent.wait()
+            # No worker outlives its parent: the kernel kills them with it.
+            wait_until(lambda dying=dying: all(map(_gone, dying)), "its workers are gone too")  # type: ignore[misc]
+            parent = stage.scorer(arguments=arguments, wait=False)
+        else:
+            wait_until(lambda victim=victim: _gone(victim), "the killed worker is gone")  # type: ignore[misc]
+        gone += all(map(_gone, dying))
+    stage.fired(gone, f"SIGKILL, each after further decisions, {parents} of them of the parent")
+    stage.fault_over()
+    stage.finish()

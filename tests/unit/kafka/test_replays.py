@@ -1,0 +1,67 @@
+"""Partitions that come back in turns: whose turn it is, and who goes on alone."""
+
+from collections.abc import Callable
+
+from stream_scorer.kafka.replay import Replays
+from stream_scorer.ports import RawRecords
+
+
+class Steps:
+    """A replay that is done after some steps, and says when it holds much."""
+
+    def __init__(self, partition: int, told: list[int], much: set[int]) -> None:
+        self.partition = partition
+        self.next_offset = 0
+        self.end = 3
+        self._told = told
+        self._much = much
+
+    @property
+    def done(self) -> bool:
+        return self.next_offset == self.end
+
+    @property
+    def alone(self) -> bool:
+        return self.next_offset in self._much
+
+    def step(self) -> RawRecords | None:
+        self._told.append(self.partition)
+        self.next_offset += 1
+        return None
+
+    def close(self) -> None: ...
+
+
+def order(partitions: int, at_once: int, much: Callable[[int], set[int]]) -> list[int]:
+    """Return whose step each was until all are whole."""
+    told: list[int] = []
+    replays = Replays(
+        lambda partition, _: Steps(partition, told, much(partition)),
+        lambda _: None, lambda _: None, at_once, lambda replay: replay.alone,
+    )  # fmt: skip
+    replays.begin(dict.fromkeys(range(partitions), 3))
+    whole: set[int] = set()
+    while replays.pending:
+        whole |= replays.step()[0]
+    assert whole == set(range(partitions))
+    return told
+
+
+def test_a_few_take_turns_and_the_next_begins_when_one_ends() -> None:
+    told = order(5, 3, lambda _: set())
+    assert len(told) == 15
+    assert sorted(told[:3]) == sorted(told[3:6]) == [0, 1, 2]
+    assert 3 not in told[:7]
+    assert set(told[9:]) == {3, 4}
+
+
+def test_one_at_a_time_comes_back_in_order() -> None:
+    assert order(3, 1, lambda _: set()) == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_who_holds_much_goes_on_alone_until_it_holds_less() -> None:
+    # Partition 1 holds much after its first step, and no more after its second.
+    told = order(3, 3, lambda partition: {1} if partition == 1 else set())
+    first = told.index(1)
+    assert told[first + 1] == 1
+    assert order(3, 3, lambda _: set()) != told

@@ -1,0 +1,77 @@
+"""Restoring and deciding take turns: neither waits for the other's end."""
+
+import time
+from itertools import groupby
+
+from stream_scorer.kafka.source import Assigned
+from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.ports import RawRecords
+from tests.unit.kafka.test_transaction import Adding, Scene
+
+_STEP_SECONDS = 0.002
+_BATCH_SECONDS = 0.06
+
+
+class Slow(Adding):
+    """A long restore in short steps beside batches that take long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def restoring(self) -> bool:
+        return True
+
+    def restore(self) -> set[int]:
+        self.told.append("restore")
+        time.sleep(_STEP_SECONDS)
+        return set()
+
+    def compute(self, raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        self.told.append("decide")
+        time.sleep(_BATCH_SECONDS)
+        return super().compute(raw, stages)
+
+
+def turns(steps: int) -> tuple[Scene, list[tuple[str, int]]]:
+    scene = Scene()
+    scene.loop._work = scene.work = work = Slow()
+    for _ in range(steps):
+        scene.loop.step()
+    return scene, [(name, len(list(each))) for name, each in groupby(work.told)]
+
+
+def test_a_backlog_gives_a_restore_as_long_as_its_last_batch_took() -> None:
+    _, told = turns(3)
+    assert [name for name, _ in told] == ["restore", "decide"] * 3
+    # Nothing had been decided before the first turn: it is one step.
+    assert told[0] == ("restore", 1)
+    # A step may take longer than it sleeps; five times longer, on a busy machine, still passes.
+    assert all(count > 5 for name, count in told[2:] if name == "restore")
+
+
+def test_a_restore_lets_each_batch_through_that_there_is() -> None:
+    scene, told = turns(3)
+    assert scene.work.state == list(range(6))
+    assert [count for name, count in told if name == "decide"] == [1, 1, 1]
+
+
+def test_without_a_backlog_a_restore_is_asked_step_by_step() -> None:
+    # The input ends after three batches, and the fourth turn is what the third batch is owed.
+    scene, _ = turns(4)
+    work = scene.work
+    assert isinstance(work, Slow)
+    work.told.clear()
+    scene.loop.step()
+    assert work.told == ["restore"]
+
+
+def test_a_rebalance_is_not_kept_waiting_for_a_turns_end() -> None:
+    scene, _ = turns(1)
+    scene.source._events = [Assigned({}, frozenset())]
+    scene.loop._rebalance = lambda: None  # type: ignore[method-assign]  # it stays to be handed over
+    work = scene.work
+    assert isinstance(work, Slow)
+    work.told.clear()
+    scene.loop._restore_in_turn()
+    assert work.told == ["restore"]
