@@ -1,5 +1,14 @@
 """Every kind of fault; to import this is to register them."""
 
-from tests.faults.suite.kinds import broker, data, group, network, process, upstream
+from tests.faults.suite.kinds import (
+    broker,
+    data,
+    group,
+    modes,
+    network,
+    planned,
+    process,
+    upstream,
+)
 
-__all__ = ["broker", "data", "group", "network", "process", "upstream"]
+__all__ = ["broker", "data", "group", "modes", "network", "planned", "process", "upstream"]
