@@ -206,6 +206,8 @@ def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
         ScorerProcess(named(settings, "a"), tmp_path / "a", "--from", "earliest") as first,
         ScorerProcess(named(settings, "b"), tmp_path / "b", "--from", "earliest") as second,
     ):
+        for scorer in (first, second):
+            scorer.wait_ready()
         share_alike(first, second)
         monkeypatch.setattr(Entry, "hindrance", lambda _: "")
         after = named(settings, "c").model_copy(update={"group_protocol": "consumer"})
