@@ -81,6 +81,13 @@ class PartitionsRevoked(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class StandingBy(Happening):
+    """Whether this process, which has no partitions, is one that the group has none for."""
+
+    spare: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayProgress(Happening):
     """A partition's state is being rebuilt from the input by a silent replay."""
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer.happenings import Happening, Listener, Stopping
 from stream_scorer.kafka.lag import LagWatch
+from stream_scorer.kafka.standby import Standby
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.observability.health import Endpoint, Health
 from stream_scorer.observability.logging import process_logger
@@ -67,8 +68,10 @@ def run_process(
         loop.stop()
 
     progress = Progress(told, settings.scorer.stuck_seconds, together=together)
+    standby = Standby(settings.kafka, topic, told)
 
     def listener(happening: Happening) -> None:
+        standby(happening)
         told(happening)
         progress(happening)
 
@@ -84,6 +87,7 @@ def run_process(
         loop = make(listener)
         health.model_loaded()
         stack.enter_context(LagWatch(settings.kafka, topic, listener))
+        stack.enter_context(standby)
         # What was loaded stays: the collector need not walk it again.
         gc.collect()
         gc.freeze()

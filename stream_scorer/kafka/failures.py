@@ -15,6 +15,8 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka.librdkafka.consumer import Failure
 
+_REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -46,10 +48,22 @@ class Reading:
                 "create it, for example with `stream-scorer topics create`",
             )
         if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
-            return UnavailableError(
-                f"group {self.group} may not read {self.topic}: {error.str()}", "grant the ACLs"
-            )
+            return self._forbidden(error)
         return self.ended(error) if error.fatal() else None
+
+    def _forbidden(self, cause: KafkaError) -> UnavailableError:
+        return UnavailableError(
+            f"group {self.group} may not read {self.topic}: {cause.str()}", "grant the ACLs"
+        )
+
+    def refused(self, failure: Failure) -> str:
+        """Return why the group does not take this member now; empty for any other failure.
+
+        The client asks again and again, and the group takes it once others have left.
+        """
+        if failure.error.code() not in _REFUSED:
+            return ""
+        return f"group {self.group} does not take member {self.member}: {failure.error.str()}"
 
     def refuse_missing(self, count: Callable[[float], int], seconds: float) -> None:
         """Check that the topic is there: under KIP-848 a member waits for it without a word.
@@ -85,6 +99,14 @@ class Reading:
                 f"group {self.group} still holds member {self.member} of an earlier process",
                 "start again when its session has ended (group.consumer.session.timeout.ms)",
             )
+        if code == KafkaError.GROUP_ID_NOT_FOUND:
+            return UnavailableError(
+                f"group {self.group} was not joined: members of the classic protocol came into it "
+                f"meanwhile ({cause.str()})",
+                "start again; it then waits until they have left",
+            )
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return self._forbidden(cause)
         if code == KafkaError.UNSUPPORTED_VERSION:
             return SettingsError(
                 f"setting kafka.group_protocol: the brokers do not serve it ({cause.str()})",

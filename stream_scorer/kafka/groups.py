@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
@@ -44,20 +45,42 @@ def members(kafka: Kafka, group: str) -> list[tuple[str, str]]:
     Raises:
         UnavailableError: The broker does not say.
     """
-    client = admin(kafka)
-    until = time.monotonic() + _SETTLE_SECONDS
+    found = described(kafka, group)
+    return [(each.member_id, each.client_id) for each in found.members] if found else []
+
+
+def described(
+    kafka: Kafka,
+    group: str,
+    client: AdminClient | None = None,
+    seconds: float = _SETTLE_SECONDS,
+) -> ConsumerGroupDescription | None:
+    """Return what the broker says of a group; None where it knows none of that name.
+
+    Args:
+        kafka: The cluster.
+        group: The group.
+        client: Asks; None opens one.
+        seconds: How long a coordinator that moves is waited for.
+
+    Raises:
+        UnavailableError: The broker does not say.
+    """
+    client = client or admin(kafka)
+    until = time.monotonic() + seconds
     while True:
         answer = client.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
         try:
-            found = answer[group].result().members
-            return [(member.member_id, member.client_id) for member in found]
+            found: ConsumerGroupDescription = answer[group].result()
         except KafkaException as error:
             cause = error.args[0]
             if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
+                return None
             # As for ``noted``.
             if cause.code() not in COORDINATION or time.monotonic() > until:
                 raise unreachable(kafka, cause.str()) from error
+        else:
+            return found
         time.sleep(_BREATH_SECONDS)
 
 

@@ -11,14 +11,15 @@ from confluent_kafka import KafkaException
 
 from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka import config, groups
+from stream_scorer.kafka.entry import Entry
 from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.librdkafka.consumer import (
     ColumnConsumer,
     GroupMetadata,
-    Polled,
     Rebalance,
 )
 from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
+from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -129,7 +130,16 @@ class KafkaSource:
         self._closing = False
         self._lows: dict[int, int] = {}
         self._lows_until = 0.0
+        self._refusal = ""
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
+        self._entry: Entry | None = None
+        if kafka.group_protocol == "consumer":
+            self._entry = Entry(kafka, group)
+        else:
+            self._join()
+
+    def _join(self) -> None:
+        self._entry = None
         self._consumer.subscribe(
             Rebalance(
                 assigned=self._on_assign,
@@ -141,6 +151,7 @@ class KafkaSource:
     # -- rebalance callbacks; they run inside poll ------------------------------------------
 
     def _on_assign(self, partitions: tuple[int, ...]) -> None:
+        self._refusal = ""
         offsets: dict[int, int] = {}
         try:
             if partitions and not self._closing:
@@ -259,33 +270,51 @@ class KafkaSource:
 
         Raises:
             OffsetsError: The committed offset lies outside the retained input, or is missing.
+            Paused: The group does not take this member yet.
             UnavailableError: The topic does not exist or must not be read.
         """
+        if self._entry is not None:
+            self._enter(self._entry, wait)
         stashed, self._stash = self._stash, []
         if stashed:
             wait = 0.0
         left = max(maximum - sum(map(len, stashed)), 1)
-        polled = self._poll(left, wait, linger_seconds)
+        found = self._poll(left, wait, linger_seconds)
+        if found is not None:
+            stashed.append(found)
+        if self._refusal and not self._assigned:
+            raise Paused("group", self._refusal)
+        return self._live(stashed)
+
+    def _enter(self, entry: Entry, wait: float) -> None:
+        """Join the group, or wait a moment and say why not.
+
+        Raises:
+            Paused: It cannot be joined yet.
+        """
+        if hindrance := entry.hindrance():
+            time.sleep(wait)
+            raise Paused("group", hindrance)
+        self._join()
+
+    def serve(self, seconds: float) -> None:
+        """Stay in the group while a batch is being computed: every partition must be paused."""
+        found = self._poll(1, seconds, 0.0)
+        if found is not None:
+            self._stash.append(found)
+
+    def _poll(self, maximum: int, wait: float, linger: float) -> RawRecords | None:
+        """Return the records that a poll brought; raise what cannot be waited out."""
+        try:
+            polled = self._consumer.poll(maximum, wait, linger)
+        except KafkaException as error:
+            raise self._reading.ended(error.args[0]) from error
         self._raise_failure()
         for failure in polled.failures:
             if error := self._reading.judge(failure):
                 raise error
-        if polled.records is not None:
-            stashed.append(polled.records)
-        return self._live(stashed)
-
-    def serve(self, seconds: float) -> None:
-        """Stay in the group while a batch is being computed: every partition must be paused."""
-        polled = self._poll(1, seconds, 0.0)
-        if polled.records is not None:
-            self._stash.append(polled.records)
-        self._raise_failure()
-
-    def _poll(self, maximum: int, wait: float, linger: float) -> Polled:
-        try:
-            return self._consumer.poll(maximum, wait, linger)
-        except KafkaException as error:
-            raise self._reading.ended(error.args[0]) from error
+            self._refusal = self._reading.refused(failure) or self._refusal
+        return polled.records
 
     def pause(self) -> None:
         """Fetch nothing until ``resume``; positions stay."""

@@ -77,6 +77,7 @@ class TransactionLoop(Generic[Delta]):
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
+        self._outside = Outage(listener)
         self._ahead: Batch[Delta] | None = None
         self._kept: Future[BatchCommitted] | None = None
         self._current: Batch[Delta] | None = None
@@ -145,7 +146,12 @@ class TransactionLoop(Generic[Delta]):
 
     def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
-        raw = self._source.poll(self._limits.maximum_batch, linger, patience)
+        try:
+            raw = self._source.poll(self._limits.maximum_batch, linger, patience)
+        except Paused as pause:
+            self._outside.begin(pause)
+            return None
+        self._outside.end()
         if raw is None:
             return None
         return Batch(raw, raw.next_offsets(), stages)

@@ -46,10 +46,11 @@ class Probed(Protocol):
 class Health:
     """A listener that holds the conditions of liveness and readiness.
 
-    Ready needs: partitions assigned, a model loaded, every assigned partition's state whole (the
-    last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which also a
-    partition without anything to replay gets, perhaps before it counts as assigned, or its first
-    commit), and no reason against it.
+    Ready needs: partitions assigned, or none left for it in its group
+    (:class:`~stream_scorer.happenings.StandingBy`), a model loaded, every assigned partition's
+    state whole (the last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which
+    also a partition without anything to replay gets, perhaps before it counts as assigned, or its
+    first commit), and no reason against it.
 
     Args:
         heartbeat_seconds: Alive is who called :meth:`heartbeat` within this.
@@ -70,6 +71,7 @@ class Health:
         self._beat = clock()
         self._model = not needs_model
         self._assigned: set[int] | None = None
+        self._spare = False
         self._replaying: dict[int, str] = {}
         self._whole: set[int] = set()
         self._down: dict[str, str] = {}
@@ -99,12 +101,15 @@ class Health:
             case h.BatchCommitted():
                 for partition in happening.next_offsets:
                     self._restored(partition)
+            case h.StandingBy():
+                self._spare = happening.spare
             case h.PartitionsAssigned():
                 self._assigned = (self._assigned or set()) | set(happening.partitions)
                 for partition in set(happening.partitions) - self._whole:
                     self._replaying.setdefault(partition, "its state is not restored yet")
             case h.PartitionsRevoked():
                 self._assigned = (self._assigned or set()) - set(happening.partitions) or None
+                self._spare = False
                 self._whole -= set(happening.partitions)
                 for partition in happening.partitions:
                     self._replaying.pop(partition, None)
@@ -177,7 +182,7 @@ class Health:
             reasons = [f"stopping: {self._stopping}"] if self._stopping else []
             if not self._model:
                 reasons.append("no model loaded")
-            if self._assigned is None:
+            if self._assigned is None and not self._spare:
                 reasons.append("no partitions assigned")
             reasons += [f"partition {p}: {why}" for p, why in sorted(self._replaying.items())]
             if self._terminals:

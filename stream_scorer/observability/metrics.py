@@ -203,6 +203,9 @@ class Metrics:
             "checkpoint_failures", "Buckets that the checkpoint store did not take."
         )
         self.assigned = gauge("partitions_assigned", "Input partitions that this process owns.")
+        self.standing_by = gauge(
+            "standing_by", "1 while other members own every partition and this process none."
+        )
         self.rebalances = counter(
             "rebalances", "Times that partitions came to this process or left it."
         )

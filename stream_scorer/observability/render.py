@@ -51,6 +51,7 @@ class Renderer:
             h.CommitSettled: self._settled,
             h.PartitionsAssigned: self._partitions_assigned,
             h.PartitionsRevoked: self._partitions_revoked,
+            h.StandingBy: self._standing_by,
             h.ReplayProgress: self._replay,
             h.StateIncomplete: self._incomplete,
             h.StateComplete: self._complete,
@@ -138,6 +139,7 @@ class Renderer:
         self._assigned.update(happening.partitions)
         self._metrics.assigned.set(len(self._assigned))
         self._metrics.rebalances.inc()
+        self._metrics.standing_by.set(0)
 
     def _partitions_revoked(self, happening: h.PartitionsRevoked) -> None:
         metrics = self._metrics
@@ -153,6 +155,10 @@ class Renderer:
         if happening.lost:
             metrics.lost.inc(len(happening.partitions))
             self._say("lost", "partitions_lost", partitions=list(happening.partitions))
+
+    def _standing_by(self, happening: h.StandingBy) -> None:
+        """Leave no line: more instances than partitions is what somebody chose."""
+        self._metrics.standing_by.set(happening.spare)
 
     def _replay(self, happening: h.ReplayProgress) -> None:
         left = max(happening.end_offset - happening.next_offset, 0)

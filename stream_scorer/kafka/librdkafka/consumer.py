@@ -12,6 +12,7 @@ from stream_scorer.kafka.librdkafka import kernels
 from stream_scorer.kafka.librdkafka.library import (
     ASSIGNED,
     CONSUMER,
+    FATAL,
     NO_OFFSET,
     PLACES,
     Client,
@@ -252,9 +253,13 @@ class ColumnConsumer:
             if code == 0:
                 kept.append(message)
                 continue
-            said = (self._api.message_errstr(message) or b"").decode(errors="replace")
-            offset = ctypes.cast(message + 56, ctypes.POINTER(ctypes.c_int64))[0]
-            failures.append(Failure(head[4], offset, KafkaError(code, said)))
+            if code == FATAL:
+                # Which one it is, the client knows; the event says only that there is one.
+                self._client.note_fatal()
+            else:
+                said = (self._api.message_errstr(message) or b"").decode(errors="replace")
+                offset = ctypes.cast(message + 56, ctypes.POINTER(ctypes.c_int64))[0]
+                failures.append(Failure(head[4], offset, KafkaError(code, said)))
             self._api.message_destroy(message)
         return np.array(kept, np.int64), failures
 

@@ -26,6 +26,7 @@ ASSIGNED: Final = -175
 NO_OFFSET: Final = -1001
 FATAL: Final = -150
 _OLDEST: Final = 0x02000000
+_NO_CONSUMER_CLOSE: Final = 8
 _TEXT_BYTES: Final = 512
 
 REBALANCED = CFUNCTYPE(None, pointer, c_int, pointer, pointer)
@@ -78,7 +79,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "consumer_group_metadata": (pointer, (pointer,)),
     "consumer_group_metadata_destroy": (None, (pointer,)),
     "default_topic_conf_dup": (pointer, (pointer,)),
-    "destroy": (None, (pointer,)),
+    "destroy_flags": (None, (pointer, c_int)),
     "error_code": (c_int, (pointer,)),
     "error_destroy": (None, (pointer,)),
     "error_is_fatal": (c_int, (pointer,)),
@@ -345,11 +346,18 @@ class Client:
 
     def _on_error(self, handle: int, code: int, reason: bytes, _: object) -> None:
         if code == FATAL:
-            text = ctypes.create_string_buffer(_TEXT_BYTES)
-            code = self.api.fatal_error(handle, text, _TEXT_BYTES)
-            self._fatal = KafkaError(code, text.value.decode(errors="replace"), fatal=True)
+            self._note_fatal(handle)
         elif self._told is not None:
             self._told(KafkaError(code, reason.decode(errors="replace")))
+
+    def _note_fatal(self, handle: int) -> None:
+        text = ctypes.create_string_buffer(_TEXT_BYTES)
+        code = self.api.fatal_error(handle, text, _TEXT_BYTES)
+        self._fatal = KafkaError(code, text.value.decode(errors="replace"), fatal=True)
+
+    def note_fatal(self) -> None:
+        """Take note that the library told of a fatal error otherwise: a consumer's polls do."""
+        self._note_fatal(self.handle)
 
     def raise_fatal(self) -> None:
         """Raise a fatal error that was told meanwhile, once."""
@@ -361,4 +369,5 @@ class Client:
         """Free the client; a second time does nothing."""
         handle, self.handle = self.handle, None
         if handle:
-            self.api.destroy(handle)
+            # A consumer was closed before; one with a fatal error cannot be, and waits for ever.
+            self.api.destroy_flags(handle, _NO_CONSUMER_CLOSE)

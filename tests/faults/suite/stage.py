@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
+from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
@@ -188,6 +189,13 @@ class Stage:
             return scorer.metric("stream_scorer_partitions_assigned") or 0
         except OSError:
             return 0
+
+    def group_type(self) -> ConsumerGroupType:
+        """Return by which protocol the scorers' group goes, as the broker says."""
+        group = self.kafka.group
+        answer = admin(self.inside).describe_consumer_groups([group])[group]
+        found: ConsumerGroupType = answer.result().type
+        return found
 
     # -- the fault ---------------------------------------------------------------------------
 

@@ -10,13 +10,16 @@ import pytest
 from confluent_kafka import ConsumerGroupType
 
 from stream_scorer.devkafka import DevKafka
-from stream_scorer.errors import StateError
+from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.kafka.entry import Entry
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.settings import Kafka
 from tests.faults.feeding import SteadyFeed
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import (
+    PARTITIONS,
     committed,
     everything_once,
     feed,
@@ -81,6 +84,24 @@ def finished(settings: Kafka, source: SteadyFeed, last: ScorerProcess) -> tuple[
     return records
 
 
+def share_alike(*scorers: ScorerProcess) -> None:
+    share = PARTITIONS / len(scorers)
+    wait_until(
+        lambda: (
+            [s.metric("stream_scorer_partitions_assigned") for s in scorers]
+            == [share] * len(scorers)
+        ),
+        f"the same share each: {[scorer.said for scorer in scorers]}",
+    )
+
+
+def waits(settings: Kafka, *members: str) -> str:
+    return (
+        f"group {settings.group} has members of the classic protocol ({', '.join(members)}), "
+        "which this one cannot join: it waits until they have left"
+    )
+
+
 def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -133,28 +154,75 @@ def test_a_group_changes_over_one_instance_at_a_time(
     try:
         with ExitStack() as stack:
 
-            def start(settings: Kafka, number: int) -> ScorerProcess:
+            def begin(settings: Kafka, number: int) -> ScorerProcess:
                 log = tmp_path / f"{settings.group_protocol}-{number}"
                 scorer = ScorerProcess(named(settings, str(number)), log, "--from", "earliest")
-                stack.enter_context(scorer)
+                return stack.enter_context(scorer)
+
+            def start(settings: Kafka, number: int) -> ScorerProcess:
+                scorer = begin(settings, number)
                 scorer.wait_ready()
                 return scorer
 
             old = [start(before, number) for number in (0, 1)]
+            share_alike(*old)
             assert kind_of(before) == ConsumerGroupType.CLASSIC
-            new = []
-            for number, scorer in enumerate(old):
-                scorer.send(signal.SIGTERM)
-                assert scorer.wait() == 0, scorer.said
-                new.append(start(after, number))
+            old[0].send(signal.SIGTERM)
+            assert old[0].wait() == 0, old[0].said
+            first = begin(after, 0)
+            # The broker cannot take it into the group beside the classic member.
+            member = f"{before.group}-{before.instance}-1"
+            wait_until(
+                lambda: first.probe()[1][-1:] == [f"paused: group: {waits(before, member)}"],
+                f"it waits: {first.probe()}",
+            )
+            assert first.metric("stream_scorer_dependency_up", dependency="group") == 0
+            both_commit(before)
+            assert first.alive
+            assert kind_of(before) == ConsumerGroupType.CLASSIC
+            old[1].send(signal.SIGTERM)
+            assert old[1].wait() == 0, old[1].said
+            first.wait_ready()
+            assert first.metric("stream_scorer_dependency_up", dependency="group") == 1
+            second = start(after, 1)
+            share_alike(first, second)
             assert kind_of(before) == ConsumerGroupType.CONSUMER
             both_commit(before)
-            new[0].send(signal.SIGTERM)
-            assert new[0].wait() == 0, new[0].said
-            records = finished(before, source, new[1])
+            first.send(signal.SIGTERM)
+            assert first.wait() == 0, first.said
+            records = finished(before, source, second)
     finally:
         source.stop()
     everything_once(outcome(before), records)
+
+
+def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
+    make: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the wait is for: the day that the broker takes it, there is no need to wait."""
+    settings = make()
+    feed(settings, transactions()[:40])
+    with (
+        ScorerProcess(named(settings, "a"), tmp_path / "a", "--from", "earliest") as first,
+        ScorerProcess(named(settings, "b"), tmp_path / "b", "--from", "earliest") as second,
+    ):
+        for scorer in (first, second):
+            scorer.wait_ready()
+        share_alike(first, second)
+        monkeypatch.setattr(Entry, "hindrance", lambda _: "")
+        after = named(settings, "c").model_copy(update={"group_protocol": "consumer"})
+        source = KafkaSource(after, after.topics.transactions, after.group)
+
+        def polls() -> bool:
+            source.poll(1, 0.0, 0.1)
+            return False
+
+        try:
+            with pytest.raises(UnavailableError, match="was not joined: members of the classic"):
+                wait_until(polls, "it is refused", 30)
+        finally:
+            source.close()
+        assert (first.probe()[0], second.probe()[0]) == (True, True)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -179,7 +247,7 @@ def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
     feed(settings, transactions()[:40])
     with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
         scorer.wait_ready()
-        with pytest.raises(StateError, match="has members"):
+        with pytest.raises(StateError, match="has 1 members"):
             refuse_members(settings)
         scorer.send(signal.SIGTERM)
         assert scorer.wait() == 0, scorer.said

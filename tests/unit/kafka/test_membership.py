@@ -1,5 +1,6 @@
 """How a member joins its group, and what it is told when it cannot go on."""
 
+import ctypes
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka import config
 from stream_scorer.kafka import source as module
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Rebalance
+from stream_scorer.kafka.librdkafka.library import _path
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.settings import Kafka
 
@@ -34,6 +36,21 @@ def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static
     assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
 
 
+def test_a_fatal_error_that_is_told_among_the_records_is_heard() -> None:
+    consumer = ColumnConsumer(config.member(Kafka(bootstrap=NOWHERE)), "t")
+    raise_fatal = ctypes.CDLL(_path()).rd_kafka_test_fatal_error
+    raise_fatal.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
+    try:
+        consumer.subscribe(Rebalance(lambda _: None, lambda _: None, lambda _: None))
+        raise_fatal(consumer._client.handle, KafkaError.FENCED_INSTANCE_ID, b"injected")
+        with pytest.raises(KafkaException, match="injected") as raised:
+            consumer.poll(10, 10.0, 0.0)
+    finally:
+        consumer.close()
+    assert raised.value.args[0].code() == KafkaError.FENCED_INSTANCE_ID
+    assert raised.value.args[0].fatal()
+
+
 def test_what_joins_no_group_takes_nobodys_name_in_it() -> None:
     kafka = Kafka(bootstrap=NOWHERE, static_membership=True, group_protocol="consumer")
     assert "group.instance.id" not in config.consumer(kafka)
@@ -45,6 +62,8 @@ def test_what_joins_no_group_takes_nobodys_name_in_it() -> None:
     [
         (KafkaError.FENCED_INSTANCE_ID, FencedError, "member g-i of group g was taken over"),
         (KafkaError.UNRELEASED_INSTANCE_ID, UnavailableError, "still holds member g-i"),
+        (KafkaError.GROUP_ID_NOT_FOUND, UnavailableError, "members of the classic protocol"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, UnavailableError, "grant the ACLs"),
         (KafkaError.UNSUPPORTED_VERSION, SettingsError, "kafka.group_protocol"),
         (KafkaError.GROUP_MAX_SIZE_REACHED, TransactionError, "injected"),
     ],

@@ -96,6 +96,18 @@ def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
     assert health.ready
 
 
+def test_who_has_none_because_others_have_all_is_a_ready_standby(health: Health) -> None:
+    health.model_loaded()
+    health(h.StandingBy(False))
+    assert health.reasons() == ["no partitions assigned"]
+    health(h.StandingBy(True))
+    assert health.ready
+    health(h.PartitionsAssigned((0,)))
+    assert health.reasons() == ["partition 0: its state is not restored yet"]
+    health(h.PartitionsRevoked((0,)))
+    assert health.reasons() == ["no partitions assigned"]
+
+
 def test_a_process_without_a_model_needs_none(clock: Clock) -> None:
     health = Health(30.0, clock, needs_model=False)
     health(h.PartitionsAssigned(()))

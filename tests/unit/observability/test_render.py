@@ -112,6 +112,8 @@ def test_a_batch_without_decisions_counts_no_age(bench: Bench) -> None:
         (h.PartitionsRevoked((0, 1), lost=True), "partitions_lost_total", {}, 2),
         (h.PartitionsAssigned((0, 1)), "rebalances_total", {}, 1),
         (h.PartitionsRevoked((0,)), "rebalances_total", {}, 1),
+        (h.StandingBy(True), "standing_by", {}, 1),
+        (h.StandingBy(False), "standing_by", {}, 0),
     ],
 )  # fmt: skip
 def test_each_happening_moves_its_metric(
@@ -176,6 +178,7 @@ def test_a_repeated_condition_says_what_it_left_out(bench: Bench) -> None:
         h.CommitSettled(True),
         h.PartitionsAssigned((0,)),
         h.PartitionsRevoked((0,)),
+        h.StandingBy(True),
         h.ReplayProgress(0, 1, 2),
         h.StateRestored(0, 1, 2, 3),
         h.CheckpointWritten(1, 2, {0: 3}, {0: 4.0}),
@@ -246,6 +249,12 @@ def test_a_partition_that_left_is_shown_no_longer(bench: Bench) -> None:
     assert bench.value("next_offset", partition="3") is None
     bench.render(batch(2))
     assert bench.value("next_offset", partition="3") == 7
+
+
+def test_who_is_given_partitions_stands_by_no_longer(bench: Bench) -> None:
+    bench.render(h.StandingBy(True))
+    bench.render(h.PartitionsAssigned((0,)))
+    assert bench.value("standing_by") == 0
 
 
 def test_lag_that_is_no_longer_known_is_shown_no_longer(bench: Bench) -> None:

@@ -1,5 +1,15 @@
 """Every kind of fault; to import this is to register them."""
 
-from tests.faults.suite.kinds import broker, data, group, kills, network, process, upstream
+from tests.faults.suite.kinds import (
+    broker,
+    data,
+    group,
+    kills,
+    modes,
+    network,
+    planned,
+    process,
+    upstream,
+)
 
-__all__ = ["broker", "data", "group", "kills", "network", "process", "upstream"]
+__all__ = ["broker", "data", "group", "kills", "modes", "network", "planned", "process", "upstream"]

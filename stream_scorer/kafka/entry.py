@@ -1,0 +1,69 @@
+"""Whether a group can be entered: under KIP-848 not while classic members are in it.
+
+The broker would make theirs a group of the new kind with them in it, but not where an assignment
+carries an assignor's own data, and librdkafka's cooperative-sticky puts some there. The newcomer is
+answered GROUP_ID_NOT_FOUND, which ends its client for good. So it looks first, and waits until the
+last of them has left.
+"""
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import ConsumerGroupType
+from confluent_kafka.admin import ConsumerGroupDescription
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.groups import described
+from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin
+from stream_scorer.settings import Kafka
+
+_ASK_SECONDS = 1.0
+
+Describe = Callable[[str], ConsumerGroupDescription | None]
+"""Returns what the broker says of a group; raises UnavailableError."""
+
+
+class Entry:
+    """Looks into a group before it is joined, at most once a second.
+
+    Args:
+        kafka: The cluster.
+        group: The group.
+        describe: Asks the broker.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        describe: Describe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        client = admin(kafka) if describe is None else None
+        self._describe = describe or (lambda name: described(kafka, name, client, ANSWER_SECONDS))
+        self._group = group
+        self._clock = clock
+        self._due = float("-inf")
+        self._hindrance = ""
+
+    def hindrance(self) -> str:
+        """Return why the group cannot be joined yet; empty when it can."""
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + _ASK_SECONDS
+            self._hindrance = self._ask()
+        return self._hindrance
+
+    def _ask(self) -> str:
+        try:
+            found = self._describe(self._group)
+        except UnavailableError as error:
+            return str(error)
+        if found is None or found.type == ConsumerGroupType.CONSUMER or not found.members:
+            return ""
+        names = ", ".join(sorted(member.client_id for member in found.members))
+        return (
+            f"group {self._group} has members of the classic protocol ({names}), which this one "
+            "cannot join: it waits until they have left"
+        )

@@ -1,0 +1,80 @@
+"""Faults of ``run --workers``: several workers under one parent."""
+
+import json
+import resource
+
+import psutil
+
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import Record
+from tests.faults.suite.registry import kind
+from tests.faults.suite.stage import Stage
+
+_FENCED = 6
+_WORKERS = 2
+_UNDER_ONE_PARENT = ("--workers", str(_WORKERS))
+_LEFT_BYTES = 16 << 20
+# More than is left, several times over, in records that are as large as the input takes.
+_LARGE_BYTES = 900_000
+_LARGE_EACH = 60
+_EXITS = "stream_scorer_worker_exits_total"
+_ASSIGNED = "stream_scorer_partitions_assigned"
+
+
+def _workers(parent: ScorerProcess) -> list[psutil.Process]:
+    """Return the workers' processes in the order of their numbers, in which they are started."""
+    children = psutil.Process(parent.pid).children()
+    spawned = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return sorted(spawned, key=psutil.Process.create_time)
+
+
+def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
+    half = stage.partitions / _WORKERS
+    wait_until(
+        lambda: all(parent.metric(_ASSIGNED, worker=str(n)) == half for n in range(_WORKERS)),
+        f"each worker has its share: {stage.said}",
+    )
+
+
+@kind("process")
+def worker_out_of_memory(stage: Stage) -> None:
+    """The kernel grants one of two workers no more memory, and large records come: it dies of that.
+
+    By a limit on its address space (RLIMIT_AS), so that an allocation fails where the machine's own
+    want of memory would have it killed; that is a SIGKILL as any other. The parent starts it again.
+    """
+    parent = stage.start(arguments=_UNDER_ONE_PARENT)
+    _share_alike(stage, parent)
+    number = stage.random.randrange(_WORKERS)
+    victim = _workers(parent)[number]
+    limit = victim.memory_info().vms + _LEFT_BYTES
+    victim.rlimit(resource.RLIMIT_AS, (limit, limit))
+    for partition in range(stage.partitions):
+        large = Record(b"large", b"\xff" * _LARGE_BYTES, "FRAMING")
+        stage.feed.insert([large] * _LARGE_EACH, partition)
+    wait_until(
+        lambda: parent.metric(_EXITS, worker=str(number)) is not None, f"it dies: {stage.said}"
+    )
+    assert not victim.is_running()
+    said = [json.loads(line) for line in parent.said.splitlines() if '"worker_left"' in line]
+    (cause,) = [line["cause"] for line in said if line["worker"] == number]
+    stage.fired(len(said), f"worker dead ({cause}) at a limit of {limit >> 20} MB")
+    stage.fault_over()
+    _share_alike(stage, parent)
+    stage.finish()
+
+
+@kind("group")
+def two_of_one_name_under_workers(stage: Stage) -> None:
+    """Two parents of one name: a worker of the first is fenced, and all of it leaves with 6."""
+    first = stage.start(arguments=_UNDER_ONE_PARENT)
+    pids = _workers(first)
+    second = stage.scorer(arguments=_UNDER_ONE_PARENT)
+    assert first.wait() == _FENCED, first.said
+    assert "was taken over by another process" in first.said
+    assert "do not restart" in first.said
+    assert not any(worker.is_running() for worker in pids)
+    stage.fired(1, "the first parent left with exit code 6 and a worker's line, and its workers")
+    stage.fault_over()
+    _share_alike(stage, second)
+    stage.finish()
