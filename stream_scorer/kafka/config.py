@@ -71,6 +71,9 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "transactional.id": transactional_id,
         "client.id": transactional_id,
         "transaction.timeout.ms": kafka.transaction_timeout_ms,
+        # A topic that is gone is told within the transaction, not waited for until its end: the
+        # next producer would wait from the beginning.
+        "topic.metadata.propagation.max.ms": min(kafka.transaction_timeout_ms // 3, 5_000),
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": 1,

@@ -101,7 +101,25 @@ class ColumnProducer:
 
     def commit_transaction(self, seconds: float) -> None:
         """Wait for all records' delivery and commit; raises KafkaException."""
-        check_error(self._api.commit_transaction(self._client.handle, milliseconds(seconds)))
+        try:
+            check_error(self._api.commit_transaction(self._client.handle, milliseconds(seconds)))
+        except KafkaException as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: KafkaException) -> KafkaException:
+        """Return an error that says only that records were not delivered with what it is about."""
+        cause = error.args[0]
+        if cause.code() == KafkaError._INCONSISTENT:  # noqa: SLF001 the binding's own name
+            for topic in self._topics:
+                try:
+                    partition_count(self._client.handle, topic, _ANSWER_SECONDS)
+                except KafkaException as told:
+                    text = f"{cause.str()}: topic {topic}: {told.args[0].str()}"
+                    requires_abort = cause.txn_requires_abort()
+                    return KafkaException(
+                        KafkaError(cause.code(), text, txn_requires_abort=requires_abort)
+                    )
+        return error
 
     def abort_transaction(self, seconds: float) -> None:
         """Drop what is queued and abort; raises KafkaException."""

@@ -13,7 +13,7 @@ from tests.faults.suite.traffic import Feed, producer_options, traffic
 from tests.faults.verifier.replay import History
 from tests.faults.verifier.segments import Fate, read_partition
 
-_OFFSETS, _STATE = 7, 9
+_OFFSETS, _TRANSACTION, _STATE = 7, 8, 9
 _MANY = 400
 _HANGING_MS = 12_000
 _REQUEST_SECONDS = 30.0
@@ -153,10 +153,11 @@ def output_topic_deleted(stage: Stage) -> None:
     client = _admin(stage)
     for future in client.delete_topics([topic]).values():
         future.result()
-    code = scorer.wait()
-    assert code > 0, scorer.said
-    assert scorer.said.startswith("stream-scorer: "), scorer.said
-    stage.fired(1, f"topic deleted, and the scorer left with exit code {code}")
+    assert scorer.wait() == _TRANSACTION, scorer.said
+    *_, last = scorer.said.strip().splitlines()
+    assert last.startswith("stream-scorer: 5 transactions in a row were aborted"), scorer.said
+    assert f"topic {topic}: " in last, scorer.said
+    stage.fired(1, f"topic deleted, and the scorer left with exit code {_TRANSACTION}")
     create_topics(stage.inside, stage.partitions)
     stage.fault_over()
     stage.scorer()
