@@ -1,7 +1,7 @@
 """Where the contract of transactions is held: the fake broker of the unit tests, or a real one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -20,6 +20,11 @@ from tests.unit.kafka.fake_producer import FakeProducer
 
 PARTITIONS = 2
 _SECONDS = 60.0
+Leaving = Callable[[tuple[int, ...]], None]
+
+
+def _nothing(_: tuple[int, ...]) -> None:
+    pass
 
 
 class Requests(Protocol):
@@ -154,10 +159,11 @@ class KafkaGround:
         self._open.append(made)
         return made
 
-    def member(self, partitions: int) -> ColumnConsumer:
+    def member(self, partitions: int, leaving: Leaving = _nothing) -> ColumnConsumer:
+        """``leaving`` is called with partitions that are to leave, once."""
         made = ColumnConsumer(config.member(self._kafka), self.topic)
         self._open.append(made)
-        _join(made, partitions)
+        _join(made, partitions, leaving)
         return made
 
     def visible(self) -> list[bytes]:
@@ -194,14 +200,17 @@ class KafkaGround:
             client.close()
 
 
-def _join(consumer: Any, partitions: int) -> None:
+def _join(consumer: Any, partitions: int, leaving: Leaving = _nothing) -> None:
     held: set[int] = set()
+    asked: list[Leaving] = [leaving]
 
     def assigned(come: tuple[int, ...]) -> None:
         held.update(come)
         consumer.add(dict.fromkeys(come, 0))
 
     def gone(left: tuple[int, ...]) -> None:
+        while asked:
+            asked.pop()(left)
         held.difference_update(left)
         consumer.remove(left)
 

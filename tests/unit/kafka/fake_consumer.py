@@ -62,6 +62,11 @@ class FakeConsumer:
         if told is None:
             return
         if self.member not in group.members:
+            asked = tuple(sorted(self._held & group.asked_for.pop(self.member, set())))
+            if asked:
+                # As if nothing had happened.
+                told.revoked(asked)
+                self._held -= set(asked)
             gone, self._held = tuple(sorted(self._held)), set()
             if gone:
                 told.lost(gone)
