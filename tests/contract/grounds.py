@@ -48,7 +48,9 @@ class Ground(Protocol):
     """
 
     topic: str
-    requests: Requests
+
+    @property
+    def requests(self) -> Requests: ...
 
     def producer(self, name: str, timeout: float = 60.0) -> Client:
         """Return a client that is not born yet."""
@@ -86,14 +88,14 @@ class FakeRequests:
             except Refused as refused:
                 assert refused.code == KafkaError.CONCURRENT_TRANSACTIONS  # noqa: PT017 any other ends it
 
-    def add_partitions(self, *identity: Any) -> int:
-        return _code(lambda: self._broker.add_partitions(*identity, [self._place]))
+    def add_partitions(self, name: str, producer: int, epoch: int) -> int:
+        return _code(lambda: self._broker.add_partitions(name, producer, epoch, [self._place]))
 
-    def add_offsets(self, *identity: Any) -> int:
-        return _code(lambda: self._broker.add_offsets(*identity, self._group))
+    def add_offsets(self, name: str, producer: int, epoch: int) -> int:
+        return _code(lambda: self._broker.add_offsets(name, producer, epoch, self._group))
 
-    def end(self, *identity: Any, committed: bool) -> int:
-        return _code(lambda: self._broker.end_txn(*identity, committed=committed))
+    def end(self, name: str, producer: int, epoch: int, *, committed: bool) -> int:
+        return _code(lambda: self._broker.end_txn(name, producer, epoch, committed=committed))
 
     def offset_commit(
         self, name: str, producer: int, epoch: int, offset: int, member: tuple[str, int] = ("", -1)
