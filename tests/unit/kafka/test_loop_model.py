@@ -75,11 +75,12 @@ class Loops(RuleBasedStateMachine):
         process.network.plan[:] = faults
         process.network.eager = eager
 
-    @initialize(count=st.integers(0, 8))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(0, 8), faults=st.one_of(st.just([]), FAULTS))
+    def begin(self, count: int, faults: list[Fault]) -> None:
         self.world.feed(0, count)
-        self.world.start("a")
-        self._step(self.world.running[0], 2)
+        first = self.world.start("a")
+        self._plan(first, faults)
+        self._step(first, 2)
 
     def _step(self, process: Process, times: int) -> None:
         for _ in range(times):
@@ -281,7 +282,7 @@ class Loops(RuleBasedStateMachine):
 
 # On a machine that does more than this, drawing takes as long as everything else.
 Loops.TestCase.settings = settings(
-    max_examples=1_000,
+    max_examples=800,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
