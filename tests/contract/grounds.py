@@ -1,7 +1,7 @@
 """Where the contract of transactions is held: the fake broker of the unit tests, or a real one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -20,6 +20,11 @@ from tests.unit.kafka.fake_producer import FakeProducer
 
 PARTITIONS = 2
 _SECONDS = 60.0
+Leaving = Callable[[tuple[int, ...]], None]
+
+
+def _nothing(_: tuple[int, ...]) -> None:
+    pass
 
 
 class Requests(Protocol):
@@ -43,7 +48,9 @@ class Ground(Protocol):
     """
 
     topic: str
-    requests: Requests
+
+    @property
+    def requests(self) -> Requests: ...
 
     def producer(self, name: str, timeout: float = 60.0) -> Client:
         """Return a client that is not born yet."""
@@ -81,14 +88,14 @@ class FakeRequests:
             except Refused as refused:
                 assert refused.code == KafkaError.CONCURRENT_TRANSACTIONS  # noqa: PT017 any other ends it
 
-    def add_partitions(self, *identity: Any) -> int:
-        return _code(lambda: self._broker.add_partitions(*identity, [self._place]))
+    def add_partitions(self, name: str, producer: int, epoch: int) -> int:
+        return _code(lambda: self._broker.add_partitions(name, producer, epoch, [self._place]))
 
-    def add_offsets(self, *identity: Any) -> int:
-        return _code(lambda: self._broker.add_offsets(*identity, self._group))
+    def add_offsets(self, name: str, producer: int, epoch: int) -> int:
+        return _code(lambda: self._broker.add_offsets(name, producer, epoch, self._group))
 
-    def end(self, *identity: Any, committed: bool) -> int:
-        return _code(lambda: self._broker.end_txn(*identity, committed=committed))
+    def end(self, name: str, producer: int, epoch: int, *, committed: bool) -> int:
+        return _code(lambda: self._broker.end_txn(name, producer, epoch, committed=committed))
 
     def offset_commit(
         self, name: str, producer: int, epoch: int, offset: int, member: tuple[str, int] = ("", -1)
@@ -154,10 +161,11 @@ class KafkaGround:
         self._open.append(made)
         return made
 
-    def member(self, partitions: int) -> ColumnConsumer:
+    def member(self, partitions: int, leaving: Leaving = _nothing) -> ColumnConsumer:
+        """``leaving`` is called with partitions that are to leave, once."""
         made = ColumnConsumer(config.member(self._kafka), self.topic)
         self._open.append(made)
-        _join(made, partitions)
+        _join(made, partitions, leaving)
         return made
 
     def visible(self) -> list[bytes]:
@@ -194,14 +202,17 @@ class KafkaGround:
             client.close()
 
 
-def _join(consumer: Any, partitions: int) -> None:
+def _join(consumer: Any, partitions: int, leaving: Leaving = _nothing) -> None:
     held: set[int] = set()
+    asked: list[Leaving] = [leaving]
 
     def assigned(come: tuple[int, ...]) -> None:
         held.update(come)
         consumer.add(dict.fromkeys(come, 0))
 
     def gone(left: tuple[int, ...]) -> None:
+        while asked:
+            asked.pop()(left)
         held.difference_update(left)
         consumer.remove(left)
 

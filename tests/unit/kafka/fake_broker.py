@@ -128,6 +128,7 @@ class Transactional:
 class Group:
     """A consumer group: its members' partitions, its generation, and its offsets.
 
+    ``asked_for`` is what a member had been asked to give up when it was thrown out.
     ``pending`` holds offsets by producer until its transaction is over; ``epochs`` is what the
     offsets' own log knows of each.
     """
@@ -136,6 +137,7 @@ class Group:
     members: dict[str, set[int]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
+    asked_for: dict[str, set[int]] = field(default_factory=dict)
     offsets: dict[Place, int] = field(default_factory=dict)
     notes: dict[Place, bytes] = field(default_factory=dict)
     pending: dict[int, dict[Place, tuple[int, bytes]]] = field(default_factory=dict)
@@ -153,7 +155,9 @@ class Group:
 
     def drop(self, member: str) -> None:
         """Forget a member, whether or not it knows; its partitions are free."""
-        if self.members.pop(member, None) is not None:
+        held = self.members.pop(member, None)
+        if held is not None:
+            self.asked_for[member] = {p for p in held if self.wanted.get(p) != member}
             self.generation += 1
             self.wanted = {p: name for p, name in self.wanted.items() if name != member}
 

@@ -62,6 +62,11 @@ class FakeConsumer:
         if told is None:
             return
         if self.member not in group.members:
+            asked = tuple(sorted(self._held & group.asked_for.pop(self.member, set())))
+            if asked:
+                # As if nothing had happened.
+                told.revoked(asked)
+                self._held -= set(asked)
             gone, self._held = tuple(sorted(self._held)), set()
             if gone:
                 told.lost(gone)
@@ -138,15 +143,10 @@ class FakeConsumer:
         self._told = None
 
     def poll(self, maximum: int, wait: float, _: float) -> Polled:
+        # What was fetched before a rebalance is handed out with what comes behind it.
+        rows = self._fetch(maximum)
         self._rebalance()
-        rows: list[tuple[int, int, Message]] = []
-        for partition in sorted(self._positions.keys() - self._paused):
-            self._fetching.add(partition)
-            log = self._broker.logs[self.topic, partition]
-            found = log.visible(self._positions[partition])[: maximum - len(rows)]
-            rows += [(partition, offset, message) for offset, message in found]
-            if found:
-                self._positions[partition] = found[-1][0] + 1
+        rows += self._fetch(maximum - len(rows))
         if not rows:
             self._broker.clock.sleep(wait)
             return Polled(None, ())
@@ -162,3 +162,15 @@ class FakeConsumer:
             ),
             (),
         )
+
+    def _fetch(self, maximum: int) -> list[tuple[int, int, Message]]:
+        """Return (partition, offset, message) of what is next."""
+        rows: list[tuple[int, int, Message]] = []
+        for partition in sorted(self._positions.keys() - self._paused):
+            self._fetching.add(partition)
+            log = self._broker.logs[self.topic, partition]
+            found = log.visible(self._positions[partition])[: maximum - len(rows)]
+            rows += [(partition, offset, message) for offset, message in found]
+            if found:
+                self._positions[partition] = found[-1][0] + 1
+        return rows

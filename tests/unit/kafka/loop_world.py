@@ -36,9 +36,13 @@ class Folding:
     """Work whose state is, by partition, the list of input offsets that it has seen.
 
     Restoring gives a partition the fold of the input up to its committed offset.
+
+    Args:
+        committed: The broker's committed offsets; nothing beyond them may be left behind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, committed: Callable[[], dict[int, int]]) -> None:
+        self._committed = committed
         self.state: dict[int, list[int]] = {}
         self._coming: set[int] = set()
 
@@ -73,6 +77,8 @@ class Folding:
         return BatchCommitted(len(raw), {}, "m", "1", next_offsets=raw.next_offsets())
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
+        for partition in partitions:
+            assert len(self.state[partition]) <= self._committed()[partition], "flushed too early"
         values = [b"%d:%d" % (p, len(self.state[p])) for p in sorted(partitions)]
         return [Outgoing(STATE, BytesColumn.of(values), BytesColumn.nulls(len(values)))]
 
@@ -92,7 +98,7 @@ class Process:
         self.who = f"{instance}/{number}"
         self.instance = instance
         self.network = Network(world.clock, world.held)
-        self.work = Folding()
+        self.work = Folding(world.committed)
         self.heard: list[Happening] = []
         self.ended: StreamScorerError | None = None
         self.stepping = False
