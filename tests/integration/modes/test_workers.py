@@ -166,3 +166,22 @@ def test_a_wrong_model_is_one_line_of_a_worker_and_its_exit_code(
         assert "stream-scorer: worker " in parent.said
         assert "nobody" in parent.said
         assert "Traceback" not in parent.said
+
+
+def test_a_worker_too_many_stands_by_ready_and_takes_over(
+    tmp_path: Path, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    settings = kafka_topics(kafka_settings(session_timeout_ms=6_000), partitions=1)
+    with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
+        parent.wait_ready()
+        idle = owned(parent).index(0)
+        assert sorted(map(str, owned(parent))) == ["0.0", "1.0"]
+        standing = [
+            parent.metric("stream_scorer_standing_by", worker=str(n)) for n in range(WORKERS)
+        ]
+        assert standing == [float(n == idle) for n in range(WORKERS)]
+        os.kill(workers(parent)[1 - idle], signal.SIGKILL)
+        wait_until(lambda: owned(parent)[idle] == 1, f"it takes over: {parent.said}")
+        parent.wait_ready()
+        parent.send(signal.SIGTERM)
+        assert parent.wait() == 0, parent.said
