@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 
 _PATIENCE_SECONDS = 60.0
+_FLUSH_SECONDS = 0.5
 # The input's largest record is its owner's choice. Only a batch of the producer could be larger
 # than any record in it; this is what Java's producers send there by default.
 _BATCH_BYTES = 16_384
@@ -50,6 +51,12 @@ def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dic
     return found
 
 
+class FlushingClient(Client, Protocol):
+    """A client that can be waited for before the commit."""
+
+    def flush(self, seconds: float) -> bool: ...  # noqa: D102 see ColumnProducer
+
+
 class CopyingStopped(Exception):  # noqa: N818 an outcome that the caller handles
     """It was asked to stop before it was sure that the batch in hand is committed."""
 
@@ -70,19 +77,24 @@ class LetterCopier:
         kafka: Kafka,
         group: str,
         consumer: ColumnConsumer,
-        make: Callable[[dict[str, Any]], Client] = ColumnProducer,
+        make: Callable[[dict[str, Any]], FlushingClient] = ColumnProducer,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._group = group
+        self._make = make
         self._consumer = consumer
         self._input = kafka.topics.transactions
         self._producer = TransactionalProducer(
             kafka.model_copy(update={"instance": consumer.topic}), group, _nobody,
-            lambda options: make(options | {"batch.size": _BATCH_BYTES}),
+            self._made,
         )  # fmt: skip
         self._aborts = Aborts(_nobody)
         self._stop = stop
         self._until = 0.0
+
+    def _made(self, options: dict[str, Any]) -> Client:
+        self._client = self._make(options | {"batch.size": _BATCH_BYTES})
+        return self._client
 
     def copy(
         self,
@@ -119,7 +131,9 @@ class LetterCopier:
             return False
         except CommitUncertain as error:
             self._producer.rebirth(str(error), self._tired)
-            return self._settled(before, after)
+            if not self._settled(before, after):
+                self._note(TransactionAborted(str(error), network=True), letters)
+                return False
         return True
 
     def _transact(self, letters: list[DeadLetter], after: Mapping[int, Progress]) -> None:
@@ -137,14 +151,23 @@ class LetterCopier:
                     np.array([original.partition for original in originals], np.int32),
                 )
             )
+        self._offsets(after)
+        # Where one record is refused, those of other partitions are sent no more, and a commit
+        # would wait for them until its time is over and not know why. Who asks for the offsets
+        # once more is told.
+        while not self._client.flush(_FLUSH_SECONDS):
+            self._go_on()
+            self._offsets(after)
+        self._go_on()
+        self._producer.commit()
+
+    def _offsets(self, after: Mapping[int, Progress]) -> None:
         self._producer.offsets(
-            topic,
+            self._consumer.topic,
             {partition: each.offset for partition, each in after.items()},
             self._consumer.group_metadata(),
             {partition: each.note for partition, each in after.items()},
         )
-        self._go_on()
-        self._producer.commit()
 
     def _settled(self, before: Mapping[int, Progress], after: Mapping[int, Progress]) -> bool:
         """Return whether a commit whose answer was lost has happened."""

@@ -100,15 +100,19 @@ def test_a_cut_off_file_is_refused(tmp_path: Path, kept: int) -> None:
     assert found(store, 2) == {4: bucket(4, 11, partition=2)}
 
 
-def test_a_file_is_its_records_each_behind_its_length_and_a_checksum(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", formats.FORMATS)
+def test_a_file_is_its_records_each_behind_its_length_and_in_format_1_a_checksum(
+    number: int, tmp_path: Path
+) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
-    values = b"SCKP1", b"SCKP22"
+    head = b"SCKP" + number.to_bytes(2, "little")
+    values = head + b"1", head + b"22"
     store.write(1, [(OWNER.key(1, 3, part), value) for part, value in enumerate(values)])
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert file.relative_to(tmp_path) == Path("a%20group%2Fof%20ours/transactions/1/0003")
-    body = b"\x05\0\0\0SCKP1\x06\0\0\0SCKP22"
-    checksum = zlib.crc32(body).to_bytes(4, "little")
-    assert file.read_bytes() == body + b"\x08\0\0\0SCRC" + checksum
+    body = b"\x07\0\0\0" + values[0] + b"\x08\0\0\0" + values[1]
+    checksum = b"\x08\0\0\0SCRC" + zlib.crc32(body).to_bytes(4, "little")
+    assert file.read_bytes() == body + (checksum if number == formats.PLAIN else b"")
 
 
 def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "error_string": (c_char_p, (pointer,)),
     "error_txn_requires_abort": (c_int, (pointer,)),
     "fatal_error": (c_int, (pointer, c_char_p, c_size_t)),
+    "flush": (c_int, (pointer, c_int)),
     "header_add": (c_int, (pointer, c_char_p, ssize, c_char_p, ssize)),
     "header_get_all": (
         c_int, (pointer, c_size_t, POINTER(c_char_p), POINTER(pointer), POINTER(c_size_t)),

@@ -230,6 +230,10 @@ class ColumnProducer:
         self._api.poll(self._client.handle, milliseconds(seconds))
         self._client.raise_fatal()
 
+    def flush(self, seconds: float) -> bool:
+        """Wait until each record was delivered or has failed; return whether it is so in time."""
+        return not self._api.flush(self._client.handle, milliseconds(seconds))
+
     def purge(self) -> None:
         """Drop what is queued and in flight; raises KafkaException."""
         check(self._api.purge(self._client.handle, _PURGE_ALL))

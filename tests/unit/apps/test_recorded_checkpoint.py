@@ -13,6 +13,7 @@ from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
 from tests.unit.apps import checkpoint_process
 from tests.unit.apps.checkpoint_process import OWNER, Process
+from tests.unit.state import file_systems
 from tests.unit.state.stores import MemoryStore
 
 
@@ -58,13 +59,10 @@ def test_the_recording_is_of_format_1_and_in_the_middle_of_a_cycle() -> None:
 
 @pytest.mark.parametrize("where", ["memory", "files", "objects"])
 def test_it_restores_to_the_state_of_a_replay(where: str, tmp_path: Path) -> None:
-    stores: dict[str, CheckpointStore] = {
-        "memory": MemoryStore(),
-        "files": FileStore(f"file://{tmp_path}", OWNER),
-        "objects": FileStore(f"memory://{tmp_path}", OWNER),
-    }
+    protocol = file_systems.Objects.protocol if where == "objects" else "file"
+    store = MemoryStore() if where == "memory" else FileStore(f"{protocol}://{tmp_path}", OWNER)
     committed = recorded().committed
-    restored = Process(filled(stores[where]), dict(committed))
+    restored = Process(filled(store), dict(committed))
     replayed = Process(MemoryStore(), dict(committed))
     assert replayed.replayed == committed
     assert all(0 < restored.replayed[p] < committed[p] for p in committed)

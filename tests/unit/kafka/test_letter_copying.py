@@ -8,7 +8,12 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.errors import FencedError, OffsetsError, TransactionError
+from stream_scorer.errors import (
+    FencedError,
+    OffsetsError,
+    TransactionError,
+    UnavailableError,
+)
 from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier
 from stream_scorer.kafka.letter_progress import Progress
@@ -36,6 +41,7 @@ class Broker:
         self.applies: list[bool] = []
         self.births = 0
         self.aborts = 0
+        self.stuck = 0
 
     def fail(self, method: str) -> None:
         if script := self.raises.get(method):
@@ -100,6 +106,12 @@ class Client:
     def abort_transaction(self, _: float) -> None:
         self._broker.aborts += 1
         self._broker.fail("abort")
+
+    def flush(self, _: float) -> bool:
+        if self._broker.stuck:
+            self._broker.stuck -= 1
+            return False
+        return True
 
     def poll(self, _: float) -> None:
         pass
@@ -213,6 +225,26 @@ def test_asked_to_stop_it_commits_nothing_more_and_leaves_nothing_open(
     assert [value for _, value, _ in broker.copied] == [b"0"]
     assert broker.offsets == {0: (3, b""), 1: (3, b"")}
     assert broker.aborts == aborts
+
+
+def test_who_waits_for_records_that_are_sent_no_more_asks_why() -> None:
+    broker = Broker()
+    broker.stuck = 1
+    refused = failure(KafkaError.MSG_SIZE_TOO_LARGE, abort=True)
+    broker.raises = {"offsets": [None, refused, None], "commit": [None]}
+    copied_in_batches(broker, 1, {})
+    assert broker.raises == {"offsets": [], "commit": []}
+    assert (broker.aborts, len(broker.copied)) == (1, 3)
+
+
+def test_a_commit_that_never_happens_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.letter_copying._PATIENCE_SECONDS", 0.0)
+    broker = Broker()
+    broker.raises = {"commit": [RETRIABLE] * 3}
+    copier = copier_of(broker)
+    with pytest.raises(UnavailableError, match="nothing could be copied for 0 s"):
+        copier.copy([letter(0)], {}, {0: Progress.at(3)})
+    assert broker.copied == []
 
 
 def test_asked_to_stop_it_does_not_try_again() -> None:
