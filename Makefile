@@ -27,8 +27,9 @@ test-faults: env
 	@$(BIN)/python -m tests.faults.suite --seeds $(or $(SEEDS),1) $(FAULTS_ARGS)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
-# polars, on this machine; whether all ways of scoring decide alike; the handbook's table; and what
-# scoring files costs.
+# polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
+# scoring files costs; how long planned changes of a group pause partitions; one worker with 64 of
+# them; and half an hour of random faults.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -37,6 +38,9 @@ bench: env
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/handover.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
-"""A partition that changes hands takes its state with it: the new owner replays nothing."""
+"""A partition that changes hands takes its state with it, and stands still for seconds at most."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -8,10 +9,24 @@ from typing import Any
 
 import pytest
 
+from bench.handover_gates import MOST_PAUSE_SECONDS, counted
 from stream_scorer.apps.scorer import Deployment, scorer_loop
 from stream_scorer.happenings import CheckpointWritten, PartitionsRevoked
+from stream_scorer.kafka.deadletter import parse
+from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Kafka
-from tests.faults.scene import DEADLINE_SECONDS, Heard, feed, transactions
+from tests.faults.feeding import SteadyFeed
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import (
+    DEADLINE_SECONDS,
+    Heard,
+    committed,
+    decision,
+    everything_once,
+    feed,
+    outcome,
+    transactions,
+)
 from tests.integration.state.stage import restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
@@ -53,3 +68,58 @@ def test_what_is_revoked_is_flushed_first(
             1024, ends[partition], ends[partition],
         )  # fmt: skip
     assert work.rings.partitions() != ()
+
+
+def assigned(scorer: ScorerProcess) -> float:
+    """Return how many partitions a scorer has; 0 while it starts."""
+    try:
+        return scorer.metric("stream_scorer_partitions_assigned") or 0
+    except OSError:
+        return 0
+
+
+def longest_pause(kafka: Kafka) -> float:
+    """Return for how many seconds a record stood in a partition with nothing decided there."""
+    topics = kafka.topics
+    arrived = {
+        (message.partition(), message.offset()): message.timestamp()[1]
+        for message in read_all(kafka, topics.transactions)
+    }
+    outcomes = []
+    for message in read_all(kafka, topics.decisions):
+        row = decision(message.value())
+        outcomes.append(((row["source_partition"], row["source_offset"]), message.timestamp()[1]))
+    for message in read_all(kafka, topics.dead_letters):
+        letter = parse(message)
+        at = letter.source_partition, letter.source_offset
+        outcomes.append((at, message.timestamp()[1]))
+    found = counted(arrived, outcomes)
+    assert (found.lost, found.duplicates) == (0, 0)
+    return max(float(each.pauses().max()) for each in found.partitions.values()) / 1_000
+
+
+def test_a_scale_out_and_a_restart_under_load_decide_once_and_pause_for_seconds(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    other = ours.model_copy(update={"instance": f"{ours.instance}-2"})
+    with ScorerProcess(ours, tmp_path / "first", "--from", "earliest") as first:
+        first.wait_ready()
+        # From here on: before it, the input would have waited for the first one's start.
+        source = SteadyFeed(ours, transactions(days=300))
+        source.start()
+        try:
+            with ScorerProcess(other, tmp_path / "second") as second:
+                wait_until(lambda: assigned(first) == assigned(second) == 2, "each has two")
+                second.wait_ready()
+                first.send(signal.SIGTERM)
+                assert first.wait() == 0, first.said
+                with ScorerProcess(ours, tmp_path / "again") as again:
+                    wait_until(lambda: assigned(again) == assigned(second) == 2, "each has two")
+                    again.wait_ready()
+                    records = source.stop()
+                    wait_until(lambda: committed(ours) == source.ends, "all is committed")
+        finally:
+            source.stop()
+    everything_once(outcome(ours), records)
+    assert longest_pause(ours) < MOST_PAUSE_SECONDS
