@@ -311,8 +311,8 @@ class KafkaSource:
             raise self._reading.ended(error.args[0]) from error
         self._raise_failure()
         for failure in polled.failures:
-            if error := self._reading.judge(failure):
-                raise error
+            if fault := self._reading.judge(failure):
+                raise fault
             self._refusal = self._reading.refused(failure) or self._refusal
         return polled.records
 
