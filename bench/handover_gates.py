@@ -106,7 +106,7 @@ def counted(arrived: Mapping[Source, int], outcomes: Iterable[tuple[Source, int]
 
 def report(found: Counted, phases: Sequence[Phase], customers: int) -> dict[str, Any]:
     """Return the report: by phase, the longest pause and the greatest age of any partition."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     ends = [*(phase.begin_ms for phase in phases[1:]), np.iinfo(np.int64).max]
     for phase, end in zip(phases, ends, strict=True):
         pause, age, where, decisions = 0, 0, -1, 0
