@@ -73,6 +73,7 @@ _OWN_OPTIONS = {
         "isolation.level", "linger.ms", "partition.assignment.strategy", "partitioner",
         "queue.buffering.max.kbytes", "queue.buffering.max.messages",
         "queued.max.messages.kbytes", "queued.min.messages",
+        "topic.metadata.propagation.max.ms",
     ),
     "the program sets it itself",
 )  # fmt: skip

@@ -13,7 +13,7 @@ aborted batch stays, and nothing of a batch leaves the process before its own co
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
@@ -26,7 +26,7 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     PartitionsRevoked,
 )
-from stream_scorer.kafka.producer import TransactionAborted, TransactionalProducer
+from stream_scorer.kafka.producer import Outgoing, TransactionAborted, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.source import Assigned, Source
 from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
@@ -37,6 +37,8 @@ _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
 _LONGEST_TURN_SECONDS = 1.0
 """For how long at most partitions are restored before others are polled again."""
+_LEAVE_SECONDS = 3.0
+"""For how long at most the last flush is tried again while the group rebalances."""
 
 
 Delta = TypeVar("Delta")
@@ -124,7 +126,7 @@ class TransactionLoop(Generic[Delta]):
         self._say_kept()
         # What left while something was waited for is another's: its offsets are not ours to set.
         self._rebalance()
-        self._flush(tuple(self._positions))
+        self._flush(tuple(self._positions), _LEAVE_SECONDS)
 
     def step(self) -> None:
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
@@ -288,11 +290,15 @@ class TransactionLoop(Generic[Delta]):
             batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap, notes
         )
 
-    def _flush(self, partitions: tuple[int, ...]) -> None:
+    def _flush(self, partitions: tuple[int, ...], patience: float = 0.0) -> None:
         """Publish what the work wants to leave behind of partitions that are about to go.
 
-        Called inside a poll, while the partitions are still ours. Nothing depends on it: what is
-        not written is worked out again by the partitions' next owner.
+        Called inside a poll, while the partitions are still ours, or on the way out. Nothing
+        depends on it: what is not written is worked out again by the partitions' next owner.
+
+        Args:
+            partitions: Which.
+            patience: For how many seconds it is tried again; not inside a poll.
         """
         gone = self._settled(partitions)
         batch = self._current
@@ -304,12 +310,24 @@ class TransactionLoop(Generic[Delta]):
             self._pool.submit(self._work.undo, result).result()
         self._say_kept()
         outgoing = self._pool.submit(self._work.flush, set(gone)).result()
-        if not outgoing:
-            return
+        until = time.monotonic() + patience
+        while outgoing and not self._left_behind(outgoing, gone):
+            if time.monotonic() >= until:
+                return
+            # Others leave or come at the same time: their rebalance ends the generation that the
+            # offsets were sent with, and the next one is as good.
+            self._source.pause()
+            self._source.serve(_SERVE_SECONDS)
+            if self._settled(gone) != gone:
+                return
+
+    def _left_behind(self, outgoing: Sequence[Outgoing], gone: Mapping[int, int]) -> bool:
+        """Publish without moving offsets; return whether it is committed."""
         try:
-            self._publisher.publish(outgoing, gone, gone, 0)
+            return self._publisher.publish(outgoing, gone, gone, 0)
         except TransactionAborted as error:
             self._listener(BatchAborted(str(error), 0))
+            return False
 
     def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""

@@ -36,6 +36,8 @@ class FakeSource:
         self.sought: list[int] = []
         self.owned = {0}
         self.doubled = False
+        self.served = 0
+        self._revoked_when_served = False
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._end = end
         self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
@@ -97,7 +99,13 @@ class FakeSource:
     def group_metadata(self) -> object:
         return object()
 
-    def serve(self, _: float) -> None: ...
+    def serve(self, _: float) -> None:
+        self.served += 1
+        if self._revoked_when_served:
+            self.revoke()
+
+    def revoke_when_served(self) -> None:
+        self._revoked_when_served = True
 
     def pause(self) -> None: ...
 
@@ -317,9 +325,26 @@ def test_a_flush_that_fails_costs_nothing_but_is_said(scene: Scene) -> None:
         return flush(partitions)
 
     scene.work.flush = flush_and_fail  # type: ignore[method-assign]  # fails when it is published
+    scene.source.revoke_when_served()
     scene.run()
     assert [each.records for each in scene.heard(BatchAborted)] == [0]
     assert scene.work.state == list(range(6))
+    assert scene.source.served == 1
+
+
+def test_the_last_flush_is_tried_again_while_the_partitions_stay(scene: Scene) -> None:
+    flush = scene.work.flush
+
+    def flush_and_fail(partitions: set[int]) -> Sequence[Outgoing]:
+        scene.cluster.raises["offsets"] = [ABORT, ABORT]
+        return flush(partitions)
+
+    scene.work.flush = flush_and_fail  # type: ignore[method-assign]  # fails when it is published
+    scene.run()
+    assert [each.records for each in scene.heard(BatchAborted)] == [0, 0]
+    assert scene.work.flushed == [({0}, list(range(6)))]
+    assert scene.source.served == 2
+    assert scene.cluster.clients[-1].produced == [("state", b"s")]
 
 
 def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
