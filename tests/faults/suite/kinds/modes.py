@@ -2,6 +2,7 @@
 
 import json
 import resource
+from pathlib import Path
 
 import psutil
 
@@ -17,6 +18,8 @@ _LEFT_BYTES = 16 << 20
 # More than is left, several times over, in records that are as large as the input takes.
 _LARGE_BYTES = 900_000
 _LARGE_EACH = 60
+# An allocation that fails is an exception in Python, and ends a library in C.
+_WANT_OF_MEMORY = ("exit 1", "SIGABRT", "SIGSEGV")
 _EXITS = "stream_scorer_worker_exits_total"
 _ASSIGNED = "stream_scorer_partitions_assigned"
 
@@ -26,6 +29,13 @@ def _workers(parent: ScorerProcess) -> list[psutil.Process]:
     children = psutil.Process(parent.pid).children()
     spawned = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     return sorted(spawned, key=psutil.Process.create_time)
+
+
+def _data_bytes(worker: psutil.Process) -> int:
+    """Return what the kernel counts against RLIMIT_DATA."""
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmData")]
+    return int(line.split()[1]) << 10
 
 
 def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
@@ -40,17 +50,17 @@ def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
 def worker_out_of_memory(stage: Stage) -> None:
     """The kernel grants one of two workers no more memory, and large records come: it dies of that.
 
-    By a limit on its address space (RLIMIT_AS), so that an allocation fails where the machine's own
-    want of memory would have it killed; that is a SIGKILL as any other. The parent starts it again.
+    By a limit on its data (RLIMIT_DATA): an allocation fails, where the machine's own want of
+    memory would have the kernel kill it, as any SIGKILL does. The parent starts it again.
     """
     parent = stage.start(arguments=_UNDER_ONE_PARENT)
     _share_alike(stage, parent)
     number = stage.random.randrange(_WORKERS)
     victim = _workers(parent)[number]
-    limit = victim.memory_info().vms + _LEFT_BYTES
-    victim.rlimit(resource.RLIMIT_AS, (limit, limit))
+    limit = _data_bytes(victim) + _LEFT_BYTES
+    victim.rlimit(resource.RLIMIT_DATA, (limit, limit))
     for partition in range(stage.partitions):
-        large = Record(b"large", b"\xff" * _LARGE_BYTES, "FRAMING")
+        large = Record(f"large-{partition}".encode(), b"\xff" * _LARGE_BYTES, "FRAMING")
         stage.feed.insert([large] * _LARGE_EACH, partition)
     wait_until(
         lambda: parent.metric(_EXITS, worker=str(number)) is not None, f"it dies: {stage.said}"
@@ -58,6 +68,8 @@ def worker_out_of_memory(stage: Stage) -> None:
     assert not victim.is_running()
     said = [json.loads(line) for line in parent.said.splitlines() if '"worker_left"' in line]
     (cause,) = [line["cause"] for line in said if line["worker"] == number]
+    assert cause in _WANT_OF_MEMORY, stage.said
+    assert cause != "exit 1" or "MemoryError" in parent.said
     stage.fired(len(said), f"worker dead ({cause}) at a limit of {limit >> 20} MB")
     stage.fault_over()
     _share_alike(stage, parent)
