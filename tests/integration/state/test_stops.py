@@ -109,9 +109,10 @@ def test_deleted_offsets_stop_every_start(
     client.delete_consumer_groups([ours.group])[ours.group].result()
     decided = len(outcome(ours).decisions)
     told = [stopped(ours, Deployment("fraud:1.0.0", start=start)) for _ in range(2)]
-    assert "the group has no committed offset, though buckets" in told[0].what
-    assert "find out who deleted the group's offsets" in told[0].mend
-    assert str(told[1]) == str(told[0])
+    for error in told:
+        # Which partition says so first is a matter of time.
+        assert "the group has no committed offset, though buckets" in error.what
+        assert "find out who deleted the group's offsets" in error.mend
     assert set(committed(ours).values()) == {OFFSET_INVALID}
     assert len(outcome(ours).decisions) == decided
 
