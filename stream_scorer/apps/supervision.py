@@ -13,6 +13,8 @@ STEADY_SECONDS = 60.0
 """Who ran for this long had started well: its next end is a new story."""
 UNFINISHED = StreamScorerError.exit_code
 """A process that did not finish within ``scorer.shutdown_seconds``, or crashed."""
+SILENT = "silent"
+"""The cause of an end that the supervisor brought about: the worker's loop stood still."""
 
 _AGAIN = frozenset({0, UNFINISHED, UnavailableError.exit_code})
 _ASKED = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
@@ -35,9 +37,10 @@ class EndAll:
 class Supervision:
     """Decides, without a clock or a process of its own.
 
-    A worker that was killed, crashed, lost its broker or was ended by a signal of somebody's own
-    is started again; each time in a row after twice as long. Any other exit code says that the
-    same start would end the same way, or, of a fenced worker, that two would duel for ever.
+    A worker that was killed, also for its silence, crashed, lost its broker or was ended by a
+    signal of somebody's own is started again; each time in a row after twice as long. Any other
+    exit code says that the same start would end the same way, or, of a fenced worker, that two
+    would duel for ever.
 
     Example:
         >>> supervision = Supervision()

@@ -1,4 +1,4 @@
-"""The parent of ``run --workers N``: starts workers, and starts those again that die.
+"""The parent of ``run --workers N``: starts workers, and starts those again that die or hang.
 
 ::
 
@@ -23,7 +23,14 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.supervision import UNFINISHED, EndAll, Supervision, cause_of, parting_code
+from stream_scorer.apps.supervision import (
+    SILENT,
+    UNFINISHED,
+    EndAll,
+    Supervision,
+    cause_of,
+    parting_code,
+)
 from stream_scorer.happenings import Stopping, WorkerLeft, WorkerStarted
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.health import Endpoint
@@ -34,16 +41,26 @@ _ROUND_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
 """Beyond ``scorer.shutdown_seconds``, at which workers leave hard by themselves."""
 
+_SURE_SECONDS = 3.0
+"""A worker is found silent for this long before it is killed: this process may have stood still."""
+
 Start = Callable[[int, connection.Connection], SpawnProcess]
 
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker: its process while it runs, else when it is due."""
+    """One worker: its process while it runs, else when it is due.
+
+    Attributes:
+        silent: Since when it has been found silent; 0 while it is not.
+        killed: Whether it was killed for that.
+    """
 
     process: SpawnProcess | None = None
     started: float = 0.0
     due: float = 0.0
+    silent: float = 0.0
+    killed: bool = False
 
 
 class Supervisor:
@@ -93,6 +110,7 @@ class Supervisor:
                 self._start_due()
                 self._wait(self._next_due())
                 code = self._look()
+                self._end_silent()
                 self._pass_on()
         finally:
             codes = self._end_all()
@@ -105,6 +123,7 @@ class Supervisor:
             if worker.process is not None or worker.due > time.monotonic() or self._stopping:
                 continue
             worker.started = time.monotonic()
+            worker.silent, worker.killed = 0.0, False
             try:
                 self._start_one(number, worker)
             except OSError as error:
@@ -149,9 +168,22 @@ class Supervisor:
             if exit_code is None or self._stopping:
                 continue
             worker.process = None
-            if code := self._put_off(number, worker, cause_of(exit_code), exit_code):
+            cause = SILENT if worker.killed else cause_of(exit_code)
+            if code := self._put_off(number, worker, cause, exit_code):
                 return code
         return 0
+
+    def _end_silent(self) -> None:
+        """Kill workers whose loops stand still: they keep partitions that others could have."""
+        silent, now = self._fleet.silent(), time.monotonic()
+        for number, worker in self._workers.items():
+            if number not in silent or worker.process is None:
+                worker.silent = 0.0
+            elif not worker.silent:
+                worker.silent = now
+            elif now - worker.silent >= _SURE_SECONDS and not worker.killed:
+                worker.killed = True
+                worker.process.kill()
 
     def _put_off(self, number: int, worker: _Worker, cause: str, exit_code: int) -> int:
         """Say when a worker is started again; return a code to leave with when it is not."""

@@ -60,6 +60,7 @@ class _Known:
     why: str = "is not started yet"
     report: Report | None = None
     heard: float = field(default=0.0)
+    worked: bool = False
 
 
 class Fleet(Collector):
@@ -132,6 +133,7 @@ class Fleet(Collector):
             known = self._known[worker]
             if known.pid == pid:
                 known.report, known.heard = report, self._clock()
+                known.worked = known.worked or not report.reasons
 
     # -- probes -----------------------------------------------------------------------------
 
@@ -158,6 +160,18 @@ class Fleet(Collector):
                 and self._silent(known) <= self._heartbeat_seconds
                 for known in self._known.values()
             )
+
+    def silent(self) -> list[int]:
+        """Return the workers that were ready once, and no longer go round.
+
+        Who has not been ready yet may be compiling or loading, at which no loop goes round.
+        """
+        with self._lock:
+            return [
+                number
+                for number, known in self._known.items()
+                if known.worked and self._silent(known) > self._heartbeat_seconds
+            ]
 
     def reasons(self) -> list[str]:
         """Return why the process is not ready, by worker; empty when all are."""

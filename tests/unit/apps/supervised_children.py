@@ -1,8 +1,9 @@
 """A supervisor over workers that do as they are told; run as a program by test_supervisor.
 
 ``FOLDER PORT ACT...``: each worker writes its process id to ``FOLDER/NUMBER-START`` and then does
-its act: ``run`` until SIGTERM, ``finish`` (leave a mark after SIGTERM), ``deaf`` (ignore it), or
-``exit CODE``, or ``hear`` (wait for SIGHUP without a handler, then leave a mark for each).
+its act: ``run`` until SIGTERM, ``hang`` (once, when it has been ready), ``finish`` (leave a mark
+after SIGTERM), ``deaf`` (ignore it), or ``exit CODE``, or ``hear`` (wait for SIGHUP without a
+handler, then leave a mark for each).
 """
 
 import os
@@ -41,7 +42,10 @@ def child(parent: int, pipe: Connection, number: int, folder: Path, act: str) ->
     health(PartitionsAssigned(()))
     with Reporter(pipe, CollectorRegistry(), health, 0.1):
         # A handler runs between waits only.
+        until = time.monotonic() + 1.0
         while not asked.wait(0.05):
+            if act == "hang" and not start and time.monotonic() > until:
+                continue
             health.heartbeat()
     if act == "finish":
         (folder / f"finished-{number}").touch()

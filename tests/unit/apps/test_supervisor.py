@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -25,6 +26,7 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.logging import process_logger
 from tests.faults.process import wait_until
+from tests.unit.apps.supervised_children import child
 
 ROOT = Path(__file__).parents[3]
 
@@ -229,3 +231,26 @@ def test_one_that_cannot_be_started_is_tried_again() -> None:
     told = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["again_in_seconds"] for line in told] == [0.5, 1.0]
     assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")
+
+
+def test_one_that_hangs_once_it_was_ready_is_killed_and_started_again(folder: Path) -> None:
+    log = io.StringIO()
+    starts: list[int] = []
+
+    def start(number: int, pipe: Connection) -> SpawnProcess:
+        starts.append(number)
+        act = "hang" if number else "run"
+        process = get_context("spawn").Process(
+            target=child, args=(os.getpid(), pipe, number, folder, act)
+        )
+        process.start()
+        if starts.count(1) == 2:
+            supervisor.stop()
+        return process
+
+    fleet = Fleet(2, process_logger("supervisor", stream=log), heartbeat_seconds=0.5)
+    supervisor = Supervisor(2, start, fleet, shutdown_seconds=10.0)
+    supervisor.run()
+    (told,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (told["event"], told["worker"], told["cause"]) == ("worker_left", 1, "silent")
+    assert starts.count(0) == 1

@@ -198,3 +198,27 @@ def test_the_groups_lag_is_shown_once(running: Scene) -> None:
     assert running.value("lag_records", partition="0") == 4
     assert running.value("lag_seconds", partition="0") == 1.5
     assert running.value("lag_records", partition="0", worker="0") is None
+
+
+def test_a_worker_that_was_ready_once_and_goes_round_no_more_is_silent(running: Scene) -> None:
+    running.now = 20.0
+    running.workers[0].health.heartbeat()
+    running.hear(0, 100)
+    running.hear(1, 101)
+    running.now = 31.0
+    # By its own report, and where no report came.
+    assert running.fleet.silent() == [1]
+    running.hear(1, 101)
+    assert running.fleet.silent() == [1]
+    running.now = 60.0
+    assert running.fleet.silent() == [0, 1]
+    running.fleet(h.WorkerLeft(1, "silent", 0.5))
+    assert running.fleet.silent() == [0]
+
+
+def test_one_that_was_never_ready_is_not_silent_but_still_loading(scene: Scene) -> None:
+    scene.start(0, 100)
+    scene.fleet(h.WorkerStarted(1, 101))
+    scene.now = 40.0
+    assert scene.fleet.silent() == [0]
+    assert not scene.fleet.live
