@@ -326,6 +326,10 @@ def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_e
         feed(settings, transactions()[:40])
         with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
             scorer.wait_ready()
+            wait_until(
+                lambda: all(offset >= 0 for offset in committed(settings).values()),
+                "each partition's first offset is committed",
+            )
             scorer.kill()
         with ScorerProcess(settings, tmp_path / "2") as scorer:
             assert scorer.wait() == 5, scorer.said
