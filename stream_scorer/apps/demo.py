@@ -34,6 +34,7 @@ from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.apps.label_feeding import LabelledRows
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.signals import handled
 from stream_scorer.apps.verification import Verifier
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.devkafka import DevKafka
@@ -322,8 +323,5 @@ def _ended_by_sigterm() -> Iterator[None]:
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
+    with handled({signal.SIGTERM: leave}):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -12,7 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.happenings import Happening, Listener, Stopping
+from stream_scorer.apps.signals import handled, tell_of_stopping
+from stream_scorer.happenings import Happening, Listener
 from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.standby import Standby
 from stream_scorer.kafka.transaction import TransactionLoop
@@ -100,14 +101,13 @@ def run_process(
 @contextmanager
 def asked_by_hangup(ask: Callable[[], object]) -> Iterator[None]:
     """Turn SIGHUP into ``ask``, which must be safe in a signal handler."""
-    before = signal.signal(signal.SIGHUP, lambda *_: ask())
-    # A supervisor starts its workers with it blocked, so that none is killed before it can hear.
-    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGHUP, before)
+    with handled({signal.SIGHUP: lambda *_: ask()}):
+        # A supervisor starts its workers with it blocked: none is killed before it can hear.
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
@@ -125,9 +125,7 @@ def stopped_by_signals(
         os._exit(1)
 
     def handle(number: int, _: FrameType | None) -> None:
-        # Not here: the interrupted code may hold the lock of the very metric that this changes.
-        cause = Stopping(signal.Signals(number).name)
-        threading.Thread(target=listener, args=(cause,), daemon=True).start()
+        tell_of_stopping(number, listener)
         timer = threading.Timer(seconds, leave_hard)
         timer.daemon = True
         timers.append(timer)
@@ -135,11 +133,9 @@ def stopped_by_signals(
         stop()
 
     timers: list[threading.Timer] = []
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled({signal.SIGTERM: handle, signal.SIGINT: handle}):
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()

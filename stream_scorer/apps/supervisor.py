@@ -14,8 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -23,6 +22,7 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
+from stream_scorer.apps.signals import Handler, handled, tell_of_stopping
 from stream_scorer.apps.supervision import (
     SILENT,
     UNFINISHED,
@@ -31,7 +31,7 @@ from stream_scorer.apps.supervision import (
     cause_of,
     parting_code,
 )
-from stream_scorer.happenings import Stopping, WorkerLeft, WorkerStarted
+from stream_scorer.happenings import WorkerLeft, WorkerStarted
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.health import Endpoint
 from stream_scorer.observability.logging import process_logger
@@ -248,23 +248,6 @@ def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet)
             fleet.reported(number, pid, report)
 
 
-@contextmanager
-def _told_by_signals(supervisor: Supervisor, fleet: Fleet) -> Iterator[None]:
-    def handle(number: int, _: FrameType | None) -> None:
-        # Not here: the interrupted code may hold the lock that this takes.
-        cause = Stopping(signal.Signals(number).name)
-        threading.Thread(target=fleet, args=(cause,), daemon=True).start()
-        supervisor.stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: supervisor.hang_up())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def supervised(
     settings: Settings, workers: int, start: Start, supervision: Supervision | None = None
 ) -> int:
@@ -284,5 +267,15 @@ def supervised(
     registry = CollectorRegistry()
     registry.register(fleet)
     supervisor = Supervisor(workers, start, fleet, settings.scorer.shutdown_seconds, supervision)
-    with _told_by_signals(supervisor, fleet), Endpoint(settings.http, registry, fleet):
+
+    def stop(number: int, _: FrameType | None) -> None:
+        tell_of_stopping(number, fleet)
+        supervisor.stop()
+
+    handlers: dict[signal.Signals, Handler] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: lambda *_: supervisor.hang_up(),
+    }
+    with handled(handlers), Endpoint(settings.http, registry, fleet):
         return supervisor.run()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_scorer.devkafka import processes
@@ -83,6 +84,11 @@ class ScorerProcess:
         """Its process id."""
         return self._process.pid
 
+    def workers(self) -> list[psutil.Process]:
+        """Return its workers' processes by number: they are started in that order."""
+        children = psutil.Process(self.pid).children()
+        return sorted(filter(_works, children), key=psutil.Process.create_time)
+
     @property
     def alive(self) -> bool:
         """Whether it runs."""
@@ -152,3 +158,11 @@ class ScorerProcess:
     def __exit__(self, *_: object) -> None:
         if self.alive:
             self.kill()
+
+
+def _works(child: psutil.Process) -> bool:
+    """Whether a child runs and is a worker: the parent has another that tracks resources."""
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:
+        return False  # it is at its end, and waits for its parent to notice

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from stream_scorer.devkafka import processes
@@ -41,17 +40,6 @@ def supervised(settings: Kafka, output: Path, *arguments: str) -> ScorerProcess:
     return ScorerProcess(settings, output, "--workers", str(WORKERS), *arguments)
 
 
-def workers(parent: ScorerProcess) -> dict[int, int]:
-    """Return the process ids of the workers that run, by number: they start in order."""
-    children = [
-        child
-        for child in psutil.Process(parent.pid).children()
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
-    children.sort(key=lambda child: child.create_time())
-    return {number: child.pid for number, child in enumerate(children)}
-
-
 def lines(parent: ScorerProcess) -> list[dict[str, Any]]:
     said = [json.loads(line) for line in parent.said.splitlines() if line.startswith("{")]
     return [line for line in said if line["process"] == "supervisor"]
@@ -75,7 +63,7 @@ def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_o
         with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
             parent.wait_ready()
             wait_until(lambda: owned(parent) == [2, 2], f"both have two: {parent.said}")
-            victim = workers(parent)[0]
+            victim = parent.workers()[0].pid
             at = committed(settings)
             wait_until(
                 lambda: all(end > at[p] for p, end in committed(settings).items()), "both commit"
@@ -91,7 +79,7 @@ def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_o
             wait_until(lambda: owned(parent) == [2, 2], f"both have two again: {parent.said}")
             records = source.stop()
             wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
-            pids = [parent.pid, *workers(parent).values()]
+            pids = [parent.pid, *(worker.pid for worker in parent.workers())]
             parent.send(signal.SIGTERM)
             assert parent.wait() == 0, parent.said
             assert [processes.started_at(pid) for pid in pids] == [None] * 3
@@ -113,11 +101,11 @@ def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
     try:
         with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
             parent.wait_ready()
-            pids = workers(parent)
+            pids = [worker.pid for worker in parent.workers()]
             other = TransactionalProducer(settings.worker(1), settings.group, lambda _: None)
             assert parent.wait() == 6, parent.said
             other.close()
-            assert [processes.started_at(pid) for pid in pids.values()] == [None, None]
+            assert [processes.started_at(pid) for pid in pids] == [None, None]
             (line,) = lines(parent)
             assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
             assert f"worker 1: transactional id {settings.group}-{settings.instance}.1" in (
@@ -140,11 +128,11 @@ def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were
     try:
         with supervised(settings, tmp_path / "first", "--from", "earliest") as parent:
             parent.wait_ready()
-            pids = workers(parent)
+            pids = [worker.pid for worker in parent.workers()]
             assert len(pids) == WORKERS
             parent.kill()
             wait_until(
-                lambda: all(processes.started_at(pid) is None for pid in pids.values()),
+                lambda: all(processes.started_at(pid) is None for pid in pids),
                 "the workers end with their parent", 5,
             )  # fmt: skip
         with supervised(settings, tmp_path / "second") as parent:
@@ -180,7 +168,7 @@ def test_a_worker_too_many_stands_by_ready(
             parent.metric("stream_scorer_standing_by", worker=str(n)) for n in range(WORKERS)
         ]
         assert standing == [float(n == idle) for n in range(WORKERS)]
-        os.kill(workers(parent)[1 - idle], signal.SIGKILL)
+        os.kill(parent.workers()[1 - idle].pid, signal.SIGKILL)
 
         def taken() -> bool:
             # By the idle one, or by the killed one's successor: both are in the group by then.

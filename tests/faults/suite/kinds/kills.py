@@ -4,7 +4,7 @@ import signal
 
 import psutil
 
-from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.process import wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 
@@ -12,20 +12,6 @@ _KILLS = 20
 _WORKERS = 2
 _LEAST, _MOST = 1, 500
 """Outcomes between two kills."""
-
-
-def workers_of(parent: ScorerProcess) -> list[psutil.Process]:
-    """Return the processes of the workers that run under a parent, oldest first."""
-    found = [child for child in psutil.Process(parent.pid).children() if _works(child)]
-    return sorted(found, key=lambda child: child.create_time())
-
-
-def _works(child: psutil.Process) -> bool:
-    """Whether a child runs and is a worker: the parent has another that tracks resources."""
-    try:
-        return "spawn_main" in " ".join(child.cmdline())
-    except psutil.Error:
-        return False  # it is at its end, and waits for its parent to notice
 
 
 def _gone(process: psutil.Process) -> bool:
@@ -45,7 +31,7 @@ def twenty_kills(stage: Stage) -> None:
     for _ in range(_KILLS):
         stage.wait_decided(stage.random.randint(_LEAST, _MOST))
         # Who waits to be started again after a kill cannot be killed; the parent always can.
-        victims = [psutil.Process(parent.pid), *workers_of(parent)]
+        victims = [psutil.Process(parent.pid), *parent.workers()]
         victim = stage.random.choice(victims)
         dying = victims if victim.pid == parent.pid else [victim]
         victim.send_signal(signal.SIGKILL)

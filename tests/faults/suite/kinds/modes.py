@@ -25,13 +25,6 @@ _EXITS = "stream_scorer_worker_exits_total"
 _ASSIGNED = "stream_scorer_partitions_assigned"
 
 
-def _workers(parent: ScorerProcess) -> list[psutil.Process]:
-    """Return the workers' processes in the order of their numbers, in which they are started."""
-    children = psutil.Process(parent.pid).children()
-    spawned = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    return sorted(spawned, key=psutil.Process.create_time)
-
-
 def _data_bytes(worker: psutil.Process) -> int:
     """Return what the kernel counts against RLIMIT_DATA."""
     status = Path(f"/proc/{worker.pid}/status").read_text()
@@ -57,7 +50,7 @@ def worker_out_of_memory(stage: Stage) -> None:
     parent = stage.start(arguments=_UNDER_ONE_PARENT)
     _share_alike(stage, parent)
     number = stage.random.randrange(_WORKERS)
-    victim = _workers(parent)[number]
+    victim = parent.workers()[number]
     limit = _data_bytes(victim) + _LEFT_BYTES
     victim.rlimit(resource.RLIMIT_DATA, (limit, limit))
     for partition in range(stage.partitions):
@@ -81,7 +74,7 @@ def worker_out_of_memory(stage: Stage) -> None:
 def two_of_one_name_under_workers(stage: Stage) -> None:
     """Two parents of one name: a worker of the first is fenced, and all of it leaves with 6."""
     first = stage.start(arguments=_UNDER_ONE_PARENT)
-    pids = _workers(first)
+    pids = first.workers()
     second = stage.scorer(arguments=_UNDER_ONE_PARENT)
     assert first.wait() == _FENCED, first.said
     assert "was taken over by another process" in first.said
