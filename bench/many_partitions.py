@@ -137,7 +137,8 @@ class Crowd:
                 rss.append(float(process.memory_info().rss))
             return now == self._sent
 
-        wait_until(done, f"all is committed: {scorer.said}", 60.0 + self._sent / _LEAST_RATE)
+        patience = 60.0 + self._sent / _LEAST_RATE
+        wait_until(done, lambda: f"all is committed: {scorer.said}", patience)
         return seconds, rss
 
     def decided(self) -> dict[int, list[int]]:

@@ -23,11 +23,21 @@ COMMAND = Path(sys.executable).parent / "stream-scorer"
 _SECONDS = 90.0
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = _SECONDS) -> None:
-    """Poll a condition until it holds; fail when it does not in time."""
+def wait_until(
+    condition: Callable[[], bool], what: str | Callable[[], str], seconds: float = _SECONDS
+) -> None:
+    """Poll a condition until it holds; fail when it does not in time.
+
+    Args:
+        condition: What to wait for.
+        what: What to call it; a call where it says how things stand by then.
+        seconds: For how long.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
+        if time.monotonic() >= deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not in {seconds:.0f} s: {told}")
         time.sleep(0.02)
 
 

@@ -102,7 +102,7 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
     ends = source.ends
     with ScorerProcess(ours, tmp_path / "last.log") as scorer:
         scorer.wait_ready()
-        wait_until(lambda: committed(ours) == ends, f"everything committed: {scorer.said}")
+        wait_until(lambda: committed(ours) == ends, lambda: f"everything committed: {scorer.said}")
         scorer.send(signal.SIGTERM)
         assert scorer.wait() == 0, scorer.said
 

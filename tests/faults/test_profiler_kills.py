@@ -91,7 +91,7 @@ def test_kills_change_no_row(
                 profiler.wait_ready()
                 # From the second life on there is something to go on from.
                 before = total
-                wait_until(partial(further, before), f"progress: {profiler.said}")
+                wait_until(partial(further, before), lambda: f"progress: {profiler.said}")
                 total = committed()
                 behind.kill_in_a_transaction(profiler)
                 assert open_transaction(ours)
@@ -106,7 +106,7 @@ def test_kills_change_no_row(
         ours, tmp_path / "last.log", variables=variables, command="profile"
     ) as profiler:
         profiler.wait_ready()
-        wait_until(all_committed, f"everything committed: {profiler.said}")
+        wait_until(all_committed, lambda: f"everything committed: {profiler.said}")
         profiler.send(signal.SIGTERM)
         assert profiler.wait() == 0, profiler.said
 

@@ -63,22 +63,22 @@ def test_without_the_profiler_decisions_are_degraded_after_the_wait_and_none_is_
     with ExitStack() as stack:
         one = stack.enter_context(profiler(*first))
         one.wait_ready()
-        wait_until(profiled, f"profiled: {one.said}")
+        wait_until(profiled, lambda: f"profiled: {one.said}")
         # Only now, when all rows are there: how long a start takes is not what it is about.
         arguments = (*first, "--plan", str(plan), "--accept-cold")
         scorer = stack.enter_context(
             ScorerProcess(kafka, tmp_path / "scorer.log", *arguments, variables=variables)
         )
         scorer.wait_ready()
-        wait_until(decided, f"decided: {scorer.said}")
+        wait_until(decided, lambda: f"decided: {scorer.said}")
         assert (*scorer.probe(), degraded(scorer)) == (True, [], 0)
 
         one.kill()
         started = time.monotonic()
         send(kafka, records[cut:], SENT + 100_000)
-        wait_until(lambda: degraded(scorer) > 0, f"degraded: {scorer.said}")
+        wait_until(lambda: degraded(scorer) > 0, lambda: f"degraded: {scorer.said}")
         assert time.monotonic() - started >= WAIT_SECONDS
-        wait_until(decided, f"decided: {scorer.said}")
+        wait_until(decided, lambda: f"decided: {scorer.said}")
         ready, (reason,) = scorer.probe()
         assert not ready
         assert reason.startswith(f"paused: {NAME}")
@@ -90,12 +90,12 @@ def test_without_the_profiler_decisions_are_degraded_after_the_wait_and_none_is_
 
         with profiler() as other:
             other.wait_ready()
-            wait_until(profiled, f"profiled: {other.said}")
+            wait_until(profiled, lambda: f"profiled: {other.said}")
             newest = max(record.event_time for record in records)
             more = [Sent(10_000 + at, newest + at * 1_000, customer=at % 9) for at in range(50)]
             send(kafka, more, SENT + 200_000)
-            wait_until(decided, f"decided: {scorer.said}")
-            wait_until(lambda: scorer.probe()[0], f"ready again: {scorer.said}")
+            wait_until(decided, lambda: f"decided: {scorer.said}")
+            wait_until(lambda: scorer.probe()[0], lambda: f"ready again: {scorer.said}")
             assert answers(scorer) == 1
             assert degraded(scorer) == late
     flags = hold_to(kafka, [*records, *more], expected(records, 2**62))

@@ -42,7 +42,7 @@ def test_a_first_run_names_where_it_begins_and_a_later_one_need_not(
     for number, arguments in enumerate([("--from", "earliest"), ()]):
         with ScorerProcess(settings, tmp_path / str(number), *arguments) as scorer:
             scorer.wait_ready()
-            wait_until(lambda: committed(settings) == ends, f"all committed: {scorer.said}")
+            wait_until(lambda: committed(settings) == ends, lambda: f"all committed: {scorer.said}")
             scorer.send(signal.SIGTERM)
             assert scorer.wait() == 0
             assert scorer.said == ""

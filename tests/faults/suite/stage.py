@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupType, IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import create_topics
@@ -167,7 +168,7 @@ class Stage:
             self.crew.supervise()
             return len(self.live.seen) >= goal
 
-        wait_until(decided, f"{count} outcomes more: {self.said}")
+        wait_until(decided, lambda: f"{count} outcomes more: {self.said}")
 
     @property
     def said(self) -> str:
@@ -193,7 +194,8 @@ class Stage:
     def group_type(self) -> ConsumerGroupType:
         """Return by which protocol the scorers' group goes, as the broker says."""
         group = self.kafka.group
-        answer = admin(self.inside).describe_consumer_groups([group])[group]
+        client = admin(self.inside)  # what is gone answers nobody
+        answer = client.describe_consumer_groups([group])[group]
         found: ConsumerGroupType = answer.result().type
         return found
 
@@ -223,6 +225,21 @@ class Stage:
         topic = self.kafka.topics.decisions
         logs = (read_partition(self.ground.replicas, topic, p) for p in range(self.partitions))
         return sum(not marker.committed for log in logs for marker in log.markers)
+
+    def decisions_in_the_open(self) -> bool:
+        """Whether decisions of a transaction that has not ended lie at the broker."""
+        topic = self.kafka.topics.decisions
+        places = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}
+        client = admin(self.inside)
+
+        def ends(level: IsolationLevel) -> list[int]:
+            answers = client.list_offsets(places, isolation_level=level)
+            return [answer.result().offset for answer in answers.values()]
+
+        # In this order, so that what is committed in between is not taken for open.
+        written = ends(IsolationLevel.READ_UNCOMMITTED)
+        stable = ends(IsolationLevel.READ_COMMITTED)
+        return any(end > last for end, last in zip(written, stable, strict=True))
 
     def fault_over(self) -> None:
         """Say that from now on nothing is in the scorers' way."""
@@ -279,7 +296,7 @@ class Stage:
 
         wait_until(
             resumed,
-            f"commits resume in every partition: {self.said}",
+            lambda: f"commits resume in every partition: {self.said}",
             RESUME_SECONDS,
         )
         self.resume_seconds = max(self._resumed().values()) - self._over[0]
@@ -302,7 +319,7 @@ class Stage:
             return all(place.offset >= ends[place.partition] for place in found)
 
         try:
-            wait_until(all_committed, f"everything is committed: {self.said}")
+            wait_until(all_committed, lambda: f"everything is committed: {self.said}")
         finally:
             consumer.close()
 

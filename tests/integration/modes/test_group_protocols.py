@@ -71,6 +71,14 @@ def kind_of(settings: Kafka) -> ConsumerGroupType:
     return kind
 
 
+def begun(settings: Kafka) -> None:
+    """Wait until a restart needs no ``--from``: readiness may come before."""
+    wait_until(
+        lambda: all(offset >= 0 for offset in committed(settings).values()),
+        "each partition's first offset is committed",
+    )
+
+
 def both_commit(settings: Kafka) -> None:
     at = committed(settings)
     wait_until(lambda: all(end > at[p] for p, end in committed(settings).items()), "both commit")
@@ -78,7 +86,7 @@ def both_commit(settings: Kafka) -> None:
 
 def finished(settings: Kafka, source: SteadyFeed, last: ScorerProcess) -> tuple[Any, ...]:
     records = source.stop()
-    wait_until(lambda: committed(settings) == source.ends, f"all: {last.said}")
+    wait_until(lambda: committed(settings) == source.ends, lambda: f"all: {last.said}")
     last.send(signal.SIGTERM)
     assert last.wait() == 0, last.said
     return records
@@ -91,7 +99,7 @@ def share_alike(*scorers: ScorerProcess) -> None:
             [s.metric("stream_scorer_partitions_assigned") for s in scorers]
             == [share] * len(scorers)
         ),
-        f"the same share each: {[scorer.said for scorer in scorers]}",
+        lambda: f"the same share each: {[scorer.said for scorer in scorers]}",
     )
 
 
@@ -118,7 +126,7 @@ def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
                 second.wait_ready()
                 wait_until(
                     lambda: second.metric("stream_scorer_partitions_assigned") == 2,
-                    f"the second has its share: {second.said}",
+                    lambda: f"the second has its share: {second.said}",
                 )
                 both_commit(settings)
                 second.send(signal.SIGTERM)
@@ -174,7 +182,7 @@ def test_a_group_changes_over_one_instance_at_a_time(
             member = f"{before.group}-{before.instance}-1"
             wait_until(
                 lambda: first.probe()[1][-1:] == [f"paused: group: {waits(before, member)}"],
-                f"it waits: {first.probe()}",
+                lambda: f"it waits: {first.probe()}",
             )
             assert first.metric("stream_scorer_dependency_up", dependency="group") == 0
             both_commit(before)
@@ -279,14 +287,16 @@ def test_a_static_members_restart_moves_no_partition_of_the_others(
                 scorer.wait_ready()
                 wait_until(
                     lambda: scorer.metric("stream_scorer_partitions_assigned") == 2,
-                    f"it has its own again: {scorer.said}",
+                    lambda: f"it has its own again: {scorer.said}",
                 )
                 both_commit(settings)
                 assert other.metric("stream_scorer_rebalances_total") == moved
                 assert other.metric("stream_scorer_partitions_assigned") == 2
                 assert scorer.metric("stream_scorer_rebalances_total") == 1
                 records = source.stop()
-                wait_until(lambda: committed(settings) == source.ends, f"all: {scorer.said}")
+                wait_until(
+                    lambda: committed(settings) == source.ends, lambda: f"all: {scorer.said}"
+                )
                 for each in (scorer, other):
                     each.send(signal.SIGTERM)
                     assert each.wait() == 0, each.said
@@ -302,10 +312,11 @@ def test_a_killed_static_member_takes_its_own_place_under_classic(
     feed(settings, transactions()[:40])
     with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
         scorer.wait_ready()
+        begun(settings)
         scorer.kill()
     with ScorerProcess(settings, tmp_path / "2") as scorer:
         # Long before the session of the one that was killed would end.
-        wait_until(lambda: scorer.probe()[0], f"ready: {scorer.said}", 40)
+        wait_until(lambda: scorer.probe()[0], lambda: f"ready: {scorer.said}", 40)
         scorer.send(signal.SIGTERM)
         assert scorer.wait() == 0, scorer.said
 
@@ -326,10 +337,7 @@ def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_e
         feed(settings, transactions()[:40])
         with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
             scorer.wait_ready()
-            wait_until(
-                lambda: all(offset >= 0 for offset in committed(settings).values()),
-                "each partition's first offset is committed",
-            )
+            begun(settings)
             scorer.kill()
         with ScorerProcess(settings, tmp_path / "2") as scorer:
             assert scorer.wait() == 5, scorer.said

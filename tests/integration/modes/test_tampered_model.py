@@ -71,7 +71,7 @@ def decides_on(settings: Kafka, scorer: ScorerProcess) -> None:
     at = committed(settings)
     wait_until(
         lambda: all(end > at[p] for p, end in committed(settings).items()),
-        f"all partitions commit: {scorer.said}",
+        lambda: f"all partitions commit: {scorer.said}",
     )
 
 
@@ -113,7 +113,7 @@ def test_asked_it_refuses_the_changed_one_and_decides_on_with_what_it_has(
                 ("model_refused", "error", "signal"), ("model_verified", "info", "signal")
             ]  # fmt: skip
             records = source.stop()
-            wait_until(lambda: committed(settings) == source.ends, f"all: {scorer.said}")
+            wait_until(lambda: committed(settings) == source.ends, lambda: f"all: {scorer.said}")
             scorer.send(signal.SIGTERM)
             assert scorer.wait() == 0, scorer.said
     finally:
@@ -159,17 +159,17 @@ def test_a_parent_passes_the_signal_on_to_each_of_its_workers(settings: Kafka, s
             def each(result: str) -> list[float]:
                 return [verified(parent, "signal", result, worker=str(n)) for n in range(2)]
 
-            wait_until(lambda: each("refused") == [1, 1], f"both refuse: {parent.said}")
+            wait_until(lambda: each("refused") == [1, 1], lambda: f"both refuse: {parent.said}")
             assert [parent.metric(REFUSED, worker=str(n)) for n in range(2)] == [1, 1]
             assert parent.probe() == (True, [])
             assert [what.split(":")[0] for what in parent.degraded()] == ["worker 0", "worker 1"]
             decides_on(settings, parent)
             restore()
             parent.send(signal.SIGHUP)
-            wait_until(lambda: each("whole") == [1, 1], f"whole for both: {parent.said}")
+            wait_until(lambda: each("whole") == [1, 1], lambda: f"whole for both: {parent.said}")
             assert parent.degraded() == []
             records = source.stop()
-            wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
+            wait_until(lambda: committed(settings) == source.ends, lambda: f"all: {parent.said}")
             parent.send(signal.SIGTERM)
             assert parent.wait() == 0, parent.said
     finally:

@@ -62,7 +62,7 @@ def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_o
     try:
         with supervised(settings, tmp_path / "log", "--from", "earliest") as parent:
             parent.wait_ready()
-            wait_until(lambda: owned(parent) == [2, 2], f"both have two: {parent.said}")
+            wait_until(lambda: owned(parent) == [2, 2], lambda: f"both have two: {parent.said}")
             victim = parent.workers()[0].pid
             at = committed(settings)
             wait_until(
@@ -76,9 +76,11 @@ def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_o
             assert (line["event"], line["worker"], line["cause"]) == ("worker_left", 0, "SIGKILL")
             exits = parent.metric("stream_scorer_worker_exits_total", worker="0", cause="SIGKILL")
             assert exits == 1
-            wait_until(lambda: owned(parent) == [2, 2], f"both have two again: {parent.said}")
+            wait_until(
+                lambda: owned(parent) == [2, 2], lambda: f"both have two again: {parent.said}"
+            )
             records = source.stop()
-            wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
+            wait_until(lambda: committed(settings) == source.ends, lambda: f"all: {parent.said}")
             pids = [parent.pid, *(worker.pid for worker in parent.workers())]
             parent.send(signal.SIGTERM)
             assert parent.wait() == 0, parent.said
@@ -138,7 +140,7 @@ def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were
         with supervised(settings, tmp_path / "second") as parent:
             parent.wait_ready()
             records = source.stop()
-            wait_until(lambda: committed(settings) == source.ends, f"all: {parent.said}")
+            wait_until(lambda: committed(settings) == source.ends, lambda: f"all: {parent.said}")
             parent.send(signal.SIGTERM)
             assert parent.wait() == 0, parent.said
     finally:
@@ -175,7 +177,7 @@ def test_a_worker_too_many_stands_by_ready(
             return sorted(map(str, owned(parent))) == ["0.0", "1.0"]
 
         wait_until(lambda: parent.metric("stream_scorer_worker_exits_total") == 1, "it is gone")
-        wait_until(taken, f"one of both takes over: {parent.said}")
+        wait_until(taken, lambda: f"one of both takes over: {parent.said}")
         parent.wait_ready()
         parent.send(signal.SIGTERM)
         assert parent.wait() == 0, parent.said

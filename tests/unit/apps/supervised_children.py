@@ -2,8 +2,8 @@
 
 ``FOLDER PORT ACT...``: each worker writes its process id to ``FOLDER/NUMBER-START`` and then does
 its act: ``run`` until SIGTERM, ``hang`` (once, when it has been ready), ``finish`` (leave a mark
-after SIGTERM), ``deaf`` (ignore it), or ``exit CODE``, or ``hear`` (wait for SIGHUP without a
-handler, then leave a mark for each).
+after SIGTERM), ``deaf`` (ignore it), ``exit CODE`` (once the others have begun), or ``hear`` (wait
+for SIGHUP without a handler, then leave a mark for each).
 """
 
 import os
@@ -27,13 +27,15 @@ from stream_scorer.observability.health import Health
 from stream_scorer.settings import load_settings
 
 
-def child(parent: int, pipe: Connection, number: int, folder: Path, act: str) -> None:
+def child(parent: int, pipe: Connection, number: int, workers: int, folder: Path, act: str) -> None:
     tie_to(parent)
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: None if act == "deaf" else asked.set())
     start = sum(1 for _ in folder.glob(f"{number}-*"))
     (folder / f"{number}-{start}").write_text(f"{os.getpid()}\n")
     if act.startswith("exit"):
+        while len({path.name.split("-")[0] for path in folder.glob("[0-9]-*")}) < workers:
+            time.sleep(0.01)
         sys.exit(int(act.split()[1]))
     if act == "hear":
         hear(folder, number)
@@ -67,7 +69,7 @@ def main() -> None:
     context = get_context("spawn")
 
     def start(number: int, pipe: Connection) -> SpawnProcess:
-        arguments = (os.getpid(), pipe, number, Path(folder), acts[number])
+        arguments = (os.getpid(), pipe, number, len(acts), Path(folder), acts[number])
         process = context.Process(target=child, args=arguments)
         process.start()
         return process

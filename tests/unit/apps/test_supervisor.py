@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -54,7 +54,7 @@ class Parent:
         path = self.folder / f"{worker}-{start}"
         wait_until(
             lambda: path.exists() and path.read_text().endswith("\n"),
-            f"{path.name}: {self.log.read_text()}", 30,
+            lambda: f"{path.name}: {self.log.read_text()}", 30,
         )  # fmt: skip
         return int(path.read_text())
 
@@ -73,7 +73,7 @@ class Parent:
             except OSError:
                 return False
 
-        wait_until(ready, f"ready: {self.log.read_text()}", 30)
+        wait_until(ready, lambda: f"ready: {self.log.read_text()}", 30)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -95,12 +95,28 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             os.kill(int(path.read_text()), signal.SIGKILL)
 
 
+@pytest.fixture
+def begin(folder: Path) -> Iterator[Callable[..., Parent]]:
+    parents: list[Parent] = []
+
+    def began(*acts: str) -> Parent:
+        parents.append(Parent(folder, *acts))
+        return parents[-1]
+
+    yield began
+    for parent in parents:
+        parent.process.kill()
+        parent.process.wait()
+
+
 def gone(pid: int) -> bool:
     return processes.started_at(pid) is None
 
 
-def test_one_that_is_killed_is_told_and_started_again(folder: Path) -> None:
-    parent = Parent(folder, "run", "run")
+def test_one_that_is_killed_is_told_and_started_again(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    parent = begin("run", "run")
     parent.wait_ready()
     first, other = parent.pid(0), parent.pid(1)
     os.kill(first, signal.SIGKILL)
@@ -121,9 +137,9 @@ def test_one_that_is_killed_is_told_and_started_again(folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_each_finish_what_it_has_in_hand(
-    folder: Path, number: signal.Signals
+    folder: Path, begin: Callable[..., Parent], number: signal.Signals
 ) -> None:
-    parent = Parent(folder, "finish", "finish")
+    parent = begin("finish", "finish")
     parent.wait_ready()
     pids = [parent.pid(0), parent.pid(1)]
     parent.process.send_signal(number)
@@ -133,8 +149,10 @@ def test_a_signal_lets_each_finish_what_it_has_in_hand(
     assert parent.lines == []
 
 
-def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(folder: Path) -> None:
-    parent = Parent(folder, "finish", "finish")
+def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    parent = begin("finish", "finish")
     parent.wait_ready()
     os.killpg(parent.process.pid, signal.SIGINT)
     assert parent.left() == 0
@@ -142,8 +160,10 @@ def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(folde
     assert "Traceback" not in parent.log.read_text()
 
 
-def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(folder: Path) -> None:
-    parent = Parent(folder, "hear", "hear")
+def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    parent = begin("hear", "hear")
     pids = [parent.pid(0), parent.pid(1)]
     parent.process.send_signal(signal.SIGHUP)
     parent.wait_ready()
@@ -157,8 +177,9 @@ def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(folder: Path)
 
 def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
     folder: Path,
+    begin: Callable[..., Parent],
 ) -> None:
-    parent = Parent(folder, "finish", "exit 6")
+    parent = begin("finish", "exit 6")
     other = parent.pid(0)
     assert parent.left() == 6
     assert gone(other)
@@ -167,8 +188,8 @@ def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
     assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
 
 
-def test_one_that_does_not_leave_is_killed(folder: Path) -> None:
-    parent = Parent(folder, "run", "deaf")
+def test_one_that_does_not_leave_is_killed(folder: Path, begin: Callable[..., Parent]) -> None:
+    parent = begin("run", "deaf")
     parent.wait_ready()
     deaf = parent.pid(1)
     started = time.monotonic()
@@ -179,8 +200,10 @@ def test_one_that_does_not_leave_is_killed(folder: Path) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_no_worker_outlives_a_parent_that_is_killed(folder: Path) -> None:
-    parent = Parent(folder, "run", "deaf")
+def test_no_worker_outlives_a_parent_that_is_killed(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    parent = begin("run", "deaf")
     parent.wait_ready()
     pids = [parent.pid(0), parent.pid(1)]
     parent.process.kill()
@@ -188,8 +211,10 @@ def test_no_worker_outlives_a_parent_that_is_killed(folder: Path) -> None:
     wait_until(lambda: all(map(gone, pids)), "the workers end with their parent", 5)
 
 
-def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(folder: Path) -> None:
-    parent = Parent(folder, "run", "run")
+def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    parent = begin("run", "run")
     parent.wait_ready()
     stopped = parent.pid(1)
     os.kill(stopped, signal.SIGSTOP)
@@ -200,8 +225,10 @@ def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(folder: P
     assert gone(stopped)
 
 
-def test_a_taken_port_ends_it_before_any_worker_starts(folder: Path) -> None:
-    first = Parent(folder, "run")
+def test_a_taken_port_ends_it_before_any_worker_starts(
+    folder: Path, begin: Callable[..., Parent]
+) -> None:
+    first = begin("run")
     first.wait_ready()
     second = processes.start(
         [sys.executable, "-m", "tests.unit.apps.supervised_children", str(folder),

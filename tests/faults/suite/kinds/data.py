@@ -40,7 +40,9 @@ def _mixed_in(stage: Stage, records: list[Record], reason: str) -> None:
     def rejected() -> float:
         return (scorer.metric(_REJECTED, reason=reason) or 0) - before
 
-    wait_until(lambda: rejected() >= len(records), f"all are rejected as {reason}: {stage.said}")
+    wait_until(
+        lambda: rejected() >= len(records), lambda: f"all are rejected as {reason}: {stage.said}"
+    )
     stage.fired(int(rejected()), f"records rejected as {reason}, by metric")
     stage.fault_over()
     stage.finish()
@@ -104,7 +106,7 @@ def registry_down(stage: Stage) -> None:
         def paused() -> bool:
             return any(reason.startswith("paused: registry") for reason in scorer.probe()[1])
 
-        wait_until(paused, f"it says that it is paused: {stage.said}")
+        wait_until(paused, lambda: f"it says that it is paused: {stage.said}")
         door.shut = False
         stage.fired(door.refused, "requests that the registry did not answer")
         stage.fault_over()
@@ -146,7 +148,7 @@ def tampered_model(stage: Stage) -> None:
     def refused() -> float:
         return scorer.metric(_VERIFICATIONS, cause="signal", result="refused") or 0
 
-    wait_until(lambda: refused() > 0, f"it refuses to load it again: {stage.said}")
+    wait_until(lambda: refused() > 0, lambda: f"it refuses to load it again: {stage.said}")
     assert scorer.metric(_MODEL_REFUSED) == 1
     assert scorer.probe() == (True, [])
     other = stage.scorer(instance="1", variables=variables, wait=False)
@@ -157,7 +159,9 @@ def tampered_model(stage: Stage) -> None:
     stage.fired(1, "start with the changed file refused with exit code 3, while the first decides")
     path.write_bytes(whole)
     scorer.send(signal.SIGHUP)
-    wait_until(lambda: scorer.metric(_MODEL_REFUSED) == 0, f"it is whole again: {stage.said}")
+    wait_until(
+        lambda: scorer.metric(_MODEL_REFUSED) == 0, lambda: f"it is whole again: {stage.said}"
+    )
     stage.fault_over()
     stage.scorer(instance="1", variables=variables)
     stage.finish()

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults.process import wait_until
+from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 
@@ -49,6 +49,10 @@ def member_killed(stage: Stage) -> None:
     stage.finish()
 
 
+def _wait_for_some(stage: Stage, other: ScorerProcess) -> None:
+    wait_until(lambda: stage.assigned(other) > 0, lambda: f"it has some: {other.said}")
+
+
 @kind("group")
 def bounce_storm(stage: Stage) -> None:
     """An instance comes and goes again and again, in good order or killed."""
@@ -56,7 +60,7 @@ def bounce_storm(stage: Stage) -> None:
     bounces = 0
     for number in range(_BOUNCES):
         other = stage.scorer(instance=str(number + 1), wait=False)
-        wait_until(lambda other=other: stage.assigned(other) > 0, f"it has some: {other.said}")  # type: ignore[misc]
+        _wait_for_some(stage, other)
         bounces += 1
         if stage.random.random() < 0.5:
             other.kill()

@@ -36,7 +36,7 @@ def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
     half = stage.partitions / _WORKERS
     wait_until(
         lambda: all(parent.metric(_ASSIGNED, worker=str(n)) == half for n in range(_WORKERS)),
-        f"each worker has its share: {stage.said}",
+        lambda: f"each worker has its share: {stage.said}",
     )
 
 
@@ -57,7 +57,8 @@ def worker_out_of_memory(stage: Stage) -> None:
         large = Record(f"large-{partition}".encode(), b"\xff" * _LARGE_BYTES, "TOO_LARGE")
         stage.feed.insert([large] * _LARGE_EACH, partition)
     wait_until(
-        lambda: parent.metric(_EXITS, worker=str(number)) is not None, f"it dies: {stage.said}"
+        lambda: parent.metric(_EXITS, worker=str(number)) is not None,
+        lambda: f"it dies: {stage.said}",
     )
     assert not victim.is_running()
     said = [json.loads(line) for line in parent.said.splitlines() if '"worker_left"' in line]

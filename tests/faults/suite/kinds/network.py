@@ -97,8 +97,8 @@ def _once(stage: Stage, api: Api, direction: Direction, times: int = 1) -> None:
     """Lose the next requests of a kind, or the answers to them."""
     stage.start()
     fault = stage.proxy.fault(api, direction, "drop", times)
-    wait_until(fault.hit.is_set, f"a {api.name}: {stage.said}")
-    wait_until(lambda: fault.left == 0, f"{times} of {api.name}: {stage.said}")
+    wait_until(fault.hit.is_set, lambda: f"a {api.name}: {stage.said}")
+    wait_until(lambda: fault.left == 0, lambda: f"{times} of {api.name}: {stage.said}")
     stage.proxy.forget(fault)
     stage.fired(times, f"{api.name} {direction}s dropped by the proxy")
     stage.fault_over()
@@ -129,8 +129,8 @@ def end_txn_answers_lost_until_it_gives_up(stage: Stage) -> None:
                  for how in ("committed", "aborted"))  # fmt: skip
         return sum(each or 0 for each in found)
 
-    wait_until(fault.hit.is_set, f"a commit: {stage.said}")
-    wait_until(lambda: settled() > 0, f"the scorer settles it: {stage.said}")
+    wait_until(fault.hit.is_set, lambda: f"a commit: {stage.said}")
+    wait_until(lambda: settled() > 0, lambda: f"the scorer settles it: {stage.said}")
     stage.fired(1_000 - fault.left, "EndTxn answers dropped by the proxy")
     stage.proxy.forget(fault)
     stage.fault_over()
@@ -186,10 +186,12 @@ def hold_an_end(stage: Stage, *seam: str) -> None:
     scorer: ScorerProcess = stage.start(*seam)
     before = proxy.counters.released
     late = proxy.fault(Api.END_TXN, "request", "hold")
-    wait_until(lambda: bool(late.held), f"a commit: {stage.said}")
+    wait_until(lambda: bool(late.held), lambda: f"a commit: {stage.said}")
     # The next transaction gets as far as its decisions, and no farther.
     offsets = proxy.fault(Api.ADD_OFFSETS, "request", "drop", 1_000)
-    wait_until(offsets.hit.is_set, f"the next transaction: {stage.said}")
+    wait_until(offsets.hit.is_set, lambda: f"the next transaction: {stage.said}")
+    # Offsets are asked for beside the records, on another connection.
+    wait_until(stage.decisions_in_the_open, lambda: f"its decisions arrive: {stage.said}")
     proxy.release(late)
     scorer.kill()
     proxy.forget(offsets)

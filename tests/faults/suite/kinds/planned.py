@@ -17,7 +17,7 @@ def _share_alike(stage: Stage, *scorers: ScorerProcess) -> None:
     share = stage.partitions / len(scorers)
     wait_until(
         lambda: all(stage.assigned(scorer) == share for scorer in scorers),
-        f"all have the same share: {stage.said}",
+        lambda: f"all have the same share: {stage.said}",
     )
 
 
@@ -51,7 +51,7 @@ def rolling_switch(stage: Stage) -> None:
     stage.settle(group_protocol="consumer", session_timeout_ms=_BROKERS_TO_SAY)
     stage.stop(old[0])
     first = stage.scorer(wait=False)
-    wait_until(lambda: _waits(first), f"it waits for the classic member: {stage.said}")
+    wait_until(lambda: _waits(first), lambda: f"it waits for the classic member: {stage.said}")
     stage.wait_decided(200)
     stage.stop(old[1])
     stage.fault_over()

@@ -53,7 +53,7 @@ def kill_during_commit(stage: Stage) -> None:
     proxy = stage.proxy
     scorer = stage.start()
     end = stage.lose_end_of_transaction()
-    wait_until(end.hit.is_set, f"a commit: {stage.said}")
+    wait_until(end.hit.is_set, lambda: f"a commit: {stage.said}")
     scorer.kill()
     proxy.forget(end)
     stage.fired(1, "EndTxn dropped by the proxy, then SIGKILL")
@@ -100,8 +100,12 @@ def sigstop_past_the_poll_interval(stage: Stage) -> None:
     first.send(signal.SIGCONT)
     stage.fault_over()
     lost = "stream_scorer_partitions_lost_total"
-    wait_until(lambda: bool(first.metric(lost)), f"it knows that it lost them: {stage.said}")
-    wait_until(lambda: stage.assigned(first) == stage.partitions / 2, f"it is back: {stage.said}")
+    wait_until(
+        lambda: bool(first.metric(lost)), lambda: f"it knows that it lost them: {stage.said}"
+    )
+    wait_until(
+        lambda: stage.assigned(first) == stage.partitions / 2, lambda: f"it is back: {stage.said}"
+    )
     stage.finish()
 
 
@@ -112,7 +116,7 @@ def sigstop_past_the_transaction_timeout(stage: Stage) -> None:
     passes = stage.random.randint(20, 60)
     scorer = stage.scorer("--signal-at", "SIGSTOP", "offsets", str(passes), wait=False)
     stage.feed.start()
-    wait_until(lambda: frozen(scorer), f"it is stopped: {stage.said}")
+    wait_until(lambda: frozen(scorer), lambda: f"it is stopped: {stage.said}")
     before = stage.aborts()
     wait_until(lambda: stage.aborts() > before, "the broker aborts its transaction")
     stage.fired(stage.aborts() - before, "abort markers that the broker wrote at the time limit")
@@ -155,7 +159,7 @@ def model_slower_than_the_poll_interval(stage: Stage) -> None:
         _, reasons = scorer.probe()
         return any(reason.startswith("stuck") for reason in reasons)
 
-    wait_until(stuck, f"it says that it is stuck: {stage.said}")
+    wait_until(stuck, lambda: f"it says that it is stuck: {stage.said}")
     assert (scorer.metric("stream_scorer_stuck_seconds") or 0) >= 3
     slow.unlink()
     stage.fired(1, "stuck, told by probe and metric")

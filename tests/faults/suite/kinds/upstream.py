@@ -84,7 +84,7 @@ def hanging_upstream_transaction(stage: Stage) -> None:
         )
         return lag - stable
 
-    wait_until(lambda: hidden() > 0, f"lag is more than stable lag: {stage.said}")
+    wait_until(lambda: hidden() > 0, lambda: f"lag is more than stable lag: {stage.said}")
     wait_until(lambda: _aborted(stage) > 0, "the broker aborts it")
     stage.fired(_aborted(stage), "input records that hung, with lag above stable lag by metric")
     stage.fault_over()
@@ -98,7 +98,9 @@ def another_partitioner(stage: Stage) -> None:
         stage.inside.bootstrap, stage.source, stage.ledger, traffic(), partitioner="consistent"
     )
     scorer = stage.start()
-    wait_until(lambda: bool(scorer.degraded()), f"it says that it is degraded: {stage.said}")
+    wait_until(
+        lambda: bool(scorer.degraded()), lambda: f"it says that it is degraded: {stage.said}"
+    )
     count = scorer.metric("stream_scorer_keys_misplaced_total") or 0
     stage.fired(int(count), "sampled keys in another partition than theirs, by metric")
     stage.fault_over()
