@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.windows import BUCKETS
-from stream_scorer.errors import StateError
+from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.schedule import UNWRITTEN
@@ -95,6 +95,7 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
     """Check that the buckets, the input and the group's offset fit together.
 
     Raises:
+        OffsetsError: Input that the group has not decided is retained no more.
         StateError: They do not; names the command that resolves it.
     """
     for bucket in buckets.values():
@@ -123,6 +124,13 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
                 f"{where} is as of offset {bucket.offset}, and the group's committed offset "
                 f"{taken.offset} lies before it",
                 f"set the offsets forward again, or, to decide those records anew, {_REBUILD}",
+            )
+        if taken.offset < taken.low:
+            # What the group has not decided is gone: more than history.
+            raise OffsetsError(
+                f"{taken.name}: the group's committed offset {taken.offset} lies outside the "
+                f"retained input, whose oldest is {taken.low}",
+                "decide what to do about the gap, then reset the group's offsets",
             )
         if bucket.offset < taken.low:
             raise StateError(

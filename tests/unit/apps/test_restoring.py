@@ -11,7 +11,7 @@ from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
-from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -163,6 +163,15 @@ def test_with_labels_at_the_offset_nothing_is_replayed() -> None:
     opened = run(replay(store_of(*whole(100)), source))
     assert source.opened == []
     assert opened.next_offset == opened.end == 100
+
+
+def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
+    with pytest.raises(OffsetsError) as raised:
+        run(replay(store_of(*whole(40)), Input(low=101)))
+    assert raised.value.exit_code == 7
+    assert "committed offset 100 lies outside the retained input, whose oldest is 101" in str(
+        raised.value
+    )
 
 
 @pytest.mark.parametrize(
