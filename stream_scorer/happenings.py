@@ -67,7 +67,15 @@ class CommitSettled(Happening):
 
 @dataclass(frozen=True, slots=True)
 class PartitionsAssigned(Happening):
-    """Partitions came to this process."""
+    """Partitions came to this process; ``fresh`` are those without a committed offset."""
+
+    partitions: tuple[int, ...]
+    fresh: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOffsetsCommitted(Happening):
+    """Where a first run begins is committed: from now on a start needs no ``--from``."""
 
     partitions: tuple[int, ...]
 

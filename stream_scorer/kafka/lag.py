@@ -20,10 +20,7 @@ from stream_scorer.happenings import LagObserved, Listener
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import (
     ANSWER_SECONDS,
-    EARLIEST,
-    LATEST,
     admin,
-    offsets,
     partitions,
     unreachable,
 )
@@ -86,10 +83,12 @@ class LagReader:
         self._group = group
         self._topic = topic
         self._admin = admin(kafka)
-        # It never joins. The admin client's own call for a group's offsets ends the process with
-        # a segmentation fault when the coordinator moves or still loads (librdkafka#5040).
-        options = config.reader(kafka, group) | {"isolation.level": "read_uncommitted"}
-        self._member = Consumer(options)
+        # They never join. The admin client's own calls for offsets end the process when brokers go:
+        # those of a group with a segmentation fault (librdkafka#5040), those of topics with a
+        # failed assertion (librdkafka#4605).
+        options = config.reader(kafka, group)
+        self._member = Consumer(options | {"isolation.level": "read_uncommitted"})
+        self._reader = Consumer(options | {"isolation.level": "read_committed"})
 
     def read(self, *, seconds: bool = False) -> list[PartitionLag]:
         """Return the lag of every partition, ordered by topic and partition.
@@ -116,13 +115,18 @@ class LagReader:
             for topic, numbers in partitions(self._admin, self._kafka, sorted(topics)).items()
             for partition in numbers
         ]
-        start = offsets(self._admin, self._kafka, wanted, EARLIEST)
-        stable = offsets(self._admin, self._kafka, wanted, LATEST, stable=True)
-        high = offsets(self._admin, self._kafka, wanted, LATEST)
-        lags = [
-            PartitionLag(*at, committed.get(at), start[at], stable[at], high[at]) for at in wanted
-        ]
+        lags = [self._lag(*at, committed.get(at)) for at in wanted]
         return self._with_seconds(lags) if seconds else lags
+
+    def _lag(self, topic: str, partition: int, committed: int | None) -> PartitionLag:
+        at = TopicPartition(topic, partition)
+        try:
+            # In this order, so that the high watermark is not below the stable offset.
+            _, stable = self._reader.get_watermark_offsets(at, ANSWER_SECONDS)
+            start, high = self._member.get_watermark_offsets(at, ANSWER_SECONDS)
+        except KafkaException as error:
+            raise unreachable(self._kafka, error.args[0].str()) from error
+        return PartitionLag(topic, partition, committed, start, stable, high)
 
     def _committed(self, known: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
         """Return the last committed offsets in the given topics.
@@ -254,7 +258,7 @@ class LagWatch:
     def _observe(self) -> LagObserved:
         try:
             lags = self._reader.read(seconds=True)
-        except (UnavailableError, SettingsError):
+        except (UnavailableError, SettingsError, KafkaException):
             return LagObserved({}, {})
         return LagObserved(
             {lag.partition: lag.to_high for lag in lags},

@@ -22,6 +22,7 @@ from confluent_kafka import OFFSET_INVALID
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
+    FirstOffsetsCommitted,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -211,7 +212,8 @@ class TransactionLoop(Generic[Delta]):
                 self._fresh |= {p: event.offsets[p] for p in event.fresh}
                 self._positions |= {p: o for p, o in event.offsets.items() if p not in event.fresh}
                 self._work.assigned(dict(event.offsets))
-                self._listener(PartitionsAssigned(tuple(sorted(event.offsets))))
+                fresh = tuple(sorted(event.fresh))
+                self._listener(PartitionsAssigned(tuple(sorted(event.offsets)), fresh))
             else:
                 for partition in event.partitions:
                     self._positions.pop(partition, None)
@@ -234,6 +236,8 @@ class TransactionLoop(Generic[Delta]):
         except TransactionAborted as error:
             self._aborts.note(error, 0)
             return False
+        if offsets:
+            self._listener(FirstOffsetsCommitted(tuple(sorted(offsets))))
         self._positions |= offsets
         self._fresh = {p: offset for p, offset in self._fresh.items() if p not in offsets}
         return True

@@ -50,7 +50,7 @@ class Health:
     (:class:`~stream_scorer.happenings.StandingBy`), a model loaded, every assigned partition's
     state whole (the last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which
     also a partition without anything to replay gets, perhaps before it counts as assigned, or its
-    first commit), and no reason against it.
+    first commit) and, on a first run, its first offset committed, and no reason against it.
 
     Args:
         heartbeat_seconds: Alive is who called :meth:`heartbeat` within this.
@@ -74,6 +74,7 @@ class Health:
         self._spare = False
         self._replaying: dict[int, str] = {}
         self._whole: set[int] = set()
+        self._fresh: set[int] = set()
         self._down: dict[str, str] = {}
         self._stuck = ""
         self._stopping = ""
@@ -96,7 +97,7 @@ class Health:
         with self._lock:
             self._take(happening)
 
-    def _take(self, happening: h.Happening) -> None:  # noqa: C901, PLR0912 one branch per kind
+    def _take(self, happening: h.Happening) -> None:  # noqa: C901, PLR0912, PLR0915 a branch per kind
         match happening:
             case h.BatchCommitted():
                 for partition in happening.next_offsets:
@@ -107,10 +108,14 @@ class Health:
                 self._assigned = (self._assigned or set()) | set(happening.partitions)
                 for partition in set(happening.partitions) - self._whole:
                     self._replaying.setdefault(partition, "its state is not restored yet")
+                self._fresh |= set(happening.fresh)
+            case h.FirstOffsetsCommitted():
+                self._fresh -= set(happening.partitions)
             case h.PartitionsRevoked():
                 self._assigned = (self._assigned or set()) - set(happening.partitions) or None
                 self._spare = False
                 self._whole -= set(happening.partitions)
+                self._fresh -= set(happening.partitions)
                 for partition in happening.partitions:
                     self._replaying.pop(partition, None)
                     self._incomplete.pop(partition, None)
@@ -185,6 +190,10 @@ class Health:
             if self._assigned is None and not self._spare:
                 reasons.append("no partitions assigned")
             reasons += [f"partition {p}: {why}" for p, why in sorted(self._replaying.items())]
+            reasons += [
+                f"partition {p}: its first offset is not committed yet"
+                for p in sorted(self._fresh - self._replaying.keys())
+            ]
             if self._terminals:
                 reasons.append(f"terminals' rows: {self._terminals} records left")
             reasons += [f"paused: {name}: {why}" for name, why in sorted(self._down.items())]

@@ -50,6 +50,7 @@ class Renderer:
             h.ProducerReborn: self._reborn,
             h.CommitSettled: self._settled,
             h.PartitionsAssigned: self._partitions_assigned,
+            h.FirstOffsetsCommitted: self._first_offsets,
             h.PartitionsRevoked: self._partitions_revoked,
             h.StandingBy: self._standing_by,
             h.ReplayProgress: self._replay,
@@ -140,6 +141,9 @@ class Renderer:
         self._metrics.assigned.set(len(self._assigned))
         self._metrics.rebalances.inc()
         self._metrics.standing_by.set(0)
+
+    def _first_offsets(self, happening: h.FirstOffsetsCommitted) -> None:
+        """Leave no line: the probe says it."""
 
     def _partitions_revoked(self, happening: h.PartitionsRevoked) -> None:
         metrics = self._metrics

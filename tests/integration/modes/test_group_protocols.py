@@ -71,14 +71,6 @@ def kind_of(settings: Kafka) -> ConsumerGroupType:
     return kind
 
 
-def begun(settings: Kafka) -> None:
-    """Wait until a restart needs no ``--from``: readiness may come before."""
-    wait_until(
-        lambda: all(offset >= 0 for offset in committed(settings).values()),
-        "each partition's first offset is committed",
-    )
-
-
 def both_commit(settings: Kafka) -> None:
     at = committed(settings)
     wait_until(lambda: all(end > at[p] for p, end in committed(settings).items()), "both commit")
@@ -312,7 +304,6 @@ def test_a_killed_static_member_takes_its_own_place_under_classic(
     feed(settings, transactions()[:40])
     with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
         scorer.wait_ready()
-        begun(settings)
         scorer.kill()
     with ScorerProcess(settings, tmp_path / "2") as scorer:
         # Long before the session of the one that was killed would end.
@@ -337,7 +328,6 @@ def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_e
         feed(settings, transactions()[:40])
         with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
             scorer.wait_ready()
-            begun(settings)
             scorer.kill()
         with ScorerProcess(settings, tmp_path / "2") as scorer:
             assert scorer.wait() == 5, scorer.said

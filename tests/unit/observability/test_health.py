@@ -90,6 +90,19 @@ def test_a_partition_may_be_whole_before_it_counts_as_assigned(health: Health) -
     assert health.reasons() == ["partition 0: its state is not restored yet"]
 
 
+def test_a_first_run_is_ready_once_a_restart_would_be(health: Health) -> None:
+    health.model_loaded()
+    health(h.PartitionsAssigned((0, 1), fresh=(1,)))
+    for partition in (0, 1):
+        health(h.ReplayProgress(partition, 0, 0))
+    assert health.reasons() == ["partition 1: its first offset is not committed yet"]
+    health(h.FirstOffsetsCommitted((1,)))
+    assert health.ready
+    health(h.PartitionsAssigned((2,), fresh=(2,)))
+    health(h.PartitionsRevoked((2,)))
+    assert health.ready
+
+
 def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
     health.model_loaded()
     health(h.PartitionsAssigned(()))
