@@ -72,10 +72,6 @@ def properties(
         "share.coordinator.state.topic.num.partitions": 3,
         "group.initial.rebalance.delay.ms": 0,
     }
-    if nodes == 1:
-        # It has nobody to hand its partitions to, and Kafka 4.3.1 gives up the markers of an ended
-        # transaction while a partition has no leader: see docs/adr/0015.
-        options["controlled.shutdown.enable"] = "false"
     options.update(overrides)
     return "".join(f"{key}={value}\n" for key, value in options.items())
 

@@ -22,7 +22,7 @@ KINDS = (
     "half_open", "end_txn_answer_lost", "end_txn_request_lost", "offset_commit_answer_lost",
     "produce_answer_lost", "add_partitions_answer_lost", "add_offsets_request_lost",
     "init_producer_id_answer_lost", "kill_during_commit", "kills_at_random_moments", "sigterm",
-    "bounce_storm", "rolling_restart_of_three", "broker_restart", "broker_killed", "broker_paused",
+    "bounce_storm", "rolling_restart_of_three",
 )  # fmt: skip
 """Kinds that need neither settings nor outputs nor a group of their own."""
 
