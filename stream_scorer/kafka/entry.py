@@ -8,13 +8,14 @@ last of them has left.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from confluent_kafka import ConsumerGroupType
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.groups import described
-from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin
+from stream_scorer.kafka.groups import Groups
+from stream_scorer.kafka.offsets import ANSWER_SECONDS
 from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0
@@ -40,8 +41,7 @@ class Entry:
         describe: Describe | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        client = admin(kafka) if describe is None else None
-        self._describe = describe or (lambda name: described(kafka, name, client, ANSWER_SECONDS))
+        self._describe = describe or partial(Groups(kafka).described, seconds=ANSWER_SECONDS)
         self._group = group
         self._clock = clock
         self._due = float("-inf")

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
+from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
@@ -14,6 +15,8 @@ from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 30.0
 _BREATH_SECONDS = 0.02
+_NEVER_SECONDS = 3_600.0
+"""The longest that librdkafka takes."""
 COORDINATION = frozenset(
     {
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -45,43 +48,62 @@ def members(kafka: Kafka, group: str) -> list[tuple[str, str]]:
     Raises:
         UnavailableError: The broker does not say.
     """
-    found = described(kafka, group)
+    found = Groups(kafka).described(group)
     return [(each.member_id, each.client_id) for each in found.members] if found else []
 
 
-def described(
-    kafka: Kafka,
-    group: str,
-    client: AdminClient | None = None,
-    seconds: float = _SETTLE_SECONDS,
-) -> ConsumerGroupDescription | None:
-    """Return what the broker says of a group; None where it knows none of that name.
+class Groups:
+    """What the broker says of groups, asked one question at a time.
+
+    librdkafka ends the process (``rd_kafka_enq_once_del_source_return``, librdkafka#4605) when an
+    admin request's own time limit passes while the request is on its way. So none has a limit that
+    passes: who waits gives up by itself, and is given the same answer when it asks again.
 
     Args:
         kafka: The cluster.
-        group: The group.
-        client: Asks; None opens one.
-        seconds: How long a coordinator that moves is waited for.
-
-    Raises:
-        UnavailableError: The broker does not say.
     """
-    client = client or admin(kafka)
-    until = time.monotonic() + seconds
-    while True:
-        answer = client.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
-        try:
-            found: ConsumerGroupDescription = answer[group].result()
-        except KafkaException as error:
-            cause = error.args[0]
-            if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return None
-            # As for ``noted``.
-            if cause.code() not in COORDINATION or time.monotonic() > until:
-                raise unreachable(kafka, cause.str()) from error
-        else:
-            return found
-        time.sleep(_BREATH_SECONDS)
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.client = admin(kafka)
+        self._kafka = kafka
+        self._asked: dict[str, Future[ConsumerGroupDescription]] = {}
+
+    def described(
+        self, group: str, seconds: float = _SETTLE_SECONDS
+    ) -> ConsumerGroupDescription | None:
+        """Return what the broker says of a group; None where it knows none of that name.
+
+        Args:
+            group: The group.
+            seconds: How long a coordinator that moves is waited for.
+
+        Raises:
+            UnavailableError: The broker does not say.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return self._answer(group)
+            except TimeoutError as error:
+                told = f"no answer within {ANSWER_SECONDS:.0f} s"
+                raise unreachable(self._kafka, told) from error
+            except KafkaException as error:
+                cause = error.args[0]
+                if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return None
+                # As for ``noted``.
+                if cause.code() not in COORDINATION or time.monotonic() > until:
+                    raise unreachable(self._kafka, cause.str()) from error
+            time.sleep(_BREATH_SECONDS)
+
+    def _answer(self, group: str) -> ConsumerGroupDescription:
+        if group not in self._asked:
+            asked = self.client.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)
+            self._asked[group] = asked[group]
+        wait([self._asked[group]], ANSWER_SECONDS)
+        if not self._asked[group].done():
+            raise TimeoutError
+        return self._asked.pop(group).result()
 
 
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:

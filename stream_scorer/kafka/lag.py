@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import LagObserved, Listener
 from stream_scorer.kafka import config
+from stream_scorer.kafka.groups import Groups
 from stream_scorer.kafka.offsets import (
     ANSWER_SECONDS,
-    admin,
     partitions,
     unreachable,
 )
@@ -82,7 +82,8 @@ class LagReader:
         self._kafka = kafka
         self._group = group
         self._topic = topic
-        self._admin = admin(kafka)
+        self._groups = Groups(kafka)
+        self._admin = self._groups.client
         # They never join. The admin client's own calls for offsets end the process when brokers go:
         # those of a group with a segmentation fault (librdkafka#5040), those of topics with a
         # failed assertion (librdkafka#4605).
@@ -142,11 +143,12 @@ class LagReader:
         return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
     def _assigned_topics(self) -> set[str]:
-        answer = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_SECONDS)
         try:
-            described = answer[self._group].result()
-        except KafkaException:
+            described = self._groups.described(self._group, 0.0)
+        except UnavailableError:
             return set()  # a broker may refuse to describe a group that it does not know
+        if described is None:
+            return set()
         return {
             at.topic
             for member in described.members
@@ -258,7 +260,7 @@ class LagWatch:
     def _observe(self) -> LagObserved:
         try:
             lags = self._reader.read(seconds=True)
-        except (UnavailableError, SettingsError, KafkaException):
+        except Exception:  # noqa: BLE001 a thread that ends leaves numbers that look like progress
             return LagObserved({}, {})
         return LagObserved(
             {lag.partition: lag.to_high for lag in lags},

@@ -166,6 +166,7 @@ class TransactionalProducer:
         self._transport_errors = 0
         self._suspicion = ""
         self._open = False
+        self._unsettled = False
         self._began = 0.0
         self._own_doing = OwnDoing(self._slow_seconds, self._timeout)
         self.births = 0
@@ -211,6 +212,7 @@ class TransactionalProducer:
         self._own_doing.born(time.monotonic() - started, self._transport_errors - errors)
         self._transport_errors = 0
         self._suspicion = ""
+        self._unsettled = False
         self.births += 1
         return client
 
@@ -242,6 +244,19 @@ class TransactionalProducer:
         old.purge()
         old.close()
         self._listener(ProducerReborn(cause))
+
+    def settle(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """End a transaction that the broker was never told the end of.
+
+        Its offsets are not stable: a consumer that is given partitions would wait for them until
+        the transaction's time limit, and this process is the only one that can end it before.
+
+        Raises:
+            FencedError: Another process runs under this transactional id.
+            UnavailableError: The brokers cannot be reached and ``stop`` said no more.
+        """
+        if self._unsettled:
+            self.rebirth(self._suspicion, stop)
 
     def begin(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Open a transaction, after a rebirth where the last one was suspicious."""
@@ -343,6 +358,7 @@ class TransactionalProducer:
             if cause.code() in _FENCED and not self._fenced_itself():
                 raise self.taken_over(cause.str()) from error
             self._suspicion = f"abort: {cause.str()}"
+            self._unsettled = True
         finally:
             self._open = False
 
@@ -366,6 +382,7 @@ class TransactionalProducer:
             return TransactionAborted(cause.str(), network=True)
         if cause.fatal():
             self._open = False
+            self._unsettled = True
             self._suspicion = f"fatal: {cause.str()}"
             return TransactionAborted(cause.str(), network=True)
         self.abort()

@@ -27,6 +27,7 @@ Start = Literal["earliest", "latest"]
 
 _IDLE_SECONDS = 0.1
 _REQUEST_SECONDS = 30.0
+_SWEEP_SECONDS = 20.0
 # Longer than a heartbeat, whose answer says that the group has thrown the member out.
 _HEARING_SECONDS = 15.0
 _LOWS_SECONDS = 5.0
@@ -121,6 +122,10 @@ class KafkaSource:
         self._consumer = ColumnConsumer(options, topic)
         if kafka.group_protocol == "consumer":
             self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
+        # Who was killed leaves a transaction open until its time limit and the broker's next sweep
+        # (10 s by default), and its offsets are not stable before.
+        limit = kafka.transaction_timeout_ms / 1_000
+        self._patience = max(_REQUEST_SECONDS, limit + _SWEEP_SECONDS)
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
         self._events: list[Assigned | Revoked] = []
@@ -155,7 +160,7 @@ class KafkaSource:
         offsets: dict[int, int] = {}
         try:
             if partitions and not self._closing:
-                offsets = self._consumer.committed(partitions, _REQUEST_SECONDS)
+                offsets = self._consumer.committed(partitions, self._patience)
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
                 offsets |= self._first_offsets(fresh)

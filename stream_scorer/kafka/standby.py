@@ -16,8 +16,8 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     StandingBy,
 )
-from stream_scorer.kafka.groups import described
-from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.kafka.groups import Groups
+from stream_scorer.kafka.offsets import partitions
 from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0
@@ -115,12 +115,12 @@ class Standby:
                     self._listener(StandingBy(found))
 
     def _question(self) -> Callable[[], bool]:
-        client = admin(self._kafka)
+        groups = Groups(self._kafka)
         member = f"{self._kafka.group}-{self._kafka.instance}"
 
         def ask() -> bool:
-            numbers = partitions(client, self._kafka, [self._topic])[self._topic]
-            group = described(self._kafka, self._kafka.group, client, 0.0)
+            numbers = partitions(groups.client, self._kafka, [self._topic])[self._topic]
+            group = groups.described(self._kafka.group, 0.0)
             return spare(group, member, self._topic, numbers)
 
         return ask

@@ -131,6 +131,7 @@ class TransactionLoop(Generic[Delta]):
 
     def step(self) -> None:
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
+        self._producer.settle(self._stop_asked)
         batch, self._ahead = self._ahead, None
         if batch is None or batch.future is None:
             # Nothing is being computed: state may change hands.

@@ -62,6 +62,13 @@ def _say(result: Result) -> None:
     )
 
 
+def _missing(results: Sequence[Result], seeds: Sequence[int], proof: Proof | None) -> list[str]:
+    """Return what a whole report has and this one lacks: a run that crashed leaves no file."""
+    there = {(result.seed, result.kind) for result in results}
+    lacking = [f"{seed}-{name}" for seed in seeds for name in KINDS if (seed, name) not in there]
+    return lacking + ([] if proof else [_PROOF])
+
+
 def main(given: Sequence[str]) -> int:
     """Run the suite; return the exit code."""
     arguments = _arguments(given)
@@ -90,8 +97,10 @@ def main(given: Sequence[str]) -> int:
         results.sort(key=lambda result: (order.index(result.kind), result.seed))
         print(table(results, {name: kind.tells for name, kind in KINDS.items()}))  # noqa: T201 the same
     report = merged(results, proof)
+    if not arguments.only:
+        report["missing"] = _missing(results, seeds, proof)
     print(json.dumps(report))  # noqa: T201 the report itself
-    held = report["kinds"] == report["survived"] == report["fired"]
+    held = report["kinds"] == report["survived"] == report["fired"] and not report.get("missing")
     return 0 if held and (proof is None or proof.holds) and (results or proof) else 1
 
 

@@ -166,6 +166,7 @@ class Stage:
 
         def decided() -> bool:
             self.crew.supervise()
+            assert not self.feed.over, "the load was over before the fault"
             return len(self.live.seen) >= goal
 
         wait_until(decided, lambda: f"{count} outcomes more: {self.said}")

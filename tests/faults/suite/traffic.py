@@ -15,7 +15,7 @@ from tests.faults.verifier.reader import Seen
 
 PER_SECOND = 300
 _DAYS = 25
-_CUSTOMERS = 2_500
+_CUSTOMERS = 5_000
 _FLUSH_SECONDS = 120.0
 _UNKNOWN = -1
 
@@ -113,6 +113,9 @@ class Feed(threading.Thread):
         ledger: Where what was sent is noted.
         records: What, in this order.
         partitioner: How keys are spread.
+
+    Attributes:
+        over: Whether there was nothing left before it was stopped.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Feed(threading.Thread):
         self._records = iter(records)
         self._between: list[tuple[Record, int | None]] = []
         self._enough = threading.Event()
+        self.over = False
 
     def run(self) -> None:
         started = time.monotonic()
@@ -140,6 +144,7 @@ class Feed(threading.Thread):
             self._producer.poll(0)
             if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
                 return
+        self.over = True
 
     @property
     def left(self) -> Iterator[Record]:

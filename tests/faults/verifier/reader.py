@@ -66,10 +66,16 @@ def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[tuple[str, int]
     """Return the partitions of topics.
 
     Raises:
-        KeyError: A topic does not exist.
+        KeyError: A topic does not exist: no broker has heard of it in time.
     """
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    known = client.list_topics(timeout=_METADATA_SECONDS).topics
+    deadline = time.monotonic() + _METADATA_SECONDS
+    while True:
+        # What one broker has made another may not know yet.
+        known = client.list_topics(timeout=_METADATA_SECONDS).topics
+        if known.keys() >= set(topics) or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
     return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
 
 

@@ -129,6 +129,23 @@ def test_an_abort_that_fails_too_is_left_to_the_rebirth(cluster: Cluster) -> Non
     assert cluster.reborn == ["abort: injected"]
 
 
+def test_what_the_broker_was_not_told_the_end_of_is_settled_when_asked(cluster: Cluster) -> None:
+    producer = cluster.producer()
+    producer.settle()
+    cluster.raises = {"offsets": [RETRIABLE]}
+    with pytest.raises(TransactionAborted):
+        transact(producer)
+    producer.settle()
+    assert cluster.reborn == []
+    transact(producer)
+    cluster.raises = {"offsets": [RETRIABLE], "abort": [RETRIABLE]}
+    with pytest.raises(TransactionAborted):
+        transact(producer)
+    producer.settle()
+    producer.settle()
+    assert cluster.reborn == ["abort", "abort: injected"]
+
+
 @pytest.mark.parametrize("step", ["begin", "produce", "offsets"])
 def test_a_fatal_error_replaces_the_client_without_an_abort(cluster: Cluster, step: str) -> None:
     producer = cluster.producer()

@@ -1,0 +1,40 @@
+"""A merged report is whole or says what it lacks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults.suite.__main__ import main
+from tests.faults.suite.registry import KINDS
+from tests.faults.suite.report import Proof, Result
+
+
+def whole(folder: Path, seeds: range) -> None:
+    for seed in seeds:
+        for kind in KINDS.values():
+            Result(kind.name, kind.family, seed, 1.0, 1, ["it"], True, "", 0.5, {}).write(folder)
+    Proof(4, 4, rebirth_off_fails=True).write(folder)
+
+
+def report(folder: Path, seeds: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    code = main(["--merge", "--reports", str(folder), "--seeds", str(seeds)])
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1])["missing"]
+
+
+def test_a_run_that_left_no_file_is_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole(tmp_path, range(1, 3))
+    assert report(tmp_path, 2, capsys) == (0, [])
+    assert report(tmp_path, 3, capsys)[0] == 1
+    (tmp_path / "2-join.json").unlink()
+    assert report(tmp_path, 2, capsys) == (1, ["2-join"])
+
+
+def test_a_report_without_the_proof_is_not_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole(tmp_path, range(1, 2))
+    (tmp_path / "proof.json").unlink()
+    assert report(tmp_path, 1, capsys) == (1, ["proof"])
