@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConsumerGroupDescription
@@ -57,16 +57,18 @@ class Groups:
 
     librdkafka ends the process (``rd_kafka_enq_once_del_source_return``, librdkafka#4605) when an
     admin request's own time limit passes while the request is on its way. So none has a limit that
-    passes: who waits gives up by itself, and is given the same answer when it asks again.
+    passes: who waits gives up by itself, and asks again by another client.
 
     Args:
         kafka: The cluster.
+
+    Attributes:
+        client: By whom is asked; another one after each question that was given up.
     """
 
     def __init__(self, kafka: Kafka) -> None:
         self.client = admin(kafka)
         self._kafka = kafka
-        self._asked: dict[str, Future[ConsumerGroupDescription]] = {}
 
     def described(
         self, group: str, seconds: float = _SETTLE_SECONDS
@@ -85,6 +87,7 @@ class Groups:
             try:
                 return self._answer(group)
             except TimeoutError as error:
+                self.client = admin(self._kafka)
                 told = f"no answer within {ANSWER_SECONDS:.0f} s"
                 raise unreachable(self._kafka, told) from error
             except KafkaException as error:
@@ -97,13 +100,12 @@ class Groups:
             time.sleep(_BREATH_SECONDS)
 
     def _answer(self, group: str) -> ConsumerGroupDescription:
-        if group not in self._asked:
-            asked = self.client.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)
-            self._asked[group] = asked[group]
-        wait([self._asked[group]], ANSWER_SECONDS)
-        if not self._asked[group].done():
+        asked = self.client.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)[group]
+        wait([asked], ANSWER_SECONDS)
+        if not asked.done():
             raise TimeoutError
-        return self._asked.pop(group).result()
+        found: ConsumerGroupDescription = asked.result()
+        return found
 
 
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:

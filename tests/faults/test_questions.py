@@ -1,0 +1,63 @@
+"""What a scorer asks a broker all the time does not end it when the broker goes."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.devkafka import DevKafka, processes
+from stream_scorer.kafka.topics import create_topics
+from stream_scorer.settings import Kafka
+from tests.faults.process import wait_until
+from tests.faults.suite.seams import variables
+
+pytestmark = pytest.mark.kafka
+
+# Longer than a question is waited for, so that some are given up while they are on their way.
+_AWAY_SECONDS = 7.0
+
+
+@pytest.fixture
+def broker() -> Iterator[DevKafka]:
+    with DevKafka() as kafka:
+        yield kafka
+
+
+def test_brokers_that_go_end_nobody_who_asks(broker: DevKafka, tmp_path: Path) -> None:
+    kafka = Kafka(bootstrap=broker.bootstrap, group="asked")
+    create_topics(kafka, 4)
+    log = tmp_path / "told"
+    asker = processes.start(
+        [sys.executable, "-m", "tests.faults.questioner", kafka.bootstrap,
+         kafka.topics.transactions],
+        log, environment=variables(),
+    )  # fmt: skip
+
+    def told(word: str) -> int:
+        return log.read_text().split().count(word)
+
+    def answered_on() -> None:
+        before = told("answered")
+        wait_until(
+            lambda: asker.poll() is not None or told("answered") > before + 16,
+            lambda: f"it is answered again: {log.read_text()[-500:]}",
+        )
+        assert asker.poll() is None, log.read_text()[-500:]
+
+    (only,) = broker.brokers
+    try:
+        answered_on()
+        only.kill()
+        time.sleep(_AWAY_SECONDS)
+        only.restart()
+        answered_on()
+        only.pause()
+        time.sleep(_AWAY_SECONDS)
+        only.resume()
+        answered_on()
+        assert told("refused") > 0
+    finally:
+        asker.kill()
+        asker.wait()
