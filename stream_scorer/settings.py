@@ -45,6 +45,8 @@ _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
 _DAY_MS = 86_400_000
+_SOCKET_SLACK_MS = 100
+"""By how much a request may outlast a transaction: librdkafka's own limit."""
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -135,13 +137,19 @@ class Kafka(_Group):
         10_000, ge=1_000, le=3_600_000, description="group session timeout; `classic` only"
     )
     max_poll_interval_ms: int = Field(
-        300_000, ge=1_000, le=_DAY_MS, description="time between two polls"
+        300_000,
+        ge=1_000,
+        le=_DAY_MS,
+        description="time between two polls; at least `session_timeout_ms` under `classic`",
     )
     transaction_timeout_ms: int = Field(
         15_000, ge=1_000, le=900_000, description="the broker aborts an older open transaction"
     )
     socket_timeout_ms: int = Field(
-        10_000, ge=1_000, le=300_000, description="a request's time limit"
+        10_000,
+        ge=1_000,
+        le=300_000,
+        description="a request's time limit; at most `transaction_timeout_ms` + 100",
     )
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
@@ -164,6 +172,22 @@ class Kafka(_Group):
             raise ValueError(
                 "session_timeout_ms is the broker's to say under group_protocol consumer: "
                 "group.consumer.session.timeout.ms"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keep_to_what_librdkafka_takes(self) -> Self:
+        """Refuse by their own names what it would refuse by its names, when a client is made."""
+        if self.socket_timeout_ms > self.transaction_timeout_ms + _SOCKET_SLACK_MS:
+            raise ValueError(
+                f"socket_timeout_ms ({self.socket_timeout_ms}) must be at most "
+                f"transaction_timeout_ms ({self.transaction_timeout_ms}) + {_SOCKET_SLACK_MS}"
+            )
+        classic = self.group_protocol == "classic"
+        if classic and self.max_poll_interval_ms < self.session_timeout_ms:
+            raise ValueError(
+                f"max_poll_interval_ms ({self.max_poll_interval_ms}) must be at least "
+                f"session_timeout_ms ({self.session_timeout_ms})"
             )
         return self
 
@@ -199,7 +223,8 @@ class Scorer(_Group):
         1_000,
         ge=1,
         le=_DAY_MS,
-        description="a batch scored for longer pauses its partitions meanwhile",
+        description="a batch scored for longer pauses its partitions meanwhile; less than half of "
+        "`kafka.max_poll_interval_ms`",
     )
     shutdown_seconds: float = Field(
         10.0, gt=0, le=3_600, description="SIGTERM: finish the batch, commit and leave within this"
@@ -210,11 +235,6 @@ class Scorer(_Group):
         le=86_400,
         description="lag with a position that does not move for this long is stuck",
     )
-
-    @property
-    def heartbeat_seconds(self) -> float:
-        """How long a loop may take to come round before it counts as dead."""
-        return max(self.stuck_seconds, 30.0)
 
 
 class State(_Group):
@@ -316,6 +336,27 @@ class Settings(BaseSettings):
     profiler: Profiler = Profiler()
     replay: Replay = Replay()
 
+    @model_validator(mode="after")
+    def _poll_while_a_batch_is_scored(self) -> Self:
+        """Until a batch counts as slow nobody polls, and its transaction takes time, too."""
+        patience, interval = self.scorer.model_timeout_ms, self.kafka.max_poll_interval_ms
+        if patience >= interval / 2:
+            raise ValueError(
+                f"scorer.model_timeout_ms ({patience}) must be less than half of "
+                f"kafka.max_poll_interval_ms ({interval})"
+            )
+        return self
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How long a loop may take to come round before it counts as dead.
+
+        It waits without a word until a batch counts as slow, and then for the broker to take the
+        offsets and to end the transaction, each as long as a transaction may take.
+        """
+        waits_ms = self.scorer.model_timeout_ms + 2 * self.kafka.transaction_timeout_ms
+        return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
+
     def in_group(self, group: str) -> "Settings":
         """Return these settings for a process with a consumer group of its own."""
         return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})
@@ -375,7 +416,9 @@ def load_settings(
             raise SettingsError(
                 f"setting {where}: unknown key", "see docs/CONFIGURATION.md"
             ) from None
-        raise SettingsError(f"setting {where}: {first['msg']}", "correct the value") from None
+        # What settings of several groups say of each other has no place in any; it names both.
+        what = f"setting {where}" if where else "settings"
+        raise SettingsError(f"{what}: {first['msg']}", "correct the value") from None
     except PydanticSettingsError as error:
         raise SettingsError(f"environment: {error}", "correct the variable") from None
     finally:

@@ -53,7 +53,7 @@ def run_process(
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
     registry = CollectorRegistry()
-    health = Health(heartbeat_seconds=settings.scorer.heartbeat_seconds)
+    health = Health(heartbeat_seconds=settings.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
 
     def told(happening: Happening) -> None:

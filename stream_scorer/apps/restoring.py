@@ -301,7 +301,7 @@ class Restoration:
             lambda: Takeover(
                 self._topic, partition, self.partitions, offset, fresh,
                 self._source.low_watermark(partition), ENGINE,
-                self._rings.of(partition).retention.unit,
+                self._rings.of(partition).retention.unit, group=self._owner.group,
             ),
             self._owner, self._store, self._sampled, self._rings,
             lambda first, end: self._open_input(partition, first, end), self._begun,

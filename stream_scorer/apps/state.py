@@ -49,7 +49,7 @@ class Checkpoint:
         return Takeover(
             self.owner.topic, partition, partitions or self.count,
             self.committed.get(partition, -1), partition not in self.committed,
-            self.low.get(partition, 0), ENGINE,
+            self.low.get(partition, 0), ENGINE, group=self.owner.group,
         )  # fmt: skip
 
     def buckets(self, partition: int) -> dict[int, Bucket]:

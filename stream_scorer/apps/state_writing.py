@@ -9,6 +9,7 @@ from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint
 from stream_scorer.core.windows import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
+from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.state.files import FileStore
@@ -52,7 +53,7 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
             raise OffsetsError(
                 f"group {checkpoint.owner.group}: the offset {offset} of partition {partition} "
                 f"lies before the oldest retained {checkpoint.low[partition]}",
-                "decide what to do about the gap, set the offset forward, then rebuild",
+                past_the_gap(checkpoint.owner.group, checkpoint.owner.topic, partition),
             )
     folding = Refolding(checkpoint.settings, deployment)
     if isinstance(checkpoint.store, FileStore):

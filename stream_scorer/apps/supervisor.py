@@ -263,7 +263,7 @@ def supervised(
         SettingsError: The endpoint's address cannot be bound.
     """
     logger = process_logger("supervisor", settings.kafka.instance)
-    fleet = Fleet(workers, logger, heartbeat_seconds=settings.scorer.heartbeat_seconds)
+    fleet = Fleet(workers, logger, heartbeat_seconds=settings.heartbeat_seconds)
     registry = CollectorRegistry()
     registry.register(fleet)
     supervisor = Supervisor(workers, start, fleet, settings.scorer.shutdown_seconds, supervision)

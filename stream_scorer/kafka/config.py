@@ -119,4 +119,5 @@ def refused_option(error: KafkaException) -> SettingsError | None:
     cause = error.args[0]
     if cause.code() != KafkaError._INVALID_ARG:  # noqa: SLF001 the binding's own name
         return None
-    return SettingsError(f"setting kafka.client: {cause.str()}", "correct the option")
+    # What it says of a range ends with a line's end.
+    return SettingsError(f"setting kafka.client: {cause.str().strip()}", "correct the option")

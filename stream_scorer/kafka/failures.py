@@ -13,6 +13,7 @@ from stream_scorer.errors import (
     TransactionError,
     UnavailableError,
 )
+from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.librdkafka.consumer import Failure
 
 _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
@@ -40,7 +41,7 @@ class Reading:
             return OffsetsError(
                 f"group {self.group}: {self.topic} partition {failure.partition}: "
                 f"the committed offset lies outside the retained input ({error.str()})",
-                "decide what to do about the gap, then reset the group's offsets",
+                past_the_gap(self.group, self.topic, failure.partition),
             )
         if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
             return UnavailableError(

@@ -21,7 +21,8 @@ from stream_scorer.happenings import (
 class Progress:
     """A listener that tells another one when there is lag and nothing moves.
 
-    Only the process's own partitions count: another's lag is another's to catch up with.
+    Only the process's own partitions count: another's lag is another's to catch up with. What a
+    look at lag does not tell of stays as it was last seen: no answer is neither lag nor movement.
 
     Args:
         listener: Told of :class:`~stream_scorer.happenings.Stuck`, at every observation of lag
@@ -48,6 +49,7 @@ class Progress:
         # Lag is observed on a thread of its own.
         self._lock = threading.Lock()
         self._moved: dict[int, float] = {}
+        self._caught_up: set[int] = set()
         self._stuck: set[int] = set()
 
     def __call__(self, happening: Happening) -> None:
@@ -64,6 +66,7 @@ class Progress:
             case PartitionsRevoked():
                 for partition in happening.partitions:
                     self._moved.pop(partition, None)
+                    self._caught_up.discard(partition)
                 return self._free(happening.partitions)
             case BatchCommitted():
                 return self._move(happening.next_offsets)
@@ -91,10 +94,12 @@ class Progress:
         # nobody is given a record there, so it has no age.
         behind = {p for p, count in lag.to_stable.items() if count and lag.seconds.get(p, 1.0)}
         now = self._clock()
-        self._moved |= dict.fromkeys(self._moved.keys() - behind, now)
-        silent = {p: now - self._moved[p] for p in self._moved.keys() & behind}
-        stuck = {p: seconds for p, seconds in silent.items() if seconds >= self._stuck_seconds}
-        was, self._stuck = self._stuck, set(stuck)
+        ours, seen = self._moved.keys(), lag.to_stable.keys()
+        self._caught_up = (self._caught_up - behind) | ((ours & seen) - behind)
+        self._moved |= dict.fromkeys(self._caught_up, now)
+        stuck = {p for p in ours & behind if now - self._moved[p] >= self._stuck_seconds}
+        was, self._stuck = self._stuck, stuck | (self._stuck - seen)
         if stuck:
-            return Stuck(max(stuck.values()), tuple(sorted(stuck)))
-        return Moving() if was else None
+            longest = now - min(self._moved[p] for p in self._stuck)
+            return Stuck(longest, tuple(sorted(self._stuck)))
+        return Moving() if was and not self._stuck else None

@@ -7,13 +7,14 @@ that resolves it, because a decision on a wrong history looks like any other.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError
+from stream_scorer.gap import past_the_gap
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.schedule import UNWRITTEN
@@ -36,6 +37,7 @@ class Takeover:
         low: The oldest retained offset.
         engine: Version of the meaning of features here.
         unit: What amounts are counted in here; empty where that does not matter.
+        group: The consumer group whose offset that is.
     """
 
     topic: str
@@ -46,6 +48,7 @@ class Takeover:
     low: int
     engine: int
     unit: str = ""
+    group: str = field(kw_only=True)
 
     @property
     def name(self) -> str:
@@ -130,7 +133,7 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             raise OffsetsError(
                 f"{taken.name}: the group's committed offset {taken.offset} lies outside the "
                 f"retained input, whose oldest is {taken.low}",
-                "decide what to do about the gap, then reset the group's offsets",
+                past_the_gap(taken.group, taken.topic, taken.partition),
             )
         if bucket.offset < taken.low:
             raise StateError(

@@ -114,6 +114,22 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "setting kafka: .*group.consumer.session.timeout.ms",
         ),
         (
+            "[kafka]\ntransaction_timeout_ms = 5000",
+            r"setting kafka: .*socket_timeout_ms \(10000\) .*transaction_timeout_ms \(5000\) \+",
+        ),
+        (
+            "[kafka]\nsocket_timeout_ms = 300000",
+            r"setting kafka: .*socket_timeout_ms \(300000\) .*transaction_timeout_ms \(15000\)",
+        ),
+        (
+            "[kafka]\nmax_poll_interval_ms = 5000",
+            r"setting kafka: .*max_poll_interval_ms \(5000\) .*session_timeout_ms \(10000\)",
+        ),
+        (
+            "[scorer]\nmodel_timeout_ms = 150000",
+            r"settings: .*scorer.model_timeout_ms \(150000\) .* kafka.max_poll_interval_ms \(",
+        ),
+        (
             "[kafka.client]\n'group.instance.id' = 'a'",
             "setting kafka.client: .*set kafka.static_membership",
         ),
@@ -124,6 +140,23 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_file_that_says_the_impossible_is_refused(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     assert re.match(message, refusal(config=file))
+
+
+@pytest.mark.parametrize(
+    ("kafka", "scorer", "seconds"),
+    [
+        ({}, {}, 61.0),
+        ({"transaction_timeout_ms": 900_000}, {}, 1_831.0),
+        ({}, {"model_timeout_ms": 149_999}, 209.999),
+        ({}, {"stuck_seconds": 62.0}, 62.0),
+        ({}, {"stuck_seconds": 1.0}, 61.0),
+    ],
+)
+def test_a_loop_counts_as_dead_only_after_its_own_longest_waits(
+    kafka: dict[str, Any], scorer: dict[str, Any], seconds: float
+) -> None:
+    loaded = load_settings({"kafka": kafka, "scorer": scorer})
+    assert loaded.heartbeat_seconds == pytest.approx(seconds)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "incremental_assign": (pointer, (pointer, PLACES)),
     "incremental_unassign": (pointer, (pointer, PLACES)),
     "init_transactions": (pointer, (pointer, c_int)),
+    "last_error": (c_int, ()),
     "mem_free": (None, (pointer, pointer)),
     "memberid": (pointer, (pointer,)),
     "message_destroy": (None, (pointer,)),
@@ -315,7 +316,7 @@ class Client:
         rebalanced: For a consumer: called with (assigned, partition list's address).
 
     Raises:
-        KafkaException: An option is refused.
+        KafkaException: An option is refused, alone or beside the others.
     """
 
     def __init__(self, kind: int, options: Mapping[str, Any], rebalanced: Any = None) -> None:
@@ -341,9 +342,11 @@ class Client:
             api.conf_set_rebalance_cb(configuration, self._callbacks[1])
         self.handle = api.new(kind, configuration, text, _TEXT_BYTES)
         if not self.handle:
+            refused = api.last_error()
             api.conf_destroy(configuration)
             said = text.value.decode(errors="replace")
-            raise KafkaException(KafkaError(KafkaError._FAIL, said))  # noqa: SLF001 the binding's own name
+            # Options that do not go together are told apart from a machine without threads left.
+            raise KafkaException(KafkaError(refused, said))
 
     def _on_error(self, handle: int, code: int, reason: bytes, _: object) -> None:
         if code == FATAL:

@@ -12,6 +12,7 @@ from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
+from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -169,6 +170,7 @@ def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
     with pytest.raises(OffsetsError) as raised:
         run(replay(store_of(*whole(40)), Input(low=101)))
     assert raised.value.exit_code == 7
+    assert raised.value.mend == past_the_gap("g", "t", 0)
     assert "committed offset 100 lies outside the retained input, whose oldest is 101" in str(
         raised.value
     )

@@ -78,6 +78,38 @@ def test_an_idle_stream_is_not_stuck_when_work_comes_back() -> None:
     assert watch([(100.0, LagObserved({0: 0}, {0: 0})), (110.0, LAG)]) == []
 
 
+def test_looks_that_are_not_answered_hide_nothing_and_end_nothing() -> None:
+    looks = [(at, LagObserved({}, {}) if at % 25 == 0 else LAG) for at in range(5, 301, 5)]
+    told = watch([(float(at), look) for at, look in looks])
+    answered = [float(at) for at, look in looks if at >= 30 and look is LAG]
+    assert told == [Stuck(at, (0,)) for at in answered]
+
+
+def test_movement_and_a_look_without_lag_count_between_looks_that_are_not_answered() -> None:
+    none = LagObserved({}, {})
+    told = watch([(5.0, LAG), (20.0, committed(0)), (25.0, none), (45.0, LAG), (51.0, LAG)])
+    assert told == [Stuck(31.0, (0,))]
+    # What had no lag when it was last seen has had it for no longer than nobody has looked.
+    assert watch([(5.0, LagObserved({0: 0}, {0: 0})), (50.0, none), (55.0, LAG)]) == []
+    told = watch([(31.0, LAG), (35.0, none), (36.0, committed(0)), (40.0, none)])
+    assert told == [Stuck(31.0, (0,)), Moving()]
+
+
+def test_a_partition_that_a_look_leaves_out_stays_as_it_was() -> None:
+    other = LagObserved({1: 9}, {1: 9})
+    told = watch(
+        [(20.0, committed(1)), (31.0, BOTH), (40.0, committed(1)), (45.0, other), (71.0, other)],
+        PartitionsAssigned((0, 1)),
+    )
+    assert told == [Stuck(31.0, (0,)), Stuck(71.0, (0, 1))]
+
+
+def test_a_partition_that_comes_back_is_seen_anew() -> None:
+    none = LagObserved({0: 0}, {0: 0})
+    away = [(5.0, none), (6.0, PartitionsRevoked((0,))), (7.0, OURS)]
+    assert watch([*away, (38.0, LagObserved({}, {})), (40.0, LAG)]) == [Stuck(33.0, (0,))]
+
+
 def test_without_lag_any_more_it_is_over() -> None:
     told = watch([(31.0, LAG), (36.0, LagObserved({0: 0}, {0: 0})), (41.0, LAG)])
     assert told == [Stuck(31.0, (0,)), Moving()]

@@ -16,7 +16,7 @@ from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.restore import Takeover, damaged
 
 OWNER = Owner("group/of two", "transactions")
-TAKEN = Takeover("transactions", 0, 4, 10, fresh=False, low=0, engine=1)
+TAKEN = Takeover("transactions", 0, 4, 10, fresh=False, low=0, engine=1, group="g")
 
 buckets = st.builds(
     Bucket,
