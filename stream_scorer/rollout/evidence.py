@@ -38,7 +38,8 @@ GROWTH: Final = 1.2
 """A look is due when so many times more decisions have been made than at the look before."""
 _HEAD: Final = 10
 _SCALES: Final = 2.0 ** np.arange(1, -9, -1)
-_BISECTIONS: Final = 60
+_FARTHEST: Final = 2.0**40
+_EXACT: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,27 +191,29 @@ def least_effect(sample: Sample, bound: float) -> float:
         bound: log E from which a hypothesis is refuted.
 
     Returns:
-        t with log E = bound, to be added to what was undone; -inf if no effect is refuted.
+        t with log E = bound, to be added to what was undone, within a ten-thousandth of its
+        standard deviation; -inf if no effect is refuted.
     """
     difference = -differences(sample)
     unit = _unit(difference, sample.stage)
-    counts = float(sample.canary_count.sum())
-    if counts == 0 or unit == 0:
+    told = (difference != 0) | (sample.canary_count > 0)
+    difference, counts = difference[told], sample.canary_count[told]
+    total = float(counts.sum())
+    if total == 0 or unit == 0:
         return -math.inf
 
     def refuted(effect: float) -> bool:
-        return _log_mean_bet(difference - effect * sample.canary_count, unit) >= bound
+        return _log_mean_bet(difference - effect * counts, unit) >= bound
 
-    center = float(difference.sum()) / counts
-    step = max(math.sqrt(float((difference**2).sum())) / counts, abs(center) * 1e-9)
-    low, high = center - step, center
-    for _ in range(_BISECTIONS):
-        if refuted(low):
-            break
-        low, step = low - step, 2 * step
-    else:
-        return -math.inf
-    for _ in range(_BISECTIONS):
+    spread = math.sqrt(float((difference**2).sum())) / total
+    low = high = float(difference.sum()) / total
+    step = spread
+    while not refuted(low):
+        high, low, step = low, low - step, 2 * step
+        # Beyond so many deviations every pair points one way: there are too few of them.
+        if step > _FARTHEST * spread:
+            return -math.inf
+    while high - low > _EXACT * spread:
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low

@@ -95,7 +95,7 @@ class Limits:
             chance of a false promotion, and of a false rollback.
         alpha_mismatch: Chance that fair arms are ever called INVALID.
         least_events: Events that each arm must have before its rollout may go on.
-        least_pairs: Equal pairs among which the differences of costs must spread at least.
+        least_pairs: Equal pairs among which the differences of costs must spread before a promotion.
         least_frauds: Matured frauds that each arm must have before a promotion.
         delta: By how much per transaction the candidate may be worse, in units of the currency.
     """
@@ -299,13 +299,13 @@ def _benefit(cost: Sample, look: int, limits: Limits) -> dict[str, float]:
 
 def _weigh(benefit: Mapping[str, float], frauds: int, limits: Limits) -> tuple[Verdict | None, str]:
     """Return what bounds of the benefit say, None while they leave it open, and why."""
-    if benefit["effective_pairs"] < limits.least_pairs:
-        spread = f"{benefit['effective_pairs']:.1f} pairs, fewer than {limits.least_pairs}"
-        return Verdict.NO_DATA, f"the differences of costs are those of {spread}"
     if benefit["benefit_high"] < -limits.delta:
         return Verdict.ROLL_BACK, f"the candidate is worse by more than {limits.delta:g}"
     if benefit["benefit_low"] <= -limits.delta:
         return None, f"whether the candidate is worse by more than {limits.delta:g} is open"
+    if benefit["effective_pairs"] < limits.least_pairs:
+        spread = f"{benefit['effective_pairs']:.1f} pairs, fewer than {limits.least_pairs}"
+        return None, f"the differences of costs are those of {spread}"
     if frauds < limits.least_frauds:
         return None, f"{frauds} matured frauds in an arm, fewer than {limits.least_frauds}"
     return Verdict.PROMOTE, f"the candidate is not worse by {limits.delta:g} or more"

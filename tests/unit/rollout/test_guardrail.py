@@ -265,16 +265,18 @@ def test_no_labels_are_no_pass() -> None:
         assert judgement.verdict is Verdict.NO_DATA
 
 
-def test_one_bucket_that_outweighs_all_others_decides_nothing() -> None:
+def test_one_bucket_that_outweighs_all_others_promotes_nothing() -> None:
     matured = _costs(0.0)
     costs = matured.cost.control.copy()
-    costs[7] = 1e7
+    costs[7] = 1e5
     judgement, _ = judge_slow(
         replace(matured, cost=replace(matured.cost, control=costs)),
-        Evidence(), 4, SLOW, deadline_passed=False,
+        Evidence(), 4, replace(SLOW, delta=20.0), deadline_passed=False,
     )  # fmt: skip
-    assert judgement.verdict is Verdict.NO_DATA
-    assert judgement.numbers["effective_pairs"] < 1.1
+    assert judgement.numbers["benefit_low"] > -20
+    assert judgement.numbers["effective_pairs"] < 30
+    assert judgement.verdict is Verdict.CONTINUE
+    assert judgement.reasons[0].startswith("the differences of costs are those of ")
 
 
 def test_in_shadow_each_bucket_is_its_own_pair() -> None:
