@@ -6,8 +6,8 @@ In it are rolled out:
 - the champion itself (A/A), through a ramp whose steps the guard's own verdicts decide, with looks
   from beginning to end: a rollback is a false one;
 - a candidate with a lower threshold that alerts twice as often: how many events until a rollback;
-- candidates that overlook the frauds of some customers and so cost 2 delta more per transaction, or
-  delta, or nothing: promotions of the first are false, those of the last are what the guard is for.
+- candidates that overlook frauds of half the customers and so cost 2 delta more per transaction,
+  or delta, or nothing more: promotions of the first are false, of the last what a guard is for.
 
 Beside it stands what a z-test does that takes events for independent and looks as often.
 """
@@ -47,7 +47,7 @@ LOUDER_RUNS, QUICK_LOUDER_RUNS = 100, 4
 FIRST_LOUDER = 3_001
 DAYS, LOUDER_DAYS = 30, 75
 MATURITY_DAYS = 7
-DELTA = 0.25
+DELTA = 0.3
 """In units of the currency per transaction."""
 LIMITS = Limits(least_events=200, delta=DELTA)
 STAGE_DAYS = 2.0
@@ -147,18 +147,19 @@ def _z_test(sample: Sample) -> float:
 
 
 def overlooking(streamed: Stream, alert: Bool, per_transaction: float, seed: int) -> Bool:
-    """Return bool[n], alerts of a candidate that overlooks all frauds of some customers.
+    """Return bool[n], alerts of a candidate that is blind to the frauds of half the customers.
 
-    As many customers, in random order, as it takes to cost so much more over all transactions; of
-    the last one only some frauds.
+    It overlooks as many of them as it takes to cost so much more per transaction, at any time: not
+    only in the end, so that a promotion at whatever look is a false one.
     """
-    found = np.flatnonzero(alert & streamed.fraud)
+    blind = np.random.default_rng(seed).random(int(streamed.customer.max()) + 1) < 0.5
+    found = np.flatnonzero(alert & streamed.fraud & blind[streamed.customer])
     extra = costs(streamed, np.zeros_like(alert))[found] - costs(streamed, alert)[found]
-    turn = np.random.default_rng(seed).permutation(int(streamed.customer.max()) + 1)
-    order = np.argsort(turn[streamed.customer[found]], kind="stable")
-    overlooked = np.cumsum(extra[order]) <= per_transaction * len(alert)
-    candidate = alert.copy()
-    candidate[found[order[overlooked]]] = False
+    candidate, spent = alert.copy(), 0.0
+    for row, more in zip(found.tolist(), extra.tolist(), strict=True):
+        if spent < per_transaction * row:
+            candidate[row] = False
+            spent += more
     return candidate
 
 
@@ -250,6 +251,8 @@ def run(city: int) -> dict[str, Any]:
     matured = maturing(streamed)
     for name, worse in COSTLIER.items():
         candidate = overlooking(streamed, alert, worse, city)
+        more = costs(streamed, candidate) - costs(streamed, alert)
+        found[f"{name}_by"] = float(more.mean())
         for way, seen in (("canary", in_canary), ("shadow", in_shadow)):
             verdict = slow_rollout(seen(streamed, matured, alert, candidate), matured.looks)
             found[f"{name}_{way}"] = verdict
@@ -307,6 +310,7 @@ def report(
         "cost": round(mean("cost"), 3),
         "cost_of_approving_all": round(mean("cost_of_nothing"), 3),
         "delta": DELTA,
+        "bad_by": round(mean("worse_by_2_delta_by"), 3),
     }
 
 
@@ -318,7 +322,7 @@ def failures(document: Mapping[str, Any]) -> list[str]:
         if document[name] > MOST_FALSE * document[of]
     ]
     lines += [
-        f"{name} is {document[name]} of {document['aa_runs']}, at least {LEAST_PROMOTED:.0%} must be"
+        f"{name} is {document[name]} of {document['aa_runs']}, must be {LEAST_PROMOTED:.0%} or more"
         for name in ("promotions_of_equal", "promotions_of_equal_in_shadow")
         if document[name] < LEAST_PROMOTED * document["aa_runs"]
     ]

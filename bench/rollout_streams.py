@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from stream_scorer.apps.history import fold
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
-from stream_scorer.models.bundle import Costs
 from stream_scorer.models.loader import Bundle, load_bundle
 from stream_scorer.models.store import find
+from stream_scorer.rollout.costs import BoundedCosts
 from stream_scorer.rollout.evidence import Sample, look_number
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.simulator import simulate
@@ -27,15 +27,14 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 MODEL = "fraud:1.1.0"
-CUSTOMERS, TERMINALS = 2_000, 4_000
-WARM_UP_DAYS = 10
+CUSTOMERS, TERMINALS = 1_600, 3_200
+WARM_UP_DAYS = 7
 FIRST_LOOK = 1_000
 BUCKETS = 10_000
 PAIRS = BUCKETS // 2
 SHARES = (0.05, 0.25, 0.5)
-COST_MOST = 200.0
-"""A transaction costs at most this, in units of the currency."""
-COSTS = Costs()
+COSTS = BoundedCosts(most=200.0)
+"""In units of the currency; but for the bound, those that the shipped model's thresholds follow."""
 _SLOT_ROWS = 500
 _ERRORS, _ERRORS_OF_FEW = 0.0005, 0.02
 _SLOW, _SLOW_IN_SPELL, _SPELL_ENDS, _SPELL_BEGINS = 0.01, 0.3, 0.2, 0.02
@@ -129,13 +128,7 @@ def costs(stream: Stream, alert: Bool) -> Float64:
         alert: bool[n], which of them are not approved.
     """
     block = alert & (stream.score >= stream.block)
-    missed = COSTS.missed_share * stream.amount + COSTS.missed_fixed
-    cost = (
-        np.where(stream.fraud & ~alert, missed, 0.0)
-        + COSTS.review * (alert & ~block)
-        + COSTS.false_block * (block & ~stream.fraud)
-    )
-    return np.minimum(cost, COST_MOST)
+    return COSTS.of(stream.amount, stream.fraud, alert & ~block, block)
 
 
 class Tallies:

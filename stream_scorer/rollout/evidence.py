@@ -39,7 +39,7 @@ GROWTH: Final = 1.2
 _HEAD: Final = 10
 _SCALES: Final = 2.0 ** np.arange(1, -9, -1)
 _FARTHEST: Final = 2.0**40
-_EXACT: Final = 1e-4
+_EXACT: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +191,7 @@ def least_effect(sample: Sample, bound: float) -> float:
         bound: log E from which a hypothesis is refuted.
 
     Returns:
-        t with log E = bound, to be added to what was undone, within a ten-thousandth of its
+        t with log E = bound, to be added to what was undone, within a thousandth of its
         standard deviation; -inf if no effect is refuted.
     """
     difference = -differences(sample)

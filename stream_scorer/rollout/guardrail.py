@@ -95,7 +95,7 @@ class Limits:
             chance of a false promotion, and of a false rollback.
         alpha_mismatch: Chance that fair arms are ever called INVALID.
         least_events: Events that each arm must have before its rollout may go on.
-        least_pairs: Equal pairs among which the differences of costs must spread before a promotion.
+        least_pairs: Equal pairs among which differences of costs must spread before a promotion.
         least_frauds: Matured frauds that each arm must have before a promotion.
         delta: By how much per transaction the candidate may be worse, in units of the currency.
     """

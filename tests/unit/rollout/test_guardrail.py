@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
+import statsmodels.api as statsmodels
 from numpy.typing import NDArray
 
 from stream_scorer.rollout.evidence import Sample, differences, log_evidence, weight
@@ -300,3 +302,36 @@ def test_in_shadow_each_bucket_is_its_own_pair() -> None:
 def test_limits_that_would_let_no_data_pass_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Limits(**wrong)  # type: ignore[arg-type]
+
+
+def _by_event(
+    random: np.random.Generator, buckets: int
+) -> tuple[Float64, Float64, NDArray[np.int64]]:
+    """Return cost, arm and bucket of each transaction; those of a bucket hang together."""
+    sizes = random.poisson(40, buckets) + 1
+    bucket = np.repeat(np.arange(buckets), sizes)
+    canary = (bucket % 2 == 0).astype(float)
+    cost = random.gamma(random.gamma(0.5, 2.0, buckets)[bucket]) + 0.2 * canary
+    return cost, canary, bucket
+
+
+def test_benefit_and_its_bounds_are_those_of_a_regression_with_clusters() -> None:
+    cost, canary, bucket = _by_event(np.random.default_rng(11), 1_200)
+    oracle = statsmodels.OLS(cost, statsmodels.add_constant(canary)).fit(
+        cov_type="cluster", cov_kwds={"groups": bucket}
+    )
+    sums = np.bincount(bucket, cost).astype(np.float64)
+    counts = np.bincount(bucket).astype(np.float64)
+    pairs = Sample(sums[::2], sums[1::2], counts[::2], counts[1::2], np.zeros(600, np.int64))
+    limits = Limits(delta=0.2)
+    look = 8
+    judgement, _ = judge_slow(
+        Matured(pairs, (500, 500)), Evidence(), look, limits, deadline_passed=False
+    )
+    numbers = judgement.numbers
+    assert numbers["benefit"] == pytest.approx(-oracle.params[1])
+    half = scipy.stats.norm.isf(limits.alpha * weight(look)) * oracle.bse[1]
+    for side in ("low", "high"):
+        away = abs(numbers[f"benefit_{side}"] - numbers["benefit"])
+        # What it costs to assume no normal distribution: a fifth or so, and never a gain.
+        assert half < away < 1.4 * half
