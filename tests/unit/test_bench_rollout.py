@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench import rollout
+from bench.rollout_gates import failures, report
 from bench.rollout_streams import BUCKETS, SHARES, Stream, costs
 from stream_scorer.rollout.guardrail import Verdict
 
@@ -84,6 +85,8 @@ def test_a_candidate_that_reviews_everything_is_rolled_back_and_the_champion_is_
     assert loud.verdict is Verdict.ROLL_BACK
     assert loud.z_test
     assert loud.events < same.events
+    assert rollout.shadow_rollout(streamed, tallies, alert, np.ones_like(alert)) == LOOKS[0]
+    assert rollout.shadow_rollout(streamed, tallies, alert, alert) == np.inf
 
 
 def test_matured_looks_see_nothing_younger_than_the_maturity() -> None:
@@ -121,16 +124,18 @@ def _runs(**last: Any) -> list[dict[str, Any]]:
 
 
 LOUDER = [
-    {"verdict": "ROLL_BACK", "events": 100 * n, "decisions": 9, "ratio": 2.0} for n in range(1, 11)
+    {"verdict": "ROLL_BACK", "events": 100 * n, "decisions": 9, "ratio": 2.0, "shadow": 50.0}
+    for n in range(1, 11)
 ]
 
 
 def test_what_is_kept_passes() -> None:
-    document = rollout.report(_runs(), LOUDER)
-    assert rollout.failures(document) == []
+    document = report(_runs(), LOUDER, 0.3)
+    assert failures(document) == []
     assert document["aa_runs"] == document["bad_runs"] == 100
     assert document["doubled_alert_rate_detected_after_events"] == 600
     assert document["doubled_alert_rate_nine_of_ten_after_events"] == 1_000
+    assert document["doubled_alert_rate_in_shadow_after_events"] == 50
     assert document["z_test_false_rollbacks"] == 100
 
 
@@ -144,17 +149,20 @@ def test_what_is_kept_passes() -> None:
      ({"equal_canary": "ROLL_BACK"}, "rollbacks_of_equal")],
 )  # fmt: skip
 def test_two_in_a_hundred_are_too_many(broken: dict[str, str], named: str) -> None:
-    lines = rollout.failures(rollout.report(_runs(**broken), LOUDER))
+    lines = failures(report(_runs(**broken), LOUDER, 0.3))
     assert lines == [f"{named} is 2 of 100, may be 1% at most"]
 
 
 def test_a_guard_that_never_promotes_or_never_finds_fails() -> None:
+    hidden = [one | {"shadow": np.inf} for one in LOUDER]
+    document = report(_runs(), hidden, 0.3)
+    assert document["doubled_alert_rate_in_shadow_after_events"] is None
     silent = [one | {"equal_canary": "INCONCLUSIVE"} for one in _runs()]
-    assert "promotions_of_equal is 0" in rollout.failures(rollout.report(silent, LOUDER))[0]
+    assert "promotions_of_equal is 0" in failures(report(silent, LOUDER, 0.3))[0]
     missed = LOUDER[:8] + [one | {"verdict": "CONTINUE"} for one in LOUDER[8:]]
-    document = rollout.report(_runs(), missed)
+    document = report(_runs(), missed, 0.3)
     assert document["doubled_alert_rate_nine_of_ten_after_events"] is None
-    assert "nine of ten" in rollout.failures(document)[0]
+    assert "nine of ten" in failures(document)[0]
     assert document["doubled_alert_rate_detected_after_events"] == 600
 
 
