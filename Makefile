@@ -29,7 +29,7 @@ test-faults: env
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
 # scoring files costs; how long planned changes of a group pause partitions; one worker with 64 of
-# them; and half an hour of random faults.
+# them; what the rollout's guard does to a thousand candidates; and half an hour of random faults.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -40,6 +40,7 @@ bench: env
 	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handover.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 
 lint: env

@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.simulator.population import seeded
 from stream_scorer.simulator.transactions import DAY_SECONDS, Ledger
 
 _LARGE_MINOR = 22_000
@@ -24,7 +25,7 @@ def _positions_by_owner(owner: NDArray[np.int64], owners: int) -> list[NDArray[n
     return np.split(order, np.searchsorted(owner[order], np.arange(1, owners)))
 
 
-def commit_frauds(ledger: Ledger, customers: int, terminals: int, days: int) -> None:
+def commit_frauds(ledger: Ledger, customers: int, terminals: int, days: int, city: int = 0) -> None:
     """Mark frauds in place; scenario 3 changes amounts as well.
 
     Args:
@@ -32,21 +33,26 @@ def commit_frauds(ledger: Ledger, customers: int, terminals: int, days: int) -> 
         customers: How many customers exist.
         terminals: How many terminals exist.
         days: Days of the simulation; nothing new is compromised on the last one.
+        city: Which; 0 is the book's.
     """
     day = ledger.second // DAY_SECONDS
     ledger.scenario[ledger.amount_minor > _LARGE_MINOR] = 1
 
     at_terminal = _positions_by_owner(ledger.terminal, terminals)
     for start in range(days - 1):
-        drawn = np.random.RandomState(start).choice(terminals, _TERMINALS_A_DAY, replace=False)
+        drawn = np.random.RandomState(seeded(start, city)).choice(
+            terminals, _TERMINALS_A_DAY, replace=False
+        )
         rows = np.concatenate([at_terminal[number] for number in drawn])
         ledger.scenario[rows[(day[rows] >= start) & (day[rows] < start + _TERMINAL_DAYS)]] = 2
 
     of_customer = _positions_by_owner(ledger.customer, customers)
     for start in range(days - 1):
-        drawn = np.random.RandomState(start).choice(customers, _CUSTOMERS_A_DAY, replace=False)
+        drawn = np.random.RandomState(seeded(start, city)).choice(
+            customers, _CUSTOMERS_A_DAY, replace=False
+        )
         rows = np.sort(np.concatenate([of_customer[number] for number in drawn]))
         rows = rows[(day[rows] >= start) & (day[rows] < start + _CUSTOMER_DAYS)]
-        chosen = Random(start).sample(range(len(rows)), len(rows) // _CUSTOMER_SHARE)  # noqa: S311 a simulation, not a secret
+        chosen = Random(seeded(start, city)).sample(range(len(rows)), len(rows) // _CUSTOMER_SHARE)  # noqa: S311 a simulation, not a secret
         ledger.amount_minor[rows[chosen]] *= _CUSTOMER_FACTOR
         ledger.scenario[rows[chosen]] = 3

@@ -17,6 +17,7 @@ from stream_scorer.simulator.transactions import Ledger, spend
 EPOCH = date(2018, 4, 1)
 DAYS = 183
 _MOST_DAYS = 3_652
+_MOST_CITY = 4_000  # a seed has 32 bits
 _LEAST_CUSTOMERS, _LEAST_TERMINALS = 3, 2
 
 SCHEMA = pa.schema(
@@ -63,7 +64,9 @@ def _table(ledger: Ledger) -> pa.Table:
     )
 
 
-def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERMINALS) -> pa.Table:
+def simulate(
+    days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERMINALS, city: int = 0
+) -> pa.Table:
     """Simulate transactions from 2018-04-01 on.
 
     Fewer days give the same times, customers, terminals and genuine amounts as the first days
@@ -73,13 +76,14 @@ def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERM
         days: How many days.
         customers: How many customers live in the city.
         terminals: How many terminals stand in it.
+        city: Which city: 0 is the published one, each other number another draw of it all.
 
     Returns:
         Table with :data:`SCHEMA`, in time order; ``transaction_id`` is the row number. A caller
         that wants column batches takes ``simulate(...).to_batches(max_chunksize=n)``.
 
     Raises:
-        SettingsError: Days, customers or terminals are too few, or days too many.
+        SettingsError: Days, customers or terminals are too few, days too many, or no such city.
     """
     for name, value, least in (
         ("days", days, 1),
@@ -90,6 +94,8 @@ def simulate(days: int = DAYS, customers: int = CUSTOMERS, terminals: int = TERM
             raise SettingsError(f"{name}: {value} is too few", f"take at least {least}")
     if days > _MOST_DAYS:
         raise SettingsError(f"days: {days} are too many", f"take at most {_MOST_DAYS}")
-    ledger = spend(populate(customers, terminals), days)
-    commit_frauds(ledger, customers, terminals, days)
+    if not 0 <= city <= _MOST_CITY:
+        raise SettingsError(f"city: {city} is none", f"take 0 to {_MOST_CITY}")
+    ledger = spend(populate(customers, terminals, city), days, city)
+    commit_frauds(ledger, customers, terminals, days, city)
     return _table(ledger)

@@ -1,7 +1,8 @@
 """The simulated customers' transactions, before any fraud.
 
 Each customer has two streams of their own: the amounts and times come from numpy's legacy
-generator, the terminal from the standard library's, both seeded with the customer's number.
+generator, the terminal from the standard library's, both seeded with the customer's number (in
+another city, with that and the city's).
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.simulator.population import Population
+from stream_scorer.simulator.population import Population, seeded
 
 DAY_SECONDS = 86_400
 _NOON = DAY_SECONDS / 2
@@ -40,12 +41,12 @@ class Ledger:
 
 
 def _one_customer(
-    number: int, mean: float, per_day: float, reachable: list[int], days: int
+    seed: int, mean: float, per_day: float, reachable: list[int], days: int
 ) -> tuple[list[int], list[float], list[int]]:
     """Return one customer's seconds, amounts and terminals in the order they are drawn."""
-    numbers = np.random.RandomState(number)
+    numbers = np.random.RandomState(seed)
     poisson, normal, uniform = numbers.poisson, numbers.normal, numbers.uniform
-    choose = Random(number).choice  # noqa: S311 a simulation, not a secret
+    choose = Random(seed).choice  # noqa: S311 a simulation, not a secret
     deviation = mean / 2
     seconds: list[int] = []
     amounts: list[float] = []
@@ -66,12 +67,13 @@ def _one_customer(
     return seconds, amounts, terminals
 
 
-def spend(population: Population, days: int) -> Ledger:
+def spend(population: Population, days: int, city: int = 0) -> Ledger:
     """Let every customer shop for ``days`` days, all genuine.
 
     Args:
         population: Who they are.
         days: How many days; fewer days are a prefix of more.
+        city: Which; 0 is the book's.
     """
     seconds: list[int] = []
     amounts: list[float] = []
@@ -79,7 +81,7 @@ def spend(population: Population, days: int) -> Ledger:
     made = np.zeros(len(population.reachable), np.int64)
     for number, reachable in enumerate(population.reachable):
         own = _one_customer(
-            number,
+            seeded(number, city),
             float(population.mean_amount[number]),
             float(population.per_day[number]),
             reachable.tolist(),

@@ -38,6 +38,29 @@ def test_fewer_days_are_the_beginning_of_more(published: pa.Table) -> None:
     assert few.select(same).equals(published.slice(0, few.num_rows).select(same))
 
 
+def test_cities_differ_in_all_but_their_laws() -> None:
+    tables = [simulate(days=40, customers=300, terminals=900, city=city) for city in (0, 1, 2)]
+    assert tables[0].equals(simulate(days=40, customers=300, terminals=900))
+    assert tables[1].equals(simulate(days=40, customers=300, terminals=900, city=1))
+    for column in ("event_time", "customer_id", "terminal_id", "amount_minor"):
+        # The first customer's first transactions: people, times, places, amounts are drawn anew.
+        drawn = {
+            str(table.filter(pc.field("customer_id") == "0")[column].slice(0, 20).to_pylist())
+            for table in tables
+        }
+        assert len(drawn) == 3 or column == "customer_id"
+    leaked = [
+        set(table.filter(pc.field("fraud_scenario") == 3)["customer_id"].to_pylist())
+        for table in tables
+    ]
+    assert not leaked[0] == leaked[1] == leaked[2]
+    means = [pc.mean(table["amount_minor"]).as_py() for table in tables]
+    assert max(means) < 1.3 * min(means)
+    for wrong in (-1, 4_001):
+        with pytest.raises(SettingsError, match="city"):
+            simulate(days=1, customers=5, city=wrong)
+
+
 def test_the_schema_is_the_transaction_schema_plus_the_labels(published: pa.Table) -> None:
     assert published.schema == SCHEMA
     assert simulate(days=1).schema.names[-2:] == ["is_fraud", "fraud_scenario"]

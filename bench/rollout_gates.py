@@ -1,0 +1,111 @@
+"""From what became of candidates to a report, and what it must show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from stream_scorer.rollout.guardrail import Verdict
+
+FALSE = {
+    "false_rollbacks": "aa_runs",
+    "false_mismatches": "aa_runs",
+    "false_promotions": "bad_runs",
+    "false_promotions_in_shadow": "bad_runs",
+    "promotions_at_delta": "bad_runs",
+    "promotions_at_delta_in_shadow": "bad_runs",
+    "rollbacks_of_equal": "aa_runs",
+}
+"""What must be rare, and among what."""
+MOST_FALSE = 0.01
+LEAST_PROMOTED = 0.5
+MOST_EVENTS = 100_000
+
+
+def report(
+    runs: Sequence[Mapping[str, Any]], louder: Sequence[Mapping[str, Any]], delta: float
+) -> dict[str, Any]:
+    """Return the report.
+
+    Args:
+        runs: What became of the champion itself and of costlier candidates, by city.
+        louder: What became of candidates that alert twice as often.
+        delta: What candidates may cost more, in units of the currency per transaction.
+    """
+
+    def count(name: str, verdict: Verdict) -> int:
+        return sum(one[name] == verdict for one in runs)
+
+    def mean(name: str) -> float:
+        return float(np.mean([one[name] for one in runs]))
+
+    # What was not rolled back took more events than any quantile that is told.
+    events = [one["events"] if one["verdict"] == Verdict.ROLL_BACK else math.inf for one in louder]
+    shadows = [one["shadow"] for one in louder]
+    return {
+        "aa_runs": len(runs),
+        "false_rollbacks": count("same", Verdict.ROLL_BACK),
+        "false_mismatches": count("same", Verdict.INVALID),
+        "z_test_false_rollbacks": sum(one["z_test"] for one in runs),
+        "bad_runs": len(runs),
+        "false_promotions": count("worse_by_2_delta_canary", Verdict.PROMOTE),
+        "false_promotions_in_shadow": count("worse_by_2_delta_shadow", Verdict.PROMOTE),
+        "promotions_at_delta": count("worse_by_delta_canary", Verdict.PROMOTE),
+        "promotions_at_delta_in_shadow": count("worse_by_delta_shadow", Verdict.PROMOTE),
+        "rollbacks_of_bad": count("worse_by_2_delta_canary", Verdict.ROLL_BACK),
+        "rollbacks_of_bad_in_shadow": count("worse_by_2_delta_shadow", Verdict.ROLL_BACK),
+        "promotions_of_equal": count("equal_canary", Verdict.PROMOTE),
+        "promotions_of_equal_in_shadow": count("equal_shadow", Verdict.PROMOTE),
+        "rollbacks_of_equal": count("equal_canary", Verdict.ROLL_BACK),
+        "doubled_runs": len(louder),
+        "doubled_detected": sum(map(math.isfinite, events)),
+        "doubled_alert_rate_detected_after_events": _quantile(events, 0.5),
+        "doubled_alert_rate_nine_of_ten_after_events": _quantile(events, 0.9),
+        "doubled_alert_rate_in_shadow_after_events": _quantile(shadows, 0.5),
+        "doubled_alert_rate_in_shadow_nine_of_ten_after_events": _quantile(shadows, 0.9),
+        "doubled_ratio": round(float(np.mean([one["ratio"] for one in louder])), 3),
+        "decisions_per_run": round(mean("decisions")),
+        "alert_rate": round(mean("alert_rate"), 4),
+        "cost": round(mean("cost"), 3),
+        "cost_of_approving_all": round(mean("cost_of_nothing"), 3),
+        "delta": delta,
+        "bad_by": round(mean("worse_by_2_delta_by"), 3),
+    }
+
+
+def _quantile(events: Sequence[float], share: float) -> int | None:
+    """Return after how many events so large a share was found; None if it was not."""
+    found = float(np.quantile(events, share, method="higher"))
+    return int(found) if math.isfinite(found) else None
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each promise that a report does not keep."""
+    lines = [
+        f"{name} is {document[name]} of {document[of]}, may be {MOST_FALSE:.0%} at most"
+        for name, of in FALSE.items()
+        if document[name] > MOST_FALSE * document[of]
+    ]
+    lines += [
+        f"{name} is {document[name]} of {document['aa_runs']}, must be {LEAST_PROMOTED:.0%} or more"
+        for name in ("promotions_of_equal", "promotions_of_equal_in_shadow")
+        if document[name] < LEAST_PROMOTED * document["aa_runs"]
+    ]
+    late = document["doubled_alert_rate_nine_of_ten_after_events"]
+    if late is None or late > MOST_EVENTS:
+        lines.append(
+            f"nine of ten doubled alert rates are found after {late} events of the canary, must be "
+            f"{MOST_EVENTS} at most"
+        )
+    return lines
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Print the report as a table."""
+    table = Table("what", "found", title="rollouts of candidates", title_justify="left")
+    for name, value in document.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if value is not None else "more")
+    Console(width=100).print(table)

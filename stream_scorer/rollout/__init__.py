@@ -1,0 +1,1 @@
+"""Rollout: evidence on a new model version, and the verdicts that follow from it."""

@@ -1,0 +1,58 @@
+"""What decisions cost once the labels are known, each bounded."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedCosts:
+    """Costs of single decisions, in units of the currency; all 0 or more.
+
+    Attributes:
+        most: No transaction costs more: so no single fraud decides a rollout.
+        missed_share: Of an approved fraud's amount, the share that is lost.
+        missed_fixed: What every approved fraud costs beside that.
+        review: What a review costs; a reviewed fraud is taken to be found.
+        false_block: What blocking a genuine transaction costs.
+    """
+
+    most: float
+    missed_share: float = 1.0
+    missed_fixed: float = 0.0
+    review: float = 5.0
+    false_block: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.most < math.inf:
+            raise ValueError(f"most: a bound must be more than 0 and finite, not {self.most}")
+        for name in ("missed_share", "missed_fixed", "review", "false_block"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
+
+    def of(self, amount: Float64, fraud: Bool, review: Bool, block: Bool) -> Float64:
+        """Return float64[n], what each decision costs.
+
+        Args:
+            amount: float64[n], in units of the currency.
+            fraud: bool[n], by the matured label.
+            review: bool[n], whether the decision was REVIEW.
+            block: bool[n], whether it was BLOCK; what is neither was approved.
+
+        >>> yes, no = np.array([True]), np.array([False])
+        >>> costs = BoundedCosts(most=200)
+        >>> [float(costs.of(np.array([a]), yes, no, no)[0]) for a in (70.0, 700.0)]
+        [70.0, 200.0]
+        """
+        missed = self.missed_share * amount + self.missed_fixed
+        cost = (
+            np.where(fraud & ~review & ~block, missed, 0.0)
+            + self.review * review
+            + self.false_block * (block & ~fraud)
+        )
+        return np.minimum(cost, self.most)

@@ -1,0 +1,250 @@
+"""Evidence that two arms differ, valid at every look although a customer's events hang together.
+
+The unit is the hash bucket. The salt puts the buckets in an order; bucket j of the canary and
+bucket j of the control slice are a pair. If the arm makes no difference, the salt might as well
+have swapped the two: given what both buckets do, *before, now and later*, which of them is the
+canary's is a fair coin, one coin per pair. So at one look the difference of a pair has a random
+sign, and with h the hypothesised effect undone
+
+    E = mean over s of  prod over j of  exp(s D_j) / cosh(s D_j)
+
+has expectation 1 for any scales s that do not know the coins: (e^x + e^-x) / 2 cosh x = 1. Nothing
+is assumed of the distribution, and nothing need be bounded. (Sign symmetry: de la Peña, "A general
+class of exponential inequalities", 1999, by whom exp(s D - s^2 D^2 / 2), which is smaller; mixtures
+over s: Robbins, 1970; as tests by betting: Howard, Ramdas, McAuliffe, Sekhon, "Time-uniform
+Chernoff bounds", 2020; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+betting", 2024.)
+
+From look to look the same coins are seen again, because heavy customers stay heavy. So evidence of
+successive looks must not be multiplied. It is added, with weights that sum to 1: the sum's
+expectation is at most 1 at the end of time, it never falls, and so it is an e-process whatever
+hangs together (Vovk and Wang, "E-values: calibration, combination and applications", 2021). All
+that is asked is that the arms do not decide *when* the looks are taken.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+GROWTH: Final = 1.2
+"""A look is due when so many times more decisions have been made than at the look before."""
+_HEAD: Final = 10
+_SCALES: Final = 2.0 ** np.arange(1, -9, -1)
+_FARTHEST: Final = 2.0**40
+_EXACT: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What m pairs of units did since each pair joined, in the order in which pairs join.
+
+    Attributes:
+        canary: float64[m], sum of what is compared (alerts, amounts, costs) in the canary's unit.
+        control: float64[m], the same in the control's.
+        canary_count: float64[m], what the sum is per: events, or rows.
+        control_count: The same of the control.
+        stage: int64[m], ascending: the stage of the ramp at which the pair joined.
+
+    Raises:
+        ValueError: Lengths differ, stages descend, or a number is not finite.
+    """
+
+    canary: Float64
+    control: Float64
+    canary_count: Float64
+    control_count: Float64
+    stage: Int64
+
+    def __post_init__(self) -> None:
+        columns = (self.canary, self.control, self.canary_count, self.control_count)
+        if any(column.shape != self.stage.shape for column in columns):
+            raise ValueError("sample: columns differ in length")
+        if not all(np.isfinite(column).all() for column in columns):
+            raise ValueError("sample: a sum or count is not finite")
+        if (np.diff(self.stage) < 0).any():
+            raise ValueError("sample: stages must ascend, pairs stand in the order they joined in")
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Sum per count of canary and control; NaN where the count is 0."""
+        sums = (self.canary.sum(), self.control.sum())
+        counts = (self.canary_count.sum(), self.control_count.sum())
+        canary, control = (
+            float(s / n) if n > 0 else math.nan for s, n in zip(sums, counts, strict=True)
+        )
+        return canary, control
+
+    def swapped(self) -> "Sample":
+        """Return the sample with the arms' names exchanged."""
+        return Sample(self.control, self.canary, self.control_count, self.canary_count, self.stage)
+
+    def scaled(self, factor: float) -> "Sample":
+        """Return the sample with the canary's sums times ``factor``."""
+        return replace(self, canary=self.canary * factor)
+
+    def shifted(self, per_count: float) -> "Sample":
+        """Return the sample with ``per_count`` added to the canary's sums for each count."""
+        return replace(self, canary=self.canary + per_count * self.canary_count)
+
+    def counts(self) -> "Sample":
+        """Return the sample that compares the counts themselves, per pair."""
+        ones = np.ones(len(self))
+        return Sample(self.canary_count, self.control_count, ones, ones, self.stage)
+
+
+def look_number(decisions: int, first: int) -> int:
+    """Return how many looks are due: at ``first`` decisions, and each :data:`GROWTH` times more.
+
+    Args:
+        decisions: Of the whole stream since the rollout began, whatever their arm: a clock that
+            ran by one arm's events would let the arms choose the looks.
+        first: Decisions of the first look, at least 1.
+
+    >>> look_number(999, 1_000), look_number(1_000, 1_000), look_number(1_500, 1_000)
+    (0, 1, 3)
+    """
+    if decisions < first:
+        return 0
+    return 1 + int(math.log(decisions / first) / math.log(GROWTH) + 1e-9)
+
+
+def weight(look: int) -> float:
+    """Return the look's share of all evidence; over 1, 2, 3, ... the shares sum to 1.
+
+    >>> round(weight(1), 3), round(sum(map(weight, range(1, 100_000))), 3)
+    (0.091, 1.0)
+    """
+    return _HEAD / ((look + _HEAD - 1) * (look + _HEAD))
+
+
+def differences(sample: Sample) -> Float64:
+    """Return float64[m]: how far each pair's canary lies above its control, beyond its counts.
+
+    D = (x_canary - r n_canary) - (x_control - r n_control) with the pooled rate r, as for ratios of
+    sums (the delta method; Deng, Knoblich, Lu, "Applying the delta method in metric analytics",
+    2018). r is pooled over the pairs that had joined by the pair's own stage: it does not change
+    when a pair's arms are swapped, and knows nothing of those that joined later.
+    """
+    total = np.cumsum(sample.canary + sample.control)
+    count = np.cumsum(sample.canary_count + sample.control_count)
+    rate = np.zeros(len(sample))
+    for members in _stages(sample.stage):
+        if count[members.stop - 1] > 0:
+            rate[members] = total[members.stop - 1] / count[members.stop - 1]
+    return (sample.canary - rate * sample.canary_count) - (
+        sample.control - rate * sample.control_count
+    )
+
+
+def log_evidence(difference: Float64, stage: Int64) -> float:
+    """Return log E of "differences lie above 0" at one look.
+
+    The scales are measured in the root mean square of the first stage that holds a difference, so
+    a stage's bets never know its own or later coins.
+
+    Args:
+        difference: float64[m], of which each has an equally likely opposite under the hypothesis.
+        stage: int64[m], ascending.
+    """
+    return _log_mean_bet(difference, _unit(difference, stage))
+
+
+def log_evidence_either(difference: Float64, stage: Int64) -> float:
+    """Return log E of "differences lie above 0, or below": the mean of both sides' evidence."""
+    unit = _unit(difference, stage)
+    return _log_mean(np.array([_log_mean_bet(difference, unit), _log_mean_bet(-difference, unit)]))
+
+
+def effective_pairs(difference: Float64) -> float:
+    """Return among how many equal pairs the differences would be spread: (sum D^2)^2 / sum D^4.
+
+    >>> effective_pairs(np.array([1.0, -1.0, 1.0])), effective_pairs(np.array([1.0, 0.0, 0.0]))
+    (3.0, 1.0)
+    """
+    largest = float(np.abs(difference).max(initial=0.0))
+    if largest == 0:
+        return 0.0
+    squares = (difference / largest) ** 2
+    return float(squares.sum() ** 2 / (squares**2).sum())
+
+
+def least_effect(sample: Sample, bound: float) -> float:
+    """Return the largest effect that the evidence refutes from below.
+
+    The effect is control rate - canary rate, a benefit where sums are costs. Whoever hypothesises
+    an effect of t adds t per count to the canary's sums, and has undone it. Rate and scales stay
+    those of ``sample``, so that the evidence falls as t grows and one root is to be found.
+
+    Args:
+        sample: With the effect undone that is to be decided on exactly.
+        bound: log E from which a hypothesis is refuted.
+
+    Returns:
+        t with log E = bound, to be added to what was undone, within a thousandth of its
+        standard deviation; -inf if no effect is refuted.
+    """
+    difference = -differences(sample)
+    unit = _unit(difference, sample.stage)
+    told = (difference != 0) | (sample.canary_count > 0)
+    difference, counts = difference[told], sample.canary_count[told]
+    total = float(counts.sum())
+    if total == 0 or unit == 0:
+        return -math.inf
+
+    def refuted(effect: float) -> bool:
+        return _log_mean_bet(difference - effect * counts, unit) >= bound
+
+    spread = math.sqrt(float((difference**2).sum())) / total
+    low = high = float(difference.sum()) / total
+    step = spread
+    while not refuted(low):
+        high, low, step = low, low - step, 2 * step
+        # Beyond so many deviations every pair points one way: there are too few of them.
+        if step > _FARTHEST * spread:
+            return -math.inf
+    while high - low > _EXACT * spread:
+        middle = (low + high) / 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return low
+
+
+def _stages(stage: Int64) -> Iterator[slice]:
+    """Yield the pairs of each stage."""
+    edges = np.flatnonzero(np.diff(stage)) + 1
+    starts = [0, *edges.tolist(), len(stage)] if len(stage) else [0]
+    for first, stop in pairwise(starts):
+        yield slice(first, stop)
+
+
+def _unit(difference: Float64, stage: Int64) -> float:
+    """Return the root mean square of the first stage that holds a difference, else 0."""
+    for members in _stages(stage):
+        largest = float(np.abs(difference[members]).max(initial=0.0))
+        if largest > 0:
+            return largest * math.sqrt(float(((difference[members] / largest) ** 2).mean()))
+    return 0.0
+
+
+def _log_mean_bet(difference: Float64, unit: float) -> float:
+    """Return the log of the mean over the scales of prod exp(s D) / cosh(s D)."""
+    if unit == 0:
+        return 0.0
+    bets = _SCALES[:, None] * (difference / unit)
+    # exp(x) / cosh(x) = 2 / (1 + exp(-2x)); logaddexp does not overflow.
+    return _log_mean((math.log(2) - np.logaddexp(0.0, -2 * bets)).sum(axis=1))
+
+
+def _log_mean(logs: Float64) -> float:
+    largest = float(logs.max())
+    return largest + math.log(float(np.exp(logs - largest).mean()))
