@@ -24,7 +24,7 @@ from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training, read_manifest
+from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training
 from stream_scorer.models.loader import kind_of, load_bundle
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
 from stream_scorer.models.writer import (
@@ -241,5 +241,4 @@ def train(order: Order) -> tuple[Path, Manifest]:
         ),
         validation.features,
     )  # fmt: skip
-    load_bundle(directory)
-    return directory, read_manifest(directory)
+    return directory, load_bundle(directory).manifest

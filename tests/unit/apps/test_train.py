@@ -27,7 +27,7 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundle import Costs, Manifest
 from stream_scorer.models.loader import load_bundle
-from stream_scorer.models.store import find
+from stream_scorer.models.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
 from tests.unit.apps.train_cases import SPLIT, order
 
@@ -50,7 +50,7 @@ def test_the_same_data_gives_the_same_content_and_it_scores(
     assert told.content_hash == again.content_hash
     assert told.training == again.training
     assert told.kind == kind
-    assert find(tmp_path, "fraud:1.0.0") == first
+    assert find(FolderStore(tmp_path), "fraud:1.0.0").shown == str(first)
 
     loaded = load_bundle(first)
     features = loaded.model(Plan()).features

@@ -32,7 +32,8 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.loader import load_bundle
-from stream_scorer.models.store import find, list_bundles
+from stream_scorer.models.store import FolderStore, find
+from stream_scorer.models.trust import Trust
 from stream_scorer.models.writer import Candidate, new_directory, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
 
@@ -93,7 +94,7 @@ def replace(bundle: Path, name: str, data: bytes) -> None:
 
 def refusal(bundle: Path, trusted: frozenset[str] = frozenset()) -> str:
     with pytest.raises(ModelError) as caught:
-        load_bundle(bundle, trusted)
+        load_bundle(bundle, Trust(types=trusted))
     message = str(caught.value)
     assert "\n" not in message
     assert caught.value.mend
@@ -353,9 +354,9 @@ def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:
     for version in ("1.10.0", "1.9.0"):
         copied = Path(shutil.copytree(bundle, bundle.parent / version))
         edit(copied, _set("version", version))
-    assert [b.version for b in list_bundles(store)] == ["1.0.0", "1.9.0", "1.10.0"]
-    assert find(store, "fraud") == bundle.parent / "1.10.0"
-    assert find(store, "fraud:1.9.0") == bundle.parent / "1.9.0"
+    assert [b.version for b in FolderStore(store).bundles()] == ["1.0.0", "1.9.0", "1.10.0"]
+    assert find(FolderStore(store), "fraud").shown == str(bundle.parent / "1.10.0")
+    assert find(FolderStore(store), "fraud:1.9.0").shown == str(bundle.parent / "1.9.0")
 
 
 @pytest.mark.parametrize(
@@ -369,23 +370,23 @@ def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:
 )
 def test_the_store_names_what_it_has(bundle: Path, reference: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        find(bundle.parent.parent, reference)
+        find(FolderStore(bundle.parent.parent), reference)
 
 
 def test_a_bundle_in_the_wrong_place_is_refused(bundle: Path) -> None:
     bundle.rename(bundle.parent / "2.0.0")
     with pytest.raises(ModelError, match=r"calls itself fraud:1\.0\.0"):
-        find(bundle.parent.parent, "fraud")
+        load_bundle(find(FolderStore(bundle.parent.parent), "fraud"))
 
 
 def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such directory"):
-        find(tmp_path / "nowhere", "fraud")
+        find(FolderStore(tmp_path / "nowhere"), "fraud")
 
 
 @pytest.mark.parametrize(("version", "features"), [("1.0.0", 9), ("1.1.0", 21)])
 def test_the_shipped_bundles_load(version: str, features: int) -> None:
-    directory = find(MODELS_DIRECTORY, f"fraud:{version}")
-    loaded = load_bundle(directory)
+    directory = MODELS_DIRECTORY / "fraud" / version
+    loaded = load_bundle(find(FolderStore(MODELS_DIRECTORY), f"fraud:{version}"))
     assert loaded.predictor.feature_count == features
     assert sum(path.stat().st_size for path in directory.iterdir()) < 1_000_000
