@@ -5,8 +5,10 @@ days are split by date: the model is fitted on ``train``, its thresholds are cho
 ``validation``, its quality is told on ``test``.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +194,17 @@ def _told(
         asked={name: str(getattr(order.split, name)) for name in ("train", "validation", "test")},
         rows=taken.rows,
         rejected=taken.rejected,
+        data_sha256=_sha256(order.data),
+        trained_at=datetime.now(UTC).replace(microsecond=0),
     )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SettingsError(f"data {path}: {error.strerror}", "name a file with --data") from error
 
 
 def train(order: Order) -> tuple[Path, Manifest]:

@@ -1,5 +1,6 @@
 """``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -101,3 +102,91 @@ def verify(
 
     document = verified(_settings(config, store), model)
     show(as_json, document, ("", "value"), document.items(), title="Verified")
+
+
+@app.command(name="list")
+def list_command(
+    *,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every bundle: who signed it, its content hash, when and on which days it was trained.
+
+    By manifest and signature alone; `models verify` reads the other files, too.
+    """
+    from stream_scorer.apps.model_reports import listed  # noqa: PLC0415 scikit-learn loads slowly
+
+    found = listed(_settings(config, store))
+    rows = [
+        [
+            f"{each['name']}:{each['version']}",
+            each["refused"] or each["signed_by"] or each["key_id"] or "nobody",
+            each["signature"] if not each["refused"] else "refused",
+            each["content_hash"][:12] if not each["refused"] else "-",
+            (each["trained_at"] or "-") if not each["refused"] else "-",
+            each["trained_on"] if not each["refused"] else "-",
+        ]
+        for each in found
+    ]
+    columns = ("model", "signed by", "signature", "content", "trained at", "trained on")
+    show(as_json, found, columns, rows)
+
+
+@app.command(name="show")
+def show_command(
+    *,
+    model: VersionArgument,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a bundle's manifest, metrics and features, and who signed it.
+
+    Exit code 3 when manifest or signature are refused.
+    """
+    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = model_reports.shown(_settings(config, store), model)
+    show(as_json, document, ("", "value"), model_reports.as_rows(document), title=model)
+
+
+@app.command()
+def diff(
+    *,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="NAME:VERSION.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="NAME:VERSION.")],
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show in what two versions differ: features, thresholds, metrics, data, libraries.
+
+    Exit code 3 when a manifest or signature is refused.
+    """
+    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = model_reports.compared(_settings(config, store), old, new)
+    rows = model_reports.difference_rows(document)
+    show(as_json, document, ("", document["old"], document["new"]), rows)
+
+
+@app.command()
+def validate(
+    *,
+    model: VersionArgument,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a bundle's golden rows again with the libraries that are installed.
+
+    With the bundle's own versions their sums must have the same bits; with others no decision may
+    flip. It says which. Exit code 3 when that does not hold, or the bundle is refused.
+    """
+    from stream_scorer.apps import model_validation  # noqa: PLC0415 scikit-learn loads slowly
+
+    found = model_validation.validate(_settings(config, store), model)
+    document = {**asdict(found), "promise": found.promise, "held": not found.broken}
+    show(as_json, document, ("", "value"), document.items(), title="Validated")
+    model_validation.refuse_broken(found)

@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.policy import Thresholds
@@ -164,6 +172,8 @@ class Training(_Part):
             periods tell what was there.
         rows: Transactions of the data, of whatever day.
         rejected: How many of them were left out, as the stream would reject them, by reason.
+        data_sha256: Of the data file.
+        trained_at: When; changes with each training.
     """
 
     train: Period
@@ -178,6 +188,8 @@ class Training(_Part):
     asked: dict[str, str] = Field(default_factory=dict)
     rows: Annotated[int, Field(ge=0)] | None = None
     rejected: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    data_sha256: Hash | None = None
+    trained_at: AwareDatetime | None = None
 
 
 def _plain_names(files: dict[str, str]) -> dict[str, str]:

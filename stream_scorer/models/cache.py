@@ -53,6 +53,8 @@ class FileCache:
                 data = file.read(most + 1)
         except OSError:
             return None
+        if len(data) > most:
+            return None
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
     def put(self, digest: str, data: bytes) -> None:

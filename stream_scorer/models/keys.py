@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from stream_scorer.errors import SettingsError
 
 _KEY_BYTES = 32
+_PEM = "-----BEGIN"
 _FILE_BYTES_MOST = 16 * 1024
 _FOREIGN_EYES = stat.S_IRWXG | stat.S_IRWXO
 
@@ -148,19 +149,18 @@ def read_public(value: str, what: str) -> Ed25519PublicKey:
         SettingsError: Unreadable, or no public Ed25519 key.
     """
     found = _parsed(value.strip(), what)
-    if found is None:
-        text = _read(Path(value), f"{what}: {value}").decode("utf-8", "replace")
+    if found is None and not value.strip().startswith(_PEM):
+        shown = value if value.isprintable() else ascii(value)
+        text = _read(Path(value), f"{what}: {shown}").decode("utf-8", "replace")
         found = _parsed(text.strip(), what)
     if found is None:
-        raise SettingsError(
-            f"{what}: {value}: holds no public key", "name a PEM file, or give its base64"
-        )
+        raise SettingsError(f"{what}: is no public key", "name a PEM file, or give its base64")
     return found
 
 
 def _parsed(text: str, what: str) -> Ed25519PublicKey | None:
     """Return the key that a text is; None when it is none."""
-    if not text.startswith("-----BEGIN"):
+    if not text.startswith(_PEM):
         try:
             raw = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):

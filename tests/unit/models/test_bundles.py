@@ -1,6 +1,5 @@
 """A bundle is loaded only when it is whole, unaltered, trusted, and scores as at training."""
 
-import hashlib
 import io
 import json
 import pickle
@@ -8,7 +7,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace as replace_fields
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +17,19 @@ from numpy.typing import NDArray
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import FolderStore, find
 from stream_scorer.models.trust import Trust
-from stream_scorer.models.writer import Candidate, new_directory, write_bundle
+from stream_scorer.models.writer import new_directory, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
-
-MODELS: dict[str, Any] = {
-    "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
-    "random_forest": RandomForestClassifier(n_estimators=5, random_state=0),
-    "decision_tree": DecisionTreeClassifier(random_state=0),
-    "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression()),
-}
-NUMBERS = np.random.default_rng(3)
-ROWS = NUMBERS.normal(0, 1, (400, 3))
-FRAUD = (ROWS[:, 0] + NUMBERS.normal(0, 0.5, 400) > 0.5).astype(np.int64)
-FEATURES: Any = (
-    {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
-    {"name": "NIGHT", "kind": "night"},
-    {"name": "COUNT", "kind": "count", "window": "7d"},
-)
-
-
-def candidate(model: Any, version: str = "1.0.0") -> Candidate:
-    period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=100)
-    quality = Quality(
-        period=period, auc=0.9, average_precision=0.8, review_or_block_rate=0.1, block_rate=0.0
-    )
-    return Candidate(
-        name="fraud",
-        version=version,
-        model=model,
-        features=FEATURES,
-        thresholds=DecisionThresholds(review=0.5, block=0.9),
-        training=Training(train=period, validation=quality, test=quality),
-    )
+from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, candidate, edit, replace
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +41,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "fraud" / "1.0.0"))
-
-
-def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = bundle / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
-def replace(bundle: Path, name: str, data: bytes) -> None:
-    """Put another file in, with its right hash: what someone with write access can do."""
-    (bundle / name).write_bytes(data)
-    edit(bundle, lambda m: m["files"].update({name: hashlib.sha256(data).hexdigest()}))
 
 
 def refusal(bundle: Path, trusted: frozenset[str] = frozenset()) -> str:
@@ -202,16 +153,6 @@ def test_the_card_is_no_part_of_the_content(tmp_path: Path) -> None:
 def test_pickle_and_joblib_files_are_refused(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"")
     assert "pickle or joblib" in refusal(bundle)
-
-
-class Bomb:
-    """Unpickling it would write a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_a_pickle_in_place_of_the_model_is_refused_unread(bundle: Path, tmp_path: Path) -> None:
@@ -343,7 +284,15 @@ def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
     assert "golden vectors: a" in refusal(bundle)
 
 
-@pytest.mark.parametrize("text", ["{}", "[", '{"features": [], "scores": [], "raw": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[",
+        '{"features": [], "scores": [], "raw": []}',
+        '{"features": [[0, 0, 0]], "scores": [NaN], "raw": [0]}',
+    ],
+)
 def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
     replace(bundle, "golden.json", text.encode())
     assert "no golden file" in refusal(bundle)
