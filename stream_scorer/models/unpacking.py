@@ -14,11 +14,13 @@ from stream_scorer.models.trust import Trust
 
 TRUSTED_TYPES = frozenset(
     {
+        "sklearn._loss._loss.CyHalfBinomialLoss",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
     }
 )
-"""Types beyond skops's own list that models of the known kinds consist of."""
+"""Types beyond skops's own list that models of the known kinds consist of, under any scikit-learn
+that we take; skops's list follows what the installed one makes public."""
 
 _ZIP = b"PK\x03\x04"
 _MEMBERS = frozenset({".json", ".npy"})

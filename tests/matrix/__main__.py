@@ -2,8 +2,8 @@
 
 Each pair of numpy and scikit-learn gets an environment of its own under ``.venv-matrix/``, with the
 other libraries as ``requirements-run.lock`` pins them; in each, ``stream-scorer models validate``
-is asked about every bundle in the store. Prints a table, and as the last line one JSON object. Leaves
-with 1 when a decision flips, a bundle is refused, or bits differ under the bundle's own versions.
+is asked about every bundle in the store. Prints a table, and as the last line one JSON object.
+Leaves with 1 when a decision flips, a bundle is refused, or bits differ under its own versions.
 """
 
 import argparse
