@@ -59,7 +59,7 @@ def test_a_batch_is_refused_and_then_taken(
 ) -> None:
     table = transactions(days=3, customers=10)
     pq.write_table(table, tmp_path / "in.parquet")
-    words = ["batch", str(tmp_path / "in.parquet"), "--out", str(tmp_path / "out.parquet"),
+    words = ["batch", str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"),
              "--model", "fraud:1.0.0"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["stream-scorer", *words])
     with pytest.raises(SystemExit) as left:
