@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test test-faults bench lint types lock clean
+.PHONY: env demo test test-faults test-matrix bench lint types lock clean
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -25,6 +25,11 @@ test: env
 # half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
 test-faults: env
 	@$(BIN)/python -m tests.faults.suite --seeds $(or $(SEEDS),1) $(FAULTS_ARGS)
+
+# The golden rows of every bundle under other versions of numpy and scikit-learn, each pair in an
+# environment of its own below .venv-matrix/.
+test-matrix: env
+	@$(BIN)/python -m tests.matrix $(if $(QUICK),--quick)
 
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
@@ -59,4 +64,4 @@ lock:
 	  --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-matrix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -40,6 +40,10 @@ MODELS_DIRECTORY = _ROOT / "models"
 _PREFIX = "STREAM_SCORER_"
 _CONFIG_VARIABLE = "STREAM_SCORER_CONFIG"
 _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
+PASSPHRASE_VARIABLE = "STREAM_SCORER_KEY_PASSPHRASE"  # noqa: S105 the name of a variable
+"""Of the key that `models keygen` makes or `models sign` reads; no setting, as nothing that runs
+needs it."""
+_VARIABLES = frozenset({_CONFIG_VARIABLE, _SECRETS_VARIABLE, PASSPHRASE_VARIABLE})
 
 # The file of the load under way: pydantic-settings builds its sources from the class alone.
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
@@ -49,6 +53,7 @@ _SOCKET_SLACK_MS = 100
 """By how much a request may outlast a transaction: librdkafka's own limit."""
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -275,6 +280,25 @@ class Models(_Group):
     """Where bundles are and what may be loaded from them."""
 
     directory: Path = Field(MODELS_DIRECTORY, description="holds NAME/VERSION/")
+    url: str = Field(
+        "",
+        description="fsspec URL of the store, instead of `models.directory`",
+        examples=["s3://bucket/models"],
+    )
+    cache: Path | None = Field(
+        None,
+        description="private folder for files that came from `models.url`; empty: "
+        "`~/.cache/stream-scorer/models`",
+    )
+    trusted_keys: dict[KeyName, str] = Field(
+        default_factory=dict,
+        description="whose signatures count: name = public key, as PEM file, PEM or base64",
+        examples=[{"release": "/etc/stream-scorer/release.pub"}],
+    )
+    require_signature: bool = Field(
+        default=False,
+        description="refuse bundles that none of `models.trusted_keys` has signed: for production",
+    )
     trusted_types: tuple[str, ...] = Field(
         (), description="further type names that a skops file may contain, beside the built-in list"
     )
@@ -285,6 +309,12 @@ class Models(_Group):
         description="the deployed bundle's files are verified again this often, and by SIGHUP; "
         "0: by SIGHUP alone",
     )
+
+    @model_validator(mode="after")
+    def _leave_a_way(self) -> Self:
+        if self.require_signature and not self.trusted_keys:
+            raise ValueError("require_signature without trusted_keys would refuse every bundle")
+        return self
 
 
 class Monitor(_Group):
@@ -383,7 +413,7 @@ class Settings(BaseSettings):
 def _refuse_unknown_environment() -> None:
     """Refuse a variable under our prefix that no setting reads: it is a spelling mistake."""
     for name in os.environ:
-        if not name.startswith(_PREFIX) or name in {_CONFIG_VARIABLE, _SECRETS_VARIABLE}:
+        if not name.startswith(_PREFIX) or name in _VARIABLES:
             continue
         group = name.removeprefix(_PREFIX).split("__")[0].lower()
         if group not in Settings.model_fields:

@@ -26,13 +26,11 @@ from stream_scorer.apps.batch_output import (
     ENDINGS,
     refuse_feature_names,
 )
-from stream_scorer.apps.scorer import Deployment, load_model
+from stream_scorer.apps.scorer import Deployment, load_models
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Model
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
-from stream_scorer.models.bundle import read_manifest
-from stream_scorer.models.store import find
 from stream_scorer.settings import Settings
 
 LABELS = ("read", "in_time", "frauds", "frauds_in_input")
@@ -81,7 +79,7 @@ def run_batch(
     """Score files.
 
     Args:
-        settings: Where models are, and which types they may hold.
+        settings: Where models are, and whose and which are trusted.
         order: What to score.
         told: Called now and then with how far the job is.
 
@@ -94,7 +92,8 @@ def run_batch(
     started = time.monotonic()
     _refuse_output(order)
     files = find_files(order.source)
-    model, plan = load_model(settings, Deployment(order.model, order.plan))
+    loaded = load_models(settings, Deployment(order.model, order.plan))
+    model, plan, (bundle,) = loaded.model, loaded.plan, loaded.bundles
     if order.features:
         refuse_feature_names(model.features.names)
     source = BatchInput(files, plan)
@@ -103,8 +102,8 @@ def run_batch(
     work = WorkDirectory(order.out)
     with work.locked():
         _refuse_made(order, work)
-        manifest = read_manifest(find(settings.models.directory, order.model))
-        ledger = _ledger(order, work, _identity(order, plan, manifest.content_hash, files, labels))
+        content = bundle.manifest.content_hash
+        ledger = _ledger(order, work, _identity(order, plan, content, files, labels))
         resumed = ledger.done.rows
         try:
             if not ledger.complete:

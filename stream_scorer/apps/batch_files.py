@@ -23,7 +23,7 @@ from stream_scorer.apps.batch_pieces import DamagedError, Piece
 from stream_scorer.apps.column_fitting import is_unicode
 from stream_scorer.apps.transaction_files import refuse_repeated
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.state.file_url import protocols
+from stream_scorer.file_url import protocols
 
 _PATTERN = re.compile(r"[*?\[]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_scorer.apps.process import run_process
-from stream_scorer.apps.scorer import Deployment, load_plan
+from stream_scorer.apps.scorer import Deployment, plan_of
 from stream_scorer.codec.record import RecordCodec, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
@@ -33,7 +33,8 @@ from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits, Paused, Result, Stages
-from stream_scorer.models.store import find
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import choose
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Settings
 
@@ -231,8 +232,8 @@ def monitor_loop(
                 f"known are {', '.join(SIGNALS)}",
             )
     kafka, topics = settings.kafka, settings.kafka.topics
-    directory = find(settings.models.directory, deployment.model)
-    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    store = open_store(settings.models)
+    plan = plan_of(store, choose(store, deployment.model).name, deployment.plan)
     registry = open_registry(settings.registry)
     schema = reader_schema("drift-event.v1", settings.registry.directory)
     events = RecordCodec(registry.id_for(f"{topics.drift_events}-value", schema), schema)

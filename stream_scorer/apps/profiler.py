@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
-from stream_scorer.apps.scorer import Deployment, load_plan
+from stream_scorer.apps.scorer import Deployment, plan_of
 from stream_scorer.apps.warming import warm_profiler
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
@@ -24,7 +24,8 @@ from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.store import find
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import choose
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka, Settings
 
@@ -70,8 +71,8 @@ def profiler_loop(
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
     kafka, topics = settings.kafka, settings.kafka.topics
-    directory = find(settings.models.directory, deployment.model)
-    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    store = open_store(settings.models)
+    plan = plan_of(store, choose(store, deployment.model).name, deployment.plan)
     registry = open_registry(settings.registry)
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]

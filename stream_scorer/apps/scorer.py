@@ -29,7 +29,9 @@ from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
 from stream_scorer.models.loader import Bundle, load_bundle, models_of
-from stream_scorer.models.store import find
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import Store, choose, find
+from stream_scorer.models.trust import trust_of
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
@@ -70,6 +72,22 @@ def load_plan(path: Path) -> Plan:
         raise SettingsError(f"plan {path}: {error}", "correct the file") from error
 
 
+def plan_of(store: Store, model: str, path: Path | None) -> Plan:
+    """Read a plan file, or without one the plan that lies beside a model's versions.
+
+    Raises:
+        SettingsError: It cannot be read or says something impossible; names file and key.
+        UnavailableError: The store does not answer.
+    """
+    if path is not None:
+        return load_plan(path)
+    text = store.plan(model)
+    try:
+        return parse_plan(text)
+    except ValueError as error:
+        raise SettingsError(f"plan of {model} in {store.shown}: {error}", "correct it") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What was deployed, verified and compiled for the same rings."""
@@ -87,13 +105,13 @@ def load_models(settings: Settings, deployment: Deployment) -> Loaded:
         ModelError: A bundle is missing or refused.
         SettingsError: The plan is refused.
     """
-    trusted = frozenset(settings.models.trusted_types)
-    directory = find(settings.models.directory, deployment.model)
-    bundle = load_bundle(directory, trusted)
-    plan = load_plan(deployment.plan or directory.parent / "plan.toml")
+    trust, store = trust_of(settings.models), open_store(settings.models)
+    chosen = choose(store, deployment.model)
+    bundle = load_bundle(store.folder(chosen), trust)
+    plan = plan_of(store, chosen.name, deployment.plan)
     if deployment.warm is None:
         return Loaded(bundle.model(plan), plan, None, (bundle,))
-    next_one = load_bundle(find(settings.models.directory, deployment.warm), trusted)
+    next_one = load_bundle(find(store, deployment.warm), trust)
     model, warming = models_of((bundle, next_one), plan)
     return Loaded(model, plan, warming, (bundle, next_one))
 

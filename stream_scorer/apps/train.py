@@ -5,8 +5,10 @@ days are split by date: the model is fitted on ``train``, its thresholds are cho
 ``validation``, its quality is told on ``test``.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training, read_manifest
+from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training
 from stream_scorer.models.loader import kind_of, load_bundle
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
 from stream_scorer.models.writer import (
@@ -192,7 +194,17 @@ def _told(
         asked={name: str(getattr(order.split, name)) for name in ("train", "validation", "test")},
         rows=taken.rows,
         rejected=taken.rejected,
+        data_sha256=_sha256(order.data),
+        trained_at=datetime.now(UTC).replace(microsecond=0),
     )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SettingsError(f"data {path}: {error.strerror}", "name a file with --data") from error
 
 
 def train(order: Order) -> tuple[Path, Manifest]:
@@ -241,5 +253,4 @@ def train(order: Order) -> tuple[Path, Manifest]:
         ),
         validation.features,
     )  # fmt: skip
-    load_bundle(directory)
-    return directory, read_manifest(directory)
+    return directory, load_bundle(directory).manifest

@@ -12,6 +12,7 @@ from stream_scorer.cli import (
     dlq,
     kafka,
     lag,
+    models,
     monitor,
     produce,
     profile,
@@ -55,6 +56,7 @@ app.command()(produce.produce)
 app.command()(simulate.simulate)
 app.command()(train.train)
 app.command()(batch.batch)
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

@@ -3,22 +3,33 @@
 A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, ``model.skops`` (the fitted
 scikit-learn model) and ``golden.json`` (rows and their scores). The model card is for people:
 ``card.md`` and its picture ``card.png``, both or none. Whatever is there is listed in the manifest
-with its sha256, and nothing else may be there.
+with its sha256, and nothing else may be there but ``signature.json`` (see ``signature.py``).
 """
 
 import hashlib
 import json
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.errors import ModelError
+from stream_scorer.models.documents import parse
+from stream_scorer.models.folder import Folder, LocalFolder
 
 MANIFEST = "manifest.json"
 MODEL = "model.skops"
@@ -26,6 +37,7 @@ GOLDEN = "golden.json"
 CARD = "card.md"
 PLOTS = "card.png"
 FORMAT: Literal[1] = 1
+MANIFEST_BYTES_MOST = 1024 * 1024
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
@@ -33,6 +45,7 @@ VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8
 Kind = Literal["hist_gradient_boosting", "random_forest", "decision_tree", "logistic_regression"]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FeatureSpec = dict[str, str | int | float | bool | list[str]]
 
 
@@ -159,6 +172,8 @@ class Training(_Part):
             periods tell what was there.
         rows: Transactions of the data, of whatever day.
         rejected: How many of them were left out, as the stream would reject them, by reason.
+        data_sha256: Of the data file.
+        trained_at: When; changes with each training.
     """
 
     train: Period
@@ -173,6 +188,16 @@ class Training(_Part):
     asked: dict[str, str] = Field(default_factory=dict)
     rows: Annotated[int, Field(ge=0)] | None = None
     rejected: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    data_sha256: Hash | None = None
+    trained_at: AwareDatetime | None = None
+
+
+def _plain_names(files: dict[str, str]) -> dict[str, str]:
+    """Refuse names that lead out of the folder, or that some file systems take for another."""
+    for name in files:
+        if _NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no plain file name")
+    return files
 
 
 class Manifest(_Part):
@@ -206,7 +231,7 @@ class Manifest(_Part):
     on_model_error: Literal["REVIEW", "APPROVE", "BLOCK"] = "REVIEW"
     parameters: dict[str, Any]
     libraries: Libraries
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], Hash]
+    files: Annotated[dict[str, Hash], AfterValidator(_plain_names)]
     content_hash: Hash
     training: Training
 
@@ -226,30 +251,36 @@ class Manifest(_Part):
         return Outcome[self.on_model_error]
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(folder: Path | Folder) -> Manifest:
     """Read and check a bundle's manifest.
 
     Raises:
         ModelError: Missing, not JSON, or not a manifest of this format; names the field.
     """
-    path = directory / MANIFEST
-    if path.is_symlink():
-        raise ModelError(f"bundle {directory}: {MANIFEST} is a link", "copy the file itself")
+    place = LocalFolder(folder) if isinstance(folder, Path) else folder
+    return parse_manifest(place.read(MANIFEST, MANIFEST_BYTES_MOST), place.shown)
+
+
+def parse_manifest(data: bytes, shown: str) -> Manifest:
+    """Check a manifest's bytes.
+
+    Args:
+        data: The file.
+        shown: Where the bundle lies, for messages.
+
+    Raises:
+        ModelError: Not JSON of one meaning, or not a manifest of this format; names the field.
+    """
+    what = f"bundle {shown}: {MANIFEST}"
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"bundle {directory}: {MANIFEST} cannot be read ({error.strerror})",
-            "name a directory NAME/VERSION that `stream-scorer train` wrote",
-        ) from error
-    try:
-        return Manifest.model_validate_json(text)
+        parse(data)
+        return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise ModelError(
-            f"bundle {directory}: {MANIFEST}: {where}: {first['msg']}", "train the bundle again"
-        ) from None
+        raise ModelError(f"{what}: {where}: {first['msg']}", "train the bundle again") from None
+    except ValueError as error:
+        raise ModelError(f"{what}: {error}", "train the bundle again") from None
 
 
 def content_hash(

@@ -7,6 +7,7 @@ machine to machine, so they are held to 1e-15. A linear model is held to 1e-12.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,50 @@ def write(features: Float64, scores: Float64, predictor: Predictor) -> bytes:
     return (json.dumps(document) + "\n").encode()
 
 
+@dataclass(frozen=True, slots=True)
+class GoldenRows:
+    """What a golden file holds.
+
+    Attributes:
+        features: float64[n, m].
+        scores: float64[n], scikit-learn's.
+        raw: float64[n], the predictor's.
+    """
+
+    features: Float64
+    scores: Float64
+    raw: Float64
+
+
+def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
+    """Return what a golden file holds.
+
+    Args:
+        data: The file.
+        feature_count: Of the model.
+        label: The bundle, for messages.
+
+    Raises:
+        ModelError: The file is no golden file of such a model.
+    """
+    try:
+        document: dict[str, Any] = json.loads(data)
+        features, scores, raw = (
+            np.array(document[name], np.float64) for name in ("features", "scores", "raw")
+        )
+        if len(scores) == 0 or features.shape != (len(scores), feature_count):
+            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one way out
+        if raw.shape != scores.shape:
+            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one way out
+        if not (np.isfinite(scores).all() and np.isfinite(raw).all()):
+            raise ValueError("a score is no number")  # noqa: TRY301 one way out
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"bundle {label}: golden.json is no golden file ({error})", "train the bundle again"
+        ) from None
+    return GoldenRows(features, scores, raw)
+
+
 def check(data: bytes, predictor: Predictor, label: str, *, linear: bool) -> None:
     """Hold a predictor to a golden file.
 
@@ -63,19 +108,8 @@ def check(data: bytes, predictor: Predictor, label: str, *, linear: bool) -> Non
     Raises:
         ModelError: The file is no golden file, or a score differs; says by how much.
     """
-    try:
-        document: dict[str, Any] = json.loads(data)
-        features, scores, raw = (
-            np.array(document[name], np.float64) for name in ("features", "scores", "raw")
-        )
-        if len(scores) == 0 or features.shape != (len(scores), predictor.feature_count):
-            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one way out
-        if raw.shape != scores.shape:
-            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one way out
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"bundle {label}: golden.json is no golden file ({error})", "train the bundle again"
-        ) from None
+    rows = read(data, predictor.feature_count, label)
+    features, scores, raw = rows.features, rows.scores, rows.raw
     contributions, base = predictor.attributions(features)
     for what, got, expected, tolerance in (
         ("raw score", predictor.raw(features), raw, _LINEAR_TOLERANCE if linear else 0.0),

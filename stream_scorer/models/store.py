@@ -1,12 +1,17 @@
-"""Where bundles live: ``DIRECTORY/NAME/VERSION/``."""
+"""Where bundles live: ``NAME/VERSION/`` in a folder, or behind a URL (see ``remote.py``)."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from stream_scorer.errors import ModelError
-from stream_scorer.models.bundle import MANIFEST, read_manifest
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.bundle import MANIFEST
+from stream_scorer.models.folder import Folder, LocalFolder
 
+PLAN = "plan.toml"
+PLAN_BYTES_MOST = 1024 * 1024
 _REFERENCE = re.compile(r"([a-z][a-z0-9_-]{0,63})(?::([0-9]+\.[0-9]+\.[0-9]+))?")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
@@ -17,7 +22,11 @@ class Stored:
 
     name: str
     version: str
-    directory: Path
+
+    @property
+    def label(self) -> str:
+        """The bundle's name in messages."""
+        return f"{self.name}:{self.version}"
 
     @property
     def order(self) -> tuple[str, tuple[int, ...]]:
@@ -25,47 +34,106 @@ class Stored:
         return self.name, tuple(int(part) for part in self.version.split("."))
 
 
-def list_bundles(directory: Path) -> list[Stored]:
-    """Return the bundles under a directory, by name and ascending version.
+class Store(Protocol):
+    """Bundles by name and version."""
 
-    Raises:
-        ModelError: The directory does not exist.
+    @property
+    def shown(self) -> str:
+        """Where it is, for messages; without credentials."""
+        ...
+
+    def bundles(self) -> list[Stored]:
+        """Return what is there, by name and ascending version.
+
+        Raises:
+            ModelError: The store does not exist.
+            UnavailableError: It does not answer.
+        """
+        ...
+
+    def folder(self, stored: Stored) -> Folder:
+        """Return where a bundle's files are; nothing is read yet."""
+        ...
+
+    def plan(self, name: str) -> str:
+        """Return the text of ``plan.toml`` beside a model's versions.
+
+        Raises:
+            SettingsError: It is not there, or no text.
+            UnavailableError: The store does not answer.
+        """
+        ...
+
+
+class FolderStore:
+    """A store in a folder of this machine.
+
+    Args:
+        directory: Holds ``NAME/VERSION/``.
     """
-    if not directory.is_dir():
-        raise ModelError(f"model store {directory}: no such directory", "set models.directory")
-    found = [
-        Stored(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
-        for manifest in directory.glob(f"*/*/{MANIFEST}")
-        if _VERSION.fullmatch(manifest.parent.name)
-    ]
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def shown(self) -> str:
+        """The path."""
+        return str(self.directory)
+
+    def bundles(self) -> list[Stored]:
+        """Return what is there, by name and ascending version."""
+        if not self.directory.is_dir():
+            raise ModelError(f"model store {self.shown}: no such directory", "set models.directory")
+        return stored_under(
+            (manifest.parent.parent.name, manifest.parent.name)
+            for manifest in self.directory.glob(f"*/*/{MANIFEST}")
+        )
+
+    def folder(self, stored: Stored) -> LocalFolder:
+        """Return where a bundle's files are."""
+        return LocalFolder(self.directory / stored.name / stored.version, stored.label)
+
+    def plan(self, name: str) -> str:
+        """Return the text of ``plan.toml`` beside a model's versions."""
+        path = self.directory / name / PLAN
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
+        except ValueError as error:
+            raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+
+
+def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:
+    """Return those of (folder, folder in it) that are named as bundles are, in order."""
+    found = [Stored(name, version) for name, version in places if _VERSION.fullmatch(version)]
     return sorted(found, key=lambda stored: stored.order)
 
 
-def find(directory: Path, reference: str) -> Path:
-    """Return the directory of a bundle.
+def find(store: Store, reference: str) -> Folder:
+    """Return where a bundle lies.
 
     Args:
-        directory: The store.
+        store: Of bundles.
         reference: ``NAME:VERSION``, or ``NAME`` for the highest version.
 
     Raises:
-        ModelError: Not a reference, no such bundle, or the bundle there has another name.
+        ModelError: Not a reference, or no such bundle.
+        UnavailableError: The store does not answer.
     """
+    return store.folder(choose(store, reference))
+
+
+def choose(store: Store, reference: str) -> Stored:
+    """Return which bundle a reference means; see :func:`find`."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ModelError(f"model {reference!r}: not a reference", "write NAME or NAME:1.2.3")
     name, version = match.groups()
-    stored = list_bundles(directory)
+    stored = store.bundles()
     versions = [bundle for bundle in stored if bundle.name == name]
     chosen = [bundle for bundle in versions if version in (None, bundle.version)]
     if not chosen:
-        known = ", ".join(f"{b.name}:{b.version}" for b in versions or stored) or "none"
-        raise ModelError(f"model {reference}: not in {directory}", f"there are: {known}")
-    found = chosen[-1]
-    manifest = read_manifest(found.directory)
-    if (manifest.name, manifest.version) != (found.name, found.version):
-        raise ModelError(
-            f"model {reference}: the bundle in {found.directory} calls itself {manifest.label}",
-            "move it to NAME/VERSION as its manifest says",
-        )
-    return found.directory
+        known = ", ".join(bundle.label for bundle in versions or stored) or "none"
+        raise ModelError(f"model {reference}: not in {store.shown}", f"there are: {known}")
+    return chosen[-1]

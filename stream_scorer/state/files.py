@@ -20,10 +20,10 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.ports import StoredRecords
 from stream_scorer.state import bucket_file
 from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.file_url import FileUrl, protocols
 
 _FILES_AT_ONCE = 32
 _UNFINISHED = ".unfinished"
@@ -48,7 +48,7 @@ class FileStore:
     topic = ""
 
     def __init__(self, url: str, owner: Owner) -> None:
-        self._url = FileUrl(url)
+        self._url = FileUrl(url, "state.url", "checkpoints")
         self._files, root = self._url.open()
         self._owner = owner
         self._root = "/".join((root.rstrip("/"), quote(owner.group, ""), quote(owner.topic, "")))

@@ -12,6 +12,7 @@ from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.apps.scorer import Deployment, load_models
 from stream_scorer.errors import ModelError
 from stream_scorer.happenings import Happening, ModelVerified
+from stream_scorer.models.folder import LocalFolder
 from stream_scorer.models.loader import Bundle, load_bundle, verify_again
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 
@@ -27,6 +28,11 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def bundle(store: Path) -> Bundle:
     return load_bundle(store / "fraud" / "1.0.0")
+
+
+def place(bundle: Bundle) -> Path:
+    assert isinstance(bundle.folder, LocalFolder)
+    return bundle.folder.path
 
 
 class Told:
@@ -81,7 +87,7 @@ def test_what_a_start_would_refuse_or_take_for_another_is_refused(
     bundle: Bundle, why: str, damage: Callable[[Path], object]
 ) -> None:
     verify_again(bundle)
-    damage(bundle.directory)
+    damage(place(bundle))
     with pytest.raises(ModelError, match=why) as raised:
         verify_again(bundle)
     assert "\n" not in str(raised.value)
@@ -89,7 +95,7 @@ def test_what_a_start_would_refuse_or_take_for_another_is_refused(
 
 def test_it_tells_each_time_that_it_is_asked_and_when_it_is_whole_again(bundle: Bundle) -> None:
     told = Told()
-    path = bundle.directory / "model.skops"
+    path = place(bundle) / "model.skops"
     whole = path.read_bytes()
     with BundleWatch(0) as watch:
         watch.begin((bundle,), told)
@@ -114,7 +120,7 @@ def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
         watch.begin((bundle,), told)
         told.next()
         assert told.next() == ("1.0.0", "time", "")
-        shutil.rmtree(bundle.directory)
+        shutil.rmtree(place(bundle))
         while not (last := told.next())[2]:
             assert last[1] == "time"
         assert "cannot be read" in last[2]

@@ -1,6 +1,5 @@
 """A bundle is loaded only when it is whole, unaltered, trusted, and scores as at training."""
 
-import hashlib
 import io
 import json
 import pickle
@@ -8,7 +7,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace as replace_fields
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +17,19 @@ from numpy.typing import NDArray
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.loader import load_bundle
-from stream_scorer.models.store import find, list_bundles
-from stream_scorer.models.writer import Candidate, new_directory, write_bundle
+from stream_scorer.models.store import FolderStore, find
+from stream_scorer.models.trust import Trust
+from stream_scorer.models.writer import new_directory, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
-
-MODELS: dict[str, Any] = {
-    "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
-    "random_forest": RandomForestClassifier(n_estimators=5, random_state=0),
-    "decision_tree": DecisionTreeClassifier(random_state=0),
-    "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression()),
-}
-NUMBERS = np.random.default_rng(3)
-ROWS = NUMBERS.normal(0, 1, (400, 3))
-FRAUD = (ROWS[:, 0] + NUMBERS.normal(0, 0.5, 400) > 0.5).astype(np.int64)
-FEATURES: Any = (
-    {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
-    {"name": "NIGHT", "kind": "night"},
-    {"name": "COUNT", "kind": "count", "window": "7d"},
-)
-
-
-def candidate(model: Any, version: str = "1.0.0") -> Candidate:
-    period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=100)
-    quality = Quality(
-        period=period, auc=0.9, average_precision=0.8, review_or_block_rate=0.1, block_rate=0.0
-    )
-    return Candidate(
-        name="fraud",
-        version=version,
-        model=model,
-        features=FEATURES,
-        thresholds=DecisionThresholds(review=0.5, block=0.9),
-        training=Training(train=period, validation=quality, test=quality),
-    )
+from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, candidate, edit, replace
 
 
 @pytest.fixture(scope="module")
@@ -78,22 +43,9 @@ def bundle(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "fraud" / "1.0.0"))
 
 
-def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = bundle / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
-def replace(bundle: Path, name: str, data: bytes) -> None:
-    """Put another file in, with its right hash: what someone with write access can do."""
-    (bundle / name).write_bytes(data)
-    edit(bundle, lambda m: m["files"].update({name: hashlib.sha256(data).hexdigest()}))
-
-
 def refusal(bundle: Path, trusted: frozenset[str] = frozenset()) -> str:
     with pytest.raises(ModelError) as caught:
-        load_bundle(bundle, trusted)
+        load_bundle(bundle, Trust(types=trusted))
     message = str(caught.value)
     assert "\n" not in message
     assert caught.value.mend
@@ -201,16 +153,6 @@ def test_the_card_is_no_part_of_the_content(tmp_path: Path) -> None:
 def test_pickle_and_joblib_files_are_refused(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"")
     assert "pickle or joblib" in refusal(bundle)
-
-
-class Bomb:
-    """Unpickling it would write a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_a_pickle_in_place_of_the_model_is_refused_unread(bundle: Path, tmp_path: Path) -> None:
@@ -342,7 +284,15 @@ def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
     assert "golden vectors: a" in refusal(bundle)
 
 
-@pytest.mark.parametrize("text", ["{}", "[", '{"features": [], "scores": [], "raw": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[",
+        '{"features": [], "scores": [], "raw": []}',
+        '{"features": [[0, 0, 0]], "scores": [NaN], "raw": [0]}',
+    ],
+)
 def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
     replace(bundle, "golden.json", text.encode())
     assert "no golden file" in refusal(bundle)
@@ -353,9 +303,9 @@ def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:
     for version in ("1.10.0", "1.9.0"):
         copied = Path(shutil.copytree(bundle, bundle.parent / version))
         edit(copied, _set("version", version))
-    assert [b.version for b in list_bundles(store)] == ["1.0.0", "1.9.0", "1.10.0"]
-    assert find(store, "fraud") == bundle.parent / "1.10.0"
-    assert find(store, "fraud:1.9.0") == bundle.parent / "1.9.0"
+    assert [b.version for b in FolderStore(store).bundles()] == ["1.0.0", "1.9.0", "1.10.0"]
+    assert find(FolderStore(store), "fraud").shown == str(bundle.parent / "1.10.0")
+    assert find(FolderStore(store), "fraud:1.9.0").shown == str(bundle.parent / "1.9.0")
 
 
 @pytest.mark.parametrize(
@@ -369,23 +319,23 @@ def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:
 )
 def test_the_store_names_what_it_has(bundle: Path, reference: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        find(bundle.parent.parent, reference)
+        find(FolderStore(bundle.parent.parent), reference)
 
 
 def test_a_bundle_in_the_wrong_place_is_refused(bundle: Path) -> None:
     bundle.rename(bundle.parent / "2.0.0")
     with pytest.raises(ModelError, match=r"calls itself fraud:1\.0\.0"):
-        find(bundle.parent.parent, "fraud")
+        load_bundle(find(FolderStore(bundle.parent.parent), "fraud"))
 
 
 def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such directory"):
-        find(tmp_path / "nowhere", "fraud")
+        find(FolderStore(tmp_path / "nowhere"), "fraud")
 
 
 @pytest.mark.parametrize(("version", "features"), [("1.0.0", 9), ("1.1.0", 21)])
 def test_the_shipped_bundles_load(version: str, features: int) -> None:
-    directory = find(MODELS_DIRECTORY, f"fraud:{version}")
-    loaded = load_bundle(directory)
+    directory = MODELS_DIRECTORY / "fraud" / version
+    loaded = load_bundle(find(FolderStore(MODELS_DIRECTORY), f"fraud:{version}"))
     assert loaded.predictor.feature_count == features
     assert sum(path.stat().st_size for path in directory.iterdir()) < 1_000_000

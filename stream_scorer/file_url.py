@@ -1,8 +1,8 @@
-"""From the setting ``state.url`` to a file system, or to one line that says why not.
+"""From a setting's URL to a file system, or to one line that says why not.
 
 Whatever a file system's library makes of a URL that it does not like comes out as one of two
-errors: the place cannot be reached now, or the setting is wrong. What opens and yet cannot hold a
-checkpoint is refused as well. Secrets that stand in a URL appear in no message.
+errors: the place cannot be reached now, or the setting is wrong. What opens and yet cannot be used
+is refused as well. Secrets that stand in a URL appear in no message.
 """
 
 import re
@@ -27,29 +27,36 @@ class FileUrl:
 
     Args:
         url: As it stands in the setting.
+        setting: Its name.
+        holds: What lies there, in the plural.
 
     Attributes:
         shown: The URL without user, password and query.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, setting: str, holds: str) -> None:
         self._url = url
+        self._setting = setting
+        self._holds = holds
         self.shown = _printable(_redacted(url))
         found = _USER.search(url)
         password = found.group()[:-1].partition(":")[2] if found else ""
         self._secrets = [s for s in (password, unquote(password)) if len(s) >= _LEAST_SECRET]
 
-    def open(self) -> tuple[Any, str]:
+    def open(self, *, lasting: bool = True) -> tuple[Any, str]:
         """Return (the file system, the path in it).
 
+        Args:
+            lasting: Whether what is written there must outlive the process.
+
         Raises:
-            SettingsError: The URL means nothing, its package is missing, or no checkpoint can lie
-                there.
+            SettingsError: The URL means nothing, its package is missing, or nothing of ours can
+                lie there.
             UnavailableError: The place cannot be reached.
         """
         if "::" in self._url:
             raise self._wrong(
-                "a chain of file systems, such as a cache, may give an old checkpoint",
+                f"a chain of file systems, such as a cache, may give old {self._holds}",
                 "name the store itself",
             )
         if "\0" in self._url:
@@ -60,8 +67,10 @@ class FileUrl:
             raise self.unavailable(error) from error
         except Exception as error:  # any library may stand behind a URL, with errors of its own
             raise self._wrong(self._text(error), "correct it") from error
-        if "memory" in protocols(files):
-            raise self._wrong("a checkpoint in memory ends with the process", "name a lasting one")
+        if lasting and "memory" in protocols(files):
+            raise self._wrong(
+                f"what is in memory ends with the process, {self._holds} too", "name a lasting one"
+            )
         if not self._url.partition("://")[2].strip("/") and "://" in self._url:
             raise self._wrong("the path is empty", "name a directory")
         return files, path
@@ -81,12 +90,12 @@ class FileUrl:
     def unavailable(self, error: Exception) -> UnavailableError:
         """Return the error for a store that does not do what it is asked for."""
         return UnavailableError(
-            f"checkpoints at {self.shown}: {self._text(error)}",
-            "check the store and the setting state.url",
+            f"{self._holds} at {self.shown}: {self._text(error)}",
+            f"check the store and the setting {self._setting}",
         )
 
     def _wrong(self, why: str, mend: str) -> SettingsError:
-        return SettingsError(f"setting state.url: {self.shown}: {why}", mend)
+        return SettingsError(f"setting {self._setting}: {self.shown}: {why}", mend)
 
     def _text(self, error: Exception) -> str:
         """Return the first line of an error, without secrets, or its kind where it has none."""

@@ -3,11 +3,12 @@
 import pytest
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
+from stream_scorer.file_url import FileUrl
 from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.file_url import FileUrl
 from stream_scorer.state.files import FileStore
 
 OWNER = Owner("g", "t")
+STATE = "state.url", "checkpoints"
 WRONG, AWAY = SettingsError, UnavailableError
 
 
@@ -48,7 +49,7 @@ def test_what_cannot_hold_a_checkpoint_is_refused_in_one_line(
 
 @pytest.mark.parametrize("error", [ValueError, NotImplementedError, OSError])
 def test_whatever_a_library_raises_is_one_line_without_secrets(error: type[Exception]) -> None:
-    url = FileUrl("s3://key:top%2Fsecret@bucket/path?token=hidden")
+    url = FileUrl("s3://key:top%2Fsecret@bucket/path?token=hidden", *STATE)
     said = "no\n such luck at s3://key:top%2Fsecret@bucket with top/secret and x?token=hidden"
     for text in (said, said.replace("no\n ", "")):
         with pytest.raises(UnavailableError) as raised, url.asking():
@@ -62,13 +63,13 @@ def test_whatever_a_library_raises_is_one_line_without_secrets(error: type[Excep
 
 
 def test_an_error_without_words_is_named() -> None:
-    url = FileUrl("file:///x")
+    url = FileUrl("file:///x", *STATE)
     with pytest.raises(UnavailableError, match="file:///x: NotImplementedError"), url.asking():
         raise NotImplementedError
 
 
 def test_a_refused_url_shows_no_secret() -> None:
     with pytest.raises(SettingsError) as raised:
-        FileUrl("nowhere://me:secret@x").open()
+        FileUrl("nowhere://me:secret@x", *STATE).open()
     assert raised.value.what.startswith("setting state.url: nowhere://***@x: ")
     assert "secret" not in str(raised.value)

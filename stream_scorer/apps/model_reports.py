@@ -1,0 +1,225 @@
+"""What the ``models`` commands tell of bundles: documents of plain values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stream_scorer.errors import ModelError
+from stream_scorer.models.bundle import Manifest
+from stream_scorer.models.folder import Folder
+from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.signature import Signer
+from stream_scorer.models.store import Stored, find
+from stream_scorer.models.trust import Trust, trust_of
+from stream_scorer.models.verifying import read_seal
+from stream_scorer.settings import Settings
+
+_JUDGED = ("validation", "test", "test_new_cards")
+"""Keys of ``training`` that hold days and how the model ranks them."""
+
+
+def verified(settings: Settings, reference: str) -> dict[str, Any]:
+    """Load a bundle as a scorer would, and tell who vouches for it.
+
+    Args:
+        settings: Where it is, and who and what is trusted.
+        reference: NAME or NAME:VERSION.
+
+    Raises:
+        ModelError: It is refused.
+        SettingsError: A trusted key cannot be read.
+        UnavailableError: The store does not answer.
+    """
+    bundle = load_bundle(find(open_store(settings.models), reference), trust_of(settings.models))
+    manifest = bundle.manifest
+    return {
+        "model": manifest.label,
+        "store": bundle.folder.shown,
+        "content_hash": manifest.content_hash,
+        **_signed(bundle.seal.signer),
+        "signature_required": bundle.trust.required,
+    }
+
+
+def listed(settings: Settings) -> list[dict[str, Any]]:
+    """Tell of every bundle in the store, by its manifest and signature; its files are not read.
+
+    One that is refused is told with the reason.
+
+    Raises:
+        ModelError: The store does not exist.
+        SettingsError: A trusted key cannot be read.
+        UnavailableError: The store does not answer.
+    """
+    store, trust = open_store(settings.models), trust_of(settings.models)
+    return [_entry(store.folder(stored), trust, stored) for stored in store.bundles()]
+
+
+def _entry(folder: Folder, trust: Trust, stored: Stored) -> dict[str, Any]:
+    named = {"name": stored.name, "version": stored.version}
+    try:
+        seal = read_seal(folder, trust)
+    except ModelError as error:
+        return {**named, "refused": str(error)}
+    manifest = seal.manifest
+    training = manifest.training
+    return {
+        **named,
+        "kind": manifest.kind,
+        **_signed(seal.signer),
+        "content_hash": manifest.content_hash,
+        "trained_at": _moment(manifest),
+        "trained_on": f"{training.train.first_day}:{training.train.last_day}",
+        "refused": None,
+    }
+
+
+def shown(settings: Settings, reference: str) -> dict[str, Any]:
+    """Tell what a bundle says of itself, and who vouches for it.
+
+    Args:
+        settings: Where it is, and whose signature counts.
+        reference: NAME or NAME:VERSION.
+
+    Returns:
+        ``signature``, ``signed_by``, ``key_id``, ``store``, and ``manifest`` whole.
+
+    Raises:
+        ModelError: Its manifest or signature is refused.
+        SettingsError: A trusted key cannot be read.
+        UnavailableError: The store does not answer.
+    """
+    folder = find(open_store(settings.models), reference)
+    seal = read_seal(folder, trust_of(settings.models))
+    return {
+        "store": folder.shown,
+        **_signed(seal.signer),
+        "manifest": seal.manifest.model_dump(mode="json"),
+    }
+
+
+def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
+    """Tell in what two versions differ.
+
+    Args:
+        settings: Where they are, and whose signatures count.
+        old: NAME:VERSION.
+        new: The other one.
+
+    Returns:
+        ``features`` as ``added``, ``removed`` and ``changed`` names and whether they are
+        ``reordered``; and by ``thresholds``, ``parameters``, ``metrics``, ``training``,
+        ``libraries`` and ``bundle`` what differs as ``{key: [old, new]}``. Equal versions have
+        ``same_decisions``: their content hashes agree.
+
+    Raises:
+        ModelError: A manifest or signature is refused.
+        SettingsError: A trusted key cannot be read.
+        UnavailableError: The store does not answer.
+    """
+    first, second = (shown(settings, reference) for reference in (old, new))
+    a, b = first["manifest"], second["manifest"]
+    before = {feature["name"]: feature for feature in a["features"]}
+    after = {feature["name"]: feature for feature in b["features"]}
+    kept = [name for name in before if name in after]
+    whole = ("name", "version", "kind", "engine", "on_model_error", "content_hash")
+    return {
+        "old": f"{a['name']}:{a['version']}",
+        "new": f"{b['name']}:{b['version']}",
+        "same_decisions": a["content_hash"] == b["content_hash"],
+        "features": {
+            "added": [name for name in after if name not in before],
+            "removed": [name for name in before if name not in after],
+            "changed": [name for name in kept if before[name] != after[name]],
+            "reordered": kept != [name for name in after if name in before],
+        },
+        "thresholds": _differences(a["thresholds"], b["thresholds"]),
+        "parameters": _differences(a["parameters"], b["parameters"]),
+        "metrics": _differences(_flat(_metrics(a)), _flat(_metrics(b))),
+        "training": _differences(_flat(_data(a)), _flat(_data(b))),
+        "libraries": _differences(a["libraries"], b["libraries"]),
+        "bundle": _differences(
+            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]},
+            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]},
+        ),
+    }
+
+
+def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return what :func:`shown` tells as rows of a table: one for each value, one for a feature."""
+    manifest = dict(document["manifest"])
+    features = {
+        f"feature {number}": ", ".join(f"{key} {value}" for key, value in feature.items())
+        for number, feature in enumerate(manifest.pop("features"), 1)
+    }
+    about = {key: value for key, value in document.items() if key != "manifest"}
+    values = _flat(about) | _flat(manifest) | features
+    return [(name, "-" if value is None else value) for name, value in values.items()]
+
+
+def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:
+    """Return what :func:`compared` tells as rows of a table: what, old, new."""
+    features = document["features"]
+    rows: list[list[Any]] = [
+        *([f"feature {name}", "", "added"] for name in features["added"]),
+        *([f"feature {name}", "removed", ""] for name in features["removed"]),
+        *([f"feature {name}", "", "changed"] for name in features["changed"]),
+    ]
+    if features["reordered"]:
+        rows.append(["order of features", "", "changed"])
+    for group in ("thresholds", "parameters", "metrics", "training", "libraries", "bundle"):
+        rows += (
+            [f"{group} {key}", *("-" if value is None else value for value in pair)]
+            for key, pair in document[group].items()
+        )
+    return rows
+
+
+def _metrics(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the measures of validation and test days, without days and intervals."""
+    return {
+        period: {
+            name: value
+            for name, value in (manifest["training"][period] or {}).items()
+            if name not in {"period", "intervals"}
+        }
+        for period in _JUDGED
+    }
+
+
+def _data(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return which data it was trained and judged on, and what was asked of them."""
+    training = manifest["training"]
+    judged = {period: (training[period] or {}).get("period") for period in _JUDGED}
+    return {**training, **judged}
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return {key: [old, new]} of what differs; what one of them lacks is None there."""
+    keys = list(dict.fromkeys([*old, *new]))
+    return {key: [old.get(key), new.get(key)] for key in keys if old.get(key) != new.get(key)}
+
+
+def _moment(manifest: Manifest) -> str | None:
+    """Return when it was trained, ISO 8601; bundles of earlier releases do not say."""
+    moment = manifest.training.trained_at
+    return None if moment is None else moment.isoformat()
+
+
+def _signed(signer: Signer | None) -> dict[str, Any]:
+    """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
+    if signer is None:
+        return {"signature": "none", "signed_by": None, "key_id": None}
+    state = "unknown key" if signer.name is None else "trusted"
+    return {"signature": state, "signed_by": signer.name, "key_id": signer.key_id}

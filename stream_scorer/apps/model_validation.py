@@ -1,0 +1,131 @@
+"""Scoring a bundle's golden rows again with the libraries of this environment.
+
+A scorer loads a bundle only under the scikit-learn that it was made with. Here another version may
+look at it, so that an upgrade is known to change no decision before it is made. With the libraries
+of the bundle the predictor's sums must have the same bits; with others no decision may flip.
+"""
+
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn
+import skops
+from numpy.typing import NDArray
+
+from stream_scorer.core.policy import decide
+from stream_scorer.errors import ModelError
+from stream_scorer.models import golden
+from stream_scorer.models.bundle import GOLDEN, MODEL
+from stream_scorer.models.loader import check_engine, predictor_of
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import find
+from stream_scorer.models.trust import trust_of
+from stream_scorer.models.unpacking import unpack
+from stream_scorer.models.verifying import read_seal, verified_files
+from stream_scorer.settings import Settings
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How golden rows score here.
+
+    Attributes:
+        model: NAME:VERSION.
+        rows: Golden rows.
+        same_libraries: Whether scikit-learn, skops and numpy are the bundle's.
+        made_with: The bundle's libraries.
+        installed: Those of this environment, with Python and processor.
+        raw_equal: Rows whose raw score (log-odds of boosting, mean of a forest, a linear sum) has
+            the same bits.
+        scores_equal: Rows whose score has the bits of scikit-learn's at training.
+        largest_difference: Of a score.
+        flips: Rows that would be decided otherwise.
+    """
+
+    model: str
+    rows: int
+    same_libraries: bool
+    made_with: dict[str, str]
+    installed: dict[str, str]
+    raw_equal: int
+    scores_equal: int
+    largest_difference: float
+    flips: int
+
+    @property
+    def promise(self) -> str:
+        """What is held: ``bits`` with the bundle's libraries, ``decisions`` with others."""
+        return "bits" if self.same_libraries else "decisions"
+
+    @property
+    def broken(self) -> str:
+        """Why the promise does not hold; empty when it does."""
+        if self.flips:
+            return f"{self.flips} of {self.rows} golden rows are decided otherwise"
+        if self.same_libraries and self.raw_equal < self.rows:
+            return (
+                f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, though "
+                "the libraries are the bundle's"
+            )
+        return ""
+
+
+def validate(settings: Settings, reference: str) -> Validation:
+    """Score a bundle's golden rows again.
+
+    Args:
+        settings: Where it is, and who and what is trusted.
+        reference: NAME or NAME:VERSION.
+
+    Raises:
+        ModelError: It is refused: by its files, its signature, its types, or as the installed
+            scikit-learn makes no such model of it.
+        SettingsError: A trusted key cannot be read.
+        UnavailableError: The store does not answer.
+    """
+    trust = trust_of(settings.models)
+    folder = find(open_store(settings.models), reference)
+    seal = read_seal(folder, trust)
+    manifest = seal.manifest
+    check_engine(manifest)
+    files = dict(verified_files(folder, seal))
+    predictor = predictor_of(unpack(files[MODEL], manifest.label, trust), manifest)
+    rows = golden.read(files[GOLDEN], predictor.feature_count, manifest.label)
+    scores = predictor.scores(rows.features)
+    made = manifest.libraries.model_dump()
+    here = {
+        "scikit_learn": sklearn.__version__,
+        "skops": skops.__version__,
+        "numpy": np.__version__,
+    }
+    return Validation(
+        model=manifest.label,
+        rows=len(scores),
+        same_libraries=made == here,
+        made_with=made,
+        installed={**here, "python": platform.python_version(), "machine": platform.machine()},
+        raw_equal=_same_bits(predictor.raw(rows.features), rows.raw),
+        scores_equal=_same_bits(scores, rows.scores),
+        largest_difference=float(np.abs(scores - rows.scores).max()),
+        flips=int((decide(scores, manifest.policy) != decide(rows.scores, manifest.policy)).sum()),
+    )
+
+
+def refuse_broken(found: Validation) -> None:
+    """Raise what a validation has found.
+
+    Raises:
+        ModelError: The promise does not hold; says for how many rows.
+    """
+    if found.broken:
+        raise ModelError(
+            f"bundle {found.model}: {found.broken}",
+            "keep the libraries that it was made with, or train it again",
+        )
+
+
+def _same_bits(got: Float64, expected: Float64) -> int:
+    return int((got.view(np.uint64) == expected.view(np.uint64)).sum())

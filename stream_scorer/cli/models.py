@@ -1,0 +1,192 @@
+"""``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
+from stream_scorer.settings import Settings
+
+app = typer.Typer(
+    help="Model bundles: list, compare, sign, verify and validate them.", no_args_is_help=True
+)
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its newest.")
+]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
+]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        help="File with the key's passphrase; or the variable STREAM_SCORER_KEY_PASSPHRASE.",
+    ),
+]
+
+
+def _settings(config: Path | None, store: Path | None) -> Settings:
+    """Read the settings; a named folder is also stronger than a URL in them."""
+    given = {} if store is None else {"directory": store, "url": ""}
+    return settings_from(config, overrides={"models": given})
+
+
+@app.command()
+def keygen(
+    *,
+    out: Annotated[Path, typer.Option(help="Private key, mode 0600; its public one is OUT.pub.")],
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a pair of Ed25519 keys. Nothing is written over.
+
+    With a passphrase the private key is encrypted. Scorers need the public key alone.
+    """
+    from stream_scorer.apps.model_signing import passphrase_from  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.keys import generate  # noqa: PLC0415 as above
+
+    passphrase = passphrase_from(passphrase_file)
+    made = generate(out, passphrase)
+    document = {
+        "private_key": str(made.private),
+        "encrypted": passphrase is not None,
+        "public_key": str(made.public),
+        "public_base64": made.public_base64,
+        "key_id": made.key_id,
+    }
+    show(as_json, document, ("", "value"), document.items(), title="Keys")
+
+
+@app.command()
+def sign(
+    *,
+    model: Annotated[str, typer.Argument(metavar="NAME:VERSION", help="The bundle.")],
+    key: Annotated[Path, typer.Option(help="Private key that `models keygen` made.")],
+    passphrase_file: PassphraseOption = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of the signature that is there.")
+    ] = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a bundle as a scorer would, and write its signature.json.
+
+    Exit code 3: the bundle is refused or signed already; 2: the key cannot be used.
+    """
+    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+
+    label, signer = model_signing.sign(
+        _settings(config, store), model, key,
+        model_signing.passphrase_from(passphrase_file), replace=replace,
+    )  # fmt: skip
+    document = {"model": label, "key_id": signer.key_id, "trusted_as": signer.name}
+    show(as_json, document, ("", "value"), document.items(), title="Signed")
+
+
+@app.command()
+def verify(
+    *,
+    model: VersionArgument,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a bundle as a scorer would at its start: files, signature, types, golden rows.
+
+    Exit code 3 and one line with the reason when it is refused.
+    """
+    from stream_scorer.apps.model_reports import verified  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = verified(_settings(config, store), model)
+    show(as_json, document, ("", "value"), document.items(), title="Verified")
+
+
+@app.command(name="list")
+def list_command(
+    *,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every bundle: who signed it, its content hash, when and on which days it was trained.
+
+    By manifest and signature alone; `models verify` reads the other files, too.
+    """
+    from stream_scorer.apps.model_reports import listed  # noqa: PLC0415 scikit-learn loads slowly
+
+    found = listed(_settings(config, store))
+    rows = [
+        [
+            f"{each['name']}:{each['version']}",
+            each["refused"] or each["signed_by"] or each["key_id"] or "nobody",
+            each["signature"] if not each["refused"] else "refused",
+            each["content_hash"][:12] if not each["refused"] else "-",
+            (each["trained_at"] or "-") if not each["refused"] else "-",
+            each["trained_on"] if not each["refused"] else "-",
+        ]
+        for each in found
+    ]
+    columns = ("model", "signed by", "signature", "content", "trained at", "trained on")
+    show(as_json, found, columns, rows)
+
+
+@app.command(name="show")
+def show_command(
+    *,
+    model: VersionArgument,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a bundle's manifest, metrics and features, and who signed it.
+
+    Exit code 3 when manifest or signature are refused.
+    """
+    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = model_reports.shown(_settings(config, store), model)
+    show(as_json, document, ("", "value"), model_reports.as_rows(document), title=model)
+
+
+@app.command()
+def diff(
+    *,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="NAME:VERSION.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="NAME:VERSION.")],
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show in what two versions differ: features, thresholds, metrics, data, libraries.
+
+    Exit code 3 when a manifest or signature is refused.
+    """
+    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = model_reports.compared(_settings(config, store), old, new)
+    rows = model_reports.difference_rows(document)
+    show(as_json, document, ("", document["old"], document["new"]), rows)
+
+
+@app.command()
+def validate(
+    *,
+    model: VersionArgument,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a bundle's golden rows again with the libraries that are installed.
+
+    With the bundle's own versions their sums must have the same bits; with others no decision may
+    flip. It says which. Exit code 3 when that does not hold, or the bundle is refused.
+    """
+    from stream_scorer.apps import model_validation  # noqa: PLC0415 scikit-learn loads slowly
+
+    found = model_validation.validate(_settings(config, store), model)
+    document = {**asdict(found), "promise": found.promise, "held": not found.broken}
+    show(as_json, document, ("", "value"), document.items(), title="Validated")
+    model_validation.refuse_broken(found)

@@ -1,0 +1,59 @@
+"""JSON of a bundle, read strictly: one meaning, or none.
+
+JSON says nothing of a key that stands twice, and readers differ in which one counts; so what one
+program checks may not be what another uses. Here such a document is none.
+"""
+
+import json
+from typing import Any
+
+_DEEPEST = "nested too deeply"
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Args:
+        data: UTF-8, without a byte order mark.
+
+    Raises:
+        ValueError: Not JSON, not an object, a key twice (also in another case), NaN or infinity;
+            says which.
+    """
+    try:
+        document = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
+        )
+    except RecursionError:
+        raise ValueError(_DEEPEST) from None
+    if not isinstance(document, dict):
+        raise ValueError("is no JSON object")  # noqa: TRY004 what is wrong is the text
+    return document
+
+
+def canonical(document: dict[str, Any]) -> bytes:
+    r"""Return the one way to write a document: keys in order, no blanks, ASCII.
+
+    >>> canonical({"b": 1, "a": "é"})
+    b'{"a":"\\u00e9","b":1}'
+    """
+    return json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for key, value in pairs:
+        other = seen.setdefault(key.casefold(), key)
+        if key in table:
+            raise ValueError(f"the key {key!r} stands twice")
+        if other != key:
+            raise ValueError(f"the keys {other!r} and {key!r} differ in their case alone")
+        table[key] = value
+    return table
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")

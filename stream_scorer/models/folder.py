@@ -1,0 +1,137 @@
+"""Where a bundle's files lie, and how they are read: whole, bounded, and never through a link."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from stream_scorer.errors import ModelError
+
+_MIB = 1024 * 1024
+
+
+class Folder(Protocol):
+    """The files of one bundle."""
+
+    @property
+    def shown(self) -> str:
+        """Where it is, for messages; without credentials."""
+        ...
+
+    @property
+    def expected(self) -> str | None:
+        """``NAME:VERSION`` that the store keeps here; None where nobody said so."""
+        ...
+
+    def names(self) -> frozenset[str]:
+        """Return the name of everything that lies there.
+
+        Raises:
+            ModelError: It is no folder, or cannot be read.
+            UnavailableError: The store does not answer.
+        """
+        ...
+
+    def read(self, name: str, most: int, digest: str | None = None) -> bytes:
+        """Return one file's bytes.
+
+        Args:
+            name: In the folder.
+            most: A file of more bytes is refused.
+            digest: The sha256 that it should have, by which a copy may be found nearer; who asks
+                compares it all the same.
+
+        Raises:
+            ModelError: Not there, no regular file, or too large.
+            UnavailableError: The store does not answer.
+        """
+        ...
+
+
+class LocalFolder:
+    """A folder of this machine.
+
+    Args:
+        path: ``NAME/VERSION``, itself no link.
+        expected: As in :class:`Folder`.
+    """
+
+    def __init__(self, path: Path, expected: str | None = None) -> None:
+        self.path = path
+        self._expected = expected
+
+    @property
+    def shown(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def expected(self) -> str | None:
+        """As in :class:`Folder`."""
+        return self._expected
+
+    def names(self) -> frozenset[str]:
+        """Return the name of everything that lies there, links and folders too."""
+        folder = self._opened()
+        try:
+            return frozenset(os.listdir(folder))  # noqa: PTH208 of what was opened, not of a path
+        finally:
+            os.close(folder)
+
+    def read(self, name: str, most: int, digest: str | None = None) -> bytes:
+        """Return one regular file's bytes."""
+        del digest  # nothing is nearer
+        folder = self._opened(name)
+        try:
+            # What is no file must not hold the process up: a pipe without a writer would.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.open(name, flags, dir_fd=folder)
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        finally:
+            os.close(folder)
+        with os.fdopen(file, "rb") as opened:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise refused_kind(self.shown, name)
+            if status.st_size > most:
+                raise refused_size(self.shown, name, most)
+            try:
+                data = opened.read(most + 1)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
+        if len(data) > most:
+            raise refused_size(self.shown, name, most)
+        return data
+
+    def _opened(self, name: str = "") -> int:
+        """Return the folder itself, opened, so that nobody puts another in its place meanwhile."""
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if self.path.is_symlink():
+                raise ModelError(
+                    f"bundle {self.shown}: is a link", "copy the folder itself"
+                ) from None
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: OSError) -> ModelError:
+        what = f"bundle {self.shown}:{' ' + name if name else ''}"
+        if error.errno == errno.ELOOP:
+            return ModelError(f"{what} is a link and no regular file", "copy the file itself")
+        return ModelError(
+            f"{what} cannot be read ({error.strerror})",
+            "name a folder NAME/VERSION that `stream-scorer train` wrote and this user may read",
+        )
+
+
+def refused_kind(shown: str, name: str) -> ModelError:
+    """Return the error for a folder, a pipe or a device where a file should be."""
+    return ModelError(f"bundle {shown}: {name} is no regular file", "copy the file itself")
+
+
+def refused_size(shown: str, name: str, most: int) -> ModelError:
+    """Return the error for a file of more than ``most`` bytes."""
+    size = f"{most // _MIB} MiB" if most >= _MIB else f"{most // 1024} KiB"
+    return ModelError(f"bundle {shown}: {name} is larger than {size}", "train a smaller one")

@@ -1,0 +1,191 @@
+"""Ed25519 keys that sign bundles (RFC 8032), in the files that OpenSSL writes too.
+
+A private key is PKCS 8 in PEM, for its owner's eyes alone, encrypted if there is a passphrase. A
+public key is PEM, or the base64 of its 32 bytes.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from stream_scorer.errors import SettingsError
+
+_KEY_BYTES = 32
+_PEM = "-----BEGIN"
+_FILE_BYTES_MOST = 16 * 1024
+_FOREIGN_EYES = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """What ``generate`` made: where the two files are, and what others are told."""
+
+    private: Path
+    public: Path
+    key_id: str
+    public_base64: str
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return a public key's name in signatures: 32 hex digits of its sha256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+
+
+def generate(out: Path, passphrase: bytes | None = None) -> KeyPair:
+    """Make a key pair: ``out`` (mode 0600) and ``out.pub``.
+
+    Args:
+        out: Of the private key; neither file may exist.
+        passphrase: Encrypts the private key.
+
+    Raises:
+        SettingsError: A file exists already, or cannot be written.
+    """
+    public_file = out.with_name(out.name + ".pub")
+    for path in (out, public_file):
+        if path.is_symlink() or path.exists():
+            raise SettingsError(f"key {path}: exists already", "name another --out")
+    key = Ed25519PrivateKey.generate()
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        protection = serialization.BestAvailableEncryption(passphrase)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    _write_new(out, private, 0o600)
+    _write_new(public_file, public, 0o644)
+    told = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    return KeyPair(out, public_file, key_id(key.public_key()), told)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(file, "wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(file)
+    except OSError as error:
+        raise SettingsError(f"key {path}: {error.strerror}", "name another --out") from error
+
+
+def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
+    """Read a private key.
+
+    Args:
+        path: PEM file that nobody but its owner may touch.
+        passphrase: Of an encrypted one.
+
+    Raises:
+        SettingsError: Unreadable, readable by others, encrypted otherwise, or no Ed25519 key.
+    """
+    what = f"key {path}"
+    data = _read(path, what)
+    if stat.S_IMODE(path.stat().st_mode) & _FOREIGN_EYES:
+        raise SettingsError(
+            f"{what}: others than its owner may read it", f"take their rights: chmod 600 {path}"
+        )
+    try:
+        key = serialization.load_pem_private_key(data, passphrase)
+    except TypeError:
+        if passphrase is None:
+            raise SettingsError(
+                f"{what}: is encrypted",
+                "give --passphrase-file FILE or the variable STREAM_SCORER_KEY_PASSPHRASE",
+            ) from None
+        raise SettingsError(
+            f"{what}: is not encrypted, and a passphrase was given", "give none"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(
+            f"{what}: no private key in PEM, or another passphrase",
+            "name the file that `stream-scorer models keygen` wrote",
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError(f"{what}: is no Ed25519 key", "make one: stream-scorer models keygen")
+    return key
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Return a file's passphrase: all of it but a line's end.
+
+    Raises:
+        SettingsError: Unreadable or empty.
+    """
+    return passphrase_of(_read(path, f"passphrase {path}"), f"passphrase {path}")
+
+
+def passphrase_of(data: bytes, what: str) -> bytes:
+    """Return a passphrase without its line's end.
+
+    Raises:
+        SettingsError: Nothing is left.
+    """
+    text = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not text:
+        raise SettingsError(f"{what}: is empty", "write a passphrase, or give none")
+    return text
+
+
+def read_public(value: str, what: str) -> Ed25519PublicKey:
+    """Return a public key from what a setting says.
+
+    Args:
+        value: PEM, base64 of 32 bytes, or the path of a file with either.
+        what: The setting, for messages.
+
+    Raises:
+        SettingsError: Unreadable, or no public Ed25519 key.
+    """
+    found = _parsed(value.strip(), what)
+    if found is None and not value.strip().startswith(_PEM):
+        shown = value if value.isprintable() else ascii(value)
+        text = _read(Path(value), f"{what}: {shown}").decode("utf-8", "replace")
+        found = _parsed(text.strip(), what)
+    if found is None:
+        raise SettingsError(f"{what}: is no public key", "name a PEM file, or give its base64")
+    return found
+
+
+def _parsed(text: str, what: str) -> Ed25519PublicKey | None:
+    """Return the key that a text is; None when it is none."""
+    if not text.startswith(_PEM):
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        return Ed25519PublicKey.from_public_bytes(raw) if len(raw) == _KEY_BYTES else None
+    if "PRIVATE KEY" in text:
+        raise SettingsError(
+            f"{what}: is a private key", "name the public one, and keep this away from scorers"
+        )
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if not isinstance(key, Ed25519PublicKey):
+        raise SettingsError(f"{what}: is no Ed25519 key", "make one: stream-scorer models keygen")
+    return key
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES_MOST + 1)
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{what}: {told}", "name a file that this user can read") from error
+    if len(data) > _FILE_BYTES_MOST:
+        raise SettingsError(f"{what}: is larger than 16 KiB", "name a file with one key")
+    return data

@@ -1,0 +1,205 @@
+"""A store of bundles behind any fsspec URL: S3, Google Cloud Storage, HTTP, memory, ...
+
+Manifest, signature and the list of files are read from the store each time; the other files may
+come from a private copy with the manifest's hash. What the store says is verified like what lies in
+a folder, and nothing of it is more than bytes before that.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stream_scorer import settings
+from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
+from stream_scorer.file_url import FileUrl, protocols
+from stream_scorer.models.bundle import MANIFEST
+from stream_scorer.models.cache import FileCache
+from stream_scorer.models.folder import refused_kind, refused_size
+from stream_scorer.models.store import (
+    PLAN,
+    PLAN_BYTES_MOST,
+    FolderStore,
+    Store,
+    Stored,
+    stored_under,
+)
+
+_DEPTH = 3
+_CACHE = Path("~/.cache/stream-scorer/models")
+
+
+def open_store(models: settings.Models) -> Store:
+    """Return the store that the settings name.
+
+    Raises:
+        SettingsError: The URL means nothing, its package is missing, or the cache is no private
+            folder.
+        UnavailableError: The place cannot be reached.
+    """
+    if not models.url:
+        return FolderStore(models.directory)
+    url = FileUrl(models.url, "models.url", "bundles")
+    files, path = url.open(lasting=False)
+    if "file" in protocols(files):
+        return FolderStore(Path(path))
+    try:
+        cache = FileCache(models.cache or _CACHE.expanduser())
+    except RuntimeError as error:
+        raise SettingsError("setting models.cache: this user has no home", "set it") from error
+    cache.prepare()
+    return UrlStore(url, files, path, cache)
+
+
+class _Place:
+    """A file system that is asked for bytes, and whatever it makes of that in one line."""
+
+    def __init__(self, url: FileUrl, files: Any) -> None:
+        self._url = url
+        self._files = files
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Turn what a file system's library raises into one line.
+
+        Raises:
+            FileNotFoundError: As it is, like IsADirectoryError: the caller knows what it means.
+            UnavailableError: Whatever else.
+        """
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, StreamScorerError):
+            raise
+        except Exception as error:
+            raise self._url.unavailable(error) from error
+
+    def entries(self, path: str) -> dict[str, str]:
+        """Return the kind of what lies in a folder by name, as the store has it now."""
+        with self.asking():
+            self._files.invalidate_cache()
+            found = self._files.ls(path, detail=True)
+        at = path.rstrip("/").lstrip("/")
+        names = {}
+        for entry in found:
+            name = str(entry["name"]).rstrip("/").lstrip("/")
+            # Some stores list a folder's own marker in it.
+            if name != at:
+                names[name.rpartition("/")[2]] = str(entry["type"])
+        return names
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """Return a file's bytes; None if it has more than ``most``."""
+        with self.asking(), self._files.open(path, "rb") as file:
+            data = bytes(file.read(most + 1))
+        return data if len(data) <= most else None
+
+
+class UrlStore:
+    """A store behind a URL.
+
+    Args:
+        url: What may be said of it.
+        files: The fsspec file system.
+        root: The path of ``NAME/VERSION/`` in it.
+        cache: Of verified files.
+    """
+
+    def __init__(self, url: FileUrl, files: Any, root: str, cache: FileCache) -> None:
+        self._url = url
+        self._place = _Place(url, files)
+        self._files = files
+        self._root = root.rstrip("/")
+        self._cache = cache
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials."""
+        return self._url.shown
+
+    def bundles(self) -> list[Stored]:
+        """Return what is there, by name and ascending version."""
+        with self._place.asking():
+            self._files.invalidate_cache()
+            paths = [str(path) for path in self._files.find(self._root, maxdepth=_DEPTH)]
+        parts = [path.split("/")[-_DEPTH:] for path in paths if path.count("/") >= _DEPTH - 1]
+        return stored_under((name, version) for name, version, file in parts if file == MANIFEST)
+
+    def folder(self, stored: Stored) -> "RemoteFolder":
+        """Return where a bundle's files are."""
+        path = f"{self._root}/{stored.name}/{stored.version}"
+        shown = f"{self.shown.rstrip('/')}/{stored.name}/{stored.version}"
+        return RemoteFolder(self._place, path, shown, stored.label, self._cache)
+
+    def plan(self, name: str) -> str:
+        """Return the text of ``plan.toml`` beside a model's versions."""
+        what = f"plan {self.shown.rstrip('/')}/{name}/{PLAN}"
+        try:
+            data = self._place.read(f"{self._root}/{name}/{PLAN}", PLAN_BYTES_MOST)
+        except FileNotFoundError as error:
+            raise SettingsError(f"{what}: is not there", "name a file: --plan") from error
+        if data is None:
+            raise SettingsError(f"{what}: is larger than 1 MiB", "correct the file")
+        try:
+            return data.decode()
+        except ValueError as error:
+            raise SettingsError(f"{what}: {error}", "correct the file") from error
+
+
+class RemoteFolder:
+    """A bundle in a :class:`UrlStore`.
+
+    Args:
+        place: The file system.
+        path: The folder in it.
+        shown: The folder's URL, for messages.
+        expected: ``NAME:VERSION``.
+        cache: Of verified files.
+    """
+
+    def __init__(
+        self, place: _Place, path: str, shown: str, expected: str, cache: FileCache
+    ) -> None:
+        self._place = place
+        self._path = path
+        self._shown = shown
+        self._expected = expected
+        self._cache = cache
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials."""
+        return self._shown
+
+    @property
+    def expected(self) -> str:
+        """Which bundle the store keeps here."""
+        return self._expected
+
+    def names(self) -> frozenset[str]:
+        """Return the name of everything that lies there, folders too."""
+        try:
+            found = self._place.entries(self._path)
+        except FileNotFoundError as error:
+            raise self._missing("the folder") from error
+        for name, kind in found.items():
+            if kind != "file":
+                raise refused_kind(self.shown, name)
+        return frozenset(found)
+
+    def read(self, name: str, most: int, digest: str | None = None) -> bytes:
+        """Return one file's bytes, from the cache if a digest is given and it has them."""
+        kept = self._cache.get(digest, most) if digest else None
+        if kept is not None:
+            return kept
+        try:
+            data = self._place.read(f"{self._path}/{name}", most)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise self._missing(name) from error
+        if data is None:
+            raise refused_size(self.shown, name, most)
+        if digest:
+            self._cache.put(digest, data)
+        return data
+
+    def _missing(self, name: str) -> ModelError:
+        return ModelError(f"bundle {self.shown}: {name} is not there", "copy the whole bundle")

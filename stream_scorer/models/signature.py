@@ -1,0 +1,171 @@
+"""A bundle's signature: ``signature.json`` beside the manifest, Ed25519 over every file's sha256.
+
+What is signed is not the file but a statement that is computed from the bundle at hand: its name
+and version, the key's id, and the sha256 of each file, the manifest's own included. So a signature
+of another version, or of other files, fits nothing; and as it lies beside the manifest, signing
+changes neither manifest nor content hash.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream_scorer.errors import ModelError
+from stream_scorer.models.bundle import MANIFEST, Hash, Manifest
+from stream_scorer.models.documents import canonical, parse
+from stream_scorer.models.keys import key_id
+from stream_scorer.models.trust import Trust
+
+SIGNATURE = "signature.json"
+BYTES_MOST = 64 * 1024
+ALGORITHM = "Ed25519"
+_SIGNED = b"stream-scorer bundle signature 1\n"
+"""Stands before what is signed, so that no signature of ours passes for one of something else."""
+
+
+class _Document(BaseModel):
+    """What ``signature.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    algorithm: str
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    bundle: str
+    files: dict[str, Hash]
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signed a bundle.
+
+    Attributes:
+        key_id: Of the key that the signature names.
+        name: Under which the settings trust it, the signature being verified; None for a key that
+            they do not know, whose signature says nothing.
+    """
+
+    key_id: str
+    name: str | None
+
+    def __str__(self) -> str:
+        return self.name or f"unknown key {self.key_id}"
+
+
+def hashes(manifest: Manifest, manifest_bytes: bytes) -> dict[str, str]:
+    """Return the sha256 of every file of a bundle but the signature, as its manifest says them."""
+    return {**manifest.files, MANIFEST: hashlib.sha256(manifest_bytes).hexdigest()}
+
+
+def sign(manifest: Manifest, manifest_bytes: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Return the signature file of a bundle whose files are what its manifest says.
+
+    Args:
+        manifest: The bundle's.
+        manifest_bytes: As they are in its file.
+        key: Whose signature it is.
+    """
+    files = hashes(manifest, manifest_bytes)
+    signer = key_id(key.public_key())
+    signature = key.sign(_statement(manifest.label, signer, files))
+    document = {
+        "format": 1,
+        "algorithm": ALGORITHM,
+        "key_id": signer,
+        "bundle": manifest.label,
+        "files": dict(sorted(files.items())),
+        "signature": base64.b64encode(signature).decode(),
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def check(
+    data: bytes | None, manifest: Manifest, manifest_bytes: bytes, trust: Trust
+) -> Signer | None:
+    """Hold a signature to the bundle at hand.
+
+    Args:
+        data: ``signature.json``; None for a bundle that has none.
+        manifest: The bundle's.
+        manifest_bytes: As they are in its file.
+        trust: Whose signatures count, and whether there must be one.
+
+    Returns:
+        Who signed it; None for an unsigned bundle.
+
+    Raises:
+        ModelError: Malformed, of another bundle, of other files, wrong; or, where a signature is
+            required, none or by an unknown key.
+    """
+    label = f"bundle {manifest.label}"
+    if data is None:
+        if trust.required:
+            raise ModelError(
+                f"{label}: is not signed",
+                f"sign it: stream-scorer models sign {manifest.label} --key FILE",
+            )
+        return None
+    document = _parse(data, label)
+    if document.algorithm != ALGORITHM:
+        raise ModelError(
+            f"{label}: {SIGNATURE}: algorithm {document.algorithm!r} is none of ours",
+            f"sign it with {ALGORITHM}: stream-scorer models sign",
+        )
+    if document.bundle != manifest.label:
+        raise ModelError(
+            f"{label}: {SIGNATURE} is of another bundle, {document.bundle!r}",
+            "put this bundle's own signature there",
+        )
+    files = hashes(manifest, manifest_bytes)
+    if dict(document.files) != files:
+        told = document.files
+        names = sorted(n for n in {*files, *told} if files.get(n) != told.get(n))
+        raise ModelError(
+            f"{label}: {SIGNATURE} is of another {', '.join(names)}",
+            "restore the bundle that was signed, or look into it and sign this one",
+        )
+    trusted = trust.keys.get(document.key_id)
+    if trusted is None:
+        if trust.required:
+            raise ModelError(
+                f"{label}: {SIGNATURE} is by an unknown key, {document.key_id}",
+                "have it signed by a key in models.trusted_keys",
+            )
+        return Signer(document.key_id, None)
+    try:
+        raw = base64.b64decode(document.signature, validate=True)
+        trusted.key.verify(raw, _statement(manifest.label, document.key_id, files))
+    except (binascii.Error, ValueError, InvalidSignature):
+        raise ModelError(
+            f"{label}: {SIGNATURE} is no signature by {trusted.name} (key {document.key_id})",
+            "copy the bundle again from where it was signed",
+        ) from None
+    return Signer(document.key_id, trusted.name)
+
+
+def _statement(label: str, signer: str, files: Mapping[str, str]) -> bytes:
+    """Return the bytes that are signed."""
+    return _SIGNED + canonical(
+        {"algorithm": ALGORITHM, "bundle": label, "files": dict(files), "key_id": signer}
+    )
+
+
+def _parse(data: bytes, label: str) -> _Document:
+    mend = "sign the bundle again: stream-scorer models sign --replace"
+    try:
+        return _Document.model_validate(parse(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{label}: {SIGNATURE}: {where}: {first['msg']}", mend) from None
+    except ValueError as error:
+        raise ModelError(f"{label}: {SIGNATURE}: {error}", mend) from None

@@ -1,0 +1,118 @@
+"""Whether a bundle is whole, unaltered and signed; nothing of it is more than bytes and JSON here.
+
+The order is that of trust: the manifest names the files, the signature seals the manifest with
+those names, and only then is a file read.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from stream_scorer.errors import ModelError
+from stream_scorer.models import signature
+from stream_scorer.models.bundle import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    MANIFEST_BYTES_MOST,
+    MODEL,
+    PLOTS,
+    Manifest,
+    parse_manifest,
+)
+from stream_scorer.models.folder import Folder
+from stream_scorer.models.signature import SIGNATURE, Signer
+from stream_scorer.models.trust import Trust
+
+_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
+_FILE_BYTES_MOST = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a bundle says of its files, and who vouches for it.
+
+    Attributes:
+        manifest: What it says of itself.
+        manifest_bytes: The same as it lies there.
+        signer: Who signed it; None for an unsigned one.
+    """
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    signer: Signer | None
+
+
+def read_seal(folder: Folder, trust: Trust) -> Seal:
+    """Read a bundle's manifest and signature, and look at which files are there.
+
+    Args:
+        folder: Where it lies.
+        trust: Whose signatures count, and whether there must be one.
+
+    Raises:
+        ModelError: The manifest is none, or another bundle's; a file is missing or not in it; the
+            signature is refused.
+        UnavailableError: The store does not answer.
+    """
+    data = folder.read(MANIFEST, MANIFEST_BYTES_MOST)
+    manifest = parse_manifest(data, folder.shown)
+    if folder.expected not in (None, manifest.label):
+        raise ModelError(
+            f"model {folder.expected}: the bundle in {folder.shown} calls itself {manifest.label}",
+            "move it to NAME/VERSION as its manifest says",
+        )
+    present = folder.names()
+    _refuse_names(present, manifest)
+    signed = folder.read(SIGNATURE, signature.BYTES_MOST) if SIGNATURE in present else None
+    return Seal(manifest, data, signature.check(signed, manifest, data, trust))
+
+
+def verified_files(folder: Folder, seal: Seal, *, near: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Yield each listed file's name and bytes after comparing their hash.
+
+    Args:
+        folder: Where the bundle lies.
+        seal: From :func:`read_seal`.
+        near: Whether a copy of a remote file will do, its hash being right.
+
+    Raises:
+        ModelError: A file is none, too large, or has another hash.
+        UnavailableError: The store does not answer.
+    """
+    for name, digest in seal.manifest.files.items():
+        content = folder.read(name, _FILE_BYTES_MOST, digest if near else None)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ModelError(
+                f"bundle {seal.manifest.label}: {name} is not the file that the manifest names "
+                "(sha256 differs)",
+                "copy the bundle again from where it was trained",
+            )
+        yield name, content
+
+
+def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
+    """Refuse a manifest that lists other files than bundles have, and what it does not list."""
+    label = f"bundle {manifest.label}"
+    listed = frozenset(manifest.files)
+    if listed not in (frozenset({MODEL, GOLDEN}), frozenset({MODEL, GOLDEN, CARD, PLOTS})):
+        raise ModelError(
+            f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
+            f"it must list {GOLDEN} and {MODEL}, and {CARD} with {PLOTS} or neither",
+        )
+    for name in sorted(present - listed - {MANIFEST, SIGNATURE}):
+        endings = {ending.lower() for ending in PurePosixPath(name).suffixes}
+        shown = name if name.isprintable() else ascii(name)
+        if endings & _PICKLES:
+            raise ModelError(
+                f"{label}: {shown} is a pickle or joblib file", "remove it; models are skops files"
+            )
+        if any(ending.startswith(".onnx") for ending in endings):
+            raise ModelError(
+                f"{label}: {shown} belongs to ONNX, whose data may lie in any file of the machine",
+                "remove it; models are skops files",
+            )
+        raise ModelError(f"{label}: {shown} is not in the manifest", "remove it")
+    for name in sorted(listed - present):
+        raise ModelError(f"{label}: {name} is missing", "copy the whole bundle")

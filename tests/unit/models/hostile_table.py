@@ -1,0 +1,288 @@
+"""The table of docs/MODELS.md: what somebody did, how, and the reason that it is refused with.
+
+Where it says "signed", it was signed again by the trusted key: what is refused then is refused for
+what it is, whoever vouches for it.
+"""
+
+import pickle
+
+from tests.unit.models.hostile import (
+    Deed,
+    added,
+    elsewhere,
+    flip,
+    forged,
+    golden_off,
+    instead,
+    joblib_of,
+    large,
+    linked_folder,
+    lists,
+    manifest_says,
+    manifest_text,
+    members,
+    model_is,
+    objects,
+    onnx,
+    pipe,
+    replayed,
+    replayed_by_name,
+    then_signed,
+    unknown_type,
+    written,
+)
+
+HOSTILE: tuple[tuple[str, Deed, str], ...] = (
+    # What the signature and the hashes find.
+    (
+        "a flipped byte in the model",
+        lambda s: flip(s.bundle / "model.skops"),
+        "model.skops is not the file that the manifest names",
+    ),
+    (
+        "a flipped byte in the golden rows",
+        lambda s: flip(s.bundle / "golden.json"),
+        "golden.json is not the file that the manifest names",
+    ),
+    (
+        "a changed digit in the manifest",
+        manifest_says("training/test/auc", 0.91),
+        "signature.json is of another manifest.json",
+    ),
+    (
+        "a flipped byte in the signature",
+        lambda s: s.document(signature="A" * 86 + "=="),
+        "signature.json is no signature by release",
+    ),
+    (
+        "a signature that is no base64",
+        lambda s: s.document(signature="§"),
+        "signature.json is no signature by release",
+    ),
+    ("no signature", lambda s: (s.bundle / "signature.json").unlink(), "is not signed"),
+    (
+        "signed by a strange key",
+        lambda s: s.seal(s.stranger),
+        "signature.json is by an unknown key",
+    ),
+    (
+        "signed by a strange key under the trusted key's id",
+        forged,
+        "signature.json is no signature by release",
+    ),
+    ("algorithm none", lambda s: s.document(algorithm="none"), "algorithm 'none' is none of ours"),
+    (
+        "algorithm HS256",
+        lambda s: s.document(algorithm="HS256"),
+        "algorithm 'HS256' is none of ours",
+    ),
+    (
+        "algorithm ed25519, in lower case",
+        lambda s: s.document(algorithm="ed25519"),
+        "algorithm 'ed25519' is none of ours",
+    ),
+    ("another version's signature", replayed, "signature.json is of another bundle, 'fraud:1.0.1'"),
+    (
+        "another version's signature under this version's name",
+        replayed_by_name,
+        "signature.json is of another manifest.json",
+    ),
+    ("another signed version in this one's place", instead, "calls itself fraud:1.0.1"),
+    (
+        "a signature with a key that nobody knows",
+        lambda s: s.document(trusted_types=["os.system"]),
+        "signature.json: trusted_types: Extra inputs",
+    ),
+    (
+        "a signature with its key id twice",
+        written("signature.json", b'{"key_id":"a","key_id":"b"}'),
+        "signature.json: the key 'key_id' stands twice",
+    ),
+    # What lies in the folder.
+    ("a file that is not listed", written("notes.txt"), "notes.txt is not in the manifest"),
+    (
+        "the model a second time, in capitals",
+        written("MODEL.SKOPS"),
+        "MODEL.SKOPS is not in the manifest",
+    ),
+    (
+        "a second signature, in capitals",
+        written("Signature.json"),
+        "Signature.json is not in the manifest",
+    ),
+    ("a folder", lambda s: (s.bundle / "more").mkdir(), "more is not in the manifest"),
+    ("no model", lambda s: (s.bundle / "model.skops").unlink(), "model.skops is missing"),
+    ("no golden rows", lambda s: (s.bundle / "golden.json").unlink(), "golden.json is missing"),
+    ("the model is a link", elsewhere("model.skops"), "model.skops is a link"),
+    ("the manifest is a link", elsewhere("manifest.json"), "manifest.json is a link"),
+    ("the signature is a link", elsewhere("signature.json"), "signature.json is a link"),
+    ("the whole folder is a link", linked_folder, "is a link"),
+    ("a pipe in a file's place", pipe, "golden.json is no regular file"),
+    (
+        "a pickle file",
+        lambda s: written("model.pkl", pickle.dumps(s.bomb))(s),
+        "model.pkl is a pickle or joblib file",
+    ),
+    (
+        "a joblib file with a double ending",
+        lambda s: written("model.joblib.gz", joblib_of(s))(s),
+        "model.joblib.gz is a pickle or joblib file",
+    ),
+    ("ONNX with external data", onnx, "model.onnx belongs to ONNX"),
+    (
+        "a model of 600 MiB",
+        lambda s: large(s.bundle / "model.skops", 600 << 20),
+        "model.skops is larger than 512 MiB",
+    ),
+    (
+        "a manifest of 2 MiB",
+        lambda s: large(s.bundle / "manifest.json", 2 << 20),
+        "manifest.json is larger than 1 MiB",
+    ),
+    (
+        "a signature of 1 MiB",
+        lambda s: large(s.bundle / "signature.json", 1 << 20),
+        "signature.json is larger than 64 KiB",
+    ),
+    # What the manifest says.
+    (
+        "a manifest that is no JSON",
+        manifest_text(lambda text: f"not {text}"),
+        "manifest.json: Expecting",
+    ),
+    (
+        "a manifest that is a list",
+        manifest_text(lambda _: "[]"),
+        "manifest.json: is no JSON object",
+    ),
+    (
+        "a manifest in UTF-16",
+        manifest_text(lambda text: text.encode("utf-16")),
+        "manifest.json: 'utf-8' codec can't decode",
+    ),
+    (
+        "a manifest nested 100,000 deep",
+        manifest_text(lambda _: '{"a":' * 100_000),
+        "manifest.json: nested too deeply",
+    ),
+    (
+        "the key thresholds twice",
+        manifest_text(
+            lambda text: text.replace(
+                '"parameters"', '"thresholds": {"review": 0.9, "block": 0.99}, "parameters"', 1
+            )
+        ),
+        "the key 'thresholds' stands twice",
+    ),
+    (
+        "the key Thresholds beside thresholds",
+        manifest_text(
+            lambda text: text.replace('"parameters"', '"Thresholds": {}, "parameters"', 1)
+        ),
+        "the keys 'thresholds' and 'Thresholds' differ in their case alone",
+    ),
+    (
+        "a list of trusted types in the manifest",
+        manifest_says("trusted_types", ["os.system"]),
+        "manifest.json: trusted_types: Extra inputs",
+    ),
+    (
+        "a listed file ../model.skops",
+        lists("../model.skops"),
+        "'../model.skops' is no plain file name",
+    ),
+    ("a listed file /etc/passwd", lists("/etc/passwd"), "'/etc/passwd' is no plain file name"),
+    (
+        "a listed file a/../model.skops",
+        lists("a/../model.skops"),
+        "'a/../model.skops' is no plain file name",
+    ),
+    (
+        "a listed file Model.skops",
+        lists("Model.skops"),
+        "the manifest lists Model.skops, golden.json",
+    ),
+    (
+        "a hash in capitals",
+        manifest_says("content_hash", "A" * 64),
+        "manifest.json: content_hash: String should match",
+    ),
+    (
+        "a threshold NaN",
+        manifest_text(lambda text: text.replace('"review": 0.5', '"review": NaN', 1)),
+        "manifest.json: NaN is no number of JSON",
+    ),
+    (
+        "a threshold of the text nan",
+        manifest_says("thresholds/review", "nan"),
+        "thresholds.review: Input should be a finite number",
+    ),
+    (
+        "thresholds out of order",
+        manifest_says("thresholds/review", 0.95),
+        "0 < review <= block <= 1 does not hold",
+    ),
+    (
+        "a kind of feature that the engine lacks, signed",
+        then_signed(manifest_says("features/1", {"name": "NIGHT", "kind": "moon"})),
+        "kind 'moon'",
+    ),
+    (
+        "a later engine, signed",
+        then_signed(manifest_says("engine", 99)),
+        "made for feature engine 99",
+    ),
+    (
+        "other thresholds, signed",
+        then_signed(manifest_says("thresholds/review", 0.6)),
+        "the content hash does not fit",
+    ),
+    (
+        "golden rows that score otherwise, signed",
+        then_signed(golden_off),
+        "golden vectors: a raw score is off",
+    ),
+    # What the model file holds.
+    (
+        "a pickle in the model's place, signed",
+        model_is(lambda s: pickle.dumps(s.bomb)),
+        "model.skops is no skops file",
+    ),
+    (
+        "a joblib file in the model's place, signed",
+        model_is(joblib_of),
+        "model.skops is no skops file",
+    ),
+    (
+        "a pickle in front of the model, signed",
+        model_is(lambda s: pickle.dumps(s.bomb) + (s.bundle / "model.skops").read_bytes()),
+        "model.skops is no skops file",
+    ),
+    (
+        "a pickle inside the model, signed",
+        added("extra.pkl", b"\x80\x05."),
+        "model.skops holds 'extra.pkl'",
+    ),
+    (
+        "a member that leads out of the model, signed",
+        added("../evil.json", b"{}"),
+        "model.skops holds '../evil.json'",
+    ),
+    (
+        "pickled objects in an array, signed",
+        lambda s: members(lambda name, old: [(name, objects(s) if name.endswith(".npy") else old)])(
+            s
+        ),
+        "model.skops cannot be loaded",
+    ),
+    (
+        "a type that is not trusted, signed",
+        model_is(unknown_type),
+        "types that are not trusted: sklearn.ensemble._gb.Strange",
+    ),
+    (
+        "a model that unpacks to 1 GiB, signed",
+        added("bomb.npy", bytes((1 << 30) + 1)),
+        "model.skops unpacks to over 1 GiB",
+    ),
+)

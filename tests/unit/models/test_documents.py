@@ -1,0 +1,38 @@
+"""JSON that has two meanings is none."""
+
+import doctest
+
+import pytest
+
+from stream_scorer.models import documents
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'{"b": {"a": 1, "\\u0061": 2}}', "'a' stands twice"),
+        (b'{"a": 1, "A": 2}', "differ in their case alone"),
+        (b'{"a": Infinity}', "Infinity is no number"),
+        (b'{"a": -Infinity}', "-Infinity is no number"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "no JSON object"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        (b'{"a": 1} x', "Extra data"),
+        (b"", "Expecting value"),
+        (b"\xff", "utf-8"),
+        (b'{"a": ' + b"1" * 5_000 + b"}", "digits"),
+    ],
+)
+def test_what_is_refused(text: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as refused:
+        documents.parse(text)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_read_and_written() -> None:
+    table = documents.parse('{"b": [1, {"é": null}], "a": 0.5}'.encode())
+    assert table == {"b": [1, {"é": None}], "a": 0.5}
+    assert documents.canonical(table) == b'{"a":0.5,"b":[1,{"\\u00e9":null}]}'
+    assert doctest.testmod(documents).failed == 0

@@ -1,0 +1,124 @@
+"""Every hostile bundle is refused with its reason, and nothing in it is run."""
+
+import base64
+import json
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.apps.scorer import Deployment, load_models
+from stream_scorer.cli.main import main
+from stream_scorer.errors import ModelError
+from stream_scorer.models.folder import LocalFolder
+from stream_scorer.models.keys import key_id
+from stream_scorer.models.loader import load_bundle, verify_again
+from stream_scorer.models.trust import Trust, TrustedKey
+from stream_scorer.models.writer import write_bundle
+from stream_scorer.settings import load_settings
+from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
+from tests.unit.models.hostile import Deed, Scene
+from tests.unit.models.hostile_table import HOSTILE
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "MODELS.md"
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    scene = Scene(
+        tmp_path_factory.mktemp("store"), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    )
+    model = MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)
+    for version in ("1.0.0", "1.0.1"):
+        scene.seal(bundle=write_bundle(scene.store, candidate(model, version), ROWS))
+    return scene
+
+
+@pytest.fixture
+def scene(signed: Scene, tmp_path: Path) -> Scene:
+    shutil.copytree(signed.store, tmp_path / "store")
+    return Scene(tmp_path / "store", signed.trusted, signed.stranger)
+
+
+@pytest.fixture
+def trust(signed: Scene) -> Trust:
+    key = signed.trusted.public_key()
+    return Trust(keys={key_id(key): TrustedKey("release", key)}, required=True)
+
+
+@pytest.fixture
+def production(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    raw = scene.trusted.public_key().public_bytes_raw()
+    config = tmp_path / "production.toml"
+    config.write_text(
+        f'[models]\ndirectory = "{scene.store}"\nrequire_signature = true\n'
+        f'[models.trusted_keys]\nrelease = "{base64.b64encode(raw).decode()}"\n'
+    )
+    monkeypatch.setenv("STREAM_SCORER_CONFIG", str(config))
+    return monkeypatch
+
+
+def test_untouched_it_is_loaded(
+    scene: Scene, production: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    production.setattr(sys, "argv", ["stream-scorer", "models", "verify", "fraud:1.0.0", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["signature"], told["signed_by"]) == (
+        "fraud:1.0.0", "trusted", "release",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("deed", "why"), [pytest.param(d, w, id=n) for n, d, w in HOSTILE])
+def test_each_is_refused_in_one_line(
+    deed: Deed,
+    why: str,
+    scene: Scene,
+    production: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # zipfile tells of what this test does to it
+        deed(scene)
+    production.setattr(sys, "argv", ["stream-scorer", "models", "verify", "fraud:1.0.0"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    line = capsys.readouterr().err
+    assert left.value.code == 3
+    assert why in line
+    assert line.startswith(("stream-scorer: bundle ", "stream-scorer: model "))
+    assert line.count("\n") == 1
+    assert line.rstrip("\n").isprintable()
+    assert not (scene.store / "fired").exists()
+    with pytest.raises(ModelError):
+        load_models(load_settings(), Deployment("fraud:1.0.0", warm="fraud:1.0.1"))
+
+
+@pytest.mark.parametrize(("deed", "why"), [pytest.param(d, w, id=n) for n, d, w in HOSTILE])
+def test_a_running_scorer_keeps_its_copy_and_tells_of_each(
+    deed: Deed, why: str, scene: Scene, trust: Trust
+) -> None:
+    bundle = load_bundle(LocalFolder(scene.bundle, "fraud:1.0.0"), trust)
+    verify_again(bundle)
+    scores = bundle.predictor.scores(ROWS)
+    deed(scene)
+    with pytest.raises(ModelError) as refused:
+        verify_again(bundle)
+    assert "\n" not in str(refused.value)
+    assert not (scene.store / "fired").exists()
+    assert (bundle.predictor.scores(ROWS) == scores).all()
+
+
+def test_the_document_has_this_very_table() -> None:
+    text = DOCUMENT.read_text()
+    section = re.search(r"^## What is refused\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section
+    rows = [line for line in section[1].splitlines() if line.startswith("| ")][1:]
+    assert rows == [f"| {what} | `{why}` |" for what, _, why in HOSTILE]
+    assert len({what for what, _, _ in HOSTILE}) == len(HOSTILE) >= 15
