@@ -16,7 +16,7 @@ from stream_scorer.apps.history import fold
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.models.loader import Bundle, load_bundle
-from stream_scorer.models.store import find
+from stream_scorer.models.store import FolderStore, find
 from stream_scorer.rollout.costs import BoundedCosts
 from stream_scorer.rollout.evidence import Sample, look_number
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -76,7 +76,7 @@ class Stream:
 
 @cache
 def _bundle() -> Bundle:
-    return load_bundle(find(MODELS_DIRECTORY, MODEL))
+    return load_bundle(find(FolderStore(MODELS_DIRECTORY), MODEL))
 
 
 def stream(city: int, days: int) -> Stream:
