@@ -268,7 +268,7 @@ def test_one_that_hangs_once_it_was_ready_is_killed_and_started_again(folder: Pa
         starts.append(number)
         act = "hang" if number else "run"
         process = get_context("spawn").Process(
-            target=child, args=(os.getpid(), pipe, number, folder, act)
+            target=child, args=(os.getpid(), pipe, number, 2, folder, act)
         )
         process.start()
         if starts.count(1) == 2:
