@@ -14,7 +14,7 @@ import pytest
 from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.apps.batch_ledger import WorkDirectory
-from stream_scorer.apps.scorer import load_model
+from stream_scorer.apps.scorer import load_models
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
 
@@ -206,9 +206,9 @@ def test_an_output_that_is_made_before_the_job_has_the_lock_is_left_alone(
 ) -> None:
     def slow(*arguments: Any) -> Any:
         (tmp_path / name).write_bytes(b"another job's")
-        return load_model(*arguments)
+        return load_models(*arguments)
 
-    monkeypatch.setattr("stream_scorer.apps.batch.load_model", slow)
+    monkeypatch.setattr("stream_scorer.apps.batch.load_models", slow)
     with pytest.raises(SettingsError, match=f"{name}: exists already"):
         run(source, tmp_path / "out.parquet")
     assert [path.name for path in tmp_path.iterdir()] == [name]
