@@ -86,10 +86,6 @@ class Groups:
         while True:
             try:
                 return self._answer(group)
-            except TimeoutError as error:
-                self.client = admin(self._kafka)
-                told = f"no answer within {ANSWER_SECONDS:.0f} s"
-                raise unreachable(self._kafka, told) from error
             except KafkaException as error:
                 cause = error.args[0]
                 if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -103,7 +99,8 @@ class Groups:
         asked = self.client.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)[group]
         wait([asked], ANSWER_SECONDS)
         if not asked.done():
-            raise TimeoutError
+            self.client = admin(self._kafka)
+            raise unreachable(self._kafka, f"no answer within {ANSWER_SECONDS:.0f} s")
         found: ConsumerGroupDescription = asked.result()
         return found
 

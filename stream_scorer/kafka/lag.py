@@ -83,7 +83,6 @@ class LagReader:
         self._group = group
         self._topic = topic
         self._groups = Groups(kafka)
-        self._admin = self._groups.client
         # They never join. The admin client's own calls for offsets end the process when brokers go:
         # those of a group with a segmentation fault (librdkafka#5040), those of topics with a
         # failed assertion (librdkafka#4605).
@@ -103,7 +102,8 @@ class LagReader:
         """
         # The topics' listing also fails fast when no broker is there.
         named = [self._topic] if self._topic else None
-        known = partitions(self._admin, self._kafka, named)
+        client = self._groups.client
+        known = partitions(client, self._kafka, named)
         committed = self._committed(known)
         topics = set(named or ()) or {topic for topic, _ in committed} | self._assigned_topics()
         if not topics:
@@ -113,7 +113,7 @@ class LagReader:
             )
         wanted = [
             (topic, partition)
-            for topic, numbers in partitions(self._admin, self._kafka, sorted(topics)).items()
+            for topic, numbers in partitions(client, self._kafka, sorted(topics)).items()
             for partition in numbers
         ]
         lags = [self._lag(*at, committed.get(at)) for at in wanted]

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, ConsumerGroupType, IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
-from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.groups import Groups
+from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
@@ -194,11 +194,10 @@ class Stage:
 
     def group_type(self) -> ConsumerGroupType:
         """Return by which protocol the scorers' group goes, as the broker says."""
-        group = self.kafka.group
-        client = admin(self.inside)  # what is gone answers nobody
-        answer = client.describe_consumer_groups([group])[group]
-        found: ConsumerGroupType = answer.result().type
-        return found
+        found = Groups(self.inside).described(self.kafka.group)
+        assert found is not None
+        kind: ConsumerGroupType = found.type
+        return kind
 
     # -- the fault ---------------------------------------------------------------------------
 
@@ -230,17 +229,12 @@ class Stage:
     def decisions_in_the_open(self) -> bool:
         """Whether decisions of a transaction that has not ended lie at the broker."""
         topic = self.kafka.topics.decisions
-        places = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}
+        places = [(topic, p) for p in range(self.partitions)]
         client = admin(self.inside)
-
-        def ends(level: IsolationLevel) -> list[int]:
-            answers = client.list_offsets(places, isolation_level=level)
-            return [answer.result().offset for answer in answers.values()]
-
         # In this order, so that what is committed in between is not taken for open.
-        written = ends(IsolationLevel.READ_UNCOMMITTED)
-        stable = ends(IsolationLevel.READ_COMMITTED)
-        return any(end > last for end, last in zip(written, stable, strict=True))
+        written = offsets(client, self.inside, places, LATEST)
+        stable = offsets(client, self.inside, places, LATEST, stable=True)
+        return any(written[place] > stable[place] for place in places)
 
     def fault_over(self) -> None:
         """Say that from now on nothing is in the scorers' way."""

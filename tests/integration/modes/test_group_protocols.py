@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupType
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.entry import Entry
-from stream_scorer.kafka.groups import refuse_members
+from stream_scorer.kafka.groups import Groups, refuse_members
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.settings import Kafka
@@ -64,10 +64,9 @@ def named(settings: Kafka, name: str) -> Kafka:
 
 
 def kind_of(settings: Kafka) -> ConsumerGroupType:
-    client = admin(settings)
-    kind: ConsumerGroupType = (
-        client.describe_consumer_groups([settings.group])[settings.group].result().type
-    )
+    found = Groups(settings).described(settings.group)
+    assert found is not None
+    kind: ConsumerGroupType = found.type
     return kind
 
 

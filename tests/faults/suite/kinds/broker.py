@@ -70,15 +70,20 @@ def _killed(stage: Stage, broker: Broker, what: str, watched: Iterable[str]) -> 
     stage.finish()
 
 
+def _restarted(stage: Stage, brokers: Iterable[Broker]) -> None:
+    before = stage.ground.broker_said(_UP)
+    for broker in brokers:
+        broker.restart()
+    stage.fired(stage.ground.broker_said(_UP) - before, "starts in the brokers' logs")
+    stage.fault_over()
+    stage.finish()
+
+
 @kind("broker", cluster="three")
 def broker_restart(stage: Stage) -> None:
     """The broker that coordinates the transactions is stopped in good order and started again."""
     stage.start()
-    before = stage.ground.broker_said(_UP)
-    _transaction_coordinator(stage).restart()
-    stage.fired(stage.ground.broker_said(_UP) - before, "starts in the broker's log")
-    stage.fault_over()
-    stage.finish()
+    _restarted(stage, [_transaction_coordinator(stage)])
 
 
 @kind("broker", cluster="three")
@@ -86,12 +91,8 @@ def broker_killed(stage: Stage) -> None:
     """SIGKILL of a broker that leads outputs, which is started again at once."""
     stage.start()
     broker = _leader(stage)
-    before = stage.ground.broker_said(_UP)
     broker.kill()
-    broker.restart()
-    stage.fired(stage.ground.broker_said(_UP) - before, "starts in the broker's log")
-    stage.fault_over()
-    stage.finish()
+    _restarted(stage, [broker])
 
 
 @kind("broker", cluster="three")
@@ -176,12 +177,7 @@ def leader_moved(stage: Stage) -> None:
 def rolling_broker_restart(stage: Stage) -> None:
     """Each of three brokers is restarted in good order, one after the other."""
     stage.start()
-    before = stage.ground.broker_said(_UP)
-    for broker in stage.ground.kafka.brokers:
-        broker.restart()
-    stage.fired(stage.ground.broker_said(_UP) - before, "starts in the brokers' logs")
-    stage.fault_over()
-    stage.finish()
+    _restarted(stage, stage.ground.kafka.brokers)
 
 
 @kind("broker", cluster="three")
