@@ -52,6 +52,7 @@ class Fault:
         direction: Which of both.
         action: ``drop`` forgets a frame; ``hold`` keeps a request until :meth:`Proxy.release`.
         left: How many frames it is still done to.
+        after: How many frames of the kind still pass before.
         hit: Set once it was done.
         held: Requests that are kept, with the connection that they go to.
     """
@@ -60,6 +61,7 @@ class Fault:
     direction: Direction
     action: Action
     left: int = 1
+    after: int = 0
     hit: threading.Event = field(default_factory=threading.Event)
     held: list[tuple[Connection, bytes]] = field(default_factory=list)
 
@@ -92,10 +94,16 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
     def fault(
-        self, api: Api, direction: Direction, action: Action = "drop", times: int = 1
+        self,
+        api: Api,
+        direction: Direction,
+        action: Action = "drop",
+        times: int = 1,
+        *,
+        after: int = 0,
     ) -> Fault:
-        """Do something to the next frames of a kind."""
-        made = Fault(api, direction, action, times)
+        """Do something to the next frames of a kind, once some have passed."""
+        made = Fault(api, direction, action, times, after)
         self._call(self._arm(made))
         return made
 
@@ -251,6 +259,9 @@ class Proxy:
     def _match(self, api: int, direction: Direction) -> Fault | None:
         for fault in self._faults:
             if fault.left and fault.api == api and fault.direction == direction:
+                if fault.after:
+                    fault.after -= 1
+                    continue
                 fault.left -= 1
                 return fault
         return None
@@ -284,12 +295,12 @@ class Behind:
         """Where clients begin."""
         return self.kafka.bootstrap
 
-    def kill_in_a_transaction(self, process: ScorerProcess) -> None:
+    def kill_in_a_transaction(self, process: ScorerProcess, *, after: int = 0) -> None:
         """Kill a process whose request to end its transaction is on its way, and never arrives.
 
-        No other process may have a transaction meanwhile.
+        No other process may have a transaction meanwhile. It ends as many others before as given.
         """
-        end = self.proxy.fault(Api.END_TXN, "request")
+        end = self.proxy.fault(Api.END_TXN, "request", after=after)
         wait_until(
             lambda: end.hit.is_set() or not process.alive, lambda: f"a commit: {process.said}"
         )
