@@ -22,9 +22,10 @@ from stream_scorer.core.batch import (
     Rejections,
     RejectReason,
 )
+from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, ModelFailure, Rings, score
+from stream_scorer.core.scorer import Rings, score
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import ModelError
 

@@ -18,8 +18,8 @@ from stream_scorer.apps.batch_parquet import ParquetDecisions
 from stream_scorer.apps.batch_sort import merge, write_runs
 from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.batch_threads import Behind, ahead
+from stream_scorer.core.deciding import Model
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model
 
 PART_ROWS = 1_000_000
 CHUNK_ROWS = 50_000

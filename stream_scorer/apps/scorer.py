@@ -16,9 +16,10 @@ from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
+from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
-from stream_scorer.core.scorer import Model, Rings
+from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower

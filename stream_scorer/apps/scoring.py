@@ -17,8 +17,9 @@ from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.core.batch import Flag, Outcome, Rejections, RejectReason
+from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, replay, score
+from stream_scorer.core.scorer import Rings, Scored, replay, score
 from stream_scorer.core.summaries import flag_counts, parts, summarize
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (

@@ -12,9 +12,10 @@ from stream_scorer.apps.scoring import Codecs
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.deciding import Model
 from stream_scorer.core.kernels.profiles import merge
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model, Rings, remember, score
+from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.summaries import summarize
 from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.windows import bucket_of

@@ -1,6 +1,6 @@
 """The columns that the core takes and gives: events in, decisions out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag, StrEnum
 
 import numpy as np
@@ -143,3 +143,19 @@ class DecisionBatch:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def take(self, rows: Int64) -> "DecisionBatch":
+        """Return the given rows, ascending, as a new batch."""
+        watermark = self.terminal_watermark
+        return replace(
+            self,
+            events=self.events.take(rows),
+            score=self.score[rows],
+            outcome=self.outcome[rows],
+            flags=self.flags[rows],
+            features=self.features[rows],
+            reasons={
+                at: self.reasons[row] for at, row in enumerate(rows.tolist()) if row in self.reasons
+            },
+            terminal_watermark=None if watermark is None else watermark[rows],
+        )

@@ -6,67 +6,26 @@ with each finished stage's name so that a caller can time them.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, Rejections
+from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.deciding import Model, Rows, decide_rows, refuse_failure
 from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.policy import Thresholds, decide
-from stream_scorer.core.reasons import top_reasons
-from stream_scorer.core.terminals import TerminalTable, used_up_to
+from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.windows import CustomerRings, Journal
-from stream_scorer.ports import Predictor
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-MODEL_ERROR = "MODEL_ERROR"
-FEWEST_ROWS = 100
-"""Rows of which ``Plan.model_error_share`` is reckoned where a batch has fewer."""
-
-
-class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all do in this room
-    """The model failed for more of a batch than the plan lets pass.
-
-    Attributes:
-        rows: Rows for which it failed.
-        error: The first error's text.
-    """
-
-    def __init__(self, rows: int, error: str) -> None:
-        super().__init__(f"the model failed for {rows} rows: {error}")
-        self.rows = rows
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A deployed model version, ready to decide.
-
-    Attributes:
-        name: Its name.
-        version: Its version.
-        predictor: Scores rows.
-        features: What it needs, compiled.
-        thresholds: Where REVIEW and BLOCK begin.
-        on_model_error: The outcome of rows for which the predictor fails.
-    """
-
-    name: str
-    version: str
-    predictor: Predictor
-    features: FeatureSet
-    thresholds: Thresholds
-    on_model_error: Outcome = Outcome.REVIEW
 
 
 class Rings:
@@ -204,6 +163,12 @@ class Remembered:
     flags: NDArray[np.uint8]
     observed: Float64
 
+    def decided(self, events: EventBatch) -> Rows:
+        """Return the accepted rows of the batch."""
+        if len(self.accepted) == len(events):
+            return Rows(events, self.flags, self.observed)
+        return Rows(events, self.flags, self.observed).take(self.accepted)
+
 
 def _no_lap(_: str) -> None:
     pass
@@ -301,45 +266,15 @@ def score(
     terminals = TerminalTable() if terminals is None else terminals
     seen = remember(events, rings, plan, model.features, lap, terminals)
     try:
-        kept, flags, observed = events, seen.flags, seen.observed
-        if len(seen.accepted) < len(events):
-            kept = events.take(seen.accepted)
-            flags, observed = flags[seen.accepted], observed[seen.accepted]
-        features = model.features.compute(kept, observed)
-        lap("features")
-        scores, failed, failure = _scores(model.predictor, features)
-        _refuse_failure(failed, failure, plan)
-        lap("score")
-        outcome = decide(scores, model.thresholds)
-        outcome[failed] = model.on_model_error
-        decisions = DecisionBatch(
-            events=kept, score=scores, outcome=outcome, flags=flags, features=features,
-            reasons=_reasons(model, features, outcome, failed),
-            model=model.name, version=model.version, plan_revision=plan.revision,
-            terminal_watermark=_terminal_watermark(kept, model.features, terminals),
-        )  # fmt: skip
-        lap("decide")
+        rows = seen.decided(events)
+        decisions, failed, failure = decide_rows(rows, model, plan, terminals, lap)
+        refuse_failure(failed, failure, plan)
     except BaseException:
         rings.undo(seen.journals)
         raise
     return Scored(
         decisions, seen.accepted, seen.rejections, seen.journals, int(failed.sum()), failure
     )
-
-
-def _terminal_watermark(
-    events: EventBatch, features: FeatureSet, terminals: TerminalTable
-) -> Int64 | None:
-    if not features.by_terminal:
-        return None
-    return used_up_to(terminals, features.engine.delayed, events.int64("event_time"))
-
-
-def _refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
-    rows = int(failed.sum())
-    # A batch of one has a share of one: by itself a bad row would stop a quiet topic for ever.
-    if rows > plan.model_error_share * max(len(failed), FEWEST_ROWS):
-        raise ModelFailure(rows, failure)
 
 
 def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
@@ -352,34 +287,3 @@ def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
         for number, (begin, end) in enumerate(pairwise(begins.tolist()))
         if end > begin
     ]
-
-
-def _scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDArray[np.bool_], str]:
-    """Return (scores, rows that failed, first error); one bad row costs only itself."""
-    failure = ""
-    try:
-        scores = np.asarray(predictor.scores(features), np.float64)
-    except Exception as error:  # noqa: BLE001 a model is foreign code: it may raise anything
-        failure = f"{type(error).__name__}: {error}"
-        scores = np.full(len(features), np.nan)
-        for row in range(len(features)):
-            with suppress(Exception):
-                scores[row] = predictor.scores(features[row : row + 1])[0]
-    failed = ~((scores >= 0.0) & (scores <= 1.0))
-    if failed.any():
-        failure = failure or "the score is no probability"
-        scores = np.where(failed, np.nan, scores)
-    return scores, failed, failure
-
-
-def _reasons(
-    model: Model, features: Float64, outcome: NDArray[np.uint8], failed: NDArray[np.bool_]
-) -> dict[int, tuple[str, ...]]:
-    reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
-        np.flatnonzero(failed).tolist(), (MODEL_ERROR,)
-    )
-    rows = np.flatnonzero((outcome != Outcome.APPROVE) & ~failed)
-    if len(rows):
-        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[rows]))
-        reasons |= zip(rows.tolist(), top_reasons(attributions, model.features.names), strict=True)
-    return reasons

@@ -15,9 +15,9 @@ from typing import Any
 import sklearn
 from sklearn.pipeline import Pipeline
 
+from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE, compile_features, compile_union
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Model
 from stream_scorer.errors import ModelError
 from stream_scorer.models import golden
 from stream_scorer.models.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash

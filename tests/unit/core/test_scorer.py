@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
-from stream_scorer.core.scorer import Model, ModelFailure, Rings, Scored, replay, score
+from stream_scorer.core.scorer import Rings, Scored, replay, score
 from tests.unit.core.events import NOW, batch, event
 
 Float64 = NDArray[np.float64]

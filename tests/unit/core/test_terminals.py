@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.batch import Flag
+from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import compile_features, compile_union
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
-from stream_scorer.core.scorer import Model, Rings, remember, score
+from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.windows import NEVER
 from tests.unit.core.events import NOW, batch, event

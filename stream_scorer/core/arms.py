@@ -1,0 +1,228 @@
+"""A batch under a routing: each arm decides its rows, shadows score all of them.
+
+Whatever the arms do, a batch meets the rings once. An arm of another version than the champion's
+that fails for a row loses that row to the champion in the same batch; the decision is flagged
+``fallback``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.deciding import Model, Rows, decide_rows, model_scores, refuse_failure
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.policy import decide
+from stream_scorer.core.routing import CHAMPION, Routing, Version, route
+from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.windows import Journal
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one model decided.
+
+    Attributes:
+        decisions: k decisions.
+        rows: int64[k], their rows of the batch, ascending.
+        failed_rows: Rows for which the model failed.
+        failure: The first failure's text.
+    """
+
+    decisions: DecisionBatch
+    rows: Int64
+    failed_rows: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """What a shadow would have decided for the accepted rows of a batch.
+
+    Attributes:
+        arm: Its name.
+        model: The scored model's name.
+        version: Its version.
+        plan_revision: The revision that was active.
+        events: a transactions.
+        score: float64[a]; NaN where it failed.
+        outcome: uint8[a], by its own thresholds; its ``on_model_error`` where it failed.
+        failed: bool[a].
+        decided_score: float64[a], of the decision that was published.
+        decided_outcome: uint8[a], likewise.
+        failure: The first failure's text.
+    """
+
+    arm: str
+    model: str
+    version: str
+    plan_revision: int
+    events: EventBatch
+    score: Float64
+    outcome: NDArray[np.uint8]
+    failed: NDArray[np.bool_]
+    decided_score: Float64
+    decided_outcome: NDArray[np.uint8]
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredByArms:
+    """What a routing makes of one batch.
+
+    Attributes:
+        decided: By model and arm, one at least; each accepted row is in one of them.
+        shadowed: One per shadow.
+        rejections: The other rows.
+        journals: State delta by partition.
+    """
+
+    decided: tuple[Decided, ...]
+    shadowed: tuple[Shadowed, ...]
+    rejections: Rejections
+    journals: dict[int, Journal]
+
+
+def score_by_arms(
+    events: EventBatch, rings: Rings, routing: Routing, models: Mapping[Version, Model],
+    lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
+) -> ScoredByArms:  # fmt: skip
+    """Decide a batch.
+
+    Where several arms decide, each asks its model in a stage of its own, ``score:ARM``. Which of
+    them is asked first depends on the batch's first offset, so that none is always the one that
+    finds its memory warm.
+
+    Args:
+        events: n rows in arrival order.
+        rings: Changed; ``journals`` say how.
+        routing: Who decides what, and what all share.
+        models: The version of each arm; they share their engine with the rings.
+        lap: Told when a stage is over.
+        terminals: What is known of terminals; see ``scorer.score``.
+
+    Raises:
+        ModelFailure: The champion failed for too many rows; the rings are as before.
+    """
+    terminals = TerminalTable() if terminals is None else terminals
+    by_arm = {arm: models[version] for arm, version in routing.versions.items()}
+    asked = [by_arm[arm] for arm in (*routing.arms, *routing.shadows)]
+    # Whether terminals' history is whole is told for those that ask for it.
+    teller = next((m for m in asked if m.features.by_terminal), by_arm[CHAMPION])
+    seen = remember(events, rings, routing.shared, teller.features, lap, terminals)
+    try:
+        rows = seen.decided(events)
+        parts = list(_parts(routing, rows))
+        if len(events) and int(events.offset[0]) % 2:
+            parts.reverse()
+        several = len(parts) > 1 or bool(routing.shadows)
+        decided: list[Decided] = []
+        for part in parts:
+            stage = f"score:{part.arm}" if several else "score"
+            decided += _decide(part, rows, routing, by_arm, terminals, lap, stage)
+        shadowed = tuple(
+            _shadow(arm, rows, routing, by_arm[arm], decided, lap) for arm in routing.shadows
+        )
+    except BaseException:
+        rings.undo(seen.journals)
+        raise
+    return ScoredByArms(
+        tuple(replace(d, rows=seen.accepted[d.rows]) for d in decided),
+        shadowed,
+        seen.rejections,
+        seen.journals,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows that go to an arm by chance, or that an override sent there."""
+
+    arm: str
+    rows: Int64
+    propensity: float
+
+
+def _parts(routing: Routing, rows: Rows) -> Sequence[_Part]:
+    arms = routing.arms
+    if len(arms) == 1:
+        return [_Part(arms[0], np.arange(len(rows)), 1.0)]
+    customer = hash_strings(*string_views(rows.events.records.column("customer_id")))
+    routed = route(routing, rows.events, customer)
+    found = []
+    for index, arm in enumerate(arms):
+        for overridden in (False, True):
+            mine = np.flatnonzero((routed.arm == index) & (routed.overridden == overridden))
+            if len(mine):
+                found.append(_Part(arm, mine, 1.0 if overridden else routing.share(arm)))
+    return found or [_Part(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
+
+
+def _decide(
+    part: _Part, rows: Rows, routing: Routing, by_arm: Mapping[str, Model],
+    terminals: TerminalTable, lap: Callable[[str], None], stage: str,
+) -> list[Decided]:  # fmt: skip
+    """Return what an arm decides of its rows, and what the champion does in its place."""
+    mine = rows if len(part.rows) == len(rows) else rows.take(part.rows)
+    model, champion = by_arm[part.arm], by_arm[CHAMPION]
+    found = _by(mine, part, routing, model, terminals, lap, stage)
+    if model is champion:
+        refuse_failure(found.failed, found.failure, routing.shared)
+        return [Decided(found.decisions, part.rows, int(found.failed.sum()), found.failure)]
+    if not found.failed.any():
+        return [Decided(found.decisions, part.rows)]
+    good, bad = np.flatnonzero(~found.failed), np.flatnonzero(found.failed)
+    kept = [Decided(found.decisions.take(good), part.rows[good])] if len(good) else []
+    lost = mine.take(bad)
+    lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
+    instead = _by(lost, part, routing, champion, terminals, lap, "score:fallback")
+    refuse_failure(instead.failed, instead.failure, routing.shared)
+    return [*kept, Decided(instead.decisions, part.rows[bad], len(bad), found.failure)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    decisions: DecisionBatch
+    failed: NDArray[np.bool_]
+    failure: str
+
+
+def _by(
+    rows: Rows, part: _Part, routing: Routing, model: Model, terminals: TerminalTable,
+    lap: Callable[[str], None], stage: str,
+) -> _Found:  # fmt: skip
+    if not model.features.by_terminal:
+        rows = replace(rows, flags=rows.flags & ~np.uint8(Flag.DEGRADED))
+    decisions, failed, failure = decide_rows(rows, model, routing.shared, terminals, lap, stage)
+    told = replace(
+        decisions, arm=part.arm, propensity=part.propensity, plan_revision=routing.revision
+    )
+    return _Found(told, failed, failure)
+
+
+def _shadow(
+    arm: str, rows: Rows, routing: Routing, model: Model, decided: Sequence[Decided],
+    lap: Callable[[str], None],
+) -> Shadowed:  # fmt: skip
+    features = model.features.compute(rows.events, rows.observed)
+    lap("features")
+    scores, failed, failure = model_scores(model.predictor, features)
+    lap(f"score:{arm}")
+    outcome = decide(scores, model.thresholds)
+    outcome[failed] = model.on_model_error
+    decided_score = np.empty(len(rows), np.float64)
+    decided_outcome = np.empty(len(rows), np.uint8)
+    for part in decided:
+        decided_score[part.rows] = part.decisions.score
+        decided_outcome[part.rows] = part.decisions.outcome
+    return Shadowed(
+        arm, model.name, model.version, routing.revision, rows.events, scores, outcome, failed,
+        decided_score, decided_outcome, failure,
+    )  # fmt: skip

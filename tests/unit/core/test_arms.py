@@ -1,0 +1,286 @@
+"""Arms: who decides which rows, who steps in, and that a shadow changes nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from stream_scorer.core.arms import Decided, ScoredByArms, score_by_arms
+from stream_scorer.core.batch import DecisionBatch, Flag, Outcome
+from stream_scorer.core.deciding import Model, ModelFailure
+from stream_scorer.core.features import compile_union
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.policy import Thresholds
+from stream_scorer.core.routing import (
+    BUCKETS,
+    CANARY,
+    CHAMPION,
+    CONTROL,
+    Override,
+    Routing,
+    Version,
+    canary_slices,
+    salted_buckets,
+)
+from stream_scorer.core.scorer import Rings, score
+from tests.unit.core.events import batch, event
+from tests.unit.core.test_scorer import SPECS, Linear, contents, rows
+
+Float64 = NDArray[np.float64]
+PLAN = Plan(lateness_ms=1_000, ring_cap=5, model_error_share=0.5)
+OTHER = [
+    {"name": "count", "kind": "count", "window": "2s"},
+    {"name": "amount", "kind": "passthrough", "field": "amount"},
+    {"name": "most", "kind": "max", "field": "amount", "window": "5s"},
+]
+OLD, NEW = Version("m", "1.0.0"), Version("m", "2.0.0")
+ARMS = {CHAMPION: OLD, CONTROL: OLD, CANARY: NEW}
+
+
+def halves(features: Float64) -> Float64:
+    return np.minimum(features[:, 1] / 200.0, 1.0)
+
+
+def never(features: Float64) -> Float64:
+    raise ValueError("no such model")
+
+
+def not_for_many(features: Float64) -> Float64:
+    """Fail for rows with a count above 1."""
+    if (features[:, 0] > 1).any():
+        raise ValueError("too many")
+    return halves(features)
+
+
+def models(old: Linear | None = None, new: Linear | None = None) -> dict[Version, Model]:
+    first, second = compile_union([SPECS, OTHER], PLAN)
+    return {
+        OLD: Model("m", "1.0.0", old or Linear(), first, Thresholds(0.5, 0.8)),
+        NEW: Model("m", "2.0.0", new or Linear(halves), second, Thresholds(0.2, 0.4)),
+    }
+
+
+def routing(buckets: int = 0, **other: Any) -> Routing:
+    return Routing(7, ARMS, canary_slices(buckets), salt="s", shared=PLAN, **other)
+
+
+def told(decisions: DecisionBatch) -> dict[int, Any]:
+    """Return each decision by its offset."""
+    d = decisions
+    return {
+        offset: (
+            d.score[row].tobytes(), int(d.outcome[row]), int(d.flags[row]),
+            d.features[row].tobytes(), d.reasons.get(row), d.version,
+        )
+        for row, offset in enumerate(d.events.offset.tolist())
+    }  # fmt: skip
+
+
+def by_offset(scored: ScoredByArms) -> dict[int, tuple[Any, ...]]:
+    found: dict[int, tuple[Any, ...]] = {}
+    for part in scored.decided:
+        for offset, each in told(part.decisions).items():
+            assert offset not in found
+            found[offset] = (part.decisions.arm, part.decisions.propensity, *each)
+    return found
+
+
+def arms_of(scored: ScoredByArms) -> dict[str, list[Decided]]:
+    found: dict[str, list[Decided]] = {}
+    for part in scored.decided:
+        found.setdefault(part.decisions.arm, []).append(part)
+    return found
+
+
+EVENTS = batch(
+    [event(n, customer_id=f"c{n % 40}", amount_minor=100 * (n % 90)) for n in range(200)]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=rows, now=rows)
+def test_a_champion_alone_decides_as_without_a_routing(
+    before: list[dict[str, Any]], now: list[dict[str, Any]]
+) -> None:
+    plain, routed = Rings(models()[OLD].features), Rings(models()[OLD].features)
+    for part in (before, now):
+        expected = score(batch(part), plain, PLAN, models()[OLD])
+        found = score_by_arms(batch(part), routed, routing(), models())
+        plain.release(expected.journals)
+        routed.release(found.journals)
+    (one,) = found.decided
+    assert told(one.decisions) == told(expected.decisions)
+    assert one.rows.tolist() == expected.accepted.tolist()
+    assert (one.decisions.arm, one.decisions.plan_revision) == (CHAMPION, 7)
+    assert one.decisions.propensity == 1.0
+    assert found.rejections.rows.tolist() == expected.rejections.rows.tolist()
+    assert contents(routed) == contents(plain)
+
+
+def test_each_arm_decides_its_customers_as_if_it_were_alone() -> None:
+    alone = {
+        version: told(score(EVENTS, Rings(model.features), PLAN, model).decisions)
+        for version, model in models().items()
+    }
+    rings = Rings(models()[OLD].features)
+    found = by_offset(score_by_arms(EVENTS, rings, routing(2_500), models()))
+    customers = hash_strings(*string_views(EVENTS.records.column("customer_id")))
+    buckets = salted_buckets(customers, "s")
+    assert len(found) == len(EVENTS)
+    for row, offset in enumerate(EVENTS.offset.tolist()):
+        bucket = buckets[row]
+        arm = CANARY if bucket < 2_500 else CONTROL if bucket >= 7_500 else CHAMPION
+        expected = alone[NEW if arm == CANARY else OLD][offset]
+        assert found[offset] == (arm, 0.5 if arm == CHAMPION else 0.25, *expected)
+    assert {each[0] for each in found.values()} == {CANARY, CONTROL, CHAMPION}
+
+
+def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
+    events = batch(
+        [event(n, customer_id=f"c{n % 9}", currency="USD" if n % 3 == 0 else "EUR")
+         for n in range(60)]
+    )  # fmt: skip
+    scored = score_by_arms(events, Rings(models()[OLD].features), routing(5_000), models())
+    placed = np.concatenate([part.rows for part in scored.decided])
+    assert sorted(placed.tolist()) == [n for n in range(60) if n % 3]
+    for part in scored.decided:
+        assert part.decisions.events.offset.tolist() == events.offset[part.rows].tolist()
+        assert (np.diff(part.rows) > 0).all()
+
+
+def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
+    broken = models(new=Linear(not_for_many))
+    whole = by_offset(
+        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(5_000), models())
+    )
+    champion = told(score(EVENTS, Rings(models()[OLD].features), PLAN, models()[OLD]).decisions)
+    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), routing(5_000), broken)
+    found = by_offset(scored)
+    fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
+    assert fell == {o for o, each in whole.items() if each[0] == CANARY and _count(each) > 1}
+    assert 0 < len(fell) < sum(each[0] == CANARY for each in whole.values())
+    for offset, each in found.items():
+        if offset in fell:
+            score_bytes, outcome, flags, features, reasons, version = champion[offset]
+            expected = (score_bytes, outcome, flags | Flag.FALLBACK, features, reasons, version)
+            assert each == (CANARY, 0.5, *expected)
+        else:
+            assert each == whole[offset]
+    assert sum(p.failed_rows for p in scored.decided) == len(fell)
+    assert {p.failure for p in scored.decided if p.failed_rows} == {"ValueError: too many"}
+
+
+def _count(each: tuple[Any, ...]) -> float:
+    return float(np.frombuffer(each[5])[0])
+
+
+def test_a_canary_that_always_fails_stops_nothing() -> None:
+    broken = models(new=Linear(never))
+    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), routing(BUCKETS), broken)
+    assert [(p.decisions.arm, p.decisions.version) for p in scored.decided] == [(CANARY, "1.0.0")]
+    assert (scored.decided[0].decisions.flags & Flag.FALLBACK).all()
+
+
+@pytest.mark.parametrize("buckets", [0, 2_500])
+def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: int) -> None:
+    broken = models(old=Linear(never))
+    rings = Rings(broken[OLD].features)
+    before = contents(rings)
+    with pytest.raises(ModelFailure, match="no such model"):
+        score_by_arms(EVENTS, rings, routing(buckets), broken)
+    assert [p for p in contents(rings) if p] == before
+
+
+def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
+    def but_one(features: Float64) -> Float64:
+        return np.where(features[:, 0] == 1.0, np.nan, 0.1)
+
+    found = score_by_arms(EVENTS, Rings(models()[OLD].features), routing(), models(Linear(but_one)))
+    (part,) = found.decided
+    failed = [row for row, codes in part.decisions.reasons.items() if codes == ("MODEL_ERROR",)]
+    assert part.failed_rows == len(failed) == int((EVENTS.int64("amount_minor") == 100).sum()) > 0
+    assert (part.decisions.outcome[failed] == Outcome.REVIEW).all()
+
+
+def test_a_shadow_scores_all_and_changes_no_decision() -> None:
+    rings = Rings(models()[OLD].features)
+    plain = by_offset(score_by_arms(EVENTS, rings, routing(), models()))
+    arms = {**ARMS, "next": NEW}
+    shadowing = replace(routing(), versions=arms, shadows=("next",))
+    scored = score_by_arms(EVENTS, Rings(models()[OLD].features), shadowing, models())
+    assert by_offset(scored) == plain
+    alone = score(EVENTS, Rings(models()[NEW].features), PLAN, models()[NEW]).decisions
+    (shadowed,) = scored.shadowed
+    assert shadowed.score.tobytes() == alone.score.tobytes()
+    assert shadowed.outcome.tolist() == alone.outcome.tolist()
+    assert (shadowed.arm, shadowed.version, shadowed.plan_revision) == ("next", "2.0.0", 7)
+    decided = scored.decided[0].decisions
+    assert shadowed.decided_score.tobytes() == decided.score.tobytes()
+    assert shadowed.decided_outcome.tolist() == decided.outcome.tolist()
+    assert not shadowed.failed.any()
+
+
+def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
+    broken = models(new=Linear(not_for_many))
+    shadowing = replace(routing(), versions={**ARMS, "next": NEW}, shadows=("next",))
+    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), shadowing, broken)
+    (shadowed,) = scored.shadowed
+    assert 0 < shadowed.failed.sum() < len(EVENTS)
+    assert np.isnan(shadowed.score[shadowed.failed]).all()
+    assert (shadowed.outcome[shadowed.failed] == Outcome.REVIEW).all()
+    assert not any(each[4] & Flag.FALLBACK for each in by_offset(scored).values())
+
+
+def test_whom_an_override_sends_there_is_no_evidence() -> None:
+    vip = (Override("customer_id", ("c1", "c2"), CANARY),)
+    found = by_offset(
+        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(500, overrides=vip), models())
+    )
+    for row, customer in enumerate(EVENTS.records.column("customer_id").to_pylist()):
+        arm, propensity = found[int(EVENTS.offset[row])][:2]
+        if customer in {"c1", "c2"}:
+            assert (arm, propensity) == (CANARY, 1.0)
+        else:
+            assert propensity == {CANARY: 0.05, CONTROL: 0.05, CHAMPION: 0.9}[arm]
+
+
+@settings(max_examples=40, deadline=None)
+@given(stream=rows, cut=st.integers(0, 30), buckets=st.integers(0, BUCKETS))
+def test_how_the_input_is_cut_does_not_show(
+    stream: list[dict[str, Any]], cut: int, buckets: int
+) -> None:
+    found = []
+    for parts in ([stream], [stream[:cut], stream[cut:]]):
+        rings = Rings(models()[OLD].features)
+        decided: dict[int, Any] = {}
+        at = 0
+        for part in parts:
+            events = batch(part)
+            events = replace(events, offset=np.arange(at, at + len(part)))
+            at += len(part)
+            scored = score_by_arms(events, rings, routing(buckets), models())
+            rings.release(scored.journals)
+            decided |= by_offset(scored)
+        found.append(decided)
+    assert found[0] == found[1]
+
+
+def test_stages_are_told_by_arm_where_there_are_several() -> None:
+    laps: list[str] = []
+    score_by_arms(EVENTS, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+    assert {lap for lap in laps if lap.startswith("score")} == {
+        "score:canary", "score:control", "score:champion"
+    }  # fmt: skip
+    orders = set()
+    for first in (0, 1):
+        laps = []
+        events = replace(EVENTS, offset=EVENTS.offset + first)
+        score_by_arms(events, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+        orders.add(tuple(lap for lap in laps if lap.startswith("score")))
+    assert len(orders) == 2
