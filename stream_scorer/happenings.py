@@ -16,6 +16,15 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
+class DecidedBy:
+    """Decisions of one model by outcome (APPROVE, REVIEW, BLOCK)."""
+
+    outcomes: Mapping[str, int]
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchCommitted(Happening):
     """One transaction was committed.
 
@@ -30,6 +39,7 @@ class BatchCommitted(Happening):
         age_seconds: Per decision, seconds between the record's Kafka timestamp and the commit;
             any sequence of floats or float64[n], one observation per decision.
         next_offsets: The next input offset by partition.
+        others: What further models decided.
     """
 
     records: int
@@ -41,6 +51,7 @@ class BatchCommitted(Happening):
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     age_seconds: Sequence[float] | NDArray[np.float64] = ()
     next_offsets: Mapping[int, int] = field(default_factory=dict)
+    others: Sequence[DecidedBy] = ()
 
 
 @dataclass(frozen=True, slots=True)

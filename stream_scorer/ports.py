@@ -42,6 +42,30 @@ class BytesColumn:
         """Return ``count`` nulls."""
         return cls(np.empty(0, np.uint8), np.zeros(count + 1, np.int64), np.ones(count, np.bool_))
 
+    @classmethod
+    def joined(cls, parts: "Sequence[BytesColumn]") -> Self:
+        """Put columns behind one another.
+
+        Args:
+            parts: One at least.
+        """
+        data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
+        ends = np.cumsum([0, *(len(each) for each in data)])
+        offsets = [
+            part.offsets[1:] - part.offsets[0] + end
+            for part, end in zip(parts, ends[:-1], strict=True)
+        ]
+        null = None
+        if any(part.null is not None for part in parts):
+            null = np.concatenate(
+                [np.zeros(len(p), np.bool_) if p.null is None else p.null for p in parts]
+            )
+        return cls(
+            np.concatenate(data),
+            np.concatenate([np.zeros(1, np.int64), *offsets]),
+            null,
+        )
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

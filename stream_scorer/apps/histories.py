@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.windows import CustomerRings
 from stream_scorer.happenings import Listener, StateComplete, StateIncomplete
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import DEGRADING, outlived
+
+Int64 = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -67,21 +72,29 @@ class Histories:
         """A partition left."""
         self._lacking.pop(partition, None)
 
-    def committed(self, partition: int, rings: CustomerRings, accepted: EventBatch) -> None:
+    def since(self, partition: int) -> Mapping[str, int]:
+        """Return by reason why history is missing, from which event time on it is whole, ms."""
+        lacking = self._lacking.get(partition)
+        return lacking.since if lacking is not None else {}
+
+    def committed(
+        self, partition: int, rings: CustomerRings, events: EventBatch, accepted: Int64
+    ) -> None:
         """A batch was committed.
 
         Args:
             partition: One of those that it changed.
             rings: Their rings, with the batch.
-            accepted: The batch's accepted events, of all partitions.
+            events: n transactions, of all partitions.
+            accepted: int64[a], those that were accepted.
         """
         lacking = self._lacking.get(partition)
         if lacking is None:
             return
         before, told = lacking.since, lacking.degrading
         if not lacking.beginning.known:
-            own = accepted.partition == partition
-            lacking.beginning.see(accepted.int64("event_time")[own])
+            own = accepted[events.partition[accepted] == partition]
+            lacking.beginning.see(events.int64("event_time")[own])
         retention = rings.retention
         settled = lacking.beginning.settled(before, retention.lateness_ms)
         lacking.since = outlived(settled, rings.watermark, retention.horizon_ms)

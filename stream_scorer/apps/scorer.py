@@ -6,9 +6,11 @@ from pathlib import Path
 
 from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.apps.checkpoints import Checkpoints
+from stream_scorer.apps.fleet import Pinned
+from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.restoring import Restoration
-from stream_scorer.apps.scoring import Codecs, Scoring, ScoringWork
+from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
@@ -127,7 +129,7 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
     """Make the codecs of our schemas under the registry's ids."""
     topics = settings.kafka.topics
     directory = settings.registry.directory
-    decision, summary = (reader_schema(name, directory) for name in ("decision.v1", "summary.v1"))
+    decision, summary = (reader_schema(name, directory) for name in ("decision.v1", "summary.v2"))
     return Codecs(
         transactions=TransactionDecoder(registry, plan, directory),
         decisions=DecisionEncoder(
@@ -185,7 +187,7 @@ def scorer_loop(
     terminals = follower_of(settings, model, plan, registry, rings, listener)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
-        model, plan, codecs, kafka.topics, kafka.instance, listener, rings,
+        Pinned(model, plan), codecs, kafka.topics, kafka.instance, listener, rings,
         restoration_of(settings, source, owner, store, rings),
         Checkpoints(
             store, owner, rings, schedule, listener, write_format=settings.state.write_format

@@ -1,65 +1,56 @@
 """The scorer's work: a batch of transactions becomes decisions, dead letters and a summary."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.apps.activating import Activations, Cut
 from stream_scorer.apps.checkpoints import Checkpoints, Share
+from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
+from stream_scorer.apps.outcomes import Codecs, Decoded, Outcomes, Scored
 from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.avro import TransactionDecoder
-from stream_scorer.codec.encode import DecisionEncoder
-from stream_scorer.codec.record import RecordCodec
-from stream_scorer.core.batch import Flag, Outcome, Rejections, RejectReason
-from stream_scorer.core.deciding import Model, ModelFailure
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.scorer import Rings, Scored, replay, score
-from stream_scorer.core.summaries import flag_counts, parts, summarize
+from stream_scorer.core.arms import score_by_arms
+from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.deciding import ModelFailure
+from stream_scorer.core.routing import Routing
+from stream_scorer.core.scorer import Rings, replay
+from stream_scorer.core.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,
+    DecidedBy,
     Listener,
     ModelFailed,
     StateRestored,
 )
-from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived
 
 Int64 = NDArray[np.int64]
 
-TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
-"""Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
-
 _EVICTED_AT_ONCE = 256
 """Customers per batch and partition that are looked at for leaving."""
-
-
-@dataclass(frozen=True, slots=True)
-class Codecs:
-    """How bytes become columns and back."""
-
-    transactions: TransactionDecoder
-    decisions: DecisionEncoder
-    summaries: RecordCodec
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """What keeping or undoing a batch needs."""
 
-    scored: Scored
+    scored: tuple[Scored, ...]
+    cut: Cut
     share: Share
     rejected: tuple[RejectReason, ...]
 
@@ -68,8 +59,7 @@ class ScoringWork:
     """Scores batches for a transaction loop and keeps the customers' rings.
 
     Args:
-        model: Decides.
-        plan: What all models share.
+        versions: Who decides, and under which plan.
         codecs: Bytes to columns and back.
         topics: Names of the input and of the outputs.
         instance: Name of this process, for dead letters.
@@ -77,15 +67,14 @@ class ScoringWork:
         rings: The customers' histories.
         restoration: Brings the state of partitions that come.
         checkpoints: Writes it, a little with each batch.
-        warmth: Judges whether the model may decide on it.
+        warmth: Judges whether a model may decide on it.
         now_ms: The wall clock, ms since the epoch.
-        terminals: Brings terminals' rows; None for a model that asks for none.
+        terminals: Brings terminals' rows; None where no model asks for any.
     """
 
     def __init__(
         self,
-        model: Model,
-        plan: Plan,
+        versions: Versions,
         codecs: Codecs,
         topics: Topics,
         instance: str,
@@ -97,11 +86,10 @@ class ScoringWork:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         terminals: TerminalFollower | None = None,
     ) -> None:
-        self._model = model
-        self._plan = plan
+        self._versions = versions
         self._codecs = codecs
-        self._topics = topics
-        self._instance = instance
+        self._outcomes = Outcomes(codecs, topics, instance)
+        self._activations = Activations(self._lacking)
         self._listener = listener
         self._restoration = restoration
         self._checkpoints = checkpoints
@@ -138,6 +126,7 @@ class ScoringWork:
             self._opened.pop(partition, None)
             self._beginnings.pop(partition, None)
             self._histories.end(partition)
+            self._activations.end(partition)
             self._whole_ones.discard(partition)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
@@ -180,11 +169,12 @@ class ScoringWork:
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         partition = int(raw.partition[0])
-        self._beginnings[partition].read(events, self._plan)
+        fleet = self._versions.fleet
+        self._beginnings[partition].read(events, fleet.shared)
         restored = self._opened[partition].restored
         if restored is not None:
             events = restored.unknown(events)
-        self.rings.release(replay(events, self.rings, self._plan, self._model.features))
+        self.rings.release(replay(events, self.rings, fleet.shared, fleet.features))
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""
@@ -225,148 +215,103 @@ class ScoringWork:
         if self._terminals is not None and len(events):
             self._terminals.wait_for(events)
             stages.lap("terminals")
+        fleet = self._versions.fleet
+        self.rings.adopt(fleet.features)
+        cut = self._activations.cut(raw, events, fleet)
         # As the batch before this one left the rings.
         share = self._checkpoints.take(len(raw))
+        scored: list[Scored] = []
         try:
             stages.lap("checkpoint")
             table = None if self._terminals is None else self._terminals.table
-            scored = score(events, self.rings, self._plan, self._model, stages.lap, table)
+            for piece in cut.pieces:
+                part = piece.of(events)
+                made = score_by_arms(
+                    part, self.rings, piece.routing, fleet.models, stages.lap, table
+                )
+                scored.append(Scored(piece, part, made))
+            self._checkpoints.advance(share, raw.next_offsets())
+            decoded = Decoded(raw, rows, undecodable)
+            return self._result(decoded, scored, cut, share, stages)
         except BaseException as error:
-            self._checkpoints.undo(share)
+            self._take_back(scored, cut, share)
             if isinstance(error, ModelFailure):
                 raise Paused("model", str(error)) from error
             raise
-        self._checkpoints.advance(share, raw.next_offsets())
-        try:
-            return self._result(raw, rows, undecodable, scored, share, stages)
-        except BaseException:
-            self._take_back(scored, share)
-            raise
 
-    def _take_back(self, scored: Scored, share: Share) -> None:
-        self.rings.undo(scored.journals)
+    def _take_back(self, scored: Sequence[Scored], cut: Cut, share: Share) -> None:
+        for each in reversed(scored):
+            self.rings.undo(each.made.journals)
+        self._activations.undo(cut)
         self._checkpoints.undo(share)
 
-    def _result(
-        self,
-        raw: RawRecords,
-        rows: Int64,
-        undecodable: Rejections,
-        scored: Scored,
-        share: Share,
-        stages: Stages,
-    ) -> Result[Scoring]:
-        """Encode what was decided; the decoded events are the rows ``rows`` of ``raw``."""
-        decided_at = self._now_ms()
-        decisions = scored.decisions
-        late = decided_at - decisions.events.timestamp > self._plan.late_decision_ms
-        if late.any():
-            flags = decisions.flags | np.where(late, np.uint8(Flag.LATE_DECISION), np.uint8(0))
-            decisions = replace(decisions, flags=flags)
-            scored = replace(scored, decisions=decisions)
-        outgoing: list[Outgoing] = [*share.outgoing]
-        if len(decisions):
-            of_decision = rows[scored.accepted]
-            keys = raw.keys if len(of_decision) == len(raw) else raw.keys.take(of_decision)
-            outgoing.append(
-                Outgoing(
-                    self._topics.decisions,
-                    self._codecs.decisions.encode(decisions, decided_at),
-                    keys,
-                    _trace_headers(raw.headers, of_decision),
-                )
-            )
-        rejected = _rejected(rows, undecodable, scored.rejections)
-        if rejected:
-            letters = dead_letters(
-                raw, [row for row, _, _ in rejected], [reason for _, reason, _ in rejected],
-                [detail for _, _, detail in rejected], topic=self._topics.dead_letters,
-                source_topic=self._topics.transactions, instance=self._instance,
-            )  # fmt: skip
-            outgoing.append(
-                Outgoing(
-                    self._topics.dead_letters,
-                    BytesColumn.of(letter.value for letter in letters),
-                    BytesColumn.of(letter.key for letter in letters),
-                    [letter.headers for letter in letters],
-                )
-            )
-        reasons = tuple(reason for _, reason, _ in rejected)
-        summary = summarize(
-            raw.partition, raw.offset, decisions, reasons, self._plan.summary_window_ms
+    def _lacking(self, partition: int, routing: Routing) -> str:
+        """Return why a partition's history does not serve a routing."""
+        models = self._versions.fleet.models
+        return self._warmth.lacking(
+            partition,
+            self._histories.since(partition),
+            self.rings.of(partition).watermark,
+            (models[version] for version in dict.fromkeys(routing.versions.values())),
         )
+
+    def _result(
+        self, batch: Decoded, scored: Sequence[Scored], cut: Cut, share: Share, stages: Stages
+    ) -> Result[Scoring]:
+        """Encode what was decided."""
+        decided_at = self._now_ms()
+        scored = tuple(each.marked(decided_at) for each in scored)
+        outgoing = [*share.outgoing, *self._outcomes.decisions(batch, scored, decided_at)]
+        letters, rejected = self._outcomes.dead_letters(batch, scored)
+        outgoing += letters
         stages.lap("encode")
-        # Timings stay outside the payload, which is a pure function of the batch.
-        timings: Headers = [
-            (f"seconds.{stage}", f"{seconds:.6f}".encode())
-            for stage, seconds in stages.seconds.items()
-        ]
-        encoded = [self._codecs.summaries.encode(part) for part in parts(summary)]
-        n = len(encoded)
-        outgoing.append(
-            Outgoing(
-                self._topics.summaries, BytesColumn.of(encoded), BytesColumn.nulls(n),
-                [None] * (n - 1) + [timings],
-            )
-        )  # fmt: skip
+        outgoing.append(self._outcomes.summary(batch, scored, rejected, stages.seconds))
         stages.lap("summarize")
-        return Result(outgoing, Scoring(scored, share, reasons))
+        return Result(outgoing, Scoring(scored, cut, share, rejected))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Keep the rings' changes and say what was committed."""
         scored = result.delta.scored
-        self.rings.release(scored.journals)
-        for partition in scored.journals:
-            rings = self.rings.of(partition)
-            rings.evict(_EVICTED_AT_ONCE)
-            self._histories.committed(partition, rings, scored.decisions.events)
+        touched: set[int] = set()
+        for each in scored:
+            self.rings.release(each.made.journals)
+            touched.update(each.made.journals)
+        for partition in touched:
+            self.rings.of(partition).evict(_EVICTED_AT_ONCE)
+        for each in scored:
+            for partition in each.made.journals:
+                rings = self.rings.of(partition)
+                self._histories.committed(partition, rings, each.events, each.made.accepted)
         if self._terminals is not None and not self.restoring():
             self._terminals.evict()
         self._checkpoints.keep(result.delta.share)
-        decisions = scored.decisions
-        if scored.failed_rows:
-            self._listener(
-                ModelFailed(decisions.model, decisions.version, scored.failed_rows, scored.failure)
-            )
+        decided = [part for each in scored for part in each.made.decided]
+        failures = [part.failure for each in scored for part in each.made.shadowed]
+        for failure in [*(part.failure for part in decided), *failures]:
+            if failure is not None:
+                self._listener(
+                    ModelFailed(
+                        failure.version.name, failure.version.version, failure.rows, failure.error
+                    )
+                )
         self._sample.take(raw, self._restoration.partitions)
-        outcomes = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
-        rejected: dict[str, int] = {}
-        for reason in result.delta.rejected:
-            rejected[reason.value] = rejected.get(reason.value, 0) + 1
+        batches = [part.decisions for part in decided]
+        counted = [DecidedBy(outcome_counts(each), each.model, each.version) for each in batches]
+        age = stages.committed_ms - np.concatenate([each.events.timestamp for each in batches])
         return BatchCommitted(
-            records=len(raw),
-            outcomes={outcome.name: outcomes[outcome] for outcome in Outcome},
-            model=decisions.model,
-            version=decisions.version,
-            rejected=rejected,
-            flagged=flag_counts(decisions),
+            len(raw),
+            counted[0].outcomes,
+            counted[0].model,
+            counted[0].version,
+            others=counted[1:],
+            rejected=Counter(reason.value for reason in result.delta.rejected),
+            flagged=sum((Counter(flag_counts(each)) for each in batches), Counter()),
             stage_seconds=stages.seconds,
-            age_seconds=(stages.committed_ms - decisions.events.timestamp) / 1_000,
+            age_seconds=age / 1_000,
             next_offsets=raw.next_offsets(),
         )
 
     def undo(self, result: Result[Scoring]) -> None:
         """Take the rings' changes back."""
-        self._take_back(result.delta.scored, result.delta.share)
-
-
-def _rejected(
-    rows: Int64, undecodable: Rejections, invalid: Rejections
-) -> list[tuple[int, RejectReason, str]]:
-    """Merge both kinds of rejection in the order of the raw records."""
-    merged = list(
-        zip(undecodable.rows.tolist(), undecodable.reasons, undecodable.details, strict=True)
-    )
-    merged += zip(rows[invalid.rows].tolist(), invalid.reasons, invalid.details, strict=True)
-    return sorted(merged, key=lambda rejection: rejection[0])
-
-
-def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
-    """Return what decisions carry on; None when no transaction of the batch is traced."""
-    if headers is None:
-        return None
-    kept = [
-        [(name, value) for name, value in headers[row] or () if name.lower() in TRACE_HEADERS]
-        for row in rows.tolist()
-    ]
-    return [one or None for one in kept] if any(kept) else None
+        delta = result.delta
+        self._take_back(delta.scored, delta.cut, delta.share)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.profiling import Decoders, ProfilerWork, RowEncoder
-from stream_scorer.apps.scoring import Codecs
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
@@ -47,9 +47,8 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
         scored = score(events, rings, plan, model, terminals=terminals)
         model.predictor.attributions(scored.decisions.features)
         codecs.decisions.encode(scored.decisions, _EVENT_TIME_MS)
-        codecs.summaries.encode(
-            summarize(raw.partition, raw.offset, scored.decisions, (), plan.summary_window_ms)
-        )
+        told = [(scored.decisions, plan.summary_window_ms)]
+        codecs.summaries.encode(summarize(raw.partition, raw.offset, told, ())[0][0])
         rings.undo(scored.journals)
     _warm_checkpoints(decoder, raw, plan, model)
 

@@ -1,6 +1,6 @@
 """Whether a model may decide on the histories that a partition came with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -67,17 +67,41 @@ class Warmth:
         cold = _cold(self._model, kept, watermark)
         if not cold.names:
             return
-        names, warm_from = cold.names, cold.warm_from
         if self._accept_cold:
-            self._listener(ColdAccepted(partition, names, warm_from))
+            self._listener(ColdAccepted(partition, cold.names, cold.warm_from))
             return
-        moment = datetime.fromtimestamp(warm_from / 1_000, UTC).isoformat(sep=" ")
         raise NotWarmError(
-            f"model {self._model.name}:{self._model.version} is warming: {', '.join(names)} lack "
-            f"history in partition {partition}; it can serve from event time {moment}",
+            _said(self._model, partition, cold),
             "until then let the version before it decide, build the histories from the input "
             "(stream-scorer state rebuild), or take it as it is: --accept-cold",
         )
+
+    def lacking(
+        self, partition: int, since: Mapping[str, int], watermark: int, models: Iterable[Model]
+    ) -> str:
+        """Return why further models may not decide a partition that is held; empty if they may.
+
+        Args:
+            partition: Input partition.
+            since: As ``judge`` takes it, by now.
+            watermark: Newest accepted event time, ms.
+            models: Which.
+        """
+        if self._accept_cold:
+            return ""
+        kept = {reason: ms for reason, ms in since.items() if reason not in DEGRADING}
+        said = (_said(model, partition, _cold(model, kept, watermark)) for model in models)
+        return next((each for each in said if each), "") if kept else ""
+
+
+def _said(model: Model, partition: int, cold: _Cold) -> str:
+    if not cold.names:
+        return ""
+    moment = datetime.fromtimestamp(cold.warm_from / 1_000, UTC).isoformat(sep=" ")
+    return (
+        f"model {model.name}:{model.version} is warming: {', '.join(cold.names)} lack "
+        f"history in partition {partition}; it can serve from event time {moment}"
+    )
 
 
 def _cold(model: Model, since: Mapping[str, int], watermark: int) -> _Cold:

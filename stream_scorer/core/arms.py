@@ -24,6 +24,17 @@ from stream_scorer.core.windows import Journal
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+_INSTEAD = "score:fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A version failed for some rows; ``error`` is the first failure's text."""
+
+    version: Version
+    rows: int
+    error: str
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -32,14 +43,14 @@ class Decided:
     Attributes:
         decisions: k decisions.
         rows: int64[k], their rows of the batch, ascending.
-        failed_rows: Rows for which the model failed.
-        failure: The first failure's text.
+        stage: Name of the stage in which the model was asked.
+        failure: Of the model; or, where these are flagged ``fallback``, of the arm's own.
     """
 
     decisions: DecisionBatch
     rows: Int64
-    failed_rows: int = 0
-    failure: str = ""
+    stage: str
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Shadowed:
         failed: bool[a].
         decided_score: float64[a], of the decision that was published.
         decided_outcome: uint8[a], likewise.
-        failure: The first failure's text.
+        failure: What it failed for.
     """
 
     arm: str
@@ -70,7 +81,7 @@ class Shadowed:
     failed: NDArray[np.bool_]
     decided_score: Float64
     decided_outcome: NDArray[np.uint8]
-    failure: str = ""
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,14 @@ class ScoredByArms:
     """What a routing makes of one batch.
 
     Attributes:
+        accepted: int64[a], the accepted rows of the batch, ascending.
         decided: By model and arm, one at least; each accepted row is in one of them.
         shadowed: One per shadow.
         rejections: The other rows.
         journals: State delta by partition.
     """
 
+    accepted: Int64
     decided: tuple[Decided, ...]
     shadowed: tuple[Shadowed, ...]
     rejections: Rejections
@@ -96,9 +109,9 @@ def score_by_arms(
 ) -> ScoredByArms:  # fmt: skip
     """Decide a batch.
 
-    Where several arms decide, each asks its model in a stage of its own, ``score:ARM``. Which of
-    them is asked first depends on the batch's first offset, so that none is always the one that
-    finds its memory warm.
+    Where several arms decide, each asks its model in a stage of its own, ``score:ARM``, for those
+    whom chance sent there, and in another for those whom an override did. Which is asked first
+    depends on the batch's first offset: none is always the one that finds its memory warm.
 
     Args:
         events: n rows in arrival order.
@@ -125,7 +138,7 @@ def score_by_arms(
         several = len(parts) > 1 or bool(routing.shadows)
         decided: list[Decided] = []
         for part in parts:
-            stage = f"score:{part.arm}" if several else "score"
+            stage = part.stage if several else "score"
             decided += _decide(part, rows, routing, by_arm, terminals, lap, stage)
         shadowed = tuple(
             _shadow(arm, rows, routing, by_arm[arm], decided, lap) for arm in routing.shadows
@@ -134,6 +147,7 @@ def score_by_arms(
         rings.undo(seen.journals)
         raise
     return ScoredByArms(
+        seen.accepted,
         tuple(replace(d, rows=seen.accepted[d.rows]) for d in decided),
         shadowed,
         seen.rejections,
@@ -148,6 +162,12 @@ class _Part:
     arm: str
     rows: Int64
     propensity: float
+    overridden: bool = False
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage in which its model is asked; calls that chance made stand alone."""
+        return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
 def _parts(routing: Routing, rows: Rows) -> Sequence[_Part]:
@@ -161,7 +181,8 @@ def _parts(routing: Routing, rows: Rows) -> Sequence[_Part]:
         for overridden in (False, True):
             mine = np.flatnonzero((routed.arm == index) & (routed.overridden == overridden))
             if len(mine):
-                found.append(_Part(arm, mine, 1.0 if overridden else routing.share(arm)))
+                share = 1.0 if overridden else routing.share(arm)
+                found.append(_Part(arm, mine, share, overridden))
     return found or [_Part(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
 
 
@@ -175,16 +196,23 @@ def _decide(
     found = _by(mine, part, routing, model, terminals, lap, stage)
     if model is champion:
         refuse_failure(found.failed, found.failure, routing.shared)
-        return [Decided(found.decisions, part.rows, int(found.failed.sum()), found.failure)]
+        failure = _failure(model, found.failed, found.failure)
+        return [Decided(found.decisions, part.rows, stage, failure)]
     if not found.failed.any():
-        return [Decided(found.decisions, part.rows)]
+        return [Decided(found.decisions, part.rows, stage)]
     good, bad = np.flatnonzero(~found.failed), np.flatnonzero(found.failed)
-    kept = [Decided(found.decisions.take(good), part.rows[good])] if len(good) else []
+    kept = [Decided(found.decisions.take(good), part.rows[good], stage)] if len(good) else []
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
-    instead = _by(lost, part, routing, champion, terminals, lap, "score:fallback")
+    instead = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
     refuse_failure(instead.failed, instead.failure, routing.shared)
-    return [*kept, Decided(instead.decisions, part.rows[bad], len(bad), found.failure)]
+    failure = _failure(model, found.failed, found.failure)
+    return [*kept, Decided(instead.decisions, part.rows[bad], _INSTEAD, failure)]
+
+
+def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> Failure | None:
+    rows = int(failed.sum())
+    return Failure(Version(model.name, model.version), rows, error) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,5 +252,5 @@ def _shadow(
         decided_outcome[part.rows] = part.decisions.outcome
     return Shadowed(
         arm, model.name, model.version, routing.revision, rows.events, scores, outcome, failed,
-        decided_score, decided_outcome, failure,
+        decided_score, decided_outcome, _failure(model, failed, failure),
     )  # fmt: skip

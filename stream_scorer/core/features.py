@@ -76,6 +76,27 @@ class Engine:
         """How many columns all operations write."""
         return len(self.program.operations) + len(self.delayed)
 
+    def lacks(self, other: "Engine") -> str:
+        """Return why rings that were made for this engine cannot serve another; empty: they can.
+
+        Args:
+            other: Compiled under a plan that the state may rest on as on this one's.
+        """
+        mine, its = self.retention, other.retention
+        if (mine.lateness_ms, mine.cap, mine.unit) != (its.lateness_ms, its.cap, its.unit):
+            return "lateness, ring cap or currency differ"
+        fields = [name for name in other.fields if name not in self.fields]
+        if fields:
+            return f"the rings do not keep {', '.join(fields)}"
+        if self.fields != other.fields:
+            return "it leaves out fields that the rings keep"
+        if its.horizon_ms > mine.horizon_ms:
+            hours = (its.horizon_ms - its.lateness_ms) / 3_600_000
+            return f"the rings do not reach back {hours:g} h"
+        if other.delayed.memory_ms > self.delayed.memory_ms:
+            return "terminals' rows are not kept for so long"
+        return ""
+
     def kept(self, events: EventBatch) -> Int64:
         """Return int64[f, n], what rings keep of the events' further fields."""
         return kept_values(events, self.fields)

@@ -36,16 +36,36 @@ class Rings:
     """
 
     def __init__(self, features: FeatureSet) -> None:
-        self._engine = features.engine
+        self._engine = self._computed = features.engine
         self._partitions: dict[int, CustomerRings] = {}
 
     def of(self, partition: int) -> CustomerRings:
         """Return a partition's rings; empty ones when it is new."""
         rings = self._partitions.get(partition)
         if rings is None:
-            rings = CustomerRings(self._engine.retention, self._engine.program, self._engine.fields)
+            engine = self._engine
+            rings = CustomerRings(engine.retention, self._computed.program, engine.fields)
             self._partitions[partition] = rings
         return rings
+
+    def adopt(self, features: FeatureSet) -> None:
+        """Compute what other features ask, from the rings as they are.
+
+        Args:
+            features: Of an engine that these rings can serve.
+
+        Raises:
+            ValueError: They cannot; says what they lack.
+        """
+        engine = features.engine
+        if engine is self._computed:
+            return
+        lacking = self._engine.lacks(engine)
+        if lacking:
+            raise ValueError(lacking)
+        self._computed = engine
+        for rings in self._partitions.values():
+            rings.run(engine.program)
 
     def drop(self, partition: int) -> None:
         """Forget a partition that left this process."""

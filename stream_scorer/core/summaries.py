@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
+from stream_scorer.core.batch import DecisionBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.kernels.summaries import (
     AMOUNT_AT,
     SCORE_AT,
@@ -31,26 +31,57 @@ MOST_WINDOWS = 4_000
 def summarize(
     partition: NDArray[np.int32],
     offset: Int64,
-    decisions: DecisionBatch,
+    decided: Sequence[tuple[DecisionBatch, int]],
     rejected: Sequence[RejectReason],
-    window_ms: int,
-) -> dict[str, Any]:
-    """Return the summary of a batch as a record of the summary schema.
+) -> list[list[dict[str, Any]]]:
+    """Return the summary of a batch as records of the summary schema, by batch of decisions.
+
+    There is one for each batch of decisions, and more where one has very many windows: a broker
+    takes no record of any size; its last one carries its flags. The last of all carries the counts
+    of the whole batch and its sources: a reader that closes windows by the sources' watermarks has
+    then seen all of its windows.
 
     Args:
         partition: int32[r], of every input record, decoded or not.
         offset: int64[r], likewise.
-        decisions: What was decided.
+        decided: What was decided, by arm and model, and how wide its event-time windows are, ms;
+            one at least.
         rejected: The reason of each dead letter.
-        window_ms: Width of the event-time windows.
     """
+    found: list[list[dict[str, Any]]] = []
+    for decisions, window_ms in decided:
+        windows = _windows(decisions, window_ms)
+        records: list[dict[str, Any]] = [
+            {
+                "model": decisions.model,
+                "model_version": decisions.version,
+                "arm": decisions.arm,
+                "plan_revision": decisions.plan_revision,
+                "records": 0,
+                "rejected": {},
+                "flagged": {},
+                "sources": [],
+                "windows": windows[begin : begin + MOST_WINDOWS],
+            }
+            for begin in range(0, max(len(windows), 1), MOST_WINDOWS)
+        ]
+        records[-1]["flagged"] = flag_counts(decisions)
+        found.append(records)
+    found[-1][-1] |= {
+        "records": len(offset),
+        "rejected": dict(Counter(str(reason) for reason in rejected)),
+        "sources": _sources(partition, offset, [decisions for decisions, _ in decided]),
+    }
+    return found
+
+
+def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
     events = decisions.events
-    time = events.int64("event_time")
     rows, sums = count_windows(
-        events.partition, time, events.int64("amount_minor"), decisions.score, decisions.outcome,
-        window_ms,
+        events.partition, events.int64("event_time"), events.int64("amount_minor"),
+        decisions.score, decisions.outcome, window_ms,
     )  # fmt: skip
-    windows = [
+    return [
         {
             "partition": row[WINDOW_PARTITION],
             "start": row[WINDOW_START],
@@ -67,45 +98,29 @@ def summarize(
         }
         for row, total in zip(rows.tolist(), sums.tolist(), strict=True)
     ]
+
+
+def _sources(
+    partition: NDArray[np.int32], offset: Int64, decided: Sequence[DecisionBatch]
+) -> list[dict[str, int]]:
+    """Return by partition what was read of it, and its newest accepted event time."""
+    newest: dict[int, int] = {}
+    for decisions in decided:
+        time, of = decisions.events.int64("event_time"), decisions.events.partition
+        for source in np.unique(of).tolist():
+            newest[source] = max(newest.get(source, 0), int(time[of == source].max()))
     sources = []
     for source in np.unique(partition).tolist():
         mine = offset[partition == source]
-        accepted = time[events.partition == source]
         sources.append(
             {
                 "partition": source,
                 "first_offset": int(mine.min()),
                 "next_offset": int(mine.max()) + 1,
-                "watermark": int(accepted.max()) if len(accepted) else 0,
+                "watermark": newest.get(source, 0),
             }
         )
-    return {
-        "model": decisions.model,
-        "model_version": decisions.version,
-        "plan_revision": decisions.plan_revision,
-        "records": len(offset),
-        "rejected": dict(Counter(str(reason) for reason in rejected)),
-        "flagged": flag_counts(decisions),
-        "sources": sources,
-        "windows": windows,
-    }
-
-
-def parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a summary as records that a broker takes: one, unless it has very many windows.
-
-    Where there are several, the last carries the counts of the batch and its sources: a reader that
-    closes windows by the sources' watermarks has then seen all of its windows.
-    """
-    windows = summary["windows"]
-    begins = range(0, max(len(windows), 1), MOST_WINDOWS)
-    found = [
-        summary
-        | {"records": 0, "rejected": {}, "flagged": {}, "sources": []}
-        | {"windows": windows[begin : begin + MOST_WINDOWS]}
-        for begin in begins[:-1]
-    ]
-    return [*found, summary | {"windows": windows[begins[-1] :]}]
+    return sources
 
 
 def flag_counts(decisions: DecisionBatch) -> dict[str, int]:
@@ -116,3 +131,9 @@ def flag_counts(decisions: DecisionBatch) -> dict[str, int]:
         str(flag.name).lower(): int(np.count_nonzero(decisions.flags & flag.value)) for flag in Flag
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def outcome_counts(decisions: DecisionBatch) -> dict[str, int]:
+    """Return the number of decisions by outcome, those without one included."""
+    counts = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
+    return {outcome.name: counts[outcome] for outcome in Outcome}

@@ -113,14 +113,22 @@ class CustomerRings:
             [retention.lateness_ms, retention.horizon_ms, retention.cap], np.int64
         )
         self._shape = shape_of(retention.horizon_ms, len(fields))
-        self._program = program
-        self._silent = program._replace(operations=program.operations[:0], line=np.array([False]))
-        self._scratch = new_scratch(retention.cap, len(program.windows))
+        self.run(program)
         self._batches = 0
         self._open: dict[int, Journal] = {}
         self._cursor = 0
         self._spare = np.empty((0, JOURNAL_WIDTH + len(fields)), np.int64)
         self._store = new_store(self._shape)
+
+    def run(self, program: Program) -> None:
+        """Compute another program from now on; the rings stay as they are.
+
+        Args:
+            program: Looks no further back than the rings do, at fields that they store.
+        """
+        self._program = program
+        self._silent = program._replace(operations=program.operations[:0], line=np.array([False]))
+        self._scratch = new_scratch(self.retention.cap, len(program.windows))
 
     def __len__(self) -> int:
         return int(self._store.counters[CUSTOMERS])

@@ -101,9 +101,10 @@ class Renderer:
         metrics = self._metrics
         self._counter(metrics.transactions, "committed").inc()
         metrics.batch.observe(happening.records)
-        model, version = happening.model, happening.version
-        for outcome, count in happening.outcomes.items():
-            self._counter(metrics.decisions, outcome, model, version).inc(count)
+        first = h.DecidedBy(happening.outcomes, happening.model, happening.version)
+        for by in (first, *happening.others):
+            for outcome, count in by.outcomes.items():
+                self._counter(metrics.decisions, outcome, by.model, by.version).inc(count)
         for reason, count in happening.rejected.items():
             self._counter(metrics.rejected, reason).inc(count)
         for flag, count in happening.flagged.items():

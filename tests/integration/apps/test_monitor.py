@@ -20,7 +20,7 @@ from tests.unit.drift.simulated import changed, summaries, transactions, watch, 
 
 pytestmark = pytest.mark.kafka
 
-SUMMARY = RecordCodec(4, reader_schema("summary.v1"))
+SUMMARY = RecordCodec(10, reader_schema("summary.v2"))
 
 
 def publish(kafka: Kafka, made: list[dict[str, Any]]) -> None:

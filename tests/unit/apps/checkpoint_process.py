@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from stream_scorer.apps.checkpoints import Checkpoints
+from stream_scorer.apps.fleet import Pinned
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import Scoring, ScoringWork
@@ -107,7 +108,7 @@ class Process:
             store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append
         )
         self.work = ScoringWork(
-            MODEL, PLAN, CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
+            Pinned(MODEL, PLAN), CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
             Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
             Warmth(MODEL, self.heard.append),
         )  # fmt: skip

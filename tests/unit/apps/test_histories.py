@@ -151,7 +151,7 @@ def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> Non
     histories.begin(0, {CAP: 10, INPUT: 20, "mcc": 30}, known, LOW)
     for watermark in (horizon + 9, horizon + 10, horizon + 20, horizon + 30, horizon + 40):
         rings.watermark = watermark
-        histories.committed(0, rings, nothing)
+        histories.committed(0, rings, nothing, nothing)
     assert heard == [
         StateIncomplete(0, LOW, (INPUT, CAP)), StateIncomplete(0, LOW, (INPUT,)), StateComplete(0)
     ]  # fmt: skip
@@ -161,5 +161,5 @@ def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> Non
 def test_a_partition_that_left_is_told_of_no_more() -> None:
     found = process(LOW + 60)
     found.work.revoked((0,))
-    found.work._histories.committed(0, found.work.rings.of(1), None)  # type: ignore[arg-type]
+    found.work._histories.committed(0, found.work.rings.of(1), None, None)  # type: ignore[arg-type]
     assert told(found) == [StateIncomplete(0, LOW)]

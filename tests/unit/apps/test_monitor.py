@@ -28,7 +28,7 @@ from tests.unit.drift.simulated import (
 )
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
-SUMMARY = RecordCodec(4, reader_schema("summary.v1"))
+SUMMARY = RecordCodec(10, reader_schema("summary.v2"))
 EVENT = RecordCodec(5, reader_schema("drift-event.v1"))
 CHANGE_MS = FIRST_MS + 8 * DAY_MS
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.checkpoints import Checkpoints
+from stream_scorer.apps.fleet import Pinned
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
@@ -85,7 +86,7 @@ def work(
     model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
     made = ScoringWork(
-        model, plan, open_codecs(settings, plan, source), settings.kafka.topics, "0",
+        Pinned(model, plan), open_codecs(settings, plan, source), settings.kafka.topics, "0",
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
@@ -147,7 +148,7 @@ def test_the_summary_is_a_pure_function_of_the_batch() -> None:
         return outgoing.values[0]
 
     assert summary(NOW) == summary(NOW + 7)
-    read = RecordCodec(4, reader_schema("summary.v1")).decode(summary(NOW) or b"", FILES)
+    read = RecordCodec(10, reader_schema("summary.v2")).decode(summary(NOW) or b"", FILES)
     assert (read["records"], read["rejected"]) == (2, {"EMPTY": 1})
     assert [(s["first_offset"], s["next_offset"]) for s in read["sources"]] == [(100, 102)]
     assert sum(window["count"] for window in read["windows"]) == 1

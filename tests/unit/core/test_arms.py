@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.arms import Decided, ScoredByArms, score_by_arms
+from stream_scorer.core.arms import Decided, Failure, ScoredByArms, score_by_arms
 from stream_scorer.core.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.features import compile_union
@@ -172,8 +172,9 @@ def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
             assert each == (CANARY, 0.5, *expected)
         else:
             assert each == whole[offset]
-    assert sum(p.failed_rows for p in scored.decided) == len(fell)
-    assert {p.failure for p in scored.decided if p.failed_rows} == {"ValueError: too many"}
+    assert [p.failure for p in scored.decided if p.failure] == [
+        Failure(NEW, len(fell), "ValueError: too many")
+    ]
 
 
 def _count(each: tuple[Any, ...]) -> float:
@@ -204,7 +205,8 @@ def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
     found = score_by_arms(EVENTS, Rings(models()[OLD].features), routing(), models(Linear(but_one)))
     (part,) = found.decided
     failed = [row for row, codes in part.decisions.reasons.items() if codes == ("MODEL_ERROR",)]
-    assert part.failed_rows == len(failed) == int((EVENTS.int64("amount_minor") == 100).sum()) > 0
+    assert part.failure is not None
+    assert part.failure.rows == len(failed) == int((EVENTS.int64("amount_minor") == 100).sum()) > 0
     assert (part.decisions.outcome[failed] == Outcome.REVIEW).all()
 
 
@@ -232,6 +234,7 @@ def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
     scored = score_by_arms(EVENTS, Rings(broken[OLD].features), shadowing, broken)
     (shadowed,) = scored.shadowed
     assert 0 < shadowed.failed.sum() < len(EVENTS)
+    assert shadowed.failure == Failure(NEW, int(shadowed.failed.sum()), "ValueError: too many")
     assert np.isnan(shadowed.score[shadowed.failed]).all()
     assert (shadowed.outcome[shadowed.failed] == Outcome.REVIEW).all()
     assert not any(each[4] & Flag.FALLBACK for each in by_offset(scored).values())

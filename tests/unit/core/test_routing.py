@@ -1,6 +1,7 @@
 """Routing: who decides what, and from which offset on."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -132,9 +133,10 @@ def test_the_first_override_that_fits_counts_and_is_told() -> None:
         ({"overrides": (Override("channel", ("1",), "green"),)}, "arm 'green': has no version"),
     ],
 )
-def test_what_cannot_be_routed_is_refused(change: dict, said: str) -> None:
+def test_what_cannot_be_routed_is_refused(change: dict[str, Any], said: str) -> None:
+    values: dict[str, Any] = {"revision": 1, "versions": ARMS, **change}
     with pytest.raises(ValueError, match=said):
-        Routing(**({"revision": 1, "versions": ARMS} | change))
+        Routing(**values)
 
 
 def test_split_slices_cover_all_in_order() -> None:

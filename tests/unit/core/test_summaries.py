@@ -1,6 +1,7 @@
 """A summary is a count of its batch: against plain Python, over any batch."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_scorer.core import summaries
 from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
-from stream_scorer.core.summaries import MOST_WINDOWS, flag_counts, parts, summarize
+from stream_scorer.core.summaries import flag_counts, summarize
 from tests.unit.core.events import NOW, batch, event
 
 WIDTH = 1_000
@@ -46,7 +48,9 @@ def decided(rows: list[Row], flags: list[int] | None = None) -> DecisionBatch:
 
 def summary(rows: list[Row]) -> dict[str, Any]:
     decisions = decided(rows)
-    return summarize(decisions.events.partition, decisions.events.offset, decisions, (), WIDTH)
+    events = decisions.events
+    ((told,),) = summarize(events.partition, events.offset, [(decisions, WIDTH)], ())
+    return told
 
 
 @settings(max_examples=150, deadline=None)
@@ -79,7 +83,7 @@ def test_sources_cover_every_record_and_watermarks_only_accepted_ones() -> None:
     partition = np.array([0, 0, 1, 2, 2, 2], np.int32)
     offset = np.array([10, 11, 7, 90, 92, 95])
     rejected = [RejectReason.EMPTY, RejectReason.EMPTY, RejectReason.CURRENCY]
-    told = summarize(partition, offset, decisions, rejected, WIDTH)
+    ((told,),) = summarize(partition, offset, [(decisions, WIDTH)], rejected)
     assert told["sources"] == [
         {"partition": 0, "first_offset": 10, "next_offset": 12, "watermark": NOW + 9},
         {"partition": 1, "first_offset": 7, "next_offset": 8, "watermark": 0},
@@ -94,7 +98,7 @@ def test_sources_cover_every_record_and_watermarks_only_accepted_ones() -> None:
 def test_a_batch_without_a_decision_has_no_windows() -> None:
     decisions = decided([])
     partition, offset = np.array([3], np.int32), np.array([5])
-    told = summarize(partition, offset, decisions, [RejectReason.EMPTY], WIDTH)
+    ((told,),) = summarize(partition, offset, [(decisions, WIDTH)], [RejectReason.EMPTY])
     assert told["windows"] == []
     assert told["sources"][0]["watermark"] == 0
 
@@ -112,19 +116,46 @@ def test_flags_are_counted_by_name(flags: list[int], counts: dict[str, int]) -> 
     assert flag_counts(decided([row, row], flags)) == counts
 
 
-@pytest.mark.parametrize("windows", [0, 1, MOST_WINDOWS, MOST_WINDOWS + 1, 3 * MOST_WINDOWS])
-def test_a_summary_of_many_windows_is_cut_and_its_last_part_has_the_counts(windows: int) -> None:
-    whole = {
-        "model": "m", "records": windows, "rejected": {"EMPTY": 1}, "flagged": {"late": 2},
-        "sources": [{"partition": 0}], "windows": [{"start": start} for start in range(windows)],
-    }  # fmt: skip
-    cut = parts(whole)
-    assert len(cut) == max(-(-windows // MOST_WINDOWS), 1)
-    assert [window for part in cut for window in part["windows"]] == whole["windows"]
-    assert all(len(part["windows"]) <= MOST_WINDOWS for part in cut)
-    assert cut[-1] == whole | {"windows": cut[-1]["windows"]}
+def batches(*sizes: int) -> list[DecisionBatch]:
+    """Return batches of several arms with one decision in each of so many windows."""
+    arms = ["champion", "canary", "control"]
+    return [
+        replace(
+            decided(
+                [(at, 5 * WIDTH * n, 1, 0.5, 0) for n in range(size)],
+                [Flag.LATE] * size,
+            ),
+            arm=arms[at],
+        )
+        for at, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize(
+    "sizes", [(0,), (1,), (7,), (8,), (21,), (3, 2), (0, 9), (9, 0), (7, 8, 1)]
+)
+def test_a_summary_is_cut_by_arm_and_size_and_its_last_part_has_the_counts(
+    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "MOST_WINDOWS", 7)
+    made = batches(*sizes)
+    partition = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    told = summarize(
+        partition, np.arange(sum(sizes)), [(each, WIDTH) for each in made], [RejectReason.EMPTY]
+    )
+    cut = [part for records in told for part in records]
+    assert [part["arm"] for part in cut] == [
+        each.arm for each, size in zip(made, sizes, strict=True) for _ in range(-(-size // 7) or 1)
+    ]
+    for each, size in zip(made, sizes, strict=True):
+        mine = next(records for records in told if records[0]["arm"] == each.arm)
+        starts = [window["start"] for part in mine for window in part["windows"]]
+        assert starts == [NOW // WIDTH * WIDTH + 5 * WIDTH * n for n in range(size)]
+        assert [part["flagged"] for part in mine[:-1]] == [{}] * (len(mine) - 1)
+        assert mine[-1]["flagged"] == ({"late": size} if size else {})
+    assert all(len(part["windows"]) <= 7 for part in cut)
     for part in cut[:-1]:
-        assert part["model"] == "m"
-        assert (part["records"], part["rejected"], part["flagged"], part["sources"]) == (
-            0, {}, {}, [],
-        )  # fmt: skip
+        assert (part["records"], part["rejected"], part["sources"]) == (0, {}, [])
+    assert (cut[-1]["records"], cut[-1]["rejected"]) == (sum(sizes), {"EMPTY": 1})
+    assert [source["partition"] for source in cut[-1]["sources"]] == sorted(set(partition.tolist()))
+    assert all(source["watermark"] >= NOW for source in cut[-1]["sources"])

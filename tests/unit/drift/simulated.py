@@ -56,7 +56,7 @@ def summaries(table: pa.Table, batch: int = _BATCH) -> list[dict[str, Any]]:
         events = EventBatch(rows, partition, offset, np.full(n, NOW_MS, np.int64))
         scored = score(events, rings, plan, model)
         rings.release(scored.journals)
-        made.append(summarize(partition, offset, scored.decisions, (), plan.summary_window_ms))
+        made += summarize(partition, offset, [(scored.decisions, plan.summary_window_ms)], ())[0]
     return made
 
 

@@ -1,0 +1,168 @@
+"""Which revision of the plan decides each partition, and where the next one begins.
+
+A batch in which a revision begins is cut there. What begins is true at once, for the batch that is
+computed ahead, and taken back with the batch that it began in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.apps.fleet import Fleet
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.routing import Activation, Routing, activated
+from stream_scorer.core.validation import validate
+from stream_scorer.kafka.work import Paused
+from stream_scorer.ports import RawRecords
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a batch that one revision decides; None: all of them."""
+
+    routing: Routing
+    rows: Int64 | None = None
+
+    def of(self, events: EventBatch) -> EventBatch:
+        """Return its rows."""
+        return events if self.rows is None else events.take(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A partition goes on without a revision from ``offset`` on, and why."""
+
+    partition: int
+    offset: int
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A batch as the revisions cut it.
+
+    Attributes:
+        pieces: In the order in which they are decided.
+        activations: Revisions that begin in it.
+        refusals: Revisions that are refused from it on.
+        before: What decided the partitions before, to go back to.
+    """
+
+    pieces: tuple[Piece, ...]
+    activations: tuple[Activation, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    before: Mapping[int, int | None] | None = None
+
+
+class Activations:
+    """Keeps each held partition's revision.
+
+    Args:
+        lacking: Says why a partition's history does not serve a routing; empty when it does.
+    """
+
+    def __init__(self, lacking: Callable[[int, Routing], str]) -> None:
+        self._lacking = lacking
+        self._active: dict[int, int | None] = {}
+        self._refused: set[tuple[int, int]] = set()
+
+    def begin(self, partition: int, revision: int | None) -> None:
+        """A partition came; this is what decided its last record, None if nothing has."""
+        self._active[partition] = revision
+
+    def end(self, partition: int) -> None:
+        """A partition left."""
+        self._active.pop(partition, None)
+        self._refused = {each for each in self._refused if each[0] != partition}
+
+    def cut(self, raw: RawRecords, events: EventBatch, fleet: Fleet) -> Cut:
+        """Say who decides a batch, and let what begins in it begin.
+
+        Args:
+            raw: The batch.
+            events: Those of its records that could be decoded.
+            fleet: What is ready.
+
+        Raises:
+            Paused: The revision that decides a partition is not among it.
+        """
+        if fleet.pinned:
+            return Cut((Piece(fleet.newest),))
+        partitions = np.unique(raw.partition).tolist()
+        newest = fleet.newest.revision
+        told = all((p, r) in self._refused for p in partitions for r in fleet.refused)
+        if told and all(self._active.get(p) == newest for p in partitions):
+            return Cut((Piece(fleet.newest),))
+        return self._cut(raw, events, fleet, partitions)
+
+    def _cut(
+        self, raw: RawRecords, events: EventBatch, fleet: Fleet, partitions: Sequence[int]
+    ) -> Cut:
+        valid = validate(events, fleet.shared) == 0
+        times = events.int64("event_time")
+        revision = np.zeros(len(events), np.int64)
+        begun: list[Activation] = []
+        refusals: list[Refusal] = []
+        before = {p: self._active.get(p) for p in partitions}
+        for partition in partitions:
+            first = int(raw.offset[raw.partition == partition].min())
+            refusals += self._refusals(partition, first, fleet)
+            usable = self._usable(partition, first, fleet, refusals)
+            own = np.flatnonzero(events.partition == partition)
+            good = own[valid[own]]
+            active = before[partition]
+            moves = activated(usable, events.offset[good], times[good], first)
+            if active is not None:
+                revision[own] = active
+            elif usable and (not moves or moves[0][0] > first):
+                # Nothing has decided here yet: the oldest that is ready does.
+                moves = [(first, 0), *((offset, place) for offset, place in moves if place)]
+            for offset, place in moves:
+                number = usable[place].revision
+                revision[own[events.offset[own] >= offset]] = number
+                begun.append(Activation(partition, offset, number))
+                self._active[partition] = number
+        self._refused |= {(each.partition, each.revision) for each in refusals}
+        by_number = {routing.revision: routing for routing in fleet.routings}
+        cut = Cut((), tuple(begun), tuple(refusals), before)
+        pieces = []
+        for number in np.unique(revision).tolist():
+            if number not in by_number:
+                self.undo(cut)
+                raise Paused("plan", f"revision {number} is not ready here")
+            pieces.append(Piece(by_number[number], np.flatnonzero(revision == number)))
+        return replace(cut, pieces=tuple(pieces) or (Piece(fleet.newest),))
+
+    def _refusals(self, partition: int, offset: int, fleet: Fleet) -> list[Refusal]:
+        return [
+            Refusal(partition, offset, revision, reason)
+            for revision, reason in fleet.refused.items()
+            if (partition, revision) not in self._refused
+        ]
+
+    def _usable(
+        self, partition: int, offset: int, fleet: Fleet, refusals: list[Refusal]
+    ) -> list[Routing]:
+        """Return what the partition's history serves; the others are refused, once."""
+        active, found = self._active.get(partition), []
+        for routing in fleet.routings:
+            if active is not None and routing.revision <= active:
+                continue
+            reason = self._lacking(partition, routing)
+            if not reason:
+                found.append(routing)
+            elif (partition, routing.revision) not in self._refused:
+                refusals.append(Refusal(partition, offset, routing.revision, reason))
+        return found
+
+    def undo(self, cut: Cut) -> None:
+        """Take back what began in a batch that is given up."""
+        for partition, revision in (cut.before or {}).items():
+            if partition in self._active:
+                self._active[partition] = revision
+        self._refused -= {(each.partition, each.revision) for each in cut.refusals}

@@ -1,0 +1,199 @@
+"""What was decided of a batch becomes records: decisions, dead letters and the summary."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.apps.activating import Piece
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.core.arms import Decided, ScoredByArms
+from stream_scorer.core.batch import EventBatch, Flag, Rejections, RejectReason
+from stream_scorer.core.summaries import summarize
+from stream_scorer.kafka.deadletter import dead_letters
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.settings import Topics
+
+Int64 = NDArray[np.int64]
+
+TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
+"""Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codecs:
+    """How bytes become columns and back."""
+
+    transactions: TransactionDecoder
+    decisions: DecisionEncoder
+    summaries: RecordCodec
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A piece of a batch, decided.
+
+    Attributes:
+        piece: Which rows of the decoded batch, by which revision.
+        events: These rows.
+        made: What the core made of them.
+    """
+
+    piece: Piece
+    events: EventBatch
+    made: ScoredByArms
+
+    def places(self, rows: Int64) -> Int64:
+        """Return where rows of the piece are in the decoded batch."""
+        return rows if self.piece.rows is None else self.piece.rows[rows]
+
+    def marked(self, decided_at_ms: int) -> "Scored":
+        """Return it with the flag on decisions that come too late."""
+        limit = self.piece.routing.shared.late_decision_ms
+        decided = []
+        for part in self.made.decided:
+            decisions = part.decisions
+            late = decided_at_ms - decisions.events.timestamp > limit
+            if late.any():
+                flags = decisions.flags | np.where(late, np.uint8(Flag.LATE_DECISION), np.uint8(0))
+                decisions = replace(decisions, flags=flags)
+            decided.append(replace(part, decisions=decisions))
+        return replace(self, made=replace(self.made, decided=tuple(decided)))
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A batch of records and what could be decoded of it.
+
+    Attributes:
+        raw: r records.
+        rows: int64[n], the records behind the decoded events.
+        undecodable: The others.
+    """
+
+    raw: RawRecords
+    rows: Int64
+    undecodable: Rejections
+
+
+class Outcomes:
+    """Encodes what was decided.
+
+    Args:
+        codecs: Columns to bytes.
+        topics: Names of the input and of the outputs.
+        instance: Name of this process, for dead letters.
+    """
+
+    def __init__(self, codecs: Codecs, topics: Topics, instance: str) -> None:
+        self._codecs = codecs
+        self._topics = topics
+        self._instance = instance
+
+    def decisions(
+        self, batch: Decoded, scored: Sequence[Scored], decided_at_ms: int
+    ) -> list[Outgoing]:
+        """Return the decisions in the order of their transactions."""
+        values: list[BytesColumn] = []
+        places: list[Int64] = []
+        for each, part in _parts(scored):
+            if len(part.decisions):
+                values.append(self._codecs.decisions.encode(part.decisions, decided_at_ms))
+                places.append(batch.rows[each.places(part.rows)])
+        if not values:
+            return []
+        value, place, raw = values[0], places[0], batch.raw
+        if len(values) > 1:
+            # Of one customer an override or a failing arm may decide some: the order is kept.
+            place = np.concatenate(places)
+            order = np.argsort(place)
+            value, place = BytesColumn.joined(values).take(order), place[order]
+        keys = raw.keys if len(place) == len(raw) else raw.keys.take(place)
+        return [Outgoing(self._topics.decisions, value, keys, _trace_headers(raw.headers, place))]
+
+    def dead_letters(
+        self, batch: Decoded, scored: Sequence[Scored]
+    ) -> tuple[list[Outgoing], tuple[RejectReason, ...]]:
+        """Return the dead letters in the order of their records, and their reasons."""
+        rejected = _rejected(batch, scored)
+        if not rejected:
+            return [], ()
+        reasons = tuple(reason for _, reason, _ in rejected)
+        letters = dead_letters(
+            batch.raw, [row for row, _, _ in rejected], list(reasons),
+            [detail for _, _, detail in rejected], topic=self._topics.dead_letters,
+            source_topic=self._topics.transactions, instance=self._instance,
+        )  # fmt: skip
+        outgoing = Outgoing(
+            self._topics.dead_letters,
+            BytesColumn.of(letter.value for letter in letters),
+            BytesColumn.of(letter.key for letter in letters),
+            [letter.headers for letter in letters],
+        )
+        return [outgoing], reasons
+
+    def summary(
+        self, batch: Decoded, scored: Sequence[Scored], rejected: Sequence[RejectReason],
+        seconds: Mapping[str, float],
+    ) -> Outgoing:  # fmt: skip
+        """Return the summary.
+
+        Timings stay outside the payload, which is a pure function of the batch: each arm's record
+        carries how long its model was asked, and the last one all stages.
+        """
+        parts = list(_parts(scored))
+        told = summarize(
+            batch.raw.partition,
+            batch.raw.offset,
+            [(part.decisions, each.piece.routing.shared.summary_window_ms) for each, part in parts],
+            rejected,
+        )
+        encoded: list[bytes] = []
+        headers: list[Headers] = []
+        for records, (_, part) in zip(told, parts, strict=True):
+            encoded += [self._codecs.summaries.encode(record) for record in records]
+            asked = {"score": seconds[part.stage]} if part.stage in seconds else {}
+            headers += [*[None] * (len(records) - 1), _timed(asked) or None]
+        headers[-1] = _timed({**seconds, **asked})
+        return Outgoing(
+            self._topics.summaries, BytesColumn.of(encoded), BytesColumn.nulls(len(encoded)),
+            headers,
+        )  # fmt: skip
+
+
+def _timed(seconds: Mapping[str, float]) -> list[tuple[str, bytes | None]]:
+    return [(f"seconds.{stage}", f"{each:.6f}".encode()) for stage, each in seconds.items()]
+
+
+def _parts(scored: Sequence[Scored]) -> Iterator[tuple[Scored, Decided]]:
+    for each in scored:
+        for part in each.made.decided:
+            yield each, part
+
+
+def _rejected(batch: Decoded, scored: Sequence[Scored]) -> list[tuple[int, RejectReason, str]]:
+    """Merge both kinds of rejection in the order of the raw records."""
+    undecodable = batch.undecodable
+    merged = list(
+        zip(undecodable.rows.tolist(), undecodable.reasons, undecodable.details, strict=True)
+    )
+    for each in scored:
+        invalid = each.made.rejections
+        places = batch.rows[each.places(invalid.rows)].tolist()
+        merged += zip(places, invalid.reasons, invalid.details, strict=True)
+    return sorted(merged, key=lambda rejection: rejection[0])
+
+
+def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
+    """Return what decisions carry on; None when no transaction of the batch is traced."""
+    if headers is None:
+        return None
+    kept = [
+        [(name, value) for name, value in headers[row] or () if name.lower() in TRACE_HEADERS]
+        for row in rows.tolist()
+    ]
+    return [one or None for one in kept] if any(kept) else None

@@ -1,0 +1,173 @@
+"""Where revisions begin in a batch, and what a batch that is given up leaves behind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.apps.activating import Activations, Cut, Refusal
+from stream_scorer.apps.fleet import Fleet
+from stream_scorer.core.routing import CHAMPION, Activation, Routing, Version
+from stream_scorer.kafka.work import Paused
+from stream_scorer.ports import BytesColumn, RawRecords
+from tests.unit.core.events import NOW, batch, event
+
+VERSION = Version("m", "1")
+MODELS: Any = {VERSION: None}
+
+
+def routing(revision: int, effective_at: int | None = None) -> Routing:
+    return Routing(revision, {CHAMPION: VERSION}, effective_at=effective_at)
+
+
+def fleet(*routings: Routing, **other: Any) -> Fleet:
+    return Fleet(MODELS, routings, **other)
+
+
+def records(times: list[tuple[int, int]], first: int = 0) -> tuple[RawRecords, Any]:
+    """Return a batch of (partition, event time) and its events, offsets counted by partition."""
+    at: dict[int, int] = {}
+    offsets = [at.setdefault(p, first) + 0 * at.update({p: at[p] + 1}) for p, _ in times]  # type: ignore[func-returns-value]
+    return raw_of([p for p, _ in times], offsets), batch(
+        [
+            event(n, partition=p, offset=o, event_time=NOW + t, timestamp=NOW + t)
+            for n, ((p, t), o) in enumerate(zip(times, offsets, strict=True))
+        ]
+    )
+
+
+def raw_of(partitions: list[int], offsets: list[int]) -> RawRecords:
+    n = len(partitions)
+    return RawRecords(
+        BytesColumn.nulls(n), BytesColumn.nulls(n), None, np.array(partitions, np.int32),
+        np.array(offsets, np.int64), np.zeros(n, np.int64),
+    )  # fmt: skip
+
+
+def revisions(cut: Cut, events: Any) -> list[int]:
+    found = np.full(len(events), -1)
+    for piece in cut.pieces:
+        rows = slice(None) if piece.rows is None else piece.rows
+        found[rows] = piece.routing.revision
+    return found.tolist()
+
+
+def serving(*partitions: int, revision: int | None = 1) -> Activations:
+    made = Activations(lambda *_: "")
+    for partition in partitions:
+        made.begin(partition, revision)
+    return made
+
+
+def test_a_pinned_version_decides_all_and_records_nothing() -> None:
+    raw, events = records([(0, 1), (1, 2)])
+    cut = Activations(lambda *_: "never asked").cut(raw, events, fleet(routing(0), pinned=True))
+    assert (revisions(cut, events), cut.activations) == ([0, 0], ())
+
+
+def test_a_revision_begins_in_each_partition_at_its_own_first_record() -> None:
+    raw, events = records([(0, 1), (1, 9), (0, 8), (1, 2), (0, 3)])
+    plans = fleet(routing(1), routing(2, NOW + 5))
+    held = serving(0, 1)
+    cut = held.cut(raw, events, plans)
+    assert revisions(cut, events) == [1, 2, 2, 2, 2]
+    assert cut.activations == (Activation(0, 1, 2), Activation(1, 0, 2))
+    assert held.cut(raw, events, plans).activations == ()
+
+
+def test_a_rollback_takes_the_next_offset_although_that_record_is_invalid() -> None:
+    raw, events = records([(0, 1), (0, 2), (0, 3)], first=7)
+    undecodable = raw_of([0, 0, 0, 0], [6, 7, 8, 9])
+    cut = serving(0).cut(undecodable, events, fleet(routing(1), routing(2)))
+    assert (revisions(cut, events), cut.activations) == ([2, 2, 2], (Activation(0, 6, 2),))
+
+
+def test_an_invalid_record_begins_no_plan() -> None:
+    raw, events = records([(0, 1), (0, 9), (0, 2)])
+    far = batch(
+        [
+            event(n, offset=n, event_time=NOW + t, timestamp=NOW + t, amount_minor=amount)
+            for n, (t, amount) in enumerate([(1, 1), (9, -1), (2, 1)])
+        ]
+    )
+    cut = serving(0).cut(raw, far, fleet(routing(1), routing(2, NOW + 5)))
+    assert (revisions(cut, events), cut.activations) == ([1, 1, 1], ())
+
+
+def test_where_nothing_has_decided_the_oldest_that_is_ready_does() -> None:
+    raw, events = records([(0, 1), (0, 9)])
+    plans = fleet(routing(4, NOW + 99), routing(5, NOW + 5))
+    cut = serving(0, revision=None).cut(raw, events, plans)
+    assert revisions(cut, events) == [4, 5]
+    assert cut.activations == (Activation(0, 0, 4), Activation(0, 1, 5))
+
+
+def test_a_batch_that_is_given_up_leaves_the_revisions_as_they_were() -> None:
+    held = serving(0)
+    held.begin(1, None)
+    raw, events = records([(0, 1), (1, 1)])
+    plans = fleet(routing(1), routing(2), refused={3: "no such bundle"})
+    first = held.cut(raw, events, plans)
+    assert len(first.activations) == len(first.refusals) == 2
+    held.undo(first)
+    again = held.cut(raw, events, plans)
+    assert (again.activations, again.refusals) == (first.activations, first.refusals)
+    assert held.cut(raw, events, plans).refusals == ()
+
+
+def test_of_two_open_batches_the_newer_is_taken_back_first() -> None:
+    held = serving(0)
+    raw, events = records([(0, 1)])
+    first = held.cut(raw, events, fleet(routing(1), routing(2)))
+    later, more = records([(0, 1)], first=1)
+    second = held.cut(later, more, fleet(routing(1), routing(2), routing(3)))
+    assert second.activations == (Activation(0, 1, 3),)
+    held.undo(second)
+    held.undo(first)
+    assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
+
+
+def test_a_revision_that_the_history_does_not_serve_is_refused_there_once() -> None:
+    held = Activations(
+        lambda partition, plan: "warming" if (partition, plan.revision) == (1, 2) else ""
+    )
+    for partition in (0, 1):
+        held.begin(partition, 1)
+    raw, events = records([(0, 1), (1, 1)], first=3)
+    plans = fleet(routing(1), routing(2))
+    cut = held.cut(raw, events, plans)
+    assert revisions(cut, events) == [2, 1]
+    assert cut.refusals == (Refusal(1, 3, 2, "warming"),)
+    assert held.cut(raw, events, plans).refusals == ()
+
+
+def test_a_revision_that_is_not_ready_here_is_waited_for() -> None:
+    held = serving(0)
+    raw, events = records([(0, 1)])
+    with pytest.raises(Paused, match="revision 1 is not ready here"):
+        held.cut(raw, events, fleet(routing(2, NOW + 99)))
+    assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    times=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), min_size=1, max_size=30),
+    gates=st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=1, max_size=4),
+)
+def test_a_partition_never_goes_back(times: list[tuple[int, int]], gates: list[int | None]) -> None:
+    """Whatever the gates, revisions ascend with the offsets, and the records tell of each."""
+    raw, events = records(times)
+    plans = fleet(
+        routing(1), *(routing(n + 2, None if g is None else NOW + g) for n, g in enumerate(gates))
+    )
+    cut = serving(0, 1, 2).cut(raw, events, plans)
+    found = revisions(cut, events)
+    for partition in {p for p, _ in times}:
+        mine = [(o, r) for (p, _), o, r in zip(times, events.offset, found, strict=True)
+                if p == partition]  # fmt: skip
+        assert [r for _, r in mine] == sorted(r for _, r in mine)
+        told = [(a.offset, a.revision) for a in cut.activations if a.partition == partition]
+        for offset, revision in mine:
+            assert revision == max([1, *(r for o, r in told if o <= offset)])
