@@ -1,5 +1,6 @@
 """Where revisions begin in a batch, and what a batch that is given up leaves behind."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.apps.activating import Activations, Cut, Refusal
 from stream_scorer.apps.fleet import Fleet
+from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import CHAMPION, Activation, Routing, Version
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -26,16 +28,17 @@ def fleet(*routings: Routing, **other: Any) -> Fleet:
     return Fleet(MODELS, routings, **other)
 
 
-def records(times: list[tuple[int, int]], first: int = 0) -> tuple[RawRecords, Any]:
+def records(times: list[tuple[int, int]], first: int = 0) -> tuple[RawRecords, EventBatch]:
     """Return a batch of (partition, event time) and its events, offsets counted by partition."""
-    at: dict[int, int] = {}
-    offsets = [at.setdefault(p, first) + 0 * at.update({p: at[p] + 1}) for p, _ in times]  # type: ignore[func-returns-value]
-    return raw_of([p for p, _ in times], offsets), batch(
+    partitions = [p for p, _ in times]
+    offsets = [first + partitions[:n].count(p) for n, p in enumerate(partitions)]
+    events = batch(
         [
-            event(n, partition=p, offset=o, event_time=NOW + t, timestamp=NOW + t)
-            for n, ((p, t), o) in enumerate(zip(times, offsets, strict=True))
+            event(n, partition=p, event_time=NOW + t, timestamp=NOW + t)
+            for n, (p, t) in enumerate(times)
         ]
     )
+    return raw_of(partitions, offsets), replace(events, offset=np.array(offsets, np.int64))
 
 
 def raw_of(partitions: list[int], offsets: list[int]) -> RawRecords:
@@ -46,7 +49,7 @@ def raw_of(partitions: list[int], offsets: list[int]) -> RawRecords:
     )  # fmt: skip
 
 
-def revisions(cut: Cut, events: Any) -> list[int]:
+def revisions(cut: Cut, events: EventBatch) -> list[int]:
     found = np.full(len(events), -1)
     for piece in cut.pieces:
         rows = slice(None) if piece.rows is None else piece.rows
@@ -78,7 +81,7 @@ def test_a_revision_begins_in_each_partition_at_its_own_first_record() -> None:
 
 
 def test_a_rollback_takes_the_next_offset_although_that_record_is_invalid() -> None:
-    raw, events = records([(0, 1), (0, 2), (0, 3)], first=7)
+    _, events = records([(0, 1), (0, 2), (0, 3)], first=7)
     undecodable = raw_of([0, 0, 0, 0], [6, 7, 8, 9])
     cut = serving(0).cut(undecodable, events, fleet(routing(1), routing(2)))
     assert (revisions(cut, events), cut.activations) == ([2, 2, 2], (Activation(0, 6, 2),))
@@ -88,7 +91,7 @@ def test_an_invalid_record_begins_no_plan() -> None:
     raw, events = records([(0, 1), (0, 9), (0, 2)])
     far = batch(
         [
-            event(n, offset=n, event_time=NOW + t, timestamp=NOW + t, amount_minor=amount)
+            event(n, event_time=NOW + t, timestamp=NOW + t, amount_minor=amount)
             for n, (t, amount) in enumerate([(1, 1), (9, -1), (2, 1)])
         ]
     )
