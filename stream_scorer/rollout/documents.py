@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -30,7 +30,7 @@ from stream_scorer.rollout.parts import (
 )
 from stream_scorer.rollout.rules import Controller, Rules
 
-FORMAT = 1
+FORMAT: Final = 1
 BLUE, GREEN = COLOURS = ("blue", "green")
 
 
