@@ -12,7 +12,8 @@
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
     ├── TransactionError             8   the broker refused in a way that no retry mends
     ├── StateError                   9   the checkpoint does not fit input, group or engine
-    └── NotWarmError                10   the model's features lack history, until a date
+    ├── NotWarmError                10   the model's features lack history, until a date
+    └── RolloutError                11   a rollout command is refused, or its log is not whole
 """
 
 from typing import ClassVar
@@ -90,3 +91,9 @@ class NotWarmError(StreamScorerError):
     """The model's features lack history, and nobody has accepted that."""
 
     exit_code = 10
+
+
+class RolloutError(StreamScorerError):
+    """A rollout command is refused, or the control log cannot be folded."""
+
+    exit_code = 11

@@ -116,6 +116,11 @@ class Topics(_Group):
         "terminal-profiles", description="one row per transaction, with its settled label"
     )
     state: TopicName = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
+    rollout: TopicName = Field("rollout", description="the control log: signed plans and commands")
+    activations: TopicName = Field(
+        "activations", description="from which offset of a partition a revision decides"
+    )
+    shadow_scores: TopicName = Field("shadow-scores", description="what shadows would have decided")
 
 
 class Kafka(_Group):
@@ -317,6 +322,26 @@ class Models(_Group):
         return self
 
 
+class Rollout(_Group):
+    """Whose commands count in the control log."""
+
+    operator_keys: dict[KeyName, str] = Field(
+        default_factory=dict,
+        description="operators' public keys: name = PEM file, PEM or base64; the same for every "
+        "process, and kept for as long as the log",
+        examples=[{"risk": "/etc/stream-scorer/risk.pub"}],
+    )
+    require_signature: bool = Field(
+        default=False, description="refuse commands that nobody signed: for production"
+    )
+
+    @model_validator(mode="after")
+    def _leave_a_way(self) -> Self:
+        if self.require_signature and not self.operator_keys:
+            raise ValueError("require_signature without operator_keys would refuse every command")
+        return self
+
+
 class Monitor(_Group):
     """Online drift detection."""
 
@@ -362,6 +387,7 @@ class Settings(BaseSettings):
     state: State = State()
     http: Http = Http()
     models: Models = Models()
+    rollout: Rollout = Rollout()
     monitor: Monitor = Monitor()
     profiler: Profiler = Profiler()
     replay: Replay = Replay()

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.keys import key_id, passphrase_of, read_passphrase, read_private
 from stream_scorer.models import signature
 from stream_scorer.models.folder import LocalFolder
-from stream_scorer.models.keys import key_id, passphrase_of, read_passphrase, read_private
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.signature import SIGNATURE, Signer

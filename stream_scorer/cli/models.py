@@ -45,7 +45,7 @@ def keygen(
     With a passphrase the private key is encrypted. Scorers need the public key alone.
     """
     from stream_scorer.apps.model_signing import passphrase_from  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.models.keys import generate  # noqa: PLC0415 as above
+    from stream_scorer.keys import generate  # noqa: PLC0415 as above
 
     passphrase = passphrase_from(passphrase_file)
     made = generate(out, passphrase)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -136,6 +137,18 @@ def parse_plan(text: str) -> Plan:
         table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"not TOML: {error}") from error
+    return plan_from(table)
+
+
+def plan_from(table: Mapping[str, Any]) -> Plan:
+    """Return the plan that a table of its attributes says.
+
+    Args:
+        table: Attributes of :class:`Plan` by name; what is not there has its default.
+
+    Raises:
+        ValueError: An unknown key, a value of the wrong type or out of range; names the key.
+    """
     known = {f.name for f in fields(Plan)}
     for key, value in table.items():
         if key not in known:

@@ -24,24 +24,26 @@ class TopicFollower:
     Args:
         kafka: Cluster.
         topic: What to read.
+        reader: What for: a part of the client's name.
 
     Attributes:
         topic: The topic.
         partitions: Its partitions.
+        first: The offset of the oldest record that each has now.
 
     Raises:
         SettingsError: The topic does not exist.
         UnavailableError: The broker does not answer.
     """
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
+    def __init__(self, kafka: Kafka, topic: str, reader: str = "terminals") -> None:
         self.topic = topic
         self._kafka = kafka
-        first, _ = bounds(kafka, topic)
-        self.partitions = tuple(sorted(first))
-        self._next = dict(first)
+        self.first, _ = bounds(kafka, topic)
+        self.partitions = tuple(sorted(self.first))
+        self._next = dict(self.first)
         self._end: dict[int, int] = {}
-        self._consumer = ColumnConsumer(config.reader(kafka, f"{kafka.group}-terminals"), topic)
+        self._consumer = ColumnConsumer(config.reader(kafka, f"{kafka.group}-{reader}"), topic)
         self._consumer.assign(self._next)
 
     def mark_end(self) -> None:

@@ -23,6 +23,8 @@ COMPACTED = {
     "segment.bytes": str(64 * 2**20),
 }
 _FOR_EVER = -1
+# What a restore and an auditor read from its beginning, years later.
+_KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _RETENTION = "retention.ms"
 _MAXIMUM = "max.message.bytes"
 _DAY_MS = 86_400_000
@@ -69,8 +71,8 @@ class TopicReport:
             remarks.append(f"{_MAXIMUM} {self.maximum_bytes} is below {self.wanted_bytes}")
         if _shorter(self.retention_ms, self.wanted_retention_ms):
             remarks.append(
-                f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: a scorer "
-                "that starts lacks rows; left as it is"
+                f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: who "
+                "starts lacks what is gone; left as it is"
             )
         return "; ".join(remarks)
 
@@ -89,8 +91,8 @@ def create_topics(
 
     Args:
         kafka: The cluster and the topics' names.
-        partitions: Partitions of topics that scale with the input; summaries and drift events
-            have one.
+        partitions: Partitions of topics that scale with the input; summaries, drift events, the
+            control log and its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals, delay and longest window
             together. Their rows are then kept for so long beside the input's retention, which a
@@ -103,15 +105,19 @@ def create_topics(
     admin = AdminClient(common(kafka))
     topics = kafka.topics
     scaled = dict.fromkeys(
-        (topics.transactions, topics.labels, topics.decisions, topics.dead_letters), partitions
-    )
-    scaled[topics.terminal_profiles] = partitions
-    wanted = scaled | {topics.state: partitions, topics.summaries: 1, topics.drift_events: 1}
+        (
+            topics.transactions, topics.labels, topics.decisions, topics.dead_letters,
+            topics.shadow_scores, topics.terminal_profiles, topics.state,
+        ),
+        partitions,
+    )  # fmt: skip
+    whole = [topics.rollout, topics.activations]
+    wanted = scaled | dict.fromkeys((topics.summaries, topics.drift_events, *whole), 1)
     in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
 
     # The input first: its limit, which an existing topic may have raised, decides the others'.
     plain = [topics.transactions, topics.labels, topics.summaries, topics.drift_events]
-    wide = [topics.decisions, topics.dead_letters]
+    wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
     _partitions(admin, plain)
     of_input = _configured(admin, [topics.transactions])[topics.transactions]
@@ -129,19 +135,21 @@ def create_topics(
         kept = of_input[_RETENTION] + lookback_days * _DAY_MS
     rows = {"cleanup.policy": "delete", _RETENTION: str(kept)}
     special = {topics.state: COMPACTED, topics.terminal_profiles: rows}
+    special |= dict.fromkeys(whole, _KEPT_WHOLE)
     created |= _create(
         admin,
-        [NewTopic(t, partitions, replication, config=in_sync | own) for t, own in special.items()],
+        [NewTopic(t, wanted[t], replication, config=in_sync | own) for t, own in special.items()],
     )
     found = _partitions(admin, list(wanted))
     configured = _configured(admin, list(wanted))
     # Without a lookback nothing is known but that the input's own length is too short.
-    owed = kept if lookback_days is not None else of_input[_RETENTION]
+    owed = dict.fromkeys(whole, _FOR_EVER)
+    owed[topics.terminal_profiles] = kept if lookback_days is not None else of_input[_RETENTION]
     return [
         TopicReport(
             name, found[name], count, name in created, configured[name][_MAXIMUM],
             least if name in wide else 0, configured[name][_RETENTION],
-            owed if name == topics.terminal_profiles else 0,
+            owed.get(name, 0),
         )
         for name, count in wanted.items()
     ]  # fmt: skip

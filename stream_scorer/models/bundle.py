@@ -25,10 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from stream_scorer.canonical import parse
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.errors import ModelError
-from stream_scorer.models.documents import parse
 from stream_scorer.models.folder import Folder, LocalFolder
 
 MANIFEST = "manifest.json"

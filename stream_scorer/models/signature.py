@@ -18,10 +18,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stream_scorer.canonical import canonical, parse
 from stream_scorer.errors import ModelError
+from stream_scorer.keys import key_id
 from stream_scorer.models.bundle import MANIFEST, Hash, Manifest
-from stream_scorer.models.documents import canonical, parse
-from stream_scorer.models.keys import key_id
 from stream_scorer.models.trust import Trust
 
 SIGNATURE = "signature.json"

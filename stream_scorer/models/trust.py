@@ -6,19 +6,8 @@ All of it is this program's or the settings'. Nothing in a bundle can widen it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from stream_scorer import settings
-from stream_scorer.errors import SettingsError
-from stream_scorer.models.keys import key_id, read_public
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedKey:
-    """A public key and whose it is."""
-
-    name: str
-    key: Ed25519PublicKey
+from stream_scorer.keys import TrustedKey, read_trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +35,5 @@ def trust_of(models: settings.Models) -> Trust:
     Raises:
         SettingsError: A key cannot be read, or stands there under two names.
     """
-    keys: dict[str, TrustedKey] = {}
-    for name, value in models.trusted_keys.items():
-        what = f"setting models.trusted_keys.{name}"
-        key = read_public(value, what)
-        other = keys.setdefault(key_id(key), TrustedKey(name, key))
-        if other.name != name:
-            raise SettingsError(f"{what}: is the key of {other.name}, too", "name each key once")
+    keys = read_trusted(models.trusted_keys, "models.trusted_keys")
     return Trust(frozenset(models.trusted_types), keys, models.require_signature)

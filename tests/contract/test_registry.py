@@ -155,7 +155,8 @@ def test_registrations_last_only_where_the_directory_is_writable(directory: Path
 
 def test_the_api_lists_what_the_directory_holds(client: SchemaRegistryClient) -> None:
     assert sorted(client.get_subjects()) == [
-        "decisions-value", "drift-events-value", "labels-value", "summaries-value",
+        "activations-value", "decisions-value", "drift-events-value", "labels-value",
+        "rollout-value", "shadow-scores-value", "summaries-value",
         "terminal-profiles-value",
         "transactions-value",
     ]  # fmt: skip

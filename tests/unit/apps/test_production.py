@@ -13,7 +13,7 @@ from stream_scorer.apps.model_signing import sign
 from stream_scorer.apps.scorer import Deployment, load_models, run_scorer
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.keys import KeyPair, generate
+from stream_scorer.keys import KeyPair, generate
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
 from tests.unit.apps.batch_cases import transactions
 from tests.unit.apps.test_bundle_watch import Told

@@ -1,4 +1,4 @@
-"""JSON of a bundle, read strictly: one meaning, or none.
+"""JSON that is signed, read strictly: one meaning, or none; and the one way to write it.
 
 JSON says nothing of a key that stands twice, and readers differ in which one counts; so what one
 program checks may not be what another uses. Here such a document is none.

@@ -1,4 +1,4 @@
-"""Ed25519 keys that sign bundles (RFC 8032), in the files that OpenSSL writes too.
+"""Ed25519 keys that sign bundles and rollouts (RFC 8032), in the files that OpenSSL writes too.
 
 A private key is PKCS 8 in PEM, for its owner's eyes alone, encrypted if there is a passphrase. A
 public key is PEM, or the base64 of its 32 bytes.
@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,14 @@ class KeyPair:
     public: Path
     key_id: str
     public_base64: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key and whose it is."""
+
+    name: str
+    key: Ed25519PublicKey
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -156,6 +165,26 @@ def read_public(value: str, what: str) -> Ed25519PublicKey:
     if found is None:
         raise SettingsError(f"{what}: is no public key", "name a PEM file, or give its base64")
     return found
+
+
+def read_trusted(values: Mapping[str, str], setting: str) -> dict[str, TrustedKey]:
+    """Return the keys of a setting by their ids; reads their files.
+
+    Args:
+        values: As :func:`read_public` takes them, by name.
+        setting: The setting, for messages.
+
+    Raises:
+        SettingsError: A key cannot be read, or stands there under two names.
+    """
+    keys: dict[str, TrustedKey] = {}
+    for name, value in values.items():
+        what = f"setting {setting}.{name}"
+        key = read_public(value, what)
+        other = keys.setdefault(key_id(key), TrustedKey(name, key))
+        if other.name != name:
+            raise SettingsError(f"{what}: is the key of {other.name}, too", "name each key once")
+    return keys
 
 
 def _parsed(text: str, what: str) -> Ed25519PublicKey | None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.keys import (
+from stream_scorer.keys import (
     generate,
     key_id,
     passphrase_of,

@@ -1,0 +1,171 @@
+"""The control log as a process reads and writes it: records of the topic, decoded and folded."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.errors import (
+    RegistryUnavailableError,
+    RolloutError,
+    SchemaError,
+    UnavailableError,
+)
+from stream_scorer.kafka.control_topic import Kept, KeptTopic, append
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.control import Command, authority_of, write
+from stream_scorer.rollout.fold import Entry, Log
+from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.progress import State
+from stream_scorer.settings import Settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP_SECONDS = 0.05
+_MARGIN_SECONDS = 15.0
+"""Within which the broker ends a transaction that is past its time."""
+_FIELDS = {
+    "sequence": int, "previous": bytes, "kind": str, "at": datetime, "key_id": str, "body": str,
+    "signature": bytes,
+}  # fmt: skip
+
+
+class ControlLog:
+    """Reads the topic ``rollout`` and appends to it. Not for several threads at once.
+
+    Args:
+        settings: The cluster, the registry, and whose commands count.
+
+    Attributes:
+        log: What was read so far comes to.
+
+    Raises:
+        RolloutError: The topic's beginning is gone, or it has several partitions.
+        SchemaError: The registry does not know our schema.
+        SettingsError: The topic does not exist, or an operator's key cannot be read.
+        UnavailableError: Broker or registry do not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._kafka = settings.kafka
+        self._topic = settings.kafka.topics.rollout
+        self._source = open_registry(settings.registry)
+        schema = reader_schema("rollout.v1", settings.registry.directory)
+        self._codec = RecordCodec(self._source.id_for(f"{self._topic}-value", schema), schema)
+        self.log = Log(authority_of(settings.rollout))
+        self._records = KeptTopic(settings.kafka, self._topic)
+
+    def refresh(self) -> State:
+        """Read to the end that the topic has now, and return what it comes to.
+
+        Raises:
+            RolloutError: A later program wrote there.
+            UnavailableError: Broker or registry do not answer.
+        """
+        for record in self._records.to_end():
+            self._take(record)
+        return self.log.state
+
+    def poll(self, wait: float) -> list[Entry]:
+        """Return what became of the records that come within ``wait`` seconds; raises as above."""
+        return [self._take(record) for record in self._records.poll(wait)]
+
+    def prepare(self, kind: Kind, body: Part, key: Ed25519PrivateKey | None, at: int) -> Command:
+        """Return a command for the end of the log as it was read.
+
+        Args:
+            kind: What it does.
+            body: Of that kind.
+            key: Whose signature it bears; None for none.
+            at: ms since the epoch.
+
+        Raises:
+            RolloutError: It would be refused; says why.
+        """
+        state = self.log.state
+        command = write(state.sequence + 1, state.head, kind, body, at, key)
+        entry = self.log.would(command)
+        if entry.refused:
+            raise RolloutError(f"{kind} is refused: {entry.refused}", "nothing was written")
+        return command
+
+    def encode(self, command: Command) -> bytes:
+        """Return a record's bytes."""
+        return self._codec.encode(asdict(command))
+
+    def append(
+        self, kind: Kind, body: Part, key: Ed25519PrivateKey | None, at: int | None = None
+    ) -> Entry:
+        """Write a command behind all that is there, and return what became of it.
+
+        Args:
+            kind: As :meth:`prepare`; so are the next two.
+            body: Of that kind.
+            key: Whose signature it bears.
+            at: ms since the epoch; None for now.
+
+        Raises:
+            RolloutError: It would be refused, and was not written; or another command came first,
+                and it changed nothing.
+            UnavailableError: The broker does not answer; it may have been written.
+        """
+        self.refresh()
+        when = time.time_ns() // 1_000_000 if at is None else at
+        offset = append(self._kafka, self._topic, self.encode(self.prepare(kind, body, key, when)))
+        entry = self._found(offset)
+        if entry.refused:
+            raise RolloutError(
+                f"{kind} changed nothing: {entry.refused}",
+                "look at `stream-scorer rollout status`, and give it again if it is still meant",
+            )
+        return entry
+
+    def _found(self, offset: int) -> Entry:
+        """Read up to a record, and return what became of it.
+
+        The open transaction of another writer holds back what stands behind it, until its end.
+        """
+        deadline = time.monotonic() + self._kafka.transaction_timeout_ms / 1_000 + _MARGIN_SECONDS
+        while not self.log.entries or self.log.entries[-1].offset < offset:
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"topic {self._topic}: the command was written at offset {offset}, and cannot "
+                    "be read: a transaction is open before it",
+                    "look again when that has ended: stream-scorer rollout history",
+                )
+            self.poll(_STEP_SECONDS)
+        return next(each for each in reversed(self.log.entries) if each.offset == offset)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._records.close()
+
+    def _take(self, record: Kept) -> Entry:
+        try:
+            command = self._decoded(record.value)
+        except RegistryUnavailableError:
+            raise
+        except (RecordError, SchemaError) as error:
+            return self.log.pass_over(record.offset, f"is no command: {error.what}")
+        return self.log.take(record.offset, command)
+
+    def _decoded(self, value: bytes | None) -> Command:
+        if value is None:
+            raise RecordError("record: no value")
+        record = self._codec.decode(value, self._source)
+        for name, kind in _FIELDS.items():
+            if not isinstance(record.get(name), kind):
+                raise RecordError(f"record: has no field {name} of ours")
+        return Command(**{**_known(record), "at": _milliseconds(record["at"])})
+
+
+def _known(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in _FIELDS}
+
+
+def _milliseconds(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,167 @@
+"""The control log and the activations: topics of one partition that are kept whole, for ever.
+
+Kafka has no compare-and-set. Who appends reads to the end behind its record, and finds there
+whether another writer came first.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from stream_scorer.errors import RolloutError, TransactionError, UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.offsets import unreachable
+from stream_scorer.ports import RawRecords
+from stream_scorer.settings import Kafka
+
+_RECORDS = 1_000
+_STEP_SECONDS = 0.05
+_SILENCE_SECONDS = 10.0
+_APPEND_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One record of such a topic.
+
+    Attributes:
+        offset: Where it stands.
+        key: Its key; None for none.
+        value: Its bytes; None for none.
+    """
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class KeptTopic:
+    """Reads such a topic from its first record on, committed records only.
+
+    Args:
+        kafka: The cluster.
+        topic: ``kafka.topics.rollout`` or ``kafka.topics.activations``.
+
+    Raises:
+        RolloutError: It has several partitions, or its beginning is gone.
+        SettingsError: It does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
+        self._follower = TopicFollower(kafka, topic, "rollout")
+        try:
+            _refuse_broken(topic, self._follower)
+        except RolloutError:
+            self._follower.close()
+            raise
+
+    def to_end(self) -> Sequence[Kept]:
+        """Return the records that have come since the last call, up to the end that there is now.
+
+        Raises:
+            UnavailableError: The broker does not answer, or has been silent for 10 s.
+        """
+        self._follower.mark_end()
+        found: list[Kept] = []
+        heard = time.monotonic()
+        while self._follower.left:
+            some = self.poll(_STEP_SECONDS)
+            found += some
+            now = time.monotonic()
+            if some:
+                heard = now
+            elif now - heard > _SILENCE_SECONDS:
+                raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+        return found
+
+    def poll(self, wait: float) -> Sequence[Kept]:
+        """Return the records that come within ``wait`` seconds, as soon as there are any.
+
+        Raises:
+            UnavailableError: The topic is gone or must not be read.
+        """
+        raw = self._follower.poll(_RECORDS, wait)
+        return [] if raw is None else _rows(raw)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._follower.close()
+
+
+def append(kafka: Kafka, topic: str, value: bytes) -> int:
+    """Put one record at the topic's end, and return its offset once all replicas have it.
+
+    Args:
+        kafka: The cluster.
+        topic: Where it goes.
+        value: Its bytes.
+
+    Raises:
+        TransactionError: The broker refuses it.
+        UnavailableError: The broker does not answer; the record may be there or not.
+    """
+    options = config.common(kafka) | {
+        "client.id": f"{kafka.group}-rollout",
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 0,
+        "delivery.timeout.ms": int(_APPEND_SECONDS * 1_000),
+    }
+    told: list[tuple[KafkaError | None, Any]] = []
+    producer = Producer(options)
+    try:
+        producer.produce(topic, value, on_delivery=lambda *each: told.append(each))
+        producer.flush(_APPEND_SECONDS + 1)
+    except KafkaException as error:
+        told = [(error.args[0], None)]
+    finally:
+        producer.close()
+    if not told or (told[0][0] is not None and _lost(told[0][0])):
+        why = told[0][0].str() if told and told[0][0] else "no answer in time"
+        raise UnavailableError(
+            f"topic {topic}: {why}: whether the command was written is not known",
+            "look before you give it again: stream-scorer rollout history",
+        )
+    refused, message = told[0]
+    if refused is not None:
+        raise TransactionError(
+            f"topic {topic}: the command was refused: {refused.str()}",
+            "check this client's right to write there, and the topic's limits",
+        )
+    return int(message.offset())
+
+
+def _lost(error: KafkaError) -> bool:
+    return error.code() in {
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001 the binding's public constants
+        KafkaError._TRANSPORT,  # noqa: SLF001 the same
+        KafkaError._TIMED_OUT,  # noqa: SLF001 the same
+    }
+
+
+def _refuse_broken(topic: str, follower: TopicFollower) -> None:
+    if len(follower.partitions) != 1:
+        raise RolloutError(
+            f"topic {topic}: has {len(follower.partitions)} partitions, and so no one order",
+            "name a topic that `stream-scorer topics create` made",
+        )
+    first = follower.first[follower.partitions[0]]
+    if first:
+        raise RolloutError(
+            f"topic {topic}: its beginning is gone, it starts at offset {first}",
+            "restore it from a backup: what it said decides what is decided now; see "
+            "docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
+        )
+
+
+def _rows(raw: RawRecords) -> list[Kept]:
+    return [
+        Kept(offset, key, value)
+        for offset, key, value in zip(raw.offset.tolist(), raw.keys, raw.values, strict=True)
+    ]

@@ -1,0 +1,153 @@
+"""The fold over the control log: what each record makes of the state, or why it is refused.
+
+A pure function of the records in the order of the topic, and of whose keys count: every reader
+comes to the same state, whenever it reads. A refused record changes nothing. A record that counts
+and that a later program wrote stops the reader, which cannot know what it means.
+"""
+
+from dataclasses import dataclass, replace
+
+from stream_scorer.canonical import canonical, parse
+from stream_scorer.core.routing import Routing
+from stream_scorer.errors import RolloutError
+from stream_scorer.rollout.commands import BODIES, Kind
+from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, Signer
+from stream_scorer.rollout.documents import FORMAT
+from stream_scorer.rollout.moves import next_state, refuse_limits
+from stream_scorer.rollout.parts import Part, read
+from stream_scorer.rollout.progress import State
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one record.
+
+    Attributes:
+        offset: In the topic; -1 for one that is not there yet.
+        command: What it says; None when it is no command at all.
+        signer: Who wrote it; None when nobody vouches for it.
+        body: Of an accepted command.
+        refused: Why it changes nothing; empty for an accepted one.
+    """
+
+    offset: int
+    command: Command | None
+    signer: Signer | None
+    body: Part | None
+    refused: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it counts."""
+        return not self.refused
+
+
+class Log:
+    """The control log as far as it was read.
+
+    Args:
+        authority: Whose commands count.
+
+    Attributes:
+        authority: As given.
+        state: What the records come to.
+        entries: All records, accepted or not, in the order of the topic.
+        routings: By revision, ascending, what every one means.
+    """
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+        self.state = State()
+        self.entries: list[Entry] = []
+        self.routings: dict[int, Routing] = {}
+
+    def take(self, offset: int, command: Command) -> Entry:
+        """Fold the next record.
+
+        Args:
+            offset: In the topic.
+            command: What it says.
+
+        Raises:
+            RolloutError: A later program wrote it.
+        """
+        entry, state = self._judged(offset, command)
+        if state is not None:
+            if state.revision != self.state.revision and state.routing is not None:
+                self.routings[state.revision] = state.routing
+            self.state = state
+        self.entries.append(entry)
+        return entry
+
+    def pass_over(self, offset: int, why: str) -> Entry:
+        """Note a record that is no command."""
+        entry = Entry(offset, None, None, None, why)
+        self.entries.append(entry)
+        return entry
+
+    def after(self, revision: int) -> list[Routing]:
+        """Return the routings of the revisions behind one, ascending."""
+        return [routing for number, routing in self.routings.items() if number > revision]
+
+    def would(self, command: Command) -> Entry:
+        """Return what would become of a command if it were the next record."""
+        return self._judged(-1, command)[0]
+
+    def _judged(self, offset: int, command: Command) -> tuple[Entry, State | None]:
+        """Return what becomes of a record, and the state after it if it counts."""
+        signer, body = None, None
+        try:
+            signer = self.authority.signer(command, self.state.controller)
+            self._refuse_place(command)
+            kind = _kind(offset, command)
+            body = _body(offset, command, kind)
+            state = next_state(self.state, kind, body, command.sequence, command.at)
+            if not signer.operator:
+                refuse_limits(self.state, kind, body)
+            self._refuse_unsigned_controller(state)
+        except ValueError as error:
+            return Entry(offset, command, signer, body, str(error)), None
+        state = replace(state, sequence=command.sequence, head=command.hash)
+        return Entry(offset, command, signer, body, ""), state
+
+    def _refuse_place(self, command: Command) -> None:
+        """Refuse a record that does not follow the last accepted one."""
+        expected = self.state.sequence + 1
+        if command.sequence != expected:
+            raise ValueError(
+                f"has number {command.sequence}, and {expected} is next: another command came first"
+            )
+        if command.previous != self.state.head:
+            raise ValueError(f"does not follow number {self.state.sequence} of this log")
+
+    def _refuse_unsigned_controller(self, state: State) -> None:
+        plan = state.plan
+        if self.authority.required and plan and plan.controller and not plan.controller.key:
+            raise ValueError("controller.key: is empty, and every command must be signed here")
+
+
+def _kind(offset: int, command: Command) -> Kind:
+    try:
+        return Kind(command.kind)
+    except ValueError:
+        raise _later(offset, f"kind {command.kind!r}") from None
+
+
+def _body(offset: int, command: Command, kind: Kind) -> Part:
+    """Return what a command says; refuses what is not written as we write it."""
+    data = command.body.encode("utf-8", "replace")
+    if len(data) > BODY_BYTES_MOST:
+        raise ValueError(f"its body has {len(data)} bytes, more than {BODY_BYTES_MOST}")
+    document = parse(data)
+    if canonical(document) != data:
+        raise ValueError("its body is no canonical JSON")
+    written = document.get("format")
+    if type(written) is int and written > FORMAT:
+        raise _later(offset, f"format {written}")
+    return read(BODIES[kind], data)
+
+
+def _later(offset: int, what: str) -> RolloutError:
+    return RolloutError(
+        f"rollout log, offset {offset}: {what} is a later program's", "upgrade this one"
+    )

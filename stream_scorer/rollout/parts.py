@@ -1,0 +1,66 @@
+"""What the control log holds is read piece by piece, strictly: known keys, known types, no more."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream_scorer.canonical import canonical, parse
+from stream_scorer.core.routing import BUCKETS
+
+DAY_SECONDS = 86_400
+_PER_CENT = BUCKETS // 100
+_INT64 = 2**63 - 1
+
+Arm = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Label = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}:(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}$")
+]
+EventTime = Annotated[int, Field(ge=0, le=_INT64)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Part(BaseModel):
+    """A piece of what the control log holds; no key and no type but those that are named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def read(kind: type[P], document: Mapping[str, Any] | bytes) -> P:
+    """Return a part from what a file or a record of the log says, strictly.
+
+    Raises:
+        ValueError: Names the key and what is wrong with it.
+    """
+    try:
+        data = document if isinstance(document, bytes) else canonical(dict(document))
+        parse(data)
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        told = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            told = "unknown key"
+        raise ValueError(f"{where}: {told}" if where else told) from None
+    except TypeError as error:
+        raise ValueError(f"a value has no place there: {error}") from error
+
+
+def buckets_of(percent: float) -> int:
+    """Return how many of the 10,000 buckets a share is."""
+    return round(percent * _PER_CENT)
+
+
+def whole_buckets(percent: float) -> float:
+    """Return a share that is a whole number of buckets.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if abs(percent * _PER_CENT - buckets_of(percent)) > 1e-6:  # noqa: PLR2004 what a float adds to 0.07 x 100
+        raise ValueError(f"{percent} is no whole number of hundredths of a per cent")
+    return percent

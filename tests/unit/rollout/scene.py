@@ -1,0 +1,81 @@
+"""Plans, keys and commands for tests of the control log."""
+
+import base64
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.keys import TrustedKey, key_id
+from stream_scorer.rollout.commands import BODIES, Kind
+from stream_scorer.rollout.control import Authority, Command, write
+from stream_scorer.rollout.documents import RolloutPlan, plan_of
+from stream_scorer.rollout.fold import Entry, Log
+from stream_scorer.rollout.parts import read
+
+OPERATOR = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+CONTROLLER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(range(2, 34)))
+CONTROLLER_KEY = base64.b64encode(CONTROLLER.public_key().public_bytes_raw()).decode()
+
+
+def trusted(name: str, key: Ed25519PrivateKey) -> dict[str, TrustedKey]:
+    public = key.public_key()
+    return {key_id(public): TrustedKey(name, public)}
+
+
+SIGNED = Authority(trusted("ann", OPERATOR), required=True)
+CANARY: dict[str, Any] = {
+    "name": "try 0.2",
+    "strategy": "canary",
+    "salt": "salt",
+    "versions": {"champion": "fraud:0.1.0", "canary": "fraud:0.2.0"},
+    "ramp": [{"percent": 1}, {"percent": 5}, {"percent": 25}, {"percent": 100}],
+}
+COLOURS: dict[str, Any] = {
+    "name": "colours",
+    "strategy": "blue-green",
+    "versions": {"blue": "fraud:0.1.0", "green": "fraud:0.2.0"},
+}
+
+
+def plan(base: dict[str, Any] | None = None, **changed: Any) -> RolloutPlan:
+    return plan_of({**(CANARY if base is None else base), **changed})
+
+
+class Writer:
+    """Writes commands behind one another, and folds them as it goes."""
+
+    def __init__(self, authority: Authority = SIGNED) -> None:
+        self.log = Log(authority)
+        self.at = 1_000
+
+    def make(
+        self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any
+    ) -> Command:
+        state = self.log.state
+        body = read(BODIES[Kind(kind)], said)
+        self.at += 1
+        return write(state.sequence + 1, state.head, Kind(kind), body, self.at, key)
+
+    def take(self, command: Command) -> Entry:
+        return self.log.take(len(self.log.entries), command)
+
+    def give(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Entry:
+        return self.take(self.make(kind, key, **said))
+
+    def start(self, base: dict[str, Any] | None = None, **changed: Any) -> Entry:
+        return self.give("plan", **plan(base, **changed).model_dump(mode="json"))
+
+    def accept(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Entry:
+        entry = self.give(kind, key, **said)
+        assert entry.refused == ""
+        return entry
+
+    def refusal(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> str:
+        """Give a command that must change nothing; return why."""
+        before = self.log.state, dict(self.log.routings)
+        entry = self.give(kind, key, **said)
+        assert entry.refused
+        assert not entry.accepted
+        assert (self.log.state, dict(self.log.routings)) == before
+        return entry.refused
