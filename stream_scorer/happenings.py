@@ -369,3 +369,47 @@ class Stopping(Happening):
 
 
 Listener = Callable[[Happening], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAwaited(Happening):
+    """The control log holds no plan yet; ``over``: now it does."""
+
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionLoaded(Happening):
+    """What a revision of the plan names is ready to decide.
+
+    Attributes:
+        revision: Its number.
+        versions: NAME:VERSION by arm.
+    """
+
+    revision: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRefused(Happening):
+    """A revision of the plan cannot be used here, in a partition or at all.
+
+    Attributes:
+        revision: Its number.
+        reason: Why.
+        partition: Where; None: everywhere.
+    """
+
+    revision: int
+    reason: str
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionActivated(Happening):
+    """From ``offset`` on a revision of the plan decides a partition; that is committed."""
+
+    partition: int
+    offset: int
+    revision: int

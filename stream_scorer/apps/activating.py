@@ -48,15 +48,20 @@ class Cut:
 
     Attributes:
         pieces: In the order in which they are decided.
-        activations: Revisions that begin in it.
+        begun: Revisions that begin in it, where, and what they mean.
         refusals: Revisions that are refused from it on.
         before: What decided the partitions before, to go back to.
     """
 
     pieces: tuple[Piece, ...]
-    activations: tuple[Activation, ...] = ()
+    begun: tuple[tuple[Activation, Routing], ...] = ()
     refusals: tuple[Refusal, ...] = ()
     before: Mapping[int, int | None] | None = None
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """Where revisions begin in it."""
+        return tuple(activation for activation, _ in self.begun)
 
 
 class Activations:
@@ -64,10 +69,16 @@ class Activations:
 
     Args:
         lacking: Says why a partition's history does not serve a routing; empty when it does.
+        need: Told of a revision that decides a partition and is not ready.
     """
 
-    def __init__(self, lacking: Callable[[int, Routing], str]) -> None:
+    def __init__(
+        self,
+        lacking: Callable[[int, Routing], str],
+        need: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._lacking = lacking
+        self._need = need
         self._active: dict[int, int | None] = {}
         self._refused: set[tuple[int, int]] = set()
 
@@ -106,7 +117,7 @@ class Activations:
         valid = validate(events, fleet.shared) == 0
         times = events.int64("event_time")
         revision = np.zeros(len(events), np.int64)
-        begun: list[Activation] = []
+        begun: list[tuple[Activation, Routing]] = []
         refusals: list[Refusal] = []
         before = {p: self._active.get(p) for p in partitions}
         for partition in partitions:
@@ -125,7 +136,7 @@ class Activations:
             for offset, place in moves:
                 number = usable[place].revision
                 revision[own[events.offset[own] >= offset]] = number
-                begun.append(Activation(partition, offset, number))
+                begun.append((Activation(partition, offset, number), usable[place]))
                 self._active[partition] = number
         self._refused |= {(each.partition, each.revision) for each in refusals}
         by_number = {routing.revision: routing for routing in fleet.routings}
@@ -134,6 +145,7 @@ class Activations:
         for number in np.unique(revision).tolist():
             if number not in by_number:
                 self.undo(cut)
+                self._need(number)
                 raise Paused("plan", f"revision {number} is not ready here")
             pieces.append(Piece(by_number[number], np.flatnonzero(revision == number)))
         return replace(cut, pieces=tuple(pieces) or (Piece(fleet.newest),))

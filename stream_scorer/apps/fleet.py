@@ -55,6 +55,10 @@ class Versions(Protocol):
         """What is ready now; another object whenever it changed."""
         ...
 
+    def need(self, revision: int) -> None:
+        """Ask for a revision by which a partition was decided last."""
+        ...
+
 
 class Pinned:
     """One version that decides everything, under a plan file.
@@ -71,3 +75,7 @@ class Pinned:
             (Routing(plan.revision, {CHAMPION: version}, shared=plan),),
             pinned=True,
         )
+
+    def need(self, revision: int) -> None:
+        """Know of no other."""
+        raise RuntimeError(f"revision {revision}: there is no rollout")

@@ -10,6 +10,7 @@ from stream_scorer.apps.activating import Piece
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.shadow import ShadowEncoder
 from stream_scorer.core.arms import Decided, ScoredByArms
 from stream_scorer.core.batch import EventBatch, Flag, Rejections, RejectReason
 from stream_scorer.core.summaries import summarize
@@ -31,6 +32,7 @@ class Codecs:
     transactions: TransactionDecoder
     decisions: DecisionEncoder
     summaries: RecordCodec
+    shadows: ShadowEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,18 @@ class Outcomes:
             value, place = BytesColumn.joined(values).take(order), place[order]
         keys = raw.keys if len(place) == len(raw) else raw.keys.take(place)
         return [Outgoing(self._topics.decisions, value, keys, _trace_headers(raw.headers, place))]
+
+    def shadow_scores(self, batch: Decoded, scored: Sequence[Scored]) -> list[Outgoing]:
+        """Return what shadows would have decided; they never reach the decisions."""
+        found = []
+        for each in scored:
+            if each.made.shadowed and len(each.made.accepted):
+                keys = batch.raw.keys.take(batch.rows[each.places(each.made.accepted)])
+                found += [
+                    Outgoing(self._topics.shadow_scores, self._codecs.shadows.encode(one), keys)
+                    for one in each.made.shadowed
+                ]
+        return found
 
     def dead_letters(
         self, batch: Decoded, scored: Sequence[Scored]

@@ -1,12 +1,15 @@
 """The scorer process: settings, a model and a plan become a running transaction loop."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.apps.checkpoints import Checkpoints
-from stream_scorer.apps.fleet import Pinned
+from stream_scorer.apps.fleet import Fleet, Pinned
+from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.restoring import Restoration
@@ -18,6 +21,7 @@ from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
+from stream_scorer.codec.shadow import ShadowEncoder
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan, parse_plan
@@ -52,6 +56,7 @@ class Deployment:
         start: Where a group's first run begins; None refuses to guess.
         accept_cold: Whether features may decide that lack history.
         warm: NAME or NAME:VERSION whose fields and windows are kept too; it does not decide.
+        follow: Whether the control log says what is deployed, instead of ``model`` and ``plan``.
     """
 
     model: str = "fraud"
@@ -59,6 +64,7 @@ class Deployment:
     start: Start | None = None
     accept_cold: bool = False
     warm: str | None = None
+    follow: bool = False
 
 
 def load_plan(path: Path) -> Plan:
@@ -129,7 +135,9 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
     """Make the codecs of our schemas under the registry's ids."""
     topics = settings.kafka.topics
     directory = settings.registry.directory
-    decision, summary = (reader_schema(name, directory) for name in ("decision.v1", "summary.v2"))
+    decision, summary, shadow = (
+        reader_schema(name, directory) for name in ("decision.v1", "summary.v2", "shadow-score.v1")
+    )
     return Codecs(
         transactions=TransactionDecoder(registry, plan, directory),
         decisions=DecisionEncoder(
@@ -139,6 +147,9 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
             ENGINE,
         ),
         summaries=RecordCodec(registry.id_for(f"{topics.summaries}-value", summary), summary),
+        shadows=ShadowEncoder(
+            registry.id_for(f"{topics.shadow_scores}-value", shadow), shadow, topics.transactions
+        ),
     )
 
 
@@ -159,6 +170,7 @@ def scorer_loop(
     listener: Listener,
     hook: Callable[[str], None] | None = None,
     watch: BundleWatch | None = None,
+    followed: ExitStack | None = None,
 ) -> tuple[TransactionLoop[Scoring], ScoringWork]:
     """Wire a scorer: load the model, open the registry, join the group.
 
@@ -168,12 +180,18 @@ def scorer_loop(
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
         watch: Given the bundles, to verify them again.
+        followed: Given what ends following the control log.
     """
-    loaded = load_models(settings, deployment)
-    model, plan = loaded.model, loaded.plan
     registry = open_registry(settings.registry)
-    codecs = open_codecs(settings, plan, registry)
-    warm(codecs, model, plan)
+    deployed = (
+        _followed(settings, deployment, registry, listener, followed)
+        if deployment.follow
+        else _pinned(settings, deployment)
+    )
+    fleet = deployed.versions.fleet
+    codecs = open_codecs(settings, fleet.shared, registry)
+    for model in fleet.models.values():
+        warm(codecs, model, fleet.shared)
     kafka = settings.kafka
     topic = kafka.topics.transactions
     owner = Owner(kafka.group, topic)
@@ -183,19 +201,18 @@ def scorer_loop(
     producer = TransactionalProducer(kafka, kafka.group, listener)
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
-    rings = Rings(model.features)
-    terminals = follower_of(settings, model, plan, registry, rings, listener)
+    rings = Rings(fleet.features)
+    terminals = follower_of(settings, fleet, registry, rings, listener)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
-        Pinned(model, plan), codecs, kafka.topics, kafka.instance, listener, rings,
+        deployed.versions, codecs, kafka.topics, kafka.instance, listener, rings,
         restoration_of(settings, source, owner, store, rings),
         Checkpoints(
             store, owner, rings, schedule, listener, write_format=settings.state.write_format
         ),
-        Warmth(
-            model, listener, accept_cold=deployment.accept_cold, warming=loaded.warming
-        ),
+        Warmth(listener, accept_cold=deployment.accept_cold, warming=deployed.warming),
         terminals=terminals,
+        recorded=deployed.recorded,
     )  # fmt: skip
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,
@@ -206,8 +223,42 @@ def scorer_loop(
     if terminals is not None:
         terminals.give_up_when(lambda: loop.stopping)
     if watch is not None:
-        watch.begin(loaded.bundles, listener)
+        watch.begin(deployed.bundles, listener)
+    if isinstance(deployed.versions, LiveVersions):
+        deployed.versions.begin(lambda model, plan: warm(codecs, model, plan))
     return loop, work
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployed:
+    """Who decides, and what is warmed beside."""
+
+    versions: Pinned | LiveVersions
+    warming: Model | None
+    bundles: tuple[Bundle, ...]
+    recorded: ActivationLog | None = None
+
+
+def _pinned(settings: Settings, deployment: Deployment) -> _Deployed:
+    loaded = load_models(settings, deployment)
+    return _Deployed(Pinned(loaded.model, loaded.plan), loaded.warming, loaded.bundles)
+
+
+def _followed(
+    settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
+    followed: ExitStack | None,
+) -> _Deployed:  # fmt: skip
+    """Wait for a plan, and load what it names."""
+    recorded = ActivationLog(settings, registry)
+    recorded.mark_end()
+    while not recorded.read():
+        pass
+    live = LiveVersions(settings, listener, deployment.warm)
+    if followed is not None:
+        followed.callback(recorded.close)
+        followed.callback(live.close)
+    live.wait(recorded.last().values())
+    return _Deployed(live, live.warming, live.bundles, recorded)
 
 
 def restoration_of(
@@ -231,24 +282,23 @@ def restoration_of(
 
 def follower_of(
     settings: Settings,
-    model: Model,
-    plan: Plan,
+    fleet: Fleet,
     registry: SchemaSource,
     rings: Rings,
     listener: Listener,
 ) -> TerminalFollower | None:
-    """Return what brings terminals' rows, for a model that asks for them.
+    """Return what brings terminals' rows, where a model asks for them.
 
     Raises:
         SettingsError: Their topic does not exist.
     """
-    if not model.features.by_terminal:
+    if not any(model.features.by_terminal for model in fleet.models.values()):
         return None
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     return TerminalFollower(
         lambda: TopicFollower(settings.kafka, settings.kafka.topics.terminal_profiles),
-        ColumnDecoder(registry, schema, plan),
-        plan, model.features.engine.delayed, rings, listener,
+        ColumnDecoder(registry, schema, fleet.shared),
+        fleet.shared, fleet.features.engine.delayed, rings, listener,
     )  # fmt: skip
 
 
@@ -263,12 +313,14 @@ def run_scorer(settings: Settings, deployment: Deployment, exposed: Exposed | No
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    with BundleWatch(settings.models.verify_seconds) as watch:
+    with BundleWatch(settings.models.verify_seconds) as watch, ExitStack() as followed:
         run_process(
             "scorer",
             settings,
             settings.kafka.topics.transactions,
-            lambda listener: scorer_loop(settings, deployment, listener, watch=watch)[0],
+            lambda listener: scorer_loop(
+                settings, deployment, listener, watch=watch, followed=followed
+            )[0],
             exposed,
             hangup=watch.ask,
         )

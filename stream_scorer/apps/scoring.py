@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.apps.activating import Activations, Cut
+from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
@@ -23,12 +24,14 @@ from stream_scorer.core.deciding import ModelFailure
 from stream_scorer.core.routing import Routing
 from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.summaries import flag_counts, outcome_counts
-from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,
     DecidedBy,
     Listener,
     ModelFailed,
+    RevisionActivated,
+    RevisionRefused,
     StateRestored,
 )
 from stream_scorer.kafka.producer import Outgoing
@@ -70,6 +73,7 @@ class ScoringWork:
         warmth: Judges whether a model may decide on it.
         now_ms: The wall clock, ms since the epoch.
         terminals: Brings terminals' rows; None where no model asks for any.
+        recorded: Which revision decided what; None where one version is pinned.
     """
 
     def __init__(
@@ -85,11 +89,15 @@ class ScoringWork:
         warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         terminals: TerminalFollower | None = None,
+        recorded: ActivationLog | None = None,
     ) -> None:
         self._versions = versions
         self._codecs = codecs
         self._outcomes = Outcomes(codecs, topics, instance)
-        self._activations = Activations(self._lacking)
+        self._activations = Activations(self._lacking, versions.need)
+        self._recorded = recorded
+        self._unsure: dict[int, int] = {}
+        self._marked = False
         self._listener = listener
         self._restoration = restoration
         self._checkpoints = checkpoints
@@ -111,6 +119,9 @@ class ScoringWork:
     def assigned(self, offsets: dict[int, int]) -> None:
         """Take partitions over; their rings come back from the checkpoint and the input."""
         self._restoration.expect(set(offsets))
+        if self._recorded is not None and offsets:
+            self._unsure |= offsets
+            self._marked = False
         for partition in offsets:
             self.rings.drop(partition)
         if self._terminals is not None:
@@ -127,6 +138,7 @@ class ScoringWork:
             self._beginnings.pop(partition, None)
             self._histories.end(partition)
             self._activations.end(partition)
+            self._unsure.pop(partition, None)
             self._whole_ones.discard(partition)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
@@ -135,7 +147,7 @@ class ScoringWork:
 
     def restoring(self) -> bool:
         """Whether some partition is not handed to the loop yet."""
-        return self._replays.pending or bool(self._whole_ones)
+        return self._replays.pending or bool(self._whole_ones) or bool(self._unsure)
 
     def restore(self) -> set[int]:
         """Take one partition a step nearer to being whole; return those that are.
@@ -148,14 +160,33 @@ class ScoringWork:
         ready, ended = self._replays.step()
         if ended is not None:
             self._whole(ended)
-        if self._terminals is None:
+        if self._terminals is None and self._recorded is None:
             return ready
         # Only when all are whole it is known which rows the next events may see.
         self._whole_ones |= ready
-        if self._replays.pending or not self._terminals.catch_up():
+        if not self._sure() or self._replays.pending:
+            return set()
+        if self._terminals is not None and not self._terminals.catch_up():
             return set()
         ready, self._whole_ones = self._whole_ones, set()
         return ready
+
+    def _sure(self) -> bool:
+        """Whether it is known which revision decided last what came."""
+        if self._recorded is None or not self._unsure:
+            return True
+        try:
+            if not self._marked:
+                self._recorded.mark_end()
+                self._marked = True
+            if not self._recorded.read():
+                return False
+        except UnavailableError as error:
+            raise Paused("rollout", str(error)) from error
+        for partition, offset in self._unsure.items():
+            self._activations.begin(partition, self._recorded.at(partition, offset))
+        self._unsure = {}
+        return True
 
     def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
         opened = self._opened[partition] = self._restoration.open(partition, offset)
@@ -191,7 +222,7 @@ class ScoringWork:
             since = merged([since, {INPUT: NOT_YET}])
         since = beginning.settled(since, rings.retention.lateness_ms)
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
-        self._warmth.judge(partition, since, rings.watermark)
+        self._warmth.judge(partition, since, rings.watermark, self._versions.fleet.champion)
         self._histories.begin(partition, since, beginning, restored.low)
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
         self._checkpoints.start(
@@ -264,6 +295,9 @@ class ScoringWork:
         outgoing = [*share.outgoing, *self._outcomes.decisions(batch, scored, decided_at)]
         letters, rejected = self._outcomes.dead_letters(batch, scored)
         outgoing += letters
+        if self._recorded is not None:
+            outgoing += self._recorded.outgoing(cut, decided_at)
+        outgoing += self._outcomes.shadow_scores(batch, scored)
         stages.lap("encode")
         outgoing.append(self._outcomes.summary(batch, scored, rejected, stages.seconds))
         stages.lap("summarize")
@@ -285,6 +319,11 @@ class ScoringWork:
         if self._terminals is not None and not self.restoring():
             self._terminals.evict()
         self._checkpoints.keep(result.delta.share)
+        cut = result.delta.cut
+        for begun in cut.activations:
+            self._listener(RevisionActivated(begun.partition, begun.offset, begun.revision))
+        for refusal in cut.refusals:
+            self._listener(RevisionRefused(refusal.revision, refusal.reason, refusal.partition))
         decided = [part for each in scored for part in each.made.decided]
         failures = [part.failure for each in scored for part in each.made.shadowed]
         for failure in [*(part.failure for part in decided), *failures]:

@@ -26,32 +26,30 @@ class Warmth:
     decided before, is.
 
     Args:
-        model: Decides.
-        listener: Told where it does without history, and how far the next version is.
+        listener: Told where a model decides without history, and how far the next version is.
         accept_cold: Whether it may decide without history.
         warming: A version whose fields and windows are kept meanwhile.
     """
 
     def __init__(
         self,
-        model: Model,
         listener: Listener,
         *,
         accept_cold: bool = False,
         warming: Model | None = None,
     ) -> None:
-        self._model = model
         self._listener = listener
         self._accept_cold = accept_cold
         self._warming = warming
 
-    def judge(self, partition: int, since: Mapping[str, int], watermark: int) -> None:
+    def judge(self, partition: int, since: Mapping[str, int], watermark: int, model: Model) -> None:
         """Judge a partition's histories as they were restored.
 
         Args:
             partition: Input partition.
             since: By reason why history is missing, from which event time on it is whole, ms.
             watermark: Newest accepted event time, ms.
+            model: The one that decides.
 
         Raises:
             NotWarmError: Features lack history; says which, and from when on they do not.
@@ -64,14 +62,14 @@ class Warmth:
                     self._warming.name, self._warming.version, partition, cold.names, cold.warm_from
                 )
             )
-        cold = _cold(self._model, kept, watermark)
+        cold = _cold(model, kept, watermark)
         if not cold.names:
             return
         if self._accept_cold:
             self._listener(ColdAccepted(partition, cold.names, cold.warm_from))
             return
         raise NotWarmError(
-            _said(self._model, partition, cold),
+            _said(model, partition, cold),
             "until then let the version before it decide, build the histories from the input "
             "(stream-scorer state rebuild), or take it as it is: --accept-cold",
         )

@@ -15,13 +15,19 @@ from stream_scorer.cli.console import (
     WarmOption,
     connected_settings,
 )
+from stream_scorer.errors import SettingsError
 
 
 def run(
     *,
     model: Annotated[
-        str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
-    ] = "fraud",
+        str | None,
+        typer.Option(
+            "--model",
+            help="NAME or NAME:VERSION decides all, without a rollout. Left out, the plan in the "
+            "topic rollout says who decides.",
+        ),
+    ] = None,
     plan: PlanOption = None,
     start: StartOption = None,
     instance: InstanceOption = None,
@@ -44,15 +50,24 @@ def run(
 ) -> None:
     """Consume transactions, publish one decision for each, exactly once.
 
+    Without --model the scorer follows the rollout: it loads what each plan names while it decides,
+    and is not ready before there is one (stream-scorer rollout start).
+
     Exit codes: 0 after a signal; 2 settings; 3 model; 4 schema; 5 broker or registry;
     6 fenced by another process with this instance name: do not restart; 7 offsets; 8 transaction;
-    9 the checkpoint does not fit; 10 the model's features lack history, until a date that it says.
+    9 the checkpoint does not fit; 10 the model's features lack history, until a date that it says;
+    11 the rollout's log cannot be followed.
     SIGHUP has the deployed bundle verified again; the copy that decides is kept.
     With --workers, one that is killed or leaves with 1 or 5 is started again; any other code ends
     all of them.
     """
     settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
-    deployment = Deployment(model, plan, start, accept_cold, warm)
+    if model is None and plan is not None:
+        raise SettingsError(
+            "--plan: what all arms share is in the rollout's plan",
+            "name a --model, or leave it out",
+        )
+    deployment = Deployment(model or "", plan, start, accept_cold, warm, follow=model is None)
     if workers is None:
         run_scorer(settings, deployment)
     else:

@@ -80,6 +80,15 @@ class KeptTopic:
                 raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
         return found
 
+    def mark_end(self, *, stable: bool = True) -> None:
+        """Note the end that the topic has now; see :meth:`TopicFollower.mark_end`."""
+        self._follower.mark_end(stable=stable)
+
+    @property
+    def left(self) -> int:
+        """Offsets before the end that was noted."""
+        return self._follower.left
+
     def poll(self, wait: float) -> Sequence[Kept]:
         """Return the records that come within ``wait`` seconds, as soon as there are any.
 

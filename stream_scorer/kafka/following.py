@@ -46,13 +46,17 @@ class TopicFollower:
         self._consumer = ColumnConsumer(config.reader(kafka, f"{kafka.group}-{reader}"), topic)
         self._consumer.assign(self._next)
 
-    def mark_end(self) -> None:
+    def mark_end(self, *, stable: bool = True) -> None:
         """Note the end that the topic has now.
+
+        Args:
+            stable: Whether that is what can be read by now; otherwise what is behind it, in
+                transactions that are not over, is waited for.
 
         Raises:
             UnavailableError: The broker does not answer.
         """
-        self._end = dict(bounds(self._kafka, self.topic)[1])
+        self._end = dict(bounds(self._kafka, self.topic, stable=stable)[1])
 
     @property
     def left(self) -> int:

@@ -104,8 +104,15 @@ def offsets(
         time.sleep(_ELECTION_PAUSE_SECONDS)
 
 
-def bounds(kafka: Kafka, topic: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
+def bounds(
+    kafka: Kafka, topic: str, *, stable: bool = True
+) -> tuple[Mapping[int, int], Mapping[int, int]]:
     """Return the first offset and the last stable offset of each of a topic's partitions.
+
+    Args:
+        kafka: The cluster.
+        topic: Which.
+        stable: Whether the end is the last stable offset instead of the high watermark.
 
     Raises:
         SettingsError: The topic does not exist.
@@ -114,7 +121,7 @@ def bounds(kafka: Kafka, topic: str) -> tuple[Mapping[int, int], Mapping[int, in
     client = admin(kafka)
     wanted = [(topic, partition) for partition in partitions(client, kafka, [topic])[topic]]
     first = offsets(client, kafka, wanted, EARLIEST)
-    end = offsets(client, kafka, wanted, LATEST, stable=True)
+    end = offsets(client, kafka, wanted, LATEST, stable=stable)
     return (
         {partition: offset for (_, partition), offset in first.items()},
         {partition: offset for (_, partition), offset in end.items()},

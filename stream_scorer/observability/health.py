@@ -82,6 +82,8 @@ class Health:
         self._misplaced = ""
         self._unwritten = ""
         self._refused: dict[str, str] = {}
+        self._revisions: dict[tuple[int, int | None], str] = {}
+        self._plan_awaited = False
         self._terminals = 0
 
     def heartbeat(self) -> None:
@@ -154,6 +156,21 @@ class Health:
                 self._refused.pop(label, None)
                 if happening.refusal:
                     self._refused[label] = f"{label} would be refused: {happening.refusal}"
+            case h.PlanAwaited():
+                self._plan_awaited = not happening.over
+                self._beat = self._clock()
+            case h.RevisionRefused():
+                where = "" if happening.partition is None else f"partition {happening.partition}: "
+                self._revisions[happening.revision, happening.partition] = (
+                    f"{where}revision {happening.revision} of the plan is refused: "
+                    f"{happening.reason}"
+                )
+            case h.RevisionActivated():
+                self._revisions = {
+                    (revision, partition): said
+                    for (revision, partition), said in self._revisions.items()
+                    if revision > happening.revision or partition not in {happening.partition, None}
+                }
             case h.KeyMisplaced() if happening.misplaced:
                 self._misplaced = (
                     f"{happening.misplaced} of {happening.sampled} sampled keys do not belong to "
@@ -186,7 +203,11 @@ class Health:
         with self._lock:
             reasons = [f"stopping: {self._stopping}"] if self._stopping else []
             if not self._model:
-                reasons.append("no model loaded")
+                reasons.append(
+                    "no plan yet: stream-scorer rollout start"
+                    if self._plan_awaited
+                    else "no model loaded"
+                )
             if self._assigned is None and not self._spare:
                 reasons.append("no partitions assigned")
             reasons += [f"partition {p}: {why}" for p, why in sorted(self._replaying.items())]
@@ -211,7 +232,7 @@ class Health:
                 for partition, each in sorted(self._incomplete.items())
                 for reason in each.reasons
             ]
-            degraded += self._refused.values()
+            degraded += [*self._refused.values(), *self._revisions.values()]
             return degraded + [each for each in (self._misplaced, self._unwritten) if each]
 
 

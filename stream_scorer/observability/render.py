@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scorer import happenings as h
 from stream_scorer.observability.metrics import Metrics
+from stream_scorer.observability.render_rollout import RolloutRenderer
 
 _REPEAT_SECONDS = 60.0
 _ABORTS_IN_A_ROW = 3
@@ -44,6 +45,7 @@ class Renderer:
         self._refused: set[tuple[str, str]] = set()
         self._aborts = 0
         self._said: dict[Hashable, tuple[float, int]] = {}
+        self._rollout = RolloutRenderer(registry, self._say)
         self._render: dict[type[h.Happening], Callable[[Any], None]] = {
             h.BatchCommitted: self._committed,
             h.BatchAborted: self._aborted,
@@ -73,6 +75,7 @@ class Renderer:
             h.RowsSettled: self._rows_settled,
             h.TerminalsRead: self._terminals_read,
             h.Stopping: self._stopping,
+            **self._rollout.renderings,
         }
 
     def __call__(self, happening: h.Happening) -> None:
@@ -157,6 +160,7 @@ class Renderer:
                 metrics.cold, metrics.checkpoint_age, metrics.checkpoint_cycle,
             ):  # fmt: skip
                 self._drop(gauge, partition)
+            self._rollout.left(partition)
         if happening.lost:
             metrics.lost.inc(len(happening.partitions))
             self._say("lost", "partitions_lost", partitions=list(happening.partitions))

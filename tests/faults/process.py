@@ -58,6 +58,7 @@ class ScorerProcess:
         variables: Further environment variables.
         command: What of us runs.
         program: The program that is given command and arguments; default: ours as installed.
+        follow: Whether a scorer without ``--model`` is to follow the rollout.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class ScorerProcess:
         variables: Mapping[str, str] | None = None,
         command: str = "run",
         program: Sequence[str] = (str(COMMAND),),
+        follow: bool = False,
     ) -> None:
-        if command == "run" and "--model" not in arguments:
+        if command == "run" and "--model" not in arguments and not follow:
             # The one that asks for no terminals, so that a test needs no profiler.
             arguments = (*arguments, "--model", "fraud:1.0.0")
         self._port = free_ports(1)[0]

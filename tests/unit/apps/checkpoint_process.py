@@ -110,7 +110,7 @@ class Process:
         self.work = ScoringWork(
             Pinned(MODEL, PLAN), CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
             Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
-            Warmth(MODEL, self.heard.append),
+            Warmth(self.heard.append),
         )  # fmt: skip
         self.work.assigned(dict(committed))
         while self.work.restoring():

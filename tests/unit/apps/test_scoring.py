@@ -90,7 +90,7 @@ def work(
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
-        Warmth(model, heard.append), now,
+        Warmth(heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
     while made.restoring():

@@ -49,9 +49,7 @@ class Writer:
         self.log = Log(authority)
         self.at = 1_000
 
-    def make(
-        self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any
-    ) -> Command:
+    def make(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Command:
         state = self.log.state
         body = read(BODIES[Kind(kind)], said)
         self.at += 1

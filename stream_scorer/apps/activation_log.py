@@ -1,0 +1,129 @@
+"""The topic ``activations``: which revision decides each partition from which offset on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stream_scorer.apps.activating import Cut
+from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.errors import SchemaError
+from stream_scorer.kafka.control_topic import KeptTopic
+from stream_scorer.kafka.producer import Outgoing
+from stream_scorer.ports import BytesColumn
+from stream_scorer.settings import Settings
+
+_ACTIVE, _REFUSED = "ACTIVE", "REFUSED"
+_STEP_SECONDS = 0.05
+
+
+class ActivationLog:
+    """Reads the topic, and encodes what is to be written there.
+
+    Args:
+        settings: The cluster and this instance.
+        registry: Knows the writers' schemas, and ours.
+
+    Raises:
+        RolloutError: The topic has several partitions, or its beginning is gone.
+        SettingsError: It does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(self, settings: Settings, registry: SchemaSource) -> None:
+        self._topic = settings.kafka.topics.activations
+        self._instance = settings.kafka.instance
+        self._registry = registry
+        schema = reader_schema("activation.v1", settings.registry.directory)
+        self._codec = RecordCodec(registry.id_for(f"{self._topic}-value", schema), schema)
+        self._records = KeptTopic(settings.kafka, self._topic)
+        self._active: dict[int, list[tuple[int, int]]] = {}
+
+    def mark_end(self) -> None:
+        """Note the end that the topic has now, open transactions included.
+
+        Who takes a partition over must know what its last owner committed there, markers on their
+        way or not.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        self._records.mark_end(stable=False)
+
+    def read(self) -> bool:
+        """Read on; return whether all up to the noted end is known.
+
+        Raises:
+            RegistryUnavailableError: A writer's schema cannot be asked for.
+            UnavailableError: The broker does not answer.
+        """
+        if self._records.left:
+            for record in self._records.poll(_STEP_SECONDS):
+                self._take(record.value)
+        return not self._records.left
+
+    def at(self, partition: int, next_offset: int) -> int | None:
+        """Return the revision that decided the record before an offset; None for none."""
+        found = [each for each in self._active.get(partition, ()) if each[0] < next_offset]
+        return max(found)[1] if found else None
+
+    def last(self) -> Mapping[int, int]:
+        """Return the last revision of each partition that has one."""
+        return {partition: max(each)[1] for partition, each in self._active.items()}
+
+    def timeline(self, partition: int) -> list[tuple[int, int]]:
+        """Return (first offset, revision) of a partition, ascending."""
+        return sorted(self._active.get(partition, ()))
+
+    def outgoing(self, cut: Cut, at_ms: int) -> list[Outgoing]:
+        """Return the records for what begins in a batch, and what is refused there.
+
+        Args:
+            cut: The batch, cut.
+            at_ms: Now, ms since the epoch.
+        """
+        told = [
+            (begun.partition, begun.offset, begun.revision, _ACTIVE, "", routing.versions)
+            for begun, routing in cut.begun
+        ]
+        told += [
+            (each.partition, each.offset, each.revision, _REFUSED, each.reason, {})
+            for each in cut.refusals
+        ]
+        if not told:
+            return []
+        values = [
+            self._codec.encode(
+                {
+                    "partition": partition,
+                    "offset": offset,
+                    "revision": revision,
+                    "status": status,
+                    "reason": reason,
+                    "versions": {arm: version.label for arm, version in versions.items()},
+                    "instance": self._instance,
+                    "at": at_ms,
+                }
+            )
+            for partition, offset, revision, status, reason, versions in told
+        ]
+        keys = [b"%d:%d" % (partition, revision) for partition, _, revision, *_ in told]
+        return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._records.close()
+
+    def _take(self, value: bytes | None) -> None:
+        record = self._decoded(value)
+        if record is not None and record["status"] == _ACTIVE:
+            self._active.setdefault(record["partition"], []).append(
+                (record["offset"], record["revision"])
+            )
+
+    def _decoded(self, value: bytes | None) -> dict[str, Any] | None:
+        """Return a record; None for what is none of ours."""
+        try:
+            record = self._codec.decode(value or b"", self._registry)
+        except (RecordError, SchemaError):
+            return None
+        return record if {"partition", "offset", "revision", "status"} <= record.keys() else None

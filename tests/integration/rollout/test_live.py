@@ -1,0 +1,264 @@
+"""A scorer that follows the rollout: it swaps, ramps, refuses and rolls back while it decides."""
+
+import json
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.rollout.commands import Kind, Rollback, Step
+from stream_scorer.rollout.documents import plan_of
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Settings
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import Outcome, everything_once, feed, outcome, transactions
+from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
+
+pytestmark = pytest.mark.kafka
+
+FILES = FileRegistry(SCHEMAS_DIRECTORY)
+OLD, NEW, COLD = "fraud:1.0.0", "fraud:1.2.0", "fraud:1.3.0"
+RAMP = [{"percent": 0}, {"percent": 5}, {"percent": 50}]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("models")
+    shutil.copytree(MODELS_DIRECTORY / "fraud", store / "fraud")
+    write(store, "1.2.0", (AMOUNT, STORED))
+    write(store, "1.3.0", (AMOUNT, LONGER, FIELD))
+    return store
+
+
+class Scene:
+    """A cluster's topics, a control log that this test writes, and what it fed."""
+
+    def __init__(self, kafka: Kafka, models: Path, folder: Path) -> None:
+        self.kafka = kafka
+        self.log = ControlLog(Settings(kafka=kafka))
+        self.records = transactions(days=6, customers=120)
+        self._models = models
+        self._folder = folder
+        self._fed = 0
+
+    def scorer(self, name: str = "log") -> ScorerProcess:
+        variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(self._models)}
+        return ScorerProcess(
+            self.kafka, self._folder / name, "--from", "earliest", variables=variables, follow=True
+        )
+
+    def feed(self, share: float = 0.2) -> int:
+        """Feed the next records; return how many were fed by now."""
+        until = min(self._fed + int(share * len(self.records)), len(self.records))
+        feed(self.kafka, self.records[self._fed : until])
+        self._fed = until
+        return until
+
+    def decided(self) -> Outcome:
+        """Return what is decided once all that was fed is."""
+        wait_until(lambda: len(self._seen()) >= self._fed, "all is decided")
+        found = outcome(self.kafka)
+        everything_once(found, self.records[: self._fed])
+        return found
+
+    def _seen(self) -> list[Any]:
+        topics = self.kafka.topics
+        return [m for t in (topics.decisions, topics.dead_letters) for m in read_all(self.kafka, t)]
+
+    def plan(self, **table: Any) -> int:
+        given = {"name": "next", "salt": "s", **table}
+        body = plan_of(given)
+        return self._revision(Kind.PLAN, body)
+
+    def step(self, stage: int) -> int:
+        return self._revision(Kind.STEP, Step(stage=stage, reason="a test"))
+
+    def roll_back(self) -> int:
+        return self._revision(Kind.ROLLBACK, Rollback(reason="a test"))
+
+    def _revision(self, kind: Kind, body: Any) -> int:
+        entry = self.log.append(kind, body, None)
+        assert entry.command is not None
+        return entry.command.sequence
+
+    def activations(self) -> list[dict[str, Any]]:
+        return self._read(8, "activation.v1", self.kafka.topics.activations)
+
+    def shadows(self) -> list[dict[str, Any]]:
+        return self._read(9, "shadow-score.v1", self.kafka.topics.shadow_scores)
+
+    def _read(self, number: int, schema: str, topic: str) -> list[dict[str, Any]]:
+        codec = RecordCodec(number, reader_schema(schema))
+        return [codec.decode(m.value(), FILES) for m in read_all(self.kafka, topic)]
+
+
+@pytest.fixture
+def scene(
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    models: Path,
+    tmp_path: Path,
+) -> Iterator[Scene]:
+    made = Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000)), models, tmp_path)
+    yield made
+    made.log.close()
+
+
+def awaits(process: ScorerProcess, revision: int) -> None:
+    """Wait until a scorer has loaded a revision."""
+    wait_until(
+        lambda: process.alive and process.metric("stream_scorer_plan_revision") == revision,
+        lambda: f"revision {revision} is loaded: {process.said}",
+    )
+
+
+def by_revision(scene: Scene, found: Outcome) -> None:
+    """Assert that every decision is of the revision that the activations tell."""
+    begins: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for each in scene.activations():
+        if each["status"] == "ACTIVE":
+            begins[each["partition"]].append((each["offset"], each["revision"]))
+    for (partition, offset), decision in found.decisions.items():
+        told = max(each for each in begins[partition] if each[0] <= offset)
+        assert decision["plan_revision"] == told[1]
+
+
+def test_without_a_plan_it_is_not_ready_and_the_first_plan_starts_it(scene: Scene) -> None:
+    scene.feed()
+    with scene.scorer() as process:
+        wait_until(
+            lambda: "no plan yet: stream-scorer rollout start" in process.probe()[1],
+            lambda: f"a plan is awaited: {process.said}",
+        )
+        assert process.metric("stream_scorer_plan_awaited") == 1
+        revision = scene.plan(strategy="champion", versions={"champion": OLD})
+        process.wait_ready()
+        found = scene.decided()
+    assert {d["plan_revision"] for d in found.decisions.values()} == {revision}
+    assert {(d["arm"], d["model_version"]) for d in found.decisions.values()} == {
+        ("champion", "1.0.0")
+    }
+    assert {(a["partition"], a["revision"]) for a in scene.activations()} == {
+        (p, revision) for p in range(4)
+    }
+
+
+def test_a_version_goes_from_shadow_to_half_and_back_while_the_stream_goes_on(
+    scene: Scene,
+) -> None:
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with scene.scorer() as process:
+        process.wait_ready()
+        scene.feed()
+        before = scene.decided()
+        revisions = [
+            scene.plan(strategy="canary", versions={"champion": OLD, "canary": NEW}, ramp=RAMP)
+        ]
+        awaits(process, revisions[0])
+        scene.feed()
+        shadowed = scene.decided()
+        for stage in (1, 2):
+            revisions.append(scene.step(stage))
+            awaits(process, revisions[-1])
+            scene.feed()
+            scene.decided()
+        back = scene.roll_back()
+        awaits(process, back)
+        scene.feed()
+        found = scene.decided()
+        assert process.metric("stream_scorer_active_revision", partition="0") == back
+    by_revision(scene, found)
+    arms = Counter((d["plan_revision"], d["arm"]) for d in found.decisions.values())
+    assert {arm for revision, arm in arms if revision in {1, revisions[0], back}} == {"champion"}
+    for revision in revisions[1:]:
+        assert {arm for r, arm in arms if r == revision} >= {"canary", "control"}
+    told = found.decisions.values()
+    versions = {(d["arm"], d["model_version"], len(d["features"])) for d in told}
+    assert {each for each in versions if each[0] == "canary"} == {("canary", "1.2.0", 2)}
+    assert {each[:2] for each in versions if each[0] != "canary"} == {
+        ("champion", "1.0.0"), ("control", "1.0.0")
+    }  # fmt: skip
+    # What was shadowed never decided, and was scored for each decision of that stage.
+    scores = scene.shadows()
+    of_stage = {at for at, d in found.decisions.items() if d["plan_revision"] == revisions[0]}
+    assert {(s["source_partition"], s["source_offset"]) for s in scores} == of_stage
+    assert len(scores) == len(of_stage) > 0
+    assert {s["model_version"] for s in scores} == {"1.2.0"}
+    for each in scores:
+        decision = found.decisions[each["source_partition"], each["source_offset"]]
+        assert each["champion_score"] == decision["score"]
+        assert each["champion_decision"] == decision["decision"]
+    assert len(shadowed.decisions) > len(before.decisions)
+    # A customer that the canary has keeps it, until the rollback.
+    canary: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for at in sorted(found.decisions):
+        d = found.decisions[at]
+        if d["plan_revision"] in revisions[1:]:
+            canary[d["customer_id"]].append((d["plan_revision"], d["arm"] == "canary"))
+    for stages in canary.values():
+        assert stages == sorted(stages)
+    assert any(flag for stages in canary.values() for _, flag in stages)
+
+
+def test_what_cannot_be_loaded_never_decides_and_the_activations_say_why(scene: Scene) -> None:
+    first = scene.plan(strategy="champion", versions={"champion": OLD})
+    with scene.scorer() as process:
+        process.wait_ready()
+        scene.feed()
+        scene.decided()
+        cold = scene.plan(strategy="canary", versions={"champion": OLD, "canary": COLD}, ramp=RAMP)
+        wait_until(lambda: any(COLD in said for said in process.degraded()), "it is refused")
+        scene.feed()
+        scene.decided()
+        lost = scene.plan(strategy="champion", versions={"champion": "fraud:9.9.9"})
+        wait_until(lambda: any("9.9.9" in said for said in process.degraded()), "it is refused")
+        scene.feed()
+        found = scene.decided()
+        assert process.probe()[0]
+        again = scene.plan(strategy="champion", versions={"champion": NEW})
+        awaits(process, again)
+        scene.feed()
+        found = scene.decided()
+        wait_until(lambda: process.degraded() == [], "nothing is refused any more")
+    by_revision(scene, found)
+    assert {d["plan_revision"] for d in found.decisions.values()} == {first, again}
+    refused = {a["revision"]: a["reason"] for a in scene.activations() if a["status"] == "REFUSED"}
+    assert refused.keys() == {cold, lost}
+    assert "is warming: the rings do not keep terminal_id" in refused[cold]
+    assert "--warm fraud:1.3.0" in refused[cold]
+    assert "9.9.9" in refused[lost]
+
+
+def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) -> None:
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with scene.scorer("first") as first:
+        first.wait_ready()
+        scene.feed()
+        scene.decided()
+        # It begins with an event that has not come yet.
+        latest = max(d["event_time"] for d in outcome(scene.kafka).decisions.values())
+        gated = scene.plan(
+            strategy="champion", versions={"champion": NEW},
+            effective_at=int(latest.timestamp() * 1_000) + 86_400_000,
+        )  # fmt: skip
+        awaits(first, gated)
+        first.kill()
+    with scene.scorer("second") as second:
+        second.wait_ready()
+        scene.feed(0.8)
+        found = scene.decided()
+    by_revision(scene, found)
+    counts = Counter(d["plan_revision"] for d in found.decisions.values())
+    assert counts.keys() == {1, gated}
+    edge = latest.timestamp() * 1_000 + 86_400_000
+    for partition in range(4):
+        mine = sorted((o, d) for (p, o), d in found.decisions.items() if p == partition)
+        switched = next(o for o, d in mine if d["event_time"].timestamp() * 1_000 >= edge)
+        assert [o >= switched for o, _ in mine] == [d["plan_revision"] == gated for _, d in mine]
+    assert json.dumps(sorted(counts)) == json.dumps([1, gated])
