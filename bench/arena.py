@@ -34,6 +34,10 @@ _STOP_SECONDS = 15.0
 _SINGLE = frozenset({"summaries", "drift_events"})
 _OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", "state")
 _OF_TERMINALS = ("labels", "terminal_profiles")
+_OF_ROLLOUTS = {"rollout": 1, "activations": 1, "shadow_scores": PARTITIONS}
+
+
+_NAMED = (*_OUTPUTS, *_OF_TERMINALS, *_OF_ROLLOUTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,7 @@ class Arena:
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
         kafka |= tables.pop("kafka", {})
-        topics = {which: f"{outputs or name}.{which}" for which in (*_OUTPUTS, *_OF_TERMINALS)}
+        topics = {which: f"{outputs or name}.{which}" for which in _NAMED}
         topics["transactions"] = source
         table: dict[str, dict[str, Any]] = {
             "kafka": {**kafka, "topics": topics},
@@ -255,6 +259,14 @@ class Arena:
             **{"message.timestamp.type": "LogAppendTime"},
         )
         self.create({topics["state"]: PARTITIONS for topics in names}, **COMPACTED)
+
+    def create_rollout(self, entry: Entry) -> None:
+        """Create the topics by which an entry follows a rollout; they tell the broker's times."""
+        topics = entry.settings.kafka.topics.model_dump()
+        self.create(
+            {topics[which]: count for which, count in _OF_ROLLOUTS.items()},
+            **{"message.timestamp.type": "LogAppendTime"},
+        )
 
     def start(self, entry: Entry) -> Contender:
         """Start a contender's process; it waits for ``go`` and is ended with the arena."""

@@ -1,0 +1,210 @@
+"""From what a rollout left on a broker to what it must show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from stream_scorer.core.routing import CANARY
+
+Int64 = NDArray[np.int64]
+
+MOST_ACTIVATION_SECONDS = 2.0
+LEAST_SHADOW_RATIO = 0.6
+LEAST_RATE = 20_000
+_CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """n decisions as columns.
+
+    Attributes:
+        partition: int32[n], of the source.
+        offset: int64[n], of the source.
+        customer: n ids.
+        arm: n arms.
+        version: n NAME:VERSION.
+        revision: int64[n].
+    """
+
+    partition: NDArray[np.int32]
+    offset: Int64
+    customer: NDArray[np.str_]
+    arm: NDArray[np.str_]
+    version: NDArray[np.str_]
+    revision: Int64
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A revision began at an offset of a partition; the broker was given that at ``at_ms``."""
+
+    partition: int
+    offset: int
+    revision: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A revision of the rollout.
+
+    Attributes:
+        name: For people.
+        revision: Its number.
+        share: The canary's share of customers; None where there is none.
+        versions: Who may decide.
+        at_ms: When the broker was given the command.
+    """
+
+    name: str
+    revision: int
+    share: float | None
+    versions: frozenset[str]
+    at_ms: int
+
+
+def counted(ends: Mapping[int, int], found: Decisions) -> dict[str, int]:
+    """Return input records without a decision, and decided more than once.
+
+    Args:
+        ends: Records of each input partition.
+        found: The decisions.
+    """
+    lost = doubled = 0
+    for partition, end in ends.items():
+        times = np.bincount(found.offset[found.partition == partition], minlength=end)
+        lost += int((times[:end] == 0).sum())
+        doubled += int((times - 1).clip(0).sum())
+    return {"lost": lost, "duplicates": doubled}
+
+
+def misrouted(found: Decisions, begun: Sequence[Begun], stages: Sequence[Stage]) -> dict[str, int]:
+    """Return decisions that are not those of the revision that had begun at their offset.
+
+    Returns:
+        ``of_another_revision``, and ``of_another_version`` than its revision lets decide.
+    """
+    expected = np.full(len(found), -1)
+    for each in sorted(begun, key=lambda each: (each.partition, each.offset)):
+        mine = (found.partition == each.partition) & (found.offset >= each.offset)
+        expected[mine] = each.revision
+    strangers = 0
+    for stage in stages:
+        versions = found.version[found.revision == stage.revision]
+        strangers += int((~np.isin(versions, list(stage.versions))).sum())
+    return {
+        "of_another_revision": int((expected != found.revision).sum()),
+        "of_another_version": strangers,
+    }
+
+
+def shares(found: Decisions, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Return for each stage with a canary how many of the customers seen it had.
+
+    A customer is dealt once, so customers are counted and not their transactions.
+    """
+    rows = []
+    for stage in stages:
+        if stage.share is None:
+            continue
+        mine = found.revision == stage.revision
+        customers = np.unique(found.customer[mine])
+        canary = np.unique(found.customer[mine & (found.arm == CANARY)])
+        low, high = binom.interval(_CONFIDENCE, len(customers), stage.share)
+        rows.append(
+            {
+                "stage": stage.name,
+                "share": stage.share,
+                "customers": len(customers),
+                "canary": len(canary),
+                "low": int(low),
+                "high": int(high),
+                "inside": bool(low <= len(canary) <= high),
+                "decisions": int(mine.sum()),
+            }
+        )
+    return rows
+
+
+def flips(found: Decisions, ramp: Sequence[int]) -> int:
+    """Return how many customers left the canary while the ramp went on.
+
+    Args:
+        found: The decisions.
+        ramp: Revisions of the ramp.
+    """
+    mine = np.flatnonzero(np.isin(found.revision, list(ramp)))
+    order = mine[np.lexsort((found.offset[mine], found.partition[mine], found.customer[mine]))]
+    customer, canary = found.customer[order], found.arm[order] == CANARY
+    left = (customer[1:] == customer[:-1]) & canary[:-1] & ~canary[1:]
+    return len(np.unique(customer[1:][left]))
+
+
+def after_rollback(found: Decisions, begun: Sequence[Begun], revision: int) -> int:
+    """Return the canary's decisions at or after the offsets at which a rollback began."""
+    late = 0
+    for each in begun:
+        if each.revision == revision:
+            mine = (found.partition == each.partition) & (found.offset >= each.offset)
+            late += int((found.arm[mine] == CANARY).sum())
+    return late
+
+
+def activation_seconds(
+    begun: Sequence[Begun], stage: Stage, partitions: Sequence[int]
+) -> float | None:
+    """Return how long after its command a revision had begun in all partitions; None: never."""
+    times = {each.partition: each.at_ms for each in begun if each.revision == stage.revision}
+    if set(partitions) - times.keys():
+        return None
+    return (max(times[p] for p in partitions) - stage.at_ms) / 1_000
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each thing that a report must show and does not."""
+    lines = [
+        f"{document[name]} {what}, must be 0"
+        for name, what in (
+            ("lost", "input records are not decided"),
+            ("duplicates", "decisions are of a record that has one"),
+            ("of_another_revision", "decisions are of another revision than had begun"),
+            ("of_another_version", "decisions are of a version that their revision does not name"),
+            ("flips", "customers left the canary during the ramp"),
+            ("canary_after_rollback", "decisions are the canary's after the rollback began"),
+            ("shadow_mismatches", "decisions of the shadow's stage lack a score, or have two"),
+        )
+        if document[name]
+    ]
+    lines += [
+        f"{row['stage']}: {row['canary']} of {row['customers']} customers, expected "
+        f"{row['low']} to {row['high']}"
+        for row in document["shares"]
+        if not row["inside"]
+    ]
+    for row in document["activations"]:
+        if row["seconds"] is None:
+            lines.append(f"{row['stage']}: a later command came before it had begun everywhere")
+        elif row["seconds"] > MOST_ACTIVATION_SECONDS:
+            lines.append(
+                f"{row['stage']}: began {row['seconds']} s after its command, at most "
+                f"{MOST_ACTIVATION_SECONDS:.0f}"
+            )
+    if document["events_per_second"] < document["least_rate"]:
+        lines.append(
+            f"{document['events_per_second']:,} events/s were fed, at least "
+            f"{document['least_rate']:,}"
+        )
+    if document["shadow_ratio"] < LEAST_SHADOW_RATIO:
+        lines.append(
+            f"with a shadow {document['shadow_ratio']} of the throughput, at least "
+            f"{LEAST_SHADOW_RATIO}"
+        )
+    return lines
