@@ -15,7 +15,7 @@ from stream_scorer.apps.fleet import Fleet
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Routing, Version
-from stream_scorer.errors import ModelError, StreamScorerError, UnavailableError
+from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.happenings import (
     DependencyBack,
     DependencyUnavailable,
@@ -65,7 +65,7 @@ class LiveVersions:
         self._wanted: set[int] = set()
         self._first: Fleet | None = None
         self._fleet: Fleet | None = None
-        self._failure: StreamScorerError | None = None
+        self._failure: Exception | None = None
         self._down: set[str] = set()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,7 +75,7 @@ class LiveVersions:
         """What is ready now.
 
         Raises:
-            StreamScorerError: The log says what this program cannot follow.
+            Exception: What ended following the log, such as a later program's command.
         """
         if self._failure is not None:
             raise self._failure
@@ -161,7 +161,7 @@ class LiveVersions:
             except UnavailableError:
                 pending = True
                 self._closed.wait(_RETRY_SECONDS)
-            except StreamScorerError as error:
+            except Exception as error:  # noqa: BLE001 whatever it is, who decides must hear of it
                 self._failure = error
                 return
         self._log.close()
@@ -208,9 +208,6 @@ class LiveVersions:
         # The rings are laid out for it.
         self._first = self._first or fleet
         known = self._fleet
-        for version, model in models.items():
-            if known is None or version not in known.models:
-                self._prepare(model, fleet.shared)
         self._fleet = fleet
         if known is None or known.newest.revision != fleet.newest.revision:
             versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
@@ -228,6 +225,7 @@ class LiveVersions:
                     folder = find(open_store(self._settings.models), version.label)
                     loaded[version] = load_bundle(folder, self._trust)
                     self._refuse_cold(loaded, version, routing.shared)
+                    self._touch(loaded, version, routing.shared)
         except ModelError as error:
             self._refused[revision] = str(error)
             self._listener(RevisionRefused(revision, str(error)))
@@ -244,6 +242,17 @@ class LiveVersions:
                 f"{version.label} is warming: {lacking}",
                 f"restart the scorers with --warm {version.label}, and roll it out when it is warm",
             )
+
+    def _touch(self, loaded: dict[Version, Bundle], version: Version, shared: Plan) -> None:
+        """Let a version decide made-up transactions, so that no real one is the first."""
+        models = dict(zip(loaded, models_of(list(loaded.values()), shared), strict=True))
+        try:
+            self._prepare(models[version], shared)
+        except Exception as error:
+            raise ModelError(
+                f"{version.label}: fails for made-up transactions: {type(error).__name__}: {error}",
+                "mend the model, and give it a version of its own",
+            ) from error
 
     def _compiled(self, shared: Plan) -> dict[Version, Model]:
         models = models_of(list(self._bundles.values()), shared)

@@ -1,0 +1,233 @@
+"""Aborts, a canary that raises and a champion that raises, while revisions begin in the stream."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.apps import live_versions
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.scorer import Deployment
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.deciding import Model
+from stream_scorer.happenings import (
+    BatchAborted,
+    DependencyBack,
+    DependencyUnavailable,
+    Happening,
+    ModelFailed,
+    PartitionsAssigned,
+    RevisionActivated,
+)
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.models import loader
+from stream_scorer.ports import Float64
+from stream_scorer.rollout.commands import Kind, Step
+from stream_scorer.rollout.documents import plan_of
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
+from tests.faults.scene import (
+    Heard,
+    Outcome,
+    everything_once,
+    feed,
+    same,
+    scored,
+    transactions,
+)
+from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
+from tests.integration.state.test_next_version import AMOUNT, STORED, write
+
+pytestmark = pytest.mark.kafka
+
+FOLLOW = Deployment(model="", start="earliest", follow=True)
+OLD, NEW = "fraud:1.0.0", "fraud:1.2.0"
+RAMP = [{"percent": 20}, {"percent": 50}]
+RECORDS = transactions()
+MUCH = 60.0
+"""Units of the currency."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    store = tmp_path_factory.mktemp("models")
+    write(store, "1.0.0", (AMOUNT, {"name": "COUNT_7D", "kind": "count", "window": "7d"}))
+    write(store, "1.2.0", (AMOUNT, STORED))
+    return Models(directory=store)
+
+
+def planned(kafka: Kafka, *, through: tuple[float, float] = (0.3, 0.6)) -> list[int]:
+    """Write a plan, a ramp and another stage, which begin at shares of the input's time."""
+    first, last = (int(each.timestamp() * 1_000) for each in (event_times()[0], event_times()[-1]))
+    begins = [first + int(share * (last - first)) for share in through]
+    log = ControlLog(Settings(kafka=kafka))
+    versions = {"champion": OLD, "canary": NEW}
+    commands: list[tuple[Kind, Any]] = [
+        (Kind.PLAN, plan_of({"name": "a", "strategy": "champion", "versions": {"champion": OLD}})),
+        (Kind.PLAN, plan_of({"name": "b", "strategy": "canary", "salt": "s", "versions": versions,
+                             "ramp": RAMP, "effective_at": begins[0]})),
+        (Kind.STEP, Step(stage=1, effective_at=begins[1])),
+    ]  # fmt: skip
+    found = []
+    for kind, body in commands:
+        entry = log.append(kind, body, None)
+        assert entry.command is not None
+        found.append(entry.command.sequence)
+    log.close()
+    return found
+
+
+def event_times() -> list[Any]:
+    codec = RecordCodec(1, reader_schema("transaction.v1"))
+    files = FileRegistry(SCHEMAS_DIRECTORY)
+    values = [record.value or b"" for record in RECORDS if not record.bad]
+    return sorted(codec.decode(value, files)["event_time"] for value in values)
+
+
+def activations(kafka: Kafka) -> list[tuple[int, int, int]]:
+    codec = RecordCodec(8, reader_schema("activation.v1"))
+    files = FileRegistry(SCHEMAS_DIRECTORY)
+    rows = [codec.decode(m.value(), files) for m in read_all(kafka, kafka.topics.activations)]
+    assert {row["status"] for row in rows} == {"ACTIVE"}
+    return sorted((row["partition"], row["offset"], row["revision"]) for row in rows)
+
+
+def told(found: Outcome) -> dict[tuple[int, int], tuple[Any, ...]]:
+    return {
+        at: (d["plan_revision"], d["arm"], d["model_version"], d["propensity"], d["score"])
+        for at, d in found.decisions.items()
+    }
+
+
+def test_an_abort_after_any_step_leaves_no_trace_where_revisions_begin(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], models: Models
+) -> None:
+    found = []
+    for stages in ((), COMPUTED + SENT):
+        kafka = kafka_topics(kafka_settings())
+        ends = feed(kafka, RECORDS)
+        revisions = planned(kafka)
+        named = tuple("score:canary" if stage == "score" else stage for stage in stages)
+        hook = EachOnce(named, lost_network)
+        result, heard = scored(kafka, ends, hook=hook, batch=100, deployment=FOLLOW, models=models)
+        assert hook.left == []
+        assert len(heard.of(BatchAborted)) == len(stages)
+        begun = activations(kafka)
+        assert len(begun) == len(set(begun)) == 4 * len(revisions)
+        said = sorted((r.partition, r.offset, r.revision) for r in heard.of(RevisionActivated))
+        assert said == begun
+        found.append((result, begun))
+    (calm, begun), (result, again) = found
+    everything_once(calm, RECORDS)
+    same(result, calm)
+    assert told(result) == told(calm)
+    assert result.dumps == calm.dumps
+    assert again == begun
+    assert {each[1] for each in told(calm).values()} == {"champion", "control", "canary"}
+
+
+def with_predictor(
+    monkeypatch: pytest.MonkeyPatch, version: str, scores: Callable[[Any, Float64], Float64]
+) -> None:
+    """Let a version's model answer through a function of the real one and the features."""
+    real = loader.models_of
+
+    class Wrapped:
+        def __init__(self, predictor: Any) -> None:
+            self.feature_count = predictor.feature_count
+            self._predictor = predictor
+
+        def scores(self, features: Float64) -> Float64:
+            return scores(self._predictor, features)
+
+        def raw(self, features: Float64) -> Float64:
+            return np.asarray(self._predictor.raw(features))
+
+        def attributions(self, features: Float64) -> Any:
+            return self._predictor.attributions(features)
+
+    def models_of(*given: Any) -> tuple[Model, ...]:
+        return tuple(
+            replace(each, predictor=Wrapped(each.predictor)) if each.version == version else each
+            for each in real(*given)
+        )
+
+    monkeypatch.setattr(live_versions, "models_of", models_of)
+
+
+class Breaks:
+    """Whether a model is broken: since partitions came, it was loaded before, until mended."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def __call__(self, happening: Happening) -> None:
+        if isinstance(happening, PartitionsAssigned):
+            self.broken = True
+        elif isinstance(happening, DependencyUnavailable):
+            self.broken = False
+
+
+def test_what_a_canary_raises_for_the_champion_decides_and_nothing_is_lost(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    breaks = Breaks()
+
+    def not_above(real: Any, features: Float64) -> Float64:
+        if breaks.broken and (features[:, 0] > MUCH).any():
+            raise ValueError("no such amount")
+        return np.asarray(real.scores(features))
+
+    def run(told: Callable[[Happening], None]) -> tuple[Outcome, Heard]:
+        kafka = kafka_topics(kafka_settings())
+        ends = feed(kafka, RECORDS)
+        planned(kafka)
+        return scored(kafka, ends, told=told, batch=200, deployment=FOLLOW, models=models)
+
+    calm, _ = run(lambda _: None)
+    with_predictor(monkeypatch, "1.2.0", not_above)
+    found, heard = run(breaks)
+    everything_once(found, RECORDS)
+    assert found.offsets == calm.offsets
+    fell = {at for at, d in found.decisions.items() if "fallback" in d["flags"]}
+    for at, d in found.decisions.items():
+        expected = calm.decisions[at]
+        if at in fell:
+            assert (expected["arm"], expected["features"][0] > MUCH) == ("canary", True)
+            assert (d["arm"], d["model_version"]) == ("canary", "1.0.0")
+            assert d["plan_revision"] == expected["plan_revision"]
+        else:
+            assert d == expected
+            assert d["arm"] != "canary" or d["features"][0] <= MUCH
+    failures = heard.of(ModelFailed)
+    assert {(f.version, f.error) for f in failures} == {("1.2.0", "ValueError: no such amount")}
+    assert sum(f.rows for f in failures) == len(fell) > 0
+    assert heard.of(DependencyUnavailable) == []
+
+
+def test_a_champion_that_raises_pauses_all_and_loses_nothing(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    breaks = Breaks()
+
+    def unless_broken(real: Any, features: Float64) -> Float64:
+        if breaks.broken:
+            raise ValueError("the model is broken")
+        return np.asarray(real.scores(features))
+
+    with_predictor(monkeypatch, "1.0.0", unless_broken)
+    kafka = kafka_topics(kafka_settings())
+    ends = feed(kafka, RECORDS)
+    planned(kafka)
+    found, heard = scored(kafka, ends, told=breaks, batch=200, deployment=FOLLOW, models=models)
+    everything_once(found, RECORDS)
+    (down,) = heard.of(DependencyUnavailable)
+    assert (down.name, "the model is broken" in down.detail) == ("model", True)
+    assert len(heard.of(DependencyBack)) == 1
+    reasons = {reason for d in found.decisions.values() for reason in d["reasons"]}
+    assert "MODEL_ERROR" not in reasons
+    assert {d["arm"] for d in found.decisions.values()} == {"champion", "control", "canary"}
