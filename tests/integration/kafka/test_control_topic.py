@@ -1,9 +1,9 @@
-"""The control log on a real broker: two writers at a time, what holds it back, and what is refused."""
+"""The control log on a real broker: two writers at a time, what holds it back, what is refused."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_scorer.apps.control_log import ControlLog
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def kafka(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+def cluster(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
     return kafka_topics(kafka_settings(), 1)
 
 
 @pytest.fixture
-def open_log(kafka: Kafka) -> Iterator[Callable[[], ControlLog]]:
+def open_log(cluster: Kafka) -> Iterator[Callable[[], ControlLog]]:
     opened: list[ControlLog] = []
 
     def make() -> ControlLog:
-        opened.append(ControlLog(Settings(kafka=kafka)))
+        opened.append(ControlLog(Settings(kafka=cluster)))
         return opened[-1]
 
     yield make
@@ -61,7 +61,7 @@ def test_the_topics_are_kept_whole_and_one_that_is_not_is_told(
 
 
 def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
-    kafka: Kafka, open_log: Callable[[], ControlLog]
+    cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     ann, bob = open_log(), open_log()
     ann.append(Kind.PLAN, plan(), None, 1_000)
@@ -69,7 +69,7 @@ def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
     # Both have read the same end; the record of one is in the topic before the other's.
     lost = bob.encode(bob.prepare(Kind.STEP, Step(stage=1), None, 1_001))
     won = ann.append(Kind.ROLLBACK, Rollback(reason="alerts"), None, 1_002)
-    append(kafka, kafka.topics.rollout, lost)
+    append(cluster, cluster.topics.rollout, lost)
     assert bob.refresh() == ann.refresh()
     assert [entry.refused for entry in bob.log.entries] == [
         "", "", "has number 2, and 3 is next: another command came first",
@@ -82,7 +82,7 @@ def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
 
 
 def test_a_command_that_came_second_is_told(
-    kafka: Kafka, open_log: Callable[[], ControlLog], monkeypatch: pytest.MonkeyPatch
+    cluster: Kafka, open_log: Callable[[], ControlLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = open_log(), open_log()
     ann.append(Kind.PLAN, plan(), None)
@@ -100,15 +100,15 @@ def test_a_command_that_came_second_is_told(
 
 
 def test_what_stands_there_and_is_no_command_changes_nothing(
-    kafka: Kafka, open_log: Callable[[], ControlLog]
+    cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     for value in (b"", b"hello", bytes(40), b"\0" + (999).to_bytes(4, "big") + b"x"):
-        append(kafka, kafka.topics.rollout, value)
+        append(cluster, cluster.topics.rollout, value)
     label = RecordCodec(3, reader_schema("label.v1")).encode({
         "transaction_id": "t", "customer_id": "c", "terminal_id": "x", "event_time": 0,
         "is_fraud": True, "label_time": None, "source": None,
     })  # fmt: skip
-    append(kafka, kafka.topics.rollout, label)
+    append(cluster, cluster.topics.rollout, label)
     log = open_log()
     assert log.append(Kind.PLAN, plan(), None).offset == 5
     assert [entry.refused.split(":")[0] for entry in log.log.entries] == [
@@ -119,16 +119,16 @@ def test_what_stands_there_and_is_no_command_changes_nothing(
 
 
 def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
-    kafka: Kafka, open_log: Callable[[], ControlLog]
+    cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer, follower = open_log(), open_log()
     entry = writer.append(Kind.PLAN, plan(), None)
     follower.refresh()
-    producer = Producer(config.producer(kafka, f"{kafka.group}-controller"))
+    producer = Producer(config.producer(cluster, f"{cluster.group}-controller"))
     producer.init_transactions(30)
     producer.begin_transaction()
     step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
-    producer.produce(kafka.topics.rollout, writer.encode(step))
+    producer.produce(cluster.topics.rollout, writer.encode(step))
     assert producer.flush(30) == 0
     producer.abort_transaction(30)
     writer.append(Kind.STEP, Step(stage=2), None)
@@ -140,17 +140,17 @@ def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
 
 
 def test_an_open_transaction_before_it_holds_a_command_back(
-    kafka: Kafka, open_log: Callable[[], ControlLog]
+    cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer = open_log()
     writer.append(Kind.PLAN, plan(), None)
-    producer = Producer(
-        config.producer(kafka, f"{kafka.group}-controller") | {"transaction.timeout.ms": 1_000}
-    )
+    options = config.producer(cluster, f"{cluster.group}-controller")
+    short = {"transaction.timeout.ms": 1_000, "socket.timeout.ms": 1_000}
+    producer = Producer(options | short)
     producer.init_transactions(30)
     producer.begin_transaction()
     step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
-    producer.produce(kafka.topics.rollout, writer.encode(step))
+    producer.produce(cluster.topics.rollout, writer.encode(step))
     assert producer.flush(30) == 0
     # Its writer has died; the broker ends what it left open, and then the command is read.
     entry = writer.append(Kind.ROLLBACK, Rollback(), None)
@@ -160,14 +160,14 @@ def test_an_open_transaction_before_it_holds_a_command_back(
 
 
 def test_a_log_without_its_beginning_is_refused(
-    kafka: Kafka, open_log: Callable[[], ControlLog]
+    cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer = open_log()
     writer.append(Kind.PLAN, plan(), None)
     writer.append(Kind.ROLLBACK, Rollback(), None)
-    from confluent_kafka import TopicPartition  # noqa: PLC0415
-
-    (deleted,) = admin(kafka).delete_records([TopicPartition(kafka.topics.rollout, 0, 1)]).values()
+    client = admin(cluster)
+    place = TopicPartition(cluster.topics.rollout, 0, 1)
+    (deleted,) = client.delete_records([place]).values()
     deleted.result()
     with pytest.raises(RolloutError, match=r"its beginning is gone, it starts at offset 1 —"):
         open_log()
@@ -189,9 +189,9 @@ def test_a_topic_that_lacks_is_named(kafka_settings: Callable[..., Kafka]) -> No
         ControlLog(Settings(kafka=settings))
 
 
-def test_what_the_broker_refuses_is_told(kafka: Kafka) -> None:
-    with pytest.raises(TransactionError, match="the command was refused: .*too large"):
-        append(kafka, kafka.topics.rollout, bytes(999_000) + bytes(60_000))
+def test_what_the_broker_refuses_is_told(cluster: Kafka) -> None:
+    with pytest.raises(TransactionError, match=r"the command was refused: .*too large"):
+        append(cluster, cluster.topics.rollout, bytes(999_000) + bytes(60_000))
 
 
 def test_no_answer_is_no_answer() -> None:
