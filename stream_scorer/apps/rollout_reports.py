@@ -71,7 +71,7 @@ def progress_document(state: State) -> dict[str, Any]:
         "since": when(state.moved_at),
         "effective_at": None if routing.effective_at is None else when(routing.effective_at),
         "paused": state.paused,
-        "stage": state.stage if state.at_stage else None,
+        "stage": state.stage if plan.ramp else None,
         "ramp": [stage.model_dump(mode="json") for stage in plan.ramp],
         "colour": state.colour or None,
         "arms": _arms(routing),

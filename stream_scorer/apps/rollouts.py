@@ -10,18 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.rollout_reports import entry_document, progress_document
 from stream_scorer.errors import RolloutError, SettingsError
-from stream_scorer.rollout.commands import (
-    Answer,
-    Kind,
-    Pause,
-    Promote,
-    Resume,
-    Rollback,
-    Step,
-    Switch,
-)
+from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.documents import COLOURS, RolloutPlan
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import Settings
 
@@ -69,7 +60,7 @@ class Operator:
                 f"rollout {_named(state).name!r} is running",
                 "promote it or roll it back first, or give --replace",
             )
-        return self._give(Kind.PLAN, plan)
+        return self._written(Kind.PLAN, plan)
 
     def step(
         self, stage: int | None, percent: float | None, effective_at: int | None
@@ -94,16 +85,13 @@ class Operator:
                 )
             stage = shares.index(percent)
         wanted = state.stage + 1 if stage is None else stage
-        return self._give(
-            Kind.STEP, Step(stage=wanted, effective_at=effective_at, reason=self._reason)
-        )
+        return self._give(Kind.STEP, stage=wanted, effective_at=effective_at)
 
     def switch(self, to: str | None, effective_at: int | None) -> dict[str, Any]:
         """Let a colour decide; None for the one that does not now; raises as :meth:`step`."""
         state = self._log.log.state
         other = COLOURS[state.colour == COLOURS[0]]
-        body = {"to": to or other, "effective_at": effective_at, "reason": self._reason}
-        return self._give(Kind.SWITCH, Switch.model_validate(body))
+        return self._give(Kind.SWITCH, to=to or other, effective_at=effective_at)
 
     def promote(self, arm: str | None, effective_at: int | None) -> dict[str, Any]:
         """Make an arm's version the champion; None for the only candidate.
@@ -118,21 +106,19 @@ class Operator:
                 told = ", ".join(candidates) or "none"
                 raise RolloutError(f"candidates are {told}", "name one: --arm")
             (arm,) = candidates
-        return self._give(
-            Kind.PROMOTE, Promote(arm=arm, effective_at=effective_at, reason=self._reason)
-        )
+        return self._give(Kind.PROMOTE, arm=arm, effective_at=effective_at)
 
     def rollback(self) -> dict[str, Any]:
         """Let the plan's champion decide everything again, from the next offset on."""
-        return self._give(Kind.ROLLBACK, Rollback(reason=self._reason))
+        return self._give(Kind.ROLLBACK)
 
     def pause(self) -> dict[str, Any]:
         """Hold the rollout."""
-        return self._give(Kind.PAUSE, Pause(reason=self._reason))
+        return self._give(Kind.PAUSE)
 
     def resume(self) -> dict[str, Any]:
         """Let it go on."""
-        return self._give(Kind.RESUME, Resume(reason=self._reason))
+        return self._give(Kind.RESUME)
 
     def answer(self, kind: Kind, proposal: int | None) -> dict[str, Any]:
         """Approve or reject what was proposed.
@@ -151,9 +137,16 @@ class Operator:
                     "nothing waits for an answer", "see stream-scorer rollout status"
                 )
             proposal = pending.sequence
-        return self._give(kind, Answer(proposal=proposal, reason=self._reason))
+        return self._give(kind, proposal=proposal)
 
-    def _give(self, kind: Kind, body: Part) -> dict[str, Any]:
+    def _give(self, kind: Kind, **said: Any) -> dict[str, Any]:
+        try:
+            body = read(BODIES[kind], {**said, "reason": self._reason})
+        except ValueError as error:
+            raise SettingsError(f"{kind}: {error}", "correct it") from error
+        return self._written(kind, body)
+
+    def _written(self, kind: Kind, body: Part) -> dict[str, Any]:
         entry = self._log.append(kind, body, self._key)
         return {**entry_document(entry), "now": progress_document(self._log.log.state)}
 

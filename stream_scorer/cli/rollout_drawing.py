@@ -41,7 +41,7 @@ def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is
     if document["effective_at"]:
         console.print(f"from event time {document['effective_at']} on")
     if document["ramp"]:
-        console.print(_ramp(document["ramp"], document["stage"]))
+        console.print(_ramp(document["ramp"], document["stage"], phase))
     console.print(_arms(document["arms"]))
     console.print(_partitions(document["partitions"], document["revision"]))
     for guard, told in document["verdicts"].items():
@@ -56,15 +56,15 @@ def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is
         )  # fmt: skip
 
 
-def _ramp(ramp: list[dict[str, Any]], stage: int | None) -> Text:
-    """Return the stages, those that are behind filled, the present one marked."""
+def _ramp(ramp: list[dict[str, Any]], stage: int, phase: str) -> Text:
+    """Return the stages, those that were reached filled, the present one marked."""
     parts = []
     for place, each in enumerate(ramp):
         mark, style = ("○", "dim")
-        if stage is not None and place < stage:
-            mark, style = "●", "green"
-        elif place == stage:
+        if place == stage and phase == "running":
             mark, style = "◉", "bold cyan"
+        elif place <= stage:
+            mark, style = "●", "green"
         parts.append(Text(f"{mark} {each['percent']:g} %", style))
     return Text(" ── ").join(parts)
 

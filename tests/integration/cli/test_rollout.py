@@ -110,7 +110,9 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
     assert shell.signed("step")["now"]["stage"] == 1
     assert "a ramp only ascends" in shell.refusal("step", "--percent", "5")
     assert "no stage of 50 % — its stages are 5, 25, 100" in shell.refusal("step", "--percent", 50)
-    assert "rollout 'try' is running" in shell.refusal("start", "--name", "b", "--unverified")
+    assert "rollout 'try' is running" in shell.refusal(
+        "start", "--name", "b", "--strategy", "champion", "--unverified"
+    )
     assert shell.signed("pause", "--reason", "lunch")["now"]["paused"] is True
     assert "resume it first" in shell.refusal("promote")
     assert shell.signed("resume")["now"]["paused"] is False
@@ -191,6 +193,8 @@ def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
     assert "is no date and time" in shell.refusal(
         "promote", "--effective-at", "soon", kind=SettingsError
     )
+    for words in (["--arm", "A B"], ["--reason", "x" * 2_001], ["--effective-at", 2**64]):
+        assert shell.refusal("promote", "--arm", "canary", *words, kind=SettingsError)
     assert shell.told("history") == []
 
 

@@ -72,7 +72,7 @@ def test_where_a_rollout_is() -> None:
     writer.accept("rollback")
     over = progress_document(writer.log.state)
     assert (over["phase"], over["stage"], over["overrides"], over["pending"]) == (
-        "rolled back", None, [], None,
+        "rolled back", 1, [], None,
     )  # fmt: skip
 
 
