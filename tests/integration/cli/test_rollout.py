@@ -134,7 +134,15 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
     ]  # fmt: skip
     assert told["partitions"][1]["refused"][0]["reason"] == "warming"
     drawn = shell.run("status")
-    for words in ("rolled back", "revision 6", "● 5 %", "champion", BUNDLE, "warming", "active"):
+    for words in (
+        "rolled back",
+        "revision 6",
+        "● 5 % ── ● 25 % ── ○ 100 %",
+        "champion",
+        BUNDLE,
+        "warming",
+        "active",
+    ):
         assert words in drawn
     # Refused before it was written: what is in the log has been accepted, every record.
     assert [(row["kind"], row["accepted"]) for row in shell.told("history")] == [
@@ -154,6 +162,7 @@ def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
     log.append(Kind.PROPOSE, Propose(kind="step", body={"stage": 1}, reason="no harm seen"), key)
     log.close()
     drawn = shell.run("status")
+    assert "◉ 5 % ── ○ 25 % ── ○ 100 %" in drawn
     for words in (
         "asks: step stage 1 (no harm seen)",
         "--proposal 3",

@@ -15,7 +15,6 @@ from stream_scorer.kafka.control_topic import KeptTopic, append
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.rollout.commands import Kind, Rollback, Step
-from stream_scorer.rollout.fold import Entry
 from stream_scorer.settings import Kafka, Settings
 from tests.unit.rollout.scene import plan
 
@@ -133,9 +132,8 @@ def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
     assert producer.flush(30) == 0
     producer.abort_transaction(30)
     writer.append(Kind.STEP, Step(stage=2), None)
-    heard: list[Entry] = []
-    while not heard:
-        heard = follower.poll(10.0)
+    while not (heard := follower.poll(10.0)):
+        pass
     assert [(each.offset, each.refused) for each in heard] == [(entry.offset + 3, "")]
     assert follower.log.state.stage == 2
 
