@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.settings import PASSPHRASE_VARIABLE
 
 _KEY_BYTES = 32
 _PEM = "-----BEGIN"
@@ -133,6 +134,20 @@ def read_passphrase(path: Path) -> bytes:
         SettingsError: Unreadable or empty.
     """
     return passphrase_of(_read(path, f"passphrase {path}"), f"passphrase {path}")
+
+
+def passphrase_from(file: Path | None) -> bytes | None:
+    """Return a key's passphrase, from a file or else from its variable; None without either.
+
+    Raises:
+        SettingsError: The file cannot be read, or one of them is empty.
+    """
+    if file is not None:
+        return read_passphrase(file)
+    variable = os.environ.get(PASSPHRASE_VARIABLE)
+    if variable is None:
+        return None
+    return passphrase_of(os.fsencode(variable), f"variable {PASSPHRASE_VARIABLE}")
 
 
 def passphrase_of(data: bytes, what: str) -> bytes:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.keys import key_id, passphrase_of, read_passphrase, read_private
+from stream_scorer.keys import key_id, read_private
 from stream_scorer.models import signature
 from stream_scorer.models.folder import LocalFolder
 from stream_scorer.models.loader import load_bundle
@@ -13,23 +13,9 @@ from stream_scorer.models.remote import open_store
 from stream_scorer.models.signature import SIGNATURE, Signer
 from stream_scorer.models.store import find
 from stream_scorer.models.trust import Trust, trust_of
-from stream_scorer.settings import PASSPHRASE_VARIABLE, Settings
+from stream_scorer.settings import Settings
 
 _MODE = 0o644
-
-
-def passphrase_from(file: Path | None) -> bytes | None:
-    """Return the key's passphrase, from a file or else from its variable; None without either.
-
-    Raises:
-        SettingsError: The file cannot be read, or one of them is empty.
-    """
-    if file is not None:
-        return read_passphrase(file)
-    variable = os.environ.get(PASSPHRASE_VARIABLE)
-    if variable is None:
-        return None
-    return passphrase_of(os.fsencode(variable), f"variable {PASSPHRASE_VARIABLE}")
 
 
 def sign(

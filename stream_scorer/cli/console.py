@@ -36,6 +36,13 @@ StartOption = Annotated[
     Literal["earliest", "latest"] | None,
     typer.Option("--from", help="Where this group's first run begins; needed once."),
 ]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        help="File with the key's passphrase; or the variable STREAM_SCORER_KEY_PASSPHRASE.",
+    ),
+]
 MOST_PER_SECOND = 1_000_000.0
 """The fastest pace that can be asked for; without one, a topic is fed at full speed."""
 MOST_RECORDS = 2**31 - 1

@@ -16,6 +16,7 @@ from stream_scorer.cli import (
     monitor,
     produce,
     profile,
+    rollout,
     run,
     schemas,
     simulate,
@@ -57,6 +58,7 @@ app.command()(simulate.simulate)
 app.command()(train.train)
 app.command()(batch.batch)
 app.add_typer(models.app, name="models")
+app.add_typer(rollout.app, name="rollout")
 
 
 def main() -> None:

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
+from stream_scorer.cli.console import (
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    settings_from,
+    show,
+)
+from stream_scorer.keys import generate, passphrase_from
 from stream_scorer.settings import Settings
 
 app = typer.Typer(
@@ -17,13 +24,6 @@ VersionArgument = Annotated[
 ]
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
-]
-PassphraseOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        help="File with the key's passphrase; or the variable STREAM_SCORER_KEY_PASSPHRASE.",
-    ),
 ]
 
 
@@ -44,9 +44,6 @@ def keygen(
 
     With a passphrase the private key is encrypted. Scorers need the public key alone.
     """
-    from stream_scorer.apps.model_signing import passphrase_from  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.keys import generate  # noqa: PLC0415 as above
-
     passphrase = passphrase_from(passphrase_file)
     made = generate(out, passphrase)
     document = {
@@ -80,7 +77,7 @@ def sign(
 
     label, signer = model_signing.sign(
         _settings(config, store), model, key,
-        model_signing.passphrase_from(passphrase_file), replace=replace,
+        passphrase_from(passphrase_file), replace=replace,
     )  # fmt: skip
     document = {"model": label, "key_id": signer.key_id, "trusted_as": signer.name}
     show(as_json, document, ("", "value"), document.items(), title="Signed")

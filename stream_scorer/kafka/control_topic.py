@@ -164,8 +164,8 @@ def _refuse_broken(topic: str, follower: TopicFollower) -> None:
     if first:
         raise RolloutError(
             f"topic {topic}: its beginning is gone, it starts at offset {first}",
-            "restore it from a backup: what it said decides what is decided now; see "
-            "docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
+            "restore it from a backup; "
+            "see docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
         )
 
 

@@ -101,9 +101,9 @@ class Log:
             self._refuse_place(command)
             kind = _kind(offset, command)
             body = _body(offset, command, kind)
-            state = next_state(self.state, kind, body, command.sequence, command.at)
             if not signer.operator:
                 refuse_limits(self.state, kind, body)
+            state = next_state(self.state, kind, body, command.sequence, command.at)
             self._refuse_unsigned_controller(state)
         except ValueError as error:
             return Entry(offset, command, signer, body, str(error)), None

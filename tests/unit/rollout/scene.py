@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.core.routing import Routing
 from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.control import Authority, Command, write
@@ -49,7 +50,12 @@ class Writer:
         self.log = Log(authority)
         self.at = 1_000
 
-    def make(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Command:
+    @property
+    def routing(self) -> Routing:
+        assert self.log.state.routing is not None
+        return self.log.state.routing
+
+    def make(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Command:
         state = self.log.state
         body = read(BODIES[Kind(kind)], said)
         self.at += 1
@@ -58,18 +64,18 @@ class Writer:
     def take(self, command: Command) -> Entry:
         return self.log.take(len(self.log.entries), command)
 
-    def give(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Entry:
+    def give(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Entry:
         return self.take(self.make(kind, key, **said))
 
     def start(self, base: dict[str, Any] | None = None, **changed: Any) -> Entry:
         return self.give("plan", **plan(base, **changed).model_dump(mode="json"))
 
-    def accept(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> Entry:
+    def accept(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Entry:
         entry = self.give(kind, key, **said)
         assert entry.refused == ""
         return entry
 
-    def refusal(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, **said: Any) -> str:
+    def refusal(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> str:
         """Give a command that must change nothing; return why."""
         before = self.log.state, dict(self.log.routings)
         entry = self.give(kind, key, **said)

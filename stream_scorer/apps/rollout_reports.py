@@ -1,0 +1,206 @@
+"""What ``rollout status`` and ``rollout history`` tell, as plain documents."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.records import RecordReader
+from stream_scorer.codec.record import RecordError
+from stream_scorer.core.routing import Routing
+from stream_scorer.errors import SchemaError
+from stream_scorer.kafka.control_topic import KeptTopic
+from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.rollout.commands import (
+    Answer,
+    Body,
+    Promote,
+    Propose,
+    Step,
+    Switch,
+    VerdictGiven,
+)
+from stream_scorer.rollout.documents import RolloutPlan, Strategy
+from stream_scorer.rollout.fold import Entry
+from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.progress import State
+from stream_scorer.settings import Settings
+
+_ACTIVE = "ACTIVE"
+
+
+def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
+    """Return where the rollout is, and what each partition made of it.
+
+    Args:
+        settings: The cluster and the registry.
+        log: Read to its end.
+
+    Raises:
+        RolloutError: The beginning of the activations is gone.
+        SettingsError: A topic does not exist.
+        UnavailableError: Broker or registry do not answer.
+    """
+    topics = settings.kafka.topics
+    of_input = partitions(admin(settings.kafka), settings.kafka, [topics.transactions])
+    found = _activations(settings)
+    return {
+        **progress_document(log.log.state),
+        "log": {"records": len(log.log.entries), "sequence": log.log.state.sequence},
+        "partitions": by_partition(found, of_input[topics.transactions], log.log.state.revision),
+    }
+
+
+def history(log: ControlLog) -> list[dict[str, Any]]:
+    """Return every record of the log, oldest first."""
+    return [entry_document(entry) for entry in log.log.entries]
+
+
+def progress_document(state: State) -> dict[str, Any]:
+    """Return where a rollout is."""
+    plan, routing = state.plan, state.routing
+    if plan is None or routing is None:
+        return {"phase": state.phase.value}
+    pending = state.pending
+    return {
+        "phase": state.phase.value,
+        "name": plan.name,
+        "strategy": plan.strategy.value,
+        "plan_revision": state.plan_revision,
+        "revision": state.revision,
+        "since": when(state.moved_at),
+        "effective_at": None if routing.effective_at is None else when(routing.effective_at),
+        "paused": state.paused,
+        "stage": state.stage if plan.ramp else None,
+        "ramp": [stage.model_dump(mode="json") for stage in plan.ramp],
+        "colour": state.colour or None,
+        "arms": _arms(routing),
+        "overrides": [rule.model_dump(mode="json") for rule in plan.overrides if routing.overrides],
+        "pending": None if pending is None else {
+            "proposal": pending.sequence, "kind": pending.kind.value,
+            "what": said(pending.body), "reason": pending.reason,
+        },
+        "verdicts": {
+            guard: {"at": when(told.at), **told.verdict.model_dump(mode="json")}
+            for guard, told in state.verdicts.items()
+        },
+        "controller": None if plan.controller is None else {
+            **plan.controller.model_dump(mode="json"), "key_id": plan.controller.key_id,
+        },
+    }  # fmt: skip
+
+
+def _arms(routing: Routing) -> list[dict[str, Any]]:
+    """Return each arm, what it does and for how many customers."""
+    rows = []
+    for arm, version in routing.versions.items():
+        role = "shadow" if arm in routing.shadows else "warm"
+        if arm in routing.arms:
+            role = "decides"
+        rows.append({
+            "arm": arm, "version": version.label, "role": role, "share": routing.share(arm),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: (-row["share"], row["arm"]))
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """Return what became of one record."""
+    command, signer = entry.command, entry.signer
+    return {
+        "offset": entry.offset,
+        "sequence": None if command is None else command.sequence,
+        "at": None if command is None else when(command.at),
+        "kind": None if command is None else command.kind,
+        "what": "" if entry.body is None else said(entry.body),
+        "reason": entry.body.reason if isinstance(entry.body, Body) else "",
+        "signer": None if signer is None else signer.name,
+        "key_id": None if command is None else command.key_id,
+        "accepted": entry.accepted,
+        "refused": entry.refused or None,
+    }
+
+
+def said(body: Part) -> str:
+    """Return what a command says, in a line."""
+    told = ""
+    if isinstance(body, RolloutPlan):
+        versions = ", ".join(f"{arm} {label}" for arm, label in sorted(body.versions.items()))
+        told = f"{body.name}: {body.strategy}, {versions}"
+        if body.strategy is Strategy.CANARY:
+            told += ", " + " → ".join(f"{stage.percent:g} %" for stage in body.ramp)
+    elif isinstance(body, Step):
+        told = f"stage {body.stage}"
+    elif isinstance(body, Switch):
+        told = body.to
+    elif isinstance(body, Promote):
+        told = body.arm
+    elif isinstance(body, VerdictGiven):
+        told = " ".join([f"{body.guard} {body.verdict}:", *body.reasons]).rstrip(":")
+    elif isinstance(body, Propose):
+        told = body.kind
+    elif isinstance(body, Answer):
+        told = f"proposal {body.proposal}"
+    return told
+
+
+def by_partition(
+    records: Iterable[dict[str, Any]], of_input: Iterable[int], revision: int
+) -> list[dict[str, Any]]:
+    """Return, by partition of the input, what decides there and what was refused.
+
+    Args:
+        records: Of the topic ``activations``.
+        of_input: The input's partitions.
+        revision: The newest.
+    """
+    found: dict[int, dict[str, Any]] = {
+        partition: {
+            "partition": partition, "revision": None, "offset": None, "since": None,
+            "versions": {}, "current": False, "refused": [],
+        }
+        for partition in of_input
+    }  # fmt: skip
+    refused: dict[tuple[int, int], dict[str, Any]] = {}
+    for record in records:
+        row = found.get(record["partition"])
+        if row is None:
+            continue
+        if record["status"] != _ACTIVE:
+            refused[record["partition"], record["revision"]] = {
+                "revision": record["revision"], "offset": record["offset"],
+                "reason": record["reason"], "instance": record["instance"],
+            }  # fmt: skip
+        elif (record["offset"], record["revision"]) >= (row["offset"] or 0, row["revision"] or 0):
+            row |= {
+                "revision": record["revision"], "offset": record["offset"],
+                "since": record["at"].isoformat(), "versions": record["versions"],
+                "current": record["revision"] == revision,
+            }  # fmt: skip
+    for (partition, number), why in refused.items():
+        if number > (found[partition]["revision"] or 0):
+            found[partition]["refused"].append(why)
+    return [found[partition] for partition in sorted(found)]
+
+
+def when(at: int) -> str:
+    """Return ms since the epoch in ISO 8601, or as they are where no calendar has them."""
+    try:
+        return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError):
+        return str(at)
+
+
+def _activations(settings: Settings) -> list[dict[str, Any]]:
+    """Return the records of the topic ``activations``; what is none of ours is left out."""
+    reader = RecordReader(settings.registry)
+    topic = KeptTopic(settings.kafka, settings.kafka.topics.activations)
+    try:
+        found = []
+        for record in topic.to_end():
+            try:
+                found.append(reader.decode(record.value))
+            except (RecordError, SchemaError):
+                continue
+    finally:
+        topic.close()
+    return [each for each in found if {"partition", "offset", "revision", "status"} <= each.keys()]

@@ -1,0 +1,180 @@
+"""The ``rollout`` commands: what an operator asks for, written to the control log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.rollout_reports import entry_document, progress_document
+from stream_scorer.errors import RolloutError, SettingsError
+from stream_scorer.rollout.commands import BODIES, Kind
+from stream_scorer.rollout.documents import COLOURS, RolloutPlan
+from stream_scorer.rollout.parts import Part, read
+from stream_scorer.rollout.progress import State
+from stream_scorer.settings import Settings
+
+
+@contextmanager
+def control_log(settings: Settings) -> Iterator[ControlLog]:
+    """Open the control log, read to its end; raises as :class:`ControlLog`."""
+    log = ControlLog(settings)
+    try:
+        log.refresh()
+        yield log
+    finally:
+        log.close()
+
+
+class Operator:
+    """Gives commands, and fills in what a command leaves open from where the rollout is.
+
+    Each returns the document that ``--json`` prints.
+
+    Args:
+        log: Read to its end.
+        key: Whose signature the commands bear; None for none.
+        reason: Why, for people; kept in the log.
+    """
+
+    def __init__(self, log: ControlLog, key: Ed25519PrivateKey | None, reason: str = "") -> None:
+        self._log = log
+        self._key = key
+        self._reason = reason
+
+    def start(self, plan: RolloutPlan, *, replace: bool) -> dict[str, Any]:
+        """Begin a rollout.
+
+        Args:
+            plan: What it may do.
+            replace: Whether one that runs ends by that.
+
+        Raises:
+            RolloutError: The plan is refused, or another rollout runs.
+        """
+        state = self._log.log.state
+        if state.running and not replace:
+            raise RolloutError(
+                f"rollout {_named(state).name!r} is running",
+                "promote it or roll it back first, or give --replace",
+            )
+        return self._written(Kind.PLAN, plan)
+
+    def step(
+        self, stage: int | None, percent: float | None, effective_at: int | None
+    ) -> dict[str, Any]:
+        """Go on to a later stage.
+
+        Args:
+            stage: Its place in the ramp; None for the next.
+            percent: Its share, instead.
+            effective_at: Event time, ms; None: at once.
+
+        Raises:
+            RolloutError: There is no such stage, or the step is refused.
+        """
+        state = self._log.log.state
+        if percent is not None:
+            shares = [each.percent for each in _named(state).ramp]
+            if percent not in shares:
+                told = ", ".join(f"{share:g}" for share in shares) or "none"
+                raise RolloutError(
+                    f"the ramp has no stage of {percent:g} %", f"its stages are {told}"
+                )
+            stage = shares.index(percent)
+        wanted = state.stage + 1 if stage is None else stage
+        return self._give(Kind.STEP, stage=wanted, effective_at=effective_at)
+
+    def switch(self, to: str | None, effective_at: int | None) -> dict[str, Any]:
+        """Let a colour decide; None for the one that does not now; raises as :meth:`step`."""
+        state = self._log.log.state
+        other = COLOURS[state.colour == COLOURS[0]]
+        return self._give(Kind.SWITCH, to=to or other, effective_at=effective_at)
+
+    def promote(self, arm: str | None, effective_at: int | None) -> dict[str, Any]:
+        """Make an arm's version the champion; None for the only candidate.
+
+        Raises:
+            RolloutError: There are several candidates, or the promotion is refused.
+        """
+        state = self._log.log.state
+        if arm is None:
+            candidates = (state.colour,) if state.colour else _named(state).candidates
+            if len(candidates) != 1:
+                told = ", ".join(candidates) or "none"
+                raise RolloutError(f"candidates are {told}", "name one: --arm")
+            (arm,) = candidates
+        return self._give(Kind.PROMOTE, arm=arm, effective_at=effective_at)
+
+    def rollback(self) -> dict[str, Any]:
+        """Let the plan's champion decide everything again, from the next offset on."""
+        return self._give(Kind.ROLLBACK)
+
+    def pause(self) -> dict[str, Any]:
+        """Hold the rollout."""
+        return self._give(Kind.PAUSE)
+
+    def resume(self) -> dict[str, Any]:
+        """Let it go on."""
+        return self._give(Kind.RESUME)
+
+    def answer(self, kind: Kind, proposal: int | None) -> dict[str, Any]:
+        """Approve or reject what was proposed.
+
+        Args:
+            kind: ``APPROVE`` or ``REJECT``.
+            proposal: Its sequence number; None for what waits now.
+
+        Raises:
+            RolloutError: Nothing waits for an answer, or something else.
+        """
+        if proposal is None:
+            pending = self._log.log.state.pending
+            if pending is None:
+                raise RolloutError(
+                    "nothing waits for an answer", "see stream-scorer rollout status"
+                )
+            proposal = pending.sequence
+        return self._give(kind, proposal=proposal)
+
+    def _give(self, kind: Kind, **said: Any) -> dict[str, Any]:
+        try:
+            body = read(BODIES[kind], {**said, "reason": self._reason})
+        except ValueError as error:
+            raise SettingsError(f"{kind}: {error}", "correct it") from error
+        return self._written(kind, body)
+
+    def _written(self, kind: Kind, body: Part) -> dict[str, Any]:
+        entry = self._log.append(kind, body, self._key)
+        return {**entry_document(entry), "now": progress_document(self._log.log.state)}
+
+
+def _named(state: State) -> RolloutPlan:
+    if state.plan is None:
+        raise RolloutError("there is no plan yet", "begin: stream-scorer rollout start")
+    return state.plan
+
+
+def event_time(text: str | None) -> int | None:
+    """Return a time as ms since the epoch.
+
+    Args:
+        text: ISO 8601 with its zone, or ms since the epoch; None for none.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    if text is None:
+        return None
+    mend = "write it as 2026-11-25T10:00:00Z"
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"--effective-at {text}: is no date and time", mend) from None
+    if when.tzinfo is None:
+        raise SettingsError(f"--effective-at {text}: names no zone", mend)
+    return round(when.timestamp() * 1_000)

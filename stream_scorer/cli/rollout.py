@@ -1,0 +1,302 @@
+"""``stream-scorer rollout``: begin a rollout, move it, take it back, and see where it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stream_scorer.apps.rollout_reports import history as history_of
+from stream_scorer.apps.rollout_reports import status as status_of
+from stream_scorer.apps.rollouts import Operator, control_log, event_time
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    connected_settings,
+    show,
+)
+from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.keys import passphrase_from, read_private
+from stream_scorer.rollout.commands import Kind
+
+app = typer.Typer(
+    help="Model versions in the stream: begin a rollout, move it, take it back, see where it is.",
+    no_args_is_help=True,
+)
+KeyOption = Annotated[
+    Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
+EffectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--effective-at",
+        help="Event time from which it holds, such as 2026-11-25T10:00:00Z; at once by default.",
+    ),
+]
+ProposalOption = Annotated[
+    int | None, typer.Option("--proposal", min=1, help="Its number; default: what waits now.")
+]
+
+
+@contextmanager
+def _operator(
+    config: Path | None, bootstrap: str | None, key: Path | None, passphrase_file: Path | None,
+    reason: str,
+) -> Iterator[Operator]:  # fmt: skip
+    """Read key and log."""
+    settings = connected_settings(config, bootstrap)
+    signing = None if key is None else read_private(key, passphrase_from(passphrase_file))
+    with control_log(settings) as log:
+        yield Operator(log, signing, reason)
+
+
+def _told(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is the flag itself
+    """Print what was written."""
+    rows = [(name, document[name]) for name in ("sequence", "kind", "what", "signer", "at")]
+    show(as_json, document, ("", "value"), rows, title="Written")
+
+
+@app.command()
+def start(
+    *,
+    plan: Annotated[Path | None, typer.Option("--plan", help="TOML; see docs/ROLLOUT.md.")] = None,
+    name: Annotated[str | None, typer.Option(help="The rollout's name.")] = None,
+    strategy: Annotated[
+        Literal["champion", "shadow", "canary", "blue-green", "split"] | None,
+        typer.Option(help="How versions share the traffic."),
+    ] = None,
+    version: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARM=NAME:VERSION",
+            help="A version, once for each arm. The champion is the present one by default.",
+        ),
+    ] = None,
+    ramp: Annotated[
+        str | None, typer.Option(help="Shares of a canary, per cent; default: 1,5,25,50,100.")
+    ] = None,
+    stage_seconds: Annotated[
+        int | None, typer.Option(min=0, help="How long, in event time, each stage lasts at least.")
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM=PERCENT", help="Fixed share of an arm of a split."),
+    ] = None,
+    active: Annotated[
+        Literal["blue", "green"] | None, typer.Option(help="Who decides first; default: blue.")
+    ] = None,
+    salt: Annotated[
+        str | None, typer.Option(help="Deals customers to buckets; default: a fresh one.")
+    ] = None,
+    effective_at: EffectiveOption = None,
+    controller_key: Annotated[
+        str | None,
+        typer.Option(help="Public key of the controller that may move it: PEM file or base64."),
+    ] = None,
+    controller_may: Annotated[
+        str | None,
+        typer.Option(help="Of step,switch,promote,rollback,pause; default: all but switch, pause."),
+    ] = None,
+    controller_up_to: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Per cent up to which it steps by itself.")
+    ] = None,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="A person approves whatever the controller does.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of a rollout that runs.")
+    ] = False,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Do not load the bundles first, as scorers will.")
+    ] = False,
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a rollout by a plan file, by options, or by a file and options over it.
+
+    Exit codes: 2: no plan; 3: a bundle is refused; 11: the control log refuses it, or a rollout
+    runs.
+    """
+    from stream_scorer.apps.rollout_starting import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
+
+    given = Given(
+        plan, name, strategy, version or (), ramp, stage_seconds, share or (), salt,
+        event_time(effective_at), active, controller_key, controller_may, controller_up_to, manual,
+    )  # fmt: skip
+    settings = connected_settings(config, bootstrap)
+    signing = None if key is None else read_private(key, passphrase_from(passphrase_file))
+    with control_log(settings) as log:
+        made = planned(settings, given, log.log.state)
+        if not unverified:
+            verify(settings, made)
+        _told(as_json, Operator(log, signing).start(made, replace=replace))
+
+
+@app.command()
+def status(
+    *, config: ConfigOption = None, bootstrap: BootstrapOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the ramp, who decides for how many, each partition, and the last verdicts."""
+    settings = connected_settings(config, bootstrap)
+    with control_log(settings) as log:
+        document = status_of(settings, log)
+    draw(as_json, document)
+
+
+@app.command()
+def history(
+    *, config: ConfigOption = None, bootstrap: BootstrapOption = None, as_json: JsonOption = False
+) -> None:
+    """Show every command: who gave it, and whether it counts or why not."""
+    with control_log(connected_settings(config, bootstrap)) as log:
+        found = history_of(log)
+    columns = ("offset", "number", "at", "kind", "what", "signer", "outcome")
+    rows = [
+        (
+            row["offset"], row["sequence"], row["at"], row["kind"] or "-",
+            row["what"] + (f" ({row['reason']})" if row["reason"] else ""),
+            row["signer"] or "-", row["refused"] or "accepted",
+        )
+        for row in found
+    ]  # fmt: skip
+    show(as_json, found, columns, rows)
+
+
+@app.command()
+def step(
+    *,
+    stage: Annotated[
+        int | None, typer.Option(min=0, help="Its place, from 0; default: next.")
+    ] = None,
+    percent: Annotated[float | None, typer.Option(help="The stage of this share, instead.")] = None,
+    effective_at: EffectiveOption = None,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on to a later stage of the ramp."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.step(stage, percent, event_time(effective_at)))
+
+
+@app.command()
+def switch(
+    *,
+    to: Annotated[
+        Literal["blue", "green"] | None, typer.Option(help="Default: who does not decide now.")
+    ] = None,
+    effective_at: EffectiveOption = None,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the other colour of a blue-green rollout decide."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.switch(to, event_time(effective_at)))
+
+
+@app.command()
+def promote(
+    *,
+    arm: Annotated[str | None, typer.Option(help="Default: the only candidate.")] = None,
+    effective_at: EffectiveOption = None,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a candidate the champion, alone."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.promote(arm, event_time(effective_at)))
+
+
+@app.command()
+def rollback(
+    *,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the plan's champion decide everything again, from each partition's next offset on."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.rollback())
+
+
+@app.command()
+def pause(
+    *,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the rollout where it is; it can still be rolled back."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.pause())
+
+
+@app.command()
+def resume(
+    *,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a rollout that was paused go on."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.resume())
+
+
+@app.command()
+def approve(
+    *,
+    proposal: ProposalOption = None,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do what the controller proposes."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.answer(Kind.APPROVE, proposal))
+
+
+@app.command()
+def reject(
+    *,
+    proposal: ProposalOption = None,
+    reason: ReasonOption = "",
+    key: KeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do not do what the controller proposes."""
+    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+        _told(as_json, operator.answer(Kind.REJECT, proposal))

@@ -1,0 +1,219 @@
+"""The ``rollout`` commands against a real broker, signed as in production."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.cli.main import app
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
+from stream_scorer.kafka import config
+from stream_scorer.keys import KeyPair, generate, read_private
+from stream_scorer.rollout.commands import Kind, Propose, Step, VerdictGiven
+from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Rollout, Settings
+
+pytestmark = pytest.mark.kafka
+FRAUD = sorted(
+    (path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir()),
+    key=lambda version: [int(part) for part in version.split(".")],
+)
+BUNDLE = f"fraud:{FRAUD[-1]}"
+
+
+class Shell:
+    """Runs ``rollout`` commands as an operator."""
+
+    def __init__(self, kafka: Kafka, folder: Path) -> None:
+        self.kafka = kafka
+        self.ann, self.bot, self.eve = (self._key(folder / name) for name in ("ann", "bot", "eve"))
+        self.rollout = Rollout(operator_keys={"ann": str(self.ann.public)}, require_signature=True)
+        self._environment = {
+            "STREAM_SCORER_KAFKA__BOOTSTRAP": kafka.bootstrap,
+            "STREAM_SCORER_KAFKA__GROUP": kafka.group,
+            "STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump()),
+            "STREAM_SCORER_ROLLOUT__OPERATOR_KEYS": json.dumps(self.rollout.operator_keys),
+            "STREAM_SCORER_ROLLOUT__REQUIRE_SIGNATURE": "true",
+            "COLUMNS": "200",
+        }
+
+    @staticmethod
+    def _key(path: Path) -> KeyPair:
+        return generate(path)
+
+    def private(self, pair: KeyPair) -> Ed25519PrivateKey:
+        return read_private(pair.private)
+
+    def run(self, *words: object) -> str:
+        result = CliRunner().invoke(app, ["rollout", *map(str, words)], env=self._environment)
+        if result.exception is not None:
+            raise result.exception
+        return result.stdout
+
+    def told(self, *words: object) -> Any:
+        out = self.run(*words, "--json")
+        assert out.count("\n") == 1
+        return json.loads(out)
+
+    def signed(self, *words: object) -> Any:
+        return self.told(*words, "--key", self.ann.private)
+
+    def refusal(self, *words: object, kind: type[StreamScorerError] = RolloutError) -> str:
+        with pytest.raises(kind) as refused:
+            self.signed(*words)
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    def controller(self) -> ControlLog:
+        log = ControlLog(Settings(kafka=self.kafka, rollout=self.rollout))
+        log.refresh()
+        return log
+
+    def activate(self, *records: dict[str, Any]) -> None:
+        codec = RecordCodec(8, reader_schema("activation.v1"))
+        producer = Producer(config.common(self.kafka))
+        for record in records:
+            made = {"status": "ACTIVE", "reason": "", "versions": {}, "instance": "0", **record}
+            made["at"] = time.time_ns() // 1_000_000
+            producer.produce(self.kafka.topics.activations, codec.encode(made))
+        assert producer.flush(30) == 0
+
+
+@pytest.fixture
+def shell(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> Shell:
+    return Shell(kafka_topics(kafka_settings(), 2), tmp_path)
+
+
+def canary(shell: Shell, *words: object) -> Any:
+    return shell.signed(
+        "start", "--name", "try", "--strategy", "canary", "--version", f"champion={BUNDLE}",
+        "--version", f"canary={BUNDLE}", *words,
+    )  # fmt: skip
+
+
+def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
+    assert shell.told("status")["phase"] == "empty"
+    assert "There is no plan yet" in shell.run("status")
+    assert shell.told("history") == []
+    begun = canary(shell, "--ramp", "5,25,100")
+    assert (begun["sequence"], begun["signer"], begun["now"]["stage"]) == (1, "ann", 0)
+    assert shell.signed("step")["now"]["stage"] == 1
+    assert "a ramp only ascends" in shell.refusal("step", "--percent", "5")
+    assert "no stage of 50 % — its stages are 5, 25, 100" in shell.refusal("step", "--percent", 50)
+    assert "rollout 'try' is running" in shell.refusal(
+        "start", "--name", "b", "--strategy", "champion", "--unverified"
+    )
+    assert shell.signed("pause", "--reason", "lunch")["now"]["paused"] is True
+    assert "resume it first" in shell.refusal("promote")
+    assert shell.signed("resume")["now"]["paused"] is False
+    promoted = shell.signed("promote", "--effective-at", "2026-11-25T10:00:00Z")
+    assert promoted["now"]["phase"] == "promoted"
+    assert promoted["now"]["effective_at"] == "2026-11-25T10:00:00.000+00:00"
+    back = shell.signed("rollback", "--reason", "too many alerts")
+    assert back["now"]["phase"] == "rolled back"
+    assert [a["arm"] for a in back["now"]["arms"]] == ["champion"]
+
+    shell.activate(
+        {"partition": 0, "offset": 100, "revision": 6},
+        {"partition": 1, "offset": 50, "revision": 5},
+        {"partition": 1, "offset": 70, "revision": 6, "status": "REFUSED", "reason": "warming"},
+    )
+    told = shell.told("status")
+    assert [(p["partition"], p["revision"], p["current"]) for p in told["partitions"]] == [
+        (0, 6, True), (1, 5, False),
+    ]  # fmt: skip
+    assert told["partitions"][1]["refused"][0]["reason"] == "warming"
+    drawn = shell.run("status")
+    for words in (
+        "rolled back",
+        "revision 6",
+        "● 5 % ── ● 25 % ── ○ 100 %",
+        "champion",
+        BUNDLE,
+        "warming",
+        "active",
+    ):
+        assert words in drawn
+    # Refused before it was written: what is in the log has been accepted, every record.
+    assert [(row["kind"], row["accepted"]) for row in shell.told("history")] == [
+        ("plan", True), ("step", True), ("pause", True), ("resume", True), ("promote", True),
+        ("rollback", True),
+    ]  # fmt: skip
+    assert "too many alerts" in shell.run("history")
+
+
+def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
+    canary(shell, "--controller-key", shell.bot.public, "--manual", "--ramp", "5,25,100")
+    log, key = shell.controller(), shell.private(shell.bot)
+    with pytest.raises(RolloutError, match="has a person approve first: propose the step"):
+        log.append(Kind.STEP, Step(stage=1), key)
+    judged = {"guard": "fast", "verdict": "CONTINUE", "numbers": {"look": 4, "e_alerts": 0.5}}
+    log.append(Kind.VERDICT, VerdictGiven.model_validate_json(json.dumps(judged)), key)
+    log.append(Kind.PROPOSE, Propose(kind="step", body={"stage": 1}, reason="no harm seen"), key)
+    log.close()
+    drawn = shell.run("status")
+    assert "◉ 5 % ── ○ 25 % ── ○ 100 %" in drawn
+    for words in (
+        "asks: step stage 1 (no harm seen)",
+        "--proposal 3",
+        "fast: CONTINUE",
+        "e_alerts",
+    ):
+        assert words in drawn
+    assert "proposal 2 does not wait for an answer: number 3 does" in shell.refusal(
+        "approve", "--proposal", 2
+    )
+    assert shell.signed("approve")["now"]["stage"] == 1
+    assert "nothing waits for an answer" in shell.refusal("reject")
+    signers = [row["signer"] for row in shell.told("history")]
+    assert signers == ["ann", "controller", "controller", "ann"]
+
+
+def test_colours_switch_and_switch_back(shell: Shell) -> None:
+    pair = ("--version", f"blue={BUNDLE}", "--version", "green=fraud:9.9.9")
+    shell.signed("start", "--name", "c", "--strategy", "blue-green", *pair, "--unverified")
+    assert shell.signed("switch")["now"]["colour"] == "green"
+    assert shell.signed("switch")["now"]["colour"] == "blue"
+    assert "blue decides already" in shell.refusal("switch", "--to", "blue")
+    assert shell.signed("switch", "--to", "green")["now"]["arms"][0]["version"] == "fraud:9.9.9"
+    assert shell.signed("promote")["now"]["phase"] == "promoted"
+    again = shell.signed("start", "--name", "d", "--strategy", "champion", "--unverified")
+    assert (again["now"]["phase"], again["now"]["arms"][0]["version"]) == ("steady", "fraud:9.9.9")
+
+
+def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
+    plan = ("start", "--name", "a", "--strategy", "champion", "--version", f"champion={BUNDLE}")
+    with pytest.raises(RolloutError, match="plan is refused: is not signed — nothing was written"):
+        shell.told(*plan)
+    with pytest.raises(RolloutError, match="is signed by an unknown key"):
+        shell.told(*plan, "--key", shell.eve.private)
+    with pytest.raises(SettingsError, match="No such file"):
+        shell.told(*plan, "--key", "nowhere")
+    assert "is no date and time" in shell.refusal(
+        "promote", "--effective-at", "soon", kind=SettingsError
+    )
+    for words in (["--arm", "A B"], ["--reason", "x" * 2_001], ["--effective-at", 2**64]):
+        assert shell.refusal("promote", "--arm", "canary", *words, kind=SettingsError)
+    assert shell.told("history") == []
+
+
+def test_a_bundle_that_is_not_there_begins_no_rollout(shell: Shell) -> None:
+    words = ("start", "--name", "a", "--strategy", "champion", "--version", "champion=fraud:9.9.9")
+    with pytest.raises(StreamScorerError, match=r"fraud:9\.9\.9"):
+        shell.signed(*words)
+    assert shell.told("history") == []
+
+
+def test_before_a_plan_there_is_nothing_to_move(shell: Shell) -> None:
+    for words in (["step"], ["promote"], ["rollback"], ["pause"], ["switch", "--to", "blue"]):
+        assert "there is no plan yet" in shell.refusal(*words)

@@ -1,0 +1,199 @@
+"""The control log on a real broker: two writers at a time, what holds it back, what is refused."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
+from stream_scorer.kafka import config
+from stream_scorer.kafka.control_topic import KeptTopic, append
+from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.topics import create_topics
+from stream_scorer.rollout.commands import Kind, Rollback, Step
+from stream_scorer.settings import Kafka, Settings
+from tests.unit.rollout.scene import plan
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def cluster(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    return kafka_topics(kafka_settings(), 1)
+
+
+@pytest.fixture
+def open_log(cluster: Kafka) -> Iterator[Callable[[], ControlLog]]:
+    opened: list[ControlLog] = []
+
+    def make() -> ControlLog:
+        opened.append(ControlLog(Settings(kafka=cluster)))
+        return opened[-1]
+
+    yield make
+    for log in opened:
+        log.close()
+
+
+def test_the_topics_are_kept_whole_and_one_that_is_not_is_told(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
+    settings = kafka_settings()
+    client = admin(settings)
+    short = NewTopic(settings.topics.activations, 1, 1, config={"retention.ms": "1000"})
+    client.create_topics([short])[settings.topics.activations].result()
+    reports = {report.name: report for report in create_topics(settings, 3, 1)}
+    rollout = reports[settings.topics.rollout]
+    assert (rollout.created, rollout.partitions, rollout.remark) == (True, 1, "")
+    assert reports[settings.topics.shadow_scores].partitions == 3
+    assert "retention.ms 1000 is below -1" in reports[settings.topics.activations].remark
+    (found,) = client.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, settings.topics.rollout)]
+    ).values()
+    kept = found.result()
+    assert {n: kept[n].value for n in ("cleanup.policy", "retention.ms", "retention.bytes")} == {
+        "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
+    }  # fmt: skip
+
+
+def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
+    cluster: Kafka, open_log: Callable[[], ControlLog]
+) -> None:
+    ann, bob = open_log(), open_log()
+    ann.append(Kind.PLAN, plan(), None, 1_000)
+    bob.refresh()
+    # Both have read the same end; the record of one is in the topic before the other's.
+    lost = bob.encode(bob.prepare(Kind.STEP, Step(stage=1), None, 1_001))
+    won = ann.append(Kind.ROLLBACK, Rollback(reason="alerts"), None, 1_002)
+    append(cluster, cluster.topics.rollout, lost)
+    assert bob.refresh() == ann.refresh()
+    assert [entry.refused for entry in bob.log.entries] == [
+        "", "", "has number 2, and 3 is next: another command came first",
+    ]  # fmt: skip
+    assert won.command is not None
+    assert won.command == bob.log.entries[1].command
+    with pytest.raises(RolloutError, match="step is refused: the rollout has been rolled back"):
+        bob.append(Kind.STEP, Step(stage=1), None)
+    assert len(bob.log.entries) == 3
+
+
+def test_a_command_that_came_second_is_told(
+    cluster: Kafka, open_log: Callable[[], ControlLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = open_log(), open_log()
+    ann.append(Kind.PLAN, plan(), None)
+    between = bob.encode
+
+    def encode_late(command: object) -> bytes:
+        """Let the other write between the read of the end and the append."""
+        ann.append(Kind.STEP, Step(stage=2), None)
+        return between(command)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bob, "encode", encode_late)
+    with pytest.raises(RolloutError, match="step changed nothing: has number 2, and 3 is next"):
+        bob.append(Kind.STEP, Step(stage=1), None)
+    assert bob.log.state.stage == 2
+
+
+def test_what_stands_there_and_is_no_command_changes_nothing(
+    cluster: Kafka, open_log: Callable[[], ControlLog]
+) -> None:
+    for value in (b"", b"hello", bytes(40), b"\0" + (999).to_bytes(4, "big") + b"x"):
+        append(cluster, cluster.topics.rollout, value)
+    label = RecordCodec(3, reader_schema("label.v1")).encode({
+        "transaction_id": "t", "customer_id": "c", "terminal_id": "x", "event_time": 0,
+        "is_fraud": True, "label_time": None, "source": None,
+    })  # fmt: skip
+    append(cluster, cluster.topics.rollout, label)
+    log = open_log()
+    assert log.append(Kind.PLAN, plan(), None).offset == 5
+    assert [entry.refused.split(":")[0] for entry in log.log.entries] == [
+        *["is no command"] * 5, "",
+    ]  # fmt: skip
+    assert "no field sequence of ours" in log.log.entries[4].refused
+    assert "schema id 999" in log.log.entries[3].refused
+
+
+def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
+    cluster: Kafka, open_log: Callable[[], ControlLog]
+) -> None:
+    writer, follower = open_log(), open_log()
+    entry = writer.append(Kind.PLAN, plan(), None)
+    follower.refresh()
+    producer = Producer(config.producer(cluster, f"{cluster.group}-controller"))
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
+    producer.produce(cluster.topics.rollout, writer.encode(step))
+    assert producer.flush(30) == 0
+    producer.abort_transaction(30)
+    writer.append(Kind.STEP, Step(stage=2), None)
+    while not (heard := follower.poll(10.0)):
+        pass
+    assert [(each.offset, each.refused) for each in heard] == [(entry.offset + 3, "")]
+    assert follower.log.state.stage == 2
+
+
+def test_an_open_transaction_before_it_holds_a_command_back(
+    cluster: Kafka, open_log: Callable[[], ControlLog]
+) -> None:
+    writer = open_log()
+    writer.append(Kind.PLAN, plan(), None)
+    options = config.producer(cluster, f"{cluster.group}-controller")
+    short = {"transaction.timeout.ms": 1_000, "socket.timeout.ms": 1_000}
+    producer = Producer(options | short)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
+    producer.produce(cluster.topics.rollout, writer.encode(step))
+    assert producer.flush(30) == 0
+    # Its writer has died; the broker ends what it left open, and then the command is read.
+    entry = writer.append(Kind.ROLLBACK, Rollback(), None)
+    assert entry.offset == 2
+    assert entry.accepted
+    del producer
+
+
+def test_a_log_without_its_beginning_is_refused(
+    cluster: Kafka, open_log: Callable[[], ControlLog]
+) -> None:
+    writer = open_log()
+    writer.append(Kind.PLAN, plan(), None)
+    writer.append(Kind.ROLLBACK, Rollback(), None)
+    client = admin(cluster)
+    place = TopicPartition(cluster.topics.rollout, 0, 1)
+    (deleted,) = client.delete_records([place]).values()
+    deleted.result()
+    with pytest.raises(RolloutError, match=r"its beginning is gone, it starts at offset 1 —"):
+        open_log()
+
+
+def test_a_topic_of_several_partitions_is_none(kafka_settings: Callable[..., Kafka]) -> None:
+    settings = kafka_settings()
+    client: AdminClient = admin(settings)
+    client.create_topics([NewTopic(settings.topics.rollout, 2, 1)])[
+        settings.topics.rollout
+    ].result()
+    with pytest.raises(RolloutError, match="has 2 partitions, and so no one order"):
+        KeptTopic(settings, settings.topics.rollout)
+
+
+def test_a_topic_that_lacks_is_named(kafka_settings: Callable[..., Kafka]) -> None:
+    settings = kafka_settings()
+    with pytest.raises(SettingsError, match="-rollout: does not exist"):
+        ControlLog(Settings(kafka=settings))
+
+
+def test_what_the_broker_refuses_is_told(cluster: Kafka) -> None:
+    with pytest.raises(TransactionError, match=r"the command was refused: .*too large"):
+        append(cluster, cluster.topics.rollout, bytes(999_000) + bytes(60_000))
+
+
+def test_no_answer_is_no_answer() -> None:
+    nowhere = Kafka(bootstrap="127.0.0.1:1", socket_timeout_ms=1_000)
+    with pytest.raises(UnavailableError):
+        ControlLog(Settings(kafka=nowhere))
