@@ -106,6 +106,8 @@ class LabelJoin:
         self._horizon = maturity_ms + slack_ms
         self._most = most_rows
         self.passed = Passed()
+        self._pending = self._labels = 0
+        self._edge = _BEGINNING
         with self._telling():
             self._base = sqlite3.connect(
                 ":memory:" if path is None else path, timeout=1.0, isolation_level=None,

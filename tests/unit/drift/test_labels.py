@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"maturity_ms": -1}, {"slack_ms": -1}, {"most_rows": 0}], ids=lambda w: next(iter(w))
 )
-def test_limits_that_bound_nothing_are_refused(wrong: dict[str, int]) -> None:
+def test_limits_that_bound_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be 0 or more, most_rows at least 1"):
         join(**wrong)
 
