@@ -89,7 +89,7 @@ class LabelJoin:
         most_rows: So many decisions wait at most, and so many labels.
 
     Attributes:
-        passed: What found no place since the file was opened.
+        passed: What found no place since the last :meth:`take_passed`.
 
     Raises:
         StateError: The file is damaged, of another format, or another process has it.
@@ -159,6 +159,11 @@ class LabelJoin:
     def labels(self) -> int:
         """How many labels are kept."""
         return self._labels
+
+    def take_passed(self) -> Passed:
+        """Return what found no place since the last call, or since the file was opened."""
+        passed, self.passed = self.passed, Passed()
+        return passed
 
     # -- what is kept beside the rows --------------------------------------------------------
 

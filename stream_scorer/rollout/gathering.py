@@ -120,19 +120,19 @@ class Gathering:
         begun = [r for r, pairs in self._pairs.items() if pairs]
         return np.asarray(revision >= min(begun, default=2**62), np.bool_)
 
-    def shadow(self, rows: Shadowed, clock_ms: int) -> Placed:
+    def shadow(self, rows: Shadowed, clock_ms: Int64) -> Placed:
         """Count what champion and shadow both scored.
 
         Args:
             rows: n transactions, in the order of the stream.
-            clock_ms: Watermark of event time.
+            clock_ms: int64[n], watermark of event time behind each.
 
         Returns:
             Side ``IN_SHADOW`` and the bucket of each row that counts.
         """
-        mine = np.isin(rows.revision, list(self._shadow)) & (rows.arm == self._trial.candidate)
+        mine = self.counted_in_shadow(rows)
         bucket = salted_buckets(rows.customer, self._trial.salt)
-        self._begin(rows.revision[mine], np.full(int(mine.sum()), clock_ms))
+        self._begin(rows.revision[mine], clock_ms[mine])
         way = self._ways[SHADOW_WAY]
         for side, outcome, error in (
             (CANARY_SIDE, rows.outcome, rows.error),
@@ -147,6 +147,11 @@ class Gathering:
                 since.canary += count
                 since.control += count
         return Placed(np.where(mine, IN_SHADOW, NO_SIDE).astype(np.uint8), bucket)
+
+    def counted_in_shadow(self, rows: Shadowed) -> Bool:
+        """Return bool[n]: which rows count in shadow, and towards its looks."""
+        known = np.isin(rows.revision, list(self._shadow))
+        return np.asarray(known & (rows.arm == self._trial.candidate), np.bool_)
 
     def call(
         self, way: str, side: int, revision: int, timestamp: int, seconds: float, rows: int

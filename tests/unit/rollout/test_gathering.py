@@ -212,7 +212,7 @@ def test_an_override_that_hits_some_never_moves_a_sample() -> None:
     plain, beside = gathering(), gathering()
     fold(plain, decisions(rows), [])
     fold(beside, decisions(rows), [])
-    beside.decide(decisions([(c, 4, 2, 10**6, True, True) for c in range(200)]), np.zeros(200))
+    beside.decide(decisions([(c, 4, 2, 10**6, True, True) for c in range(200)]), np.zeros(200, np.int64))
     tallies = [found._ways[CANARY_WAY].tallies.found for found in (plain, beside)]
     np.testing.assert_array_equal(tallies[0], tallies[1])
 
@@ -357,7 +357,7 @@ def shadowed(
 
 def test_in_shadow_each_bucket_is_a_pair_of_what_was_and_what_would_have_been() -> None:
     found = gathering(routings={4: routing(4, 0, CANARY)})
-    placed = found.shadow(shadowed([(1, 1, 0), (1, 0, 0), (2, 2, 2)]), 77)
+    placed = found.shadow(shadowed([(1, 1, 0), (1, 0, 0), (2, 2, 2)]), np.full(3, 77))
     bucket = salted_buckets(POOL[[1, 2]], SALT).tolist()
     assert placed.side.tolist() == [IN_SHADOW] * 3
     assert placed.pair.tolist() == [bucket[0], bucket[0], bucket[1]]
@@ -374,7 +374,7 @@ def test_in_shadow_each_bucket_is_a_pair_of_what_was_and_what_would_have_been() 
 def test_other_shadows_and_other_rollouts_count_for_nothing() -> None:
     found = gathering(routings={4: routing(4, 0, CANARY), 3: routing(3, 0, CANARY)})
     for rows in (shadowed([(1, 1, 0)], arm="other"), shadowed([(1, 1, 0)], revision=3)):
-        assert found.shadow(rows, 0).side.tolist() == [NO_SIDE]
+        assert found.shadow(rows, np.zeros(1, np.int64)).side.tolist() == [NO_SIDE]
     assert found._ways[SHADOW_WAY].seen == 0
     assert found.since == {}
 
