@@ -218,20 +218,13 @@ class Controlling:
         before, marks = self._watermark, self._advance(batch)
         grid = np.concatenate([[before // STEP_MS], marks // STEP_MS])
         steps = np.flatnonzero(np.diff(grid) > 0)
-        entered = dict(
-            zip(
-                (batch.decided.row[steps] + 1).tolist(),
-                (grid[1:][steps] * STEP_MS).tolist(),
-                strict=True,
-            )
-        )
+        edges = batch.decided.row[steps] + 1
+        entered = dict(zip(edges.tolist(), (grid[1:][steps] * STEP_MS).tolist(), strict=True))
+        counted = self._counted(batch)
         at = 0
         while at < batch.size:
-            stop = min(
-                batch.size,
-                *(edge for edge in entered if edge > at),
-                *self._look_edges(batch, at),
-            )
+            place = int(np.searchsorted(edges, at, "right"))
+            stop = min([batch.size, *edges[place : place + 1].tolist(), *self._due(counted, at)])
             self._take(batch, marks, at, stop)
             decided = int(np.searchsorted(batch.decided.row, stop))
             self._watermark = int(marks[decided - 1]) if decided else before
@@ -283,20 +276,25 @@ class Controlling:
         )  # fmt: skip
         return marks
 
-    def _look_edges(self, batch: Batch, at: int) -> list[int]:
-        """Return behind which rows the next looks are due, if they are in the batch."""
+    def _counted(self, batch: Batch) -> dict[str, Int64]:
+        """Return, by way, the places of the transactions that its looks are counted by."""
         gathering = self._gathering
         if gathering is None:
-            return []
+            return {}
+        in_canary = gathering.counted(batch.decisions.revision)
+        in_shadow = gathering.counted_in_shadow(batch.shadows)
+        return {
+            CANARY_WAY: batch.decided.row[in_canary],
+            SHADOW_WAY: batch.shadowed.row[in_shadow],
+        }
+
+    def _due(self, counted: Mapping[str, Int64], at: int) -> list[int]:
+        """Return behind which rows the next looks are due, if they are in the batch."""
         edges = []
-        for way, rows, counted in (
-            (CANARY_WAY, batch.decided.row, gathering.counted(batch.decisions.revision)),
-            (SHADOW_WAY, batch.shadowed.row, gathering.counted_in_shadow(batch.shadows)),
-        ):
-            left = rows[counted & (rows >= at)]
-            due = gathering.until_look(way)
-            if due <= len(left):
-                edges.append(int(left[due - 1]) + 1)
+        for way, rows in counted.items():
+            place = int(np.searchsorted(rows, at))
+            if self._gathering and len(rows) - place >= (due := self._gathering.until_look(way)):
+                edges.append(int(rows[place + due - 1]) + 1)
         return edges
 
     def _take(self, batch: Batch, marks: Int64, at: int, stop: int) -> None:

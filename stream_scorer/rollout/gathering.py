@@ -47,8 +47,8 @@ UInt8 = NDArray[np.uint8]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-IN_SHADOW: Final = 2
-"""Beside the sides of a canary: what a row counts for that both models have scored."""
+IN_SHADOW: Final = 3
+"""Beside the sides of a canary and none: what a row counts for that both models have scored."""
 _REVIEW, _BLOCK = 1, 2
 
 
