@@ -339,6 +339,59 @@ class TerminalsRead(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutEvidence(Happening):
+    """A controller took records in.
+
+    Attributes:
+        waiting: Decisions that wait for their labels.
+        labels: Labels that are kept.
+        full: Decisions and labels that were left out, because as many wait as may.
+        late_labels: Labels that came when their decision had matured.
+        unreadable: Records that were not what their topic holds.
+    """
+
+    waiting: int
+    labels: int
+    full: int = 0
+    late_labels: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutJudged(Happening):
+    """A look was taken at a rollout.
+
+    Attributes:
+        guard: ``fast`` or ``slow``.
+        way: ``canary`` or ``shadow``.
+        verdict: See docs/ROLLOUT.md.
+        look: Its number.
+    """
+
+    guard: str
+    way: str
+    verdict: str
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutMoved(Happening):
+    """A controller wrote a step, promotion or rollback to the control log, or proposed one."""
+
+    kind: str
+    proposed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutHeld(Happening):
+    """A controller wanted to write something to the control log, and could not."""
+
+    kind: str
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted(Happening):
     """A supervisor started the process of a worker."""
 

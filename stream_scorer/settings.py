@@ -354,6 +354,35 @@ class Monitor(_Group):
     )
 
 
+class Controller(_Group):
+    """Who judges a rollout, and moves it as its plan allows."""
+
+    group: str = Field("stream-scorer-controller", min_length=1, description="consumer group")
+    state: Path = Field(
+        Path("controller.sqlite"),
+        description="the file of its evidence, and of decisions that wait for labels; one for each "
+        "instance",
+    )
+    key: Path | None = Field(
+        None, description="private key that signs its commands; its public half is in the plan"
+    )
+    passphrase: SecretStr | None = Field(
+        None, description="of `controller.key`, from env or secret file"
+    )
+    label_slack_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=400 * 86_400,
+        description="event time that labels which were known in time may take to arrive",
+    )
+    most_rows: int = Field(
+        20_000_000,
+        ge=1_000,
+        le=2_000_000_000,
+        description="decisions that wait for labels at most, and labels; the rest is left out",
+    )
+
+
 class Profiler(_Group):
     """Terminals' rows from transactions and labels."""
 
@@ -389,6 +418,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     rollout: Rollout = Rollout()
     monitor: Monitor = Monitor()
+    controller: Controller = Controller()
     profiler: Profiler = Profiler()
     replay: Replay = Replay()
 

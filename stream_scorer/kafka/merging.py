@@ -80,6 +80,8 @@ class MergedSource:
         group: In whose name offsets are committed.
         start: Where a first run begins; None refuses to guess.
         settle_seconds: How long a record waits for partitions that have shown their end.
+        begin: Where to begin, by topic and partition, for who keeps that elsewhere than in the
+            group; a partition that is not named is read from its beginning.
 
     Attributes:
         counts: Partitions by topic.
@@ -100,6 +102,7 @@ class MergedSource:
         group: str,
         start: Start | None = None,
         settle_seconds: float = _SETTLE_SECONDS,
+        begin: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self.group = group
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
@@ -117,15 +120,20 @@ class MergedSource:
         options = config.consumer(kafka, group) | {"enable.partition.eof": True}
         self._consumers = {topic: ColumnConsumer(options, topic) for topic in topics}
         self.lows = self._bounds(EARLIEST)
-        committed, self.notes = self._committed(range(len(self._places)))
         self._held = set(range(len(self._places)))
-        begin = self._begin(committed, start)
+        if begin is None:
+            committed, self.notes = self._committed(range(len(self._places)))
+            first_offsets = self._begin(committed, start)
+        else:
+            self.notes = {}
+            first_offsets = self._begin_at(begin)
         self._partitions = [
-            _Partition(topic, number, begin[p]) for p, (topic, number) in enumerate(self._places)
+            _Partition(topic, number, first_offsets[p])
+            for p, (topic, number) in enumerate(self._places)
         ]
         for topic in topics:
             self._assign(topic)
-        self._events: list[Assigned | Revoked] = [Assigned(begin, frozenset())]
+        self._events: list[Assigned | Revoked] = [Assigned(first_offsets, frozenset())]
         self._counted = time.monotonic()
 
     # -- where it begins --------------------------------------------------------------------
@@ -142,18 +150,26 @@ class MergedSource:
                     "name where its first run begins: --from earliest or --from latest",
                 )
             return self._bounds(EARLIEST if start == "earliest" else LATEST)
+        # A partition that came to the topic since then is read from its beginning.
+        begin = {p: committed.get(p, self.lows[p]) for p in self.lows}
+        mend = "decide what to do about the gap, then begin anew under another group"
+        self._refuse_gaps(begin, f"group {self.group}: ", "committed", mend)
+        return begin
+
+    def _begin_at(self, noted: Mapping[tuple[str, int], int]) -> dict[int, int]:
+        begin = {p: noted.get(place, self.lows[p]) for p, place in enumerate(self._places)}
+        self._refuse_gaps(begin, "", "noted", "remove the file that notes it: it begins anew")
+        return begin
+
+    def _refuse_gaps(self, begin: Mapping[int, int], whose: str, what: str, mend: str) -> None:
         ends = self._bounds(LATEST)
-        begin = {}
         for p, (topic, number) in enumerate(self._places):
-            # A partition that came to the topic since then is read from its beginning.
-            begin[p] = committed.get(p, self.lows[p])
             if not self.lows[p] <= begin[p] <= ends[p]:
                 raise OffsetsError(
-                    f"group {self.group}: {topic} partition {number}: the committed offset "
-                    f"{begin[p]} lies outside the retained {self.lows[p]} to {ends[p]}",
-                    "decide what to do about the gap, then begin anew under another group",
+                    f"{whose}{topic} partition {number}: the {what} offset {begin[p]} lies outside "
+                    f"the retained {self.lows[p]} to {ends[p]}",
+                    mend,
                 )
-        return begin
 
     def _committed(self, wanted: Sequence[int]) -> tuple[dict[int, int], dict[int, bytes]]:
         """Return committed offsets and notes, where there are any."""
@@ -265,6 +281,25 @@ class MergedSource:
         for topic, (ours, noted) in kept.items():
             found[topic] = Places(topic, ours, noted)
         return list(found.values())
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Return, by topic and partition, the offset behind what was handed out."""
+        return {(p.topic, p.number): p.next_offset for p in self._partitions}
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Return the stable end of each partition.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        return {self._places[p]: end for p, end in self._bounds(LATEST).items()}
+
+    def reached(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Return whether everything before the given ends was handed out."""
+        return all(
+            p.next_offset >= ends.get((p.topic, p.number), 0) or (p.at_end and not p.pieces)
+            for p in self._partitions
+        )
 
     def group_metadata(self) -> GroupMetadata:
         """Return the group without a member for ``send_offsets_to_transaction``."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream_scorer.ports import BytesColumn, Int64, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
 
 
 def numbered(raw: RawRecords, partition: int) -> RawRecords:
@@ -26,14 +26,20 @@ def _column(pieces: Sequence[BytesColumn]) -> BytesColumn:
     return BytesColumn(data, bounds, null)
 
 
+def _headers(pieces: Sequence[RawRecords]) -> list[Headers] | None:
+    if all(piece.headers is None for piece in pieces):
+        return None
+    return [each for piece in pieces for each in (piece.headers or [None] * len(piece))]
+
+
 def joined(pieces: Sequence[RawRecords]) -> RawRecords:
-    """Return records of one or more pieces, in order; headers are left out."""
+    """Return records of one or more pieces, in order."""
     if len(pieces) == 1:
         return pieces[0]
     return RawRecords(
         _column([piece.values for piece in pieces]),
         _column([piece.keys for piece in pieces]),
-        None,
+        _headers(pieces),
         np.concatenate([piece.partition for piece in pieces]),
         np.concatenate([piece.offset for piece in pieces]),
         np.concatenate([piece.timestamp for piece in pieces]),
@@ -41,9 +47,10 @@ def joined(pieces: Sequence[RawRecords]) -> RawRecords:
 
 
 def taken(raw: RawRecords, rows: Int64) -> RawRecords:
-    """Return some records, in the given order; headers are left out."""
+    """Return some records, in the given order."""
+    headers = None if raw.headers is None else [raw.headers[row] for row in rows.tolist()]
     return RawRecords(
-        raw.values.take(rows), raw.keys.take(rows), None,
+        raw.values.take(rows), raw.keys.take(rows), headers,
         raw.partition[rows], raw.offset[rows], raw.timestamp[rows],
     )  # fmt: skip
 
@@ -57,6 +64,6 @@ def part_of(raw: RawRecords, first: int, behind: int) -> RawRecords:
         return BytesColumn(column.data, column.offsets[first : behind + 1], null)
 
     return RawRecords(
-        cut(raw.values), cut(raw.keys), None,
+        cut(raw.values), cut(raw.keys), None if raw.headers is None else raw.headers[span],
         raw.partition[span], raw.offset[span], raw.timestamp[span],
     )  # fmt: skip

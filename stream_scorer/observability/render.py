@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scorer import happenings as h
 from stream_scorer.observability.metrics import Metrics
+from stream_scorer.observability.render_controller import ControllerRenderer
 from stream_scorer.observability.render_rollout import RolloutRenderer
 
 _REPEAT_SECONDS = 60.0
@@ -76,6 +77,7 @@ class Renderer:
             h.TerminalsRead: self._terminals_read,
             h.Stopping: self._stopping,
             **self._rollout.renderings,
+            **ControllerRenderer(registry, self._say).render,
         }
 
     def __call__(self, happening: h.Happening) -> None:

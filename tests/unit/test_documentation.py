@@ -135,7 +135,8 @@ def test_every_flag_is_explained() -> None:
 
 def test_every_log_line_is_in_the_runbook() -> None:
     rooms = ROOT / "stream_scorer" / "observability"
-    render = "".join((rooms / name).read_text() for name in ("render.py", "fleet.py"))
+    told = ("render.py", "fleet.py", "render_controller.py")
+    render = "".join((rooms / name).read_text() for name in told)
     names = set(re.findall(r'_logger\.\w+\(\s*"(\w+)"', render))
     names |= set(re.findall(r'self\._say\(\s*(?:"\w+"|\([^)]*\)),\s*"(\w+)"', render))
     assert len(names) > 8

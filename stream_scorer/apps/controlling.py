@@ -1,0 +1,385 @@
+"""The controller's fold: batches of merged records become a rollout's evidence, and then commands.
+
+What a batch does, it does in the order of its records: it is cut behind each record at which a look
+is due or the watermark enters another ten minutes of event time, when decisions mature. So the
+state is a function of the records alone. It lies in memory and in one file, with the places up to
+which the topics were read.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from stream_scorer.apps.rollout_batches import (
+    Batch,
+    Numbers,
+    decode,
+    span,
+    waiting,
+    waiting_in_shadow,
+)
+from stream_scorer.apps.rollout_columns import Columns, Timings
+from stream_scorer.core.kernels.profiles import advance
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.profiles import IDLE_MS, NEVER
+from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL, Routing
+from stream_scorer.drift.labels import LabelJoin
+from stream_scorer.happenings import Listener, RolloutEvidence, RolloutJudged
+from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.rollout.commands import VerdictGiven
+from stream_scorer.rollout.controller import (
+    Action,
+    Progress,
+    asked_at,
+    candidate_of,
+    decide,
+    progress_of,
+    verdict_due,
+)
+from stream_scorer.rollout.documents import Strategy
+from stream_scorer.rollout.fold import Log
+from stream_scorer.rollout.gathering import Gathering
+from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.tallies import (
+    CANARY_SIDE,
+    CONTROL_SIDE,
+    NO_SIDE,
+)
+from stream_scorer.rollout.trial import CANARY_WAY, SHADOW_WAY, Judged, Trial
+
+STEP_MS: Final = 600_000
+"""Decisions mature whenever the watermark of event time enters another ten minutes."""
+_STATE, _CLOCK, _CALLS = "gathering", "clock", "calls"
+_NOTHING: Final = "nothing is judged"
+
+
+class Commands(Protocol):
+    """What is known of the control log; ``apps.control_log.ControlLog``."""
+
+    log: Log
+
+    def refresh(self) -> State:
+        """Read to the end that there is now."""
+        ...
+
+
+def trial_of(state: State) -> Trial | None:
+    """Return what the rollout of a control log is judged by; None where nothing is judged."""
+    plan = state.plan
+    if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
+        return None
+    guard = plan.guard
+    return Trial(
+        began=state.plan_revision,
+        salt=plan.salt,
+        candidate=candidate,
+        limits=guard.limits(),
+        costs=guard.costs.bounded(),
+        guards=guard.guards(),
+        shadow_guards=guard.guards(),
+        first_look=guard.first_look,
+        slow_call_us=guard.slow_call_us,
+        minor_per_unit=10 ** plan.shared_plan(0).exponent,
+        deadline_ms=guard.deadline_seconds * 1_000,
+        both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
+    )
+
+
+class Controlling:
+    """Folds the topics of a rollout, and says what is to be written to the control log.
+
+    Args:
+        commands: The control log.
+        columns: Bytes to columns.
+        numbers: Of the partitions.
+        file: Where the state lies; None for memory alone.
+        slack_ms: How much longer labels may take to arrive than the plan's maturity.
+        most_rows: Decisions that wait for labels at most, and labels that wait.
+        listener: Told of judgements, and of what waits.
+
+    Raises:
+        StateError: The file is damaged, or another process has it.
+        UnavailableError: File, broker or registry cannot be reached.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        columns: Columns,
+        numbers: Numbers,
+        file: Path | None,
+        slack_ms: int,
+        most_rows: int,
+        listener: Listener,
+    ) -> None:
+        self._commands = commands
+        self._columns = columns
+        self._numbers = numbers
+        self._file = file
+        self._slack = slack_ms
+        self._most = most_rows
+        self._listener = listener
+        self._watermark = NEVER
+        self._newest = np.full(numbers.counts[0], NEVER)
+        self._heard = self._newest.copy()
+        self._calls: dict[str, int] = {}
+        self._unreadable = 0
+        self._trial: Trial | None = None
+        self._gathering: Gathering | None = None
+        self._identity = ""
+        self._join: LabelJoin | None = None
+        self._follow(commands.refresh())
+        if (clock := self._joined.note(_CLOCK)) is not None:
+            self._resume(json.loads(clock))
+
+    def _resume(self, clock: Mapping[str, Any]) -> None:
+        newest, heard = np.array(clock["newest"], np.int64), np.array(clock["heard"], np.int64)
+        if len(newest) == len(self._newest):
+            self._newest, self._heard = newest, heard
+        self._watermark = int(clock["watermark"])
+
+    @property
+    def _joined(self) -> LabelJoin:
+        if self._join is None:
+            raise RuntimeError("the file is closed")
+        return self._join
+
+    @property
+    def clock_ms(self) -> int:
+        """Watermark of event time."""
+        return self._watermark
+
+    def places(self) -> dict[tuple[str, int], int]:
+        """Return where to read on, by topic and partition; empty in a new file."""
+        return self._joined.places()
+
+    def close(self) -> None:
+        """Let go of the file; what is not committed is read again."""
+        if self._join is not None:
+            self._join.close()
+            self._join = None
+
+    # -- the control log ----------------------------------------------------------------------
+
+    def _follow(self, state: State) -> None:
+        """Take note of the revisions there are; another rollout is begun anew."""
+        log = self._commands.log
+        identity = self._name(state)
+        if identity != self._identity:
+            self.close()
+            self._identity = identity
+            self._trial = trial_of(state)
+            self._gathering = None if self._trial is None else Gathering(self._trial)
+            maturity = 0 if state.plan is None else state.plan.guard.maturity_seconds * 1_000
+            self._join = LabelJoin(self._file, identity, maturity, self._slack, self._most)
+            self._calls = json.loads(self._join.note(_CALLS) or b"{}")
+            kept = self._join.note(_STATE)
+            if self._gathering is not None and kept is not None:
+                self._gathering.follow(log.routings)
+                self._gathering.restore(kept)
+        if self._gathering is not None:
+            self._gathering.follow(log.routings)
+
+    def _name(self, state: State) -> str:
+        """Return what the state of a rollout belongs to: the record that began it."""
+        if trial_of(state) is None:
+            return _NOTHING
+        for entry in self._commands.log.entries:
+            command = entry.command
+            if entry.accepted and command and command.sequence == state.plan_revision:
+                return command.hash.hex()
+        return _NOTHING
+
+    def due(self) -> tuple[list[VerdictGiven], Action]:
+        """Return the verdicts that the control log lacks, and what else is to be done."""
+        state = self._commands.refresh()
+        self._follow(state)
+        if self._gathering is None:
+            return [], decide(state, Progress(self._watermark))
+        progress = progress_of(self._gathering, state.revision, self._watermark)
+        said = [judged for judged in (progress.fast, progress.slow) if judged is not None]
+        verdicts = [due for judged in said if (due := verdict_due(state, judged)) is not None]
+        asked = asked_at(self._commands.log.entries, state.plan_revision)
+        return verdicts, decide(state, progress, asked)
+
+    # -- batches ------------------------------------------------------------------------------
+
+    def fold(self, raw: RawRecords) -> None:
+        """Take a batch in; nothing of it is kept before :meth:`commit`.
+
+        Raises:
+            ModelError: A version decided that has no feature of the amount.
+            RegistryUnavailableError: A writer schema cannot be had just now; nothing is changed.
+        """
+        batch = self._decode(raw)
+        before, marks = self._watermark, self._advance(batch)
+        grid = np.concatenate([[before // STEP_MS], marks // STEP_MS])
+        steps = np.flatnonzero(np.diff(grid) > 0)
+        edges = batch.decided.row[steps] + 1
+        entered = dict(zip(edges.tolist(), (grid[1:][steps] * STEP_MS).tolist(), strict=True))
+        counted = self._counted(batch)
+        at = 0
+        while at < batch.size:
+            place = int(np.searchsorted(edges, at, "right"))
+            stop = min([batch.size, *edges[place : place + 1].tolist(), *self._due(counted, at)])
+            self._take(batch, marks, at, stop)
+            decided = int(np.searchsorted(batch.decided.row, stop))
+            self._watermark = int(marks[decided - 1]) if decided else before
+            if stop in entered:
+                self._mature(entered[stop])
+            self._look()
+            at = stop
+        self._tell()
+
+    def commit(self, places: Mapping[tuple[str, int], int]) -> None:
+        """Keep everything up to these places.
+
+        Args:
+            places: Next offset by topic and partition.
+
+        Raises:
+            UnavailableError: The file cannot be written.
+        """
+        clock = {
+            "newest": self._newest.tolist(),
+            "heard": self._heard.tolist(),
+            "watermark": self._watermark,
+        }
+        notes = {_CLOCK: json.dumps(clock).encode(), _CALLS: json.dumps(self._calls).encode()}
+        if self._gathering is not None:
+            notes[_STATE] = self._gathering.dump()
+        self._joined.commit(places, notes)
+
+    def _decode(self, raw: RawRecords) -> Batch:
+        minor = 100 if self._trial is None else self._trial.minor_per_unit
+        batch = decode(raw, self._numbers, self._columns, self._routings, minor)
+        self._unreadable += batch.unreadable
+        return batch
+
+    def _routings(self, revision: int) -> Mapping[int, Routing]:
+        """Return the known revisions; one that is news is read from the log first."""
+        log = self._commands.log
+        if revision > max(log.routings, default=0):
+            self._follow(self._commands.refresh())
+        return log.routings
+
+    def _advance(self, batch: Batch) -> Int64:
+        """Return int64[n], the watermark behind each decision."""
+        lateness = (self._commands.log.state.shared or Plan()).lateness_ms
+        marks = np.empty(len(batch.decided), np.int64)
+        advance(
+            batch.partition, batch.decided.event_time, batch.timestamp, self._newest, self._heard,
+            lateness, IDLE_MS, self._watermark, marks,
+        )  # fmt: skip
+        return marks
+
+    def _counted(self, batch: Batch) -> dict[str, Int64]:
+        """Return, by way, the places of the transactions that its looks are counted by."""
+        gathering = self._gathering
+        if gathering is None:
+            return {}
+        in_canary = gathering.counted(batch.decisions.revision)
+        in_shadow = gathering.counted_in_shadow(batch.shadows)
+        return {
+            CANARY_WAY: batch.decided.row[in_canary],
+            SHADOW_WAY: batch.shadowed.row[in_shadow],
+        }
+
+    def _due(self, counted: Mapping[str, Int64], at: int) -> list[int]:
+        """Return behind which rows the next looks are due, if they are in the batch."""
+        edges = []
+        for way, rows in counted.items():
+            place = int(np.searchsorted(rows, at))
+            if self._gathering and len(rows) - place >= (due := self._gathering.until_look(way)):
+                edges.append(int(rows[place + due - 1]) + 1)
+        return edges
+
+    def _take(self, batch: Batch, marks: Int64, at: int, stop: int) -> None:
+        """Count the rows of a batch from ``at`` up to ``stop``."""
+        gathering, join = self._gathering, self._joined
+        if gathering is None:
+            return
+        rows = span(batch.decided.row, at, stop)
+        if rows.stop > rows.start:
+            decisions, source = batch.decisions.take(rows), batch.decided
+            placed = gathering.decide(decisions, marks[rows])
+            mine = placed.side != NO_SIDE
+            join.wait(waiting(decisions, source, rows, placed, np.flatnonzero(mine), self._unit))
+            others = gathering.counted(decisions.revision) & ~mine
+            join.pass_by(source.event_time[rows][others])
+        rows = span(batch.shadowed.row, at, stop)
+        if rows.stop > rows.start:
+            shadows = batch.shadows.take(rows)
+            place = np.searchsorted(batch.decided.row, batch.shadowed.row[rows]) - 1
+            behind = np.append(marks, self._watermark)
+            placed = gathering.shadow(shadows, behind[place])
+            join.wait(
+                waiting_in_shadow(
+                    shadows, batch.shadowed, rows, placed, np.flatnonzero(placed.side != NO_SIDE),
+                    self._unit,
+                )
+            )  # fmt: skip
+        join.learn(batch.told.take(span(batch.told_at, at, stop)))
+        for told in batch.timings:
+            if at <= told.row < stop:
+                self._time(gathering, told)
+
+    @property
+    def _unit(self) -> int:
+        return 100 if self._trial is None else self._trial.minor_per_unit
+
+    def _time(self, gathering: Gathering, told: Timings) -> None:
+        """Count a transaction's calls once its last summary is there.
+
+        The last one's headers tell of all stages; how many rows each arm had is told by the others.
+        """
+        self._calls[told.arm] = self._calls.get(told.arm, 0) + told.count
+        if not told.last or self._trial is None:
+            return
+        counts, self._calls = self._calls, {}
+        seconds, candidate = told.seconds, self._trial.candidate
+        every = sum(counts.values())
+        pairs = (
+            (CANARY_WAY, CANARY_SIDE, f"score:{CANARY}", counts.get(CANARY, 0)),
+            (CANARY_WAY, CONTROL_SIDE, f"score:{CONTROL}", counts.get(CONTROL, 0)),
+            (SHADOW_WAY, CANARY_SIDE, f"score:{candidate}", every),
+            (SHADOW_WAY, CONTROL_SIDE, f"score:{CHAMPION}", every),
+        )
+        for way, side, stage, count in pairs:
+            if stage in seconds:
+                gathering.call(way, side, told.revision, told.timestamp, seconds[stage], count)
+
+    def _tell(self) -> None:
+        """Tell what waits, and what was left out since the last time."""
+        join = self._joined
+        passed, bad = join.take_passed(), self._unreadable
+        self._unreadable = 0
+        self._listener(
+            RolloutEvidence(
+                len(join), join.labels, passed.full + passed.full_labels, passed.late_labels, bad
+            )
+        )
+
+    def _mature(self, until: int) -> None:
+        ripe = self._joined.mature(until)
+        if self._gathering is None:
+            return
+        self._gathering.ripen(
+            ripe.arm, ripe.bucket, ripe.amount, ripe.outcome, ripe.shadow, ripe.fraud, ripe.others
+        )
+        for way in (CANARY_WAY, SHADOW_WAY):
+            self._say(self._gathering.look_slow(way, self._watermark))
+
+    def _look(self) -> None:
+        if self._gathering is None:
+            return
+        for way in (CANARY_WAY, SHADOW_WAY):
+            self._say(self._gathering.look(way, self._watermark))
+
+    def _say(self, judged: Judged | None) -> None:
+        if judged is not None:
+            verdict = judged.judgement.verdict.value
+            self._listener(RolloutJudged(judged.guard, judged.way, verdict, judged.look))

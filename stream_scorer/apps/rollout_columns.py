@@ -1,0 +1,326 @@
+"""Records of decisions, shadow scores, labels and summaries as the columns of a rollout's evidence.
+
+Of a decision only what evidence needs is decoded: no text beside the ids, no lists. So an error
+shows as what it leads to: no score (reason ``MODEL_ERROR``), or a canary's decision by a version
+that is not the canary's (flag ``fallback``). The amount is the model's own feature of it.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_scorer.codec.avro import ColumnDecoder, Decoded
+from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.kernels.profiles import mixed
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.routing import CANARY, Routing
+from stream_scorer.drift.label_rows import Told
+from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
+from stream_scorer.models.bundle import Manifest
+from stream_scorer.ports import Headers, Int64, RawRecords
+from stream_scorer.rollout.tallies import Decisions, Shadowed
+
+UInt64 = NDArray[np.uint64]
+Float64 = NDArray[np.float64]
+
+_DECISION: Final = (
+    "transaction_id", "customer_id", "event_time", "score", "decision", "model", "model_version",
+    "arm", "plan_revision", "propensity", "features", "source_partition", "source_offset",
+)  # fmt: skip
+_SHADOW: Final = (
+    "source_partition", "source_offset", "transaction_id", "customer_id", "event_time",
+    "amount_minor", "arm", "decision", "champion_score", "champion_decision", "plan_revision",
+    "failed",
+)  # fmt: skip
+_OUTCOMES: Final = [outcome.name for outcome in Outcome]
+_FLOAT_BYTES: Final = 8
+_SECONDS: Final = "seconds."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Which transactions n rows are of.
+
+    Attributes:
+        row: int64[n], place in the batch, ascending.
+        key: uint64[n], hash of customer and transaction id.
+        event_time: int64[n], ms.
+        partition: int32[n], of the transaction; of the record, where that is a label.
+        offset: int64[n], likewise.
+    """
+
+    row: Int64
+    key: UInt64
+    event_time: Int64
+    partition: NDArray[np.int32]
+    offset: Int64
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """The summary of one arm's part of a transaction, and what its headers say.
+
+    Attributes:
+        row: Place in the batch.
+        timestamp: Kafka's, ms.
+        arm: Who decided.
+        revision: Of the plan.
+        count: Decisions.
+        last: Whether it is the transaction's last, whose headers tell of all stages.
+        seconds: By stage.
+    """
+
+    row: int
+    timestamp: int
+    arm: str
+    revision: int
+    count: int
+    last: bool
+    seconds: Mapping[str, float]
+
+
+class Columns:
+    """Decodes what a rollout's evidence rests on.
+
+    Args:
+        registry: Knows the writers' schemas.
+        plan: Limits of sizes.
+        directory: Holds our own schemas.
+        manifest_of: Returns the manifest of NAME:VERSION.
+    """
+
+    def __init__(
+        self,
+        registry: SchemaSource,
+        plan: Plan,
+        directory: Path,
+        manifest_of: Callable[[str], Manifest],
+    ) -> None:
+        self._registry = registry
+        self._manifest_of = manifest_of
+        self._amounts: dict[str, tuple[int, int]] = {}
+
+        def decoder(name: str, fields: Sequence[str] | None = None) -> ColumnDecoder:
+            text = reader_schema(name, directory)
+            return ColumnDecoder(registry, text if fields is None else _only(text, fields), plan)
+
+        self._decisions = decoder("decision.v1", _DECISION)
+        self._shadows = decoder("shadow-score.v1", _SHADOW)
+        self._labels = decoder("label.v1")
+        # Decoding goes by the writer's schema; the codec's own is what it would encode with.
+        self._summaries = RecordCodec(1, reader_schema("summary.v2", directory))
+
+    def decisions(
+        self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
+    ) -> tuple[Decisions, Source, int]:
+        """Return decisions, where they come from, and how many records were none.
+
+        Args:
+            raw: Records of the decisions topic.
+            routings: Returns the known revisions, up to the given one at least.
+            minor_per_unit: Minor units in a unit of the currency.
+
+        Raises:
+            ModelError: A version decided that has no feature of the amount.
+            RegistryUnavailableError: A writer schema cannot be had just now.
+        """
+        decoded = self._decisions.decode(raw.values)
+        records = decoded.records
+        models = pc.binary_join_element_wise(
+            records.column("model"), records.column("model_version"), ":"
+        ).dictionary_encode()
+        labels, which = models.dictionary.to_pylist(), np.asarray(models.indices, np.int64)
+        amount, sound = self._amount(records.column("features"), labels, which)
+        if not sound.all():
+            kept = np.flatnonzero(sound)
+            decoded = _take(decoded, kept)
+            records, which, amount = decoded.records, which[kept], amount[kept]
+        revision = _int64(records, "plan_revision")
+        arm = _text(records, "arm")
+        score = np.asarray(records.column("score"), np.float64)
+        known = routings(int(revision.max(initial=0)))
+        error = np.isnan(score) | _fallen_back(arm, revision, labels, which, known)
+        decisions = Decisions(
+            _hashed(records, "customer_id"), arm, revision,
+            np.asarray(records.column("propensity"), np.float64), _outcome(records, "decision"),
+            np.rint(amount * minor_per_unit).astype(np.int64), error,
+        )  # fmt: skip
+        return decisions, _source(decoded), len(raw) - len(records)
+
+    def shadows(self, raw: RawRecords) -> tuple[Shadowed, Source, int]:
+        """Return what shadows scored, likewise."""
+        decoded = self._shadows.decode(raw.values)
+        records = decoded.records
+        score = np.asarray(records.column("champion_score"), np.float64)
+        shadowed = Shadowed(
+            _hashed(records, "customer_id"), _text(records, "arm"),
+            _int64(records, "plan_revision"), _outcome(records, "decision"),
+            _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
+            _int64(records, "amount_minor"),
+        )  # fmt: skip
+        return shadowed, _source(decoded), len(raw) - len(records)
+
+    def labels(self, raw: RawRecords, first: int) -> tuple[Told, Int64, int]:
+        """Return labels, their places in the batch, and how many records were none.
+
+        Args:
+            raw: Records of the labels topic.
+            first: Number of its first partition among all that are read.
+        """
+        decoded = self._labels.decode(raw.values)
+        records, rows = decoded.records, decoded.rows
+        time = _int64(records, "event_time")
+        known = records.column("label_time").cast(pa.int64())
+        label_time = np.where(
+            np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
+        ).astype(np.int64)
+        partition = (raw.partition[rows] - first).astype(np.int32)
+        told = Told(
+            _key(records), time, label_time, partition, raw.offset[rows],
+            _truth(records, "is_fraud"),
+        )  # fmt: skip
+        return told, rows, len(raw) - len(records)
+
+    def timings(self, raw: RawRecords) -> tuple[list[Timings], int]:
+        """Return what summaries and their headers say, and how many records were none."""
+        found: list[Timings] = []
+        for row, value in enumerate(raw.values):
+            try:
+                summary = self._summaries.decode(value or b"", self._registry)
+                count = sum(window["count"] for window in summary["windows"])
+                told = Timings(
+                    row, int(raw.timestamp[row]), summary.get("arm", ""),
+                    summary["plan_revision"], count, bool(summary["sources"]),
+                    _seconds(raw.headers[row] if raw.headers else None),
+                )  # fmt: skip
+            except RegistryUnavailableError:
+                raise
+            except (RecordError, SchemaError, KeyError, TypeError):
+                continue
+            found.append(told)
+        return found, len(raw) - len(found)
+
+    def _amount(
+        self, features: pa.Array, labels: Sequence[str], which: Int64
+    ) -> tuple[Float64, NDArray[np.bool_]]:
+        """Return float64[n], amounts, and bool[n], where the features have their model's size."""
+        offsets, data = string_views(features)
+        begins, sizes = offsets[:-1].astype(np.int64), np.diff(offsets)
+        places = np.array([self._place(label) for label in labels], np.int64).reshape(-1, 2)
+        sound = sizes == places[which, 1] * _FLOAT_BYTES
+        amount = np.zeros(len(which))
+        at = begins[sound] + places[which[sound], 0] * _FLOAT_BYTES
+        bytes_of = data[at[:, None] + np.arange(_FLOAT_BYTES)]
+        amount[sound] = np.ascontiguousarray(bytes_of).view("<f8").ravel()
+        return amount, sound & np.isfinite(amount)
+
+    def _place(self, label: str) -> tuple[int, int]:
+        """Return which of its features is a version's amount, and how many it has."""
+        found = self._amounts.get(label)
+        if found is None:
+            specs = self._manifest_of(label).features
+            own = [
+                at
+                for at, spec in enumerate(specs)
+                if spec.get("kind") == "passthrough" and spec.get("field") == "amount"
+            ]
+            if not own:
+                raise ModelError(
+                    f"model {label}: has no feature of kind passthrough over the amount, so its "
+                    "decisions do not say what they were worth",
+                    "a rollout with a controller needs one in every version: see docs/ROLLOUT.md",
+                )
+            found = self._amounts[label] = (own[0], len(specs))
+        return found
+
+
+def _only(schema: str, names: Sequence[str]) -> str:
+    """Return a record schema with some of its fields."""
+    record = json.loads(schema)
+    fields = {field["name"]: field for field in record["fields"]}
+    return json.dumps({**record, "fields": [fields[name] for name in names]})
+
+
+def _fallen_back(
+    arm: NDArray[np.str_], revision: Int64, labels: Sequence[str], which: Int64,
+    routings: Mapping[int, Routing],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Return bool[n]: whether another version decided in the canary's place."""
+    fallen = np.zeros(len(arm), np.bool_)
+    canary = arm == CANARY
+    for number in np.unique(revision[canary]).tolist():
+        routing = routings.get(number)
+        if routing is None or CANARY not in routing.versions:
+            continue
+        own = routing.versions[CANARY].label
+        others = [at for at, label in enumerate(labels) if label != own]
+        fallen |= canary & (revision == number) & np.isin(which, others)
+    return fallen
+
+
+def _take(decoded: Decoded, rows: Int64) -> Decoded:
+    return Decoded(decoded.records.take(pa.array(rows)), decoded.rows[rows], decoded.rejections)
+
+
+def _source(decoded: Decoded) -> Source:
+    records = decoded.records
+    partition = np.asarray(records.column("source_partition"), np.int32)
+    return Source(
+        decoded.rows, _key(records), _int64(records, "event_time"), partition,
+        _int64(records, "source_offset"),
+    )  # fmt: skip
+
+
+def _key(records: pa.RecordBatch) -> UInt64:
+    key: UInt64 = mixed(_hashed(records, "customer_id"), _hashed(records, "transaction_id"))
+    return key
+
+
+def _hashed(records: pa.RecordBatch, name: str) -> UInt64:
+    hashes: UInt64 = hash_strings(*string_views(records.column(name)))
+    return hashes
+
+
+def _int64(records: pa.RecordBatch, name: str) -> Int64:
+    return np.asarray(records.column(name).cast(pa.int64()), np.int64)
+
+
+def _truth(records: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
+    return np.asarray(records.column(name).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _outcome(records: pa.RecordBatch, name: str) -> NDArray[np.uint8]:
+    codes = pc.index_in(records.column(name), pa.array(_OUTCOMES))
+    return np.asarray(codes.fill_null(int(Outcome.REVIEW)), np.uint8)
+
+
+def _text(records: pa.RecordBatch, name: str) -> NDArray[np.str_]:
+    told = records.column(name).dictionary_encode()
+    names = np.array(told.dictionary.to_pylist() or [""], np.str_)
+    return names[np.asarray(told.indices, np.int64)]
+
+
+def _seconds(headers: Headers) -> dict[str, float]:
+    """Return durations by stage; what is no number is left out."""
+    found = {}
+    for name, value in headers or ():
+        if name.startswith(_SECONDS) and value is not None:
+            try:
+                found[name.removeprefix(_SECONDS)] = float(value)
+            except ValueError:
+                continue
+    return found

@@ -1,0 +1,356 @@
+"""The delayed join: what decisions turned out to be, once they are as old as the plan asks.
+
+Decisions wait for their labels in one SQLite file; so do labels that come before their decision.
+A decision *matures*, once, when the watermark of event time has passed its event time by the
+maturity and a slack. What it turned out to be is what the last label said that was known at its
+maturity; the slack is for labels that were known in time and arrive late. Without a label it was
+genuine, as far as anybody knew.
+
+What was read of the topics is kept in the same SQLite transaction as what it led to. So a crash
+loses nothing and repeats nothing; and a row that comes twice, by its source coordinate, is there
+once.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.drift.label_rows import Decided, Ripe, Told
+from stream_scorer.errors import StateError, UnavailableError
+
+Int64 = NDArray[np.int64]
+
+_FORMAT: Final = "1"
+_ROWS_AT_ONCE: Final = 20_000
+_MINUTE_MS: Final = 60_000
+_BEGINNING: Final = -(2**62)
+_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS pending (
+        event_time INTEGER NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+        key INTEGER NOT NULL, arm INTEGER NOT NULL, bucket INTEGER NOT NULL, amount REAL NOT NULL,
+        outcome INTEGER NOT NULL, shadow INTEGER NOT NULL,
+        PRIMARY KEY (event_time, partition, offset)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS labels (
+        key INTEGER PRIMARY KEY, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
+        partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS labels_by_time ON labels (event_time)",
+    "CREATE TABLE IF NOT EXISTS others (event_time INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS places (
+        topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
+        PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+)
+_LEARN: Final = """INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+    event_time = excluded.event_time, label_time = excluded.label_time,
+    partition = excluded.partition, offset = excluded.offset, fraud = excluded.fraud
+    WHERE (excluded.label_time, excluded.partition, excluded.offset)
+        > (label_time, partition, offset)"""
+_MATURE: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p.shadow,
+        coalesce(l.fraud, 0)
+    FROM pending p LEFT JOIN labels l ON l.key = p.key AND l.label_time <= p.event_time + ?
+    WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
+
+
+@dataclass(slots=True)
+class Passed:
+    """What found no place; only ever more.
+
+    Attributes:
+        full: Decisions that came when as many waited as may.
+        full_labels: Labels likewise.
+        late_labels: Labels that came when their decision had matured.
+        after_cutoff: Labels that became known only after the maturity.
+    """
+
+    full: int = 0
+    full_labels: int = 0
+    late_labels: int = 0
+    after_cutoff: int = 0
+
+
+class LabelJoin:
+    """Decisions that wait for their labels, in one file; one process at a time has it.
+
+    Nothing is kept before :meth:`commit`, and everything since the last one is taken back by
+    :meth:`rollback`.
+
+    Args:
+        path: The file; it is made where there is none. None is for memory alone.
+        identity: What the rows belong to: a file of another identity is emptied, its places in the
+            topics stay.
+        maturity_ms: So old a decision matures.
+        slack_ms: So much longer labels that were known in time may take to arrive.
+        most_rows: So many decisions wait at most, and so many labels.
+
+    Attributes:
+        passed: What found no place since the last :meth:`take_passed`.
+
+    Raises:
+        StateError: The file is damaged, of another format, or another process has it.
+        UnavailableError: It cannot be opened or written.
+    """
+
+    def __init__(
+        self, path: Path | None, identity: str, maturity_ms: int, slack_ms: int, most_rows: int
+    ) -> None:
+        if min(maturity_ms, slack_ms) < 0 or most_rows < 1:
+            raise ValueError("maturity and slack must be 0 or more, most_rows at least 1")
+        self._path = path
+        self._maturity = maturity_ms
+        self._horizon = maturity_ms + slack_ms
+        self._most = most_rows
+        self.passed = Passed()
+        self._pending = self._labels = 0
+        self._edge = _BEGINNING
+        with self._telling():
+            self._base = sqlite3.connect(
+                ":memory:" if path is None else path, timeout=1.0, isolation_level=None,
+                check_same_thread=False,
+            )  # fmt: skip
+        try:
+            self._open(identity)
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _open(self, identity: str) -> None:
+        with self._telling():
+            self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._base.execute("PRAGMA journal_mode = WAL")
+            # A commit outlives a crash of the process; after one of the machine the file is whole,
+            # and at most a commit older.
+            self._base.execute("PRAGMA synchronous = NORMAL")
+            self._base.execute("BEGIN EXCLUSIVE")
+            for table in _TABLES:
+                self._base.execute(table)
+            found = self.note("format")
+            if found not in (None, _FORMAT.encode()):
+                raise StateError(
+                    f"{self._path}: is of format {(found or b'').decode(errors='replace')}, "
+                    f"and this program reads {_FORMAT}",
+                    "start the program that wrote it, or remove the file: evidence begins anew",
+                )
+            told = self.note("identity")
+            if told is not None and told != identity.encode():
+                for table in ("pending", "labels", "others", "notes"):
+                    self._base.execute(f"DELETE FROM {table}")  # noqa: S608 names of ours
+            self._note("format", _FORMAT.encode())
+            self._note("identity", identity.encode())
+            self._base.execute("COMMIT")
+        self._look()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Return how many decisions wait."""
+        return self._pending
+
+    @property
+    def labels(self) -> int:
+        """How many labels are kept."""
+        return self._labels
+
+    def take_passed(self) -> Passed:
+        """Return what found no place since the last call, or since the file was opened."""
+        passed, self.passed = self.passed, Passed()
+        return passed
+
+    # -- what is kept beside the rows --------------------------------------------------------
+
+    def note(self, name: str) -> bytes | None:
+        """Return what was kept under a name, or None."""
+        found = self._base.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def places(self) -> dict[tuple[str, int], int]:
+        """Return the next offset by topic and partition, as of the last commit."""
+        with self._telling():
+            rows = self._base.execute("SELECT topic, partition, next_offset FROM places")
+            return {(topic, partition): offset for topic, partition, offset in rows}
+
+    def commit(
+        self, places: Mapping[tuple[str, int], int], notes: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Keep everything since the last commit, with what was read and what else belongs to it.
+
+        Args:
+            places: Next offset by topic and partition.
+            notes: Bytes by name.
+
+        Raises:
+            UnavailableError: It cannot be written; nothing is kept.
+        """
+        with self._telling():
+            self._begin()
+            self._base.executemany(
+                "INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
+                [(topic, partition, offset) for (topic, partition), offset in places.items()],
+            )
+            for name, value in (notes or {}).items():
+                self._note(name, value)
+            self._note("edge", b"%d" % self._edge)
+            self._base.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Take back everything since the last commit."""
+        with self._telling():
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+        self._look()
+
+    def close(self) -> None:
+        """Take back what is not committed, and let go of the file."""
+        self._base.close()
+
+    # -- rows --------------------------------------------------------------------------------
+
+    def wait(self, rows: Decided) -> None:
+        """Let decisions wait for their labels; those beyond the cap are counted and left out."""
+        room = self._most - self._pending
+        if len(rows) > room:
+            self.passed.full += len(rows) - max(room, 0)
+            rows = rows.take(slice(0, max(room, 0)))
+        if not len(rows):
+            return
+        with self._telling():
+            self._begin()
+            added = self._base.executemany(
+                "INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.tuples()
+            )
+            self._pending += added.rowcount
+
+    def pass_by(self, event_time: Int64) -> None:
+        """Count decisions that nobody waits for, by the minute: they are told as a number.
+
+        Args:
+            event_time: int64[n], ms.
+        """
+        ends = event_time // _MINUTE_MS * _MINUTE_MS + _MINUTE_MS - 1
+        times, counts = np.unique(ends, return_counts=True)
+        with self._telling():
+            self._begin()
+            self._base.executemany(
+                "INSERT INTO others VALUES (?, ?) "
+                "ON CONFLICT (event_time) DO UPDATE SET count = count + excluded.count",
+                zip(times.tolist(), counts.tolist(), strict=True),
+            )
+
+    def learn(self, labels: Told) -> None:
+        """Take labels in; of several for one transaction the last one that was known in time."""
+        late = labels.event_time + self._horizon <= self._edge
+        after = ~late & (labels.label_time > labels.event_time + self._maturity)
+        self.passed.late_labels += int(late.sum())
+        self.passed.after_cutoff += int(after.sum())
+        told = labels.take(np.flatnonzero(~late & ~after))
+        if not len(told):
+            return
+        with self._telling():
+            self._begin()
+            if len(told) > self._most - self._labels:
+                # Those of transactions that have a label need no room.
+                told = self._with_room(told)
+            added = self._base.executemany(
+                "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)", told.tuples()
+            )
+            self._labels += added.rowcount
+            if added.rowcount < len(told):
+                self._base.executemany(_LEARN, told.tuples())
+
+    def _with_room(self, labels: Told) -> Told:
+        """Return the labels whose transaction has one, and as many others as there is room for."""
+        room, met, kept = self._most - self._labels, set[int](), []
+        for row, key in enumerate(labels.key.view(np.int64).tolist()):
+            if (
+                key not in met
+                and not self._base.execute("SELECT 1 FROM labels WHERE key = ?", (key,)).fetchone()
+            ):
+                if room <= 0:
+                    self.passed.full_labels += 1
+                    continue
+                room -= 1
+            met.add(key)
+            kept.append(row)
+        return labels.take(np.array(kept, np.int64))
+
+    def mature(self, watermark: int) -> Ripe:
+        """Return what is old enough, and forget it.
+
+        Args:
+            watermark: Of event time, ms; it never goes back.
+        """
+        self._edge = max(self._edge, watermark)
+        until = self._edge - self._horizon
+        with self._telling():
+            self._begin()
+            cursor = self._base.execute(_MATURE, (self._maturity, until))
+            pieces = []
+            while found := cursor.fetchmany(_ROWS_AT_ONCE):
+                pieces.append(np.array(found, np.float64))
+            (others,) = self._base.execute(
+                "SELECT coalesce(sum(count), 0) FROM others WHERE event_time <= ?", (until,)
+            ).fetchone()
+            self._pending -= self._forget("pending", until)
+            self._labels -= self._forget("labels", until)
+            self._forget("others", until)
+        # Exact: times in ms and buckets are far below 2^53.
+        rows = np.concatenate(pieces) if pieces else np.empty((0, 7))
+        return Ripe(
+            rows[:, 0].astype(np.int64), rows[:, 1].astype(np.uint8), rows[:, 2].astype(np.int64),
+            rows[:, 3].copy(), rows[:, 4].astype(np.uint8), rows[:, 5].astype(np.uint8),
+            rows[:, 6] != 0, others,
+        )  # fmt: skip
+
+    def _forget(self, table: str, until: int) -> int:
+        gone = self._base.execute(
+            f"DELETE FROM {table} WHERE event_time <= ?",  # noqa: S608 a name of ours
+            (until,),
+        )
+        return gone.rowcount
+
+    # -- the file ----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if not self._base.in_transaction:
+            self._base.execute("BEGIN IMMEDIATE")
+
+    def _note(self, name: str, value: bytes) -> None:
+        self._base.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+    def _size(self, table: str) -> int:
+        (count,) = self._base.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 a name of ours
+        return int(count)
+
+    def _look(self) -> None:
+        """Read how much there is, and how far it has matured."""
+        with self._telling():
+            self._pending, self._labels = self._size("pending"), self._size("labels")
+            self._edge = int(self.note("edge") or _BEGINNING)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StateError(
+                    f"{self._path}: another process has the file",
+                    "give each instance a file of its own: controller.state",
+                ) from error
+            raise UnavailableError(
+                f"{self._path}: {error}", "check the folder, the right to write, and the disk"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StateError(
+                f"{self._path}: {error}", "remove the file: evidence begins anew"
+            ) from error

@@ -1,0 +1,269 @@
+"""What to do with a rollout, given how far it has come and what its guards say: a pure function.
+
+Nothing moves but on a verdict that lets it: a step on CONTINUE, a promotion on CONTINUE and
+PROMOTE, a rollback on ROLL_BACK. Everything else holds. What the plan does not let its controller
+do is not done; what a person approves first is proposed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stream_scorer.rollout.commands import Kind, Promote, Propose, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.documents import RolloutPlan, Strategy
+from stream_scorer.rollout.fold import Entry
+from stream_scorer.rollout.gathering import Gathering
+from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.moves import refuse_limits
+from stream_scorer.rollout.parts import Part, read
+from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.trial import FAST, SHADOW_WAY, SLOW, Judged, Since
+
+IN_SHADOW = "in_shadow"
+"""Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
+
+_REASON_MOST = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the routing that decides now has come.
+
+    Attributes:
+        clock_ms: Watermark of event time.
+        since: When its revision began to decide; None where it has not.
+        fast: Last judgement without labels, in the way in which this revision is judged.
+        slow: Last judgement with labels, likewise.
+    """
+
+    clock_ms: int
+    since: Since | None = None
+    fast: Judged | None = None
+    slow: Judged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do.
+
+    Attributes:
+        kind: ``STEP``, ``PROMOTE`` or ``ROLLBACK``; None: hold.
+        body: Of that command.
+        propose: Whether a person is to be asked.
+        reasons: Why, or why not; one line each.
+        numbers: Of the judgement that it rests on.
+    """
+
+    kind: Kind | None
+    body: Part | None
+    propose: bool
+    reasons: tuple[str, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def command(self) -> tuple[Kind, Part] | None:
+        """The command to write; None: nothing."""
+        if self.kind is None or self.body is None:
+            return None
+        if not self.propose:
+            return self.kind, self.body
+        said = self.body.model_dump(mode="json")
+        return Kind.PROPOSE, read(
+            Propose, {"kind": self.kind.value, "body": said, "reason": self.told}
+        )
+
+    @property
+    def told(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)[:_REASON_MOST]
+
+
+def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
+    """Return how far a revision has come.
+
+    Args:
+        gathering: What was gathered.
+        revision: Of the routing that decides now.
+        clock_ms: Watermark of event time.
+    """
+    way = gathering.way_of(revision)
+    if way is None:
+        return Progress(clock_ms, gathering.since.get(revision))
+    return Progress(
+        clock_ms,
+        gathering.since.get(revision),
+        gathering.last(way, FAST),
+        gathering.last(way, SLOW),
+    )
+
+
+def decide(
+    state: State, progress: Progress, asked: Mapping[Kind, Mapping[str, int]] | None = None
+) -> Action:
+    """Return what to do now.
+
+    Args:
+        state: What the control log comes to.
+        progress: What the stream has shown.
+        asked: From :func:`asked_at`.
+    """
+    plan = state.plan
+    if plan is None or not state.running:
+        return _hold("nothing is rolled out")
+    if plan.controller is None:
+        return _hold("the plan names no controller")
+    if candidate_of(plan) is None:
+        return _hold(
+            f"strategy {plan.strategy} with {len(plan.candidates)} candidates is not judged"
+        )
+    judged = [each for each in (progress.fast, progress.slow) if each is not None]
+    # A rollback needs no stage of its own: what harm was shown is shown.
+    wanted = _rolled_back(judged) or _held(state, judged) or _onward(state, plan, progress)
+    if wanted.kind is None or wanted.body is None:
+        return wanted
+    return _within_limits(state, wanted, judged, (asked or {}).get(wanted.kind))
+
+
+def candidate_of(plan: RolloutPlan) -> str | None:
+    """Return the one arm that is judged against the champion; None where there is no such arm."""
+    if plan.strategy not in {Strategy.CANARY, Strategy.SHADOW} or len(plan.candidates) != 1:
+        return None
+    return plan.candidates[0]
+
+
+def verdict_due(state: State, judged: Judged) -> VerdictGiven | None:
+    """Return what is to be written of a judgement; None where the log has it, or a later one."""
+    judgement = judged.judgement
+    numbers = {**judgement.numbers, IN_SHADOW: float(judged.way == SHADOW_WAY)}
+    told = state.verdicts.get(judged.guard)
+    if told is not None:
+        said = told.verdict
+        then = (said.numbers.get(IN_SHADOW), said.numbers.get("look", -1.0))
+        if then[0] == numbers[IN_SHADOW] and (
+            judged.look < then[1] or (judged.look == then[1] and said.verdict == judgement.verdict)
+        ):
+            return None
+    reasons = tuple(reason[:_REASON_MOST] for reason in judgement.reasons)
+    return VerdictGiven(
+        guard="fast" if judged.guard == FAST else "slow",
+        verdict=judgement.verdict, reasons=reasons, numbers=numbers,
+    )  # fmt: skip
+
+
+def asked_at(entries: Sequence[Entry], plan_revision: int) -> dict[Kind, dict[str, int]]:
+    """Return, by what was proposed in a rollout, the looks that were in the log by then.
+
+    Who was asked, and answered, is not asked again about the same looks.
+
+    Args:
+        entries: Of the control log.
+        plan_revision: Sequence number of the rollout's plan.
+    """
+    looks: dict[str, int] = {}
+    asked: dict[Kind, dict[str, int]] = {}
+    for entry in entries:
+        command = entry.command
+        if not entry.accepted or command is None or command.sequence < plan_revision:
+            continue
+        if isinstance(entry.body, VerdictGiven):
+            looks[entry.body.guard] = int(entry.body.numbers.get("look", 0))
+        elif isinstance(entry.body, Propose):
+            asked[Kind(entry.body.kind)] = dict(looks)
+        elif command.kind in {Kind.STEP, Kind.APPROVE}:
+            # Another stage is another question.
+            asked = {}
+    return asked
+
+
+def _hold(*reasons: str) -> Action:
+    return Action(None, None, False, reasons)
+
+
+def _rolled_back(judged: Sequence[Judged]) -> Action | None:
+    """Return a rollback if harm is shown, by arms that can be compared."""
+    if any(each.judgement.verdict is Verdict.INVALID for each in judged):
+        return None
+    for each in judged:
+        if each.judgement.verdict is Verdict.ROLL_BACK:
+            reasons, numbers = each.judgement.reasons, each.judgement.numbers
+            told = "; ".join(reasons)[:_REASON_MOST]
+            return Action(Kind.ROLLBACK, Rollback(reason=told), False, reasons, numbers)
+    return None
+
+
+def _held(state: State, judged: Sequence[Judged]) -> Action | None:
+    """Return why nothing goes on, if something forbids it."""
+    if state.paused:
+        return _hold("the rollout is paused")
+    if state.pending is not None:
+        return _hold(f"a {state.pending.kind} waits for an answer")
+    for each in judged:
+        if each.judgement.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}:
+            verdict = each.judgement.verdict
+            return _hold(f"the {each.guard} guard says {verdict}", *each.judgement.reasons)
+    return None
+
+
+def _onward(state: State, plan: RolloutPlan, progress: Progress) -> Action:
+    """Return the promotion or step that is due, or why none is."""
+    fast = progress.fast
+    if progress.since is None or fast is None:
+        return _hold("the newest revision has decided nothing yet, or no look was taken")
+    if fast.judgement.verdict is not Verdict.CONTINUE:
+        verdict = fast.judgement.verdict
+        return _hold(f"the fast guard says {verdict}", *fast.judgement.reasons)
+    at_end = state.at_stage is None or state.stage + 1 == len(plan.ramp)
+    if (promotion := _promotion(plan, progress.slow, at_end=at_end)) is not None:
+        return promotion
+    if at_end:
+        return _hold("the candidate waits for the slow guard to promote it")
+    if lacking := _lacking(state, plan, progress.since, progress.clock_ms, fast):
+        return _hold(f"stage {state.stage} {lacking}")
+    lasted = (progress.clock_ms - progress.since.clock_ms) // 1_000
+    reasons = (f"stage {state.stage} has lasted {lasted} s", *fast.judgement.reasons)
+    step = Step(stage=state.stage + 1, reason="; ".join(reasons)[:_REASON_MOST])
+    return Action(Kind.STEP, step, False, reasons, fast.judgement.numbers)
+
+
+def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Action | None:
+    """Return a promotion if the slow guard says so; in shadow it lets a ramp begin, no more."""
+    arm = candidate_of(plan)
+    if slow is None or arm is None or slow.judgement.verdict is not Verdict.PROMOTE:
+        return None
+    if slow.way == SHADOW_WAY and not at_end:
+        return None
+    reasons, numbers = slow.judgement.reasons, slow.judgement.numbers
+    body = Promote(arm=arm, reason="; ".join(reasons)[:_REASON_MOST])
+    return Action(Kind.PROMOTE, body, False, reasons, numbers)
+
+
+def _lacking(state: State, plan: RolloutPlan, since: Since, clock_ms: int, fast: Judged) -> str:
+    """Return what a stage lacks before the next may begin; empty for nothing."""
+    least_ms = plan.ramp[state.stage].least_seconds * 1_000
+    if clock_ms - since.clock_ms < least_ms:
+        lasted = (clock_ms - since.clock_ms) // 1_000
+        return f"has lasted {lasted} s, less than {least_ms // 1_000}"
+    # Above half of the customers there is no control, and so nothing that lets it go on.
+    count = min(since.canary, since.control)
+    if count < plan.guard.least_events:
+        return f"has {count} events in an arm, fewer than {plan.guard.least_events}"
+    return "has had no look yet" if fast.revision < state.revision else ""
+
+
+def _within_limits(
+    state: State, wanted: Action, judged: Sequence[Judged], asked: Mapping[str, int] | None
+) -> Action:
+    """Return the action as the plan lets it be done: by itself, by asking, or not at all."""
+    plan, kind, body = state.plan, wanted.kind, wanted.body
+    if plan is None or plan.controller is None or kind is None or body is None:
+        return _hold("the plan names no controller")
+    if kind not in plan.controller.manual:
+        try:
+            refuse_limits(state, kind, body)
+        except ValueError as error:
+            return replace(_hold(str(error), *wanted.reasons), numbers=wanted.numbers)
+        return wanted
+    if state.pending is not None:
+        return _hold(f"a {state.pending.kind} waits for an answer", *wanted.reasons)
+    if asked is not None and all(each.look <= asked.get(each.guard, 0) for each in judged):
+        return _hold(f"the {kind} was proposed, and nothing was looked at since", *wanted.reasons)
+    return replace(wanted, propose=True)

@@ -1,0 +1,368 @@
+"""The controller's fold: the same state in whatever pieces and through crashes, and its acts."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.apps.controlling import Controlling
+from stream_scorer.apps.rollout_columns import Columns
+from stream_scorer.codec.schemas import SchemaSource
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
+from stream_scorer.errors import ModelError, RegistryUnavailableError
+from stream_scorer.happenings import Happening, RolloutEvidence, RolloutJudged
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.controller import Action
+from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+from tests.unit.apps.rollout_stage import (
+    CODECS,
+    FILES,
+    NUMBERS,
+    Commands,
+    Topics,
+    buckets,
+    columns,
+    customers,
+    manifest_of,
+    rollout,
+)
+from tests.unit.rollout.test_controller import write_by_controller
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+class Stage:
+    """A controller over a log and topics by hand."""
+
+    def __init__(self, commands: Commands, file: Path | None = None, **changed: Any) -> None:
+        self.told: list[Happening] = []
+        options = {
+            "columns": columns(), "numbers": NUMBERS, "file": file, "slack_ms": HOUR,
+            "most_rows": 10_000, "listener": self.told.append,
+        }  # fmt: skip
+        self.controlling = Controlling(commands, **{**options, **changed})
+
+    def dump(self) -> bytes:
+        assert self.controlling._gathering is not None
+        return self.controlling._gathering.dump()
+
+    def last(self, guard: str, way: str = CANARY_WAY) -> Judged:
+        assert self.controlling._gathering is not None
+        judged = self.controlling._gathering.last(way, guard)
+        assert judged is not None
+        return judged
+
+
+def traffic(seed: int, count: int = 400, *, fraud: float = 0.3) -> tuple[Commands, Topics]:
+    """Return a rollout and some days of it: labels late, early, twice, and timed calls."""
+    random = np.random.default_rng(seed)
+    commands = rollout()
+    topics = Topics(commands.routing)
+    stepped = count // 2
+    pool = [str(number) for number in range(1, 200)]
+    for number in range(count):
+        if number == stepped:
+            commands.writer.accept("step", stage=1)
+            topics.routing = commands.routing
+        time = DAY + number * 200_000 + int(random.integers(-300_000, 300_000))
+        customer, name = pool[int(random.integers(len(pool)))], f"t{number}"
+        truth = bool(random.random() < fraud)
+        if random.random() < 0.2:
+            topics.label(name, customer, time, fraud=not truth, timestamp=DAY + number * 200_000)
+        outcome = ("APPROVE", "REVIEW", "BLOCK")[int(random.integers(3))]
+        topics.decision(
+            name, customer, time, outcome=outcome, amount=float(random.integers(1, 90_000)) / 100,
+            score=float("nan") if random.random() < 0.05 else 0.5,
+            timestamp=DAY + number * 200_000,
+            **({"propensity": 1.0} if random.random() < 0.1 else {}),
+        )  # fmt: skip
+        topics.label(
+            name, customer, time, fraud=truth, known=time + int(random.integers(1, 2 * HOUR)),
+            timestamp=DAY + number * 200_000,
+        )  # fmt: skip
+        if number % 5 == 0:
+            topics.summary(CANARY, 3, DAY + number * 200_000, {"score": 0.1}, last=False)
+            stages = {f"score:{CANARY}": 0.1, f"score:{CONTROL}": float(random.random()) / 100}
+            topics.summary(CONTROL, 2, DAY + number * 200_000, stages, last=True)
+    return commands, topics
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 1_000), st.lists(st.integers(0, 1_200), max_size=6), st.data())
+def test_the_same_records_give_the_same_state_in_whatever_pieces_and_through_crashes(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, pieces: list[int], data: st.DataObject
+) -> None:
+    commands, topics = traffic(seed, 160)
+    count = len(topics.rows)
+    whole = Stage(commands)
+    whole.controlling.fold(topics.raw())
+
+    file = tmp_path_factory.mktemp("join") / "f"
+    cut = Stage(commands, file)
+    edges = sorted({0, count, *(piece for piece in pieces if piece < count)})
+    for begin, end in pairwise(edges):
+        if data.draw(st.booleans()):
+            # A crash: what was folded since the last commit is read again by the next process.
+            cut.controlling.fold(topics.raw(begin, end))
+            cut.controlling.close()
+            cut = Stage(commands, file)
+        cut.controlling.fold(topics.raw(begin, end))
+        cut.controlling.commit({("decisions", 0): end})
+    assert cut.dump() == whole.dump()
+    assert cut.controlling.clock_ms == whole.controlling.clock_ms
+    assert len(cut.controlling._joined) == len(whole.controlling._joined)
+    assert cut.controlling.places() == {("decisions", 0): count}
+    cut.controlling.close()
+
+
+def test_matured_decisions_cost_what_plain_counting_says() -> None:
+    commands, topics = traffic(3, 300)
+    stage = Stage(commands)
+    stage.controlling.fold(topics.raw())
+    gathering = stage.controlling._gathering
+    assert gathering is not None
+    decisions = [CODECS["decisions"].decode(v, FILES) for t, _, v, _, _ in topics.rows
+                 if t == "decisions" and v is not None]  # fmt: skip
+    labels = [CODECS["labels"].decode(v, FILES) for t, _, v, _, _ in topics.rows
+              if t == "labels" and v is not None]  # fmt: skip
+    edge = stage.controlling.clock_ms // 600_000 * 600_000
+    expected = np.zeros((2, 5_000))
+    counted = np.zeros((2, 5_000))
+    for decision in decisions:
+        time = _ms(decision["event_time"])
+        if time + 2 * HOUR > edge or decision["propensity"] == 1 or decision["arm"] == CHAMPION:
+            continue
+        known = [
+            (_ms(at) if (at := label["label_time"]) else time, place, label["is_fraud"])
+            for place, label in enumerate(labels)
+            if label["transaction_id"] == decision["transaction_id"]
+        ]
+        in_time = [each for each in known if each[0] <= time + HOUR]
+        fraud = max(in_time)[2] if in_time else False
+        amount = _amount(decision)
+        cost = {
+            "APPROVE": min(amount, 200.0) if fraud else 0.0,
+            "REVIEW": 5.0,
+            "BLOCK": 0.0 if fraud else 25.0,
+        }[decision["decision"]]
+        (bucket,) = buckets([decision["customer_id"]], topics.routing.salt)
+        side, pair = (0, bucket) if decision["arm"] == CANARY else (1, 9_999 - bucket)
+        expected[side, pair] += cost
+        counted[side, pair] += 1
+    way = gathering._ways[CANARY_WAY]
+    assert counted.sum() > 20
+    np.testing.assert_array_equal(way.matured_count, counted)
+    np.testing.assert_allclose(way.cost, expected, rtol=1e-12)
+    mature = sum(_ms(d["event_time"]) + 2 * HOUR <= edge for d in decisions)
+    # The others mature by the minute, never early.
+    assert mature - 20 <= way.matured <= mature
+
+
+def test_errors_are_rows_without_a_score_and_canaries_that_the_champion_stood_in_for() -> None:
+    commands = rollout()
+    topics = Topics(commands.routing)
+    canary, control = (customers(topics.routing, arm, 1)[0] for arm in (CANARY, CONTROL))
+    topics.decision("a", canary, DAY)
+    topics.decision("b", canary, DAY, score=float("nan"))
+    topics.decision("c", canary, DAY, model_version="1.0.0", flags=["fallback"])
+    topics.decision("d", control, DAY)
+    topics.decision("e", control, DAY, score=float("nan"))
+    stage = Stage(commands)
+    stage.controlling.fold(topics.raw())
+    assert stage.controlling._gathering is not None
+    tallies = stage.controlling._gathering._ways[CANARY_WAY].tallies
+    count, errors, alerts, approved = tallies.found.sum(axis=2).tolist()
+    assert (count, errors, alerts) == ([3, 2], [2, 1], [0, 0])
+    assert approved == [3_000, 2_000]
+
+
+def louder(commands: Commands, factor: int) -> Topics:
+    """Return decisions of both arms, of which the canary's are alerts ``factor`` times as often."""
+    topics = Topics(commands.routing)
+    people = {arm: customers(topics.routing, arm, 80) for arm in (CANARY, CONTROL)}
+    for turn in range(40):
+        for at, pair in enumerate(zip(*people.values(), strict=True)):
+            for arm, name in zip(people, pair, strict=True):
+                alert = (at + turn) % 20 < (factor if arm == CANARY else 1)
+                time = DAY + turn * 600_000 + at
+                outcome = "REVIEW" if alert else "APPROVE"
+                topics.decision(f"{arm}{turn}-{at}", name, time, outcome=outcome)
+        for arm in people:
+            stages = {f"score:{each}": 0.001 for each in people}
+            topics.summary(arm, 80, DAY + turn * 600_000, stages, last=arm == CONTROL)
+    return topics
+
+
+def obey(commands: Commands, stage: Stage) -> Action:
+    """Write what is due, as the controller does, and return what else is to be done."""
+    verdicts, action = stage.controlling.due()
+    for verdict in verdicts:
+        write_by_controller(commands.writer, Kind.VERDICT, verdict)
+    if action.command is not None:
+        write_by_controller(commands.writer, *action.command)
+    return action
+
+
+def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> None:
+    commands = rollout(ramp=((25.0, 3_600), (50.0, 0)))
+    stage = Stage(commands)
+    topics = louder(commands, 1)
+    half = 162 * 5
+    stage.controlling.fold(topics.raw(0, half))
+    assert obey(commands, stage).reasons[0].startswith("stage 0 has lasted 2400 s, less")
+    stage.controlling.fold(topics.raw(half, None))
+    assert stage.last(FAST).judgement.verdict is Verdict.CONTINUE
+    assert obey(commands, stage).kind is Kind.STEP
+    assert commands.log.state.stage == 1
+    held = obey(commands, stage)
+    assert held.kind is None
+    assert held.reasons == ("the newest revision has decided nothing yet, or no look was taken",)
+    assert commands.log.state.verdicts["fast"].verdict.verdict is Verdict.CONTINUE
+
+
+def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
+    commands = rollout()
+    stage = Stage(commands)
+    stage.controlling.fold(louder(commands, 8).raw())
+    action = obey(commands, stage)
+    assert action.kind is Kind.ROLLBACK
+    assert action.reasons[0].startswith("alerts: evidence")
+    assert commands.log.state.verdicts["fast"].verdict.verdict is Verdict.ROLL_BACK
+    assert obey(commands, stage).reasons == ("nothing is rolled out",)
+    told = [each for each in stage.told if isinstance(each, RolloutJudged)]
+    assert told[-1].verdict == "ROLL_BACK"
+
+
+def test_calls_are_timed_per_row_of_their_transaction() -> None:
+    commands = rollout(slow_call_us=100.0)
+    topics = Topics(commands.routing)
+    topics.summary(CANARY, 3, 1_000, {"score": 9.9}, last=False)
+    topics.summary(CANARY, 7, 1_000, {"score": 9.9}, last=False)
+    topics.summary(CONTROL, 10, 1_000, {"score:canary": 0.00101, "score:control": 0.001}, last=True)
+    topics.summary(CANARY, 1, 1_001, {"score:canary": 0.0001, "score:control": 0.0}, last=True)
+    topics.put("summaries", 0, b"nothing of ours", 1_002)
+    stage = Stage(commands)
+    stage.controlling.fold(topics.raw())
+    assert stage.controlling._gathering is not None
+    slots = stage.controlling._gathering._ways[CANARY_WAY].slots.plain()
+    assert slots["found"] == [[1, 1, 2, 0, 1]]
+    assert stage.told == [RolloutEvidence(0, 0, unreadable=1)]
+
+
+def test_in_shadow_the_same_transactions_are_compared_with_and_without_labels() -> None:
+    commands = rollout(ramp=((0.0, 0), (25.0, 0)))
+    topics = Topics(commands.routing)
+    for number in range(60):
+        customer = str(number)
+        time = DAY + number * 600_000
+        topics.decision(f"t{number}", customer, time)
+        topics.shadow_score(f"t{number}", customer, time, outcome="REVIEW", decided="APPROVE")
+        topics.label(f"t{number}", customer, time, fraud=number % 2 == 0, timestamp=time)
+    stage = Stage(commands)
+    stage.controlling.fold(topics.raw())
+    fast, slow = stage.last(FAST, SHADOW_WAY), stage.last(SLOW, SHADOW_WAY)
+    assert fast.judgement.numbers["alerts_canary"] == 1.0
+    assert fast.judgement.numbers["alerts_control"] == 0.0
+    assert slow.judgement.numbers["count_canary"] >= 40
+    assert slow.judgement.numbers["cost_canary"] == 5.0
+    assert slow.judgement.numbers["cost_control"] == pytest.approx(5.0, abs=0.2)
+
+
+def test_another_plan_begins_anew_and_the_places_stay(tmp_path: Path) -> None:
+    commands, topics = traffic(5, 60)
+    stage = Stage(commands, tmp_path / "f")
+    stage.controlling.fold(topics.raw())
+    stage.controlling.commit({("decisions", 0): 7})
+    assert len(stage.controlling._joined) > 0
+    commands.writer.accept("rollback")
+    stage.controlling.due()
+    assert len(stage.controlling._joined) == 0
+    assert stage.controlling.places() == {("decisions", 0): 7}
+    stage.controlling.fold(topics.raw())
+    stage.controlling.commit({("decisions", 0): 8})
+    assert stage.controlling._gathering is None
+    stage.controlling.close()
+
+
+class Down(SchemaSource):
+    """A registry that does not answer for labels."""
+
+    def __init__(self) -> None:
+        self.down = True
+
+    def writer_schema(self, schema_id: int) -> str:
+        if self.down and schema_id == 3:
+            raise RegistryUnavailableError("registry: refused")
+        return FILES.writer_schema(schema_id)
+
+    def id_for(self, subject: str, schema: str) -> int:
+        return FILES.id_for(subject, schema)
+
+
+def test_a_registry_that_is_out_of_reach_leaves_no_trace() -> None:
+    commands, topics = traffic(7, 60)
+    registry = Down()
+    stage = Stage(commands, columns=Columns(registry, Plan(), SCHEMAS_DIRECTORY, manifest_of))
+    for _ in range(2):
+        with pytest.raises(RegistryUnavailableError):
+            stage.controlling.fold(topics.raw())
+    registry.down = False
+    stage.controlling.fold(topics.raw())
+    whole = Stage(commands)
+    whole.controlling.fold(topics.raw())
+    assert stage.dump() == whole.dump()
+
+
+def test_a_version_whose_decisions_do_not_say_their_worth_is_refused() -> None:
+    commands, topics = traffic(7, 3)
+
+    def without(label: str) -> Any:
+        manifest = manifest_of(label)
+        specs = [spec for spec in manifest.features if spec.get("field") != "amount"]
+        return manifest.model_copy(update={"features": specs})
+
+    stage = Stage(commands, columns=Columns(FILES, Plan(), SCHEMAS_DIRECTORY, without))
+    with pytest.raises(ModelError, match=r"fraud:1\.\d\.0: has no feature of kind passthrough"):
+        stage.controlling.fold(topics.raw())
+
+
+def test_features_of_another_size_than_their_models_are_counted_and_left_out() -> None:
+    commands = rollout()
+    topics = Topics(commands.routing)
+    topics.decision("a", "1", DAY, features=b"12345678")
+    topics.put("decisions", 0, None, DAY)
+    topics.put("labels", 0, b"\0\0\0\0\3", DAY)
+    topics.put("shadow-scores", 0, b"", DAY)
+    stage = Stage(commands)
+    stage.controlling.fold(topics.raw())
+    assert stage.told == [RolloutEvidence(0, 0, unreadable=4)]
+
+
+def _ms(when: Any) -> int:
+    return round(when.timestamp() * 1_000)
+
+
+def _amount(decision: dict[str, Any]) -> float:
+    specs = manifest_of(f"fraud:{decision['model_version']}").features
+    at = [spec.get("field") == "amount" for spec in specs].index(True)
+    return float(np.frombuffer(decision["features"], "<f8")[at])
+
+
+def test_the_notes_are_plain(tmp_path: Path) -> None:
+    commands, topics = traffic(9, 20)
+    stage = Stage(commands, tmp_path / "f")
+    stage.controlling.fold(topics.raw())
+    stage.controlling.commit({})
+    kept = stage.controlling._joined.note("clock")
+    assert kept is not None
+    assert json.loads(kept)["watermark"] == stage.controlling.clock_ms
+    stage.controlling.close()

@@ -1,0 +1,267 @@
+"""The delayed join against plain Python, over random streams, crashes and restarts."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.drift.label_rows import NO_OUTCOME, Decided, Ripe, Told
+from stream_scorer.drift.labels import LabelJoin
+from stream_scorer.errors import StateError, UnavailableError
+
+DAY = 86_400_000
+MATURITY, SLACK = 7 * DAY, DAY
+
+
+def decided(rows: Sequence[tuple[int, int, int]], *, bucket: int = 3) -> Decided:
+    """Return (key, event time, offset) as decisions of arm offset % 3, worth their offset."""
+    key, time, offset = np.array(rows, np.int64).reshape(-1, 3).T
+    return Decided(
+        key.astype(np.uint64), time, np.zeros(len(key), np.int32), offset,
+        (offset % 3).astype(np.uint8), np.full(len(key), bucket), offset.astype(float),
+        (offset % 2).astype(np.uint8), np.full(len(key), NO_OUTCOME, np.uint8),
+    )  # fmt: skip
+
+
+def told(rows: Sequence[tuple[int, int, int, int, bool]]) -> Told:
+    """Return (key, event time, label time, offset, fraud) as labels."""
+    key, time, known, offset, fraud = np.array(rows, np.int64).reshape(-1, 5).T
+    return Told(
+        key.astype(np.uint64), time, known, np.zeros(len(key), np.int32), offset, fraud != 0
+    )
+
+
+def join(path: Path | None = None, **changed: Any) -> LabelJoin:
+    options = {"identity": "a", "maturity_ms": MATURITY, "slack_ms": SLACK, "most_rows": 1_000}
+    return LabelJoin(path, **{**options, **changed})
+
+
+def frauds(ripe: Ripe) -> list[tuple[int, bool]]:
+    return list(zip(ripe.amount.astype(int).tolist(), ripe.fraud.tolist(), strict=True))
+
+
+def test_a_decision_matures_once_when_maturity_and_slack_have_passed() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        joining.learn(told([(1, 0, MATURITY, 0, True)]))
+        assert len(joining.mature(MATURITY + SLACK - 1)) == 0
+        ripe = joining.mature(MATURITY + SLACK)
+        assert frauds(ripe) == [(10, True)]
+        assert (ripe.arm.tolist(), ripe.bucket.tolist(), ripe.outcome.tolist()) == ([1], [3], [0])
+        assert ripe.shadow.tolist() == [NO_OUTCOME]
+        assert ripe.event_time.tolist() == [0]
+        assert len(joining.mature(MATURITY + 2 * SLACK)) == len(joining) == joining.labels == 0
+
+
+def test_the_last_label_that_was_known_in_time_counts_in_whatever_order_they_come() -> None:
+    labels = [(1, 0, 5, 1, True), (1, 0, 9, 2, False), (1, 0, MATURITY + 1, 3, True)]
+    for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]):
+        with join() as joining:
+            for at in order:
+                joining.learn(told([labels[at]]))
+            joining.wait(decided([(1, 0, 10)]))
+            assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False)]
+            assert joining.passed.after_cutoff == 1
+
+
+def test_of_two_labels_known_at_once_the_later_record_counts() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        joining.learn(told([(1, 0, 5, 8, True), (1, 0, 5, 7, False)]))
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, True)]
+
+
+def test_without_a_label_in_time_a_decision_was_genuine() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10), (2, 0, 11)]))
+        joining.learn(told([(2, 0, MATURITY + 1, 0, True)]))
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, False)]
+
+
+def test_a_label_that_comes_when_its_decision_has_matured_is_counted_and_not_kept() -> None:
+    with join() as joining:
+        joining.mature(MATURITY + SLACK)
+        joining.learn(told([(1, 0, 5, 0, True), (2, 1, 5, 1, True)]))
+        assert (joining.passed.late_labels, joining.labels) == (1, 1)
+
+
+def test_what_nobody_waits_for_matures_as_a_number_and_never_early() -> None:
+    with join() as joining:
+        joining.pass_by(np.array([0, 59_999, 60_000]))
+        assert joining.mature(MATURITY + SLACK).others == 0
+        assert joining.mature(MATURITY + SLACK + 59_999).others == 2
+        assert joining.mature(MATURITY + SLACK + 119_999).others == 1
+        assert joining.mature(2**50).others == 0
+
+
+def test_the_cap_is_kept_and_what_it_costs_is_told() -> None:
+    with join(most_rows=2) as joining:
+        joining.wait(decided([(1, 0, 1), (2, 0, 2), (3, 0, 3)]))
+        joining.wait(decided([(4, 0, 4)]))
+        assert (len(joining), joining.passed.full) == (2, 2)
+        joining.learn(told([(1, 0, 1, 0, True), (8, 0, 1, 1, True), (9, 0, 1, 2, True)]))
+        assert (joining.labels, joining.passed.full_labels) == (2, 1)
+        # A newer label of a transaction that has one needs no room; a new one finds none.
+        joining.learn(told([(9, 0, 1, 3, True), (1, 0, 2, 4, False)]))
+        assert (joining.labels, joining.passed.full_labels) == (2, 2)
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(1, False), (2, False)]
+        joining.wait(decided([(5, DAY, 5)]))
+        assert len(joining) == 1
+
+
+def test_what_is_not_committed_never_was(tmp_path: Path) -> None:
+    file = tmp_path / "join.sqlite"
+    with join(file) as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        joining.commit({("decisions", 0): 11}, {"state": b"ten"})
+        joining.wait(decided([(2, 0, 11)]))
+        joining.learn(told([(1, 0, 5, 0, True)]))
+        joining.mature(MATURITY + SLACK)
+        joining.rollback()
+        assert (len(joining), joining.labels) == (1, 0)
+        joining.wait(decided([(2, 0, 11)]))
+        # Closing is a crash: nothing is kept on the way out.
+    with join(file) as joining:
+        assert joining.places() == {("decisions", 0): 11}
+        assert joining.note("state") == b"ten"
+        assert len(joining) == 1
+        joining.learn(told([(1, 0, 5, 0, True)]))
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, True)]
+        joining.commit({("decisions", 0): 12})
+    with join(file) as joining:
+        assert joining.places() == {("decisions", 0): 12}
+        assert len(joining) == 0
+        # How far it has matured outlives a restart, too.
+        joining.learn(told([(1, 0, 5, 0, True)]))
+        assert joining.passed.late_labels == 1
+
+
+def test_a_row_that_comes_twice_is_there_once() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        joining.wait(decided([(1, 0, 10), (1, 0, 11)]))
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, False)]
+
+
+def test_another_rollout_empties_the_file_and_keeps_the_places(tmp_path: Path) -> None:
+    with join(tmp_path / "f") as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        joining.learn(told([(1, 0, 5, 0, True)]))
+        joining.commit({("decisions", 0): 11}, {"state": b"x"})
+    with join(tmp_path / "f", identity="b") as joining:
+        assert (len(joining), joining.labels, joining.note("state")) == (0, 0, None)
+        assert joining.places() == {("decisions", 0): 11}
+
+
+def test_two_processes_cannot_have_one_file(tmp_path: Path) -> None:
+    with join(tmp_path / "f"), pytest.raises(StateError, match="another process has the file"):
+        join(tmp_path / "f")
+
+
+def test_a_damaged_file_and_one_of_another_format_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"no database, " * 400)
+    with pytest.raises(StateError, match=r"f: file is not a database — remove the file"):
+        join(tmp_path / "f")
+    with join(tmp_path / "g"):
+        pass
+    base = sqlite3.connect(tmp_path / "g")
+    base.execute("UPDATE notes SET value = CAST('2' AS BLOB) WHERE name = 'format'")
+    base.commit()
+    base.close()
+    with pytest.raises(StateError, match=r"g: is of format 2, and this program reads 1"):
+        join(tmp_path / "g")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="unable to open database file — check the folder"):
+        join(tmp_path / "nowhere" / "f")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"maturity_ms": -1}, {"slack_ms": -1}, {"most_rows": 0}], ids=lambda w: next(iter(w))
+)
+def test_limits_that_bound_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be 0 or more, most_rows at least 1"):
+        join(**wrong)
+
+
+def _oracle(
+    steps: Sequence[tuple[str, Any]], maturity: int, slack: int
+) -> list[list[tuple[int, bool]]]:
+    """Return what matures at each watermark: nothing is indexed, everything is looked at."""
+    pending: list[tuple[int, int, int]] = []
+    labels: list[tuple[int, int, int, int, bool]] = []
+    out, edge = [], -(2**62)
+    for kind, what in steps:
+        if kind == "decision":
+            if what not in pending:
+                pending.append(what)
+        elif kind == "label":
+            if what[1] + maturity + slack > edge and what[2] <= what[1] + maturity:
+                labels.append(what)
+        else:
+            edge = max(edge, what)
+            ripe = sorted(
+                (row for row in pending if row[1] + maturity + slack <= edge),
+                key=lambda row: (row[1], row[2]),
+            )
+            found = []
+            for key, _, offset in ripe:
+                own = [label for label in labels if label[0] == key]
+                last = max(own, key=lambda label: (label[2], label[3]), default=None)
+                found.append((offset, last is not None and last[4]))
+            pending = [row for row in pending if row not in ripe]
+            labels = [label for label in labels if label[1] + maturity + slack > edge]
+            out.append(found)
+    return out
+
+
+KEYS = st.integers(0, 5)
+STEP = st.one_of(
+    st.tuples(st.just("decision"), KEYS),
+    st.tuples(st.just("label"), st.tuples(KEYS, st.integers(0, 12), st.booleans())),
+    st.tuples(st.just("watermark"), st.integers(0, 40)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
+def test_it_is_what_looking_at_everything_says_through_crashes(
+    drawn: list[tuple[str, Any]], crash: list[bool]
+) -> None:
+    steps: list[tuple[str, Any]] = []
+    for offset, (kind, what) in enumerate(drawn):
+        if kind == "decision":
+            # A transaction has one event time: its key's, in this little world.
+            steps.append((kind, (what, what * 3, offset)))
+        elif kind == "label":
+            key, delay, fraud = what
+            steps.append((kind, (key, key * 3, key * 3 + delay, offset, fraud)))
+        else:
+            steps.append((kind, what))
+    found = []
+    with join(maturity_ms=8, slack_ms=2) as joining:
+
+        def take(kind: str, what: Any) -> list[tuple[int, bool]] | None:
+            if kind == "decision":
+                joining.wait(decided([what]))
+            elif kind == "label":
+                joining.learn(told([what]))
+            else:
+                return frauds(joining.mature(what))
+            return None
+
+        for (kind, what), lost in zip(steps, crash, strict=False):
+            if lost:
+                take(kind, what)
+                joining.rollback()
+            ripe = take(kind, what)
+            joining.commit({})
+            if ripe is not None:
+                found.append(ripe)
+    assert found == _oracle(steps, 8, 2)

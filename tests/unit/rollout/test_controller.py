@@ -1,0 +1,309 @@
+"""The controller: what moves a rollout, what holds it, and what no verdict can make it do."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.control import write
+from stream_scorer.rollout.controller import (
+    IN_SHADOW,
+    Action,
+    Progress,
+    asked_at,
+    decide,
+    verdict_due,
+)
+from stream_scorer.rollout.guardrail import Judgement, Verdict
+from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged, Since
+from tests.unit.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
+
+RAMP = [{"percent": p, "least_seconds": 60} for p in (5, 25, 100)]
+GUARD = {"least_events": 100}
+SHADOW: dict[str, Any] = {
+    "name": "s", "strategy": "shadow", "salt": "s",
+    "versions": {"champion": "fraud:0.1.0", "next": "fraud:0.2.0"},
+}  # fmt: skip
+
+
+def started(base: dict[str, Any] = CANARY, ramp: Any = RAMP, **controller: Any) -> Writer:
+    writer = Writer()
+    more = {"ramp": ramp} if base["strategy"] == "canary" else {}
+    entry = writer.start(
+        {**base, **more}, guard=GUARD, controller={"key": CONTROLLER_KEY, **controller}
+    )
+    assert entry.accepted, entry.refused
+    return writer
+
+
+def judged(
+    verdict: Verdict, guard: str = FAST, *, way: str = CANARY_WAY, look: int = 5, revision: int = 9
+) -> Judged:
+    return Judged(
+        way, guard, look, revision, 7, Judgement(verdict, (f"why {verdict}",), {"look": look})
+    )
+
+
+def progress(
+    fast: Verdict | Judged | None = Verdict.CONTINUE,
+    slow: Verdict | Judged | None = None,
+    **changed: Any,
+) -> Progress:
+    way = changed.pop("way", CANARY_WAY)
+    found = Progress(
+        60_000,
+        Since(0, 100, 100),
+        judged(fast, way=way) if isinstance(fast, Verdict) else fast,
+        judged(slow, SLOW, way=way) if isinstance(slow, Verdict) else slow,
+    )
+    return replace(found, **changed)
+
+
+def obey(writer: Writer, action: Action) -> None:
+    """Write what is to be done, with the controller's key; every reader must take it."""
+    assert action.command is not None
+    write_by_controller(writer, *action.command)
+
+
+def write_by_controller(writer: Writer, kind: Kind, body: Part) -> None:
+    state = writer.log.state
+    entry = writer.take(write(state.sequence + 1, state.head, kind, body, 5, CONTROLLER))
+    assert entry.refused == ""
+
+
+def told(action: Action) -> tuple[Kind | None, str]:
+    return action.kind, action.reasons[0]
+
+
+def test_a_stage_that_has_lasted_with_enough_events_and_no_harm_is_left_for_the_next() -> None:
+    writer = started()
+    action = decide(writer.log.state, progress())
+    assert told(action) == (Kind.STEP, "stage 0 has lasted 60 s")
+    obey(writer, action)
+    assert writer.log.state.stage == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"clock_ms": 59_999}, "stage 0 has lasted 59 s, less than 60"),
+        ({"since": Since(0, 99, 100)}, "stage 0 has 99 events in an arm, fewer than 100"),
+        ({"since": Since(0, 100, 0)}, "stage 0 has 0 events in an arm, fewer than 100"),
+        ({"since": None}, "the newest revision has decided nothing yet, or no look was taken"),
+        ({"fast": None}, "the newest revision has decided nothing yet, or no look was taken"),
+        ({"fast": judged(Verdict.CONTINUE, revision=0)}, "stage 0 has had no look yet"),
+        ({"fast": judged(Verdict.NO_DATA)}, "the fast guard says NO_DATA"),
+        ({"fast": judged(Verdict.INVALID)}, "the fast guard says INVALID"),
+        ({"slow": judged(Verdict.INVALID, SLOW)}, "the slow guard says INVALID"),
+        ({"slow": judged(Verdict.INCONCLUSIVE, SLOW)}, "the slow guard says INCONCLUSIVE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_lacks_holds(changed: dict[str, Any], why: str) -> None:
+    action = decide(started().log.state, progress(**changed))
+    assert told(action) == (None, why)
+    assert action.command is None
+
+
+def test_labels_that_have_not_come_hold_no_step_and_make_no_promotion() -> None:
+    assert decide(started().log.state, progress(slow=Verdict.NO_DATA)).kind is Kind.STEP
+    writer = started(ramp=[{"percent": 5}])
+    action = decide(writer.log.state, progress(slow=Verdict.NO_DATA))
+    assert told(action) == (None, "the candidate waits for the slow guard to promote it")
+
+
+@pytest.mark.parametrize("guard", ["fast", "slow"])
+def test_harm_rolls_back_at_once_and_for_good(guard: str) -> None:
+    writer = started()
+    given: dict[str, Any] = {guard: Verdict.ROLL_BACK}
+    early = progress(**given, clock_ms=0, since=None)
+    action = decide(writer.log.state, early)
+    assert told(action) == (Kind.ROLLBACK, "why ROLL_BACK")
+    obey(writer, action)
+    again = decide(writer.log.state, progress(slow=Verdict.PROMOTE))
+    assert told(again) == (None, "nothing is rolled out")
+
+
+def test_harm_rolls_back_what_is_paused_and_what_waits_for_an_answer() -> None:
+    writer = started(manual=["step"])
+    writer.accept("pause")
+    assert told(decide(writer.log.state, progress())) == (None, "the rollout is paused")
+    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is Kind.ROLLBACK
+    writer.accept("resume")
+    obey(writer, decide(writer.log.state, progress()))
+    assert told(decide(writer.log.state, progress())) == (None, "a step waits for an answer")
+    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is Kind.ROLLBACK
+
+
+def test_arms_that_are_no_fair_halves_roll_nothing_back() -> None:
+    for found in (
+        progress(Verdict.INVALID, Verdict.ROLL_BACK), progress(Verdict.ROLL_BACK, Verdict.INVALID)
+    ):  # fmt: skip
+        action = decide(started().log.state, found)
+        assert action.kind is None
+        assert action.reasons[0].endswith("guard says INVALID")
+
+
+def test_the_slow_guard_promotes_wherever_the_ramp_stands() -> None:
+    action = decide(started().log.state, progress(slow=Verdict.PROMOTE))
+    assert told(action) == (Kind.PROMOTE, "why PROMOTE")
+    assert action.body is not None
+    assert action.body.model_dump()["arm"] == "canary"
+
+
+def test_a_promotion_needs_the_fast_guards_too() -> None:
+    action = decide(started().log.state, progress(Verdict.NO_DATA, Verdict.PROMOTE))
+    assert told(action) == (None, "the fast guard says NO_DATA")
+
+
+def test_in_shadow_a_ramp_is_begun_and_not_passed_over() -> None:
+    writer = started(ramp=[{"percent": 0, "least_seconds": 60}, {"percent": 5}])
+    found = progress(slow=Verdict.PROMOTE, way=SHADOW_WAY)
+    assert decide(writer.log.state, found).kind is Kind.STEP
+    assert decide(writer.log.state, replace(found, clock_ms=0)).kind is None
+
+
+def test_a_shadow_without_a_ramp_is_promoted_by_the_slow_guard_alone() -> None:
+    writer = started(SHADOW)
+    assert decide(writer.log.state, progress(way=SHADOW_WAY)).kind is None
+    action = decide(writer.log.state, progress(slow=Verdict.PROMOTE, way=SHADOW_WAY))
+    obey(writer, action)
+
+
+@pytest.mark.parametrize(
+    ("controller", "found", "why"),
+    [
+        ({"up_to": 5.0}, progress(), "the plan lets its controller go up to 5 %, not to 25 %"),
+        (
+            {"up_to": 25.0}, progress(slow=Verdict.PROMOTE),
+            "the plan lets its controller go up to 25 %, and a promotion is all",
+        ),
+        (
+            {"may": ["rollback"]}, progress(),
+            "the plan does not let its controller step",
+        ),
+        (
+            {"may": ["step"]}, progress(Verdict.ROLL_BACK),
+            "the plan does not let its controller rollback",
+        ),
+    ],
+    ids=["step", "promote", "may not step", "may not roll back"],
+)  # fmt: skip
+def test_the_plans_limits_hold(controller: dict[str, Any], found: Progress, why: str) -> None:
+    action = decide(started(**controller).log.state, found)
+    assert told(action) == (None, why)
+
+
+def test_what_a_person_approves_first_is_asked_for_once_for_each_look() -> None:
+    writer = started(manual=["step"])
+
+    def ask(look: int) -> Action:
+        asked = asked_at(writer.log.entries, writer.log.state.plan_revision)
+        found = judged(Verdict.CONTINUE, look=look)
+        return decide(writer.log.state, progress(fast=found), asked)
+
+    def tell(look: int) -> None:
+        due = verdict_due(writer.log.state, judged(Verdict.CONTINUE, look=look))
+        assert due is not None
+        write_by_controller(writer, Kind.VERDICT, due)
+
+    tell(5)
+    action = ask(5)
+    assert action.command is not None
+    assert action.command[0] is Kind.PROPOSE
+    obey(writer, action)
+    pending = writer.log.state.pending
+    assert pending is not None
+    assert (pending.kind, pending.reason) == (Kind.STEP, "stage 0 has lasted 60 s; why CONTINUE")
+    writer.accept("reject", proposal=pending.sequence)
+    assert told(ask(5)) == (None, "the step was proposed, and nothing was looked at since")
+    tell(6)
+    obey(writer, ask(6))
+    pending = writer.log.state.pending
+    assert pending is not None
+    writer.accept("approve", proposal=pending.sequence)
+    assert writer.log.state.stage == 1
+    # Another stage is another question, even at the same look.
+    again = ask(6)
+    assert again.command is not None
+    assert again.command[0] is Kind.PROPOSE
+
+
+def test_who_is_not_judged_is_left_alone() -> None:
+    writer = Writer()
+    assert told(decide(writer.log.state, progress())) == (None, "nothing is rolled out")
+    writer.start({**CANARY, "ramp": RAMP})
+    assert told(decide(writer.log.state, progress())) == (None, "the plan names no controller")
+    several = {**SHADOW, "versions": {**SHADOW["versions"], "other": "fraud:0.3.0"}}
+    action = decide(started(several).log.state, progress())
+    assert told(action) == (None, "strategy shadow with 2 candidates is not judged")
+
+
+def test_a_verdict_is_written_once_and_never_behind_a_later_look() -> None:
+    writer = started()
+
+    def due(verdict: Verdict, look: int, way: str = CANARY_WAY) -> bool:
+        said = verdict_due(writer.log.state, judged(verdict, look=look, way=way))
+        if said is not None:
+            assert said.numbers[IN_SHADOW] == (way == SHADOW_WAY)
+            write_by_controller(writer, Kind.VERDICT, said)
+        return said is not None
+
+    assert due(Verdict.NO_DATA, 3)
+    assert not due(Verdict.NO_DATA, 3)
+    assert not due(Verdict.CONTINUE, 2)
+    assert due(Verdict.CONTINUE, 4)
+    assert due(Verdict.INCONCLUSIVE, 4)
+    # Looks in shadow are counted on their own.
+    assert due(Verdict.NO_DATA, 1, SHADOW_WAY)
+
+
+VERDICT = st.sampled_from([None, *Verdict])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(VERDICT, VERDICT, st.integers(0, 130), st.integers(0, 200)),
+        min_size=1, max_size=12,
+    ),
+    st.sampled_from([5.0, 25.0, 100.0]),
+    st.sets(st.sampled_from(["step", "promote", "rollback"])),
+)  # fmt: skip
+def test_whatever_the_guards_say_nothing_moves_without_a_verdict_that_lets_it(
+    said: list[tuple[Verdict | None, Verdict | None, int, int]], up_to: float, may: set[str]
+) -> None:
+    writer = started(may=sorted(may), up_to=up_to)
+    over = False
+    for fast, slow, seconds, events in said:
+        found = progress(fast, slow, clock_ms=1_000 * seconds, since=Since(0, events, events))
+        before = writer.log.state
+        action = decide(before, found)
+        if action.command is None:
+            continue
+        kind, _ = action.command
+        assert not over
+        assert kind.value in may
+        # The log's own limits, by which every reader refuses what is outside the plan.
+        obey(writer, action)
+        after = writer.log.state
+        if kind is Kind.STEP:
+            assert fast is Verdict.CONTINUE
+            assert slow not in {Verdict.ROLL_BACK, Verdict.INVALID, Verdict.INCONCLUSIVE}
+            assert seconds >= 60
+            assert events >= 100
+            assert after.stage == before.stage + 1
+            assert after.plan is not None
+            assert after.plan.ramp[after.stage].percent <= up_to
+        elif kind is Kind.PROMOTE:
+            assert (fast, slow) == (Verdict.CONTINUE, Verdict.PROMOTE)
+            assert up_to == 100.0
+            over = True
+        else:
+            assert Verdict.ROLL_BACK in {fast, slow}
+            assert Verdict.INVALID not in {fast, slow}
+            over = True
