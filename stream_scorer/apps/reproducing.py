@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
 from stream_scorer.apps.recorded_decisions import Progress, Spool, by_version, recorded
-from stream_scorer.apps.reproducing_arms import RoutingAt
+from stream_scorer.apps.recorded_routings import RecordedRoutings
 from stream_scorer.apps.reproducing_input import InputReproduction
 from stream_scorer.apps.reproduction import (
     Expected,
@@ -31,6 +31,7 @@ from stream_scorer.apps.scorer import plan_of
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import Flag
 from stream_scorer.core.features import ENGINE
+from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.trust import trust_of
@@ -50,7 +51,8 @@ class Question:
         end_ms: Event time behind the last; None: to the end.
         transaction: Only this transaction's.
         limit: So many at most, in the order of the topic.
-        plan: Plan file, for depth ``input``; None takes ``plan.toml`` beside the model's versions.
+        plan: Plan file, for depth ``input``; None takes what the control log's plans share or,
+            without one, ``plan.toml`` beside the model's versions.
         warm: NAME or NAME:VERSION that was kept warm (``run --warm``), for depth ``input``.
 
     Raises:
@@ -109,7 +111,6 @@ def reproduce(
     settings: Settings,
     question: Question,
     progress: Progress,
-    routing_at: RoutingAt | None = None,
 ) -> Reproduction:
     """Recompute past decisions and compare them with what was published.
 
@@ -117,10 +118,9 @@ def reproduce(
         settings: The cluster, the topics, the registry, the store of bundles.
         question: Which, and how deep.
         progress: Told how far it is.
-        routing_at: Which routing was active at an offset of a partition; None: revision 0, under
-            which the recorded version was the champion. For depth ``input``.
 
     Raises:
+        RolloutError: The control log or the activations are not whole.
         SettingsError: A topic or plan does not exist.
         UnavailableError: The broker or the store does not answer.
     """
@@ -141,7 +141,7 @@ def reproduce(
                 if elsewhere:
                     found.not_compared += elsewhere
                     found.removed.append(f"{elsewhere} are of another input than {ours}")
-            _from_input(settings, question, spool, seen, bundles, found, progress, routing_at)
+            _from_input(settings, question, spool, seen, bundles, found, progress)
     found.missing_bundles = dict(bundles.refused)
     return found
 
@@ -229,19 +229,27 @@ def _from_input(
     bundles: Bundles,
     found: Reproduction,
     progress: Progress,
-    routing_at: RoutingAt | None,
 ) -> None:
     if not spool.partitions:
         return
+    routings = RecordedRoutings(settings)
+    plan = _plan(settings, question, spool, routings)
+    work = InputReproduction(settings, plan, spool, bundles, found, routings.at, question.warm)
+    for partition in spool.partitions:
+        work.compare(
+            partition, seen[partition] if question.whole else None, question.asks, progress
+        )
+
+
+def _plan(settings: Settings, question: Question, spool: Spool, routings: RecordedRoutings) -> Plan:
+    """Return what all models shared: as the control log says, or a plan file."""
+    newest = routings.newest
+    if question.plan is None and newest is not None:
+        return newest.shared
     names = sorted({version.name for version in spool.versions})
     if question.plan is None and len(names) > 1:
         raise SettingsError(
             f"reproduce: {', '.join(names)} decided, and it is not known whose plan held",
             "name the plan's file: --plan",
         )
-    plan = plan_of(open_store(settings.models), names[0], question.plan)
-    work = InputReproduction(settings, plan, spool, bundles, found, routing_at, question.warm)
-    for partition in spool.partitions:
-        work.compare(
-            partition, seen[partition] if question.whole else None, question.asks, progress
-        )
+    return plan_of(open_store(settings.models), names[0], question.plan)

@@ -16,8 +16,8 @@ from stream_scorer.core.routing import CHAMPION, Routing, Version, route
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-RoutingAt = Callable[[int, int], Routing]
-"""Which routing was active at (partition, offset)."""
+RoutingAt = Callable[[int, int], Routing | None]
+"""Which routing was active at (partition, offset); None: a pinned model's, revision 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +40,25 @@ class Arms:
 
 
 def routings(
-    routing_at: RoutingAt | None, partition: int, first: int, end: int
+    routing_at: RoutingAt, partition: int, first: int, end: int
 ) -> Iterator[tuple[int, int, Routing | None]]:
     """Yield what was active between two offsets: (first, offset behind, routing), ascending.
 
     Args:
-        routing_at: Asked as few times as possible; None: revision 0, which no routing tells.
+        routing_at: Asked as few times as possible.
         partition: Of the input.
         first: First offset.
         end: The offset behind the last.
     """
-    if routing_at is None:
-        yield first, end, None
-        return
     while first < end:
         routing = routing_at(partition, first)
         same, other = first, end
         # Revisions only ever ascend, so where the next one begins is a search.
-        if routing_at(partition, end - 1).revision == routing.revision:
+        if routing_at(partition, end - 1) is routing:
             same = end - 1
         while other - same > 1:
             middle = (same + other) // 2
-            if routing_at(partition, middle).revision == routing.revision:
+            if routing_at(partition, middle) is routing:
                 same = middle
             else:
                 other = middle

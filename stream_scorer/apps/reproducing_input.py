@@ -54,7 +54,7 @@ class InputReproduction:
         spool: The decisions.
         bundles: Their versions.
         found: Counts.
-        routing_at: Which routing was active where; None: revision 0.
+        routing_at: Which routing was active where.
         warm: NAME or NAME:VERSION that was kept warm.
 
     Raises:
@@ -70,7 +70,7 @@ class InputReproduction:
         spool: Spool,
         bundles: Bundles,
         found: Reproduction,
-        routing_at: RoutingAt | None = None,
+        routing_at: RoutingAt,
         warm: str | None = None,
     ) -> None:
         self._kafka = settings.kafka
@@ -97,8 +97,6 @@ class InputReproduction:
 
     def _routed(self) -> set[Version]:
         """Return the versions of the routings that were active between the decisions."""
-        if self._routing_at is None:
-            return set()
         return {
             version
             for partition in self._spool.partitions

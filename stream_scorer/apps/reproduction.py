@@ -171,7 +171,7 @@ class Reproduction:
             told += [f"{self.missing} are missing"] if self.missing else []
             told += [f"{self.unexpected} are of no such input"] if self.unexpected else []
             raise ReproductionError("; ".join(told), mend)
-        if self.missing_bundles:
+        if self.missing_bundles and self.not_compared:
             named = "; ".join(f"{m}: {why}" for m, why in sorted(self.missing_bundles.items()))
             raise ReproductionError(
                 f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: {named}",

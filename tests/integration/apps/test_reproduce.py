@@ -19,8 +19,6 @@ from confluent_kafka.admin import AdminClient
 from stream_scorer.apps.reproducing import Depth, Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.codec.schemas import reader_schema
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.routing import Routing, Version, canary_slices
 from stream_scorer.errors import ReproductionError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.reading import read_all
@@ -73,9 +71,8 @@ def killed(
 
 
 def reproduced(kafka: Kafka, depth: Depth, **asked: Any) -> Reproduction:
-    routing_at = asked.pop("routing_at", None)
     question = Question(depth, **({"first_ms": EVER} | asked))
-    return reproduce(Settings(kafka=kafka), question, silent, routing_at)
+    return reproduce(Settings(kafka=kafka), question, silent)
 
 
 @cache
@@ -248,24 +245,6 @@ def test_a_plan_with_other_limits_is_found(killed: tuple[Kafka, int], tmp_path: 
     found = reproduced(killed[0], "input", plan=plan)
     assert found.fields["features"] > 100
     assert found.fields["flags"] > 100
-
-
-def test_a_routing_says_which_arm_it_should_have_been(killed: tuple[Kafka, int]) -> None:
-    kafka, decisions = killed
-    version = Version("fraud", "1.0.0")
-    everywhere = {"champion": version, "control": version, "canary": version}
-    ramp = Routing(2, everywhere, canary_slices(2_000), salt="salt", shared=Plan())
-    before = Routing(0, {"champion": version})
-
-    def routing_at(partition: int, offset: int) -> Routing:
-        return ramp if partition == 1 and offset >= 100 else before
-
-    found = reproduced(kafka, "input", routing_at=routing_at)
-    later = sum(p == 1 and at >= 100 for p, at in outcome(kafka).decisions)
-    assert found.fields["plan_revision"] == later > 100
-    # Buckets of the canary and of its control, of customers with many transactions each.
-    assert 0 < found.fields["arm"] < later
-    assert found.equal == decisions - later
 
 
 def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
