@@ -13,7 +13,9 @@
     ├── TransactionError             8   the broker refused in a way that no retry mends
     ├── StateError                   9   the checkpoint does not fit input, group or engine
     ├── NotWarmError                10   the model's features lack history, until a date
-    └── RolloutError                11   a rollout command is refused, or its log is not whole
+    ├── RolloutError                11   a rollout command is refused, or its log is not whole
+    ├── AuditError                  12   the audit log is not what was written
+    └── ReproductionError           13   past decisions are not what they are recomputed to be
 """
 
 from typing import ClassVar
@@ -97,3 +99,15 @@ class RolloutError(StreamScorerError):
     """A rollout command is refused, or the control log cannot be folded."""
 
     exit_code = 11
+
+
+class AuditError(StreamScorerError):
+    """The audit log is not what was written: altered, cut, reordered, or signed by nobody known."""
+
+    exit_code = 12
+
+
+class ReproductionError(StreamScorerError):
+    """Past decisions differ from what they are recomputed to be, or cannot be recomputed."""
+
+    exit_code = 13

@@ -399,6 +399,44 @@ class Replay(_Group):
     )
 
 
+class Audit(_Group):
+    """Who did what, in a log that shows whether it was altered."""
+
+    path: Path | None = Field(
+        None,
+        description="the log's file, in a folder that exists; empty: none is kept",
+        examples=["/var/lib/stream-scorer/audit.log"],
+    )
+    key: Path | None = Field(
+        None, description="private key that signs each line; empty: none is signed"
+    )
+    passphrase: SecretStr | None = Field(
+        None, description="of an encrypted `audit.key`, from env or secret file"
+    )
+    rotate_bytes: int = Field(
+        67_108_864, ge=65_536, le=2**40, description="size of a file that is full"
+    )
+    trusted_keys: dict[KeyName, str] = Field(
+        default_factory=dict,
+        description="whose signatures `audit verify` knows: name = public key, as PEM file, PEM or "
+        "base64",
+    )
+    require_signature: bool = Field(
+        default=False,
+        description="`audit verify` refuses lines that none of `audit.trusted_keys` has signed",
+    )
+
+    @model_validator(mode="after")
+    def _leave_nothing_idle(self) -> Self:
+        if self.key is not None and self.path is None:
+            raise ValueError("key without path would sign nothing")
+        if self.passphrase is not None and self.key is None:
+            raise ValueError("passphrase without key would open nothing")
+        if self.require_signature and not self.trusted_keys:
+            raise ValueError("require_signature without trusted_keys would refuse every line")
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that says how and where a process runs."""
 
@@ -421,6 +459,7 @@ class Settings(BaseSettings):
     controller: Controller = Controller()
     profiler: Profiler = Profiler()
     replay: Replay = Replay()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _poll_while_a_batch_is_scored(self) -> Self:

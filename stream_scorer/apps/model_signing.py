@@ -1,11 +1,14 @@
 """Signing a bundle: loaded as a scorer would, then sealed with an operator's key."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
+from stream_scorer import keys
+from stream_scorer.apps.auditing import open_audit
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.keys import key_id, read_private
+from stream_scorer.keys import KeyPair, key_id, read_private
 from stream_scorer.models import signature
 from stream_scorer.models.folder import LocalFolder
 from stream_scorer.models.loader import load_bundle
@@ -16,6 +19,25 @@ from stream_scorer.models.trust import Trust, trust_of
 from stream_scorer.settings import Settings
 
 _MODE = 0o644
+
+
+def generate(settings: Settings, out: Path, passphrase: bytes | None) -> KeyPair:
+    """Make a key pair, and take down who did.
+
+    Args:
+        settings: Where the audit log is.
+        out: Of the private key; neither file may exist.
+        passphrase: Encrypts the private key.
+
+    Raises:
+        SettingsError: A file exists already, or cannot be written.
+        UnavailableError: The audit log cannot be written; the keys are there all the same.
+    """
+    audit = open_audit(settings.audit)
+    made = keys.generate(out, passphrase)
+    # What it is called is known only now.
+    audit.record("key.generate", made.key_id, {"encrypted": passphrase is not None})
+    return made
 
 
 def sign(
@@ -37,10 +59,12 @@ def sign(
         ModelError: No whole version is named, the bundle does not load, is signed already, or
             cannot be written to.
         SettingsError: The key cannot be read, or the store is no folder.
+        UnavailableError: The audit log cannot be written; nothing is signed.
     """
     if ":" not in reference:
         raise ModelError(f"model {reference}: names no version", "write NAME:1.2.3")
     key = read_private(key_file, passphrase)
+    audit = open_audit(settings.audit)
     trust = trust_of(settings.models)
     folder = find(open_store(settings.models), reference)
     if not isinstance(folder, LocalFolder):
@@ -56,10 +80,21 @@ def sign(
     # What was loaded is what is signed, whatever lies there by now.
     seal = bundle.seal
     signed = signature.sign(seal.manifest, seal.manifest_bytes, key)
-    _place(folder.path, signed)
     signer = key_id(key.public_key())
+    manifest = seal.manifest
+    deed = {
+        "key_id": signer, "content_hash": manifest.content_hash, "replace": replace,
+        "manifest_sha256": hashlib.sha256(seal.manifest_bytes).hexdigest(),
+    }  # fmt: skip
+    # Before it is done: nothing is signed that the log does not know of.
+    audit.record("model.sign", manifest.label, deed)
+    try:
+        _place(folder.path, signed)
+    except ModelError as error:
+        audit.record("model.sign.failed", manifest.label, {"key_id": signer, "why": error.what})
+        raise
     known = trust.keys.get(signer)
-    return seal.manifest.label, Signer(signer, known.name if known else None)
+    return manifest.label, Signer(signer, known.name if known else None)
 
 
 class _Bare(LocalFolder):

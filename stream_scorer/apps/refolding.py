@@ -13,7 +13,7 @@ from stream_scorer.core.windows import CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import RawRecords
-from stream_scorer.settings import Settings
+from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT
 from stream_scorer.state.rings import Events
@@ -58,7 +58,7 @@ class Refolding:
             UnavailableError: The broker has been silent for 30 s.
         """
         self.beginning = Beginning()
-        for raw in self._input(partition, first, end):
+        for raw in input_of(self._kafka, partition, first, end):
             events, _, _ = self._decoder.decode(raw)
             self.beginning.read(events, self._plan)
             rings.release(replay(keep(events), rings, self._plan, self._model.features))
@@ -85,25 +85,32 @@ class Refolding:
             return {}
         return {INPUT: self.beginning.whole_from(self.retention.lateness_ms)}
 
-    def _input(self, partition: int, first: int, end: int) -> Iterator[RawRecords]:
-        if first >= end:
-            return
-        topic = self._kafka.topics.transactions
-        replay = InputReplay(self._kafka, topic, partition, first, end)
-        heard = time.monotonic()
-        try:
-            while not replay.done:
-                before = replay.next_offset
-                raw = replay.step()
-                if raw is not None:
-                    yield raw
-                if replay.next_offset > before:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > _SILENCE_SECONDS:
-                    raise UnavailableError(
-                        f"{topic} partition {partition}: silent for "
-                        f"{_SILENCE_SECONDS:.0f} s at offset {before}",
-                        "check the brokers",
-                    )
-        finally:
-            replay.close()
+
+def input_of(kafka: Kafka, partition: int, first: int, end: int) -> Iterator[RawRecords]:
+    """Yield the input of a partition, from ``first`` up to, not including, ``end``.
+
+    Raises:
+        StateError: It is deleted meanwhile.
+        UnavailableError: The broker has been silent for 30 s.
+    """
+    if first >= end:
+        return
+    topic = kafka.topics.transactions
+    reading = InputReplay(kafka, topic, partition, first, end)
+    heard = time.monotonic()
+    try:
+        while not reading.done:
+            before = reading.next_offset
+            raw = reading.step()
+            if raw is not None:
+                yield raw
+            if reading.next_offset > before:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise UnavailableError(
+                    f"{topic} partition {partition}: silent for "
+                    f"{_SILENCE_SECONDS:.0f} s at offset {before}",
+                    "check the brokers",
+                )
+    finally:
+        reading.close()

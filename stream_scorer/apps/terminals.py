@@ -38,12 +38,15 @@ _IDLE_SECONDS = 60.0
 _NEVER = int(NEVER)
 
 
-class _Reading:
+class TerminalReading:
     """A table, and how far the topic is read into it.
 
     Args:
         topic: Where the rows come from.
         decoder: Reads them.
+
+    Attributes:
+        first_marks: The first watermark of each partition that bears any, ms.
     """
 
     def __init__(self, topic: TopicFollower, decoder: ColumnDecoder) -> None:
@@ -51,6 +54,7 @@ class _Reading:
         self.table = TerminalTable()
         self._decoder = decoder
         self._marks = dict.fromkeys(topic.partitions, _NEVER)
+        self.first_marks: dict[int, int] = {}
 
     def step(self, wait: float) -> bool:
         """Take in what has come within ``wait`` seconds; return whether that was anything."""
@@ -90,6 +94,7 @@ class _Reading:
                     "start again: a restart reads them all",
                 )
             self._marks[partition] = max(self._marks[partition], mark)
+            self.first_marks.setdefault(partition, mark)
         self.table.watermark = max(self.table.watermark, min(self._marks.values()))
 
 
@@ -118,7 +123,7 @@ class TerminalFollower:
         self._open_topic = open_topic
         self._decoder = decoder
         self._live = self._open()
-        self._coming: _Reading | None = None
+        self._coming: TerminalReading | None = None
         self._taken: frozenset[int] = frozenset()
         self._wait_seconds = plan.terminal_wait_ms / 1_000
         self._ahead_ms = plan.ahead_ms
@@ -227,8 +232,8 @@ class TerminalFollower:
         self._forget_coming()
         self._live.topic.close()
 
-    def _open(self) -> _Reading:
-        return _Reading(self._open_topic(), self._decoder)
+    def _open(self) -> TerminalReading:
+        return TerminalReading(self._open_topic(), self._decoder)
 
     def _forget_coming(self) -> None:
         if self._coming is not None:
@@ -284,7 +289,7 @@ class TerminalFollower:
                 )
             )
 
-    def _read(self, reading: _Reading, wait: float) -> None:
+    def _read(self, reading: TerminalReading, wait: float) -> None:
         if reading.step(wait) or self._left != reading.topic.left:
             self._tell()
 

@@ -7,6 +7,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from stream_scorer.cli import (
+    audit,
     batch,
     demo,
     dlq,
@@ -16,6 +17,7 @@ from stream_scorer.cli import (
     monitor,
     produce,
     profile,
+    reproduce,
     rollout,
     run,
     schemas,
@@ -57,8 +59,10 @@ app.command()(produce.produce)
 app.command()(simulate.simulate)
 app.command()(train.train)
 app.command()(batch.batch)
+app.command()(reproduce.reproduce)
 app.add_typer(models.app, name="models")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

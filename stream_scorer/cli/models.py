@@ -13,7 +13,7 @@ from stream_scorer.cli.console import (
     settings_from,
     show,
 )
-from stream_scorer.keys import generate, passphrase_from
+from stream_scorer.keys import passphrase_from
 from stream_scorer.settings import Settings
 
 app = typer.Typer(
@@ -38,14 +38,17 @@ def keygen(
     *,
     out: Annotated[Path, typer.Option(help="Private key, mode 0600; its public one is OUT.pub.")],
     passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a pair of Ed25519 keys. Nothing is written over.
 
     With a passphrase the private key is encrypted. Scorers need the public key alone.
     """
+    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+
     passphrase = passphrase_from(passphrase_file)
-    made = generate(out, passphrase)
+    made = model_signing.generate(settings_from(config), out, passphrase)
     document = {
         "private_key": str(made.private),
         "encrypted": passphrase is not None,

@@ -126,6 +126,17 @@ class TerminalTable:
             at = add_rows(self._store, at, terminal, event_time, fraud, self._edge)
         self._added += len(terminal)
 
+    def as_of(self, watermark: int) -> "TerminalTable":
+        """Return a table that knows these rows up to an earlier watermark alone, to be asked only.
+
+        Args:
+            watermark: Event time, ms; one that is later than this table's makes no difference.
+        """
+        earlier = TerminalTable()
+        earlier._store, earlier._edge = self._store, self._edge
+        earlier._watermark = min(watermark, self._watermark)
+        return earlier
+
     def evict(self, edge_ms: int) -> None:
         """Let the rows up to an edge go: no event sees them any more.
 

@@ -212,7 +212,9 @@ def test_an_override_that_hits_some_never_moves_a_sample() -> None:
     plain, beside = gathering(), gathering()
     fold(plain, decisions(rows), [])
     fold(beside, decisions(rows), [])
-    beside.decide(decisions([(c, 4, 2, 10**6, True, True) for c in range(200)]), np.zeros(200, np.int64))
+    beside.decide(
+        decisions([(c, 4, 2, 10**6, True, True) for c in range(200)]), np.zeros(200, np.int64)
+    )
     tallies = [found._ways[CANARY_WAY].tallies.found for found in (plain, beside)]
     np.testing.assert_array_equal(tallies[0], tallies[1])
 

@@ -1,0 +1,169 @@
+"""The audit log that the settings name: written by what changes a model, read by auditors."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stream_scorer import settings
+from stream_scorer.errors import AuditError, SettingsError, UnavailableError
+from stream_scorer.keys import key_id, read_private, read_public
+from stream_scorer.security import audit_verifying
+from stream_scorer.security.audit import AuditLog
+from stream_scorer.security.audit_files import files_of
+from stream_scorer.security.audit_lines import Line
+from stream_scorer.security.audit_verifying import AuditVerification, Signers, lines_of
+
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+class Audit:
+    """Takes down who did what; without a log, nothing.
+
+    Args:
+        log: Where to.
+    """
+
+    def __init__(self, log: AuditLog | None = None) -> None:
+        self._log = log
+
+    def record(
+        self,
+        action: str,
+        subject: str,
+        details: Mapping[str, Any] | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Write a line; it is on the disk on return. Call it before what it tells of is done.
+
+        Args:
+            action: What is done, as ``model.sign``.
+            subject: To what, as ``fraud:1.1.0``.
+            details: Further values that JSON can hold.
+            actor: Who does it: ``key:ID``; None for the user that this process is of.
+
+        Raises:
+            AuditError: The log's last line is not as it was written.
+            UnavailableError: The log cannot be written.
+        """
+        if self._log is not None:
+            self._log.record(action, subject, details, actor)
+
+
+def open_audit(audit: settings.Audit) -> Audit:
+    """Return the log that is to be written; one that takes nothing where the settings name none.
+
+    Raises:
+        SettingsError: Its folder does not exist, or the key cannot be read.
+    """
+    if audit.path is None:
+        return Audit()
+    if not audit.path.parent.is_dir():
+        raise SettingsError(
+            f"setting audit.path: {audit.path.parent} is no folder", "make it: mkdir -p"
+        )
+    key = None
+    if audit.key is not None:
+        phrase = audit.passphrase
+        key = read_private(audit.key, phrase.get_secret_value().encode() if phrase else None)
+    return Audit(AuditLog(audit.path, key, audit.rotate_bytes))
+
+
+def verify(
+    audit: settings.Audit,
+    file: Path | None = None,
+    expect: str | None = None,
+    after: str | None = None,
+) -> AuditVerification:
+    """Hold a log to what was written.
+
+    Args:
+        audit: Which log, and whose signatures count.
+        file: Another log than the settings name.
+        expect: Hash of a line that was noted elsewhere.
+        after: Hash of the last line of what was archived.
+
+    Raises:
+        SettingsError: There is no such log, a hash is none, or a key cannot be read.
+        UnavailableError: A file cannot be read.
+    """
+    for option, value in (("--expect", expect), ("--after", after)):
+        if value is not None and _HASH.fullmatch(value) is None:
+            raise SettingsError(f"{option}: {value!r} is no hash", "give 64 hex digits")
+    path = _there(audit, file)
+    try:
+        return audit_verifying.verify(path, _signers(audit), expect, after)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def refuse_faults(found: AuditVerification) -> None:
+    """Raise what a verification has found.
+
+    Raises:
+        AuditError: It names the first fault.
+    """
+    if not found.faults:
+        return
+    others = len(found.faults) + found.more - 1
+    raise AuditError(
+        f"audit log: {found.faults[0]}" + (f", and {others} faults more" if others else ""),
+        "keep the files as they are, and compare them with a copy from elsewhere",
+    )
+
+
+def shown(
+    audit: settings.Audit, file: Path | None, action: str | None, subject: str | None, last: int
+) -> list[Line]:
+    """Return the newest lines that fit, oldest first; whether they are whole, ``verify`` tells.
+
+    Args:
+        audit: Which log.
+        file: Another log than the settings name.
+        action: Only lines whose action is this, or begins with this and a full stop.
+        subject: Only lines with this subject.
+        last: So many at most.
+
+    Raises:
+        SettingsError: There is no such log.
+        UnavailableError: A file cannot be read.
+    """
+    path = _there(audit, file)
+    found: list[Line] = []
+    try:
+        for line in _fitting(path, action, subject):
+            found.append(line)
+            del found[:-last]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return found
+
+
+def _fitting(path: Path, action: str | None, subject: str | None) -> Iterator[Line]:
+    for line in lines_of(path):
+        of_it = action is None or f"{line.deed.action}.".startswith(f"{action}.")
+        if of_it and subject in {None, line.deed.subject}:
+            yield line
+
+
+def _there(audit: settings.Audit, file: Path | None) -> Path:
+    path = file or audit.path
+    if path is None:
+        raise SettingsError("no audit log is named", "set audit.path, or give --file")
+    if not files_of(path):
+        raise SettingsError(f"audit log {path}: is not there", "name another: --file")
+    return path
+
+
+def _signers(audit: settings.Audit) -> Signers:
+    keys = {}
+    for name, value in audit.trusted_keys.items():
+        key = read_public(value, f"setting audit.trusted_keys.{name}")
+        keys[key_id(key)] = (name, key)
+    return Signers(keys, audit.require_signature)
+
+
+def _unreadable(path: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"audit log {path}: {error.strerror or error}", "let this user read its files"
+    )

@@ -1,0 +1,122 @@
+"""A recorded model version asked again: scores, outcomes and reasons of features."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import Outcome
+from stream_scorer.core.deciding import MODEL_ERROR, Model, model_scores
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.policy import decide
+from stream_scorer.core.reasons import top_reasons
+from stream_scorer.core.routing import Version
+from stream_scorer.errors import ModelError
+from stream_scorer.models.loader import Bundle, load_bundle
+from stream_scorer.models.store import Store, find
+from stream_scorer.models.trust import Trust
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+class Bundles:
+    """Loads each recorded version once, verified as a scorer would.
+
+    Args:
+        store: Where they lie.
+        trust: Whose signatures count.
+
+    Attributes:
+        refused: By version that cannot be loaded, why.
+    """
+
+    def __init__(self, store: Store, trust: Trust) -> None:
+        self._store = store
+        self._trust = trust
+        self._loaded: dict[Version, Bundle | None] = {}
+        self._models: dict[Version, Model] = {}
+        self.refused: dict[str, str] = {}
+
+    def bundle(self, version: Version) -> Bundle | None:
+        """Return a version's bundle; None where it is missing or refused.
+
+        Raises:
+            UnavailableError: The store does not answer.
+        """
+        if version not in self._loaded:
+            try:
+                found = load_bundle(find(self._store, version.label), self._trust)
+            except ModelError as error:
+                self._loaded[version] = None
+                self.refused[version.label] = error.what
+            else:
+                self._loaded[version] = found
+        return self._loaded[version]
+
+    def named(self, reference: str) -> Bundle:
+        """Return a bundle that a person named.
+
+        Raises:
+            ModelError: It is missing or refused.
+            UnavailableError: The store does not answer.
+        """
+        return load_bundle(find(self._store, reference), self._trust)
+
+    def model(self, version: Version) -> Model | None:
+        """Return a version as the core takes it, to be asked about features that are there."""
+        bundle = self.bundle(version)
+        if bundle is not None and version not in self._models:
+            self._models[version] = bundle.model(Plan())
+        return self._models.get(version)
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """What a model makes of n rows of features.
+
+    Attributes:
+        score: float64[n]; NaN for those that the model failed for.
+        outcome: uint8[n], values of :class:`Outcome`.
+        reasons: Of rows that have any.
+    """
+
+    score: Float64
+    outcome: NDArray[np.uint8]
+    reasons: Mapping[int, tuple[str, ...]]
+
+
+def ask(model: Model, features: Float64, failed: Bool) -> Recomputed:
+    """Score rows and decide them as the scorer does.
+
+    Args:
+        model: Decides.
+        features: float64[n, m], columns in manifest order.
+        failed: bool[n], rows that the model is known to have failed for: it is not asked for them.
+    """
+    score = np.full(len(features), np.nan)
+    asked = np.flatnonzero(~failed)
+    score[asked], _, _ = model_scores(model.predictor, np.ascontiguousarray(features[asked]))
+    lost = np.isnan(score)
+    outcome = decide(score, model.thresholds)
+    outcome[lost] = model.on_model_error
+    reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
+        np.flatnonzero(lost).tolist(), (MODEL_ERROR,)
+    )
+    told = np.flatnonzero((outcome != Outcome.APPROVE) & ~lost)
+    if len(told):
+        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[told]))
+        reasons |= zip(told.tolist(), top_reasons(attributions, model.features.names), strict=True)
+    return Recomputed(score, outcome, reasons)
+
+
+def model_errors(reasons: pa.Array) -> Bool:
+    """Return bool[n]: which recorded decisions say that the model failed for them."""
+    told = pa.array([[MODEL_ERROR]], reasons.type)[0].as_py()
+    failed = np.zeros(len(reasons), np.bool_)
+    offsets = np.asarray(reasons.offsets)
+    for row in np.flatnonzero(np.diff(offsets) == 1).tolist():
+        failed[row] = reasons[row].as_py() == told
+    return failed

@@ -1,0 +1,159 @@
+"""Past decisions read back as columns, and put aside by the input that they are of."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_scorer.apps.reproduction import whole_numbers
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.routing import Version
+from stream_scorer.errors import SchemaError, UnavailableError
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.settings import Settings
+
+_LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
+_RECORDS: Final = 20_000
+_POLL_SECONDS: Final = 0.1
+_SILENCE_SECONDS: Final = 30.0
+_BLOCK: Final = 65_536
+
+Progress = Callable[[str, int, int], None]
+"""Told what is read, how many offsets of it are done, and how many there are."""
+
+
+def recorded(
+    settings: Settings, registry: SchemaSource, progress: Progress
+) -> Iterator[pa.RecordBatch]:
+    """Yield the decisions that the topic holds now, some thousand at a time.
+
+    Raises:
+        SchemaError: A record is no decision.
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker has been silent for 30 s.
+    """
+    topic = settings.kafka.topics.decisions
+    decoder = ColumnDecoder(
+        registry, reader_schema("decision.v1", settings.registry.directory), _LIMITS
+    )
+    reader = TopicFollower(settings.kafka, topic, "reproduce")
+    try:
+        reader.mark_end()
+        whole = left = reader.left
+        heard = time.monotonic()
+        while left:
+            raw = reader.poll(_RECORDS, _POLL_SECONDS)
+            if reader.left < left:
+                left, heard = reader.left, time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise UnavailableError(
+                    f"topic {topic}: silent for {_SILENCE_SECONDS:.0f} s", "check the brokers"
+                )
+            progress(topic, whole - left, whole)
+            if raw is None:
+                continue
+            decoded = decoder.decode(raw.values)
+            if len(decoded.rejections):
+                row = int(decoded.rejections.rows[0])
+                raise SchemaError(
+                    f"topic {topic} partition {raw.partition[row]} offset {raw.offset[row]}: no "
+                    f"decision: {decoded.rejections.details[0]}",
+                    "only scorers may write there; name their topic: kafka.topics.decisions",
+                )
+            yield decoded.records
+            # What was done with them is not the broker's silence.
+            heard = time.monotonic()
+    finally:
+        reader.close()
+
+
+def by_version(decisions: pa.RecordBatch) -> Iterator[tuple[Version, NDArray[np.int64]]]:
+    """Yield each model version that decided some of them, and int64[k], its rows."""
+    labels = pc.binary_join_element_wise(
+        decisions.column("model"), decisions.column("model_version"), "\0"
+    ).dictionary_encode()
+    codes = labels.indices.to_numpy(zero_copy_only=False)
+    for code, label in enumerate(labels.dictionary.to_pylist()):
+        yield Version(*label.split("\0", 1)), np.flatnonzero(codes == code)
+
+
+class Spool:
+    """Decisions put aside in files, by source partition and some ten thousand offsets.
+
+    Args:
+        folder: An empty one.
+
+    Attributes:
+        versions: Those that decided any.
+        earliest: By source partition, the oldest event time among them, ms.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[int, dict[int, list[Path]]] = {}
+        self._first: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._written = 0
+        self.versions: set[Version] = set()
+        self.earliest: dict[int, int] = {}
+
+    def add(self, decisions: pa.RecordBatch) -> None:
+        """Put decisions aside."""
+        self.versions |= {version for version, _ in by_version(decisions)}
+        partitions = whole_numbers(decisions.column("source_partition"))
+        offsets = whole_numbers(decisions.column("source_offset"))
+        times = whole_numbers(decisions.column("event_time"))
+        places = np.stack([partitions, offsets // _BLOCK], axis=1)
+        for partition, block in np.unique(places, axis=0).tolist():
+            rows = np.flatnonzero((partitions == partition) & (offsets // _BLOCK == block))
+            self._put(partition, block, decisions.take(pa.array(rows)))
+            first, last = int(offsets[rows].min()), int(offsets[rows].max())
+            self._first[partition] = min(self._first.get(partition, first), first)
+            self._last[partition] = max(self._last.get(partition, last), last)
+            earliest = int(times[rows].min())
+            self.earliest[partition] = min(self.earliest.get(partition, earliest), earliest)
+
+    def _put(self, partition: int, block: int, rows: pa.RecordBatch) -> None:
+        path = self._folder / f"{self._written}.arrow"
+        self._written += 1
+        with pa.ipc.new_file(path, rows.schema) as writer:
+            writer.write_batch(rows)
+        self._files.setdefault(partition, {}).setdefault(block, []).append(path)
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Source partitions of which there are any, ascending."""
+        return tuple(sorted(self._files))
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first source offset of a partition, and the one behind the last."""
+        return self._first[partition], self._last[partition] + 1
+
+    def between(self, partition: int, first: int, end: int) -> pa.RecordBatch:
+        """Return the decisions of source offsets ``first`` … ``end`` - 1, ascending."""
+        blocks = self._files[partition]
+        found = [
+            _read(path)
+            for block in range(first // _BLOCK, (end - 1) // _BLOCK + 1)
+            for path in blocks.get(block, ())
+        ]
+        if not found:
+            any_file = next(iter(next(iter(blocks.values()))))
+            return _read(any_file).slice(0, 0)
+        joined = pa.concat_batches(found)
+        offsets = whole_numbers(joined.column("source_offset"))
+        rows = np.flatnonzero((offsets >= first) & (offsets < end))
+        order = rows[np.argsort(offsets[rows], kind="stable")]
+        return joined.take(pa.array(order))
+
+
+def _read(path: Path) -> pa.RecordBatch:
+    with pa.ipc.open_file(path) as reader:
+        return reader.get_batch(0)

@@ -1,0 +1,91 @@
+"""Which routing decided at an offset: the control log says what it means, the activations where."""
+
+import time
+from bisect import bisect_right
+
+from stream_scorer.apps.activation_log import ActivationLog
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.routing import Routing
+from stream_scorer.errors import RolloutError, SettingsError, UnavailableError
+from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.settings import Settings
+
+_SILENCE_SECONDS = 30.0
+
+
+class RecordedRoutings:
+    """The activations of a cluster, with what each revision means.
+
+    Without the topics, or before a partition's first activation, there is no routing: scorers ran
+    with a pinned model, under revision 0.
+
+    Args:
+        settings: The cluster, the registry, and whose commands count.
+
+    Raises:
+        RolloutError: A log is not whole, or a later program wrote there.
+        UnavailableError: Broker or registry do not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._routings: dict[int, Routing] = {}
+        self._timelines: dict[int, tuple[list[int], list[int]]] = {}
+        if not _there(settings):
+            return
+        control = ControlLog(settings)
+        try:
+            control.refresh()
+            self._routings = control.log.routings
+        finally:
+            control.close()
+        activations = ActivationLog(settings, open_registry(settings.registry))
+        try:
+            self._read(settings, activations)
+        finally:
+            activations.close()
+
+    def _read(self, settings: Settings, activations: ActivationLog) -> None:
+        activations.mark_end()
+        deadline = time.monotonic() + _SILENCE_SECONDS
+        while not activations.read():
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"topic {settings.kafka.topics.activations}: not read to its end within "
+                    f"{_SILENCE_SECONDS:.0f} s",
+                    "check the brokers, and whether a transaction is open there",
+                )
+        for partition in activations.last():
+            timeline = activations.timeline(partition)
+            for offset, revision in timeline:
+                if revision not in self._routings:
+                    raise RolloutError(
+                        f"partition {partition} was decided by revision {revision} from offset "
+                        f"{offset} on, and the control log has no such revision that counts",
+                        "name the log that the scorers followed, and the operators' keys: "
+                        "rollout.operator_keys",
+                    )
+            self._timelines[partition] = (
+                [offset for offset, _ in timeline], [revision for _, revision in timeline],
+            )  # fmt: skip
+
+    def at(self, partition: int, offset: int) -> Routing | None:
+        """Return what was active at an offset of the input; None before the first activation."""
+        offsets, revisions = self._timelines.get(partition, ((), ()))
+        place = bisect_right(offsets, offset)
+        return self._routings[revisions[place - 1]] if place else None
+
+    @property
+    def newest(self) -> Routing | None:
+        """The last revision that decided anywhere; what all arms share holds for all before it."""
+        told = [revisions[-1] for _, revisions in self._timelines.values()]
+        return self._routings[max(told)] if told else None
+
+
+def _there(settings: Settings) -> bool:
+    kafka = settings.kafka
+    try:
+        partitions(admin(kafka), kafka, [kafka.topics.rollout, kafka.topics.activations])
+    except SettingsError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""Terminals' rows as past decisions could see them: up to the watermark that each has recorded."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.apps.terminals import TerminalReading
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.terminals import Delayed
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.settings import Settings
+from stream_scorer.state.history import NOT_YET
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+_POLL_SECONDS = 0.1
+_SILENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTerminals:
+    """What events could see of terminals.
+
+    Attributes:
+        lacking: bool[n], which of them lacked rows that had not come yet.
+        watermark: int64[n], the newest time of rows that each could see, ms; NEVER for none.
+    """
+
+    lacking: Bool
+    watermark: Int64
+
+
+class RecordedTerminals:
+    """The topic of terminals' rows, read whole.
+
+    Args:
+        settings: The cluster and the topic.
+        registry: Knows the rows' schemas.
+        plan: Limits of the decoder.
+        delayed: What decisions saw of terminals.
+        oldest_ms: Rows up to here are passed over.
+
+    Attributes:
+        covered_from: Event time from which on no deleted row could be seen, ms; NEVER where none is
+            deleted.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker has been silent for 30 s.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: SchemaSource,
+        plan: Plan,
+        delayed: Delayed,
+        oldest_ms: int,
+    ) -> None:
+        schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+        name = settings.kafka.topics.terminal_profiles
+        topic = TopicFollower(settings.kafka, name, "reproduce-terminals")
+        reading = TerminalReading(topic, ColumnDecoder(registry, schema, plan))
+        reading.table.evict(oldest_ms)
+        try:
+            _read_all(topic, reading)
+        finally:
+            topic.close()
+        self._delayed = delayed
+        self._table = reading.table
+        self.covered_from = int(NEVER)
+        for partition, low in topic.first.items():
+            if low:
+                # Up to its first watermark rows may be among what is deleted, and behind it none.
+                whole_from = reading.first_marks.get(partition, NOT_YET)
+                self.covered_from = max(self.covered_from, whole_from + delayed.longest_ms)
+
+    def observe(self, events: EventBatch, recorded: Int64, observed: Float64) -> SeenTerminals:
+        """Write what events saw of their terminals.
+
+        Args:
+            events: n transactions.
+            recorded: int64[n], the watermark that each decision has recorded, ms; NEVER for none.
+            observed: float64[n, k]; the operations' columns are written.
+        """
+        times = events.int64("event_time")
+        terminals = events.records.column("terminal_id")
+        up_to = times - self._delayed.delay_ms
+        limit = np.minimum(recorded, self._table.watermark)
+        lacking = up_to > limit
+        self._table.observe(self._delayed, terminals, times, observed)
+        for watermark in np.unique(limit[lacking]).tolist():
+            rows = np.flatnonzero(lacking & (limit == watermark))
+            some = np.ascontiguousarray(observed[rows])
+            table = self._table.as_of(watermark)
+            table.observe(self._delayed, terminals.take(rows), times[rows], some)
+            observed[rows] = some
+        return SeenTerminals(lacking, np.minimum(up_to, limit))
+
+
+def _read_all(topic: TopicFollower, reading: TerminalReading) -> None:
+    topic.mark_end()
+    left, heard = topic.left, time.monotonic()
+    while left:
+        reading.step(_POLL_SECONDS)
+        if topic.left < left:
+            left, heard = topic.left, time.monotonic()
+        elif time.monotonic() - heard > _SILENCE_SECONDS:
+            raise UnavailableError(
+                f"topic {topic.topic}: silent for {_SILENCE_SECONDS:.0f} s", "check the brokers"
+            )

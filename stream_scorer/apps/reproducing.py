@@ -1,0 +1,255 @@
+"""``reproduce``: past decisions of the decisions topic, recomputed.
+
+At depth ``recorded`` a decision's score, outcome and reasons are recomputed from the features that
+it carries, by the bundle of the version that it names. At depth ``input`` its features, flags and
+arm are recomputed, too, from the input (``reproducing_input``).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stream_scorer.apps.recomputing import Bundles, ask, model_errors
+from stream_scorer.apps.recorded_decisions import Progress, Spool, by_version, recorded
+from stream_scorer.apps.recorded_routings import RecordedRoutings
+from stream_scorer.apps.reproducing_input import InputReproduction
+from stream_scorer.apps.reproduction import (
+    Expected,
+    Reproduction,
+    feature_rows,
+    flag_bits,
+    libraries,
+    whole_numbers,
+)
+from stream_scorer.apps.scorer import plan_of
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.batch import Flag
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import SettingsError
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.trust import trust_of
+from stream_scorer.settings import Settings
+
+Depth = Literal["recorded", "input"]
+_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which decisions are to be reproduced, and how deep.
+
+    Attributes:
+        depth: ``recorded`` or ``input``.
+        first_ms: Event time of the first; None: from the beginning.
+        end_ms: Event time behind the last; None: to the end.
+        transaction: Only this transaction's.
+        limit: So many at most, in the order of the topic.
+        plan: Plan file, for depth ``input``; None takes what the control log's plans share or,
+            without one, ``plan.toml`` beside the model's versions.
+        warm: NAME or NAME:VERSION that was kept warm (``run --warm``), for depth ``input``.
+
+    Raises:
+        SettingsError: Neither a time nor a transaction is asked for, or the end lies before the
+            beginning.
+    """
+
+    depth: Depth = "recorded"
+    first_ms: int | None = None
+    end_ms: int | None = None
+    transaction: str | None = None
+    limit: int | None = None
+    plan: Path | None = None
+    warm: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.first_ms is None and self.end_ms is None and self.transaction is None:
+            raise SettingsError(
+                "reproduce: nothing is asked for", "give --from and --to, or --transaction"
+            )
+        ordered = self.first_ms is None or self.end_ms is None or self.first_ms < self.end_ms
+        if not ordered:
+            raise SettingsError("reproduce: --to is not behind --from", "exchange them")
+        if self.depth == "recorded" and (self.plan is not None or self.warm is not None):
+            raise SettingsError(
+                "reproduce: --plan and --warm have no part in what is recomputed from recorded "
+                "features",
+                "give --depth input, or neither",
+            )
+
+    @property
+    def whole(self) -> bool:
+        """Whether all decisions of a time are asked for, so that one can be missing."""
+        return self.transaction is None and self.limit is None
+
+    def chosen(self, decisions: pa.RecordBatch) -> pa.RecordBatch:
+        """Return those that are asked for, the limit aside."""
+        times = whole_numbers(decisions.column("event_time"))
+        fits = self.asks(times)
+        if self.transaction is not None:
+            named = pc.equal(decisions.column("transaction_id"), self.transaction)
+            fits &= np.asarray(named.to_numpy(zero_copy_only=False), np.bool_)
+        return decisions if fits.all() else decisions.take(pa.array(np.flatnonzero(fits)))
+
+    def asks(self, times: np.typing.NDArray[np.int64]) -> np.typing.NDArray[np.bool_]:
+        """Return bool[n]: which event times, ms, are asked for."""
+        fits = np.ones(len(times), np.bool_)
+        if self.first_ms is not None:
+            fits &= times >= self.first_ms
+        if self.end_ms is not None:
+            fits &= times < self.end_ms
+        return fits
+
+
+def reproduce(
+    settings: Settings,
+    question: Question,
+    progress: Progress,
+) -> Reproduction:
+    """Recompute past decisions and compare them with what was published.
+
+    Args:
+        settings: The cluster, the topics, the registry, the store of bundles.
+        question: Which, and how deep.
+        progress: Told how far it is.
+
+    Raises:
+        RolloutError: The control log or the activations are not whole.
+        SettingsError: A topic or plan does not exist.
+        UnavailableError: The broker or the store does not answer.
+    """
+    found = Reproduction(question.depth, libraries=libraries())
+    bundles = Bundles(open_store(settings.models), trust_of(settings.models))
+    if question.depth == "recorded":
+        for decisions in _asked(settings, question, found, progress):
+            compare_recorded(decisions, bundles, found)
+    else:
+        with tempfile.TemporaryDirectory(prefix="stream-scorer-reproduce-") as folder:
+            spool = Spool(Path(folder))
+            ours = settings.kafka.topics.transactions
+            seen: dict[int, tuple[int, int]] = {}
+            for decisions in _asked(settings, question, found, progress, seen):
+                of_it = pc.equal(decisions.column("source_topic"), ours)
+                spool.add(decisions.filter(of_it))
+                elsewhere = len(decisions) - (pc.sum(of_it).as_py() or 0)
+                if elsewhere:
+                    found.not_compared += elsewhere
+                    found.removed.append(f"{elsewhere} are of another input than {ours}")
+            _from_input(settings, question, spool, seen, bundles, found, progress)
+    found.missing_bundles = dict(bundles.refused)
+    return found
+
+
+def _asked(
+    settings: Settings,
+    question: Question,
+    found: Reproduction,
+    progress: Progress,
+    seen: dict[int, tuple[int, int]] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield decisions that are asked for, some thousand at a time, and count them.
+
+    ``seen`` is told, by source partition, the least and the greatest source offset of all.
+    """
+    for every in recorded(settings, open_registry(settings.registry), progress):
+        found.read += len(every)
+        if seen is not None:
+            _see(every, settings.kafka.topics.transactions, seen)
+        chosen = question.chosen(every)
+        if question.limit is not None:
+            chosen = chosen.slice(0, question.limit - found.chosen)
+        for at in range(0, len(chosen), _ROWS):
+            piece = chosen.slice(at, _ROWS)
+            found.chosen += len(piece)
+            for version, rows in by_version(piece):
+                found.count(found.models, version.label, len(rows))
+            yield piece
+        if question.limit is not None and found.chosen >= question.limit:
+            return
+
+
+def _see(decisions: pa.RecordBatch, topic: str, seen: dict[int, tuple[int, int]]) -> None:
+    ours = decisions.filter(pc.equal(decisions.column("source_topic"), topic))
+    partitions = whole_numbers(ours.column("source_partition"))
+    offsets = whole_numbers(ours.column("source_offset"))
+    for partition in np.unique(partitions).tolist():
+        mine = offsets[partitions == partition]
+        first, last = seen.get(partition, (int(mine[0]), int(mine[0])))
+        seen[partition] = (min(first, int(mine.min())), max(last, int(mine.max())))
+
+
+def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reproduction) -> None:
+    """Recompute decisions from the features that they carry.
+
+    Args:
+        decisions: As published.
+        bundles: Where their versions are.
+        found: Counts.
+    """
+    for version, rows in by_version(decisions):
+        mine = decisions.take(pa.array(rows))
+        model = bundles.model(version)
+        if model is None:
+            found.not_compared += len(mine)
+            continue
+        failed = model_errors(mine.column("reasons"))
+        width = model.predictor.feature_count
+        features = np.full((len(mine), width), np.nan)
+        told, right = feature_rows(mine.column("features"), width)
+        features[right] = told
+        made = ask(model, features, failed)
+        found.count(found.given, "MODEL_ERROR", int(failed.sum()))
+        count_fallbacks(mine, found)
+        columns = {"score": made.score, "engine": np.full(len(mine), ENGINE)}
+        # What has another number of features is compared with any, and so differs.
+        stated = None if right.all() else features
+        found.compare(
+            mine,
+            Expected(columns, made.outcome, made.reasons, stated, None, model.features.names),
+        )
+
+
+def count_fallbacks(decisions: pa.RecordBatch, found: Reproduction) -> None:
+    """Count the decisions of a champion in another's place."""
+    fallback = flag_bits(decisions.column("flags")) & int(Flag.FALLBACK)
+    found.count(found.given, "fallback", int(np.count_nonzero(fallback)))
+
+
+def _from_input(
+    settings: Settings,
+    question: Question,
+    spool: Spool,
+    seen: dict[int, tuple[int, int]],
+    bundles: Bundles,
+    found: Reproduction,
+    progress: Progress,
+) -> None:
+    if not spool.partitions:
+        return
+    routings = RecordedRoutings(settings)
+    plan = _plan(settings, question, spool, routings)
+    work = InputReproduction(settings, plan, spool, bundles, found, routings.at, question.warm)
+    for partition in spool.partitions:
+        work.compare(
+            partition, seen[partition] if question.whole else None, question.asks, progress
+        )
+
+
+def _plan(settings: Settings, question: Question, spool: Spool, routings: RecordedRoutings) -> Plan:
+    """Return what all models shared: as the control log says, or a plan file."""
+    newest = routings.newest
+    if question.plan is None and newest is not None:
+        return newest.shared
+    names = sorted({version.name for version in spool.versions})
+    if question.plan is None and len(names) > 1:
+        raise SettingsError(
+            f"reproduce: {', '.join(names)} decided, and it is not known whose plan held",
+            "name the plan's file: --plan",
+        )
+    return plan_of(open_store(settings.models), names[0], question.plan)

@@ -1,0 +1,104 @@
+"""Who should have decided: the arms of the routing that was active at a decision's offset."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.apps.recorded_decisions import by_version
+from stream_scorer.core.batch import EventBatch, Flag
+from stream_scorer.core.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.routing import CHAMPION, Routing, Version, route
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+RoutingAt = Callable[[int, int], Routing | None]
+"""Which routing was active at (partition, offset); None: a pinned model's, revision 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Who should have decided n rows.
+
+    Attributes:
+        arm: n names.
+        version: int64[n], index into ``versions``.
+        versions: Those that decide.
+        revision: Of the plan.
+        propensity: float64[n].
+    """
+
+    arm: pa.Array
+    version: Int64
+    versions: tuple[Version, ...]
+    revision: int
+    propensity: Float64
+
+
+def routings(
+    routing_at: RoutingAt, partition: int, first: int, end: int
+) -> Iterator[tuple[int, int, Routing | None]]:
+    """Yield what was active between two offsets: (first, offset behind, routing), ascending.
+
+    Args:
+        routing_at: Asked as few times as possible.
+        partition: Of the input.
+        first: First offset.
+        end: The offset behind the last.
+    """
+    while first < end:
+        routing = routing_at(partition, first)
+        same, other = first, end
+        # Revisions only ever ascend, so where the next one begins is a search.
+        if routing_at(partition, end - 1) is routing:
+            same = end - 1
+        while other - same > 1:
+            middle = (same + other) // 2
+            if routing_at(partition, middle) is routing:
+                same = middle
+            else:
+                other = middle
+        yield first, other, routing
+        first = other
+
+
+def arms_of(
+    decisions: pa.RecordBatch,
+    events: EventBatch,
+    flags: Int64,
+    routing: Routing | None,
+    revision: int,
+) -> Arms:
+    """Return who should have decided.
+
+    Args:
+        decisions: n decisions; under revision 0 the version that they name was the champion.
+        events: Their transactions.
+        flags: int64[n], recorded bits of :class:`Flag`: the champion is known to have stepped in.
+        routing: What was active; None: revision 0.
+        revision: Of the plan file, without a routing.
+    """
+    n = len(decisions)
+    if routing is None:
+        found = list(by_version(decisions))
+        version = np.zeros(n, np.int64)
+        for number, (_, rows) in enumerate(found):
+            version[rows] = number
+        versions = tuple(each for each, _ in found)
+        return Arms(pa.repeat(CHAMPION, n), version, versions, revision, np.ones(n))
+    customer = hash_strings(*string_views(events.records.column("customer_id")))
+    routed = route(routing, events, customer)
+    champion = routing.versions[CHAMPION]
+    by_arm = [routing.versions[arm] for arm in routing.arms]
+    versions = tuple(dict.fromkeys([*by_arm, champion]))
+    place = np.array([versions.index(each) for each in by_arm])[routed.arm]
+    place[(flags & int(Flag.FALLBACK)) != 0] = versions.index(champion)
+    share = np.array([routing.share(arm) for arm in routing.arms])[routed.arm]
+    # Whom an override sent there was not sent by chance.
+    share[routed.overridden] = 1.0
+    arm = pa.array(routing.arms).take(pa.array(routed.arm))
+    return Arms(arm, place, versions, routing.revision, share)

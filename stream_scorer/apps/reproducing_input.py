@@ -1,0 +1,307 @@
+"""Past decisions recomputed from the input: folded as the scorer did, and decided again.
+
+Each partition's retained input is folded into empty rings, from what the oldest decision that is
+asked for can see. Terminals' rows come from their topic; which of them a decision could use, it
+says itself (``terminal_watermark``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.apps.recomputing import Bundles, ask, model_errors
+from stream_scorer.apps.recorded_decisions import Progress, Spool
+from stream_scorer.apps.recorded_terminals import RecordedTerminals
+from stream_scorer.apps.refolding import input_of
+from stream_scorer.apps.reproducing_arms import RoutingAt, arms_of, routings
+from stream_scorer.apps.reproduction import (
+    MOST_EXAMPLES,
+    Expected,
+    Reproduction,
+    flag_bits,
+    whole_numbers,
+)
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.batch import EventBatch, Flag
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.routing import Routing, Version
+from stream_scorer.core.scorer import Remembered, Rings, remember, replay
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.models.loader import models_of
+from stream_scorer.settings import Settings
+from stream_scorer.state.beginning import Beginning
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+_EVICTED_AT_ONCE = 4_096
+_SAME = ("transaction_id", "customer_id", "terminal_id")
+
+
+class InputReproduction:
+    """Recomputes the decisions of one partition after another.
+
+    Args:
+        settings: The cluster, the input, the registry.
+        plan: What all models shared.
+        spool: The decisions.
+        bundles: Their versions.
+        found: Counts.
+        routing_at: Which routing was active where.
+        warm: NAME or NAME:VERSION that was kept warm.
+
+    Raises:
+        ModelError: The warm version is missing or refused.
+        SettingsError: A topic does not exist.
+        UnavailableError: The broker or the store does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        spool: Spool,
+        bundles: Bundles,
+        found: Reproduction,
+        routing_at: RoutingAt,
+        warm: str | None = None,
+    ) -> None:
+        self._kafka = settings.kafka
+        self._plan = plan
+        self._spool = spool
+        self._found = found
+        self._routing_at = routing_at
+        registry = open_registry(settings.registry)
+        self._decoder = TransactionDecoder(registry, plan, settings.registry.directory)
+        self._blind = 0
+        self._low, self._high = bounds(settings.kafka, settings.kafka.topics.transactions)
+        versions = sorted(spool.versions | self._routed())
+        known = {version: bundles.bundle(version) for version in versions}
+        loaded = {version: bundle for version, bundle in known.items() if bundle is not None}
+        beside = [bundles.named(warm)] if warm is not None else []
+        models = models_of([*loaded.values(), *beside], plan) if loaded else ()
+        self._models = dict(zip(loaded, models, strict=False))
+        self._terminals = None
+        by_terminal = [m for m in self._models.values() if m.features.by_terminal]
+        if by_terminal:
+            delayed = by_terminal[0].features.engine.delayed
+            oldest = min(spool.earliest.values()) - delayed.longest_ms
+            self._terminals = RecordedTerminals(settings, registry, plan, delayed, oldest)
+
+    def _routed(self) -> set[Version]:
+        """Return the versions of the routings that were active between the decisions."""
+        return {
+            version
+            for partition in self._spool.partitions
+            for _, _, routing in routings(
+                self._routing_at, partition, *self._spool.bounds(partition)
+            )
+            if routing is not None
+            for version in routing.versions.values()
+        }
+
+    def compare(
+        self,
+        partition: int,
+        seen: tuple[int, int] | None,
+        asks: Callable[[Int64], Bool],
+        progress: Progress,
+    ) -> None:
+        """Fold a partition's input and compare its decisions.
+
+        Args:
+            partition: Of the input.
+            seen: Source offsets of the first and last decision that the topic holds of it: what
+                lies between and has none is missing; None: none can be missing.
+            asks: Which event times are asked for.
+            progress: Told how far it is.
+        """
+        first, end = self._spool.bounds(partition)
+        low, high = self._low.get(partition, 0), self._high.get(partition, 0)
+        if first < low:
+            gone = len(self._spool.between(partition, first, min(low, end)))
+            self._found.not_compared += gone
+            self._found.removed.append(
+                f"{gone} decisions: partition {partition} of the input begins at offset {low}"
+            )
+        model = next(iter(self._models.values()), None)
+        if model is None:
+            self._found.not_compared += len(self._spool.between(partition, max(first, low), end))
+            return
+        retention = model.features.engine.retention
+        oldest = self._spool.earliest[partition] - retention.horizon_ms - retention.lateness_ms
+        rings, beginning, done = Rings(model.features), Beginning(), low
+        for raw in input_of(self._kafka, partition, low, min(end, high)):
+            every, _, _ = self._decoder.decode(raw)
+            beginning.read(every, self._plan)
+            events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
+            until = int(raw.offset[-1]) + 1
+            if until <= first:
+                rings.release(replay(events, rings, self._plan, model.features))
+            else:
+                folded = remember(events, rings, self._plan, model.features)
+                whole_from = beginning.whole_from(retention.lateness_ms) if low else int(NEVER)
+                covered_from = whole_from + retention.horizon_ms if low else whole_from
+                piece = _Piece(partition, max(done, first), until, events, folded, covered_from)
+                self._judge(piece, seen, asks)
+                rings.release(folded.journals)
+            done = until
+            rings.of(partition).evict(_EVICTED_AT_ONCE)
+            progress(f"partition {partition}", done - low, end - low)
+        if max(done, first) < end:
+            rest = self._spool.between(partition, max(done, first), end)
+            self._refuse(rest, np.arange(len(rest)), None)
+        if self._blind:
+            self._found.removed.append(
+                f"{self._blind} decisions: what their windows need of partition {partition} of the "
+                f"input, which begins at offset {low}, or of terminals' rows, is deleted"
+            )
+            self._blind = 0
+
+    def _judge(
+        self, piece: "_Piece", seen: tuple[int, int] | None, asks: Callable[[Int64], Bool]
+    ) -> None:
+        """Compare the decisions of a piece of the input with what it makes."""
+        decisions = self._spool.between(piece.partition, piece.first, piece.end)
+        covered = self._covered(decisions, piece.covered_from)
+        blind = len(decisions) - len(covered)
+        self._found.not_compared += blind
+        self._blind += blind
+        published = whole_numbers(decisions.column("source_offset"))
+        decisions, offsets = decisions.take(pa.array(covered)), published[covered]
+        accepted = piece.folded.accepted
+        known = piece.events.offset[accepted]
+        at = np.minimum(np.searchsorted(known, offsets), max(len(known) - 1, 0))
+        fits = known[at] == offsets if len(known) else np.zeros(len(at), np.bool_)
+        self._refuse(decisions, np.flatnonzero(~fits), piece)
+        rows = np.flatnonzero(fits)
+        for first, end, routing in routings(
+            self._routing_at, piece.partition, piece.first, piece.end
+        ):
+            mine = rows[(offsets[rows] >= first) & (offsets[rows] < end)]
+            if len(mine):
+                of_input = accepted[at[mine]]
+                self._decide(decisions.take(pa.array(mine)), piece, of_input, routing)
+        if seen is not None:
+            wanted = asks(piece.events.int64("event_time")[accepted])
+            wanted &= (known >= seen[0]) & (known <= seen[1]) & ~np.isin(known, published)
+            self._miss(piece, accepted[wanted])
+
+    def _covered(self, decisions: pa.RecordBatch, covered_from: int) -> Int64:
+        """Return the rows whose windows lie in what is retained."""
+        times = whole_numbers(decisions.column("event_time"))
+        covered = times >= covered_from
+        if self._terminals is not None:
+            covered &= times >= self._terminals.covered_from
+        return np.flatnonzero(covered)
+
+    def _refuse(self, decisions: pa.RecordBatch, rows: Int64, piece: "_Piece | None") -> None:
+        """Note decisions of what the input does not hold, or has rejected."""
+        self._found.unexpected += len(rows)
+        offsets = whole_numbers(decisions.column("source_offset"))
+        for row in rows.tolist():
+            why = "no transaction at this offset"
+            if piece is not None:
+                refused = piece.folded.rejections
+                place = np.flatnonzero(piece.events.offset[refused.rows] == offsets[row])
+                why = refused.reasons[place[0]].value if len(place) else why
+            self._found.note(decisions, row, "decision", "published", why)
+
+    def _miss(self, piece: "_Piece", rows: Int64) -> None:
+        """Note transactions that should have been decided."""
+        self._found.missing += len(rows)
+        lost = piece.events.take(rows)
+        ids = lost.records.column("transaction_id")
+        for row in range(min(len(rows), MOST_EXAMPLES)):
+            place = {
+                "transaction_id": ids[row].as_py(),
+                "source_topic": self._kafka.topics.transactions,
+                "source_partition": piece.partition, "source_offset": int(lost.offset[row]),
+            }  # fmt: skip
+            self._found.note_at(place, "decision", None, "decided")
+
+    # -- what a decision should be ----------------------------------------------------------
+
+    def _decide(
+        self, decisions: pa.RecordBatch, piece: "_Piece", rows: Int64, routing: Routing | None
+    ) -> None:
+        """Compare decisions with what the rows of the piece should become under a routing."""
+        events = piece.events.take(rows)
+        flags, observed = piece.folded.flags[rows].astype(np.int64), piece.folded.observed[rows]
+        recorded_flags = flag_bits(decisions.column("flags"))
+        lacking, watermark = self._see_terminals(decisions, events, observed)
+        arms = arms_of(decisions, events, recorded_flags, routing, self._plan.revision)
+        for number, version in enumerate(arms.versions):
+            mine = np.flatnonzero(arms.version == number)
+            model = self._models.get(version)
+            if model is None:
+                self._found.not_compared += len(mine)
+                continue
+            told = decisions.take(pa.array(mine))
+            failed = model_errors(told.column("reasons"))
+            features = model.features.compute(events.take(mine), observed[mine])
+            made = ask(model, features, failed)
+            bits = flags[mine] | (recorded_flags[mine] & int(Flag.FALLBACK))
+            if model.features.by_terminal:
+                bits |= np.where(lacking[mine], int(Flag.DEGRADED), 0)
+                times = watermark[mine]
+            else:
+                times = np.full(len(mine), NEVER)
+            records = events.records.take(pa.array(mine))
+            columns = {
+                **{name: records.column(name) for name in _SAME},
+                "event_time": events.int64("event_time")[mine],
+                "score": made.score, "model": version.name, "model_version": version.version,
+                "arm": arms.arm.take(pa.array(mine)), "plan_revision": arms.revision,
+                "propensity": arms.propensity[mine], "engine": ENGINE,
+                "terminal_watermark": times,
+            }  # fmt: skip
+            self._found.count(self._found.given, "MODEL_ERROR", int(failed.sum()))
+            fallback = int(np.count_nonzero(bits & int(Flag.FALLBACK)))
+            self._found.count(self._found.given, "fallback", fallback)
+            self._found.compare(
+                told,
+                Expected(columns, made.outcome, made.reasons, features, bits, model.features.names),
+            )
+
+    def _see_terminals(
+        self, decisions: pa.RecordBatch, events: EventBatch, observed: Float64
+    ) -> tuple[Bool, Int64]:
+        """Write what events saw of terminals; return which lacked rows, and up to when they saw."""
+        if self._terminals is None:
+            return np.zeros(len(events), np.bool_), np.full(len(events), NEVER)
+        recorded = whole_numbers(decisions.column("terminal_watermark"))
+        degraded = flag_bits(decisions.column("flags")) & int(Flag.DEGRADED) != 0
+        seen = self._terminals.observe(events, recorded, observed)
+        # Rows may have left before an event that came too late for them: who was there must know.
+        left = degraded & ~seen.lacking
+        self._found.count(self._found.given, "terminals' rows had left", int(left.sum()))
+        return seen.lacking | left, seen.watermark
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some input of a partition, and what became of it.
+
+    Attributes:
+        partition: Of the input.
+        first: Decisions of the offsets from here
+        end: up to here are compared.
+        events: Its transactions.
+        folded: What the rings made of them.
+        covered_from: Event time, ms, from which on windows lie in what is retained.
+    """
+
+    partition: int
+    first: int
+    end: int
+    events: EventBatch
+    folded: Remembered
+    covered_from: int

@@ -1,0 +1,291 @@
+"""What was published against what is recomputed, bit for bit, field for field."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_scorer.core.batch import Flag, Outcome
+from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.errors import ReproductionError
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+MOST_EXAMPLES = 50
+_FLOATS = frozenset({"score", "propensity"})
+_TIMES = frozenset({"event_time", "terminal_watermark"})
+_UNKNOWN_FLAG = 1 << 40
+_FLAGS = {str(flag.name).lower(): int(flag) for flag in Flag}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is recomputed for some recorded decisions, row for row.
+
+    Attributes:
+        columns: By field, one value for all rows or a column: texts, int64[n], float64[n].
+        outcome: uint8[n], values of :class:`Outcome`.
+        reasons: Of rows that have any.
+        features: float64[n, m], where they are recomputed; None where they are taken as given.
+        flags: int64[n], bits of :class:`Flag`; None where they are taken as given.
+        names: Of the features.
+    """
+
+    columns: Mapping[str, Any]
+    outcome: NDArray[np.uint8]
+    reasons: Mapping[int, tuple[str, ...]]
+    features: Float64 | None = None
+    flags: Int64 | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Reproduction:
+    """How past decisions compare with what they are recomputed to be.
+
+    Attributes:
+        depth: ``recorded``: from the recorded features; ``input``: from the input.
+        read: Decisions that the topic held.
+        chosen: Those that were asked for.
+        equal: Those of them that are equal in every field that is recomputed.
+        differing: Those that are not.
+        fields: By field, decisions that differ in it.
+        missing: Accepted transactions without a decision.
+        unexpected: Decisions of what the input does not hold, or would be rejected.
+        not_compared: Decisions that could not be recomputed.
+        missing_bundles: By model version that cannot be loaded, why.
+        removed: What retention removed that would be needed.
+        given: What was taken as recorded: decisions that the model failed for, or that the champion
+            took over.
+        models: Decisions by model version.
+        examples: The first differences: where, in which field, what was recorded and recomputed.
+        libraries: The versions here. Bits are promised for those of the scorer, on its processor.
+    """
+
+    depth: str
+    read: int = 0
+    chosen: int = 0
+    equal: int = 0
+    differing: int = 0
+    fields: dict[str, int] = field(default_factory=dict)
+    missing: int = 0
+    unexpected: int = 0
+    not_compared: int = 0
+    missing_bundles: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    given: dict[str, int] = field(default_factory=dict)
+    models: dict[str, int] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    def count(self, table: dict[str, int], name: str, number: int) -> None:
+        """Count under a name, if there is anything to count."""
+        if number:
+            table[name] = table.get(name, 0) + number
+
+    def as_record(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    def compare(self, recorded: pa.RecordBatch, expected: Expected) -> None:
+        """Compare n recorded decisions with what is recomputed for them, and count.
+
+        Args:
+            recorded: Fields of the decision schema.
+            expected: Row for row.
+        """
+        wrong: dict[str, Bool] = {}
+        for name, values in expected.columns.items():
+            wrong[name] = _differs(name, recorded.column(name), values)
+        outcomes = pa.array([o.name for o in Outcome]).take(pa.array(expected.outcome))
+        wrong["decision"] = _differs("decision", recorded.column("decision"), outcomes)
+        wrong["reasons"] = _other_reasons(recorded.column("reasons"), expected.reasons)
+        if expected.flags is not None:
+            aside = ~int(Flag.LATE_DECISION)
+            told = flag_bits(recorded.column("flags"))
+            wrong["flags"] = (told & aside) != (expected.flags & aside)
+        if expected.features is not None:
+            wrong["features"] = _other_features(recorded.column("features"), expected.features)
+        differing = np.zeros(len(recorded), np.bool_)
+        for name, rows in wrong.items():
+            self.count(self.fields, name, int(rows.sum()))
+            differing |= rows
+        number = int(differing.sum())
+        self.differing += number
+        self.equal += len(recorded) - number
+        for row in np.flatnonzero(differing).tolist():
+            if len(self.examples) >= MOST_EXAMPLES:
+                return
+            for name, rows in wrong.items():
+                if rows[row]:
+                    self._tell(recorded, expected, row, name)
+
+    def _tell(self, recorded: pa.RecordBatch, expected: Expected, row: int, name: str) -> None:
+        if name == "features" and expected.features is not None:
+            found = recorded.column(name)[row].as_py()
+            numbers = np.frombuffer(found, "<f8") if len(found) % 8 == 0 else np.empty(0)
+            wanted = expected.features[row]
+            if len(numbers) != len(wanted):
+                self.note(recorded, row, name, f"{len(found)} bytes", f"{len(wanted)} numbers")
+                return
+            for place in np.flatnonzero(_bits(numbers) != _bits(wanted)).tolist():
+                named = f"features.{expected.names[place]}"
+                self.note(recorded, row, named, float(numbers[place]), float(wanted[place]))
+            return
+        self.note(
+            recorded, row, name, _value(recorded.column(name)[row]), _expected(expected, row, name)
+        )
+
+    def note(
+        self, recorded: pa.RecordBatch, row: int, name: str, found: object, wanted: object
+    ) -> None:
+        """Keep one of the first differences, of a row of recorded decisions."""
+        place = {
+            key: recorded.column(key)[row].as_py()
+            for key in ("transaction_id", "source_topic", "source_partition", "source_offset")
+        }
+        self.note_at(place, name, found, wanted)
+
+    def note_at(self, place: Mapping[str, Any], name: str, found: object, wanted: object) -> None:
+        """Keep one of the first differences, of a transaction and its place."""
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append({**place, "field": name, "recorded": found, "recomputed": wanted})
+
+    def refuse(self) -> None:
+        """Raise unless every decision that was asked for was recomputed and is equal.
+
+        Raises:
+            ReproductionError: It says what was found, the worst first.
+        """
+        mend = "see the differences: --json"
+        if self.differing or self.missing or self.unexpected:
+            fields = ", ".join(f"{name} {n}" for name, n in sorted(self.fields.items()))
+            told = [f"{self.differing} of {self.chosen} decisions differ ({fields})"]
+            told += [f"{self.missing} are missing"] if self.missing else []
+            told += [f"{self.unexpected} are of no such input"] if self.unexpected else []
+            raise ReproductionError("; ".join(told), mend)
+        if self.missing_bundles and self.not_compared:
+            named = "; ".join(f"{m}: {why}" for m, why in sorted(self.missing_bundles.items()))
+            raise ReproductionError(
+                f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: {named}",
+                "put the bundles back where models.directory or models.url says",
+            )
+        if self.removed:
+            raise ReproductionError(
+                f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: "
+                + "; ".join(self.removed),
+                "reproduce from the recorded features: --depth recorded; raise the retention",
+            )
+        if not self.chosen:
+            raise ReproductionError(
+                f"none of {self.read} decisions was asked for", "name another time or transaction"
+            )
+
+
+def flag_bits(column: pa.Array) -> Int64:
+    """Return int64[n], bits of :class:`Flag` for lists of their names."""
+    bits = np.zeros(len(column), np.int64)
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(lengths).tolist():
+        for name in column[row].as_py():
+            bits[row] |= _FLAGS.get(name, _UNKNOWN_FLAG)
+    return bits
+
+
+def whole_numbers(column: pa.Array) -> Int64:
+    """Return int64[n] of whole numbers or times, ms; NEVER for null."""
+    numbers = column.cast(pa.int64())
+    if numbers.null_count:
+        numbers = numbers.fill_null(int(NEVER))
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.int64)
+
+
+def libraries() -> dict[str, str]:
+    """Return what the bits of a score depend on beside the bundle."""
+    import llvmlite.binding  # noqa: PLC0415 it is loaded by the kernels anyway
+    import numba  # noqa: PLC0415 the same
+    import scipy  # noqa: PLC0415 the same
+    import sklearn  # noqa: PLC0415 the same
+
+    return {
+        "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
+        "scipy": scipy.__version__, "scikit_learn": sklearn.__version__,
+        "machine": platform.machine(), "processor": llvmlite.binding.get_host_cpu_name(),
+    }  # fmt: skip
+
+
+def _bits(values: Float64) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(values, np.float64).view(np.uint64)
+
+
+def _differs(name: str, column: pa.Array, values: Any) -> Bool:
+    """Return bool[n], where a recorded column is not what is expected."""
+    if name in _FLOATS:
+        recorded = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+        wanted = np.broadcast_to(np.asarray(values, np.float64), recorded.shape)
+        return np.asarray(_bits(recorded) != _bits(wanted), np.bool_)
+    if name in _TIMES or pa.types.is_integer(column.type):
+        return np.asarray(whole_numbers(column) != np.asarray(values, np.int64), np.bool_)
+    return np.asarray(pc.not_equal(column, values).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _other_reasons(column: pa.Array, reasons: Mapping[int, tuple[str, ...]]) -> Bool:
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    wrong = np.zeros(len(column), np.bool_)
+    for row in {*np.flatnonzero(lengths).tolist(), *reasons}:
+        wrong[row] = tuple(column[row].as_py()) != reasons.get(row, ())
+    return wrong
+
+
+def _other_features(column: pa.Array, features: Float64) -> Bool:
+    n, width = features.shape
+    told, right = feature_rows(column, width)
+    wrong = ~right
+    wrong[right] |= (_bits(told) != _bits(features[right])).reshape(-1, width).any(axis=1)
+    return np.asarray(wrong.reshape(n), np.bool_)
+
+
+def feature_rows(column: pa.Array, width: int) -> tuple[Float64, Bool]:
+    """Return recorded features as numbers.
+
+    Args:
+        column: n byte strings.
+        width: Numbers that each should hold.
+
+    Returns:
+        float64[k, width] of the k rows that hold so many; bool[n], which these are.
+    """
+    lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
+    right = np.asarray(lengths == 8 * width, np.bool_)
+    joined = b"".join(column.filter(pa.array(right)).to_pylist())
+    return np.frombuffer(joined, "<f8").astype(np.float64).reshape(-1, width), right
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    if pa.types.is_timestamp(scalar.type):
+        return scalar.cast(pa.int64()).as_py()
+    return scalar.as_py()
+
+
+def _expected(expected: Expected, row: int, name: str) -> Any:
+    """Return one recomputed value as plain data."""
+    if name == "decision":
+        return Outcome(expected.outcome[row]).name
+    if name == "reasons":
+        return list(expected.reasons.get(row, ()))
+    if name == "flags" and expected.flags is not None:
+        return [flag for flag, bit in _FLAGS.items() if int(expected.flags[row]) & bit]
+    values = expected.columns[name]
+    if isinstance(values, pa.Array):
+        return _value(values[row])
+    if isinstance(values, np.ndarray):
+        value = values[row].item()
+        return None if name == "terminal_watermark" and value == NEVER else value
+    return values

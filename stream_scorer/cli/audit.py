@@ -1,0 +1,73 @@
+"""``stream-scorer audit``: what the audit log says, and whether it is what was written."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
+
+app = typer.Typer(
+    help="The audit log: who changed which model when, and whether the log is whole.",
+    no_args_is_help=True,
+)
+FileOption = Annotated[
+    Path | None, typer.Option("--file", help="The log, instead of the settings' audit.path.")
+]
+
+
+@app.command()
+def verify(
+    *,
+    file: FileOption = None,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", help="Hash that was noted elsewhere: a line must bear it."),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", help="Hash of the last archived line, which the first follows."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every line to its own hash, to the line before, and to its signature.
+
+    Exit code 12 and where it is: a byte that was changed, a line that is missing, out of order or
+    signed wrongly, and, with --expect, an end that was cut off.
+    """
+    from stream_scorer.apps import auditing  # noqa: PLC0415 keys load slowly
+
+    settings = settings_from(config).audit
+    found = auditing.verify(settings, file, expect, after)
+    document = asdict(found)
+    rows = [(name, value) for name, value in document.items() if name != "faults"]
+    rows += [("fault", str(fault)) for fault in found.faults]
+    show(as_json, document, ("", "value"), rows, title="Audit log")
+    auditing.refuse_faults(found)
+
+
+@app.command(name="show")
+def show_command(
+    *,
+    file: FileOption = None,
+    action: Annotated[
+        str | None, typer.Option("--action", help="Only this action, or those below it: model.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="The newest so many.")] = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest lines: when, who, what, to what, and the details.
+
+    `audit verify` tells whether they are what was written.
+    """
+    from stream_scorer.apps import auditing  # noqa: PLC0415 keys load slowly
+
+    lines = auditing.shown(settings_from(config).audit, file, action, subject, last)
+    records = [line.as_record() for line in lines]
+    columns = ("number", "time", "actor", "action", "subject", "details")
+    rows = [[record[name] for name in columns] for record in records]
+    show(as_json, records, columns, rows)

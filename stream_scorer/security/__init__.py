@@ -1,0 +1,1 @@
+"""What guards the process and proves what was done: so far, the audit log."""

@@ -1,0 +1,263 @@
+"""Whether an audit log is what was written: every byte, every line, in order, up to its end."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from stream_scorer.security.audit_files import files_of, locked
+from stream_scorer.security.audit_lines import (
+    BEGINNING,
+    BYTES_MOST,
+    TORN,
+    BadLineError,
+    Line,
+    read,
+    signed_by,
+)
+
+_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """Whose signatures count.
+
+    Attributes:
+        keys: By key id, the name that the settings give it and the key.
+        required: Whether every line must bear one.
+    """
+
+    keys: Mapping[str, tuple[str, Ed25519PublicKey]] = field(default_factory=dict)
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and where."""
+
+    file: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}: {self.what}"
+
+
+@dataclass(slots=True)
+class AuditVerification:
+    """What a log is worth.
+
+    Attributes:
+        files: Files that were read.
+        lines: Lines in them that are whole.
+        newest: Number of the last one; 0 when there is none.
+        newest_hash: Its hash: note it elsewhere, and a cut-off end is found with it.
+        signed: Lines with a verified signature, by the key's name.
+        unknown: Lines that a key has signed which the settings do not know.
+        unsigned: Lines without a signature.
+        torn: Where a crash left bytes, which the line behind them tells of.
+        open_end: Bytes behind the last line that no line tells of yet; the next one will.
+        behind: Lines behind the one whose hash was expected; None when none was.
+        faults: The first of what is wrong; empty when nothing is.
+        more: How many faults were found beside those.
+    """
+
+    files: int = 0
+    lines: int = 0
+    newest: int = 0
+    newest_hash: str = BEGINNING
+    signed: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
+    unsigned: int = 0
+    torn: list[str] = field(default_factory=list)
+    open_end: int = 0
+    behind: int | None = None
+    faults: list[Fault] = field(default_factory=list)
+    more: int = 0
+
+    def note(self, file: Path, line: int, what: str) -> None:
+        """Note a fault."""
+        if len(self.faults) < _TOLD:
+            self.faults.append(Fault(file.name, line, what))
+        else:
+            self.more += 1
+
+
+def verify(
+    path: Path,
+    signers: Signers | None = None,
+    expect: str | None = None,
+    after: str | None = None,
+) -> AuditVerification:
+    """Read a log and hold each line to the one before.
+
+    Args:
+        path: The file that is written; those before it are found beside it.
+        signers: Whose signatures count.
+        expect: Hash of a line that was noted elsewhere and must be there.
+        after: Hash of the last line of what was archived, which the first one here follows; None
+            where the log must begin with line 1.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    with locked(path, alone=False):
+        return _Reading(signers or Signers(), expect, after).through(files_of(path))
+
+
+class _Reading:
+    """Goes through a log's files."""
+
+    def __init__(self, signers: Signers, expect: str | None, after: str | None) -> None:
+        self._signers = signers
+        self._expect = expect
+        self._previous = after
+        self._found = AuditVerification()
+        self._gap = b""
+        self._begun = False
+        self._skipped = 0
+        self._met: int | None = None
+
+    def through(self, files: Sequence[Path]) -> AuditVerification:
+        found = self._found
+        place, number = Path(), 0
+        for path in files:
+            found.files += 1
+            place, number = path, 0
+            for number, piece in enumerate(_pieces(path), 1):
+                self._take(path, number, piece)
+            if self._gap and path != files[-1]:
+                self._fault_gap(path, number)
+        if self._gap:
+            self._end_gap(place, number)
+        if self._expect is not None:
+            if self._met is None:
+                found.note(
+                    place, number, f"no line has the hash {self._expect}: the log's end was cut "
+                    "off, or the log is another"
+                )  # fmt: skip
+            else:
+                found.behind = found.newest - self._met
+        return found
+
+    def _take(self, path: Path, number: int, piece: bytes) -> None:
+        try:
+            line = read(piece.removesuffix(b"\n"))
+        except BadLineError as error:
+            if error.torn:
+                # Whether a crash left it, the next line tells.
+                self._gap += piece
+            else:
+                self._found.note(path, number, str(error))
+                self._skip(1)
+            return
+        if self._gap:
+            self._judge_gap(path, number, line)
+        self._follow(path, number, line)
+
+    def _judge_gap(self, path: Path, number: int, line: Line) -> None:
+        told = line.deed.details
+        digest = hashlib.sha256(self._gap).hexdigest()
+        if line.deed.action == TORN and told == {"bytes": len(self._gap), "sha256": digest}:
+            self._found.torn.append(f"{path.name} line {number - 1}")
+        else:
+            self._skip(self._gap.count(b"\n"))
+            self._fault_gap(path, number - 1)
+        self._gap = b""
+
+    def _fault_gap(self, path: Path, number: int) -> None:
+        self._found.note(
+            path, number, f"{len(self._gap)} bytes are no line, and no line tells of them"
+        )
+        self._gap = b""
+
+    def _end_gap(self, path: Path, number: int) -> None:
+        """What a crash has just torn has no line behind it yet, and begins as a line does."""
+        if b"\n" in self._gap or not self._gap.startswith(b"{"):
+            self._fault_gap(path, number)
+        else:
+            self._found.open_end = len(self._gap)
+
+    def _skip(self, lines: int) -> None:
+        """Pass over what is damaged: as many numbers at most went with it, and the chain."""
+        self._previous = None
+        self._begun = True
+        self._skipped += lines
+
+    def _follow(self, path: Path, number: int, line: Line) -> None:
+        found = self._found
+        expected, skipped = found.newest + 1, self._skipped
+        previous = self._previous
+        if not self._begun:
+            if previous is None:
+                previous = BEGINNING
+            else:
+                expected = line.number
+        self._begun, self._skipped = True, 0
+        if expected < line.number <= expected + skipped:
+            expected = line.number
+        if line.number > expected:
+            found.note(path, number, _missing(expected, line.number))
+        elif line.number < expected:
+            found.note(path, number, f"is line {line.number}, and stands where {expected} should")
+            return
+        elif previous is not None and line.previous != previous:
+            found.note(path, number, f"line {line.number} does not follow the line before it")
+        found.lines += 1
+        found.newest, found.newest_hash, self._previous = line.number, line.hash, line.hash
+        if line.hash == self._expect:
+            self._met = line.number
+        self._judge_signature(path, number, line)
+
+    def _judge_signature(self, path: Path, number: int, line: Line) -> None:
+        found = self._found
+        if not line.key_id:
+            found.unsigned += 1
+            if self._signers.required:
+                found.note(path, number, f"line {line.number} is not signed")
+            return
+        known = self._signers.keys.get(line.key_id)
+        if known is None:
+            found.unknown += 1
+            if self._signers.required:
+                found.note(
+                    path, number, f"line {line.number} is signed by an unknown key, {line.key_id}"
+                )
+            return
+        name, key = known
+        if signed_by(line, key):
+            found.signed[name] = found.signed.get(name, 0) + 1
+        else:
+            found.note(
+                path, number, f"line {line.number} bears no signature by {name}, which it names"
+            )
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """Yield the lines of a log that are whole, oldest first, unverified among themselves.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    for file in files_of(path):
+        for piece in _pieces(file):
+            try:
+                yield read(piece.removesuffix(b"\n"))
+            except BadLineError:
+                continue
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines with their ends; of one that is too long, piece by piece."""
+    with path.open("rb") as file:
+        while piece := file.readline(BYTES_MOST + 1):
+            yield piece
+
+
+def _missing(expected: int, number: int) -> str:
+    if number - expected == 1:
+        return f"line {expected} is missing before line {number}"
+    return f"lines {expected} to {number - 1} are missing before line {number}"

@@ -1,0 +1,111 @@
+"""Decisions of a ramp, a kill and a rollback: reproduced, arms and all."""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.apps.reproducing import Question, reproduce
+from stream_scorer.apps.reproduction import Reproduction
+from stream_scorer.errors import RolloutError
+from stream_scorer.settings import Kafka, Models, Settings
+from tests.faults.scene import transactions
+from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, silent
+from tests.integration.rollout.test_live import NEW, OLD, RAMP, Scene, awaits, models
+
+pytestmark = pytest.mark.kafka
+
+__all__ = ["models"]
+
+
+@pytest.fixture
+def scene(
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    models: Path,
+    tmp_path: Path,
+) -> Iterator[Scene]:
+    made = Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000)), models, tmp_path)
+    made.records = transactions(days=14, customers=120)
+    yield made
+    made.log.close()
+
+
+def reproduced(scene: Scene, kafka: Kafka, models: Path, **asked: Any) -> Reproduction:
+    settings = Settings(kafka=kafka, models=Models(directory=models))
+    return reproduce(settings, Question(**({"first_ms": EVER} | asked)), silent)
+
+
+def test_a_ramp_a_kill_and_a_rollback_are_equal_and_an_arm_that_was_altered_is_found(
+    scene: Scene,
+    models: Path,
+) -> None:
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed(0.15)
+        scene.decided()
+        ramp = [scene.plan(strategy="canary", versions={"champion": OLD, "canary": NEW}, ramp=RAMP)]
+        ramp.append(scene.step(1))
+        awaits(process, ramp[-1])
+        scene.feed(0.2)
+        scene.decided()
+        ramp.append(scene.step(2))
+        awaits(process, ramp[-1])
+        scene.feed(0.2)
+        process.kill()
+    with scene.scorer("second") as process:
+        process.wait_ready()
+        scene.feed(0.15)
+        scene.decided()
+        back = scene.roll_back()
+        awaits(process, back)
+        scene.feed(0.2)
+        found = scene.decided()
+    decisions = found.decisions
+    revisions = {d["plan_revision"] for d in decisions.values()}
+    assert {1, ramp[1], ramp[2], back} <= revisions
+    for depth in DEPTHS:
+        told = reproduced(scene, scene.kafka, models, depth=depth)
+        told.refuse()
+        assert told.equal == told.chosen == len(decisions) > 900
+        assert told.models.keys() == {OLD, NEW}
+
+    place, victim = next((at, d) for at, d in decisions.items() if d["arm"] == "canary")
+    for name, values, field in (
+        ("arm", {"arm": "control"}, "arm"),
+        ("revision", {"plan_revision": back}, "plan_revision"),
+        ("propensity", {"propensity": 1.0}, "propensity"),
+        ("version", {"model_version": "1.0.0"}, "model_version"),
+    ):
+        other = retold(scene.kafka, name, only(*place, **values))
+        told = reproduced(scene, other, models, depth="input")
+        assert told.fields == {field: 1}
+        assert told.examples[0]["recorded"] == next(iter(values.values()))
+        assert told.examples[0]["recomputed"] == victim[field]
+
+    # A log whose commands do not count under these keys is not taken for none.
+    stranger = Settings(kafka=scene.kafka, models=Models(directory=models))
+    key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+    with pytest.raises(RolloutError, match="has no such revision that counts"):
+        reproduce(
+            stranger.model_copy(
+                update={
+                    "rollout": stranger.rollout.model_copy(
+                        update={
+                            "operator_keys": {"risk": _raw(key)},
+                            "require_signature": True,
+                        }
+                    )
+                }
+            ),
+            Question("input", first_ms=EVER),
+            silent,
+        )
+
+
+def _raw(pem: str) -> str:
+    """Return a PEM key's 32 bytes as base64."""
+    return base64.b64encode(base64.b64decode(pem)[-32:]).decode()

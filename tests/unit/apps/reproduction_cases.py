@@ -1,0 +1,64 @@
+"""Decisions as the scorer publishes them, and the hands of someone who alters them."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.deciding import Model
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Rings, score
+from stream_scorer.models.loader import load_bundle
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
+from stream_scorer.simulator.simulate import simulate
+
+PLAN = Plan()
+TOPIC = "transactions"
+
+
+@cache
+def model(version: str = "1.0.0") -> Model:
+    return load_bundle(MODELS_DIRECTORY / "fraud" / version).model(PLAN)
+
+
+@cache
+def events(count: int = 4_000) -> EventBatch:
+    table = simulate(40, 150, 60)
+    columns = [name for name in table.column_names if "fraud" not in name]
+    records = table.select(columns).slice(0, count).combine_chunks().to_batches()[0]
+    assert len(records) == count
+    times = records.column("event_time").cast(pa.int64()).to_numpy()
+    partition = np.zeros(count, np.int32)
+    return EventBatch(records, partition, np.arange(count, dtype=np.int64), times)
+
+
+def published(by: Model | None = None) -> pa.RecordBatch:
+    """Return what a scorer publishes, as a reader of the topic decodes it."""
+    deciding = by or model()
+    scored = score(events(), Rings(deciding.features), PLAN, deciding)
+    registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v1")
+    identity = registry.id_for("decisions-value", schema)
+    encoder = DecisionEncoder(identity, schema, TOPIC, ENGINE)
+    values = encoder.encode(scored.decisions, 1_600_000_000_000)
+    decoded = ColumnDecoder(registry, schema, PLAN).decode(values)
+    assert len(decoded.records) == len(scored.decisions) > 3_900
+    return decoded.records
+
+
+def altered(decisions: pa.RecordBatch, row: int, **values: Any) -> pa.RecordBatch:
+    """Return decisions in which one has other values."""
+    columns: list[pa.Array] = []
+    for field, column in zip(decisions.schema, decisions.columns, strict=True):
+        if field.name in values:
+            told = column.to_pylist()
+            told[row] = values[field.name]
+            columns.append(pa.array(told, field.type))
+        else:
+            columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=decisions.schema)
