@@ -1,7 +1,9 @@
 """Aborts, a canary that raises and a champion that raises, while revisions begin in the stream."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +30,15 @@ from stream_scorer.ports import Float64
 from stream_scorer.rollout.commands import Kind, Step
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.proxy import Behind
 from tests.faults.scene import (
     Heard,
     Outcome,
+    committed,
     everything_once,
     feed,
+    outcome,
     same,
     scored,
     transactions,
@@ -231,3 +237,53 @@ def test_a_champion_that_raises_pauses_all_and_loses_nothing(
     reasons = {reason for d in found.decisions.values() for reason in d["reasons"]}
     assert "MODEL_ERROR" not in reasons
     assert {d["arm"] for d in found.decisions.values()} == {"champion", "control", "canary"}
+
+
+def test_who_takes_over_waits_for_what_the_dead_one_left_open(
+    behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
+    models: Models, tmp_path: Path,
+) -> None:  # fmt: skip
+    """A revision begins in a transaction whose commit never arrives: it has not begun."""
+    kafka = kafka_topics(
+        kafka_settings(
+            bootstrap=behind.bootstrap, session_timeout_ms=6_000, transaction_timeout_ms=8_000,
+            socket_timeout_ms=3_000,
+        )
+    )  # fmt: skip
+    half = len(RECORDS) // 2
+    variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(models.directory)}
+    log = ControlLog(Settings(kafka=kafka))
+    first = plan_of({"name": "a", "strategy": "champion", "versions": {"champion": OLD}})
+    log.append(Kind.PLAN, first, None)
+    feed(kafka, RECORDS[:half])
+    with ScorerProcess(
+        kafka, tmp_path / "first", "--from", "earliest", variables=variables, follow=True
+    ) as process:
+        process.wait_ready()
+        wait_until(lambda: sum(committed(kafka).values()) == half, "the first half is decided")
+        second = plan_of({"name": "b", "strategy": "champion", "versions": {"champion": NEW}})
+        entry = log.append(Kind.PLAN, second, None)
+        assert entry.command is not None
+        revision = entry.command.sequence
+        wait_until(
+            lambda: process.metric("stream_scorer_plan_revision") == revision, "it is loaded"
+        )
+        # The first record of the second half begins it, in a transaction that does not end.
+        threading.Timer(1.0, feed, (kafka, RECORDS[half:])).start()
+        behind.kill_in_a_transaction(process)
+    again = kafka.model_copy(update={"instance": "again"})
+    with ScorerProcess(
+        again, tmp_path / "second", "--from", "earliest", variables=variables, follow=True
+    ) as process:
+        wait_until(
+            lambda: sum(committed(kafka).values()) == len(RECORDS),
+            lambda: f"all is decided: {process.said}",
+        )
+    log.close()
+    found = outcome(kafka)
+    everything_once(found, RECORDS)
+    begun = activations(kafka)
+    assert [r for _, _, r in begun].count(revision) == len({p for p, _, _ in begun}) == 4
+    begins = {p: o for p, o, r in begun if r == revision}
+    for (partition, offset), d in found.decisions.items():
+        assert (d["plan_revision"] == revision) == (offset >= begins[partition])

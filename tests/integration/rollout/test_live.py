@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ class Scene:
         self._folder = folder
         self._fed = 0
 
-    def scorer(self, name: str = "log") -> ScorerProcess:
+    def scorer(self, name: str = "log", instance: str = "0") -> ScorerProcess:
         variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(self._models)}
+        kafka = self.kafka.model_copy(update={"instance": instance})
         return ScorerProcess(
-            self.kafka, self._folder / name, "--from", "earliest", variables=variables, follow=True
+            kafka, self._folder / name, "--from", "earliest", variables=variables, follow=True
         )
 
     def feed(self, share: float = 0.2) -> int:
@@ -262,3 +264,54 @@ def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) ->
         switched = next(o for o, d in mine if d["event_time"].timestamp() * 1_000 >= edge)
         assert [o >= switched for o, _ in mine] == [d["plan_revision"] == gated for _, d in mine]
     assert json.dumps(sorted(counts)) == json.dumps([1, gated])
+
+
+def test_two_scorers_killed_again_and_again_during_a_ramp_decide_each_record_once(
+    scene: Scene,
+) -> None:
+    """Each stage begins while a scorer is down, or is killed a moment after it was told."""
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with ExitStack() as stack:
+        scorers = [stack.enter_context(scene.scorer(f"{name}-0", instance=name)) for name in "ab"]
+        for each in scorers:
+            each.wait_ready()
+        scene.feed(0.1)
+        commands: list[Callable[[], int]] = [
+            lambda: scene.plan(
+                strategy="canary", versions={"champion": OLD, "canary": NEW}, ramp=RAMP
+            ),
+            lambda: scene.step(1),
+            lambda: scene.step(2),
+            scene.roll_back,
+        ]
+        revisions = []
+        for number, command in enumerate(commands, 1):
+            one = number % 2
+            scene.feed(0.1)
+            if number > 2:
+                scorers[one].kill()
+            revisions.append(command())
+            scene.feed(0.1)
+            if number <= 2:
+                scorers[one].kill()
+            scorers[one] = stack.enter_context(
+                scene.scorer(f"{'ab'[one]}-{number}", instance="ab"[one])
+            )
+            for each in scorers:
+                each.wait_ready()
+                awaits(each, revisions[-1])
+        scene.feed(0.1)
+        found = scene.decided()
+    by_revision(scene, found)
+    begun = [(a["partition"], a["revision"]) for a in scene.activations()]
+    assert len(begun) == len(set(begun))
+    stages: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for at in sorted(found.decisions):
+        d = found.decisions[at]
+        assert d["plan_revision"] < revisions[-1] or d["arm"] == "champion"
+        if d["plan_revision"] in revisions[1:3]:
+            stages[d["customer_id"]].append((at[1], d["arm"] == "canary"))
+    assert all(
+        [flag for _, flag in sorted(told)] == sorted(flag for _, flag in told)
+        for told in stages.values()
+    )
