@@ -33,7 +33,7 @@ def test_every_exit_code_of_ours_is_one_or_the_other() -> None:
     ours = codes(errors.StreamScorerError)
     again = {c for c in ours if isinstance(Supervision().left(0, c, 0.0), Restart)}
     assert again == {1, 5}
-    assert len(ours) == 10
+    assert len(ours) == 13
 
 
 def test_one_that_dies_again_and_again_waits_longer_each_time_up_to_a_bound() -> None:
