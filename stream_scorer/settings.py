@@ -331,12 +331,21 @@ class Rollout(_Group):
         "process, and kept for as long as the log",
         examples=[{"risk": "/etc/stream-scorer/risk.pub"}],
     )
+    retired_keys: dict[KeyName, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="operators whose key counts no longer: name = the last number of the control "
+        "log that it may have signed",
+        examples=[{"risk": 41}],
+    )
     require_signature: bool = Field(
         default=False, description="refuse commands that nobody signed: for production"
     )
 
     @model_validator(mode="after")
     def _leave_a_way(self) -> Self:
+        for name in self.retired_keys:
+            if name not in self.operator_keys:
+                raise ValueError(f"retired_keys: {name} is not among operator_keys, and must stay")
         if self.require_signature and not self.operator_keys:
             raise ValueError("require_signature without operator_keys would refuse every command")
         return self

@@ -90,7 +90,7 @@ def planned(settings: Settings, given: Given, state: State) -> RolloutPlan:
     except OSError as error:
         raise SettingsError(f"{what}: {error.strerror}", "name a file: --plan") from error
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"{what}: {error}", "correct it; see docs/ROLLOUT.md") from error
+        raise SettingsError(f"{what}: {error}", "correct it; see docs/PLANS.md") from error
 
 
 def verify(settings: Settings, plan: RolloutPlan) -> None:

@@ -63,7 +63,7 @@ def _told(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it i
 @app.command()
 def start(
     *,
-    plan: Annotated[Path | None, typer.Option("--plan", help="TOML; see docs/ROLLOUT.md.")] = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="TOML; see docs/PLANS.md.")] = None,
     name: Annotated[str | None, typer.Option(help="The rollout's name.")] = None,
     strategy: Annotated[
         Literal["champion", "shadow", "canary", "blue-green", "split"] | None,

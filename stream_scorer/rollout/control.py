@@ -106,10 +106,12 @@ class Authority:
 
     Attributes:
         operators: By key id.
+        retired: By key id, the last number that an operator's key may have signed.
         required: Whether a command that nobody signed is refused.
     """
 
     operators: Mapping[str, TrustedKey] = field(default_factory=dict)
+    retired: Mapping[str, int] = field(default_factory=dict)
     required: bool = False
 
     def signer(self, command: Command, controller: TrustedKey | None) -> Signer:
@@ -120,8 +122,8 @@ class Authority:
             controller: The key that the plan names.
 
         Raises:
-            ValueError: Nobody, where there must be a signature; an unknown key; or a signature
-                that is not that key's.
+            ValueError: Nobody, where there must be a signature; an unknown key; a signature that
+                is not that key's; or a key that was retired before.
         """
         if not command.key_id:
             if self.required:
@@ -141,6 +143,9 @@ class Authority:
             raise ValueError(
                 f"bears no signature by {signer.name} (key {command.key_id})"
             ) from None
+        last = self.retired.get(command.key_id)
+        if last is not None and command.sequence > last:
+            raise ValueError(f"is signed by the key of {signer.name}, retired after number {last}")
         return signer
 
 
@@ -151,4 +156,9 @@ def authority_of(rollout: settings.Rollout) -> Authority:
         SettingsError: A key cannot be read, or stands there under two names.
     """
     keys = read_trusted(rollout.operator_keys, "rollout.operator_keys")
-    return Authority(keys, rollout.require_signature)
+    retired = {
+        number: rollout.retired_keys[key.name]
+        for number, key in keys.items()
+        if key.name in rollout.retired_keys
+    }
+    return Authority(keys, retired, rollout.require_signature)

@@ -1,19 +1,24 @@
 """The fold over the control log: strategies, refusals, signatures, and that all readers agree."""
 
+import base64
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from stream_scorer.canonical import canonical
 from stream_scorer.core.routing import BUCKETS, Override, Slice, Version
-from stream_scorer.errors import RolloutError
-from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command
+from stream_scorer.errors import RolloutError, SettingsError
+from stream_scorer.keys import key_id
+from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of
 from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.moves import MAY_CHANGE
 from stream_scorer.rollout.progress import Phase
+from stream_scorer.settings import Rollout
 from tests.unit.rollout.scene import (
     COLOURS,
     CONTROLLER,
@@ -286,6 +291,39 @@ def test_signatures_count(writer: Writer) -> None:
     assert writer.take(replace(command, key_id="")).refused == "is not signed"
     assert writer.take(replace(stranger, key_id=command.key_id)).refused.startswith("bears no")
     assert writer.take(command).accepted
+
+
+def test_a_retired_key_counts_up_to_its_last_number() -> None:
+    keys = {**trusted("ann", OPERATOR), **trusted("bob", STRANGER)}
+    writer = Writer(Authority(keys, {key_id(OPERATOR.public_key()): 2}, required=True))
+    writer.start()
+    writer.accept("step", stage=1)
+    assert writer.refusal("rollback") == "is signed by the key of ann, retired after number 2"
+    writer.accept("rollback", STRANGER)
+
+
+def test_settings_say_whose_commands_count(tmp_path: Path) -> None:
+    ann = base64.b64encode(OPERATOR.public_key().public_bytes_raw()).decode()
+    (tmp_path / "bob.pub").write_text(CONTROLLER_KEY)
+    found = authority_of(
+        Rollout(
+            operator_keys={"ann": ann, "bob": str(tmp_path / "bob.pub")},
+            retired_keys={"bob": 7}, require_signature=True,
+        )
+    )  # fmt: skip
+    assert sorted(key.name for key in found.operators.values()) == ["ann", "bob"]
+    assert found.retired == {key_id(CONTROLLER.public_key()): 7}
+    assert found.required
+    twice = Rollout(operator_keys={"ann": ann, "eve": ann})
+    with pytest.raises(SettingsError, match=r"rollout\.operator_keys\.eve: is the key of ann, too"):
+        authority_of(twice)
+    for wrong, why in (
+        ({"require_signature": True}, "would refuse every command"),
+        ({"retired_keys": {"ann": 1}}, "retired_keys: ann is not among operator_keys"),
+        ({"operator_keys": {"ann": ann}, "retired_keys": {"ann": -1}}, "greater than or equal"),
+    ):
+        with pytest.raises(ValidationError, match=why):
+            Rollout.model_validate(wrong)
 
 
 def test_where_nothing_need_be_signed_nobody_is_an_operator() -> None:

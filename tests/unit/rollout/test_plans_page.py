@@ -1,0 +1,59 @@
+"""docs/PLANS.md says what plans say: every key, every default, and an example that is a plan."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.documents import RolloutPlan, Strategy, plan_of, plan_table
+from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.rules import Controller, Costs, Rules
+
+PAGE = (Path(__file__).parents[3] / "docs" / "PLANS.md").read_text()
+
+
+def table(heading: str) -> dict[str, str]:
+    """Return the second column of a table by its first."""
+    found = re.search(rf"^\| {re.escape(heading)} \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, heading
+    rows = re.findall(r"^\| `([^|]+)` \|([^|]*)\|", found[0], re.MULTILINE)
+    return {name: cell.strip() for name, cell in rows}
+
+
+@pytest.mark.parametrize(
+    ("heading", "part"),
+    [("key", RolloutPlan), ("key of `guard`", Rules), ("key of `controller`", Controller)],
+)
+def test_every_key_stands_there(heading: str, part: type[Part]) -> None:
+    assert list(table(heading)) == list(part.model_fields)
+
+
+def test_defaults_of_the_guard_stand_there() -> None:
+    told = table("key of `guard`")
+    defaults: dict[str, Any] = Rules().model_dump()
+    costs = defaults.pop("costs")
+    told.pop("costs")
+    assert told == {name: f"`{value}`" for name, value in defaults.items()}
+    assert costs == Costs().model_dump()
+    line = next(line for line in PAGE.splitlines() if line.startswith("| `costs`"))
+    for name, value in costs.items():
+        assert f"`{name}` {value:g}" in line
+
+
+def test_strategies_and_commands_stand_there() -> None:
+    assert set(table("strategy")) == {strategy.value for strategy in Strategy}
+    commands = set(
+        re.findall(r"`([a-z]+)`", " ".join(re.findall(r"^\| `[a-z`, ]+` \|", PAGE, re.MULTILINE)))
+    )
+    ours = {kind.value for kind in Kind} - {"plan", "verdict", "propose"}
+    assert ours | {"start", "status", "history"} <= commands
+
+
+def test_the_example_is_a_plan() -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    made = plan_of({**plan_table(text), "salt": "s"})
+    assert [stage.percent for stage in made.ramp] == [1, 5, 25, 100]
+    assert made.controller is not None
+    assert made.controller.manual == ("promote",)
