@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
 
+from stream_scorer.apps.auditing import open_audit
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controlling import Controlling, trial_of
 from stream_scorer.apps.process import run_process
@@ -69,6 +70,7 @@ class ControllerLoop:
             kafka.topics.decisions, kafka.topics.shadow_scores, kafka.topics.summaries,
             kafka.topics.labels,
         )  # fmt: skip
+        self._audit = open_audit(settings.audit)
         self._log = ControlLog(settings)
         found = partitions(admin(kafka), kafka, topics)
         decided, shadowed, summed, labelled = (len(found[topic]) for topic in topics)
@@ -220,9 +222,16 @@ class ControllerLoop:
             why = f"the plan's controller has the key {named}, and controller.key is another"
             self._listener(RolloutHeld(kind.value, why))
             return False
+        subject = plan.name if plan else ""
+        actor = f"key:{named}" if named else None
+        # Before it is done: nothing is written that the audit log does not know of.
+        said = body.model_dump(mode="json")
+        self._audit.record(f"rollout.{kind.value}", subject, said, actor)
         try:
             self._log.append(kind, body, self._key if named else None)
         except RolloutError as error:
+            told = {"kind": kind.value, "why": error.what}
+            self._audit.record("rollout.refused", subject, told, actor)
             self._listener(RolloutHeld(kind.value, error.what))
             return False
         return True
