@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -16,13 +16,20 @@ from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.happenings import Happening, Listener
 from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.standby import Standby
-from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.observability.health import Endpoint, Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
+
+
+class Loop(Protocol):
+    """What runs: :class:`~stream_scorer.kafka.transaction.TransactionLoop`, or the controller's."""
+
+    def run(self, heartbeat: Callable[[], None]) -> None: ...  # noqa: D102 see there
+    def stop(self) -> None: ...  # noqa: D102
+
 
 Exposed = Callable[[CollectorRegistry, Health], AbstractContextManager[object]]
 """Shows a process's metrics and health to the outside for as long as the context lasts."""
@@ -32,22 +39,24 @@ def run_process(
     name: str,
     settings: Settings,
     topic: str,
-    make: Callable[[Listener], TransactionLoop[Any]],
+    make: Callable[[Listener], Loop],
     exposed: Exposed | None = None,
     *,
     together: bool = False,
     hangup: Callable[[], None] | None = None,
+    lagging: str = "",
 ) -> None:
-    """Run a transaction loop until a signal ends it.
+    """Run a loop until a signal ends it.
 
     Args:
         name: What runs, for the logs: scorer, monitor.
         settings: How and where; ``kafka.group`` is the process's own group.
-        topic: What it consumes.
+        topic: What it consumes, as its group knows.
         make: Wires the loop; ready is false until it returns.
         exposed: How it is scraped and probed; None is an endpoint of its own, at ``http``.
         together: Whether its partitions wait for each other; see ``observability.progress``.
         hangup: What SIGHUP asks for, safe in a signal handler; None leaves the signal as it is.
+        lagging: The topic in which its lag is watched, where that is another.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
@@ -60,7 +69,7 @@ def run_process(
         renderer(happening)
         health(happening)
 
-    loop: TransactionLoop[Any] | None = None
+    loop: Loop | None = None
 
     def stop() -> None:
         if loop is None:
@@ -87,7 +96,7 @@ def run_process(
             stack.enter_context(exposed(registry, health))
         loop = make(listener)
         health.model_loaded()
-        stack.enter_context(LagWatch(settings.kafka, topic, listener))
+        stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
         stack.enter_context(standby)
         # What was loaded stays: the collector need not walk it again.
         gc.collect()

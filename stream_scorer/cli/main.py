@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from stream_scorer.cli import (
     audit,
     batch,
+    controller,
     demo,
     dlq,
     kafka,
@@ -47,6 +48,7 @@ def root() -> None:
 app.command()(run.run)
 app.command()(demo.demo)
 app.command()(monitor.monitor)
+app.command()(controller.controller)
 app.command()(profile.profile)
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")

@@ -14,7 +14,8 @@ from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.routing import Routing, salted_buckets
+from stream_scorer.core.routing import CANARY as CANARY_ARM
+from stream_scorer.core.routing import CONTROL, Routing, salted_buckets
 from stream_scorer.models.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.rollout.fold import Log
@@ -28,6 +29,7 @@ NUMBERS = Numbers(
     ("decisions", "shadow-scores", "summaries", "labels"), (PARTITIONS, PARTITIONS, 1, PARTITIONS)
 )
 _FIRST = {"decisions": 0, "shadow-scores": 2, "summaries": 4, "labels": 5}
+_DAY = 86_400_000
 OLD, NEW = "fraud:1.0.0", "fraud:1.1.0"
 
 
@@ -210,3 +212,19 @@ def customers(routing: Routing, arm: str, count: int) -> list[str]:
         if arm_of(routing, str(number)) == arm:
             found.append(str(number))
     return found
+
+
+def louder(topics: Topics, factor: int, first: int = 0) -> Topics:
+    """Put decisions of both arms, of which the canary's are alerts ``factor`` times as often."""
+    people = {arm: customers(topics.routing, arm, 80) for arm in (CANARY_ARM, CONTROL)}
+    for turn in range(first, first + 40):
+        for at, pair in enumerate(zip(*people.values(), strict=True)):
+            for arm, name in zip(people, pair, strict=True):
+                alert = (at + turn) % 20 < (factor if arm == CANARY_ARM else 1)
+                time = _DAY + turn * 600_000 + at
+                outcome = "REVIEW" if alert else "APPROVE"
+                topics.decision(f"{arm}{turn}-{at}", name, time, outcome=outcome)
+        for arm in people:
+            stages = {f"score:{each}": 0.001 for each in people}
+            topics.summary(arm, 80, _DAY + turn * 600_000, stages, last=arm == CONTROL)
+    return topics

@@ -31,6 +31,7 @@ from tests.unit.apps.rollout_stage import (
     buckets,
     columns,
     customers,
+    louder,
     manifest_of,
     rollout,
 )
@@ -185,23 +186,6 @@ def test_errors_are_rows_without_a_score_and_canaries_that_the_champion_stood_in
     assert approved == [3_000, 2_000]
 
 
-def louder(commands: Commands, factor: int) -> Topics:
-    """Return decisions of both arms, of which the canary's are alerts ``factor`` times as often."""
-    topics = Topics(commands.routing)
-    people = {arm: customers(topics.routing, arm, 80) for arm in (CANARY, CONTROL)}
-    for turn in range(40):
-        for at, pair in enumerate(zip(*people.values(), strict=True)):
-            for arm, name in zip(people, pair, strict=True):
-                alert = (at + turn) % 20 < (factor if arm == CANARY else 1)
-                time = DAY + turn * 600_000 + at
-                outcome = "REVIEW" if alert else "APPROVE"
-                topics.decision(f"{arm}{turn}-{at}", name, time, outcome=outcome)
-        for arm in people:
-            stages = {f"score:{each}": 0.001 for each in people}
-            topics.summary(arm, 80, DAY + turn * 600_000, stages, last=arm == CONTROL)
-    return topics
-
-
 def obey(commands: Commands, stage: Stage) -> Action:
     """Write what is due, as the controller does, and return what else is to be done."""
     verdicts, action = stage.controlling.due()
@@ -215,7 +199,7 @@ def obey(commands: Commands, stage: Stage) -> Action:
 def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> None:
     commands = rollout(ramp=((25.0, 3_600), (50.0, 0)))
     stage = Stage(commands)
-    topics = louder(commands, 1)
+    topics = louder(Topics(commands.routing), 1)
     half = 162 * 5
     stage.controlling.fold(topics.raw(0, half))
     assert obey(commands, stage).reasons[0].startswith("stage 0 has lasted 2400 s, less")
@@ -232,7 +216,7 @@ def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> 
 def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
     commands = rollout()
     stage = Stage(commands)
-    stage.controlling.fold(louder(commands, 8).raw())
+    stage.controlling.fold(louder(Topics(commands.routing), 8).raw())
     action = obey(commands, stage)
     assert action.kind is Kind.ROLLBACK
     assert action.reasons[0].startswith("alerts: evidence")

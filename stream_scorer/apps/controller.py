@@ -1,0 +1,265 @@
+"""The controller process: judges the rollout that the control log describes, and moves it.
+
+Every instance folds the same topics into a file of its own; the one that its group lets lead writes
+to the control log. So a standby that takes over knows what its predecessor knew. Two that think
+that they lead cannot both be heard: the log takes the first command and refuses the second.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka.admin import OffsetSpec
+
+from stream_scorer.apps.auditing import open_audit
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.controlling import Controlling, trial_of
+from stream_scorer.apps.process import run_process
+from stream_scorer.apps.rollout_batches import Numbers
+from stream_scorer.apps.rollout_columns import Columns
+from stream_scorer.codec.schemas import open_registry
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
+from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
+from stream_scorer.kafka.leading import Leadership
+from stream_scorer.kafka.merging import MergedSource
+from stream_scorer.kafka.offsets import admin, offsets, partitions
+from stream_scorer.kafka.work import Outage, Paused
+from stream_scorer.keys import key_id, read_private
+from stream_scorer.models.bundle import Manifest, read_manifest
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import find
+from stream_scorer.ports import RawRecords
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.parts import Part
+from stream_scorer.settings import Kafka, Settings
+
+_LINGER_SECONDS = 0.25
+_COMMIT_SECONDS = 1.0
+_ACT_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_NOTHING: RawRecords | None = None
+_MARGIN_MS = 3_600_000
+"""By how much the clock of who began the rollout may be ahead of the scorers'."""
+
+
+def controller_settings(settings: Settings) -> Settings:
+    """Return the settings with the controller's own consumer group."""
+    return settings.in_group(settings.controller.group)
+
+
+class ControllerLoop:
+    """Folds, and acts while it leads.
+
+    Args:
+        settings: From :func:`controller_settings`.
+        listener: Told of everything that happens.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._stopping = False
+        kafka, own = settings.kafka, settings.controller
+        secret = own.passphrase.get_secret_value().encode() if own.passphrase else None
+        self._key = read_private(own.key, secret) if own.key else None
+        topics = (
+            kafka.topics.decisions, kafka.topics.shadow_scores, kafka.topics.summaries,
+            kafka.topics.labels,
+        )  # fmt: skip
+        self._audit = open_audit(settings.audit)
+        self._log = ControlLog(settings)
+        found = partitions(admin(kafka), kafka, topics)
+        decided, shadowed, summed, labelled = (len(found[topic]) for topic in topics)
+        self._controlling = Controlling(
+            self._log,
+            _columns(settings),
+            Numbers(topics, (decided, shadowed, summed, labelled)),
+            own.state,
+            own.label_slack_seconds * 1_000,
+            own.most_rows,
+            listener,
+        )
+        begin = self._controlling.places() or self._beginning(kafka, found)
+        self._source = MergedSource(
+            kafka, topics, (topics[3], topics[0], topics[1], topics[2]), kafka.group, begin=begin
+        )
+        self._source.events()
+        self._source.resume(set(range(decided + shadowed + summed + labelled)))
+        self._leadership = Leadership(kafka, kafka.topics.rollout, listener)
+        self._outage = Outage(listener)
+        self._raw = _NOTHING
+        self._behind: dict[tuple[str, int], int] | None = None
+        self._folded = 0
+        self._committed = self._acted = self._tried = time.monotonic()
+
+    def _beginning(self, kafka: Kafka, found: dict[str, list[int]]) -> dict[tuple[str, int], int]:
+        """Return where a new file begins: where the rollout began, or at the end without one."""
+        places = [(topic, number) for topic, numbers in found.items() for number in numbers]
+        client = admin(kafka)
+        ends = offsets(client, kafka, places, OffsetSpec.latest(), stable=True)
+        log = self._log.log
+        if trial_of(log.state) is None:
+            return ends
+        began = next(
+            entry.command.at
+            for entry in log.entries
+            if entry.command and entry.command.sequence == log.state.plan_revision
+        )
+        spec: Any = OffsetSpec.for_timestamp(max(began - _MARGIN_MS, 0))
+        first = offsets(client, kafka, places, spec)
+        return {place: at if at >= 0 else ends[place] for place, at in first.items()}
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Keep what was folded, and leave; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Run until ``stop``."""
+        try:
+            while not self._stopping:
+                heartbeat()
+                self.step()
+            self._commit()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of file and connections; what is not committed is read again."""
+        self._leadership.close()
+        self._source.close()
+        self._controlling.close()
+        self._log.close()
+
+    def step(self) -> None:
+        """Fold what there is, keep it now and then, and act if it is time to."""
+        leads = self._leadership.poll()
+        self._fold()
+        now = time.monotonic()
+        if self._folded and now - self._committed >= _COMMIT_SECONDS:
+            self._commit()
+        if not leads:
+            self._behind = None
+        elif now - self._acted >= _ACT_SECONDS and self._raw is None:
+            self._acted = now
+            try:
+                if self._caught_up():
+                    self.act()
+                self._outage.end()
+            except UnavailableError as error:
+                self._outage.begin(Paused("control log", str(error)))
+
+    def _fold(self) -> None:
+        if self._raw is not None and time.monotonic() - self._tried < _RETRY_SECONDS:
+            time.sleep(_LINGER_SECONDS)
+            return
+        if self._raw is None:
+            maximum = self._settings.scorer.maximum_batch
+            self._raw = self._source.poll(maximum, _LINGER_SECONDS, _LINGER_SECONDS)
+        if self._raw is None:
+            return
+        try:
+            self._controlling.fold(self._raw)
+        except RegistryUnavailableError as error:
+            self._tried = time.monotonic()
+            self._outage.begin(Paused("registry", str(error)))
+            return
+        self._folded += len(self._raw)
+        self._raw = None
+
+    def _commit(self) -> None:
+        """Keep what was folded."""
+        if self._raw is not None or not self._folded:
+            return
+        places = self._source.positions()
+        self._controlling.commit(places)
+        self._leadership.note(places)
+        decisions = self._settings.kafka.topics.decisions
+        self._listener(
+            BatchCommitted(
+                records=self._folded,
+                outcomes={},
+                model="",
+                version="",
+                next_offsets={p: at for (topic, p), at in places.items() if topic == decisions},
+            )
+        )
+        self._folded = 0
+        self._committed = time.monotonic()
+
+    def _caught_up(self) -> bool:
+        """Whether all that there was when this process began to lead is folded."""
+        if self._behind is None:
+            self._behind = self._source.ends()
+        return self._source.reached(self._behind)
+
+    def act(self) -> None:
+        """Write what is due to the control log.
+
+        Raises:
+            UnavailableError: It cannot be read or written.
+        """
+        self._commit()
+        verdicts, action = self._controlling.due()
+        if verdicts and self._said(Kind.VERDICT, verdicts[0]):
+            for verdict in verdicts[1:]:
+                self._said(Kind.VERDICT, verdict)
+            verdicts, action = self._controlling.due()
+        if (command := action.command) is not None and not verdicts and self._said(*command):
+            kind = action.kind or command[0]
+            self._listener(RolloutMoved(kind.value, action.propose, action.told))
+
+    def _said(self, kind: Kind, body: Part) -> bool:
+        """Write one command; return whether it counts."""
+        plan = self._log.log.state.plan
+        named = plan.controller.key_id if plan and plan.controller else ""
+        if named and (self._key is None or key_id(self._key.public_key()) != named):
+            why = f"the plan's controller has the key {named}, and controller.key is another"
+            self._listener(RolloutHeld(kind.value, why))
+            return False
+        subject = plan.name if plan else ""
+        actor = f"key:{named}" if named else None
+        # Before it is done: nothing is written that the audit log does not know of.
+        said = body.model_dump(mode="json")
+        self._audit.record(f"rollout.{kind.value}", subject, said, actor)
+        try:
+            self._log.append(kind, body, self._key if named else None)
+        except RolloutError as error:
+            told = {"kind": kind.value, "why": error.what}
+            self._audit.record("rollout.refused", subject, told, actor)
+            self._listener(RolloutHeld(kind.value, error.what))
+            return False
+        return True
+
+
+def _columns(settings: Settings) -> Columns:
+    store = open_store(settings.models)
+
+    def manifest_of(label: str) -> Manifest:
+        return read_manifest(find(store, label))
+
+    registry = open_registry(settings.registry)
+    return Columns(registry, Plan(), settings.registry.directory, manifest_of)
+
+
+def run_controller(settings: Settings) -> None:
+    """Run a controller until a signal ends it.
+
+    Raises:
+        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+    """
+    own = controller_settings(settings)
+    topics = own.kafka.topics
+    run_process(
+        "controller",
+        own,
+        topics.rollout,
+        lambda listener: ControllerLoop(own, listener),
+        together=True,
+        lagging=topics.decisions,
+    )

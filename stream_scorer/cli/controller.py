@@ -1,0 +1,25 @@
+"""``stream-scorer controller``: judge the rollout, and move it as its plan allows."""
+
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    InstanceOption,
+    connected_settings,
+)
+
+
+def controller(
+    instance: InstanceOption = None,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+) -> None:
+    """Judge the rollout in the control log; step, promote and roll back as its plan allows.
+
+    Several instances stand by for each other. Each keeps a file of its own: controller.state.
+    Beside a scorer on the same host it needs another http.port; 0 picks a free one.
+
+    Exit codes: as those of run; 9 where the file is damaged or another process has it.
+    """
+    from stream_scorer.apps.controller import run_controller  # noqa: PLC0415 numba loads slowly
+
+    run_controller(connected_settings(config, bootstrap, {"kafka": {"instance": instance}}))

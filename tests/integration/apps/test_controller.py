@@ -1,0 +1,179 @@
+"""The controller on a real broker: it steps, another takes over, and harm is rolled back, once."""
+
+import base64
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.controller import ControllerLoop, controller_settings
+from stream_scorer.errors import StateError
+from stream_scorer.happenings import (
+    BatchCommitted,
+    Happening,
+    PartitionsAssigned,
+    RolloutHeld,
+    RolloutMoved,
+)
+from stream_scorer.kafka import config
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.documents import plan_of
+from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.progress import Phase, State
+from stream_scorer.settings import Controller, Kafka, Rollout, Settings
+from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
+from tests.unit.rollout.scene import CANARY
+
+pytestmark = pytest.mark.kafka
+
+OPERATOR, OWN = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+_DEADLINE_SECONDS = 120.0
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def plan(**changed: Any) -> Any:
+    rules = {"first_look": 40, "least_events": 20, "maturity_seconds": 3_600}
+    return plan_of(
+        {
+            **CANARY,
+            "versions": {"champion": OLD, "canary": NEW},
+            "ramp": [{"percent": 25.0, "least_seconds": 3_600}, {"percent": 50.0}],
+            "guard": rules,
+            "controller": {"key": public(OWN)},
+            **changed,
+        }
+    )
+
+
+class Scene:
+    """A cluster's topics, an operator's log, and controllers with a file each."""
+
+    def __init__(self, kafka: Kafka, folder: Path) -> None:
+        self.kafka = kafka
+        self._folder = folder
+        self._key = folder / "key.pem"
+        pem = OWN.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )  # fmt: skip
+        self._key.touch(0o600)
+        self._key.write_bytes(pem)
+        self.told: dict[str, list[Happening]] = {}
+        self.log = ControlLog(self.settings("operator"))
+
+    def settings(self, name: str, **changed: Any) -> Settings:
+        own = Controller(
+            group=f"{self.kafka.group}-controller", state=self._folder / f"{name}.sqlite",
+            key=self._key,
+        )  # fmt: skip
+        rollout = Rollout(operator_keys={"ann": public(OPERATOR)}, require_signature=True)
+        kafka = self.kafka.model_copy(update={"instance": f"{self.kafka.instance}-{name}"})
+        return Settings(kafka=kafka, rollout=rollout, controller=own.model_copy(update=changed))
+
+    def controller(self, name: str, **changed: Any) -> ControllerLoop:
+        told = self.told.setdefault(name, [])
+        return ControllerLoop(controller_settings(self.settings(name, **changed)), told.append)
+
+    def start(self, **changed: Any) -> None:
+        self.log.append(Kind.PLAN, plan(**changed), OPERATOR)
+
+    def traffic(self, factor: int, first: int) -> None:
+        """Publish decisions and summaries by the newest routing, in one transaction."""
+        routing = self.log.refresh().routing
+        assert routing is not None
+        names = {
+            "decisions": self.kafka.topics.decisions, "summaries": self.kafka.topics.summaries,
+        }  # fmt: skip
+        producer = Producer(config.producer(self.kafka, f"{self.kafka.group}-{first}"))
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        for topic, partition, value, _, headers in louder(Topics(routing), factor, first).rows:
+            producer.produce(names[topic], value, partition=partition, headers=headers)
+        producer.commit_transaction(30)
+
+    def until(self, done: Callable[[State], bool], *loops: ControllerLoop) -> State:
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while not done(state := self.log.refresh()):
+            assert time.monotonic() < deadline, self.told
+            for loop in loops:
+                loop.step()
+        return state
+
+    def led(self, name: str) -> bool:
+        return any(isinstance(each, PartitionsAssigned) for each in self.told[name])
+
+
+@pytest.fixture
+def scene(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> Scene:
+    return Scene(kafka_topics(kafka_settings(), PARTITIONS), tmp_path)
+
+
+def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) -> None:
+    scene.start()
+    first = scene.controller("a")
+    scene.traffic(1, 0)
+    state = scene.until(lambda state: state.stage == 1, first)
+    assert state.verdicts["fast"].verdict.verdict is Verdict.CONTINUE
+    assert scene.led("a")
+
+    standby = scene.controller("b")
+    scene.traffic(1, 40)
+    folded = 0
+    while folded < 40 * 160:
+        first.step()
+        standby.step()
+        folded = sum(h.records for h in scene.told["b"] if isinstance(h, BatchCommitted))
+    assert not scene.led("b")
+    # Its file is as of the last commit: what it folded since is folded again by nobody but itself.
+    first.close()
+    scene.traffic(8, 80)
+    state = scene.until(lambda state: state.phase is Phase.ROLLED_BACK, standby)
+    assert scene.led("b")
+    # What was done is done: a process that comes back reads on and has nothing to say.
+    again = scene.controller("a")
+    scene.traffic(8, 120)
+    before = state.sequence
+    for _ in range(20):
+        again.step()
+        standby.step()
+    again.close()
+    standby.close()
+    assert scene.log.refresh().sequence == before
+
+    entries = scene.log.log.entries
+    assert [entry.refused for entry in entries if entry.refused] == []
+    kinds = [entry.command.kind for entry in entries if entry.command]
+    assert [kind for kind in kinds if kind != Kind.VERDICT] == ["plan", "step", "rollback"]
+    assert {entry.signer.name for entry in entries[1:] if entry.signer} == {"controller"}
+    moved = [h for told in scene.told.values() for h in told if isinstance(h, RolloutMoved)]
+    assert [each.kind for each in moved] == ["step", "rollback"]
+    scene.log.close()
+
+
+def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
+    scene.start(controller={"key": public(OPERATOR)})
+    scene.traffic(1, 0)
+    loop = scene.controller("a")
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while not any(isinstance(each, RolloutHeld) for each in scene.told["a"]):
+        assert time.monotonic() < deadline
+        loop.step()
+    (held, *_) = [each for each in scene.told["a"] if isinstance(each, RolloutHeld)]
+    assert held.kind == "verdict"
+    assert "and controller.key is another" in held.refusal
+    assert scene.log.refresh().sequence == 1
+    with pytest.raises(StateError, match="another process has the file"):
+        scene.controller("a")
+    loop.close()
+    scene.log.close()
