@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.apps.recorded_decisions import DecisionReader
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.batch import EventBatch
@@ -15,7 +15,8 @@ from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.models.loader import load_bundle
-from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.simulator.simulate import simulate
 
 PLAN = Plan()
@@ -46,9 +47,13 @@ def published(by: Model | None = None) -> pa.RecordBatch:
     identity = registry.id_for("decisions-value", schema)
     encoder = DecisionEncoder(identity, schema, TOPIC, ENGINE)
     values = encoder.encode(scored.decisions, 1_600_000_000_000)
-    decoded = ColumnDecoder(registry, schema, PLAN).decode(values)
-    assert len(decoded.records) == len(scored.decisions) > 3_900
-    return decoded.records
+    n = len(scored.decisions)
+    assert n > 3_900
+    zeros = np.zeros(n, np.int64)
+    raw = RawRecords(
+        values, BytesColumn.nulls(n), None, zeros.astype(np.int32), np.arange(n), zeros
+    )
+    return DecisionReader(Settings(), registry).decode(raw)
 
 
 def altered(decisions: pa.RecordBatch, row: int, **values: Any) -> pa.RecordBatch:
