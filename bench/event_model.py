@@ -16,7 +16,14 @@ from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.apps.train_models import ESTIMATORS
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
-from stream_scorer.models.bundle import Costs, FeatureSpec, Period, Quality, Training
+from stream_scorer.models.bundle import (
+    Costs,
+    DecisionThresholds,
+    FeatureSpec,
+    Period,
+    Quality,
+    Training,
+)
 from stream_scorer.models.predictors import predictor_for
 from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -38,7 +45,10 @@ def train_event_model(table: pa.Table, store: Path) -> None:
     train_model(table, store, NAME, _EVENT_FEATURES)
 
 
-def train_model(table: pa.Table, store: Path, name: str, features: tuple[FeatureSpec, ...]) -> None:
+def train_model(
+    table: pa.Table, store: Path, name: str, features: tuple[FeatureSpec, ...],
+    thresholds: DecisionThresholds | None = None,
+) -> DecisionThresholds:  # fmt: skip
     """Train on the table's first rows and write the bundle, with the shipped plan beside it.
 
     Args:
@@ -46,6 +56,10 @@ def train_model(table: pa.Table, store: Path, name: str, features: tuple[Feature
         store: Model store.
         name: Of the bundle.
         features: What a manifest lists.
+        thresholds: Where REVIEW and BLOCK begin; None: where costs say.
+
+    Returns:
+        Its thresholds.
     """
     plan = Plan()
     folded = fold(table.slice(0, _ROWS), compile_features(features, plan), plan)
@@ -58,6 +72,7 @@ def train_model(table: pa.Table, store: Path, name: str, features: tuple[Feature
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
     # Told for the days that it was trained on: nobody is to deploy it.
     quality = Quality(period=seen, auc=0, average_precision=0, review_or_block_rate=0, block_rate=0)
+    thresholds = thresholds or choose_thresholds(scores, fraud, amount, Costs())
     directory = write_bundle(
         store,
         Candidate(
@@ -65,10 +80,11 @@ def train_model(table: pa.Table, store: Path, name: str, features: tuple[Feature
             version=_VERSION,
             model=model,
             features=features,
-            thresholds=choose_thresholds(scores, fraud, amount, Costs()),
+            thresholds=thresholds,
             training=Training(train=seen, validation=quality, test=quality, source="bench"),
         ),
         folded.features,
     )
     plan_file = MODELS_DIRECTORY / "fraud" / "plan.toml"
     (directory.parent / plan_file.name).write_text(plan_file.read_text())
+    return thresholds
