@@ -1,5 +1,6 @@
 """The ``rollout`` commands: what an operator asks for, written to the control log."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -7,14 +8,20 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.apps.auditing import Audit, open_audit
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.apps.rollout_reports import entry_document, progress_document
-from stream_scorer.errors import RolloutError, SettingsError
+from stream_scorer.apps.rollout_reports import entry_document, progress_document, said
+from stream_scorer.canonical import canonical
+from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
+from stream_scorer.keys import key_id
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.documents import COLOURS, RolloutPlan
 from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import Settings
+
+_TOLD = 1_000
+"""Characters of a command that the audit log is told; the rest is in the control log."""
 
 
 @contextmanager
@@ -28,6 +35,25 @@ def control_log(settings: Settings) -> Iterator[ControlLog]:
         log.close()
 
 
+@contextmanager
+def operating(
+    settings: Settings, key: Ed25519PrivateKey | None, reason: str = ""
+) -> Iterator["Operator"]:
+    """Open the control log for an operator; raises as :class:`ControlLog`.
+
+    Args:
+        settings: The cluster, and the audit log.
+        key: Whose signature the commands bear; None for none.
+        reason: Why, for people.
+
+    Raises:
+        SettingsError: The audit log cannot be used.
+    """
+    audit = open_audit(settings.audit)
+    with control_log(settings) as log:
+        yield Operator(log, key, audit, reason)
+
+
 class Operator:
     """Gives commands, and fills in what a command leaves open from where the rollout is.
 
@@ -36,13 +62,22 @@ class Operator:
     Args:
         log: Read to its end.
         key: Whose signature the commands bear; None for none.
+        audit: Told of each command before it is written.
         reason: Why, for people; kept in the log.
     """
 
-    def __init__(self, log: ControlLog, key: Ed25519PrivateKey | None, reason: str = "") -> None:
+    def __init__(
+        self, log: ControlLog, key: Ed25519PrivateKey | None, audit: Audit, reason: str = ""
+    ) -> None:
         self._log = log
         self._key = key
+        self._audit = audit
         self._reason = reason
+
+    @property
+    def state(self) -> State:
+        """Where the rollout is."""
+        return self._log.log.state
 
     def start(self, plan: RolloutPlan, *, replace: bool) -> dict[str, Any]:
         """Begin a rollout.
@@ -54,7 +89,7 @@ class Operator:
         Raises:
             RolloutError: The plan is refused, or another rollout runs.
         """
-        state = self._log.log.state
+        state = self.state
         if state.running and not replace:
             raise RolloutError(
                 f"rollout {_named(state).name!r} is running",
@@ -75,7 +110,7 @@ class Operator:
         Raises:
             RolloutError: There is no such stage, or the step is refused.
         """
-        state = self._log.log.state
+        state = self.state
         if percent is not None:
             shares = [each.percent for each in _named(state).ramp]
             if percent not in shares:
@@ -89,7 +124,7 @@ class Operator:
 
     def switch(self, to: str | None, effective_at: int | None) -> dict[str, Any]:
         """Let a colour decide; None for the one that does not now; raises as :meth:`step`."""
-        state = self._log.log.state
+        state = self.state
         other = COLOURS[state.colour == COLOURS[0]]
         return self._give(Kind.SWITCH, to=to or other, effective_at=effective_at)
 
@@ -99,7 +134,7 @@ class Operator:
         Raises:
             RolloutError: There are several candidates, or the promotion is refused.
         """
-        state = self._log.log.state
+        state = self.state
         if arm is None:
             candidates = (state.colour,) if state.colour else _named(state).candidates
             if len(candidates) != 1:
@@ -131,7 +166,7 @@ class Operator:
             RolloutError: Nothing waits for an answer, or something else.
         """
         if proposal is None:
-            pending = self._log.log.state.pending
+            pending = self.state.pending
             if pending is None:
                 raise RolloutError(
                     "nothing waits for an answer", "see stream-scorer rollout status"
@@ -147,8 +182,23 @@ class Operator:
         return self._written(kind, body)
 
     def _written(self, kind: Kind, body: Part) -> dict[str, Any]:
-        entry = self._log.append(kind, body, self._key)
-        return {**entry_document(entry), "now": progress_document(self._log.log.state)}
+        plan = body if isinstance(body, RolloutPlan) else self.state.plan
+        subject = plan.name if plan else ""
+        actor = None if self._key is None else f"key:{key_id(self._key.public_key())}"
+        whole = canonical(body.model_dump(mode="json"))
+        details = {
+            "what": said(body)[:_TOLD], "reason": self._reason,
+            "sha256": hashlib.sha256(whole).hexdigest(),
+        }  # fmt: skip
+        # Before it is done: nothing is written that the audit log does not know of.
+        self._audit.record(f"rollout.{kind}", subject, details, actor)
+        try:
+            entry = self._log.append(kind, body, self._key)
+        except StreamScorerError as error:
+            told = {"kind": kind.value, "why": error.what}
+            self._audit.record("rollout.refused", subject, told, actor)
+            raise
+        return {**entry_document(entry), "now": progress_document(self.state)}
 
 
 def _named(state: State) -> RolloutPlan:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.apps.rollout_reports import history as history_of
 from stream_scorer.apps.rollout_reports import status as status_of
-from stream_scorer.apps.rollouts import Operator, control_log, event_time
+from stream_scorer.apps.rollouts import Operator, control_log, event_time, operating
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -49,9 +50,12 @@ def _operator(
 ) -> Iterator[Operator]:  # fmt: skip
     """Read key and log."""
     settings = connected_settings(config, bootstrap)
-    signing = None if key is None else read_private(key, passphrase_from(passphrase_file))
-    with control_log(settings) as log:
-        yield Operator(log, signing, reason)
+    with operating(settings, _signing(key, passphrase_file), reason) as operator:
+        yield operator
+
+
+def _signing(key: Path | None, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
+    return None if key is None else read_private(key, passphrase_from(passphrase_file))
 
 
 def _told(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is the flag itself
@@ -131,12 +135,11 @@ def start(
         event_time(effective_at), active, controller_key, controller_may, controller_up_to, manual,
     )  # fmt: skip
     settings = connected_settings(config, bootstrap)
-    signing = None if key is None else read_private(key, passphrase_from(passphrase_file))
-    with control_log(settings) as log:
-        made = planned(settings, given, log.log.state)
+    with operating(settings, _signing(key, passphrase_file)) as operator:
+        made = planned(settings, given, operator.state)
         if not unverified:
             verify(settings, made)
-        _told(as_json, Operator(log, signing).start(made, replace=replace))
+        _told(as_json, operator.start(made, replace=replace))
 
 
 @app.command()

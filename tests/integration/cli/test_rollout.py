@@ -33,7 +33,7 @@ class Shell:
     """Runs ``rollout`` commands as an operator."""
 
     def __init__(self, kafka: Kafka, folder: Path) -> None:
-        self.kafka = kafka
+        self.kafka, self.folder = kafka, folder
         self.ann, self.bot, self.eve = (self._key(folder / name) for name in ("ann", "bot", "eve"))
         self.rollout = Rollout(operator_keys={"ann": str(self.ann.public)}, require_signature=True)
         self._environment = {
@@ -42,6 +42,7 @@ class Shell:
             "STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump()),
             "STREAM_SCORER_ROLLOUT__OPERATOR_KEYS": json.dumps(self.rollout.operator_keys),
             "STREAM_SCORER_ROLLOUT__REQUIRE_SIGNATURE": "true",
+            "STREAM_SCORER_AUDIT__PATH": str(folder / "audit.log"),
             "COLUMNS": "200",
         }
 
@@ -71,6 +72,14 @@ class Shell:
             self.signed(*words)
         assert "\n" not in str(refused.value)
         return str(refused.value)
+
+    def audited(self) -> list[tuple[str, str, str]]:
+        """Return action, actor, and what was said or why it was refused."""
+        lines = map(json.loads, (self.folder / "audit.log").read_text().splitlines())
+        return [
+            (line["action"], line["actor"], line["details"].get("what", line["details"].get("why")))
+            for line in lines
+        ]
 
     def controller(self) -> ControlLog:
         log = ControlLog(Settings(kafka=self.kafka, rollout=self.rollout))
@@ -150,6 +159,15 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
         ("rollback", True),
     ]  # fmt: skip
     assert "too many alerts" in shell.run("history")
+    audited = shell.audited()
+    assert [action for action, *_ in audited] == [
+        "rollout.plan", "rollout.step", "rollout.step", "rollout.refused", "rollout.pause",
+        "rollout.promote", "rollout.refused", "rollout.resume", "rollout.promote",
+        "rollout.rollback",
+    ]  # fmt: skip
+    assert {actor for _, actor, _ in audited} == {f"key:{shell.ann.key_id}"}
+    assert audited[1][2] == "stage 1"
+    assert "a ramp only ascends" in audited[3][2]
 
 
 def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
