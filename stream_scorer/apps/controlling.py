@@ -59,7 +59,10 @@ _NOTHING: Final = "nothing is judged"
 class Commands(Protocol):
     """What is known of the control log; ``apps.control_log.ControlLog``."""
 
-    log: Log
+    @property
+    def log(self) -> Log:
+        """What was read so far comes to."""
+        ...
 
     def refresh(self) -> State:
         """Read to the end that there is now."""
