@@ -122,7 +122,7 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
     before = {feature["name"]: feature for feature in a["features"]}
     after = {feature["name"]: feature for feature in b["features"]}
     kept = [name for name in before if name in after]
-    whole = ("name", "version", "kind", "engine", "on_model_error", "content_hash")
+    whole = ("name", "version", "kind", "engine", "on_model_error", "content_hash", "licence")
     return {
         "old": f"{a['name']}:{a['version']}",
         "new": f"{b['name']}:{b['version']}",
@@ -152,9 +152,33 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         f"feature {number}": ", ".join(f"{key} {value}" for key, value in feature.items())
         for number, feature in enumerate(manifest.pop("features"), 1)
     }
+    reference = _told(manifest.pop("reference"))
     about = {key: value for key, value in document.items() if key != "manifest"}
-    values = _flat(about) | _flat(manifest) | features
+    values = _flat(about) | _flat(manifest) | features | reference
     return [(name, "-" if value is None else value) for name, value in values.items()]
+
+
+def _told(reference: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return a line for each histogram of a manifest: its bins' shares, between their edges."""
+    if reference is None:
+        return {}
+    parts = {**reference["features"], "score": reference["score"]}
+    return {f"reference {name}": _bins(each) for name, each in parts.items()}
+
+
+def _bins(histogram: Mapping[str, Any]) -> str:
+    """Return shares and edges in their order: 50% [1] 25% [2] 25%.
+
+    >>> _bins({"edges": [1.0, 2.5], "counts": [2, 1, 1], "missing": 3})
+    '50% [1] 25% [2.5] 25%, 3 missing'
+    """
+    counts, edges = histogram["counts"], histogram["edges"]
+    whole = sum(counts) or 1
+    told = [f"{count / whole:.0%}" for count in counts]
+    for place, edge in enumerate(edges):
+        told[place] += f" [{edge:g}]"
+    missing = histogram["missing"]
+    return " ".join(told) + (f", {missing} missing" if missing else "")
 
 
 def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:

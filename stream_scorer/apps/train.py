@@ -26,9 +26,10 @@ from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import Costs, Manifest, Period, Quality, Training
+from stream_scorer.models.bundle import LICENCE_LONGEST, Costs, Manifest, Period, Quality, Training
 from stream_scorer.models.loader import kind_of, load_bundle
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.reference import reference_of
 from stream_scorer.models.writer import (
     Candidate,
     new_directory,
@@ -62,6 +63,7 @@ class Order:
         plan: Currency, limits, delays.
         sort: Whether the data may be out of order, and are sorted.
         most_rejected: Share of the data that may be left out because the stream would reject it.
+        licence: Under which the model may be used; None says nothing.
     """
 
     data: Path
@@ -78,6 +80,7 @@ class Order:
     plan: Plan = field(default_factory=Plan)
     sort: bool = False
     most_rejected: float = 0.01
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,11 @@ def _check(order: Order) -> None:
     ):
         if value < least:
             raise SettingsError(f"{name} {value}: less than {least}", "raise it")
+    if order.licence is not None and not 0 < len(order.licence) <= LICENCE_LONGEST:
+        raise SettingsError(
+            f"--licence: {len(order.licence)} characters",
+            f"name it in 1 to {LICENCE_LONGEST}, as Apache-2.0",
+        )
     if not 0 <= order.most_rejected <= 1:
         raise SettingsError(
             f"--most-rejected {order.most_rejected}: no share", "write a number from 0 to 1"
@@ -249,7 +257,10 @@ def train(order: Order) -> tuple[Path, Manifest]:
         order.store,
         Candidate(
             name=order.name, version=order.version, model=model, features=features,
-            thresholds=thresholds, training=told, card=card_files(card),
+            thresholds=thresholds, training=told, card=card_files(card), licence=order.licence,
+            reference=reference_of(
+                compiled.names, training.features, predictor.scores(training.features)
+            ),
         ),
         validation.features,
     )  # fmt: skip

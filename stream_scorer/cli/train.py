@@ -58,6 +58,9 @@ def train(
     most_rejected: Annotated[
         float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
     ] = 0.01,
+    licence: Annotated[
+        str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
@@ -74,7 +77,7 @@ def train(
             features=features, parameters=read_parameters(parameter or []),
             costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
             cards_per_day=cards_per_day, resamples=resamples,
-            sort=sort, most_rejected=most_rejected,
+            sort=sort, most_rejected=most_rejected, licence=licence,
         )
     )  # fmt: skip
     document = report(directory, manifest)

@@ -30,6 +30,7 @@ from stream_scorer.core.batch import Outcome
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.errors import ModelError
 from stream_scorer.models.folder import Folder, LocalFolder
+from stream_scorer.models.reference import Reference
 
 MANIFEST = "manifest.json"
 MODEL = "model.skops"
@@ -38,6 +39,7 @@ CARD = "card.md"
 PLOTS = "card.png"
 FORMAT: Literal[1] = 1
 MANIFEST_BYTES_MOST = 1024 * 1024
+LICENCE_LONGEST = 200
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
@@ -219,6 +221,9 @@ class Manifest(_Part):
             engine, features, thresholds, on_model_error. Two trainings on the same data agree
             in it, whatever they are called and whenever they ran.
         training: Where it came from.
+        licence: Under which the model may be used; None where nobody has said.
+        reference: How features and score were distributed on the training days. Neither is part
+            of the content hash; bundles of earlier releases lack both.
     """
 
     format: Literal[1] = FORMAT
@@ -234,6 +239,8 @@ class Manifest(_Part):
     files: Annotated[dict[str, Hash], AfterValidator(_plain_names)]
     content_hash: Hash
     training: Training
+    licence: Annotated[str, Field(min_length=1, max_length=LICENCE_LONGEST)] | None = None
+    reference: Reference | None = None
 
     @property
     def label(self) -> str:

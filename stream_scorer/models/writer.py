@@ -34,6 +34,7 @@ from stream_scorer.models.bundle import (
 )
 from stream_scorer.models.loader import kind_of, parameters_of
 from stream_scorer.models.predictors import predictor_for
+from stream_scorer.models.reference import Reference
 
 Float64 = NDArray[np.float64]
 
@@ -51,6 +52,8 @@ class Candidate:
         training: Where it came from.
         on_model_error: Outcome of rows that the model fails for.
         card: The model card's files by name, or none.
+        licence: Under which it may be used.
+        reference: How features and score were distributed on the training days.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Candidate:
     training: Training
     on_model_error: Literal["REVIEW", "APPROVE", "BLOCK"] = "REVIEW"
     card: Mapping[str, bytes] = field(default_factory=dict)
+    licence: str | None = None
+    reference: Reference | None = None
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -112,6 +117,8 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
             arrays=predictor.arrays(),
         ),
         training=candidate.training,
+        licence=candidate.licence,
+        reference=candidate.reference,
     )
     files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
     try:

@@ -156,6 +156,32 @@ def test_the_card_and_the_manifest_tell_the_quality(data: Path, tmp_path: Path) 
     assert new.period.rows < test.period.rows
 
 
+def test_the_manifest_tells_the_training_days_distributions_and_the_hash_does_not(
+    data: Path, tmp_path: Path
+) -> None:
+    _, told = train(order(data, tmp_path, licence="CC-BY-4.0"))
+    reference, rows = told.reference, told.training.train.rows
+    assert reference is not None
+    assert reference.rows == rows
+    assert list(reference.features) == [feature["name"] for feature in told.features]
+    for histogram in (*reference.features.values(), reference.score):
+        assert sum(histogram.counts) + histogram.missing == rows
+    night = reference.features["TX_DURING_NIGHT"]
+    assert (night.edges, len(night.counts)) == ((0.0,), 2)
+    assert all(0 <= edge < 1 for edge in reference.score.edges)
+    # The same training without a licence decides the same.
+    _, other = train(order(data, tmp_path, "1.0.1"))
+    assert (other.licence, other.reference) == (None, reference)
+    assert other.content_hash == told.content_hash
+
+
+def test_a_licence_is_a_name(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--licence: 0 characters"):
+        train(order(data, tmp_path, licence=""))
+    with pytest.raises(SettingsError, match="--licence: 201 characters"):
+        train(order(data, tmp_path, licence="x" * 201))
+
+
 def test_labels_that_came_late_are_not_used(labelled: pa.Table, tmp_path: Path) -> None:
     def trained(version: str, label_time: pa.Array | None) -> Manifest:
         path = tmp_path / f"{version}.parquet"
@@ -329,7 +355,7 @@ def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path)
             "--out", str(tmp_path), *DATES, "--features", str(declared), "--parameter",
             "max_depth=4", "--review-cost", "2", "--false-block-cost", "30",
             "--missed-fraud-cost", "0.9*amount+10", "--resamples", "10", "--cards-per-day", "5",
-            "--json",
+            "--licence", "Apache-2.0", "--json",
         ],
     )  # fmt: skip
     report = json.loads(trained.stdout)
@@ -341,5 +367,6 @@ def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path)
     assert costs is not None
     assert (costs.missed_share, costs.missed_fixed, costs.review) == (0.9, 10.0, 2.0)
     assert (told.training.cards_per_day, told.training.resamples) == (5, 10)
+    assert told.licence == "Apache-2.0"
     refused = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x.pickle")])
     assert isinstance(refused.exception, SettingsError)
