@@ -12,7 +12,7 @@ from stream_scorer.core.routing import Routing
 from stream_scorer.errors import RolloutError
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, Signer
-from stream_scorer.rollout.documents import FORMAT
+from stream_scorer.rollout.documents import FORMAT, RolloutPlan
 from stream_scorer.rollout.moves import next_state, refuse_limits
 from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
@@ -104,7 +104,8 @@ class Log:
             if not signer.operator:
                 refuse_limits(self.state, kind, body)
             state = next_state(self.state, kind, body, command.sequence, command.at)
-            self._refuse_unsigned_controller(state)
+            if isinstance(body, RolloutPlan):
+                self._refuse_controller(body)
         except ValueError as error:
             return Entry(offset, command, signer, body, str(error)), None
         state = replace(state, sequence=command.sequence, head=command.hash)
@@ -120,10 +121,17 @@ class Log:
         if command.previous != self.state.head:
             raise ValueError(f"does not follow number {self.state.sequence} of this log")
 
-    def _refuse_unsigned_controller(self, state: State) -> None:
-        plan = state.plan
-        if self.authority.required and plan and plan.controller and not plan.controller.key:
+    def _refuse_controller(self, plan: RolloutPlan) -> None:
+        """Refuse a controller that nothing would hold to the plan's limits."""
+        if plan.controller is None:
+            return
+        if self.authority.required and not plan.controller.key:
             raise ValueError("controller.key: is empty, and every command must be signed here")
+        operator = self.authority.operators.get(plan.controller.key_id)
+        if operator is not None:
+            raise ValueError(
+                f"controller.key: is the key of the operator {operator.name}, whom no limit holds"
+            )
 
 
 def _kind(offset: int, command: Command) -> Kind:

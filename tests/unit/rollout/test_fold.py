@@ -380,6 +380,12 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
 
 
+def test_an_operator_is_no_controller(writer: Writer) -> None:
+    raw = OPERATOR.public_key().public_bytes_raw()
+    entry = writer.start(controller={"key": base64.b64encode(raw).decode()})
+    assert entry.refused == ("controller.key: is the key of the operator ann, whom no limit holds")
+
+
 MOVES = st.lists(
     st.tuples(
         st.sampled_from(["plan", "step", "switch", "promote", "rollback", "pause", "resume",
