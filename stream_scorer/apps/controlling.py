@@ -34,12 +34,11 @@ from stream_scorer.rollout.controller import (
     Action,
     Progress,
     asked_at,
-    candidate_of,
     decide,
     progress_of,
+    trial_of,
     verdict_due,
 )
-from stream_scorer.rollout.documents import Strategy
 from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.progress import State
@@ -67,28 +66,6 @@ class Commands(Protocol):
     def refresh(self) -> State:
         """Read to the end that there is now."""
         ...
-
-
-def trial_of(state: State) -> Trial | None:
-    """Return what the rollout of a control log is judged by; None where nothing is judged."""
-    plan = state.plan
-    if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
-        return None
-    guard = plan.guard
-    return Trial(
-        began=state.plan_revision,
-        salt=plan.salt,
-        candidate=candidate,
-        limits=guard.limits(),
-        costs=guard.costs.bounded(),
-        guards=guard.guards(),
-        shadow_guards=guard.guards(),
-        first_look=guard.first_look,
-        slow_call_us=guard.slow_call_us,
-        minor_per_unit=10 ** plan.shared_plan(0).exponent,
-        deadline_ms=guard.deadline_seconds * 1_000,
-        both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
-    )
 
 
 class Controlling:

@@ -19,7 +19,7 @@ _ELECTION = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        # The controller has told us of a leader of which the broker has not heard yet, or before us.
+        # We have heard of a leader before the broker has, or after it.
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
     }
