@@ -190,6 +190,8 @@ class Topics:
             "rejected": {}, "flagged": {}, "sources": sources if last else [],
             "windows": [window],
         }  # fmt: skip
+        own = {"score": seconds[f"score:{arm}"]} if f"score:{arm}" in seconds else {}
+        seconds = {**own, **seconds}
         headers: Headers = [
             (f"seconds.{stage}", f"{each:.6f}".encode()) for stage, each in seconds.items()
         ]
