@@ -13,7 +13,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from stream_scorer.apps.auditing import open_audit
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.apps.controlling import Controlling, trial_of
+from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
@@ -31,6 +31,7 @@ from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
 from stream_scorer.ports import RawRecords
 from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.controller import trial_of
 from stream_scorer.rollout.parts import Part
 from stream_scorer.settings import Kafka, Settings
 

@@ -15,8 +15,10 @@ import numpy as np
 
 from stream_scorer.apps.rollout_batches import (
     Batch,
+    Call,
     Numbers,
     decode,
+    rows_asked,
     span,
     waiting,
     waiting_in_shadow,
@@ -34,12 +36,11 @@ from stream_scorer.rollout.controller import (
     Action,
     Progress,
     asked_at,
-    candidate_of,
     decide,
     progress_of,
+    trial_of,
     verdict_due,
 )
-from stream_scorer.rollout.documents import Strategy
 from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.progress import State
@@ -67,28 +68,6 @@ class Commands(Protocol):
     def refresh(self) -> State:
         """Read to the end that there is now."""
         ...
-
-
-def trial_of(state: State) -> Trial | None:
-    """Return what the rollout of a control log is judged by; None where nothing is judged."""
-    plan = state.plan
-    if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
-        return None
-    guard = plan.guard
-    return Trial(
-        began=state.plan_revision,
-        salt=plan.salt,
-        candidate=candidate,
-        limits=guard.limits(),
-        costs=guard.costs.bounded(),
-        guards=guard.guards(),
-        shadow_guards=guard.guards(),
-        first_look=guard.first_look,
-        slow_call_us=guard.slow_call_us,
-        minor_per_unit=10 ** plan.shared_plan(0).exponent,
-        deadline_ms=guard.deadline_seconds * 1_000,
-        both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
-    )
 
 
 class Controlling:
@@ -128,7 +107,7 @@ class Controlling:
         self._watermark = NEVER
         self._newest = np.full(numbers.counts[0], NEVER)
         self._heard = self._newest.copy()
-        self._calls: dict[str, int] = {}
+        self._calls: list[Call] = []
         self._unreadable = 0
         self._trial: Trial | None = None
         self._gathering: Gathering | None = None
@@ -178,7 +157,7 @@ class Controlling:
             self._gathering = None if self._trial is None else Gathering(self._trial)
             maturity = 0 if state.plan is None else state.plan.guard.maturity_seconds * 1_000
             self._join = LabelJoin(self._file, identity, maturity, self._slack, self._most)
-            self._calls = json.loads(self._join.note(_CALLS) or b"{}")
+            self._calls = [(a, s, n) for a, s, n in json.loads(self._join.note(_CALLS) or b"[]")]
             kept = self._join.note(_STATE)
             if self._gathering is not None and kept is not None:
                 self._gathering.follow(log.routings)
@@ -335,25 +314,21 @@ class Controlling:
         return 100 if self._trial is None else self._trial.minor_per_unit
 
     def _time(self, gathering: Gathering, told: Timings) -> None:
-        """Count a transaction's calls once its last summary is there.
-
-        The last one's headers tell of all stages; how many rows each arm had is told by the others.
-        """
-        self._calls[told.arm] = self._calls.get(told.arm, 0) + told.count
+        """Count a transaction's calls once its last summary is there; see :func:`rows_asked`."""
+        self._calls.append((told.arm, told.seconds.get("score"), told.count))
         if not told.last or self._trial is None:
             return
-        counts, self._calls = self._calls, {}
+        calls, self._calls = self._calls, []
         seconds, candidate = told.seconds, self._trial.candidate
-        every = sum(counts.values())
-        pairs = (
-            (CANARY_WAY, CANARY_SIDE, f"score:{CANARY}", counts.get(CANARY, 0)),
-            (CANARY_WAY, CONTROL_SIDE, f"score:{CONTROL}", counts.get(CONTROL, 0)),
-            (SHADOW_WAY, CANARY_SIDE, f"score:{candidate}", every),
-            (SHADOW_WAY, CONTROL_SIDE, f"score:{CHAMPION}", every),
-        )
-        for way, side, stage, count in pairs:
-            if stage in seconds:
-                gathering.call(way, side, told.revision, told.timestamp, seconds[stage], count)
+        every = sum(count for _, _, count in calls)
+        for way, side, arm, count in (
+            (CANARY_WAY, CANARY_SIDE, CANARY, rows_asked(calls, CANARY, seconds)),
+            (CANARY_WAY, CONTROL_SIDE, CONTROL, rows_asked(calls, CONTROL, seconds)),
+            (SHADOW_WAY, CANARY_SIDE, candidate, every),
+            (SHADOW_WAY, CONTROL_SIDE, CHAMPION, every),
+        ):
+            if (asked := seconds.get(f"score:{arm}")) is not None:
+                gathering.call(way, side, told.revision, told.timestamp, asked, count)
 
     def _tell(self) -> None:
         """Tell what waits, and what was left out since the last time."""

@@ -12,6 +12,9 @@ from stream_scorer.drift.label_rows import NO_OUTCOME, Decided, Told
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.tallies import Decisions, Placed, Shadowed
 
+Call = tuple[str, float | None, int]
+"""Of a summary: arm, seconds that its rows took, and how many they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -101,6 +104,30 @@ def decode(
         [replace(each, row=int(summed[each.row])) for each in timings],
         bad + bad_shadows + bad_timings + bad_labels,
     )  # fmt: skip
+
+
+def rows_asked(calls: Sequence[Call], arm: str, seconds: Mapping[str, float]) -> int:
+    """Return for how many rows an arm's model was asked, where chance had sent them there.
+
+    A summary tells how long its own rows took; those of the same call tell the same, to the
+    microsecond. Rows of an override took another call. Where the model failed, the champion stood
+    in; those rows were asked for, too. A summary too long for one record tells only in the last.
+
+    Args:
+        calls: Of one transaction, in order.
+        arm: Whose.
+        seconds: By stage, of the whole transaction.
+    """
+    own = {seconds.get(f"score:{arm}"), seconds.get("score:fallback")} - {None}
+    rows = before = 0
+    for whose, took, count in calls:
+        if took is None:
+            before += count
+            continue
+        if whose == arm and took in own:
+            rows += before + count
+        before = 0
+    return rows
 
 
 def waiting(

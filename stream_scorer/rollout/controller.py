@@ -16,7 +16,7 @@ from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.moves import refuse_limits
 from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
-from stream_scorer.rollout.trial import FAST, SHADOW_WAY, SLOW, Judged, Since
+from stream_scorer.rollout.trial import FAST, SHADOW_WAY, SLOW, Judged, Since, Trial
 
 IN_SHADOW = "in_shadow"
 """Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
@@ -128,6 +128,28 @@ def candidate_of(plan: RolloutPlan) -> str | None:
     if plan.strategy not in {Strategy.CANARY, Strategy.SHADOW} or len(plan.candidates) != 1:
         return None
     return plan.candidates[0]
+
+
+def trial_of(state: State) -> Trial | None:
+    """Return what the rollout of a control log is judged by; None where nothing is judged."""
+    plan = state.plan
+    if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
+        return None
+    guard = plan.guard
+    return Trial(
+        began=state.plan_revision,
+        salt=plan.salt,
+        candidate=candidate,
+        limits=guard.limits(),
+        costs=guard.costs.bounded(),
+        guards=guard.guards(),
+        shadow_guards=guard.guards(),
+        first_look=guard.first_look,
+        slow_call_us=guard.slow_call_us,
+        minor_per_unit=10 ** plan.shared_plan(0).exponent,
+        deadline_ms=guard.deadline_seconds * 1_000,
+        both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
+    )
 
 
 def verdict_due(state: State, judged: Judged) -> VerdictGiven | None:

@@ -142,7 +142,6 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
     assert scene.led("b")
     # What was done is done: a process that comes back reads on and has nothing to say.
     again = scene.controller("a")
-    scene.traffic(8, 120)
     before = state.sequence
     for _ in range(20):
         again.step()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ CODECS = {
 }
 
 
+@cache
 def manifest_of(label: str) -> Manifest:
     name, _, version = label.partition(":")
     return read_manifest(MODELS_DIRECTORY / name / version)
@@ -60,8 +62,13 @@ def buckets(customers: Sequence[str], salt: str) -> list[int]:
     return salted_buckets(hashes, salt).tolist()
 
 
+@cache
+def _bucket(customer: str, salt: str) -> int:
+    return buckets([customer], salt)[0]
+
+
 def arm_of(routing: Routing, customer: str) -> str:
-    (bucket,) = buckets([customer], routing.salt)
+    bucket = _bucket(customer, routing.salt)
     return next(s.arm for s in routing.slices if s.first <= bucket < s.end)
 
 
@@ -183,6 +190,8 @@ class Topics:
             "rejected": {}, "flagged": {}, "sources": sources if last else [],
             "windows": [window],
         }  # fmt: skip
+        own = {"score": seconds[f"score:{arm}"]} if f"score:{arm}" in seconds else {}
+        seconds = {**own, **seconds}
         headers: Headers = [
             (f"seconds.{stage}", f"{each:.6f}".encode()) for stage, each in seconds.items()
         ]
@@ -204,14 +213,13 @@ class Topics:
 
 
 def customers(routing: Routing, arm: str, count: int) -> list[str]:
-    """Return so many customers that a routing puts into an arm."""
-    found: list[str] = []
-    number = 0
-    while len(found) < count:
-        number += 1
-        if arm_of(routing, str(number)) == arm:
-            found.append(str(number))
-    return found
+    """Return so many customers that a routing puts into an arm, of the first thousand."""
+    (held,) = (s for s in routing.slices if s.arm == arm)
+    pool = [str(number) for number in range(1, 1_001)]
+    where = buckets(pool, routing.salt)
+    found = [each for each, at in zip(pool, where, strict=True) if held.first <= at < held.end]
+    assert len(found) >= count
+    return found[:count]
 
 
 def louder(topics: Topics, factor: int, first: int = 0) -> Topics:

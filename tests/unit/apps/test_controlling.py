@@ -229,9 +229,13 @@ def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
 def test_calls_are_timed_per_row_of_their_transaction() -> None:
     commands = rollout(slow_call_us=100.0)
     topics = Topics(commands.routing)
-    topics.summary(CANARY, 3, 1_000, {"score": 9.9}, last=False)
-    topics.summary(CANARY, 7, 1_000, {"score": 9.9}, last=False)
-    topics.summary(CONTROL, 10, 1_000, {"score:canary": 0.00101, "score:control": 0.001}, last=True)
+    topics.summary(CANARY, 3, 1_000, {}, last=False)
+    topics.summary(CANARY, 4, 1_000, {"score": 0.00101}, last=False)
+    # The champion stood in for three, and an override sent fifty to another call.
+    topics.summary(CANARY, 3, 1_000, {"score": 0.0007}, last=False)
+    topics.summary(CANARY, 50, 1_000, {"score": 0.5}, last=False)
+    stages = {f"score:{CANARY}": 0.00101, "score:fallback": 0.0007, "score:canary:override": 0.5}
+    topics.summary(CONTROL, 10, 1_000, {**stages, "score:control": 0.001}, last=True)
     topics.summary(CANARY, 1, 1_001, {"score:canary": 0.0001, "score:control": 0.0}, last=True)
     topics.put("summaries", 0, b"nothing of ours", 1_002)
     stage = Stage(commands)

@@ -83,6 +83,13 @@ def test_without_a_label_in_time_a_decision_was_genuine() -> None:
         assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, False)]
 
 
+def test_a_label_counts_by_its_decisions_own_time_whatever_it_says_of_it() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10), (2, 0, 11)]))
+        joining.learn(told([(1, 5 * DAY, MATURITY + 1, 0, True), (2, 5 * DAY, MATURITY, 1, True)]))
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, True)]
+
+
 def test_a_label_that_comes_when_its_decision_has_matured_is_counted_and_not_kept() -> None:
     with join() as joining:
         joining.mature(MATURITY + SLACK)
