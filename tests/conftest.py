@@ -30,11 +30,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import pytest
 
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 _IMAGE = "confluentinc/cp-kafka:7.9.1"
 
