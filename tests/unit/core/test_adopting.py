@@ -1,0 +1,95 @@
+"""Rings that go on with another set of features: what they then compute, and what they refuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from stream_scorer.core.features import FeatureSet, compile_union
+from stream_scorer.core.plan import Plan
+from stream_scorer.core.scorer import Rings, remember
+from tests.unit.core.events import batch
+from tests.unit.core.test_scorer import SPECS, contents, rows
+
+PLAN = Plan(lateness_ms=1_000, ring_cap=5)
+MEDIAN = {"name": "median", "kind": "median", "field": "amount", "window": "2s"}
+LAST = {"name": "most", "kind": "max", "field": "amount", "window": "4s"}
+FIELD = {"name": "places", "kind": "distinct", "field": "terminal_id", "window": "1s"}
+LONG = {"name": "long", "kind": "count", "window": "6s"}
+
+
+def sets(*manifests: list[dict[str, Any]], plan: Plan = PLAN) -> tuple[FeatureSet, ...]:
+    return compile_union(manifests, plan)
+
+
+@settings(max_examples=60)
+@given(before=rows, between=rows, after=rows)
+def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
+    before: list[dict[str, Any]], between: list[dict[str, Any]], after: list[dict[str, Any]]
+) -> None:
+    (old,) = sets(SPECS)
+    both = sets(SPECS, [MEDIAN, LAST])
+    swapped, steady = Rings(old), Rings(both[0])
+    found = []
+    for part, features in ((before, old), (between, both[0]), (after, both[0])):
+        swapped.adopt(features)
+        seen = remember(batch(part), swapped, PLAN, features)
+        swapped.release(seen.journals)
+        expected = remember(batch(part), steady, PLAN, both[0])
+        steady.release(expected.journals)
+        found.append((seen, expected))
+        assert seen.accepted.tolist() == expected.accepted.tolist()
+    assert contents(swapped) == contents(steady)
+    for part, (seen, expected) in zip((between, after), found[1:], strict=True):
+        mine, its = seen.decided(batch(part)), expected.decided(batch(part))
+        for features in both:
+            left = features.compute(mine.events, mine.observed)
+            right = features.compute(its.events, its.observed)
+            assert left.tobytes() == right.tobytes()
+
+
+def test_partitions_that_come_later_compute_it_too() -> None:
+    (old,) = sets(SPECS)
+    both = sets(SPECS, [MEDIAN])
+    rings = Rings(old)
+    rings.adopt(both[0])
+    seen = remember(batch([]), rings, PLAN, both[0])
+    assert seen.observed.shape == (0, both[0].engine.width)
+    assert np.array_equal(rings.of(3)._program.operations, both[0].engine.program.operations)
+
+
+@pytest.mark.parametrize(
+    ("more", "plan", "said"),
+    [
+        ([FIELD], PLAN, "the rings do not keep terminal_id"),
+        ([LONG], PLAN, "the rings do not reach back 0.00166667 h"),
+        ([MEDIAN], Plan(lateness_ms=2_000, ring_cap=5), "lateness, ring cap or currency differ"),
+        ([MEDIAN], Plan(lateness_ms=1_000, ring_cap=6), "lateness, ring cap or currency differ"),
+    ],
+)
+def test_what_the_rings_cannot_serve_is_refused(
+    more: list[dict[str, Any]], plan: Plan, said: str
+) -> None:
+    (old,) = sets(SPECS)
+    rings = Rings(old)
+    with pytest.raises(ValueError, match=said):
+        rings.adopt(sets(SPECS, more, plan=plan)[0])
+    # They go on as they were.
+    rings.adopt(old)
+
+
+def test_fewer_fields_than_the_rings_keep_are_refused_and_a_shorter_window_is_not() -> None:
+    (old,) = sets([*SPECS, FIELD, LONG])
+    assert old.engine.lacks(sets(SPECS)[0].engine) == "it leaves out fields that the rings keep"
+    assert old.engine.lacks(sets([*SPECS, FIELD])[0].engine) == ""
+
+
+def test_terminals_rows_must_be_kept_for_long_enough() -> None:
+    at_terminal = {"name": "risk", "kind": "risk", "key": "terminal_id", "delay": "7d"}
+    short, long = (
+        sets([*SPECS, at_terminal | {"window": window}])[0].engine for window in ("1d", "7d")
+    )
+    assert long.lacks(short) == ""
+    assert short.lacks(long) == "terminals' rows are not kept for so long"
+    assert sets(SPECS)[0].engine.lacks(short) == "terminals' rows are not kept for so long"
