@@ -90,7 +90,9 @@ class ControlLog:
         command = write(state.sequence + 1, state.head, kind, body, at, key)
         entry = self.log.would(command)
         if entry.refused:
-            raise RolloutError(f"{kind} is refused: {entry.refused}", "nothing was written")
+            unsigned = key is None and self.log.authority.required
+            mend = "sign it: --key FILE" if unsigned else "nothing was written"
+            raise RolloutError(f"{kind} is refused: {entry.refused}", mend)
         return command
 
     def encode(self, command: Command) -> bytes:

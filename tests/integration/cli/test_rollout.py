@@ -211,7 +211,7 @@ def test_colours_switch_and_switch_back(shell: Shell) -> None:
 
 def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
     plan = ("start", "--name", "a", "--strategy", "champion", "--version", f"champion={BUNDLE}")
-    with pytest.raises(RolloutError, match="plan is refused: is not signed — nothing was written"):
+    with pytest.raises(RolloutError, match="plan is refused: is not signed — sign it: --key FILE"):
         shell.told(*plan)
     with pytest.raises(RolloutError, match="is signed by an unknown key"):
         shell.told(*plan, "--key", shell.eve.private)
