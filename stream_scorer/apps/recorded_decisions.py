@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,63 @@ _BLOCK: Final = 65_536
 
 Progress = Callable[[str, int, int], None]
 """Told what is read, how many offsets of it are done, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """n decisions as they lie in the topic.
+
+    Attributes:
+        records: Fields of the decision schema.
+        partition: int32[n], of the topic.
+        cut: Its partitions whose beginning is deleted.
+    """
+
+    records: pa.RecordBatch
+    partition: NDArray[np.int32]
+    cut: frozenset[int] = frozenset()
+
+
+class Seen:
+    """Between which source offsets each transaction should have its decision in the topic.
+
+    Where retention has taken the beginning of some of the topic's partitions, but of others less,
+    what is before the latest of these beginnings may have been decided.
+
+    Args:
+        topic: The input.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._first: dict[tuple[int, int], int] = {}
+        self._last: dict[int, int] = {}
+        self._cut: frozenset[int] = frozenset()
+
+    def add(self, published: Published) -> None:
+        """Take decisions, in the order of the topic's partitions."""
+        ours = np.asarray(
+            pc.equal(published.records.column("source_topic"), self._topic).to_numpy(
+                zero_copy_only=False
+            ),
+            np.bool_,
+        )
+        sources = whole_numbers(published.records.column("source_partition"))[ours]
+        offsets = whole_numbers(published.records.column("source_offset"))[ours]
+        partitions = published.partition[ours]
+        self._cut |= published.cut
+        for partition, source in np.unique(np.stack([partitions, sources]), axis=1).T.tolist():
+            mine = offsets[(partitions == partition) & (sources == source)]
+            first = int(mine.min())
+            place = (partition, source)
+            self._first[place] = min(self._first.get(place, first), first)
+            self._last[source] = max(self._last.get(source, first), int(mine.max()))
+
+    def bounds(self, source: int) -> tuple[int, int]:
+        """Return the first and the last offset of an input partition that has any decision."""
+        firsts = {p: first for (p, s), first in self._first.items() if s == source}
+        cut = [first for p, first in firsts.items() if p in self._cut]
+        return max(cut) if cut else min(firsts.values()), self._last[source]
 
 
 class DecisionReader:
@@ -74,9 +132,7 @@ class DecisionReader:
         return records
 
 
-def recorded(
-    settings: Settings, registry: SchemaSource, progress: Progress
-) -> Iterator[pa.RecordBatch]:
+def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> Iterator[Published]:
     """Yield the decisions that the topic holds now, some thousand at a time.
 
     Raises:
@@ -90,6 +146,7 @@ def recorded(
     try:
         reader.mark_end()
         whole = left = reader.left
+        cut = frozenset(p for p, first in reader.first.items() if first)
         heard = time.monotonic()
         while left:
             raw = reader.poll(_RECORDS, _POLL_SECONDS)
@@ -101,7 +158,7 @@ def recorded(
                 )
             progress(topic, whole - left, whole)
             if raw is not None:
-                yield decoder.decode(raw)
+                yield Published(decoder.decode(raw), raw.partition, cut)
                 # What was done with them is not the broker's silence.
                 heard = time.monotonic()
     finally:

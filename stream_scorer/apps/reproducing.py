@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
-from stream_scorer.apps.recorded_decisions import Progress, Spool, by_version, recorded
+from stream_scorer.apps.recorded_decisions import Progress, Seen, Spool, by_version, recorded
 from stream_scorer.apps.recorded_routings import RecordedRoutings
 from stream_scorer.apps.reproducing_input import InputReproduction
 from stream_scorer.apps.reproduction import (
@@ -133,7 +133,7 @@ def reproduce(
         with tempfile.TemporaryDirectory(prefix="stream-scorer-reproduce-") as folder:
             spool = Spool(Path(folder))
             ours = settings.kafka.topics.transactions
-            seen: dict[int, tuple[int, int]] = {}
+            seen = Seen(ours)
             for decisions in _asked(settings, question, found, progress, seen):
                 of_it = pc.equal(decisions.column("source_topic"), ours)
                 spool.add(decisions.filter(of_it))
@@ -151,17 +151,17 @@ def _asked(
     question: Question,
     found: Reproduction,
     progress: Progress,
-    seen: dict[int, tuple[int, int]] | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield decisions that are asked for, some thousand at a time, and count them.
 
-    ``seen`` is told, by source partition, the least and the greatest source offset of all.
+    ``seen`` is given all of them.
     """
     for every in recorded(settings, open_registry(settings.registry), progress):
-        found.read += len(every)
+        found.read += len(every.records)
         if seen is not None:
-            _see(every, settings.kafka.topics.transactions, seen)
-        chosen = question.chosen(every)
+            seen.add(every)
+        chosen = question.chosen(every.records)
         if question.limit is not None:
             chosen = chosen.slice(0, question.limit - found.chosen)
         for at in range(0, len(chosen), _ROWS):
@@ -172,16 +172,6 @@ def _asked(
             yield piece
         if question.limit is not None and found.chosen >= question.limit:
             return
-
-
-def _see(decisions: pa.RecordBatch, topic: str, seen: dict[int, tuple[int, int]]) -> None:
-    ours = decisions.filter(pc.equal(decisions.column("source_topic"), topic))
-    partitions = whole_numbers(ours.column("source_partition"))
-    offsets = whole_numbers(ours.column("source_offset"))
-    for partition in np.unique(partitions).tolist():
-        mine = offsets[partitions == partition]
-        first, last = seen.get(partition, (int(mine[0]), int(mine[0])))
-        seen[partition] = (min(first, int(mine.min())), max(last, int(mine.max())))
 
 
 def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reproduction) -> None:
@@ -225,7 +215,7 @@ def _from_input(
     settings: Settings,
     question: Question,
     spool: Spool,
-    seen: dict[int, tuple[int, int]],
+    seen: Seen,
     bundles: Bundles,
     found: Reproduction,
     progress: Progress,
@@ -237,7 +227,7 @@ def _from_input(
     work = InputReproduction(settings, plan, spool, bundles, found, routings.at, question.warm)
     for partition in spool.partitions:
         work.compare(
-            partition, seen[partition] if question.whole else None, question.asks, progress
+            partition, seen.bounds(partition) if question.whole else None, question.asks, progress
         )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.recomputing import Bundles
-from stream_scorer.apps.recorded_decisions import Spool
+from stream_scorer.apps.recorded_decisions import Published, Seen, Spool
 from stream_scorer.apps.reproducing import Question, compare_recorded
 from stream_scorer.apps.reproducing_arms import arms_of, routings
 from stream_scorer.apps.reproduction import Reproduction
@@ -233,6 +233,21 @@ def test_decisions_are_put_aside_by_their_input(decisions: pa.RecordBatch, tmp_p
         times = decisions.column("event_time").cast(pa.int64()).to_numpy()
         assert spool.earliest[partition] == times[partitions == partition].min()
     assert len(spool.between(0, 10**9, 10**9 + 5)) == 0
+
+
+def test_what_may_be_missing_begins_where_the_topic_is_whole(decisions: pa.RecordBatch) -> None:
+    # Customers' decisions lie in partitions 0 and 1 of the topic.
+    half = Published(decisions.slice(10, 500), np.zeros(500, np.int32))
+    other = Published(decisions.slice(300, 900), np.ones(900, np.int32))
+    seen = Seen("transactions")
+    for each in (half, other):
+        seen.add(each)
+    assert seen.bounds(0) == (10, 1_199)
+    # Of partition 1 the beginning is deleted: it may have held the first ones' decisions.
+    shorter = Seen("transactions")
+    for each in (half, other):
+        shorter.add(dataclasses.replace(each, cut=frozenset({1})))
+    assert shorter.bounds(0) == (300, 1_199)
 
 
 def canary(buckets: int = 5_000, revision: int = 3, **more: Any) -> Routing:
