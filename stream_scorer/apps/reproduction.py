@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import llvmlite.binding
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy
+import sklearn
 from numpy.typing import NDArray
 
 from stream_scorer.core.batch import Flag, Outcome
@@ -21,6 +25,8 @@ Bool = NDArray[np.bool_]
 MOST_EXAMPLES = 50
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
+_ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
+"""Beginnings of the names of instructions that sums may be computed with."""
 _UNKNOWN_FLAG = 1 << 40
 _FLAGS = {str(flag.name).lower(): int(flag) for flag in Flag}
 
@@ -209,15 +215,13 @@ def whole_numbers(column: pa.Array) -> Int64:
 
 def libraries() -> dict[str, str]:
     """Return what the bits of a score depend on beside the bundle."""
-    import llvmlite.binding  # noqa: PLC0415 it is loaded by the kernels anyway
-    import numba  # noqa: PLC0415 the same
-    import scipy  # noqa: PLC0415 the same
-    import sklearn  # noqa: PLC0415 the same
-
+    features = llvmlite.binding.get_host_cpu_features()
+    instructions = sorted(n for n, has in features.items() if has and n.startswith(_ARITHMETIC))
     return {
         "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
         "scipy": scipy.__version__, "scikit_learn": sklearn.__version__,
         "machine": platform.machine(), "processor": llvmlite.binding.get_host_cpu_name(),
+        "instructions": " ".join(instructions),
     }  # fmt: skip
 
 

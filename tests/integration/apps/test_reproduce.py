@@ -294,7 +294,9 @@ def test_the_command_says_where_they_part_and_leaves_with_13(
     assert good.returncode == 0, good.stderr
     told = json.loads(good.stdout)
     assert (told["equal"], told["chosen"]) == (decisions, decisions)
-    assert {"numpy", "numba", "scikit_learn", "processor"} <= told["libraries"].keys()
+    assert {"numpy", "numba", "scikit_learn", "processor", "instructions"} <= told[
+        "libraries"
+    ].keys()
     place = victim["source_partition"], victim["source_offset"]
     other = retold(kafka, "told", only(*place, score=0.25))
     name = victim["transaction_id"]
