@@ -1,5 +1,6 @@
 """What was published against what is recomputed, bit for bit, field for field."""
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -162,7 +163,8 @@ class Reproduction:
     def note_at(self, place: Mapping[str, Any], name: str, found: object, wanted: object) -> None:
         """Keep one of the first differences, of a transaction and its place."""
         if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append({**place, "field": name, "recorded": found, "recomputed": wanted})
+            told = {"recorded": _plain(found), "recomputed": _plain(wanted)}
+            self.examples.append({**place, "field": name, **told})
 
     def refuse(self) -> None:
         """Raise unless every decision that was asked for was recomputed and is equal.
@@ -270,6 +272,11 @@ def feature_rows(column: pa.Array, width: int) -> tuple[Float64, Bool]:
     right = np.asarray(lengths == 8 * width, np.bool_)
     joined = b"".join(column.filter(pa.array(right)).to_pylist())
     return np.frombuffer(joined, "<f8").astype(np.float64).reshape(-1, width), right
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold, which knows neither NaN nor infinity."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _value(scalar: pa.Scalar) -> Any:

@@ -1,6 +1,7 @@
 """Past decisions recomputed from their recorded features: equal, or told where they part."""
 
 import dataclasses
+import json
 import shutil
 import struct
 from collections.abc import Callable
@@ -160,6 +161,9 @@ def test_what_the_model_failed_for_is_taken_as_given(decisions: pa.RecordBatch) 
     assert found.fields == {"decision": 1}
     found = compared(altered(decisions, 7, **(failed | {"score": 0.5})))
     assert found.fields == {"score": 1}
+    # JSON has no NaN.
+    assert found.examples[0]["recomputed"] == "nan"
+    json.dumps(found.as_record(), allow_nan=False)
 
 
 def test_flags_are_respected_and_counted(decisions: pa.RecordBatch) -> None:
