@@ -5,12 +5,12 @@ computed ahead, and taken back with the batch that it began in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.fleet import Fleet
+from stream_scorer.apps.fleet import ANY_OLDER, Fleet
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import Activation, Routing, activated
 from stream_scorer.core.validation import validate
@@ -56,7 +56,7 @@ class Cut:
     pieces: tuple[Piece, ...]
     begun: tuple[tuple[Activation, Routing], ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    before: Mapping[int, int | None] | None = None
+    before: Mapping[int, int | None] = field(default_factory=dict)
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -90,6 +90,10 @@ class Activations:
         """A partition left."""
         self._active.pop(partition, None)
         self._refused = {each for each in self._refused if each[0] != partition}
+
+    def active(self, partition: int) -> int | None:
+        """Return the revision that decides a partition now; None before its first record."""
+        return self._active.get(partition)
 
     def cut(self, raw: RawRecords, events: EventBatch, fleet: Fleet) -> Cut:
         """Say who decides a batch, and let what begins in it begin.
@@ -128,9 +132,13 @@ class Activations:
             good = own[valid[own]]
             active = before[partition]
             moves = activated(usable, events.offset[good], times[good], first)
+            if active is None and not usable:
+                self._give_up(before)
+                self._need(ANY_OLDER)
+                raise Paused("plan", self._why(partition, fleet))
             if active is not None:
                 revision[own] = active
-            elif usable and (not moves or moves[0][0] > first):
+            elif not moves or moves[0][0] > first:
                 # Nothing has decided here yet: the oldest that is ready does.
                 moves = [(first, 0), *((offset, place) for offset, place in moves if place)]
             for offset, place in moves:
@@ -138,17 +146,25 @@ class Activations:
                 revision[own[events.offset[own] >= offset]] = number
                 begun.append((Activation(partition, offset, number), usable[place]))
                 self._active[partition] = number
-        self._refused |= {(each.partition, each.revision) for each in refusals}
         by_number = {routing.revision: routing for routing in fleet.routings}
-        cut = Cut((), tuple(begun), tuple(refusals), before)
         pieces = []
         for number in np.unique(revision).tolist():
             if number not in by_number:
-                self.undo(cut)
+                self._give_up(before)
                 self._need(number)
-                raise Paused("plan", f"revision {number} is not ready here")
+                why = fleet.refused.get(number, "it is being loaded")
+                raise Paused("plan", f"revision {number} is not ready here: {why}")
             pieces.append(Piece(by_number[number], np.flatnonzero(revision == number)))
-        return replace(cut, pieces=tuple(pieces) or (Piece(fleet.newest),))
+        self._refused |= {(each.partition, each.revision) for each in refusals}
+        return Cut(tuple(pieces) or (Piece(fleet.newest),), tuple(begun), tuple(refusals), before)
+
+    def _why(self, partition: int, fleet: Fleet) -> str:
+        """Return why nothing that is ready can decide a partition."""
+        told = {r.revision: self._lacking(partition, r) for r in fleet.routings}
+        return "; ".join(f"revision {number}: {why}" for number, why in told.items())
+
+    def _give_up(self, before: Mapping[int, int | None]) -> None:
+        self._active |= {p: revision for p, revision in before.items() if p in self._active}
 
     def _refusals(self, partition: int, offset: int, fleet: Fleet) -> list[Refusal]:
         return [
@@ -174,7 +190,5 @@ class Activations:
 
     def undo(self, cut: Cut) -> None:
         """Take back what began in a batch that is given up."""
-        for partition, revision in (cut.before or {}).items():
-            if partition in self._active:
-                self._active[partition] = revision
+        self._give_up(cut.before)
         self._refused -= {(each.partition, each.revision) for each in cut.refusals}

@@ -1,5 +1,6 @@
 """The topic ``activations``: which revision decides each partition from which offset on."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class ActivationLog:
         self._codec = RecordCodec(registry.id_for(f"{self._topic}-value", schema), schema)
         self._records = KeptTopic(settings.kafka, self._topic)
         self._active: dict[int, list[tuple[int, int]]] = {}
+        self._untaken: deque[bytes | None] = deque()
 
     def mark_end(self) -> None:
         """Note the end that the topic has now, open transactions included.
@@ -57,8 +59,11 @@ class ActivationLog:
             UnavailableError: The broker does not answer.
         """
         if self._records.left:
-            for record in self._records.poll(_STEP_SECONDS):
-                self._take(record.value)
+            self._untaken += [record.value for record in self._records.poll(_STEP_SECONDS)]
+        while self._untaken:
+            # One that cannot be read now stays the next.
+            self._take(self._untaken[0])
+            self._untaken.popleft()
         return not self._records.left
 
     def at(self, partition: int, next_offset: int) -> int | None:

@@ -5,7 +5,6 @@ told is whether the next start would be refused.
 """
 
 import threading
-from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -26,23 +25,31 @@ class BundleWatch:
         self._every_seconds = every_seconds or None
         # Its put is made for signal handlers, which may interrupt another put.
         self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._bundles: tuple[Bundle, ...] = ()
 
     def ask(self) -> None:
         """Have them verified now; safe in a signal handler, and before :meth:`begin`."""
         self._asked.put(True)
 
-    def begin(self, bundles: Sequence[Bundle], listener: Listener) -> None:
-        """Take bundles over that have just been loaded.
+    def begin(self, listener: Listener) -> None:
+        """Begin to verify what :meth:`add` gives.
 
         Args:
-            bundles: Whose files.
             listener: Told of each time, by bundle.
         """
-        for bundle in bundles:
-            listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
         threading.Thread(
-            target=self._run, args=(tuple(bundles), listener), name="bundle-watch", daemon=True
+            target=self._run, args=(listener,), name="bundle-watch", daemon=True
         ).start()
+
+    def add(self, bundle: Bundle, listener: Listener) -> None:
+        """Take a bundle over that has just been loaded; safe from any thread.
+
+        Args:
+            bundle: Whose files.
+            listener: Told that it is whole.
+        """
+        listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
+        self._bundles = (*self._bundles, bundle)
 
     def close(self) -> None:
         """End it. Does not wait: a store that hangs must not keep the process."""
@@ -59,7 +66,7 @@ class BundleWatch:
     ) -> None:
         self.close()
 
-    def _run(self, bundles: Sequence[Bundle], listener: Listener) -> None:
+    def _run(self, listener: Listener) -> None:
         while True:
             try:
                 goes_on, cause = self._asked.get(timeout=self._every_seconds), "signal"
@@ -67,7 +74,7 @@ class BundleWatch:
                 goes_on, cause = True, "time"
             if not goes_on:
                 return
-            for bundle in bundles:
+            for bundle in self._bundles:
                 name, version = bundle.manifest.name, bundle.manifest.version
                 listener(ModelVerified(name, version, cause, _refusal(bundle)))
 

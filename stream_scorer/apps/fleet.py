@@ -9,6 +9,9 @@ from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CHAMPION, Routing, Version
 
+ANY_OLDER = 0
+"""Asks for every revision that there ever was."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -41,10 +44,9 @@ class Fleet:
         """What all arms share. What the state rests on is the same in every revision."""
         return self.newest.shared
 
-    @property
-    def champion(self) -> Model:
-        """The newest revision's champion."""
-        return self.models[self.newest.versions[CHAMPION]]
+    def of(self, revision: int | None) -> Routing | None:
+        """Return a revision's routing, if it is among these."""
+        return next((each for each in self.routings if each.revision == revision), None)
 
 
 class Versions(Protocol):
@@ -56,7 +58,7 @@ class Versions(Protocol):
         ...
 
     def need(self, revision: int) -> None:
-        """Ask for a revision by which a partition was decided last."""
+        """Ask for a revision by which a partition was decided last, or for ``ANY_OLDER``."""
         ...
 
 

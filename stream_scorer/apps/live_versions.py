@@ -1,8 +1,9 @@
 """The versions of a scorer that follows the control log: loaded while it decides.
 
-A thread of its own reads the log, loads and verifies what a revision names, compiles it for the
-rings that are there, and then shows it, whole. What cannot be used is refused with its reason, and
-the revision before it goes on.
+One thread reads the log, and at once shows every revision whose versions are in memory, so that a
+rollback waits for no download. Another loads, verifies and compiles what further revisions name.
+What is shown is replaced as a whole. What cannot be used is refused with its reason, and the
+revision before it goes on.
 """
 
 import threading
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.apps.fleet import Fleet
+from stream_scorer.apps.fleet import ANY_OLDER, Fleet
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Routing, Version
@@ -32,7 +33,7 @@ from stream_scorer.settings import Settings
 
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
-_LOG, _STORE = "rollout", "models"
+_LOG, _STORE = "control log", "models"
 
 
 class LiveVersions:
@@ -42,6 +43,7 @@ class LiveVersions:
         settings: The cluster, the store, and whose signatures count.
         listener: Told what is loaded, refused and waited for.
         warm: NAME:VERSION whose fields and windows the rings keep beside; None: no other.
+        loaded: Given each bundle, once it decides.
 
     Raises:
         StreamScorerError: The log cannot be read; see ``ControlLog``.
@@ -52,9 +54,11 @@ class LiveVersions:
         settings: Settings,
         listener: Listener,
         warm: str | None = None,
+        loaded: Callable[[Bundle], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._listener = listener
+        self._loaded = loaded
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
         self._log = ControlLog(settings)
         self._trust = trust_of(settings.models)
@@ -66,9 +70,10 @@ class LiveVersions:
         self._first: Fleet | None = None
         self._fleet: Fleet | None = None
         self._failure: Exception | None = None
-        self._down: set[str] = set()
+        # Over what is in memory and what is refused; never held while something is loaded.
+        self._lock = threading.RLock()
+        self._due = threading.Event()
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
 
     @property
     def fleet(self) -> Fleet:
@@ -82,11 +87,6 @@ class LiveVersions:
         if self._fleet is None:
             raise RuntimeError("no plan was waited for")
         return self._fleet
-
-    @property
-    def bundles(self) -> tuple[Bundle, ...]:
-        """All that was loaded so far."""
-        return tuple(self._bundles.values())
 
     @property
     def warming(self) -> Model | None:
@@ -112,8 +112,8 @@ class LiveVersions:
         if self._warm is not None:
             bundle = load_bundle(find(open_store(self._settings.models), self._warm), self._trust)
             self._beside = Version(bundle.manifest.name, bundle.manifest.version)
-            self._bundles[self._beside] = bundle
-        self._assemble()
+            self._keep({self._beside: bundle})
+        self._load()
         if self._fleet is None:
             revision, reason = max(self._refused.items())
             raise ModelError(
@@ -122,22 +122,29 @@ class LiveVersions:
         return self._fleet
 
     def need(self, revision: int) -> None:
-        """Ask for an older revision, by which a partition was decided last."""
-        self._wanted.add(revision)
+        """Ask for an older revision, by which a partition was decided last, or for any older.
+
+        One that was refused is tried again.
+        """
+        with self._lock:
+            self._wanted.add(revision)
+            self._refused.pop(revision, None)
+        self._due.set()
 
     def begin(self, prepare: Callable[[Model, Plan], None]) -> None:
-        """Follow the log from now on, on a thread of its own.
+        """Follow the log from now on, on threads of its own.
 
         Args:
             prepare: Touches a model once before it decides.
         """
         self._prepare = prepare
-        self._thread = threading.Thread(target=self._follow, name="control-log", daemon=True)
-        self._thread.start()
+        for name, work in (("control-log", self._follow), ("model-loader", self._load_when_due)):
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def close(self) -> None:
         """End it. Does not wait for a store that hangs."""
         self._closed.set()
+        self._due.set()
 
     def __enter__(self) -> Self:
         return self
@@ -150,88 +157,104 @@ class LiveVersions:
     ) -> None:
         self.close()
 
-    # -- on its own thread ------------------------------------------------------------------
+    # -- the thread that reads the log --------------------------------------------------------
 
     def _follow(self) -> None:
-        wanted, pending = set(self._wanted), False
+        reach = _Reach(_LOG, self._listener)
         while not self._closed.is_set():
+            before = self._log.log.state.revision
             try:
-                self._step(pending=pending or wanted != self._wanted)
-                wanted, pending = set(self._wanted), False
-            except UnavailableError:
-                pending = True
-                self._closed.wait(_RETRY_SECONDS)
+                if not reach(lambda: self._log.poll(_POLL_SECONDS)):
+                    self._closed.wait(_RETRY_SECONDS)
+                elif self._log.log.state.revision != before:
+                    self._show()
+                    self._due.set()
             except Exception as error:  # noqa: BLE001 whatever it is, who decides must hear of it
                 self._failure = error
                 return
         self._log.close()
 
-    def _step(self, *, pending: bool) -> None:
-        before = self._log.log.state.revision
-        self._reach(_LOG, lambda: self._log.poll(_POLL_SECONDS))
-        if pending or self._log.log.state.revision != before:
-            self._reach(_STORE, self._assemble)
+    # -- the thread that loads ----------------------------------------------------------------
 
-    def _reach(self, what: str, act: Callable[[], object]) -> None:
-        """Do what needs the outside; say once that it is gone, and once that it is back."""
-        try:
-            act()
-        except UnavailableError as error:
-            if what not in self._down:
-                self._down.add(what)
-                self._listener(DependencyUnavailable(what, str(error)))
-            raise
-        if what in self._down:
-            self._down.discard(what)
-            self._listener(DependencyBack(what))
+    def _load_when_due(self) -> None:
+        reach = _Reach(_STORE, self._listener)
+        while True:
+            self._due.wait()
+            if self._closed.is_set():
+                return
+            # What comes from here on is looked at in another round.
+            self._due.clear()
+            try:
+                if not reach(self._load):
+                    self._closed.wait(_RETRY_SECONDS)
+                    self._due.set()
+            except Exception as error:  # noqa: BLE001 as above
+                self._failure = error
+                return
 
-    def _assemble(self) -> None:
-        """Load what the newest revisions name, and show it."""
-        usable: list[Routing] = []
-        refused: dict[int, str] = {}
+    def _load(self) -> None:
+        """Load what the newest revisions name, and show it.
+
+        Raises:
+            UnavailableError: The store does not answer for one of them; the others are shown.
+        """
+        lost: UnavailableError | None = None
+        for routing in self._asked():
+            try:
+                self._take(routing)
+            except UnavailableError as error:
+                lost = error
+                continue
+            if self._usable(routing):
+                self._show()
+        self._show()
+        if lost is not None:
+            raise lost
+
+    def _asked(self) -> Iterable[Routing]:
+        """Yield the revisions that may have to decide, newest first.
+
+        What is due at once is due instead of all that came before it, once it can be used.
+        """
         settled = False
         for routing in reversed(list(self._log.log.routings.values())):
-            if settled and routing.revision not in self._wanted:
-                continue
-            reason = self._why_not(routing)
-            if reason:
-                refused[routing.revision] = reason
-            else:
-                usable.append(routing)
-                # What is due at once is due instead of all that came before it.
-                settled = settled or routing.effective_at is None
-        if not usable:
-            return
-        usable.reverse()
-        models = self._compiled(usable[-1].shared)
-        fleet = Fleet(models, tuple(usable), refused)
-        # The rings are laid out for it.
-        self._first = self._first or fleet
-        known = self._fleet
-        self._fleet = fleet
-        if known is None or known.newest.revision != fleet.newest.revision:
-            versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
-            self._listener(RevisionLoaded(fleet.newest.revision, versions))
+            with self._lock:
+                wanted = routing.revision in self._wanted or ANY_OLDER in self._wanted
+            if not settled or wanted:
+                yield routing
+                settled = settled or (self._usable(routing) and routing.effective_at is None)
 
-    def _why_not(self, routing: Routing) -> str:
-        """Return why a revision cannot be used; load what it names if it can."""
-        revision = routing.revision
-        if revision in self._refused:
-            return self._refused[revision]
-        loaded = dict(self._bundles)
+    def _usable(self, routing: Routing) -> bool:
+        with self._lock:
+            known = all(version in self._bundles for version in routing.versions.values())
+            return known and routing.revision not in self._refused
+
+    def _take(self, routing: Routing) -> None:
+        """Load what a revision names, or refuse it."""
+        with self._lock:
+            if routing.revision in self._refused:
+                return
+            loaded = dict(self._bundles)
+        new: dict[Version, Bundle] = {}
         try:
             for version in dict.fromkeys(routing.versions.values()):
                 if version not in loaded:
                     folder = find(open_store(self._settings.models), version.label)
-                    loaded[version] = load_bundle(folder, self._trust)
+                    loaded[version] = new[version] = load_bundle(folder, self._trust)
                     self._refuse_cold(loaded, version, routing.shared)
                     self._touch(loaded, version, routing.shared)
         except ModelError as error:
-            self._refused[revision] = str(error)
-            self._listener(RevisionRefused(revision, str(error)))
-            return str(error)
-        self._bundles = loaded
-        return ""
+            with self._lock:
+                self._refused[routing.revision] = str(error)
+            self._listener(RevisionRefused(routing.revision, str(error)))
+            return
+        self._keep(new)
+
+    def _keep(self, new: dict[Version, Bundle]) -> None:
+        with self._lock:
+            self._bundles = {**self._bundles, **new}
+        for bundle in new.values():
+            self._loaded(bundle)
 
     def _refuse_cold(self, loaded: dict[Version, Bundle], version: Version, shared: Plan) -> None:
         """Refuse a version that the rings, as they were laid out, cannot serve."""
@@ -254,6 +277,53 @@ class LiveVersions:
                 "mend the model, and give it a version of its own",
             ) from error
 
-    def _compiled(self, shared: Plan) -> dict[Version, Model]:
-        models = models_of(list(self._bundles.values()), shared)
-        return dict(zip(self._bundles, models, strict=True))
+    # -- both ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Show the revisions whose versions are in memory."""
+        with self._lock:
+            usable = [routing for routing in self._asked() if self._usable(routing)]
+            if not usable:
+                return
+            usable.reverse()
+            models = models_of(list(self._bundles.values()), usable[-1].shared)
+            oldest = usable[0].revision
+            fleet = Fleet(
+                dict(zip(self._bundles, models, strict=True)),
+                tuple(usable),
+                {revision: why for revision, why in self._refused.items() if revision > oldest},
+            )
+            known, self._fleet = self._fleet, fleet
+            # The rings are laid out for it.
+            self._first = self._first or fleet
+        if known is None or known.newest.revision != fleet.newest.revision:
+            versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
+            self._listener(RevisionLoaded(fleet.newest.revision, versions))
+
+
+class _Reach:
+    """Does what needs the outside; says once that it is gone, and once that it is back.
+
+    Args:
+        what: Is reached.
+        listener: Told.
+    """
+
+    def __init__(self, what: str, listener: Listener) -> None:
+        self._what = what
+        self._listener = listener
+        self._down = False
+
+    def __call__(self, act: Callable[[], object]) -> bool:
+        """Do it; return whether it could be done."""
+        try:
+            act()
+        except UnavailableError as error:
+            if not self._down:
+                self._listener(DependencyUnavailable(self._what, str(error)))
+            self._down = True
+            return False
+        if self._down:
+            self._listener(DependencyBack(self._what))
+        self._down = False
+        return True

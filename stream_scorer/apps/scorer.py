@@ -184,9 +184,9 @@ def scorer_loop(
     """
     registry = open_registry(settings.registry)
     deployed = (
-        _followed(settings, deployment, registry, listener, followed)
+        _followed(settings, deployment, registry, listener, watch, followed)
         if deployment.follow
-        else _pinned(settings, deployment)
+        else _pinned(settings, deployment, listener, watch)
     )
     fleet = deployed.versions.fleet
     codecs = open_codecs(settings, fleet.shared, registry)
@@ -223,9 +223,11 @@ def scorer_loop(
     if terminals is not None:
         terminals.give_up_when(lambda: loop.stopping)
     if watch is not None:
-        watch.begin(deployed.bundles, listener)
+        watch.begin(listener)
     if isinstance(deployed.versions, LiveVersions):
-        deployed.versions.begin(lambda model, plan: warm(codecs, model, plan))
+        # Another thread's: an encoder remembers what it has encoded.
+        others = open_codecs(settings, fleet.shared, registry)
+        deployed.versions.begin(lambda model, plan: warm(others, model, plan))
     return loop, work
 
 
@@ -235,30 +237,39 @@ class _Deployed:
 
     versions: Pinned | LiveVersions
     warming: Model | None
-    bundles: tuple[Bundle, ...]
     recorded: ActivationLog | None = None
 
 
-def _pinned(settings: Settings, deployment: Deployment) -> _Deployed:
+def _pinned(
+    settings: Settings, deployment: Deployment, listener: Listener, watch: BundleWatch | None
+) -> _Deployed:
     loaded = load_models(settings, deployment)
-    return _Deployed(Pinned(loaded.model, loaded.plan), loaded.warming, loaded.bundles)
+    for bundle in loaded.bundles:
+        if watch is not None:
+            watch.add(bundle, listener)
+    return _Deployed(Pinned(loaded.model, loaded.plan), loaded.warming)
 
 
 def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
-    followed: ExitStack | None,
+    watch: BundleWatch | None, followed: ExitStack | None,
 ) -> _Deployed:  # fmt: skip
     """Wait for a plan, and load what it names."""
     recorded = ActivationLog(settings, registry)
     recorded.mark_end()
     while not recorded.read():
         pass
-    live = LiveVersions(settings, listener, deployment.warm)
+
+    def loaded(bundle: Bundle) -> None:
+        if watch is not None:
+            watch.add(bundle, listener)
+
+    live = LiveVersions(settings, listener, deployment.warm, loaded)
     if followed is not None:
         followed.callback(recorded.close)
         followed.callback(live.close)
     live.wait(recorded.last().values())
-    return _Deployed(live, live.warming, live.bundles, recorded)
+    return _Deployed(live, live.warming, recorded)
 
 
 def restoration_of(

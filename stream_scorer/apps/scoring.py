@@ -21,7 +21,7 @@ from stream_scorer.apps.warmth import Warmth
 from stream_scorer.core.arms import score_by_arms
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.deciding import ModelFailure
-from stream_scorer.core.routing import Routing
+from stream_scorer.core.routing import CHAMPION, Routing
 from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
@@ -160,16 +160,31 @@ class ScoringWork:
         ready, ended = self._replays.step()
         if ended is not None:
             self._whole(ended)
-        if self._terminals is None and self._recorded is None:
-            return ready
-        # Only when all are whole it is known which rows the next events may see.
         self._whole_ones |= ready
-        if not self._sure() or self._replays.pending:
+        if not self._sure():
             return set()
-        if self._terminals is not None and not self._terminals.catch_up():
+        # Only when all are whole it is known which of terminals' rows the next events may see.
+        if self._terminals is not None and (
+            self._replays.pending or not self._terminals.catch_up()
+        ):
             return set()
         ready, self._whole_ones = self._whole_ones, set()
+        for partition in ready:
+            self._judge(partition)
         return ready
+
+    def _judge(self, partition: int) -> None:
+        """Refuse a partition whose history does not serve the version that decides it."""
+        fleet = self._versions.fleet
+        active = self._activations.active(partition)
+        routing = fleet.newest if fleet.pinned else fleet.of(active)
+        watermark = self.rings.of(partition).watermark
+        self._warmth.judge(
+            partition,
+            self._histories.since(partition),
+            watermark,
+            None if routing is None else fleet.models[routing.versions[CHAMPION]],
+        )
 
     def _sure(self) -> bool:
         """Whether it is known which revision decided last what came."""
@@ -181,10 +196,13 @@ class ScoringWork:
                 self._marked = True
             if not self._recorded.read():
                 return False
-        except UnavailableError as error:
-            raise Paused("rollout", str(error)) from error
+        except (RegistryUnavailableError, UnavailableError) as error:
+            raise Paused("activations", str(error)) from error
         for partition, offset in self._unsure.items():
-            self._activations.begin(partition, self._recorded.at(partition, offset))
+            revision = self._recorded.at(partition, offset)
+            self._activations.begin(partition, revision)
+            if revision is not None:
+                self._listener(RevisionActivated(partition, offset, revision))
         self._unsure = {}
         return True
 
@@ -222,7 +240,6 @@ class ScoringWork:
             since = merged([since, {INPUT: NOT_YET}])
         since = beginning.settled(since, rings.retention.lateness_ms)
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
-        self._warmth.judge(partition, since, rings.watermark, self._versions.fleet.champion)
         self._histories.begin(partition, since, beginning, restored.low)
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
         self._checkpoints.start(

@@ -42,14 +42,17 @@ class Warmth:
         self._accept_cold = accept_cold
         self._warming = warming
 
-    def judge(self, partition: int, since: Mapping[str, int], watermark: int, model: Model) -> None:
+    def judge(
+        self, partition: int, since: Mapping[str, int], watermark: int, model: Model | None
+    ) -> None:
         """Judge a partition's histories as they were restored.
 
         Args:
             partition: Input partition.
             since: By reason why history is missing, from which event time on it is whole, ms.
             watermark: Newest accepted event time, ms.
-            model: The one that decides.
+            model: The one that decides; None: nothing has decided here yet, and what will is
+                judged before it does.
 
         Raises:
             NotWarmError: Features lack history; says which, and from when on they do not.
@@ -62,8 +65,7 @@ class Warmth:
                     self._warming.name, self._warming.version, partition, cold.names, cold.warm_from
                 )
             )
-        cold = _cold(model, kept, watermark)
-        if not cold.names:
+        if model is None or not (cold := _cold(model, kept, watermark)).names:
             return
         if self._accept_cold:
             self._listener(ColdAccepted(partition, cold.names, cold.warm_from))

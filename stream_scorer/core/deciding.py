@@ -102,10 +102,18 @@ def decide_rows(
     scores, failed, failure = model_scores(model.predictor, features)
     lap(stage)
     outcome = decide(scores, model.thresholds)
+    try:
+        reasons = _reasons(model, features, outcome, failed)
+    except Exception as error:  # noqa: BLE001 as foreign as its scores
+        # What cannot be explained is as good as not scored.
+        failure = failure or f"{type(error).__name__}: {error}"
+        failed |= outcome != Outcome.APPROVE
+        scores = np.where(failed, np.nan, scores)
+        reasons = dict.fromkeys(np.flatnonzero(failed).tolist(), (MODEL_ERROR,))
     outcome[failed] = model.on_model_error
     decisions = DecisionBatch(
         events=rows.events, score=scores, outcome=outcome, flags=rows.flags, features=features,
-        reasons=_reasons(model, features, outcome, failed),
+        reasons=reasons,
         model=model.name, version=model.version, plan_revision=plan.revision,
         terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
     )  # fmt: skip

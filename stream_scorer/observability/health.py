@@ -121,6 +121,11 @@ class Health:
                 for partition in happening.partitions:
                     self._replaying.pop(partition, None)
                     self._incomplete.pop(partition, None)
+                self._revisions = {
+                    (revision, partition): said
+                    for (revision, partition), said in self._revisions.items()
+                    if partition not in happening.partitions
+                }
             case h.ReplayProgress():
                 left = happening.end_offset - happening.next_offset
                 if left > 0:

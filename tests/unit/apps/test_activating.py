@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.apps.activating import Activations, Cut, Refusal
-from stream_scorer.apps.fleet import Fleet
+from stream_scorer.apps.fleet import ANY_OLDER, Fleet
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import CHAMPION, Activation, Routing, Version
 from stream_scorer.kafka.work import Paused
@@ -174,3 +174,29 @@ def test_a_partition_never_goes_back(times: list[tuple[int, int]], gates: list[i
         told = [(a.offset, a.revision) for a in cut.activations if a.partition == partition]
         for offset, revision in mine:
             assert revision == max([1, *(r for o, r in told if o <= offset)])
+
+
+def test_where_nothing_has_decided_and_nothing_can_any_older_revision_is_asked_for() -> None:
+    asked: list[int] = []
+    held = Activations(lambda _, plan: f"cold for {plan.revision}", asked.append)
+    held.begin(0, None)
+    raw, events = records([(0, 1)])
+    with pytest.raises(Paused, match="revision 2: cold for 2"):
+        held.cut(raw, events, fleet(routing(2)))
+    assert asked == [ANY_OLDER]
+    # Nothing of it stays: the refusal is told with what decides then.
+    serving_one = Activations(lambda _, plan: "cold" if plan.revision == 2 else "", asked.append)
+    serving_one.begin(0, None)
+    cut = serving_one.cut(raw, events, fleet(routing(1), routing(2)))
+    assert (revisions(cut, events), cut.refusals) == ([1], (Refusal(0, 0, 2, "cold"),))
+
+
+def test_what_is_not_ready_is_asked_for_and_its_refusal_is_told() -> None:
+    asked: list[int] = []
+    held = Activations(lambda *_: "", asked.append)
+    held.begin(0, 5)
+    raw, events = records([(0, 1)])
+    plans = fleet(routing(4), routing(7, NOW + 99), refused={5: "bundle x: is missing"})
+    with pytest.raises(Paused, match="revision 5 is not ready here: bundle x: is missing"):
+        held.cut(raw, events, plans)
+    assert asked == [5]

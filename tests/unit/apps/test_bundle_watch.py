@@ -98,7 +98,8 @@ def test_it_tells_each_time_that_it_is_asked_and_when_it_is_whole_again(bundle: 
     path = place(bundle) / "model.skops"
     whole = path.read_bytes()
     with BundleWatch(0) as watch:
-        watch.begin((bundle,), told)
+        watch.add(bundle, told)
+        watch.begin(told)
         assert told.next() == ("1.0.0", "start", "")
         # Without a time of its own it does nothing unasked.
         assert told.silent
@@ -117,7 +118,8 @@ def test_it_tells_each_time_that_it_is_asked_and_when_it_is_whole_again(bundle: 
 def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
     told = Told()
     with BundleWatch(0.01) as watch:
-        watch.begin((bundle,), told)
+        watch.add(bundle, told)
+        watch.begin(told)
         told.next()
         assert told.next() == ("1.0.0", "time", "")
         shutil.rmtree(place(bundle))
@@ -130,7 +132,8 @@ def test_who_asks_before_the_bundle_is_loaded_is_answered_then(bundle: Bundle) -
     told = Told()
     with BundleWatch(0) as watch:
         watch.ask()
-        watch.begin((bundle,), told)
+        watch.add(bundle, told)
+        watch.begin(told)
         assert [told.next()[1], told.next()[1]] == ["start", "signal"]
 
 
@@ -143,7 +146,8 @@ def test_what_cannot_be_verified_for_whatever_reason_is_no_pass(
     monkeypatch.setattr("stream_scorer.apps.bundle_watch.verify_again", broken)
     told = Told()
     with BundleWatch(0) as watch:
-        watch.begin((bundle,), told)
+        watch.add(bundle, told)
+        watch.begin(told)
         told.next()
         for _ in range(2):
             watch.ask()
@@ -156,7 +160,9 @@ def test_a_version_that_is_warmed_is_verified_too(store: Path) -> None:
     changed(store / "fraud" / "1.1.0" / "model.skops")
     told = Told()
     with BundleWatch(0) as watch:
-        watch.begin(loaded.bundles, told)
+        for each in loaded.bundles:
+            watch.add(each, told)
+        watch.begin(told)
         assert [told.next()[0], told.next()[0]] == ["1.0.0", "1.1.0"]
         watch.ask()
         (first, _, fine), (second, _, refused) = told.next(), told.next()
@@ -166,7 +172,8 @@ def test_a_version_that_is_warmed_is_verified_too(store: Path) -> None:
 
 def test_closed_it_ends(bundle: Bundle) -> None:
     with BundleWatch(0) as watch:
-        watch.begin((bundle,), Told())
+        watch.add(bundle, Told())
+        watch.begin(Told())
         (thread,) = (one for one in threading.enumerate() if one.name == "bundle-watch")
     thread.join(SECONDS)
     assert not thread.is_alive()

@@ -79,7 +79,9 @@ def test_a_signature_that_is_taken_away_is_told(
     sign(production, "fraud:1.0.0", keys.private, None, replace=False)
     told = Told()
     with BundleWatch(0) as watch:
-        watch.begin(load_models(production, Deployment("fraud:1.0.0")).bundles, told)
+        for bundle in load_models(production, Deployment("fraud:1.0.0")).bundles:
+            watch.add(bundle, told)
+        watch.begin(told)
         assert told.next() == ("1.0.0", "start", "")
         watch.ask()
         assert told.next() == ("1.0.0", "signal", "")

@@ -287,3 +287,29 @@ def test_stages_are_told_by_arm_where_there_are_several() -> None:
         score_by_arms(events, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
         orders.add(tuple(lap for lap in laps if lap.startswith("score")))
     assert len(orders) == 2
+
+
+class Unexplained(Linear):
+    """Scores, and cannot say why."""
+
+    def attributions(self, features: Float64) -> tuple[Float64, float]:
+        raise RuntimeError("no reasons")
+
+
+def test_a_model_that_cannot_explain_has_failed_for_what_it_does_not_approve() -> None:
+    whole = by_offset(
+        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(5_000), models())
+    )
+    broken = models(new=Unexplained(halves))
+    found = by_offset(score_by_arms(EVENTS, Rings(broken[OLD].features), routing(5_000), broken))
+    fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
+    assert fell == {o for o, each in whole.items() if each[0] == CANARY and each[3] > 0} != set()
+    assert {o: each for o, each in found.items() if o not in fell} == {
+        o: each for o, each in whole.items() if o not in fell
+    }
+    champion = models(old=Unexplained(lambda f: np.where(f[:, 0] == 1.0, 0.9, 0.1)))
+    (part,) = score_by_arms(EVENTS, Rings(champion[OLD].features), routing(), champion).decided
+    assert part.failure is not None
+    assert part.failure.error == "RuntimeError: no reasons"
+    assert {part.decisions.reasons[row] for row in part.decisions.reasons} == {("MODEL_ERROR",)}
+    assert len(part.decisions.reasons) == part.failure.rows > 0
