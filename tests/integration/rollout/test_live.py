@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,13 +11,18 @@ from typing import Any
 
 import pytest
 
+from stream_scorer.apps import live_versions
 from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.fleet import ANY_OLDER
+from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.happenings import Happening, RevisionRefused
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.models import loader
 from stream_scorer.rollout.commands import Kind, Rollback, Step
 from stream_scorer.rollout.documents import plan_of
-from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Settings
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import Outcome, everything_once, feed, outcome, transactions
 from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
@@ -315,3 +321,67 @@ def test_two_scorers_killed_again_and_again_during_a_ramp_decide_each_record_onc
         [flag for _, flag in sorted(told)] == sorted(flag for _, flag in told)
         for told in stages.values()
     )
+
+
+def live(scene: Scene, models: Path, told: list[Happening]) -> LiveVersions:
+    return LiveVersions(Settings(kafka=scene.kafka, models=Models(directory=models)), told.append)
+
+
+def shown(versions: LiveVersions) -> list[int]:
+    return [routing.revision for routing in versions.fleet.routings]
+
+
+def test_an_older_revision_that_is_asked_for_comes(scene: Scene, models: Path) -> None:
+    for version in (OLD, NEW, OLD):
+        scene.plan(strategy="champion", versions={"champion": version})
+    with live(scene, models, []) as versions:
+        assert [r.revision for r in versions.wait([]).routings] == [3]
+        versions.begin(lambda *_: None)
+        versions.need(1)
+        wait_until(lambda: shown(versions) == [1, 3], lambda: f"1 and 3: {shown(versions)}")
+        versions.need(ANY_OLDER)
+        wait_until(lambda: shown(versions) == [1, 2, 3], lambda: f"all: {shown(versions)}")
+
+
+def test_one_that_was_refused_is_tried_again_when_it_is_asked_for(
+    scene: Scene, tmp_path: Path, models: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(models / "fraud" / "1.0.0", store / "fraud" / "1.0.0")
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    told: list[Happening] = []
+    with live(scene, store, told) as versions:
+        versions.wait([])
+        versions.begin(lambda *_: None)
+        scene.plan(strategy="champion", versions={"champion": NEW})
+        wait_until(lambda: 2 in versions.fleet.refused, "it is refused")
+        shutil.copytree(models / "fraud" / "1.2.0", store / "fraud" / "1.2.0")
+        versions.need(2)
+        wait_until(lambda: shown(versions) == [2], lambda: f"2 is ready: {shown(versions)}")
+        assert versions.fleet.refused == {}
+    assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+
+
+def test_a_rollback_waits_for_no_download(
+    scene: Scene, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store hangs while it is asked for the canary."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    real = loader.load_bundle
+
+    def slow(folder: Any, trust: Any) -> Any:
+        if hangs.is_set():
+            goes_on.wait(60)
+        return real(folder, trust)
+
+    monkeypatch.setattr(live_versions, "load_bundle", slow)
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with live(scene, models, []) as versions:
+        versions.wait([])
+        versions.begin(lambda *_: None)
+        hangs.set()
+        scene.plan(strategy="canary", versions={"champion": OLD, "canary": NEW}, ramp=RAMP)
+        back = scene.roll_back()
+        wait_until(lambda: shown(versions) == [back], lambda: f"rolled back: {shown(versions)}")
+        assert not goes_on.is_set()
+        goes_on.set()

@@ -292,7 +292,7 @@ def test_stages_are_told_by_arm_where_there_are_several() -> None:
 class Unexplained(Linear):
     """Scores, and cannot say why."""
 
-    def attributions(self, features: Float64) -> tuple[Float64, float]:
+    def attributions(self, features: Float64) -> tuple[Float64, float]:  # noqa: ARG002 as it is asked
         raise RuntimeError("no reasons")
 
 
