@@ -112,6 +112,7 @@ class Controlling:
         self._trial: Trial | None = None
         self._gathering: Gathering | None = None
         self._identity = ""
+        self._followed = -1
         self._join: LabelJoin | None = None
         self._follow(commands.refresh())
         if (clock := self._joined.note(_CLOCK)) is not None:
@@ -149,6 +150,7 @@ class Controlling:
     def _follow(self, state: State) -> None:
         """Take note of the revisions there are; another rollout is begun anew."""
         log = self._commands.log
+        self._followed = state.sequence
         identity = self._name(state)
         if identity != self._identity:
             self.close()
@@ -245,7 +247,10 @@ class Controlling:
         """Return the known revisions; one that is news is read from the log first."""
         log = self._commands.log
         if revision > max(log.routings, default=0):
-            self._follow(self._commands.refresh())
+            self._commands.refresh()
+        # Also what was read, or written, since the last batch: its rows count from the first.
+        if log.state.sequence != self._followed:
+            self._follow(log.state)
         return log.routings
 
     def _advance(self, batch: Batch) -> Int64:
