@@ -27,7 +27,7 @@ from stream_scorer.apps.rollout_columns import Columns, Timings
 from stream_scorer.core.kernels.profiles import advance
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.profiles import IDLE_MS, NEVER
-from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL, Routing
+from stream_scorer.core.routing import CANARY, CONTROL, Routing
 from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.happenings import Listener, RolloutEvidence, RolloutJudged
 from stream_scorer.ports import Int64, RawRecords
@@ -112,6 +112,7 @@ class Controlling:
         self._trial: Trial | None = None
         self._gathering: Gathering | None = None
         self._identity = ""
+        self._followed = -1
         self._join: LabelJoin | None = None
         self._follow(commands.refresh())
         if (clock := self._joined.note(_CLOCK)) is not None:
@@ -149,6 +150,7 @@ class Controlling:
     def _follow(self, state: State) -> None:
         """Take note of the revisions there are; another rollout is begun anew."""
         log = self._commands.log
+        self._followed = state.sequence
         identity = self._name(state)
         if identity != self._identity:
             self.close()
@@ -245,7 +247,10 @@ class Controlling:
         """Return the known revisions; one that is news is read from the log first."""
         log = self._commands.log
         if revision > max(log.routings, default=0):
-            self._follow(self._commands.refresh())
+            self._commands.refresh()
+        # Also what was read, or written, since the last batch: its rows count from the first.
+        if log.state.sequence != self._followed:
+            self._follow(log.state)
         return log.routings
 
     def _advance(self, batch: Batch) -> Int64:
@@ -319,16 +324,10 @@ class Controlling:
         if not told.last or self._trial is None:
             return
         calls, self._calls = self._calls, []
-        seconds, candidate = told.seconds, self._trial.candidate
-        every = sum(count for _, _, count in calls)
-        for way, side, arm, count in (
-            (CANARY_WAY, CANARY_SIDE, CANARY, rows_asked(calls, CANARY, seconds)),
-            (CANARY_WAY, CONTROL_SIDE, CONTROL, rows_asked(calls, CONTROL, seconds)),
-            (SHADOW_WAY, CANARY_SIDE, candidate, every),
-            (SHADOW_WAY, CONTROL_SIDE, CHAMPION, every),
-        ):
-            if (asked := seconds.get(f"score:{arm}")) is not None:
-                gathering.call(way, side, told.revision, told.timestamp, asked, count)
+        for side, arm in ((CANARY_SIDE, CANARY), (CONTROL_SIDE, CONTROL)):
+            if (asked := told.seconds.get(f"score:{arm}")) is not None:
+                rows = rows_asked(calls, arm, told.seconds)
+                gathering.call(side, told.revision, told.timestamp, asked, rows)
 
     def _tell(self) -> None:
         """Tell what waits, and what was left out since the last time."""

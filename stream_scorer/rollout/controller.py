@@ -16,7 +16,7 @@ from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.moves import refuse_limits
 from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
-from stream_scorer.rollout.trial import FAST, SHADOW_WAY, SLOW, Judged, Since, Trial
+from stream_scorer.rollout.trial import CALLS, FAST, SHADOW_WAY, SLOW, Judged, Since, Trial
 
 IN_SHADOW = "in_shadow"
 """Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
@@ -143,7 +143,7 @@ def trial_of(state: State) -> Trial | None:
         limits=guard.limits(),
         costs=guard.costs.bounded(),
         guards=guard.guards(),
-        shadow_guards=guard.guards(),
+        shadow_guards=tuple(each for each in guard.guards() if each.name != CALLS),
         first_look=guard.first_look,
         slow_call_us=guard.slow_call_us,
         minor_per_unit=10 ** plan.shared_plan(0).exponent,

@@ -153,23 +153,19 @@ class Gathering:
         known = np.isin(rows.revision, list(self._shadow))
         return np.asarray(known & (rows.arm == self._trial.candidate), np.bool_)
 
-    def call(
-        self, way: str, side: int, revision: int, timestamp: int, seconds: float, rows: int
-    ) -> None:
-        """Count one timed call of an arm.
+    def call(self, side: int, revision: int, timestamp: int, seconds: float, rows: int) -> None:
+        """Count one timed call of an arm, where its revision compares arms.
 
         Args:
-            way: In which way it compares.
             side: ``CANARY_SIDE`` or ``CONTROL_SIDE``.
             revision: Of the plan.
             timestamp: Kafka's, ms.
             seconds: How long it took.
             rows: For how many transactions.
         """
-        compared = revision in self._shadow if way == SHADOW_WAY else self._pairs.get(revision, 0)
-        if compared and rows:
+        if self._pairs.get(revision, 0) and rows:
             slow = seconds * 1e6 > self._trial.slow_call_us * rows
-            self._ways[way].slots.add(timestamp, side, slow=slow)
+            self._ways[CANARY_WAY].slots.add(timestamp, side, slow=slow)
 
     def ripen(
         self, arm: UInt8, pair: Int64, amount: Float64, outcome: UInt8, shadow: UInt8, fraud: Bool,

@@ -23,6 +23,8 @@ Float64 = NDArray[np.float64]
 
 CANARY_WAY, SHADOW_WAY = "canary", "shadow"
 FAST, SLOW = "fast", "slow"
+CALLS: Final = "slow_calls"
+"""The guard that compares timed calls."""
 _PAIRS: Final = {CANARY_WAY: BUCKETS // 2, SHADOW_WAY: BUCKETS}
 
 
@@ -36,7 +38,7 @@ class Trial:
         candidate: The arm that is tried, as it is called among shadows.
         limits: What verdicts are judged by.
         guards: The fast guards of the canary.
-        shadow_guards: Those in shadow.
+        shadow_guards: Those in shadow, where calls are not compared: a shadow is always asked last.
         first_look: Transactions of the whole stream at the first look.
         slow_call_us: A call that takes more microseconds per row is slow.
         costs: Of decisions, in units of the currency.
@@ -52,7 +54,7 @@ class Trial:
     limits: Limits
     costs: BoundedCosts
     guards: tuple[Guard, ...] = GUARDS
-    shadow_guards: tuple[Guard, ...] = GUARDS
+    shadow_guards: tuple[Guard, ...] = tuple(g for g in GUARDS if g.name != CALLS)
     first_look: int = 1_000
     slow_call_us: float = 1_000.0
     minor_per_unit: int = 100

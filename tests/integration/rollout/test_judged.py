@@ -91,12 +91,10 @@ def test_a_scorers_own_records_lead_an_equal_version_from_shadow_to_half(
     assert canary.tallies.found[1].sum() == 0
     assert canary.seen == sum(n for (revision, _), n in arms.items() if revision > first)
     assert shadow.seen == len(scene.shadows()) == arms[first, "champion"]
-    # Both arms' calls were timed, in both ways.
-    for way in (canary, shadow):
-        calls = way.slots.sample()
-        assert calls is not None
-        assert calls.canary_count.sum() > 0
-        assert calls.control_count.sum() > 0
+    # Both arms' calls were timed.
+    calls = canary.slots.sample()
+    assert calls is not None
+    assert min(calls.canary_count.sum(), calls.control_count.sum()) > 0
     # Equal versions decide alike: in shadow not one outcome differs.
     alerts = shadow.tallies.found[2]
     assert alerts[CANARY_SIDE].tolist() == alerts[CONTROL_SIDE].tolist()

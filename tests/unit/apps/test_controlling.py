@@ -213,6 +213,17 @@ def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> 
     assert commands.log.state.verdicts["fast"].verdict.verdict is Verdict.CONTINUE
 
 
+def test_a_step_that_was_just_written_counts_from_its_first_row() -> None:
+    commands = rollout()
+    stage = Stage(commands)
+    commands.writer.accept("step", stage=1)
+    topics = Topics(commands.routing)
+    topics.decision("a", customers(topics.routing, CANARY, 1)[0], DAY)
+    stage.controlling.fold(topics.raw())
+    assert stage.controlling._gathering is not None
+    assert stage.controlling._gathering.since[commands.routing.revision].canary == 1
+
+
 def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
     commands = rollout()
     stage = Stage(commands)

@@ -42,7 +42,6 @@ COSTS = BoundedCosts(most=200.0)
 LIMITS = Limits(least_events=1, least_frauds=1, least_pairs=1)
 TRIAL = Trial(
     began=4, salt=SALT, candidate=CANARY, limits=LIMITS, costs=COSTS, first_look=10,
-    shadow_guards=GUARDS[:3],
 )  # fmt: skip
 VERSIONS = {
     CHAMPION: Version("fraud", "1.0.0"),
@@ -259,17 +258,15 @@ def test_louder_canaries_are_rolled_back_and_equal_ones_go_on() -> None:
 
 def test_a_call_is_slow_by_its_time_per_row_and_counts_where_something_is_compared() -> None:
     found = gathering()
-    found.call(CANARY_WAY, CANARY_SIDE, 4, 5_000, 0.0021, 2)
-    found.call(CANARY_WAY, CONTROL_SIDE, 4, 5_999, 0.002, 2)
-    found.call(CANARY_WAY, CONTROL_SIDE, 7, 5_999, 9.0, 2)  # no control there
-    found.call(CANARY_WAY, CANARY_SIDE, 4, 5_999, 9.0, 0)  # a call for nobody
-    found.call(SHADOW_WAY, CANARY_SIDE, 4, 5_999, 9.0, 1)  # no shadow there
-    found.call(CANARY_WAY, CANARY_SIDE, 4, 6_000, 0.0, 1)
+    found.call(CANARY_SIDE, 4, 5_000, 0.0021, 2)
+    found.call(CONTROL_SIDE, 4, 5_999, 0.002, 2)
+    found.call(CONTROL_SIDE, 7, 5_999, 9.0, 2)  # no control there
+    found.call(CANARY_SIDE, 4, 5_999, 9.0, 0)  # a call for nobody
+    found.call(CANARY_SIDE, 4, 6_000, 0.0, 1)
     sample = found._ways[CANARY_WAY].slots.sample()
     assert sample is not None
     columns = (sample.canary, sample.canary_count, sample.control, sample.control_count)
     assert [column.tolist() for column in columns] == [[1, 0], [1, 1], [0, 0], [1, 0]]
-    assert found._ways[SHADOW_WAY].slots.sample() is None
 
 
 @settings(max_examples=50, deadline=None)
