@@ -205,7 +205,8 @@ class LiveVersions:
             except UnavailableError as error:
                 lost = error
                 continue
-            if self._usable(routing):
+            # The first that is shown lays the rings out: for all of them.
+            if self._fleet is not None and self._usable(routing):
                 self._show()
         self._show()
         if lost is not None:
