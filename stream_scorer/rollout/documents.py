@@ -160,6 +160,15 @@ class RolloutPlan(Part):
         """The arms that may be promoted."""
         return tuple(arm for arm in self.versions if arm != self.first)
 
+    @property
+    def judged(self) -> str | None:
+        """The arm that is held against the champion; None where there is no such one arm."""
+        if self.strategy is Strategy.CANARY:
+            return CANARY
+        if self.strategy is Strategy.SHADOW and len(self.candidates) == 1:
+            return self.candidates[0]
+        return None
+
     def shared_plan(self, revision: int) -> Plan:
         """Return what all arms share."""
         return plan_from({**self.shared, "revision": revision})
@@ -211,6 +220,12 @@ def _check_canary(plan: RolloutPlan) -> None:
         raise ValueError("ramp: a canary needs one stage at least")
     if any(later.percent <= earlier.percent for earlier, later in pairwise(plan.ramp)):
         raise ValueError("ramp: its percents must ascend, for a ramp only adds customers")
+    if not plan.ramp[0].buckets and any(rule.arm == CANARY for rule in plan.overrides):
+        raise ValueError(
+            f"overrides: arm {CANARY!r} decides for some, and so is no shadow where the ramp "
+            "begins, at 0 %: nothing would be judged there, and the ramp would never go on; begin "
+            "it above 0 %, or leave the override out"
+        )
 
 
 def _check_blue_green(plan: RolloutPlan) -> None:

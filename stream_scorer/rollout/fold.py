@@ -1,8 +1,20 @@
 """The fold over the control log: what each record makes of the state, or why it is refused.
 
 A pure function of the records in the order of the topic, and of whose keys count: every reader
-comes to the same state, whenever it reads. A refused record changes nothing. A record that counts
-and that a later program wrote stops the reader, which cannot know what it means.
+comes to the same state, whenever it reads. A refused record changes nothing.
+
+Two things stop a reader, and only an operator's valid signature (or, where nothing need be signed,
+any command) can bring them about. One is a record that counts and that a later program wrote: what
+it means cannot be known here. The other is a number beyond the next: its writer counted a command
+that does not count here, so this reader is on another log than the others without knowing it. How
+that comes about:
+
+- the registry does not know the schema of the command between, or this program cannot decode it;
+- other keys are in the settings: one was taken out, retired before its last command, or signatures
+  are required behind commands that nobody signed;
+- another version of the program holds commands to other rules;
+- the topic was restored from a backup that lacks its end, and the writer had read that end;
+- the record was copied from another log of the same operators.
 """
 
 from dataclasses import dataclass, replace
@@ -69,7 +81,7 @@ class Log:
             command: What it says.
 
         Raises:
-            RolloutError: A later program wrote it.
+            RolloutError: A later program wrote it, or a command between is missing here.
         """
         entry, state = self._judged(offset, command)
         if state is not None:
@@ -89,6 +101,22 @@ class Log:
         """Return the routings of the revisions behind one, ascending."""
         return [routing for number, routing in self.routings.items() if number > revision]
 
+    def moved_since(self, head: bytes) -> bool:
+        """Whether something other than verdicts was accepted behind a head.
+
+        Args:
+            head: Of a state that was read before; one that is no head of this log has moved.
+        """
+        at = self.state.head
+        for entry in reversed(self.entries):
+            if at == head:
+                return False
+            if entry.accepted and entry.command is not None:
+                if entry.command.kind != Kind.VERDICT:
+                    return True
+                at = entry.command.previous
+        return at != head
+
     def would(self, command: Command) -> Entry:
         """Return what would become of a command if it were the next record."""
         return self._judged(-1, command)[0]
@@ -98,9 +126,9 @@ class Log:
         signer, body = None, None
         try:
             signer = self.authority.signer(command, self.state.controller)
-            self._refuse_place(command)
-            kind = _kind(offset, command)
-            body = _body(offset, command, kind)
+            self._refuse_place(offset, command, signer)
+            kind = _kind(offset, command, signer)
+            body = _body(offset, command, kind, signer)
             if not signer.operator:
                 refuse_limits(self.state, kind, body)
             state = next_state(self.state, kind, body, command.sequence, command.at)
@@ -111,9 +139,16 @@ class Log:
         state = replace(state, sequence=command.sequence, head=command.hash)
         return Entry(offset, command, signer, body, ""), state
 
-    def _refuse_place(self, command: Command) -> None:
-        """Refuse a record that does not follow the last accepted one."""
+    def _refuse_place(self, offset: int, command: Command, signer: Signer) -> None:
+        """Refuse a record that does not follow the last accepted one; stop where one is missing."""
         expected = self.state.sequence + 1
+        if command.sequence > expected:
+            if signer.operator:
+                raise _missing(offset, expected, command.sequence)
+            raise ValueError(
+                f"has number {command.sequence}, and {expected} is next: its writer counted "
+                "commands that do not count here"
+            )
         if command.sequence != expected:
             raise ValueError(
                 f"has number {command.sequence}, and {expected} is next: another command came first"
@@ -134,14 +169,14 @@ class Log:
             )
 
 
-def _kind(offset: int, command: Command) -> Kind:
+def _kind(offset: int, command: Command, signer: Signer) -> Kind:
     try:
         return Kind(command.kind)
     except ValueError:
-        raise _later(offset, f"kind {command.kind!r}") from None
+        raise _later(offset, f"kind {command.kind!r}", signer) from None
 
 
-def _body(offset: int, command: Command, kind: Kind) -> Part:
+def _body(offset: int, command: Command, kind: Kind, signer: Signer) -> Part:
     """Return what a command says; refuses what is not written as we write it."""
     data = command.body.encode("utf-8", "replace")
     if len(data) > BODY_BYTES_MOST:
@@ -151,11 +186,21 @@ def _body(offset: int, command: Command, kind: Kind) -> Part:
         raise ValueError("its body is no canonical JSON")
     written = document.get("format")
     if type(written) is int and written > FORMAT:
-        raise _later(offset, f"format {written}")
+        raise _later(offset, f"format {written}", signer)
     return read(BODIES[kind], data)
 
 
-def _later(offset: int, what: str) -> RolloutError:
+def _later(offset: int, what: str, signer: Signer) -> RolloutError | ValueError:
+    """Return what a later program's command does: only an operator's stops the reader."""
+    told = f"{what} is a later program's"
+    if not signer.operator:
+        return ValueError(f"{told}, and not signed by an operator")
+    return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")
+
+
+def _missing(offset: int, expected: int, came: int) -> RolloutError:
     return RolloutError(
-        f"rollout log, offset {offset}: {what} is a later program's", "upgrade this one"
+        f"rollout log, offset {offset}: number {expected} was expected, and {came} came: a command "
+        "between cannot be read here: registry, keys or version differ",
+        "see docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
     )

@@ -23,13 +23,14 @@ from stream_scorer.rollout.routes import alone, running
 from stream_scorer.rollout.rules import Controller
 
 MAY_CHANGE: Final = frozenset(
-    {
-        "revision", "late_decision_ms", "model_error_share", "summary_window_ms",
-        "terminal_wait_ms",
-    }
-)  # fmt: skip
-"""Of what all arms share, what no state rests on."""
+    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms"}
+)
+"""Of what all arms share, what no state rests on and every reader takes from the newest plan."""
+_READ_ONCE: Final = frozenset({"terminal_wait_ms"})
+"""What no state rests on, but scorers take from the plan that they begin with."""
 
+_ALL: Final = 100.0
+"""Per cent of customers."""
 _MOVES: Final = frozenset({Kind.STEP, Kind.SWITCH, Kind.PROMOTE, Kind.ROLLBACK})
 _ALWAYS: Final = frozenset({Kind.VERDICT, Kind.PROPOSE})
 """What a controller may always say."""
@@ -96,10 +97,25 @@ def refuse_limits(state: State, kind: Kind, body: Part) -> None:
         raise ValueError(_over(state))
     if isinstance(body, Step):
         _refuse_stage(state, state.plan, body, controller)
-    if isinstance(body, Promote) and state.plan.ramp and controller.up_to < _end(state.plan):
+    if isinstance(body, Promote):
+        _refuse_candidate(state.plan, body)
+    if isinstance(body, Promote | Switch) and controller.up_to < _ALL:
+        what = "promotion" if isinstance(body, Promote) else "switch"
         raise ValueError(
-            f"the plan lets its controller go up to {controller.up_to:g} %, and a promotion is all"
+            f"the plan lets its controller go up to {controller.up_to:g} %, and a {what} is all"
         )
+
+
+def _refuse_candidate(plan: RolloutPlan, body: Promote) -> None:
+    """Hold a controller's promotion to the candidate that is judged."""
+    judged = plan.judged
+    if judged is None:
+        raise ValueError(
+            f"strategy {plan.strategy} with {len(plan.candidates)} candidates has none that is "
+            "judged: an operator promotes"
+        )
+    if body.arm != judged:
+        raise ValueError(f"the controller promotes {judged}, which is judged, not {body.arm}")
 
 
 def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Controller) -> None:
@@ -112,10 +128,6 @@ def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Contr
             f"the plan lets its controller go up to {controller.up_to:g} %, not to "
             f"{plan.ramp[body.stage].percent:g} %"
         )
-
-
-def _end(plan: RolloutPlan) -> float:
-    return plan.ramp[-1].percent
 
 
 def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:
@@ -139,10 +151,16 @@ def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:
 def _refuse_changes(first: Plan, now: Plan) -> None:
     for name in Plan.__dataclass_fields__:
         was, wanted = getattr(first, name), getattr(now, name)
-        if name not in MAY_CHANGE and was != wanted:
+        if name in MAY_CHANGE or was == wanted:
+            continue
+        if name in _READ_ONCE:
             raise ValueError(
-                f"shared.{name}: the state rests on {was}, and no plan can change it to {wanted}"
+                f"shared.{name}: scorers read it once, when they begin, and it is {was}: "
+                f"no plan can change it to {wanted}"
             )
+        raise ValueError(
+            f"shared.{name}: the state rests on {was}, and no plan can change it to {wanted}"
+        )
 
 
 def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) -> State:
@@ -167,7 +185,8 @@ def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) 
             raise ValueError(
                 f"arm {body.arm!r} is no candidate; there are {', '.join(plan.candidates)}"
             )
-        routing = alone(plan.version(body.arm), sequence, shared, effective_at)
+        previous = plan.version(plan.first)
+        routing = alone(plan.version(body.arm), sequence, shared, effective_at, previous)
         colour = body.arm if state.colour else ""
         return replace(after, phase=Phase.PROMOTED, colour=colour, routing=routing)
     stage, colour = state.stage, state.colour

@@ -14,12 +14,15 @@ from stream_scorer.canonical import canonical
 from stream_scorer.core.routing import BUCKETS, Override, Slice, Version
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.keys import key_id
-from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of
+from stream_scorer.rollout import commands
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of, write
 from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.moves import MAY_CHANGE
 from stream_scorer.rollout.progress import Phase
 from stream_scorer.settings import Rollout
 from tests.unit.rollout.scene import (
+    CANARY,
     COLOURS,
     CONTROLLER,
     CONTROLLER_KEY,
@@ -60,7 +63,9 @@ def test_a_canary_goes_up_its_ramp_and_is_promoted(writer: Writer) -> None:
     assert second.share("canary") == second.share("control") == 0.05
     assert (last.slices, last.effective_at) == ((Slice("canary", 0, BUCKETS),), 5_000)
     assert "control" not in last.versions
-    assert (promoted.versions, promoted.effective_at) == ({"champion": NEW}, None)
+    assert (promoted.versions, promoted.effective_at) == (
+        {"champion": NEW, "previous": OLD}, None,
+    )  # fmt: skip
     assert [r.shared.revision for r in writer.log.routings.values()] == [1, 2, 4, 5]
     assert [r.revision for r in writer.log.after(2)] == [4, 5]
 
@@ -88,7 +93,24 @@ def test_a_rollback_is_at_once_and_final(writer: Writer) -> None:
 def test_a_promotion_can_be_taken_back(writer: Writer) -> None:
     writer.start()
     writer.accept("promote", arm="canary")
+    # The way back is kept warm, as the idle colour is: loaded, and asked for no score.
+    promoted = writer.routing
+    assert promoted.versions == {"champion": NEW, "previous": OLD}
+    assert (promoted.arms, promoted.shadows, promoted.share("previous")) == (("champion",), (), 0.0)
     writer.accept("rollback")
+    assert writer.routing.versions == {"champion": OLD}
+
+
+def test_another_plan_ends_what_a_promotion_keeps_warm(writer: Writer) -> None:
+    writer.start()
+    writer.accept("promote", arm="canary")
+    writer.start({"name": "one", "strategy": "champion", "versions": {"champion": "fraud:0.2.0"}})
+    assert writer.routing.versions == {"champion": NEW}
+
+
+def test_where_the_way_back_is_the_same_version_nothing_is_kept_beside(writer: Writer) -> None:
+    writer.start(COLOURS)
+    writer.accept("promote", arm="blue")
     assert writer.routing.versions == {"champion": OLD}
 
 
@@ -132,8 +154,8 @@ def test_colours_switch_and_switch_back(writer: Writer) -> None:
     )  # fmt: skip
     writer.start(COLOURS, active="green")
     assert writer.routing.versions == {"champion": NEW, "blue": OLD}
-    writer.accept("promote", arm="green")
-    assert writer.routing.versions == {"champion": NEW}
+    writer.accept("promote", arm="blue")
+    assert writer.routing.versions == {"champion": OLD, "previous": NEW}
 
 
 def test_fixed_shares_with_challengers_and_an_allow_list(writer: Writer) -> None:
@@ -155,7 +177,9 @@ def test_fixed_shares_with_challengers_and_an_allow_list(writer: Writer) -> None
     assert routing.overrides == (Override("customer_id", ("c1",), "listed"),)
     assert routing.shadows == ("watching",)
     writer.accept("promote", arm="b")
-    assert writer.log.routings[2].versions == {"champion": Version("fraud", "0.3.0")}
+    assert writer.log.routings[2].versions == {
+        "champion": Version("fraud", "0.3.0"), "previous": OLD,
+    }  # fmt: skip
 
 
 def test_one_version_alone_is_no_rollout(writer: Writer) -> None:
@@ -231,6 +255,51 @@ def test_a_controller_keeps_to_the_plan(writer: Writer) -> None:
     assert "is signed by an unknown key" in writer.refusal("rollback", CONTROLLER)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "arm", "why"),
+    [
+        ("canary", "canary", ""),
+        ("canary", "third", "the controller promotes canary, which is judged, not third"),
+        ("shadow", "third", "strategy shadow with 2 candidates has none that is judged"),
+        ("split", "canary", "strategy split with 2 candidates has none that is judged"),
+    ],
+)
+def test_a_controller_promotes_what_is_judged(
+    writer: Writer, strategy: str, arm: str, why: str
+) -> None:
+    versions = {"champion": "fraud:0.1.0", "canary": "fraud:0.2.0", "third": "fraud:0.3.0"}
+    more = {"canary": {"ramp": CANARY["ramp"]}, "split": {"shares": {"champion": 100}}}
+    base = {"name": "n", "strategy": strategy, "salt": "s", "versions": versions}
+    entry = writer.start({**base, **more.get(strategy, {})}, controller={"key": CONTROLLER_KEY})
+    assert entry.accepted
+    if why:
+        assert writer.refusal("promote", CONTROLLER, arm=arm).startswith(why)
+        writer.accept("promote", arm=arm)
+    else:
+        writer.accept("promote", CONTROLLER, arm=arm)
+
+
+def test_a_shadows_one_challenger_is_judged_and_promoted(writer: Writer) -> None:
+    shadow = {
+        "name": "s", "strategy": "shadow", "salt": "s",
+        "versions": {"champion": "fraud:0.1.0", "next": "fraud:0.2.0"},
+    }  # fmt: skip
+    writer.start(shadow, controller={"key": CONTROLLER_KEY, "up_to": 99.99})
+    told = "the plan lets its controller go up to 99.99 %, and a promotion is all"
+    assert writer.refusal("promote", CONTROLLER, arm="next") == told
+    writer.start(shadow, controller={"key": CONTROLLER_KEY})
+    writer.accept("promote", CONTROLLER, arm="next")
+
+
+def test_a_share_below_all_holds_where_the_ramp_ends_there_and_for_colours(writer: Writer) -> None:
+    writer.start(ramp=[{"percent": 25}], **LIMITED)
+    told = "the plan lets its controller go up to 25 %, and a promotion is all"
+    assert writer.refusal("promote", CONTROLLER, arm="canary") == told
+    writer.start(COLOURS, controller={"key": CONTROLLER_KEY, "may": ["switch"], "up_to": 25})
+    told = "the plan lets its controller go up to 25 %, and a switch is all"
+    assert writer.refusal("switch", CONTROLLER, to="green") == told
+
+
 def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
     writer.start(controller={"key": CONTROLLER_KEY})
     writer.accept("promote", CONTROLLER, arm="canary")
@@ -249,6 +318,11 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
     if name in MAY_CHANGE:
         assert entry.accepted
         assert getattr(writer.routing.shared, name) == other
+    elif name == "terminal_wait_ms":
+        assert entry.refused == (
+            "shared.terminal_wait_ms: scorers read it once, when they begin, and it is 10000: "
+            "no plan can change it to 9999"
+        )
     else:
         assert entry.refused.startswith(f"shared.{name}: the state rests on ")
         assert entry.refused.endswith(f"and no plan can change it to {other}")
@@ -375,9 +449,63 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
         writer.take(signed(body=body))
     with pytest.raises(RolloutError, match="kind 'merge' is a later program's"):
         writer.take(signed(kind="merge"))
-    # Nobody can stop a scorer who could not have started a rollout.
+    # Nobody can stop a scorer who could not have started a rollout, not even the controller.
+    writer.start(**LIMITED)
+    made = writer.make("pause", CONTROLLER)
+    for wrote, why in (
+        (replace(made, kind="merge"), "kind 'merge'"), (replace(made, body=body), "format 2"),
+    ):  # fmt: skip
+        entry = writer.take(replace(wrote, signature=CONTROLLER.sign(wrote.statement)))
+        assert entry.refused == f"{why} is a later program's, and not signed by an operator"
+    command = writer.make("pause", None)
     assert writer.take(replace(command, kind="merge")).refused == "is not signed"
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
+
+
+def test_a_number_beyond_the_next_says_that_a_command_is_missing_here(writer: Writer) -> None:
+    records = [writer.give("plan", **plan(**LIMITED).model_dump(mode="json"))]
+    records += [writer.accept("step", stage=1), writer.accept("pause")]
+    reader = Log(SIGNED)
+    for offset, entry in enumerate(records):
+        assert entry.command is not None
+        if offset == 1:
+            # Its registry does not know the schema of that one.
+            reader.pass_over(offset, "is no command: schema id 9 is unknown")
+        elif offset == 0:
+            assert reader.take(offset, entry.command).accepted
+        else:
+            told = (
+                "rollout log, offset 2: number 2 was expected, and 3 came: a command between "
+                "cannot be read here: registry, keys or version differ — see docs/RUNBOOK.md"
+            )
+            with pytest.raises(RolloutError, match=told):
+                reader.take(offset, entry.command)
+    assert reader.state.sequence == 1
+
+
+def test_who_is_no_operator_stops_nobody_by_a_number(writer: Writer) -> None:
+    writer.start(**LIMITED)
+    body = commands.Pause()
+    for key, why in (
+        (CONTROLLER, "has number 9, and 2 is next: its writer counted commands that do not count"),
+        (STRANGER, "is signed by an unknown key"),
+        (None, "is not signed"),
+    ):
+        command = write(9, writer.log.state.head, Kind.PAUSE, body, 5, key)
+        assert writer.take(command).refused.startswith(why)
+    free = Writer(Authority())
+    free.take(free.make("plan", None, **plan().model_dump(mode="json")))
+    with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
+        free.take(write(9, free.log.state.head, Kind.PAUSE, body, 5, None))
+
+
+def test_a_retired_keys_late_number_stops_nobody() -> None:
+    writer = Writer(
+        Authority(trusted("ann", OPERATOR), {key_id(OPERATOR.public_key()): 2}, required=True)
+    )
+    writer.start()
+    late = write(9, writer.log.state.head, Kind.PAUSE, commands.Pause(), 5, OPERATOR)
+    assert writer.take(late).refused.endswith("retired after number 2")
 
 
 def test_an_operator_is_no_controller(writer: Writer) -> None:
