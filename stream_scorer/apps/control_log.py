@@ -1,6 +1,7 @@
 """The control log as a process reads and writes it: records of the topic, decoded and folded."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,9 @@ _FIELDS = {
 class ControlLog:
     """Reads the topic ``rollout`` and appends to it. Not for several threads at once.
 
+    A record that cannot be taken yet, since the registry is out, waits here and is taken first by
+    the next call: the topic's reader does not go back.
+
     Args:
         settings: The cluster, the registry, and whose commands count.
 
@@ -58,6 +62,7 @@ class ControlLog:
         self._codec = RecordCodec(self._source.id_for(f"{self._topic}-value", schema), schema)
         self.log = Log(authority_of(settings.rollout))
         self._records = KeptTopic(settings.kafka, self._topic)
+        self._waiting: deque[Kept] = deque()
 
     def refresh(self) -> State:
         """Read to the end that the topic has now, and return what it comes to.
@@ -66,13 +71,15 @@ class ControlLog:
             RolloutError: A later program wrote there.
             UnavailableError: Broker or registry do not answer.
         """
-        for record in self._records.to_end():
-            self._take(record)
+        self._waiting.extend(self._records.to_end())
+        self._take_waiting()
         return self.log.state
 
     def poll(self, wait: float) -> list[Entry]:
         """Return what became of the records that come within ``wait`` seconds; raises as above."""
-        return [self._take(record) for record in self._records.poll(wait)]
+        if not self._waiting:
+            self._waiting.extend(self._records.poll(wait))
+        return self._take_waiting()
 
     def prepare(self, kind: Kind, body: Part, key: Ed25519PrivateKey | None, at: int) -> Command:
         """Return a command for the end of the log as it was read.
@@ -145,6 +152,14 @@ class ControlLog:
     def close(self) -> None:
         """Let go of the connections."""
         self._records.close()
+
+    def _take_waiting(self) -> list[Entry]:
+        """Take what was read; a record that stops this reader stays the next."""
+        found = []
+        while self._waiting:
+            found.append(self._take(self._waiting[0]))
+            self._waiting.popleft()
+        return found
 
     def _take(self, record: Kept) -> Entry:
         try:

@@ -55,6 +55,7 @@ class KeptTopic:
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._kafka = kafka
         self._follower = TopicFollower(kafka, topic, "rollout")
+        self._held: list[Kept] = []
         try:
             _refuse_broken(topic, self._follower)
         except RolloutError:
@@ -64,21 +65,22 @@ class KeptTopic:
     def to_end(self) -> Sequence[Kept]:
         """Return the records that have come since the last call, up to the end that there is now.
 
+        What was read before an error is returned by the next call, of this or of :meth:`poll`.
+
         Raises:
             UnavailableError: The broker does not answer, or has been silent for 10 s.
         """
         self._follower.mark_end()
-        found: list[Kept] = []
         heard = time.monotonic()
         while self._follower.left:
-            some = self.poll(_STEP_SECONDS)
-            found += some
+            some = self._read(_STEP_SECONDS)
+            self._held += some
             now = time.monotonic()
             if some:
                 heard = now
             elif now - heard > _SILENCE_SECONDS:
                 raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
-        return found
+        return self._released()
 
     def mark_end(self, *, stable: bool = True) -> None:
         """Note the end that the topic has now; see :meth:`TopicFollower.mark_end`."""
@@ -95,8 +97,15 @@ class KeptTopic:
         Raises:
             UnavailableError: The topic is gone or must not be read.
         """
+        return self._released() or self._read(wait)
+
+    def _read(self, wait: float) -> list[Kept]:
         raw = self._follower.poll(_RECORDS, wait)
         return [] if raw is None else _rows(raw)
+
+    def _released(self) -> list[Kept]:
+        held, self._held = self._held, []
+        return held
 
     def close(self) -> None:
         """Let go of the connection."""
