@@ -1,8 +1,20 @@
 """The fold over the control log: what each record makes of the state, or why it is refused.
 
 A pure function of the records in the order of the topic, and of whose keys count: every reader
-comes to the same state, whenever it reads. A refused record changes nothing. A record that counts
-and that a later program wrote stops the reader, which cannot know what it means.
+comes to the same state, whenever it reads. A refused record changes nothing.
+
+Two things stop a reader, and only an operator's valid signature (or, where nothing need be signed,
+any command) can bring them about. One is a record that counts and that a later program wrote: what
+it means cannot be known here. The other is a number beyond the next: its writer counted a command
+that does not count here, so this reader is on another log than the others without knowing it. How
+that comes about:
+
+- the registry does not know the schema of the command between, or this program cannot decode it;
+- other keys are in the settings: one was taken out, retired before its last command, or signatures
+  are required behind commands that nobody signed;
+- another version of the program holds commands to other rules;
+- the topic was restored from a backup that lacks its end, and the writer had read that end;
+- the record was copied from another log of the same operators.
 """
 
 from dataclasses import dataclass, replace
@@ -69,7 +81,7 @@ class Log:
             command: What it says.
 
         Raises:
-            RolloutError: A later program wrote it.
+            RolloutError: A later program wrote it, or a command between is missing here.
         """
         entry, state = self._judged(offset, command)
         if state is not None:
@@ -98,7 +110,7 @@ class Log:
         signer, body = None, None
         try:
             signer = self.authority.signer(command, self.state.controller)
-            self._refuse_place(command)
+            self._refuse_place(offset, command, signer)
             kind = _kind(offset, command)
             body = _body(offset, command, kind)
             if not signer.operator:
@@ -111,9 +123,16 @@ class Log:
         state = replace(state, sequence=command.sequence, head=command.hash)
         return Entry(offset, command, signer, body, ""), state
 
-    def _refuse_place(self, command: Command) -> None:
-        """Refuse a record that does not follow the last accepted one."""
+    def _refuse_place(self, offset: int, command: Command, signer: Signer) -> None:
+        """Refuse a record that does not follow the last accepted one; stop where one is missing."""
         expected = self.state.sequence + 1
+        if command.sequence > expected:
+            if signer.operator:
+                raise _missing(offset, expected, command.sequence)
+            raise ValueError(
+                f"has number {command.sequence}, and {expected} is next: its writer counted "
+                "commands that do not count here"
+            )
         if command.sequence != expected:
             raise ValueError(
                 f"has number {command.sequence}, and {expected} is next: another command came first"
@@ -158,4 +177,12 @@ def _body(offset: int, command: Command, kind: Kind) -> Part:
 def _later(offset: int, what: str) -> RolloutError:
     return RolloutError(
         f"rollout log, offset {offset}: {what} is a later program's", "upgrade this one"
+    )
+
+
+def _missing(offset: int, expected: int, came: int) -> RolloutError:
+    return RolloutError(
+        f"rollout log, offset {offset}: number {expected} was expected, and {came} came: a command "
+        "between cannot be read here: registry, keys or version differ",
+        "see docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
     )

@@ -14,7 +14,9 @@ from stream_scorer.canonical import canonical
 from stream_scorer.core.routing import BUCKETS, Override, Slice, Version
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.keys import key_id
-from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of
+from stream_scorer.rollout import commands
+from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of, write
 from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.moves import MAY_CHANGE
 from stream_scorer.rollout.progress import Phase
@@ -378,6 +380,52 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
     # Nobody can stop a scorer who could not have started a rollout.
     assert writer.take(replace(command, kind="merge")).refused == "is not signed"
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
+
+
+def test_a_number_beyond_the_next_says_that_a_command_is_missing_here(writer: Writer) -> None:
+    records = [writer.give("plan", **plan(**LIMITED).model_dump(mode="json"))]
+    records += [writer.accept("step", stage=1), writer.accept("pause")]
+    reader = Log(SIGNED)
+    for offset, entry in enumerate(records):
+        assert entry.command is not None
+        if offset == 1:
+            # Its registry does not know the schema of that one.
+            reader.pass_over(offset, "is no command: schema id 9 is unknown")
+        elif offset == 0:
+            assert reader.take(offset, entry.command).accepted
+        else:
+            told = (
+                "rollout log, offset 2: number 2 was expected, and 3 came: a command between cannot "
+                "be read here: registry, keys or version differ — see docs/RUNBOOK.md"
+            )
+            with pytest.raises(RolloutError, match=told):
+                reader.take(offset, entry.command)
+    assert reader.state.sequence == 1
+
+
+def test_who_is_no_operator_stops_nobody_by_a_number(writer: Writer) -> None:
+    writer.start(**LIMITED)
+    body = commands.Pause()
+    for key, why in (
+        (CONTROLLER, "has number 9, and 2 is next: its writer counted commands that do not count"),
+        (STRANGER, "is signed by an unknown key"),
+        (None, "is not signed"),
+    ):
+        command = write(9, writer.log.state.head, Kind.PAUSE, body, 5, key)
+        assert writer.take(command).refused.startswith(why)
+    free = Writer(Authority())
+    free.take(free.make("plan", None, **plan().model_dump(mode="json")))
+    with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
+        free.take(write(9, free.log.state.head, Kind.PAUSE, body, 5, None))
+
+
+def test_a_retired_keys_late_number_stops_nobody() -> None:
+    writer = Writer(
+        Authority(trusted("ann", OPERATOR), {key_id(OPERATOR.public_key()): 2}, required=True)
+    )
+    writer.start()
+    late = write(9, writer.log.state.head, Kind.PAUSE, commands.Pause(), 5, OPERATOR)
+    assert writer.take(late).refused.endswith("retired after number 2")
 
 
 def test_an_operator_is_no_controller(writer: Writer) -> None:
