@@ -107,7 +107,12 @@ class ControlLog:
         return self._codec.encode(asdict(command))
 
     def append(
-        self, kind: Kind, body: Part, key: Ed25519PrivateKey | None, at: int | None = None
+        self,
+        kind: Kind,
+        body: Part,
+        key: Ed25519PrivateKey | None,
+        at: int | None = None,
+        expected: bytes | None = None,
     ) -> Entry:
         """Write a command behind all that is there, and return what became of it.
 
@@ -116,13 +121,20 @@ class ControlLog:
             body: Of that kind.
             key: Whose signature it bears.
             at: ms since the epoch; None for now.
+            expected: The head of the state that it was decided on. Verdicts may have come since:
+                they move nothing. None: whatever the log comes to is what it is meant for.
 
         Raises:
-            RolloutError: It would be refused, and was not written; or another command came first,
-                and it changed nothing.
+            RolloutError: It would be refused, or another command came since ``expected``, and it
+                was not written; or another command came first, and it changed nothing.
             UnavailableError: The broker does not answer; it may have been written.
         """
         self.refresh()
+        if expected is not None and self.log.moved_since(expected):
+            raise RolloutError(
+                f"{kind} was not written: another command came first",
+                "look at `stream-scorer rollout status`, and give it again if it is still meant",
+            )
         when = time.time_ns() // 1_000_000 if at is None else at
         offset = append(self._kafka, self._topic, self.encode(self.prepare(kind, body, key, when)))
         entry = self._found(offset)

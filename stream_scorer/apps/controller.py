@@ -200,23 +200,23 @@ class ControllerLoop:
         return self._source.reached(self._behind)
 
     def act(self) -> None:
-        """Write what is due to the control log.
+        """Write what is due to the control log; if that has moved meanwhile, the next call looks.
 
         Raises:
             UnavailableError: It cannot be read or written.
         """
         self._commit()
-        verdicts, action = self._controlling.due()
-        if verdicts and self._said(Kind.VERDICT, verdicts[0]):
+        head, verdicts, action = self._controlling.due()
+        if verdicts and self._said(Kind.VERDICT, verdicts[0], head):
             for verdict in verdicts[1:]:
-                self._said(Kind.VERDICT, verdict)
-            verdicts, action = self._controlling.due()
-        if (command := action.command) is not None and not verdicts and self._said(*command):
+                self._said(Kind.VERDICT, verdict, head)
+            head, verdicts, action = self._controlling.due()
+        if (command := action.command) is not None and not verdicts and self._said(*command, head):
             kind = action.kind or command[0]
             self._listener(RolloutMoved(kind.value, action.propose, action.told))
 
-    def _said(self, kind: Kind, body: Part) -> bool:
-        """Write one command; return whether it counts."""
+    def _said(self, kind: Kind, body: Part, head: bytes) -> bool:
+        """Write one command that was decided on at ``head``; return whether it counts."""
         plan = self._log.log.state.plan
         named = plan.controller.key_id if plan and plan.controller else ""
         if named and (self._key is None or key_id(self._key.public_key()) != named):
@@ -229,7 +229,7 @@ class ControllerLoop:
         said = body.model_dump(mode="json")
         self._audit.record(f"rollout.{kind.value}", subject, said, actor)
         try:
-            self._log.append(kind, body, self._key if named else None)
+            self._log.append(kind, body, self._key if named else None, expected=head)
         except RolloutError as error:
             told = {"kind": kind.value, "why": error.what}
             self._audit.record("rollout.refused", subject, told, actor)

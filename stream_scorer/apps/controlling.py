@@ -177,17 +177,20 @@ class Controlling:
                 return command.hash.hex()
         return _NOTHING
 
-    def due(self) -> tuple[list[VerdictGiven], Action]:
-        """Return the verdicts that the control log lacks, and what else is to be done."""
+    def due(self) -> tuple[bytes, list[VerdictGiven], Action]:
+        """Return the head that was looked at, the verdicts that are lacking, and what else is due.
+
+        What is written rests on that head: see ``expected`` of :meth:`ControlLog.append`.
+        """
         state = self._commands.refresh()
         self._follow(state)
         if self._gathering is None:
-            return [], decide(state, Progress(self._watermark))
+            return state.head, [], decide(state, Progress(self._watermark))
         progress = progress_of(self._gathering, state.revision, self._watermark)
         said = [judged for judged in (progress.fast, progress.slow) if judged is not None]
         verdicts = [due for judged in said if (due := verdict_due(state, judged)) is not None]
         asked = asked_at(self._commands.log.entries, state.plan_revision)
-        return verdicts, decide(state, progress, asked)
+        return state.head, verdicts, decide(state, progress, asked)
 
     # -- batches ------------------------------------------------------------------------------
 

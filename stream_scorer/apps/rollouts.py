@@ -57,7 +57,8 @@ def operating(
 class Operator:
     """Gives commands, and fills in what a command leaves open from where the rollout is.
 
-    Each returns the document that ``--json`` prints.
+    Each returns the document that ``--json`` prints. A command is for the state that the log was
+    read to when it was checked: if another came since, it is not written, and says so.
 
     Args:
         log: Read to its end.
@@ -182,6 +183,7 @@ class Operator:
         return self._written(kind, body)
 
     def _written(self, kind: Kind, body: Part) -> dict[str, Any]:
+        head = self.state.head
         plan = body if isinstance(body, RolloutPlan) else self.state.plan
         subject = plan.name if plan else ""
         actor = None if self._key is None else f"key:{key_id(self._key.public_key())}"
@@ -193,7 +195,7 @@ class Operator:
         # Before it is done: nothing is written that the audit log does not know of.
         self._audit.record(f"rollout.{kind}", subject, details, actor)
         try:
-            entry = self._log.append(kind, body, self._key)
+            entry = self._log.append(kind, body, self._key, expected=head)
         except StreamScorerError as error:
             told = {"kind": kind.value, "why": error.what}
             self._audit.record("rollout.refused", subject, told, actor)

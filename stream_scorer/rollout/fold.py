@@ -101,6 +101,22 @@ class Log:
         """Return the routings of the revisions behind one, ascending."""
         return [routing for number, routing in self.routings.items() if number > revision]
 
+    def moved_since(self, head: bytes) -> bool:
+        """Whether something other than verdicts was accepted behind a head.
+
+        Args:
+            head: Of a state that was read before; one that is no head of this log has moved.
+        """
+        at = self.state.head
+        for entry in reversed(self.entries):
+            if at == head:
+                return False
+            if entry.accepted and entry.command is not None:
+                if entry.command.kind != Kind.VERDICT:
+                    return True
+                at = entry.command.previous
+        return at != head
+
     def would(self, command: Command) -> Entry:
         """Return what would become of a command if it were the next record."""
         return self._judged(-1, command)[0]

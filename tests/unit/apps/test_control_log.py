@@ -6,12 +6,19 @@ from dataclasses import asdict
 import pytest
 
 from stream_scorer.apps import control_log
+from stream_scorer.apps.auditing import Audit
 from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.apps.controller import ControllerLoop
+from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
-from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.errors import RegistryUnavailableError, RolloutError
+from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.control_topic import Kept
+from stream_scorer.rollout.commands import Kind, Rollback, Step, VerdictGiven
 from stream_scorer.rollout.control import Authority, Command
+from stream_scorer.rollout.controller import Action
+from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from tests.unit.rollout.scene import Writer, plan
 
@@ -42,7 +49,7 @@ class Reader:
         self._next += len(found)
         return found
 
-    def poll(self, wait: float) -> Sequence[Kept]:
+    def poll(self, wait: float) -> Sequence[Kept]:  # noqa: ARG002 nothing is waited for
         return self.to_end()
 
     def close(self) -> None:
@@ -78,7 +85,7 @@ def registry() -> Registry:
 def log(topic: Topic, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> ControlLog:
     monkeypatch.setattr(control_log, "open_registry", lambda _: registry)
     monkeypatch.setattr(control_log, "KeptTopic", lambda *_: Reader(topic))
-    monkeypatch.setattr(control_log, "append", lambda kafka, name, value: topic.put(value))
+    monkeypatch.setattr(control_log, "append", lambda *written: topic.put(written[-1]))
     return ControlLog(Settings())
 
 
@@ -111,3 +118,97 @@ def test_what_was_read_while_the_registry_was_out_is_taken_after_it(
     else:
         assert [entry.offset for entry in log.poll(0.0)] == [0, 1]
     assert [entry.refused for entry in log.log.entries] == ["", ""]
+
+
+FAST = VerdictGiven(guard="fast", verdict=Verdict.CONTINUE)
+
+
+def test_a_command_is_for_the_state_that_it_was_decided_on(log: ControlLog, topic: Topic) -> None:
+    log.append(Kind.PLAN, plan(), None)
+    decided_on = log.log.state.head
+    log.append(Kind.PLAN, plan(name="b"), None, expected=decided_on)
+    told = "rollback was not written: another command came first — look at"
+    with pytest.raises(RolloutError, match=told):
+        log.append(Kind.ROLLBACK, Rollback(), None, expected=decided_on)
+    assert len(topic.records) == 2
+    assert log.log.state.running
+    # Who asks for no head takes what is there; so does who decided on it.
+    log.append(Kind.STEP, Step(stage=1), None)
+    log.append(Kind.ROLLBACK, Rollback(), None, expected=log.log.state.head)
+    assert not log.log.state.running
+
+
+def test_verdicts_that_came_since_are_no_matter(log: ControlLog) -> None:
+    log.append(Kind.PLAN, plan(), None)
+    decided_on = log.log.state.head
+    log.append(Kind.VERDICT, FAST, None, expected=decided_on)
+    log.append(Kind.VERDICT, FAST, None, expected=decided_on)
+    assert not log.log.moved_since(decided_on)
+    assert log.log.moved_since(bytes(31) + b"1")
+    log.append(Kind.STEP, Step(stage=1), None, expected=decided_on)
+    log.append(Kind.VERDICT, FAST, None)
+    assert log.log.moved_since(decided_on)
+
+
+def test_of_two_plans_on_an_empty_log_one_counts(log: ControlLog) -> None:
+    nothing = log.log.state.head
+    assert not log.log.moved_since(nothing)
+    log.append(Kind.PLAN, plan(), None, expected=nothing)
+    with pytest.raises(RolloutError, match="plan was not written: another command came first"):
+        log.append(Kind.PLAN, plan(name="b"), None, expected=nothing)
+
+
+def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
+    other = ControlLog(Settings())
+    ann, bob = Operator(log, None, Audit()), Operator(other, None, Audit())
+    ann.start(plan(), replace=False)
+    other.refresh()
+    ann.start(plan(name="b"), replace=True)
+    with pytest.raises(RolloutError, match="rollback was not written: another command came first"):
+        bob.rollback()
+    # By that he has read on, and means what he sees.
+    assert bob.state.running
+    assert bob.rollback()["now"]["phase"] == "rolled back"
+
+
+def test_of_two_starts_at_once_one_is_told(log: ControlLog) -> None:
+    ann = Operator(log, None, Audit())
+    bob = Operator(ControlLog(Settings()), None, Audit())
+    ann.start(plan(), replace=False)
+    with pytest.raises(RolloutError, match="plan was not written: another command came first"):
+        bob.start(plan(name="b"), replace=False)
+
+
+class Due:
+    """Says once that a rollback is due, while somebody else begins another rollout."""
+
+    def __init__(self, log: ControlLog, other: ControlLog) -> None:
+        self._log = log
+        self._other = other
+        self.looks = 0
+
+    def due(self) -> tuple[bytes, list[VerdictGiven], Action]:
+        self.looks += 1
+        head = self._log.refresh().head
+        if self.looks == 1:
+            self._other.append(Kind.PLAN, plan(name="b", controller={}), None)
+        return head, [], Action(Kind.ROLLBACK, Rollback(), False, ("alerts",))
+
+
+def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) -> None:
+    other = ControlLog(Settings())
+    other.append(Kind.PLAN, plan(controller={}), None)
+    told: list[Happening] = []
+    due = Due(log, other)
+    loop = ControllerLoop.__new__(ControllerLoop)
+    parts = {
+        "_log": log, "_controlling": due, "_audit": Audit(), "_key": None, "_raw": None,
+        "_listener": told.append, "_folded": 0,
+    }  # fmt: skip
+    vars(loop).update(parts)
+    loop.act()
+    assert log.log.state.running
+    assert told == [RolloutHeld("rollback", "rollback was not written: another command came first")]
+    loop.act()
+    assert due.looks == 2
+    assert not log.log.state.running

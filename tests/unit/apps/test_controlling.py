@@ -188,7 +188,8 @@ def test_errors_are_rows_without_a_score_and_canaries_that_the_champion_stood_in
 
 def obey(commands: Commands, stage: Stage) -> Action:
     """Write what is due, as the controller does, and return what else is to be done."""
-    verdicts, action = stage.controlling.due()
+    head, verdicts, action = stage.controlling.due()
+    assert head == commands.log.state.head
     for verdict in verdicts:
         write_by_controller(commands.writer, Kind.VERDICT, verdict)
     if action.command is not None:
