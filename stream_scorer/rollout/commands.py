@@ -23,7 +23,7 @@ class Kind(StrEnum):
     SWITCH = "switch"
     """Another colour."""
     PROMOTE = "promote"
-    """An arm's version is the champion now, alone."""
+    """An arm's version is the champion now, alone; the one before is kept warm."""
     ROLLBACK = "rollback"
     """The plan's champion decides everything again, from the next offset on."""
     PAUSE = "pause"

@@ -167,7 +167,8 @@ def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) 
             raise ValueError(
                 f"arm {body.arm!r} is no candidate; there are {', '.join(plan.candidates)}"
             )
-        routing = alone(plan.version(body.arm), sequence, shared, effective_at)
+        previous = plan.version(plan.first)
+        routing = alone(plan.version(body.arm), sequence, shared, effective_at, previous)
         colour = body.arm if state.colour else ""
         return replace(after, phase=Phase.PROMOTED, colour=colour, routing=routing)
     stage, colour = state.stage, state.colour

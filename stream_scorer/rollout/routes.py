@@ -1,5 +1,7 @@
 """From a plan and how far it has come to the routing that scorers follow."""
 
+from typing import Final
+
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import (
     BUCKETS,
@@ -15,9 +17,31 @@ from stream_scorer.rollout.documents import COLOURS, RolloutPlan, Strategy
 from stream_scorer.rollout.parts import buckets_of
 
 
-def alone(version: Version, revision: int, shared: Plan, effective_at: int | None) -> Routing:
-    """Return the routing in which one version decides everything, as the champion."""
-    return Routing(revision, {CHAMPION: version}, shared=shared, effective_at=effective_at)
+PREVIOUS: Final = "previous"
+"""The arm of the former champion after a promotion: kept warm, and no customer is in it."""
+
+
+def alone(
+    version: Version,
+    revision: int,
+    shared: Plan,
+    effective_at: int | None,
+    previous: Version | None = None,
+) -> Routing:
+    """Return the routing in which one version decides everything, as the champion.
+
+    Args:
+        version: Which.
+        revision: Sequence number of the command that this routing is due to.
+        shared: What all arms share.
+        effective_at: Event time from which it is to hold; None: at once.
+        previous: What a rollback would let decide again: scorers load it and keep what it needs,
+            as they do for the idle colour. It scores nothing. None: there is no way back.
+    """
+    versions = {CHAMPION: version}
+    if previous is not None and previous != version:
+        versions[PREVIOUS] = previous
+    return Routing(revision, versions, shared=shared, effective_at=effective_at)
 
 
 def running(

@@ -68,6 +68,11 @@ def test_where_a_rollout_is() -> None:
     assert told["verdicts"]["fast"]["numbers"] == {"look": 2.0}
     assert told["effective_at"] is None
     assert len(told["overrides"]) == 1
+    writer.accept("approve", proposal=4)
+    told = progress_document(writer.log.state)
+    assert [(a["arm"], a["version"], a["role"], a["share"]) for a in told["arms"]] == [
+        ("champion", "fraud:0.2.0", "decides", 1.0), ("previous", "fraud:0.1.0", "warm", 0.0),
+    ]  # fmt: skip
     assert told["controller"]["key_id"] == writer.log.entries[2].signer.key_id  # type: ignore[union-attr]
     writer.accept("rollback")
     over = progress_document(writer.log.state)

@@ -62,7 +62,9 @@ def test_a_canary_goes_up_its_ramp_and_is_promoted(writer: Writer) -> None:
     assert second.share("canary") == second.share("control") == 0.05
     assert (last.slices, last.effective_at) == ((Slice("canary", 0, BUCKETS),), 5_000)
     assert "control" not in last.versions
-    assert (promoted.versions, promoted.effective_at) == ({"champion": NEW}, None)
+    assert (promoted.versions, promoted.effective_at) == (
+        {"champion": NEW, "previous": OLD}, None,
+    )  # fmt: skip
     assert [r.shared.revision for r in writer.log.routings.values()] == [1, 2, 4, 5]
     assert [r.revision for r in writer.log.after(2)] == [4, 5]
 
@@ -90,7 +92,24 @@ def test_a_rollback_is_at_once_and_final(writer: Writer) -> None:
 def test_a_promotion_can_be_taken_back(writer: Writer) -> None:
     writer.start()
     writer.accept("promote", arm="canary")
+    # The way back is kept warm, as the idle colour is: loaded, and asked for no score.
+    promoted = writer.routing
+    assert promoted.versions == {"champion": NEW, "previous": OLD}
+    assert (promoted.arms, promoted.shadows, promoted.share("previous")) == (("champion",), (), 0.0)
     writer.accept("rollback")
+    assert writer.routing.versions == {"champion": OLD}
+
+
+def test_another_plan_ends_what_a_promotion_keeps_warm(writer: Writer) -> None:
+    writer.start()
+    writer.accept("promote", arm="canary")
+    writer.start({"name": "one", "strategy": "champion", "versions": {"champion": "fraud:0.2.0"}})
+    assert writer.routing.versions == {"champion": NEW}
+
+
+def test_where_the_way_back_is_the_same_version_nothing_is_kept_beside(writer: Writer) -> None:
+    writer.start(COLOURS)
+    writer.accept("promote", arm="blue")
     assert writer.routing.versions == {"champion": OLD}
 
 
@@ -134,8 +153,8 @@ def test_colours_switch_and_switch_back(writer: Writer) -> None:
     )  # fmt: skip
     writer.start(COLOURS, active="green")
     assert writer.routing.versions == {"champion": NEW, "blue": OLD}
-    writer.accept("promote", arm="green")
-    assert writer.routing.versions == {"champion": NEW}
+    writer.accept("promote", arm="blue")
+    assert writer.routing.versions == {"champion": OLD, "previous": NEW}
 
 
 def test_fixed_shares_with_challengers_and_an_allow_list(writer: Writer) -> None:
@@ -157,7 +176,9 @@ def test_fixed_shares_with_challengers_and_an_allow_list(writer: Writer) -> None
     assert routing.overrides == (Override("customer_id", ("c1",), "listed"),)
     assert routing.shadows == ("watching",)
     writer.accept("promote", arm="b")
-    assert writer.log.routings[2].versions == {"champion": Version("fraud", "0.3.0")}
+    assert writer.log.routings[2].versions == {
+        "champion": Version("fraud", "0.3.0"), "previous": OLD,
+    }  # fmt: skip
 
 
 def test_one_version_alone_is_no_rollout(writer: Writer) -> None:
