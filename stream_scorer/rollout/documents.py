@@ -160,6 +160,15 @@ class RolloutPlan(Part):
         """The arms that may be promoted."""
         return tuple(arm for arm in self.versions if arm != self.first)
 
+    @property
+    def judged(self) -> str | None:
+        """The arm that is held against the champion; None where there is no such one arm."""
+        if self.strategy is Strategy.CANARY:
+            return CANARY
+        if self.strategy is Strategy.SHADOW and len(self.candidates) == 1:
+            return self.candidates[0]
+        return None
+
     def shared_plan(self, revision: int) -> Plan:
         """Return what all arms share."""
         return plan_from({**self.shared, "revision": revision})

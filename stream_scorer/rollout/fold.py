@@ -127,8 +127,8 @@ class Log:
         try:
             signer = self.authority.signer(command, self.state.controller)
             self._refuse_place(offset, command, signer)
-            kind = _kind(offset, command)
-            body = _body(offset, command, kind)
+            kind = _kind(offset, command, signer)
+            body = _body(offset, command, kind, signer)
             if not signer.operator:
                 refuse_limits(self.state, kind, body)
             state = next_state(self.state, kind, body, command.sequence, command.at)
@@ -169,14 +169,14 @@ class Log:
             )
 
 
-def _kind(offset: int, command: Command) -> Kind:
+def _kind(offset: int, command: Command, signer: Signer) -> Kind:
     try:
         return Kind(command.kind)
     except ValueError:
-        raise _later(offset, f"kind {command.kind!r}") from None
+        raise _later(offset, f"kind {command.kind!r}", signer) from None
 
 
-def _body(offset: int, command: Command, kind: Kind) -> Part:
+def _body(offset: int, command: Command, kind: Kind, signer: Signer) -> Part:
     """Return what a command says; refuses what is not written as we write it."""
     data = command.body.encode("utf-8", "replace")
     if len(data) > BODY_BYTES_MOST:
@@ -186,14 +186,16 @@ def _body(offset: int, command: Command, kind: Kind) -> Part:
         raise ValueError("its body is no canonical JSON")
     written = document.get("format")
     if type(written) is int and written > FORMAT:
-        raise _later(offset, f"format {written}")
+        raise _later(offset, f"format {written}", signer)
     return read(BODIES[kind], data)
 
 
-def _later(offset: int, what: str) -> RolloutError:
-    return RolloutError(
-        f"rollout log, offset {offset}: {what} is a later program's", "upgrade this one"
-    )
+def _later(offset: int, what: str, signer: Signer) -> RolloutError | ValueError:
+    """Return what a later program's command does: only an operator's stops the reader."""
+    told = f"{what} is a later program's"
+    if not signer.operator:
+        return ValueError(f"{told}, and not signed by an operator")
+    return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")
 
 
 def _missing(offset: int, expected: int, came: int) -> RolloutError:

@@ -30,6 +30,8 @@ MAY_CHANGE: Final = frozenset(
 )  # fmt: skip
 """Of what all arms share, what no state rests on."""
 
+_ALL: Final = 100.0
+"""Per cent of customers."""
 _MOVES: Final = frozenset({Kind.STEP, Kind.SWITCH, Kind.PROMOTE, Kind.ROLLBACK})
 _ALWAYS: Final = frozenset({Kind.VERDICT, Kind.PROPOSE})
 """What a controller may always say."""
@@ -96,10 +98,25 @@ def refuse_limits(state: State, kind: Kind, body: Part) -> None:
         raise ValueError(_over(state))
     if isinstance(body, Step):
         _refuse_stage(state, state.plan, body, controller)
-    if isinstance(body, Promote) and state.plan.ramp and controller.up_to < _end(state.plan):
+    if isinstance(body, Promote):
+        _refuse_candidate(state.plan, body)
+    if isinstance(body, Promote | Switch) and controller.up_to < _ALL:
+        what = "promotion" if isinstance(body, Promote) else "switch"
         raise ValueError(
-            f"the plan lets its controller go up to {controller.up_to:g} %, and a promotion is all"
+            f"the plan lets its controller go up to {controller.up_to:g} %, and a {what} is all"
         )
+
+
+def _refuse_candidate(plan: RolloutPlan, body: Promote) -> None:
+    """Hold a controller's promotion to the candidate that is judged."""
+    judged = plan.judged
+    if judged is None:
+        raise ValueError(
+            f"strategy {plan.strategy} with {len(plan.candidates)} candidates has none that is "
+            "judged: an operator promotes"
+        )
+    if body.arm != judged:
+        raise ValueError(f"the controller promotes {judged}, which is judged, not {body.arm}")
 
 
 def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Controller) -> None:
@@ -112,10 +129,6 @@ def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Contr
             f"the plan lets its controller go up to {controller.up_to:g} %, not to "
             f"{plan.ramp[body.stage].percent:g} %"
         )
-
-
-def _end(plan: RolloutPlan) -> float:
-    return plan.ramp[-1].percent
 
 
 def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:

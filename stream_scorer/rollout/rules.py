@@ -98,8 +98,8 @@ class Controller(Part):
         key: Its public key, base64 of 32 bytes; empty where nothing is signed.
         may: What it may do; it may always give verdicts and propose.
         manual: What of that a person approves first.
-        up_to: Share of customers, per cent, up to which it steps by itself; below the ramp's end
-            it promotes nothing.
+        up_to: Share of customers, per cent, up to which it steps by itself; below 100 it promotes
+            and switches nothing, for that is all of them.
     """
 
     key: Annotated[str, Field(max_length=64)] = ""

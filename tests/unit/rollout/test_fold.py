@@ -22,6 +22,7 @@ from stream_scorer.rollout.moves import MAY_CHANGE
 from stream_scorer.rollout.progress import Phase
 from stream_scorer.settings import Rollout
 from tests.unit.rollout.scene import (
+    CANARY,
     COLOURS,
     CONTROLLER,
     CONTROLLER_KEY,
@@ -254,6 +255,51 @@ def test_a_controller_keeps_to_the_plan(writer: Writer) -> None:
     assert "is signed by an unknown key" in writer.refusal("rollback", CONTROLLER)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "arm", "why"),
+    [
+        ("canary", "canary", ""),
+        ("canary", "third", "the controller promotes canary, which is judged, not third"),
+        ("shadow", "third", "strategy shadow with 2 candidates has none that is judged"),
+        ("split", "canary", "strategy split with 2 candidates has none that is judged"),
+    ],
+)
+def test_a_controller_promotes_what_is_judged(
+    writer: Writer, strategy: str, arm: str, why: str
+) -> None:
+    versions = {"champion": "fraud:0.1.0", "canary": "fraud:0.2.0", "third": "fraud:0.3.0"}
+    more = {"canary": {"ramp": CANARY["ramp"]}, "split": {"shares": {"champion": 100}}}
+    base = {"name": "n", "strategy": strategy, "salt": "s", "versions": versions}
+    entry = writer.start({**base, **more.get(strategy, {})}, controller={"key": CONTROLLER_KEY})
+    assert entry.accepted
+    if why:
+        assert writer.refusal("promote", CONTROLLER, arm=arm).startswith(why)
+        writer.accept("promote", arm=arm)
+    else:
+        writer.accept("promote", CONTROLLER, arm=arm)
+
+
+def test_a_shadows_one_challenger_is_judged_and_promoted(writer: Writer) -> None:
+    shadow = {
+        "name": "s", "strategy": "shadow", "salt": "s",
+        "versions": {"champion": "fraud:0.1.0", "next": "fraud:0.2.0"},
+    }  # fmt: skip
+    writer.start(shadow, controller={"key": CONTROLLER_KEY, "up_to": 99.99})
+    told = "the plan lets its controller go up to 99.99 %, and a promotion is all"
+    assert writer.refusal("promote", CONTROLLER, arm="next") == told
+    writer.start(shadow, controller={"key": CONTROLLER_KEY})
+    writer.accept("promote", CONTROLLER, arm="next")
+
+
+def test_a_share_below_all_holds_where_the_ramp_ends_there_and_for_colours(writer: Writer) -> None:
+    writer.start(ramp=[{"percent": 25}], **LIMITED)
+    told = "the plan lets its controller go up to 25 %, and a promotion is all"
+    assert writer.refusal("promote", CONTROLLER, arm="canary") == told
+    writer.start(COLOURS, controller={"key": CONTROLLER_KEY, "may": ["switch"], "up_to": 25})
+    told = "the plan lets its controller go up to 25 %, and a switch is all"
+    assert writer.refusal("switch", CONTROLLER, to="green") == told
+
+
 def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
     writer.start(controller={"key": CONTROLLER_KEY})
     writer.accept("promote", CONTROLLER, arm="canary")
@@ -398,7 +444,13 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
         writer.take(signed(body=body))
     with pytest.raises(RolloutError, match="kind 'merge' is a later program's"):
         writer.take(signed(kind="merge"))
-    # Nobody can stop a scorer who could not have started a rollout.
+    # Nobody can stop a scorer who could not have started a rollout, not even the controller.
+    writer.start(**LIMITED)
+    for change, why in (({"kind": "merge"}, "kind 'merge'"), ({"body": body}, "format 2")):
+        wrote = replace(writer.make("pause", CONTROLLER), **change)
+        entry = writer.take(replace(wrote, signature=CONTROLLER.sign(wrote.statement)))
+        assert entry.refused == f"{why} is a later program's, and not signed by an operator"
+    command = writer.make("pause", None)
     assert writer.take(replace(command, kind="merge")).refused == "is not signed"
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
 
