@@ -220,6 +220,12 @@ def _check_canary(plan: RolloutPlan) -> None:
         raise ValueError("ramp: a canary needs one stage at least")
     if any(later.percent <= earlier.percent for earlier, later in pairwise(plan.ramp)):
         raise ValueError("ramp: its percents must ascend, for a ramp only adds customers")
+    if not plan.ramp[0].buckets and any(rule.arm == CANARY for rule in plan.overrides):
+        raise ValueError(
+            f"overrides: arm {CANARY!r} decides for some, and so is no shadow where the ramp "
+            "begins, at 0 %: nothing would be judged there, and the ramp would never go on; begin "
+            "it above 0 %, or leave the override out"
+        )
 
 
 def _check_blue_green(plan: RolloutPlan) -> None:

@@ -23,12 +23,11 @@ from stream_scorer.rollout.routes import alone, running
 from stream_scorer.rollout.rules import Controller
 
 MAY_CHANGE: Final = frozenset(
-    {
-        "revision", "late_decision_ms", "model_error_share", "summary_window_ms",
-        "terminal_wait_ms",
-    }
-)  # fmt: skip
-"""Of what all arms share, what no state rests on."""
+    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms"}
+)
+"""Of what all arms share, what no state rests on and every reader takes from the newest plan."""
+_READ_ONCE: Final = frozenset({"terminal_wait_ms"})
+"""What no state rests on, but scorers take from the plan that they begin with."""
 
 _ALL: Final = 100.0
 """Per cent of customers."""
@@ -152,10 +151,16 @@ def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:
 def _refuse_changes(first: Plan, now: Plan) -> None:
     for name in Plan.__dataclass_fields__:
         was, wanted = getattr(first, name), getattr(now, name)
-        if name not in MAY_CHANGE and was != wanted:
+        if name in MAY_CHANGE or was == wanted:
+            continue
+        if name in _READ_ONCE:
             raise ValueError(
-                f"shared.{name}: the state rests on {was}, and no plan can change it to {wanted}"
+                f"shared.{name}: scorers read it once, when they begin, and it is {was}: "
+                f"no plan can change it to {wanted}"
             )
+        raise ValueError(
+            f"shared.{name}: the state rests on {was}, and no plan can change it to {wanted}"
+        )
 
 
 def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) -> State:

@@ -16,7 +16,6 @@ from stream_scorer.core.routing import (
 from stream_scorer.rollout.documents import COLOURS, RolloutPlan, Strategy
 from stream_scorer.rollout.parts import buckets_of
 
-
 PREVIOUS: Final = "previous"
 """The arm of the former champion after a promotion: kept warm, and no customer is in it."""
 

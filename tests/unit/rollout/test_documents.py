@@ -115,6 +115,14 @@ CHAMPION: dict[str, Any] = {
             "overrides: arm 'other' has no version",
         ),
         (
+            CANARY,
+            {
+                "overrides": [{"field": "channel", "values": ["a"], "arm": "canary"}],
+                "ramp": [{"percent": 0}, {"percent": 5}],
+            },
+            "is no shadow where the ramp begins, at 0 %: nothing would be judged there, and the",
+        ),
+        (
             SHADOW, {"overrides": [{"field": "channel", "values": ["a"], "arm": "b"}]},
             "overrides: strategy shadow has none",
         ),
@@ -172,3 +180,10 @@ def test_half_a_character_is_no_value() -> None:
     document = plan().model_dump_json().replace('"overrides":[]', f'"overrides":[{rule}]')
     with pytest.raises(ValueError, match="JSON"):
         read(RolloutPlan, document.encode())
+
+
+def test_a_ramp_may_begin_in_shadow_beside_an_override_to_another_arm() -> None:
+    rule = {"field": "channel", "values": ["a"], "arm": "champion"}
+    ramp = [{"percent": 0}, {"percent": 5}]
+    assert plan(overrides=[rule], ramp=ramp).overrides[0].arm == "champion"
+    assert plan(overrides=[{**rule, "arm": "canary"}], ramp=ramp[1:]).overrides[0].arm == "canary"

@@ -318,6 +318,11 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
     if name in MAY_CHANGE:
         assert entry.accepted
         assert getattr(writer.routing.shared, name) == other
+    elif name == "terminal_wait_ms":
+        assert entry.refused == (
+            "shared.terminal_wait_ms: scorers read it once, when they begin, and it is 10000: "
+            "no plan can change it to 9999"
+        )
     else:
         assert entry.refused.startswith(f"shared.{name}: the state rests on ")
         assert entry.refused.endswith(f"and no plan can change it to {other}")
@@ -446,8 +451,10 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
         writer.take(signed(kind="merge"))
     # Nobody can stop a scorer who could not have started a rollout, not even the controller.
     writer.start(**LIMITED)
-    for change, why in (({"kind": "merge"}, "kind 'merge'"), ({"body": body}, "format 2")):
-        wrote = replace(writer.make("pause", CONTROLLER), **change)
+    made = writer.make("pause", CONTROLLER)
+    for wrote, why in (
+        (replace(made, kind="merge"), "kind 'merge'"), (replace(made, body=body), "format 2"),
+    ):  # fmt: skip
         entry = writer.take(replace(wrote, signature=CONTROLLER.sign(wrote.statement)))
         assert entry.refused == f"{why} is a later program's, and not signed by an operator"
     command = writer.make("pause", None)
@@ -468,8 +475,8 @@ def test_a_number_beyond_the_next_says_that_a_command_is_missing_here(writer: Wr
             assert reader.take(offset, entry.command).accepted
         else:
             told = (
-                "rollout log, offset 2: number 2 was expected, and 3 came: a command between cannot "
-                "be read here: registry, keys or version differ — see docs/RUNBOOK.md"
+                "rollout log, offset 2: number 2 was expected, and 3 came: a command between "
+                "cannot be read here: registry, keys or version differ — see docs/RUNBOOK.md"
             )
             with pytest.raises(RolloutError, match=told):
                 reader.take(offset, entry.command)
