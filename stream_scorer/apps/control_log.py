@@ -68,7 +68,8 @@ class ControlLog:
         """Read to the end that the topic has now, and return what it comes to.
 
         Raises:
-            RolloutError: A later program wrote there.
+            RolloutError: A later program wrote there, or a command is missing here; so does every
+                further call.
             UnavailableError: Broker or registry do not answer.
         """
         self._waiting.extend(self._records.to_end())

@@ -15,8 +15,8 @@ from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.control_topic import Kept
-from stream_scorer.rollout.commands import Kind, Rollback, Step, VerdictGiven
-from stream_scorer.rollout.control import Authority, Command
+from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.control import Authority, Command, write
 from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
@@ -212,3 +212,16 @@ def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) ->
     loop.act()
     assert due.looks == 2
     assert not log.log.state.running
+
+
+def test_a_reader_that_was_stopped_reads_no_further(log: ControlLog, topic: Topic) -> None:
+    log.append(Kind.PLAN, plan(), None)
+    state = log.log.state
+    topic.put(log.encode(write(9, state.head, Kind.PAUSE, Pause(), 5, None)))
+    topic.put(log.encode(write(2, state.head, Kind.STEP, Step(stage=1), 5, None)))
+    for read_on in (log.refresh, lambda: log.poll(0.0)):
+        with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
+            read_on()
+    with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
+        log.append(Kind.ROLLBACK, Rollback(), None)
+    assert log.log.state == state
