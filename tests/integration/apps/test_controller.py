@@ -1,6 +1,8 @@
 """The controller on a real broker: it steps, another takes over, and harm is rolled back, once."""
 
 import base64
+import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.progress import Phase, State
 from stream_scorer.settings import Controller, Kafka, Rollout, Settings
+from tests.faults.process import ScorerProcess, wait_until
 from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 from tests.unit.rollout.scene import CANARY
 
@@ -116,7 +119,7 @@ class Scene:
 def scene(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> Scene:
-    return Scene(kafka_topics(kafka_settings(), PARTITIONS), tmp_path)
+    return Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000), PARTITIONS), tmp_path)
 
 
 def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) -> None:
@@ -161,7 +164,7 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
 
 
 def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
-    scene.start(controller={"key": public(OPERATOR)})
+    scene.start(controller={"key": public(Ed25519PrivateKey.generate())})
     scene.traffic(1, 0)
     loop = scene.controller("a")
     deadline = time.monotonic() + _DEADLINE_SECONDS
@@ -175,4 +178,44 @@ def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
     with pytest.raises(StateError, match="another process has the file"):
         scene.controller("a")
     loop.close()
+    scene.log.close()
+
+
+def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.start()
+    variables = {
+        "STREAM_SCORER_ROLLOUT__OPERATOR_KEYS": json.dumps({"ann": public(OPERATOR)}),
+        "STREAM_SCORER_ROLLOUT__REQUIRE_SIGNATURE": "true",
+        "STREAM_SCORER_CONTROLLER__GROUP": f"{scene.kafka.group}-controller",
+        "STREAM_SCORER_CONTROLLER__STATE": str(tmp_path / "process.sqlite"),
+        "STREAM_SCORER_CONTROLLER__KEY": str(tmp_path / "key.pem"),
+        "STREAM_SCORER_AUDIT__PATH": str(tmp_path / "audit.log"),
+    }
+
+    def process() -> ScorerProcess:
+        return ScorerProcess(
+            scene.kafka, tmp_path / "said", variables=variables, command="controller"
+        )
+
+    scene.traffic(1, 0)
+    with process() as killed:
+        wait_until(lambda: scene.log.refresh().stage == 1, lambda: f"a step: {killed.said}")
+        killed.kill()
+    scene.traffic(8, 40)
+    with process() as again:
+        wait_until(
+            lambda: scene.log.refresh().phase is Phase.ROLLED_BACK,
+            lambda: f"a rollback: {again.said}",
+        )
+        again.wait_ready()
+        assert again.metric("stream_scorer_rollout_moves_total", kind="rollback", how="done") == 1
+        again.send(signal.SIGTERM)
+        assert again.wait() == 0
+    told = [entry.command.kind for entry in scene.log.log.entries if entry.command]
+    assert [kind for kind in told if kind != Kind.VERDICT] == ["plan", "step", "rollback"]
+    lines = (tmp_path / "audit.log").read_text().splitlines()
+    actions = [json.loads(line)["action"] for line in lines]
+    assert actions == [f"rollout.{kind}" for kind in told[1:]]
     scene.log.close()
