@@ -91,7 +91,7 @@ class ControllerLoop:
         self._source.events()
         self._source.resume(set(range(decided + shadowed + summed + labelled)))
         self._leadership = Leadership(kafka, kafka.topics.rollout, listener)
-        self._outage = Outage(listener)
+        self._reading, self._writing = Outage(listener), Outage(listener)
         self._raw = _NOTHING
         self._behind: dict[tuple[str, int], int] | None = None
         self._folded = 0
@@ -151,9 +151,9 @@ class ControllerLoop:
             try:
                 if self._caught_up():
                     self.act()
-                self._outage.end()
+                self._writing.end()
             except UnavailableError as error:
-                self._outage.begin(Paused("control log", str(error)))
+                self._writing.begin(Paused("control log", str(error)))
 
     def _fold(self) -> None:
         if self._raw is not None and time.monotonic() - self._tried < _RETRY_SECONDS:
@@ -165,11 +165,14 @@ class ControllerLoop:
         if self._raw is None:
             return
         try:
-            self._controlling.fold(self._raw)
-        except RegistryUnavailableError as error:
+            batch = self._controlling.decode(self._raw)
+        except UnavailableError as error:
             self._tried = time.monotonic()
-            self._outage.begin(Paused("registry", str(error)))
+            missing = "registry" if isinstance(error, RegistryUnavailableError) else "control log"
+            self._reading.begin(Paused(missing, str(error)))
             return
+        self._reading.end()
+        self._controlling.take(batch)
         self._folded += len(self._raw)
         self._raw = None
 

@@ -192,13 +192,27 @@ class Controlling:
     # -- batches ------------------------------------------------------------------------------
 
     def fold(self, raw: RawRecords) -> None:
-        """Take a batch in; nothing of it is kept before :meth:`commit`.
+        """Take records in; nothing of it is kept before :meth:`commit`. Raises as the two below."""
+        self.take(self.decode(raw))
+
+    def decode(self, raw: RawRecords) -> Batch:
+        """Take records apart; nothing is counted yet, so who fails may try again.
 
         Raises:
             ModelError: A version decided that has no feature of the amount.
-            RegistryUnavailableError: A writer schema cannot be had just now; nothing is changed.
+            UnavailableError: A writer schema, or the control log, cannot be had just now.
         """
-        batch = self._decode(raw)
+        minor = 100 if self._trial is None else self._trial.minor_per_unit
+        return decode(raw, self._numbers, self._columns, self._routings, minor)
+
+    def take(self, batch: Batch) -> None:
+        """Count a batch.
+
+        Raises:
+            UnavailableError: The file cannot be written; what was folded since the last commit
+                must be read again, by a process that begins anew.
+        """
+        self._unreadable += batch.unreadable
         before, marks = self._watermark, self._advance(batch)
         grid = np.concatenate([[before // STEP_MS], marks // STEP_MS])
         steps = np.flatnonzero(np.diff(grid) > 0)
@@ -236,12 +250,6 @@ class Controlling:
         if self._gathering is not None:
             notes[_STATE] = self._gathering.dump()
         self._joined.commit(places, notes)
-
-    def _decode(self, raw: RawRecords) -> Batch:
-        minor = 100 if self._trial is None else self._trial.minor_per_unit
-        batch = decode(raw, self._numbers, self._columns, self._routings, minor)
-        self._unreadable += batch.unreadable
-        return batch
 
     def _routings(self, revision: int) -> Mapping[int, Routing]:
         """Return the known revisions; one that is news is read from the log first."""
