@@ -7,6 +7,7 @@ that they lead cannot both be heard: the log takes the first command and refuses
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
@@ -72,25 +73,29 @@ class ControllerLoop:
             kafka.topics.labels,
         )  # fmt: skip
         self._audit = open_audit(settings.audit)
-        self._log = ControlLog(settings)
-        found = partitions(admin(kafka), kafka, topics)
-        decided, shadowed, summed, labelled = (len(found[topic]) for topic in topics)
-        self._controlling = Controlling(
-            self._log,
-            _columns(settings),
-            Numbers(topics, (decided, shadowed, summed, labelled)),
-            own.state,
-            own.label_slack_seconds * 1_000,
-            own.most_rows,
-            listener,
-        )
-        begin = self._controlling.places() or self._beginning(kafka, found)
-        self._source = MergedSource(
-            kafka, topics, (topics[3], topics[0], topics[1], topics[2]), kafka.group, begin=begin
-        )
-        self._source.events()
-        self._source.resume(set(range(decided + shadowed + summed + labelled)))
-        self._leadership = Leadership(kafka, kafka.topics.rollout, listener)
+        with ExitStack() as opened:
+            self._log = opened.enter_context(closing(ControlLog(settings)))
+            found = partitions(admin(kafka), kafka, topics)
+            decided, shadowed, summed, labelled = (len(found[topic]) for topic in topics)
+            controlling = Controlling(
+                self._log,
+                _columns(settings),
+                Numbers(topics, (decided, shadowed, summed, labelled)),
+                own.state,
+                own.label_slack_seconds * 1_000,
+                own.most_rows,
+                listener,
+            )
+            self._controlling = opened.enter_context(closing(controlling))
+            begin = self._controlling.places() or self._beginning(kafka, found)
+            first = (topics[3], topics[0], topics[1], topics[2])
+            source = MergedSource(kafka, topics, first, kafka.group, begin=begin)
+            self._source = opened.enter_context(closing(source))
+            self._source.events()
+            self._source.resume(set(range(decided + shadowed + summed + labelled)))
+            leadership = Leadership(kafka, kafka.topics.rollout, listener)
+            self._leadership = opened.enter_context(closing(leadership))
+            self._opened = opened.pop_all()
         self._reading, self._writing = Outage(listener), Outage(listener)
         self._raw = _NOTHING
         self._behind: dict[tuple[str, int], int] | None = None
@@ -108,7 +113,9 @@ class ControllerLoop:
         began = next(
             entry.command.at
             for entry in log.entries
-            if entry.command and entry.command.sequence == log.state.plan_revision
+            if entry.accepted
+            and entry.command
+            and entry.command.sequence == log.state.plan_revision
         )
         spec: Any = OffsetSpec.for_timestamp(max(began - _MARGIN_MS, 0))
         first = offsets(client, kafka, places, spec)
@@ -132,10 +139,7 @@ class ControllerLoop:
 
     def close(self) -> None:
         """Let go of file and connections; what is not committed is read again."""
-        self._leadership.close()
-        self._source.close()
-        self._controlling.close()
-        self._log.close()
+        self._opened.close()
 
     def step(self) -> None:
         """Fold what there is, keep it now and then, and act if it is time to."""

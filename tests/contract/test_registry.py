@@ -18,6 +18,7 @@ from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.registry_server import RegistryServer
 from stream_scorer.codec.schemas import (
+    INDEX,
     FileRegistry,
     SchemaSource,
     open_registry,
@@ -35,6 +36,10 @@ VALUE = {
     "card_present": True, "device_id": None,
 }  # fmt: skip
 CONTEXT = SerializationContext("transactions", MessageField.VALUE)
+NEXT = 1 + max(
+    each["id"] for each in json.loads((SCHEMAS_DIRECTORY / INDEX).read_text())["schemas"]
+)
+"""The id that a new schema is given."""
 
 
 def changed(**more: Any) -> str:
@@ -125,7 +130,7 @@ def test_confluents_serializers_work(
 
 def test_a_serializer_registers_what_is_compatible(client: SchemaRegistryClient) -> None:
     serialize = AvroSerializer(client, changed(default="none"))
-    assert serialize(VALUE | {"zip": "1"}, CONTEXT)[:5] == b"\0\0\0\0\7"
+    assert serialize(VALUE | {"zip": "1"}, CONTEXT)[:5] == b"\0\0\0\0" + bytes([NEXT])
     new = SerializationContext("elsewhere", MessageField.VALUE)
     assert AvroSerializer(client, TRANSACTION)(VALUE, new)[:5] == b"\0\0\0\0\1"
     assert "elsewhere-value" in client.get_subjects()
@@ -141,16 +146,16 @@ def test_registrations_last_only_where_the_directory_is_writable(directory: Path
     schema = Schema(changed(default="none"), "AVRO")
     for writable in (False, True):
         with RegistryServer(directory, writable=writable) as running, connected(running) as client:
-            assert client.register_schema("transactions-value", schema) == 7
+            assert client.register_schema("transactions-value", schema) == NEXT
             client.set_compatibility("labels-value", "BACKWARD")
         files = FileRegistry(directory)
         assert (files.compatibility, bool(files.subject_compatibility)) == ("FULL", writable)
         if writable:
-            assert same_schema(files.writer_schema(7), changed(default="none"))
+            assert same_schema(files.writer_schema(NEXT), changed(default="none"))
             assert files.id_for("transactions-value", TRANSACTION) == 1
         else:
             with pytest.raises(SchemaError):
-                files.writer_schema(7)
+                files.writer_schema(NEXT)
 
 
 def test_the_api_lists_what_the_directory_holds(client: SchemaRegistryClient) -> None:

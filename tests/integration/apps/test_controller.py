@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controller import ControllerLoop, controller_settings
-from stream_scorer.errors import StateError
+from stream_scorer.drift.labels import LabelJoin
+from stream_scorer.errors import OffsetsError, SettingsError, StateError
 from stream_scorer.happenings import (
     BatchCommitted,
     Happening,
@@ -24,6 +25,7 @@ from stream_scorer.happenings import (
     RolloutMoved,
 )
 from stream_scorer.kafka import config
+from stream_scorer.kafka.leading import Leadership
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.guardrail import Verdict
@@ -218,4 +220,27 @@ def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
     lines = (tmp_path / "audit.log").read_text().splitlines()
     actions = [json.loads(line)["action"] for line in lines]
     assert actions == [f"rollout.{kind}" for kind in told[1:]]
+    scene.log.close()
+
+
+def test_a_file_that_is_ahead_of_its_topics_is_refused_and_let_go_of(
+    scene: Scene, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.sqlite"
+    with LabelJoin(file, "nothing is judged", 0, 0, 1_000) as joining:
+        joining.commit({(scene.kafka.topics.decisions, 1): 5})
+    for _ in range(2):
+        with pytest.raises(
+            OffsetsError,
+            match=r"decisions partition 1: the noted offset 5 lies outside the retained 0 to 0 — "
+            "remove the file that notes it",
+        ):
+            scene.controller("a")
+    scene.log.close()
+
+
+def test_a_token_is_a_topic_of_one_partition(scene: Scene) -> None:
+    topic = scene.kafka.topics.decisions
+    with pytest.raises(SettingsError, match=r"decisions: has 2 partitions, and so no one member"):
+        Leadership(scene.kafka, topic, lambda _: None)
     scene.log.close()

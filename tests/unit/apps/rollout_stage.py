@@ -222,8 +222,11 @@ def customers(routing: Routing, arm: str, count: int) -> list[str]:
     return found[:count]
 
 
-def louder(topics: Topics, factor: int, first: int = 0) -> Topics:
-    """Put decisions of both arms, of which the canary's are alerts ``factor`` times as often."""
+def louder(topics: Topics, factor: int, first: int = 0, *, every: int = 0) -> Topics:
+    """Put decisions of both arms, of which the canary's are alerts ``factor`` times as often.
+
+    Every so many decisions are frauds, by labels that come with them; 0: there are no labels.
+    """
     people = {arm: customers(topics.routing, arm, 80) for arm in (CANARY_ARM, CONTROL)}
     for turn in range(first, first + 40):
         for at, pair in enumerate(zip(*people.values(), strict=True)):
@@ -232,6 +235,9 @@ def louder(topics: Topics, factor: int, first: int = 0) -> Topics:
                 time = _DAY + turn * 600_000 + at
                 outcome = "REVIEW" if alert else "APPROVE"
                 topics.decision(f"{arm}{turn}-{at}", name, time, outcome=outcome)
+                if every:
+                    fraud = (at + turn) % every == 0
+                    topics.label(f"{arm}{turn}-{at}", name, time, fraud=fraud, timestamp=time)
         for arm in people:
             stages = {f"score:{each}": 0.001 for each in people}
             topics.summary(arm, 80, _DAY + turn * 600_000, stages, last=arm == CONTROL)

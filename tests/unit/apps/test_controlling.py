@@ -225,6 +225,25 @@ def test_a_step_that_was_just_written_counts_from_its_first_row() -> None:
     assert stage.controlling._gathering.since[commands.routing.revision].canary == 1
 
 
+def test_labels_promote_a_candidate_that_costs_no_more_and_roll_back_one_that_does() -> None:
+    for factor, delta, expected in ((1, 20.0, Kind.PROMOTE), (16, 0.05, Kind.ROLLBACK)):
+        # Alerts are let differ, so that only their costs speak.
+        tolerance = {"alerts": 1e6, "approved_value": 1e6}
+        commands = rollout(
+            ramp=((25.0, 36_000), (50.0, 0)),
+            delta=delta, least_frauds=50, least_pairs=5, tolerance=tolerance,
+        )  # fmt: skip
+        stage = Stage(commands)
+        stage.controlling.fold(louder(Topics(commands.routing), factor, every=10).raw())
+        slow = stage.last(SLOW)
+        assert slow.judgement.numbers["frauds_canary"] > 50
+        action = obey(commands, stage)
+        assert action.kind is expected
+        assert action.reasons == slow.judgement.reasons
+        assert commands.log.state.verdicts["slow"].verdict.verdict is slow.judgement.verdict
+        assert not commands.log.state.running
+
+
 def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
     commands = rollout()
     stage = Stage(commands)
