@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from stream_scorer.apps import terminals
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.schemas import open_registry, reader_schema
@@ -70,8 +71,11 @@ class Scene:
 
 
 def test_a_partition_behind_the_table_has_the_rows_read_again(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
-) -> None:
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # However quick the broker is, there is more than one step of reading.
+    monkeypatch.setattr(terminals, "_RECORDS", 100)
     kafka = kafka_topics(kafka_settings())
     records = month(days=60)
     send(kafka, records)
