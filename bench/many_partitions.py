@@ -87,6 +87,7 @@ class Crowd:
         producer: Any = Producer(
             config.common(self.settings)
             | {"enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 20}
+            | {"queue.buffering.max.messages": 2 * _QUEUE + _AT_ONCE}
         )
 
         def delivered(error: Any, message: Any) -> None:
@@ -105,7 +106,9 @@ class Crowd:
             ]
             while len(producer) > _QUEUE:
                 producer.poll(_GLANCE_SECONDS)
-            producer.produce_batch(self.settings.topics.transactions, messages)
+            taken = producer.produce_batch(self.settings.topics.transactions, messages)
+            if taken != number:
+                raise SystemExit(f"the producer took {taken} of {number} events")
             self._sent += number
         if producer.flush(_FLUSH_SECONDS):
             raise SystemExit("events were not acknowledged")
