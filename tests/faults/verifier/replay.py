@@ -4,7 +4,7 @@ Written from docs/FEATURES.md for the features of the shipped model ``fraud:1.0.
 over inputs that span less than its longest window, so that nothing is forgotten meanwhile.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from tests.faults.verifier.payloads import Sent, transaction
 _DAY_MS = 86_400_000
 _LATENESS_MS = 3_600_000
 _WINDOWS_MS = (_DAY_MS, 7 * _DAY_MS, 30 * _DAY_MS)
+_HORIZON_MS = max(_WINDOWS_MS) + _LATENESS_MS
 _CENTS = 100
 _SATURDAY = 5
 _LAST_NIGHT_HOUR = 6
@@ -113,7 +114,9 @@ class Replay:
         late = time < known.newest - _LATENESS_MS
         # Among equal times the one that arrived later stands later, and sees the others.
         place = bisect_right(known.times, time)
-        features = _features(row, known.times[:place], known.amounts[:place])
+        # What lies further back than the horizon has left, and only a late event looks there.
+        gone = bisect_left(known.times, known.newest - _HORIZON_MS)
+        features = _features(row, known.times[gone:place], known.amounts[gone:place])
         if not late:
             known.newest = max(known.newest, time)
             known.times.insert(place, time)
