@@ -1,6 +1,7 @@
 """From measured runs to a report, and from a report to what it must show."""
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,12 @@ def failures(document: Mapping[str, Any]) -> list[str]:
         for name, (_, _, least) in RATIOS.items()
         if document["ratios"][name] < least
     ]
+
+
+def loads(before: Sequence[float]) -> tuple[str, str]:
+    """Return the load averages of before and of now, as a table tells them."""
+    told = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
+    return told[0], told[1]
 
 
 def conclude(document: Mapping[str, Any], failed: Sequence[str]) -> int:

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from bench import customers
 from bench.arena import PARTITIONS, Arena, Contender, Entry
-from bench.gates import conclude
+from bench.gates import conclude, loads
 from bench.handover_gates import Counted, Phase, Source, counted, failures, report
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.scorer import Deployment, load_model
@@ -321,8 +321,7 @@ def main() -> int:
     document = measure(keys, rate, QUICK_SETTLE_SECONDS if quick else SETTLE_SECONDS)
     failed = failures(document)
     document["missed"] = failed
-    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
-    show(document, (loads[0], loads[1]))
+    show(document, loads(before))
     return conclude(document, failed)
 
 

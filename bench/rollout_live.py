@@ -13,7 +13,6 @@ One scorer follows the control log while a steady input comes: a champion, a sha
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -29,7 +28,7 @@ from rich.table import Table
 from bench import traffic
 from bench.arena import PARTITIONS, Arena, Contender, Entry
 from bench.event_model import train_model
-from bench.gates import conclude, rate
+from bench.gates import conclude, loads, rate
 from bench.rollout_live_gates import (
     LEAST_RATE,
     Begun,
@@ -47,7 +46,7 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.codec.schemas import narrowed, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CANARY, CHAMPION
 from stream_scorer.devkafka.cluster import free_ports
@@ -134,9 +133,8 @@ def _records(entry: Entry, topic: str) -> Iterator[RawRecords]:
 
 def _columns(arena: Arena, entry: Entry, topic: str, schema: str) -> pa.Table:
     """Return what is needed here of a topic's records."""
-    whole = json.loads(reader_schema(schema))
-    fields = [field for field in whole["fields"] if field["name"] in _NEEDED]
-    decoder = ColumnDecoder(arena.registry, json.dumps(whole | {"fields": fields}), Plan())
+    needed = narrowed(reader_schema(schema), _NEEDED.__contains__)
+    decoder = ColumnDecoder(arena.registry, needed, Plan())
     return pa.Table.from_batches(
         [decoder.decode(raw.values).records for raw in _records(entry, topic)], decoder.schema
     )
@@ -328,8 +326,7 @@ def main() -> int:
     )
     failed = failures(document)
     document["missed"] = failed
-    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
-    show(document, (loads[0], loads[1]))
+    show(document, loads(before))
     return conclude(document, failed)
 
 

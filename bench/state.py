@@ -34,7 +34,7 @@ import stream_scorer
 from bench import customers, traffic
 from bench.arena import PARTITIONS, Arena
 from bench.event_model import train_model
-from bench.gates import conclude
+from bench.gates import conclude, loads
 from bench.state_gates import (
     MOST_COST,
     QUICK_MOST_COST,
@@ -234,8 +234,7 @@ def main() -> int:
     failed = failures(document, chosen[1], QUICK_MOST_COST if options.quick else MOST_COST)
     document |= {"rounds": rounds, "missed": failed}
     document["seconds"] = round(time.monotonic() - started, 1)
-    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
-    show(document, (loads[0], loads[1]))
+    show(document, loads(before))
     return conclude(document, failed)
 
 

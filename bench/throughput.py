@@ -35,7 +35,7 @@ from rich.table import Table
 from bench import traffic
 from bench.arena import Arena, Contender
 from bench.event_model import NAME, bundle_directory, train_event_model
-from bench.gates import RATIOS, ROWS, conclude, failures, rate, report
+from bench.gates import RATIOS, ROWS, conclude, failures, loads, rate, report
 
 EVENTS, QUICK_EVENTS = 900_000, 300_000
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -225,8 +225,7 @@ def main() -> int:
     measured = measure(events, rounds)
     document = report(measured.rates, measured.sizes, events)
     document["seconds"] = round(time.monotonic() - started, 1)
-    loads = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
-    show(measured, document, (loads[0], loads[1]))
+    show(measured, document, loads(before))
     failed = failures(document)
     return conclude(document, failed)
 

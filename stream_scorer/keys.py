@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import SecretStr
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import PASSPHRASE_VARIABLE
@@ -88,6 +89,18 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
             os.fsync(file)
     except OSError as error:
         raise SettingsError(f"key {path}: {error.strerror}", "name another --out") from error
+
+
+def signing_key(path: Path | None, passphrase: SecretStr | None) -> Ed25519PrivateKey | None:
+    """Return the private key that settings name; None where they name none.
+
+    Raises:
+        SettingsError: As :func:`read_private`.
+    """
+    if path is None:
+        return None
+    secret = None if passphrase is None else passphrase.get_secret_value().encode()
+    return read_private(path, secret)
 
 
 def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:

@@ -1,7 +1,7 @@
 """The topic ``activations``: which revision decides each partition from which offset on."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream_scorer.apps.activating import Cut
@@ -13,7 +13,7 @@ from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Settings
 
-_ACTIVE, _REFUSED = "ACTIVE", "REFUSED"
+ACTIVE, _REFUSED = "ACTIVE", "REFUSED"
 _STEP_SECONDS = 0.05
 
 
@@ -87,7 +87,7 @@ class ActivationLog:
             at_ms: Now, ms since the epoch.
         """
         told = [
-            (begun.partition, begun.offset, begun.revision, _ACTIVE, "", routing.versions)
+            (begun.partition, begun.offset, begun.revision, ACTIVE, "", routing.versions)
             for begun, routing in cut.begun
         ]
         told += [
@@ -119,16 +119,24 @@ class ActivationLog:
         self._records.close()
 
     def _take(self, value: bytes | None) -> None:
-        record = self._decoded(value)
-        if record is not None and record["status"] == _ACTIVE:
+        record = activation(lambda: self._codec.decode(value or b"", self._registry))
+        if record is not None and record["status"] == ACTIVE:
             self._active.setdefault(record["partition"], []).append(
                 (record["offset"], record["revision"])
             )
 
-    def _decoded(self, value: bytes | None) -> dict[str, Any] | None:
-        """Return a record; None for what is none of ours."""
-        try:
-            record = self._codec.decode(value or b"", self._registry)
-        except (RecordError, SchemaError):
-            return None
-        return record if {"partition", "offset", "revision", "status"} <= record.keys() else None
+
+def activation(decode: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return a record of the topic; None for what is none of ours.
+
+    Args:
+        decode: Decodes it.
+
+    Raises:
+        RegistryUnavailableError: Its schema cannot be asked for.
+    """
+    try:
+        record = decode()
+    except (RecordError, SchemaError):
+        return None
+    return record if {"partition", "offset", "revision", "status"} <= record.keys() else None

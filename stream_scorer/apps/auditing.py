@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_scorer import settings
 from stream_scorer.errors import AuditError, SettingsError, UnavailableError
-from stream_scorer.keys import key_id, read_private, read_public
+from stream_scorer.keys import key_id, read_public, signing_key
 from stream_scorer.security import audit_verifying
 from stream_scorer.security.audit import AuditLog
 from stream_scorer.security.audit_files import files_of
@@ -62,10 +62,7 @@ def open_audit(audit: settings.Audit) -> Audit:
         raise SettingsError(
             f"setting audit.path: {audit.path.parent} is no folder", "make it: mkdir -p"
         )
-    key = None
-    if audit.key is not None:
-        phrase = audit.passphrase
-        key = read_private(audit.key, phrase.get_secret_value().encode() if phrase else None)
+    key = signing_key(audit.key, audit.passphrase)
     return Audit(AuditLog(audit.path, key, audit.rotate_bytes))
 
 

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.codec.record import RecordCodec, RecordError
 from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.errors import (
-    RegistryUnavailableError,
     RolloutError,
     SchemaError,
     UnavailableError,
@@ -177,8 +176,6 @@ class ControlLog:
     def _take(self, record: Kept) -> Entry:
         try:
             command = self._decoded(record.value)
-        except RegistryUnavailableError:
-            raise
         except (RecordError, SchemaError) as error:
             return self.log.pass_over(record.offset, f"is no command: {error.what}")
         return self.log.take(record.offset, command)

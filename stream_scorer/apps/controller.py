@@ -26,7 +26,7 @@ from stream_scorer.kafka.leading import Leadership
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.offsets import admin, offsets, partitions
 from stream_scorer.kafka.work import Outage, Paused
-from stream_scorer.keys import key_id, read_private
+from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundle import Manifest, read_manifest
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
@@ -66,8 +66,7 @@ class ControllerLoop:
         self._listener = listener
         self._stopping = False
         kafka, own = settings.kafka, settings.controller
-        secret = own.passphrase.get_secret_value().encode() if own.passphrase else None
-        self._key = read_private(own.key, secret) if own.key else None
+        self._key = signing_key(own.key, own.passphrase)
         topics = (
             kafka.topics.decisions, kafka.topics.shadow_scores, kafka.topics.summaries,
             kafka.topics.labels,
@@ -110,13 +109,7 @@ class ControllerLoop:
         log = self._log.log
         if trial_of(log.state) is None:
             return ends
-        began = next(
-            entry.command.at
-            for entry in log.entries
-            if entry.accepted
-            and entry.command
-            and entry.command.sequence == log.state.plan_revision
-        )
+        began = log.accepted(log.state.plan_revision).at
         spec: Any = OffsetSpec.for_timestamp(max(began - _MARGIN_MS, 0))
         first = offsets(client, kafka, places, spec)
         return {place: at if at >= 0 else ends[place] for place, at in first.items()}

@@ -171,11 +171,7 @@ class Controlling:
         """Return what the state of a rollout belongs to: the record that began it."""
         if trial_of(state) is None:
             return _NOTHING
-        for entry in self._commands.log.entries:
-            command = entry.command
-            if entry.accepted and command and command.sequence == state.plan_revision:
-                return command.hash.hex()
-        return _NOTHING
+        return self._commands.log.accepted(state.plan_revision).hash.hex()
 
     def due(self) -> tuple[bytes, list[VerdictGiven], Action]:
         """Return the head that was looked at, the verdicts that are lacking, and what else is due.

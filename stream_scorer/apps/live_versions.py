@@ -8,8 +8,6 @@ revision before it goes on.
 
 import threading
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
 
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.fleet import ANY_OLDER, Fleet
@@ -18,13 +16,12 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Routing, Version
 from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.happenings import (
-    DependencyBack,
-    DependencyUnavailable,
     Listener,
     PlanAwaited,
     RevisionLoaded,
     RevisionRefused,
 )
+from stream_scorer.kafka.work import Outage, Paused
 from stream_scorer.models.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
@@ -56,12 +53,11 @@ class LiveVersions:
         warm: str | None = None,
         loaded: Callable[[Bundle], None] = lambda _: None,
     ) -> None:
-        self._settings = settings
         self._listener = listener
         self._loaded = loaded
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
         self._log = ControlLog(settings)
-        self._trust = trust_of(settings.models)
+        self._store, self._trust = open_store(settings.models), trust_of(settings.models)
         self._warm = warm
         self._beside: Version | None = None
         self._bundles: dict[Version, Bundle] = {}
@@ -110,7 +106,7 @@ class LiveVersions:
             self._log.poll(_POLL_SECONDS)
         self._listener(PlanAwaited(over=True))
         if self._warm is not None:
-            bundle = load_bundle(find(open_store(self._settings.models), self._warm), self._trust)
+            bundle = self._bundle(self._warm)
             self._beside = Version(bundle.manifest.name, bundle.manifest.version)
             self._keep({self._beside: bundle})
         self._load()
@@ -146,29 +142,21 @@ class LiveVersions:
         self._closed.set()
         self._due.set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # -- the thread that reads the log --------------------------------------------------------
 
     def _follow(self) -> None:
-        reach = _Reach(_LOG, self._listener)
+        outage = Outage(self._listener)
         while not self._closed.is_set():
             before = self._log.log.state.revision
             try:
-                if not reach(lambda: self._log.poll(_POLL_SECONDS)):
-                    self._closed.wait(_RETRY_SECONDS)
-                elif self._log.log.state.revision != before:
+                self._log.poll(_POLL_SECONDS)
+                outage.end()
+                if self._log.log.state.revision != before:
                     self._show()
                     self._due.set()
+            except UnavailableError as error:
+                outage.begin(Paused(_LOG, str(error)))
+                self._closed.wait(_RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 whatever it is, who decides must hear of it
                 self._failure = error
                 return
@@ -177,7 +165,7 @@ class LiveVersions:
     # -- the thread that loads ----------------------------------------------------------------
 
     def _load_when_due(self) -> None:
-        reach = _Reach(_STORE, self._listener)
+        outage = Outage(self._listener)
         while True:
             self._due.wait()
             if self._closed.is_set():
@@ -185,9 +173,12 @@ class LiveVersions:
             # What comes from here on is looked at in another round.
             self._due.clear()
             try:
-                if not reach(self._load):
-                    self._closed.wait(_RETRY_SECONDS)
-                    self._due.set()
+                self._load()
+                outage.end()
+            except UnavailableError as error:
+                outage.begin(Paused(_STORE, str(error)))
+                self._closed.wait(_RETRY_SECONDS)
+                self._due.set()
             except Exception as error:  # noqa: BLE001 as above
                 self._failure = error
                 return
@@ -240,8 +231,7 @@ class LiveVersions:
         try:
             for version in dict.fromkeys(routing.versions.values()):
                 if version not in loaded:
-                    folder = find(open_store(self._settings.models), version.label)
-                    loaded[version] = new[version] = load_bundle(folder, self._trust)
+                    loaded[version] = new[version] = self._bundle(version.label)
                     self._refuse_cold(loaded, version, routing.shared)
                     self._touch(loaded, version, routing.shared)
         except ModelError as error:
@@ -250,6 +240,9 @@ class LiveVersions:
             self._listener(RevisionRefused(routing.revision, str(error)))
             return
         self._keep(new)
+
+    def _bundle(self, reference: str) -> Bundle:
+        return load_bundle(find(self._store, reference), self._trust)
 
     def _keep(self, new: dict[Version, Bundle]) -> None:
         with self._lock:
@@ -300,31 +293,3 @@ class LiveVersions:
         if known is None or known.newest.revision != fleet.newest.revision:
             versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
             self._listener(RevisionLoaded(fleet.newest.revision, versions))
-
-
-class _Reach:
-    """Does what needs the outside; says once that it is gone, and once that it is back.
-
-    Args:
-        what: Is reached.
-        listener: Told.
-    """
-
-    def __init__(self, what: str, listener: Listener) -> None:
-        self._what = what
-        self._listener = listener
-        self._down = False
-
-    def __call__(self, act: Callable[[], object]) -> bool:
-        """Do it; return whether it could be done."""
-        try:
-            act()
-        except UnavailableError as error:
-            if not self._down:
-                self._listener(DependencyUnavailable(self._what, str(error)))
-            self._down = True
-            return False
-        if self._down:
-            self._listener(DependencyBack(self._what))
-        self._down = False
-        return True

@@ -1,17 +1,11 @@
 """A recorded model version asked again: scores, outcomes and reasons of features."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import Outcome
-from stream_scorer.core.deciding import MODEL_ERROR, Model, model_scores
+from stream_scorer.core.deciding import MODEL_ERROR, Answers, Model, answers, model_scores
 from stream_scorer.core.plan import Plan
-from stream_scorer.core.policy import decide
-from stream_scorer.core.reasons import top_reasons
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import ModelError
 from stream_scorer.models.loader import Bundle, load_bundle
@@ -73,22 +67,7 @@ class Bundles:
         return self._models.get(version)
 
 
-@dataclass(frozen=True, slots=True)
-class Recomputed:
-    """What a model makes of n rows of features.
-
-    Attributes:
-        score: float64[n]; NaN for those that the model failed for.
-        outcome: uint8[n], values of :class:`Outcome`.
-        reasons: Of rows that have any.
-    """
-
-    score: Float64
-    outcome: NDArray[np.uint8]
-    reasons: Mapping[int, tuple[str, ...]]
-
-
-def ask(model: Model, features: Float64, failed: Bool) -> Recomputed:
+def ask(model: Model, features: Float64, failed: Bool) -> Answers:
     """Score rows and decide them as the scorer does.
 
     Args:
@@ -99,17 +78,7 @@ def ask(model: Model, features: Float64, failed: Bool) -> Recomputed:
     score = np.full(len(features), np.nan)
     asked = np.flatnonzero(~failed)
     score[asked], _, _ = model_scores(model.predictor, np.ascontiguousarray(features[asked]))
-    lost = np.isnan(score)
-    outcome = decide(score, model.thresholds)
-    outcome[lost] = model.on_model_error
-    reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
-        np.flatnonzero(lost).tolist(), (MODEL_ERROR,)
-    )
-    told = np.flatnonzero((outcome != Outcome.APPROVE) & ~lost)
-    if len(told):
-        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[told]))
-        reasons |= zip(told.tolist(), top_reasons(attributions, model.features.names), strict=True)
-    return Recomputed(score, outcome, reasons)
+    return answers(model, features, score, np.isnan(score))
 
 
 def model_errors(reasons: pa.Array) -> Bool:

@@ -1,6 +1,5 @@
 """Past decisions read back as columns, and put aside by the input that they are of."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import SchemaError, UnavailableError
@@ -104,9 +103,9 @@ class DecisionReader:
 
     def __init__(self, settings: Settings, registry: SchemaSource) -> None:
         self._topic = settings.kafka.topics.decisions
-        whole = json.loads(reader_schema("decision.v1", settings.registry.directory))
-        plain = [each for each in whole["fields"] if each["name"] not in _LISTS]
-        self._decoder = ColumnDecoder(registry, json.dumps(whole | {"fields": plain}), _LIMITS)
+        whole = reader_schema("decision.v1", settings.registry.directory)
+        plain = narrowed(whole, lambda name: name not in _LISTS)
+        self._decoder = ColumnDecoder(registry, plain, _LIMITS)
         self._records = RecordReader(settings.registry)
 
     def decode(self, raw: RawRecords) -> pa.RecordBatch:

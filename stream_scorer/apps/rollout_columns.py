@@ -5,7 +5,6 @@ shows as what it leads to: no score (reason ``MODEL_ERROR``), or a canary's deci
 that is not the canary's (flag ``fallback``). The amount is the model's own feature of it.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.avro import ColumnDecoder, Decoded
 from stream_scorer.codec.record import RecordCodec, RecordError
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
@@ -116,7 +115,9 @@ class Columns:
 
         def decoder(name: str, fields: Sequence[str] | None = None) -> ColumnDecoder:
             text = reader_schema(name, directory)
-            return ColumnDecoder(registry, text if fields is None else _only(text, fields), plan)
+            return ColumnDecoder(
+                registry, narrowed(text, fields.__contains__) if fields else text, plan
+            )
 
         self._decisions = decoder("decision.v1", _DECISION)
         self._shadows = decoder("shadow-score.v1", _SHADOW)
@@ -246,13 +247,6 @@ class Columns:
                 )
             found = self._amounts[label] = (own[0], len(specs))
         return found
-
-
-def _only(schema: str, names: Sequence[str]) -> str:
-    """Return a record schema with some of its fields."""
-    record = json.loads(schema)
-    fields = {field["name"]: field for field in record["fields"]}
-    return json.dumps({**record, "fields": [fields[name] for name in names]})
 
 
 def _fallen_back(

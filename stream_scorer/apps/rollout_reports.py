@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from stream_scorer.apps.activation_log import ACTIVE, activation
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.records import RecordReader
-from stream_scorer.codec.record import RecordError
 from stream_scorer.core.routing import Routing
-from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.rollout.commands import (
@@ -25,8 +25,6 @@ from stream_scorer.rollout.fold import Entry
 from stream_scorer.rollout.parts import Part
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import Settings
-
-_ACTIVE = "ACTIVE"
 
 
 def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def by_partition(
         row = found.get(record["partition"])
         if row is None:
             continue
-        if record["status"] != _ACTIVE:
+        if record["status"] != ACTIVE:
             refused[record["partition"], record["revision"]] = {
                 "revision": record["revision"], "offset": record["offset"],
                 "reason": record["reason"], "instance": record["instance"],
@@ -195,12 +193,7 @@ def _activations(settings: Settings) -> list[dict[str, Any]]:
     reader = RecordReader(settings.registry)
     topic = KeptTopic(settings.kafka, settings.kafka.topics.activations)
     try:
-        found = []
-        for record in topic.to_end():
-            try:
-                found.append(reader.decode(record.value))
-            except (RecordError, SchemaError):
-                continue
+        read = (activation(partial(reader.decode, each.value)) for each in topic.to_end())
+        return [each for each in read if each is not None]
     finally:
         topic.close()
-    return [each for each in found if {"partition", "offset", "revision", "status"} <= each.keys()]

@@ -4,7 +4,6 @@ A reader of its own, read-committed, that shares nothing with the scorer but the
 record that a read-committed consumer is given must have exactly one decision or one dead letter.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from stream_scorer.apps.verdict import (
     split,
 )
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.schemas import open_registry, reader_schema
+from stream_scorer.codec.schemas import narrowed, open_registry, reader_schema
 from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.core.plan import Plan
 from stream_scorer.kafka import config
@@ -97,11 +96,8 @@ class Verifier:
         self._kafka = kafka
         self._since = dict(since or {})
         self._topics = (kafka.topics.decisions, kafka.topics.dead_letters)
-        whole = json.loads(reader_schema("decision.v1", registry.directory))
-        wanted = [f for f in whole["fields"] if f["name"] in _FIELDS]
-        self._decoder = ColumnDecoder(
-            open_registry(registry), json.dumps(whole | {"fields": wanted}), _LIMITS
-        )
+        schema = narrowed(reader_schema("decision.v1", registry.directory), _FIELDS.__contains__)
+        self._decoder = ColumnDecoder(open_registry(registry), schema, _LIMITS)
         self._records = RecordReader(registry)
         self._found = _Outcomes()
         self._undecoded: list[tuple[bytes | None, int, float]] = []

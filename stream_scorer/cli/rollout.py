@@ -1,6 +1,6 @@
 """``stream-scorer rollout``: begin a rollout, move it, take it back, and see where it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,78 +228,47 @@ def promote(
         _told(as_json, operator.promote(arm, event_time(effective_at)))
 
 
-@app.command()
-def rollback(
-    *,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let the plan's champion decide everything again, from each partition's next offset on."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.rollback())
+def _by_itself(name: str, what: str, act: Callable[[Operator], dict[str, Any]]) -> None:
+    """Add a command that says no more than its name."""
+
+    @app.command(name, help=what)
+    def command(
+        *,
+        reason: ReasonOption = "",
+        key: KeyOption = None,
+        passphrase_file: PassphraseOption = None,
+        config: ConfigOption = None,
+        bootstrap: BootstrapOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+            _told(as_json, act(operator))
 
 
-@app.command()
-def pause(
-    *,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Hold the rollout where it is; it can still be rolled back."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.pause())
+def _answering(name: str, what: str, kind: Kind) -> None:
+    """Add a command that answers what the controller proposes."""
+
+    @app.command(name, help=what)
+    def command(
+        *,
+        proposal: ProposalOption = None,
+        reason: ReasonOption = "",
+        key: KeyOption = None,
+        passphrase_file: PassphraseOption = None,
+        config: ConfigOption = None,
+        bootstrap: BootstrapOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
+            _told(as_json, operator.answer(kind, proposal))
 
 
-@app.command()
-def resume(
-    *,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let a rollout that was paused go on."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.resume())
-
-
-@app.command()
-def approve(
-    *,
-    proposal: ProposalOption = None,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Do what the controller proposes."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.answer(Kind.APPROVE, proposal))
-
-
-@app.command()
-def reject(
-    *,
-    proposal: ProposalOption = None,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Do not do what the controller proposes."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.answer(Kind.REJECT, proposal))
+_by_itself(
+    "rollback",
+    "Let the plan's champion decide everything again, from each partition's next offset on.",
+    Operator.rollback,
+)
+_by_itself("pause", "Hold the rollout where it is; it can still be rolled back.", Operator.pause)
+_by_itself("resume", "Let a rollout that was paused go on.", Operator.resume)
+_answering("approve", "Do what the controller proposes.", Kind.APPROVE)
+_answering("reject", "Do not do what the controller proposes.", Kind.REJECT)

@@ -1,7 +1,7 @@
 """Where schemas come from: a directory of files, or a registry over HTTP."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -172,6 +172,17 @@ def reader_schema(name: str, directory: Path = settings.SCHEMAS_DIRECTORY) -> st
         SchemaError: There is no such file, or it holds no schema.
     """
     return read_schema(directory / f"{name}.avsc")
+
+
+def narrowed(schema: str, wanted: Callable[[str], bool]) -> str:
+    """Return a record schema with some of its fields: who reads with it decodes no others.
+
+    Args:
+        schema: JSON of a record.
+        wanted: Says of a field's name whether it stays.
+    """
+    record = json.loads(schema)
+    return json.dumps({**record, "fields": [f for f in record["fields"] if wanted(f["name"])]})
 
 
 def open_registry(registry: settings.Registry) -> SchemaSource:

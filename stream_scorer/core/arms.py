@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.deciding import Model, Rows, decide_rows, model_scores, refuse_failure
-from stream_scorer.core.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.policy import decide
 from stream_scorer.core.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.scorer import Rings, remember
+from stream_scorer.core.scorer import Remembered, Rings, remember
 from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.windows import Journal
 
@@ -132,7 +130,7 @@ def score_by_arms(
     seen = remember(events, rings, routing.shared, teller.features, lap, terminals)
     try:
         rows = seen.decided(events)
-        parts = list(_parts(routing, rows))
+        parts = list(_parts(routing, rows, seen))
         if len(events) and int(events.offset[0]) % 2:
             parts.reverse()
         several = len(parts) > 1 or bool(routing.shadows)
@@ -170,12 +168,11 @@ class _Part:
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
-def _parts(routing: Routing, rows: Rows) -> Sequence[_Part]:
+def _parts(routing: Routing, rows: Rows, seen: Remembered) -> Sequence[_Part]:
     arms = routing.arms
     if len(arms) == 1:
         return [_Part(arms[0], np.arange(len(rows)), 1.0)]
-    customer = hash_strings(*string_views(rows.events.records.column("customer_id")))
-    routed = route(routing, rows.events, customer)
+    routed = route(routing, rows.events, seen.customer[seen.accepted])
     found = []
     for index, arm in enumerate(arms):
         for overridden in (False, True):

@@ -101,24 +101,59 @@ def decide_rows(
     lap("features")
     scores, failed, failure = model_scores(model.predictor, features)
     lap(stage)
+    made = answers(model, features, scores, failed, failure)
+    decisions = DecisionBatch(
+        events=rows.events, score=made.score, outcome=made.outcome, flags=rows.flags,
+        features=features, reasons=made.reasons,
+        model=model.name, version=model.version, plan_revision=plan.revision,
+        terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
+    )  # fmt: skip
+    lap("decide")
+    return decisions, made.failed, made.failure
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model makes of n rows of features.
+
+    Attributes:
+        score: float64[n]; NaN for those that it failed for.
+        outcome: uint8[n], values of :class:`Outcome`.
+        reasons: Of rows that have any.
+        failed: bool[n], for which it failed: they have its ``on_model_error``.
+        failure: The first failure's text.
+    """
+
+    score: Float64
+    outcome: NDArray[np.uint8]
+    reasons: dict[int, tuple[str, ...]]
+    failed: NDArray[np.bool_]
+    failure: str = ""
+
+
+def answers(
+    model: Model, features: Float64, scores: Float64, failed: NDArray[np.bool_], failure: str = ""
+) -> Answers:
+    """Decide rows by their scores, and say why.
+
+    Args:
+        model: Decides.
+        features: float64[n, m], columns in manifest order.
+        scores: float64[n]; NaN where it failed.
+        failed: bool[n].
+        failure: The first failure's text.
+    """
     outcome = decide(scores, model.thresholds)
     try:
         reasons = _reasons(model, features, outcome, failed)
     except Exception as error:  # noqa: BLE001 as foreign as its scores
         # What cannot be explained is as good as not scored.
         failure = failure or f"{type(error).__name__}: {error}"
-        failed |= outcome != Outcome.APPROVE
+        failed = failed | (outcome != Outcome.APPROVE)
         scores = np.where(failed, np.nan, scores)
         reasons = dict.fromkeys(np.flatnonzero(failed).tolist(), (MODEL_ERROR,))
     outcome[failed] = model.on_model_error
-    decisions = DecisionBatch(
-        events=rows.events, score=scores, outcome=outcome, flags=rows.flags, features=features,
-        reasons=reasons,
-        model=model.name, version=model.version, plan_revision=plan.revision,
-        terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
-    )  # fmt: skip
-    lap("decide")
-    return decisions, failed, failure
+    return Answers(scores, outcome, reasons, failed, failure)
 
 
 def _terminal_watermark(

@@ -175,6 +175,7 @@ class Remembered:
         journals: State delta by partition.
         flags: uint8[n], bits of :class:`Flag`.
         observed: float64[n, k], what accepted rows see of their rings and terminals.
+        customer: uint64[n], hashes of the customers' ids.
     """
 
     accepted: Int64
@@ -182,6 +183,7 @@ class Remembered:
     journals: dict[int, Journal]
     flags: NDArray[np.uint8]
     observed: Float64
+    customer: NDArray[np.uint64]
 
     def decided(self, events: EventBatch) -> Rows:
         """Return the accepted rows of the batch."""
@@ -262,6 +264,7 @@ def remember(
         journals=journals,
         flags=flags,
         observed=observed,
+        customer=judged.customer,
     )
 
 

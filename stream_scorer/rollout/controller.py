@@ -125,9 +125,7 @@ def decide(
 
 def candidate_of(plan: RolloutPlan) -> str | None:
     """Return the one arm that is judged against the champion; None where there is no such arm."""
-    if plan.strategy not in {Strategy.CANARY, Strategy.SHADOW} or len(plan.candidates) != 1:
-        return None
-    return plan.candidates[0]
+    return plan.judged if len(plan.candidates) == 1 else None
 
 
 def trial_of(state: State) -> Trial | None:

@@ -101,6 +101,17 @@ class Log:
         """Return the routings of the revisions behind one, ascending."""
         return [routing for number, routing in self.routings.items() if number > revision]
 
+    def accepted(self, sequence: int) -> Command:
+        """Return the accepted command of a number.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for entry in self.entries:
+            if entry.accepted and entry.command and entry.command.sequence == sequence:
+                return entry.command
+        raise KeyError(sequence)
+
     def moved_since(self, head: bytes) -> bool:
         """Whether something other than verdicts was accepted behind a head.
 

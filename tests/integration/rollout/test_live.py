@@ -5,7 +5,7 @@ import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +333,7 @@ def shown(versions: LiveVersions) -> list[int]:
 def test_an_older_revision_that_is_asked_for_comes(scene: Scene, models: Path) -> None:
     for version in (OLD, NEW, OLD):
         scene.plan(strategy="champion", versions={"champion": version})
-    with live(scene, models, []) as versions:
+    with closing(live(scene, models, [])) as versions:
         assert [r.revision for r in versions.wait([]).routings] == [3]
         versions.begin(lambda *_: None)
         versions.need(1)
@@ -349,7 +349,7 @@ def test_one_that_was_refused_is_tried_again_when_it_is_asked_for(
     shutil.copytree(models / "fraud" / "1.0.0", store / "fraud" / "1.0.0")
     scene.plan(strategy="champion", versions={"champion": OLD})
     told: list[Happening] = []
-    with live(scene, store, told) as versions:
+    with closing(live(scene, store, told)) as versions:
         versions.wait([])
         versions.begin(lambda *_: None)
         scene.plan(strategy="champion", versions={"champion": NEW})
@@ -375,7 +375,7 @@ def test_a_rollback_waits_for_no_download(
 
     monkeypatch.setattr(live_versions, "load_bundle", slow)
     scene.plan(strategy="champion", versions={"champion": OLD})
-    with live(scene, models, []) as versions:
+    with closing(live(scene, models, [])) as versions:
         versions.wait([])
         versions.begin(lambda *_: None)
         hangs.set()
