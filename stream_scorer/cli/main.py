@@ -1,38 +1,87 @@
-"""The command tree: each group lives in its own file and is added here by one line."""
+"""The command tree: each group lives in its own file and is added here by one line.
+
+A file is imported when its command is called: all of them take three seconds to load, and who
+asks for a broker's state needs no model.
+"""
 
 import sys
-from typing import NoReturn
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NoReturn
 
 import typer
 from confluent_kafka import KafkaException
+from typer.core import TyperCommand, TyperGroup
 
-from stream_scorer.cli import (
-    audit,
-    batch,
-    controller,
-    demo,
-    dlq,
-    kafka,
-    lag,
-    models,
-    monitor,
-    produce,
-    profile,
-    reproduce,
-    rollout,
-    run,
-    schemas,
-    simulate,
-    state,
-    tail,
-    topics,
-    train,
-)
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
 
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "Consume transactions, publish one decision for each, exactly once.",
+    "demo": "Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.",
+    "monitor": "Read the scorers' summaries, publish an event for each change that a detector "
+    "finds.",
+    "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
+    "allows.",
+    "profile": "Read transactions and labels, publish what each transaction says of its terminal.",
+    "kafka": "Start, stop and look at a Kafka of this folder's own.",
+    "topics": "The topics that we read and write.",
+    "lag": "Show a group's lag in every partition, from its committed offsets.",
+    "dlq": "Rejected records: which, why, and back to the input.",
+    "schemas": "List, check and serve Avro schemas.",
+    "state": "The checkpoint of the customers' histories: look at it, check it, make it anew.",
+    "tail": "Print committed records, one line each; with --json one JSON object each.",
+    "produce": "Send transactions as Avro, keyed by customer, in the order of the file.",
+    "simulate": "Simulate card transactions into a file with labels, or a topic; times stay those "
+    "of 2018.",
+    "train": "Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.",
+    "batch": "Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.",
+    "reproduce": "Recompute past decisions and compare them with what was published, bit for bit.",
+    "models": "Model bundles: list, compare, sign, verify and validate them.",
+    "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
+    "it is.",
+    "audit": "The audit log: who changed which model when, and whether the log is whole.",
+}
+"""What each command is for; it is ``app``, or a function of its name, in the file of its name."""
+
+
+def load(name: str) -> Any:
+    """Return a command, or a group of them, as the command line's library knows it."""
+    module = import_module(f"stream_scorer.cli.{name}")
+    group = getattr(module, "app", None)
+    if group is not None:
+        found: Any = typer.main.get_group(group)
+        found.name = name
+        return found
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(getattr(module, name))
+    return typer.main.get_command(alone)
+
+
+class _Loading(TyperGroup):
+    """Lists commands without loading them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        named = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
+        super().__init__(**attributes | {"commands": named})
+        self._listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if self._listing or cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        return load(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+
 app = typer.Typer(
     name="stream-scorer",
+    cls=_Loading,
     help="Score card transactions from Kafka with a fraud model, exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,28 +92,6 @@ app = typer.Typer(
 @app.callback()
 def root() -> None:
     """Score card transactions from Kafka with a fraud model, exactly once."""
-
-
-app.command()(run.run)
-app.command()(demo.demo)
-app.command()(monitor.monitor)
-app.command()(controller.controller)
-app.command()(profile.profile)
-app.add_typer(kafka.app, name="kafka")
-app.add_typer(topics.app, name="topics")
-app.command()(lag.lag)
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(schemas.app, name="schemas")
-app.add_typer(state.app, name="state")
-app.command()(tail.tail)
-app.command()(produce.produce)
-app.command()(simulate.simulate)
-app.command()(train.train)
-app.command()(batch.batch)
-app.command()(reproduce.reproduce)
-app.add_typer(models.app, name="models")
-app.add_typer(rollout.app, name="rollout")
-app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -162,7 +162,8 @@ def test_every_command_exists_with_its_options(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True)[1:] if word != "&"]
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
+        command = command.get_command(None, words.pop(0))
+        assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         if word.startswith("--"):

@@ -1,0 +1,43 @@
+"""The command tree: every file of it is named, loads alone, and is told of as it tells itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream_scorer import cli
+from stream_scorer.cli.main import COMMANDS, load
+
+FOLDER = Path(cli.__file__).parent
+# Not commands: the entry, what loads the others, and what commands share.
+SHARED = {"__init__", "main", "console", "rollout_drawing"}
+
+
+def test_every_file_is_a_command() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - SHARED == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_told_of_as_it_tells_itself(name: str) -> None:
+    command = load(name)
+    assert command.name == name
+    assert (command.help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name]
+
+
+def test_help_and_what_asks_of_a_broker_load_no_model() -> None:
+    program = (
+        "import sys\n"
+        "from stream_scorer.cli.main import app\n"
+        "try:\n"
+        "    app(sys.argv[1:])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.exit(int('sklearn' in sys.modules))\n"
+    )
+    for arguments, wanted in ((("--help",), 0), (("lag", "--help"), 0), (("batch", "--help"), 1)):
+        done = subprocess.run(  # noqa: S603 our own program
+            [sys.executable, "-c", program, *arguments], capture_output=True, check=False
+        )
+        assert done.stdout
+        assert done.returncode == wanted, arguments
