@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
 from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
@@ -28,7 +27,7 @@ from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
-from tests.faults.verifier.segments import Logs, read_partition
+from tests.faults.verifier.segments import Fate, Logs, read_partition
 
 RESUME_SECONDS = 60.0
 _EXPORT_SECONDS = 60.0
@@ -226,15 +225,16 @@ class Stage:
         logs = (read_partition(self.ground.replicas, topic, p) for p in range(self.partitions))
         return sum(not marker.committed for log in logs for marker in log.markers)
 
-    def decisions_in_the_open(self) -> bool:
-        """Whether decisions of a transaction that has not ended lie at the broker."""
+    def open_decisions(self) -> frozenset[tuple[int, int]]:
+        """Return where decisions lie, by the broker's log, whose transaction has not ended."""
         topic = self.kafka.topics.decisions
-        places = [(topic, p) for p in range(self.partitions)]
-        client = admin(self.inside)
-        # In this order, so that what is committed in between is not taken for open.
-        written = offsets(client, self.inside, places, LATEST)
-        stable = offsets(client, self.inside, places, LATEST, stable=True)
-        return any(written[place] > stable[place] for place in places)
+        logs = {p: read_partition(self.ground.replicas, topic, p) for p in range(self.partitions)}
+        return frozenset(
+            (partition, offset)
+            for partition, log in logs.items()
+            for offset, fate in log.fates().items()
+            if fate is Fate.OPEN
+        )
 
     def fault_over(self) -> None:
         """Say that from now on nothing is in the scorers' way."""

@@ -8,6 +8,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupType
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StateError, UnavailableError
@@ -33,11 +39,10 @@ pytestmark = pytest.mark.kafka
 
 MANY = transactions(days=300)
 
-# Under KIP-848 sessions are the broker's to say: as short as the tests can wait for, and with
-# heartbeats that let members hear of each other soon.
+# Under KIP-848 sessions are the broker's to say, by group where a test waits for one to end; and
+# heartbeats let members hear of each other soon.
 _BROKER = {
     "group.consumer.min.session.timeout.ms": 6_000,
-    "group.consumer.session.timeout.ms": 6_000,
     "group.consumer.min.heartbeat.interval.ms": 500,
     "group.consumer.heartbeat.interval.ms": 500,
 }
@@ -61,6 +66,19 @@ def make(
 
 def named(settings: Kafka, name: str) -> Kafka:
     return settings.model_copy(update={"instance": f"{settings.instance}-{name}"})
+
+
+def sessions_of(settings: Kafka, seconds: int) -> None:
+    """Let the broker take a silent member of this group for gone after so many seconds."""
+    entry = ConfigEntry(
+        "consumer.session.timeout.ms",
+        str(seconds * 1_000),
+        incremental_operation=AlterConfigOpType.SET,
+    )
+    group = ConfigResource(ResourceType.GROUP, settings.group, incremental_configs=[entry])
+    client = admin(settings)
+    (done,) = client.incremental_alter_configs([group]).values()
+    done.result()
 
 
 def kind_of(settings: Kafka) -> ConsumerGroupType:
@@ -105,6 +123,7 @@ def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = make(group_protocol="consumer")
+    sessions_of(settings, 6)
     source = SteadyFeed(settings, MANY)
     source.start()
     try:
@@ -312,35 +331,25 @@ def test_a_killed_static_member_takes_its_own_place_under_classic(
 
 
 def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_ended(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+    make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
-    seconds = 20
-    config = _BROKER | {
-        "group.consumer.session.timeout.ms": seconds * 1_000,
-    }
-    with DevKafka(config=config) as kafka:
-        settings = kafka_topics(
-            kafka_settings(
-                bootstrap=kafka.bootstrap, group_protocol="consumer", static_membership=True
-            )
-        )
-        feed(settings, transactions()[:40])
-        with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
-            scorer.wait_ready()
-            scorer.kill()
-        with ScorerProcess(settings, tmp_path / "2") as scorer:
-            assert scorer.wait() == 5, scorer.said
-            assert f"still holds member {settings.group}-{settings.instance}" in scorer.said
-        client = admin(settings)
-        wait_until(
-            lambda: (
-                not client.describe_consumer_groups([settings.group])[settings.group]
-                .result()
-                .members
-            ),
-            "its session has ended",
-        )
-        with ScorerProcess(settings, tmp_path / "3") as scorer:
-            scorer.wait_ready()
-            scorer.send(signal.SIGTERM)
-            assert scorer.wait() == 0, scorer.said
+    settings = make(group_protocol="consumer", static_membership=True)
+    sessions_of(settings, 20)
+    feed(settings, transactions()[:40])
+    with ScorerProcess(settings, tmp_path / "1", "--from", "earliest") as scorer:
+        scorer.wait_ready()
+        scorer.kill()
+    with ScorerProcess(settings, tmp_path / "2") as scorer:
+        assert scorer.wait() == 5, scorer.said
+        assert f"still holds member {settings.group}-{settings.instance}" in scorer.said
+    client = admin(settings)
+    wait_until(
+        lambda: (
+            not client.describe_consumer_groups([settings.group])[settings.group].result().members
+        ),
+        "its session has ended",
+    )
+    with ScorerProcess(settings, tmp_path / "3") as scorer:
+        scorer.wait_ready()
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
