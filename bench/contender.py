@@ -2,8 +2,8 @@
 
 ``python contender.py KIND [ARGUMENT...]``; the settings come from the environment. Imports are over
 when ``ready`` is printed; SIGUSR1 lets it go on. KIND is ``floor``, ``handwritten`` with a bundle's
-directory, ``schedule`` (a producer) with a rate and a number of events, or a command of
-``stream-scorer`` with its arguments.
+directory, ``schedule`` (a producer) with a rate and a number of events, and days after which their
+labels follow where those are wanted, or a command of ``stream-scorer`` with its arguments.
 """
 
 import gc
@@ -29,17 +29,18 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
             return lambda: loops.pass_through(load_settings())
         return lambda: loops.handwritten(load_settings(), Path(arguments[0]))
     if kind == "schedule":
-        return _schedule(float(arguments[0]), int(arguments[1]))
+        return _schedule(float(arguments[0]), int(arguments[1]), *map(int, arguments[2:]))
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415
 
     sys.argv = ["stream-scorer", kind, *arguments]
     return stream_scorer
 
 
-def _schedule(rate: float, count: int) -> Callable[[], None]:
+def _schedule(rate: float, count: int, label_days: int | None = None) -> Callable[[], None]:
     """Simulate now; the schedule begins with the first event sent."""
     from bench.traffic import transactions  # noqa: PLC0415 see the caller
     from stream_scorer.apps.feeding import open_feed  # noqa: PLC0415
+    from stream_scorer.apps.label_feeding import send_with_labels  # noqa: PLC0415
     from stream_scorer.settings import load_settings  # noqa: PLC0415
 
     table = transactions(count)
@@ -47,6 +48,10 @@ def _schedule(rate: float, count: int) -> Callable[[], None]:
     def run() -> None:
         settings = load_settings()
         topic = settings.kafka.topics.transactions
+        if label_days is not None:
+            delay_ms = label_days * 86_400_000
+            send_with_labels(settings.kafka, settings.registry, table, topic, delay_ms, rate)
+            return
         with open_feed(settings.kafka, settings.registry, topic, rate) as feed:
             feed.send(table)
 

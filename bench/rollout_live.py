@@ -74,7 +74,8 @@ _NEEDED = frozenset({
 })  # fmt: skip
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell what is being done."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stderr.flush()
 
@@ -107,7 +108,7 @@ class Followed:
 
     def give(self, name: str, kind: Kind, body: Part, share: float | None, *versions: str) -> int:
         """Give a command, and note the stage that it begins; return its revision."""
-        _say(name)
+        say(name)
         entry = self.log.append(kind, body, None)
         if entry.command is None:
             raise SystemExit(f"{name}: {entry.refused}")
@@ -118,7 +119,7 @@ class Followed:
         return revision
 
 
-def _records(entry: Entry, topic: str) -> Iterator[RawRecords]:
+def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
     """Yield all committed records of a topic."""
     follower = TopicFollower(entry.settings.kafka, topic, "bench")
     try:
@@ -136,11 +137,14 @@ def _columns(arena: Arena, entry: Entry, topic: str, schema: str) -> pa.Table:
     needed = narrowed(reader_schema(schema), _NEEDED.__contains__)
     decoder = ColumnDecoder(arena.registry, needed, Plan())
     return pa.Table.from_batches(
-        [decoder.decode(raw.values).records for raw in _records(entry, topic)], decoder.schema
+        [decoder.decode(raw.values).records for raw in records_of(entry, topic)], decoder.schema
     )
 
 
-def _decisions(table: pa.Table) -> Decisions:
+def decisions_of(arena: Arena, entry: Entry) -> Decisions:
+    """Return an entry's committed decisions."""
+    table = _columns(arena, entry, entry.settings.kafka.topics.decisions, "decision.v1")
+
     def texts(name: str) -> Any:
         return np.array(table[name].to_pylist())
 
@@ -151,11 +155,12 @@ def _decisions(table: pa.Table) -> Decisions:
     )  # fmt: skip
 
 
-def _begun(arena: Arena, entry: Entry) -> list[Begun]:
+def begun_in(arena: Arena, entry: Entry) -> list[Begun]:
+    """Return an entry's activations; none may be a refusal."""
     text = reader_schema("activation.v1")
     codec = RecordCodec(arena.registry.id_for("activations-value", text), text)
     found = []
-    for raw in _records(entry, entry.settings.kafka.topics.activations):
+    for raw in records_of(entry, entry.settings.kafka.topics.activations):
         for value, at in zip(raw.values, raw.timestamp.tolist(), strict=True):
             row = codec.decode(value or b"", arena.registry)
             if row["status"] != "ACTIVE":
@@ -211,8 +216,8 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
 
 def _judged(arena: Arena, followed: Followed, ramp: list[int], back: int) -> dict[str, Any]:
     topics = followed.entry.settings.kafka.topics
-    found = _decisions(_columns(arena, followed.entry, topics.decisions, "decision.v1"))
-    begun = _begun(arena, followed.entry)
+    found = decisions_of(arena, followed.entry)
+    begun = begun_in(arena, followed.entry)
     first, end = bounds(followed.entry.settings.kafka, _SOURCE)
     if any(first.values()):
         raise SystemExit("the input has lost its beginning")
@@ -258,7 +263,7 @@ def shadow_rates(arena: Arena, events: int, pairs: int) -> dict[str, list[float]
             arena.wait_committed(followed.contender, events, _DONE_SECONDS)
             followed.contender.stop()
             topic = followed.entry.settings.kafka.topics.decisions
-            times = [raw.timestamp for raw in _records(followed.entry, topic)]
+            times = [raw.timestamp for raw in records_of(followed.entry, topic)]
             if number >= 0:
                 # The first pair finds a broker that still compiles.
                 found[way].append(rate(np.concatenate(times)))

@@ -50,7 +50,7 @@ def test_a_key_that_the_specification_does_not_know_is_found(tmp_path: Path) -> 
 
 def test_the_services_are_those_of_the_pipe() -> None:
     assert set(SERVICES) == {*OURS, "kafka", "prometheus"}
-    assert OURS == ["registry", "topics", "scorer", "monitor", "profiler"]
+    assert OURS == ["registry", "topics", "scorer", "monitor", "profiler", "controller"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -58,7 +58,8 @@ def test_commands_and_options_exist(name: str) -> None:
     command: Any = typer.main.get_command(app)
     words = [str(word) for word in SERVICES[name]["command"]]
     while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
+        command = command.get_command(None, words.pop(0))
+        assert command is not None
     # Parsing refuses an option, or a value of one, that the command does not have.
     command.make_context(name, words)
 
@@ -83,7 +84,7 @@ def test_nothing_is_published_beyond_loopback_and_no_secret_is_inline() -> None:
 
 
 def test_what_serves_says_when_it_is_healthy_and_what_waits_waits_for_that() -> None:
-    for name in ("kafka", "registry", "scorer", "monitor"):
+    for name in ("kafka", "registry", "scorer", "monitor", "controller"):
         assert "healthcheck" in SERVICES[name]
     for service in SERVICES.values():
         depends = service.get("depends_on", {})
@@ -107,8 +108,18 @@ def test_volumes_and_scrape_targets_exist() -> None:
         assert int(number) == port
 
 
+def test_what_a_container_must_keep_lies_on_a_volume_that_its_user_may_write() -> None:
+    keeper = SERVICES["controller"]
+    (volume,) = keeper["volumes"]
+    folder = volume.partition(":")[2]
+    kept = [v for v in keeper["environment"].values() if str(v).startswith("/var/")]
+    assert len(kept) == 2
+    assert all(Path(each).parent == Path(folder) for each in kept)
+    assert f"install --directory --owner scorer {folder}" in DOCKERFILE.read_text()
+
+
 def test_the_grace_period_is_longer_than_leaving_takes() -> None:
-    for name in ("scorer", "monitor"):
+    for name in ("scorer", "monitor", "controller"):
         seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
         assert seconds > load_settings().scorer.shutdown_seconds
 

@@ -1,0 +1,298 @@
+"""The controller under load: a version that does harm is rolled back, a better one is promoted.
+
+One scorer and one controller follow a control log while a steady input comes, labels two days of
+event time behind it. First a version that alerts far more often decides for a quarter of the
+customers; the controller sees it in the decisions and rolls it back. Then that version is made the
+champion, and the old one, which costs less, goes from 5 to 25 to 50 % and is promoted for what the
+labels say. No person steps in. Everything is read off the broker:
+
+- ``lost``, ``duplicates``, ``of_another_revision``, ``of_another_version``: as in ``rollout_live``.
+- ``harm``: decisions of the harmful canary until it was rolled back, seconds from the verdict's
+  arrival at the broker to the last partition's activation, and canary decisions behind those.
+- ``promotion``: the same of the promotion, with the matured frauds that it rests on.
+- ``moves``: what the controller wrote, in order.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import traffic
+from bench.arena import PARTITIONS, Arena, Contender
+from bench.event_model import train_model
+from bench.gates import conclude, loads
+from bench.rollout_live import Followed, begun_in, decisions_of, records_of, say
+from bench.rollout_live_gates import (
+    LEAST_RATE,
+    MOST_ACTIVATION_SECONDS,
+    Begun,
+    Decisions,
+    Stage,
+    after_rollback,
+    counted,
+    misrouted,
+)
+from stream_scorer.apps.train_features import CUSTOMER_FEATURES
+from stream_scorer.core.routing import CANARY, CHAMPION
+from stream_scorer.kafka.offsets import bounds
+from stream_scorer.models.bundle import DecisionThresholds
+from stream_scorer.rollout.commands import Kind, VerdictGiven
+from stream_scorer.rollout.guardrail import Verdict
+
+OLD, LOUD = "old:1.0.0", "loud:1.0.0"
+RATE, QUICK_RATE = 24_000, 6_000
+_SOURCE = "guarded.transactions"
+_LABEL_DAYS = 2
+_DAY_SECONDS = 86_400
+_GUARD = {
+    "maturity_seconds": (_LABEL_DAYS + 1) * _DAY_SECONDS, "least_frauds": 100, "delta": 0.3,
+    "slow_call_us": 1e6,
+}  # fmt: skip
+_RAMP = (5, 25, 50)
+_STAGE_SECONDS = 5 * _DAY_SECONDS
+_VERDICT_SECONDS = 120.0
+_SETTLED_SECONDS = 3.0
+_GLANCE_SECONDS = 0.1
+_MOVES = (Kind.PLAN, Kind.STEP, Kind.ROLLBACK, Kind.PROMOTE)
+_WANTED = {Kind.ROLLBACK: Verdict.ROLL_BACK, Kind.PROMOTE: Verdict.PROMOTE}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An accepted command.
+
+    Attributes:
+        kind: Which.
+        sequence: Its number, and that of the revision that it makes.
+        at_ms: When the broker was given it.
+        verdict: What a verdict says; None for other commands.
+    """
+
+    kind: Kind
+    sequence: int
+    at_ms: int
+    verdict: VerdictGiven | None
+
+
+def said_in(followed: Followed) -> list[Said]:
+    """Return the accepted commands of a control log, in order."""
+    followed.log.refresh()
+    topic = followed.entry.settings.kafka.topics.rollout
+    arrived = np.concatenate([raw.timestamp for raw in records_of(followed.entry, topic)])
+    return [
+        Said(
+            Kind(entry.command.kind), entry.command.sequence, int(arrived[entry.offset]),
+            entry.body if isinstance(entry.body, VerdictGiven) else None,
+        )
+        for entry in followed.log.log.entries
+        if entry.accepted and entry.command is not None
+    ]  # fmt: skip
+
+
+def _stages(told: Sequence[Said]) -> list[Stage]:
+    """Return every revision, and whose versions may decide in it."""
+    found: list[Stage] = []
+    plans = 0
+    for said in told:
+        if said.kind not in _MOVES:
+            continue
+        plans += said.kind is Kind.PLAN
+        # The old one is the champion of the first plan, and what both rollouts end with.
+        alone = plans == 1 or said.kind in {Kind.ROLLBACK, Kind.PROMOTE}
+        versions = frozenset({OLD} if alone else {OLD, LOUD})
+        found.append(Stage(said.kind.value, said.sequence, None, versions, said.at_ms))
+    return found
+
+
+def _until(followed: Followed, controller: Contender, kind: Kind) -> None:
+    """Wait until a command of a kind is in the log that only the controller gives."""
+    deadline = time.monotonic() + _VERDICT_SECONDS
+    while True:
+        state = followed.log.refresh()
+        entries = followed.log.log.entries
+        if any(e.accepted and e.command and e.command.kind == kind for e in entries):
+            return
+        for process in (controller, followed.contender):
+            process.refuse_death()
+        if time.monotonic() > deadline:
+            told = {guard: str(v.verdict) for guard, v in state.verdicts.items()}
+            raise SystemExit(f"no {kind.value} within {_VERDICT_SECONDS:.0f} s: {told}")
+        time.sleep(_GLANCE_SECONDS)
+
+
+def measure(per_second: int) -> dict[str, Any]:
+    """Run both rollouts; return the report."""
+    with Arena() as arena:
+        table = traffic.transactions(60_000)
+        store = arena.directory / "models"
+        usual = train_model(table, store, "old", CUSTOMER_FEATURES)
+        loud = DecisionThresholds(review=usual.review / 8, block=usual.block)
+        train_model(table, store, "loud", CUSTOMER_FEATURES, loud)
+        arena.create({_SOURCE: PARTITIONS})
+        followed = Followed(arena, "guarded", _SOURCE)
+        arena.create({followed.entry.settings.kafka.topics.labels: PARTITIONS})
+        controller = arena.start(
+            arena.entry(
+                "controller", _SOURCE, "controller", store=store, outputs="guarded",
+                controller={
+                    "group": "controller", "state": str(arena.directory / "controller.sqlite"),
+                    "label_slack_seconds": 0,
+                },
+            )
+        )  # fmt: skip
+        count = int(per_second * _VERDICT_SECONDS)
+        feeder = arena.start(
+            arena.entry("input", _SOURCE, "schedule", str(per_second), str(count),
+                        str(_LABEL_DAYS), outputs="guarded")
+        )  # fmt: skip
+        for process in (followed.contender, controller, feeder):
+            process.wait_ready()
+        followed.plan("champion", None, OLD, strategy="champion", versions={CHAMPION: OLD})
+        for process in (followed.contender, controller):
+            process.go()
+        arena.wait_committed(followed.contender, 0, _VERDICT_SECONDS)
+        feeder.go()
+        began = time.time_ns() // 1_000_000
+        arena.wait_committed(followed.contender, 3 * per_second, _VERDICT_SECONDS)
+        followed.plan(
+            "harm", None, OLD, LOUD, strategy="canary", guard=_GUARD, controller={},
+            versions={CHAMPION: OLD, CANARY: LOUD}, ramp=[{"percent": 25}],
+        )  # fmt: skip
+        _until(followed, controller, Kind.ROLLBACK)
+        time.sleep(_SETTLED_SECONDS)
+        followed.plan(
+            "better", None, OLD, LOUD, strategy="canary", guard=_GUARD, controller={},
+            versions={CHAMPION: LOUD, CANARY: OLD},
+            ramp=[{"percent": p, "least_seconds": _STAGE_SECONDS} for p in _RAMP],
+        )  # fmt: skip
+        _until(followed, controller, Kind.PROMOTE)
+        time.sleep(_SETTLED_SECONDS)
+        feeder.kill()
+        say("the input has ended")
+        _, ends = bounds(followed.entry.settings.kafka, _SOURCE)
+        arena.wait_committed(followed.contender, sum(ends.values()), _VERDICT_SECONDS)
+        fed = sum(ends.values()) / (time.time_ns() / 1e6 - began) * 1_000
+        for process in (controller, followed.contender):
+            process.stop()
+        return _judged(arena, followed, ends) | {
+            "events_per_second": round(fed),
+            "least_rate": min(LEAST_RATE, int(0.8 * per_second)),
+        }
+
+
+def _judged(arena: Arena, followed: Followed, ends: Mapping[int, int]) -> dict[str, Any]:
+    found = decisions_of(arena, followed.entry)
+    begun = begun_in(arena, followed.entry)
+    told = said_in(followed)
+    return {
+        **counted(ends, found),
+        **misrouted(found, begun, _stages(told)),
+        "decisions": len(found),
+        "harm": _move(found, begun, told, Kind.ROLLBACK),
+        "promotion": _move(found, begun, told, Kind.PROMOTE),
+        "moves": [said.kind.value for said in told if said.kind in _MOVES],
+    }
+
+
+def _move(
+    found: Decisions, begun: Sequence[Begun], told: Sequence[Said], kind: Kind
+) -> dict[str, Any]:
+    """Return what the rollout that ended with a command of this kind came to."""
+    (move,) = (said for said in told if said.kind is kind)
+    before = told[: told.index(move)]
+    plan = next(said for said in reversed(before) if said.kind is Kind.PLAN)
+    at_ms, verdict = next(
+        (said.at_ms, said.verdict)
+        for said in reversed(before)
+        if said.verdict is not None and said.verdict.verdict is _WANTED[kind]
+    )
+    mine = (found.revision >= plan.sequence) & (found.revision < move.sequence)
+    times = {each.partition: each.at_ms for each in begun if each.revision == move.sequence}
+    complete = len(times) == PARTITIONS
+    return {
+        "canary_decisions": int((found.arm[mine] == CANARY).sum()),
+        "seconds_to_verdict": round((at_ms - plan.at_ms) / 1_000, 2),
+        "verdict_to_activation_seconds": (max(times.values()) - at_ms) / 1_000
+        if complete
+        else None,
+        "canary_after": after_rollback(found, begun, move.sequence),
+        "reasons": list(verdict.reasons),
+        "numbers": dict(verdict.numbers),
+    }
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each thing that a report must show and does not."""
+    lines = [
+        f"{document[name]} {what}, must be 0"
+        for name, what in (
+            ("lost", "input records are not decided"),
+            ("duplicates", "decisions are of a record that has one"),
+            ("of_another_revision", "decisions are of another revision than had begun"),
+            ("of_another_version", "decisions are of a version that their revision does not name"),
+        )
+        if document[name]
+    ]
+    for name in ("harm", "promotion"):
+        row = document[name]
+        if row["canary_after"]:
+            lines.append(f"{name}: {row['canary_after']} decisions are the canary's afterwards")
+        seconds = row["verdict_to_activation_seconds"]
+        if seconds is None or seconds > MOST_ACTIVATION_SECONDS:
+            lines.append(
+                f"{name}: began {seconds} s after its verdict, at most "
+                f"{MOST_ACTIVATION_SECONDS:.0f}"
+            )
+    if document["events_per_second"] < document["least_rate"]:
+        lines.append(
+            f"{document['events_per_second']:,} events/s were decided, at least "
+            f"{document['least_rate']:,}"
+        )
+    return lines
+
+
+def show(document: Mapping[str, Any], load: tuple[str, str]) -> None:
+    """Print the tables."""
+    console = Console(width=100)
+    table = Table("rollout", "canary decisions", "verdict after s", "in force after s",
+                  "afterwards", title="What the controller did", title_justify="left")  # fmt: skip
+    for name in ("harm", "promotion"):
+        row = document[name]
+        table.add_row(
+            name, f"{row['canary_decisions']:,}", str(row["seconds_to_verdict"]),
+            str(row["verdict_to_activation_seconds"]), str(row["canary_after"]),
+        )  # fmt: skip
+    console.print(table)
+    for name in ("harm", "promotion"):
+        console.print(f"{name}: {'; '.join(document[name]['reasons'])}")
+    console.print(f"in the log: {', '.join(document['moves'])}")
+    console.print(
+        f"{document['decisions']:,} decisions at {document['events_per_second']:,}/s, lost "
+        f"{document['lost']}, duplicates {document['duplicates']}"
+    )
+    console.print(f"load average {load[0]} before, {load[1]} after")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a slower input")
+    parser.add_argument("--rate", type=int, help="events per second")
+    options = parser.parse_args()
+    before = os.getloadavg()
+    document = measure(options.rate or (QUICK_RATE if options.quick else RATE))
+    failed = failures(document)
+    document["missed"] = failed
+    show(document, loads(before))
+    return conclude(document, failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
