@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -63,6 +64,29 @@ def _answers(address: str) -> bool:
         return bool(client.list_topics(timeout=1).brokers)
     except KafkaException:
         return False
+
+
+def _told(address: str) -> list[tuple[str, int]]:
+    """Return the brokers' addresses that a listener tells, by a request of our own.
+
+    A real client goes on at once to where it is told that the broker is.
+    """
+    host, _, port = address.rpartition(":")
+    # Metadata, version 1: correlation id, no client id, no topics.
+    request = struct.pack(">hhihi", 3, 1, 7, -1, 0)
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        with connection.makefile("rb") as answer:
+            _, correlation, count = struct.unpack(">iii", answer.read(12))
+            assert correlation == 7
+            found = []
+            for _ in range(count):
+                _, length = struct.unpack(">ih", answer.read(6))
+                name = answer.read(length).decode()
+                number, rack = struct.unpack(">ih", answer.read(6))
+                answer.read(max(rack, 0))
+                found.append((name, number))
+    return found
 
 
 def _subjects(registry: str) -> list[str]:
@@ -147,8 +171,7 @@ def test_a_port_taken_meanwhile_is_replaced_and_an_advertised_one_is_told(
             assert kafka.bootstrap == "127.0.0.1:9"
             address = kafka.brokers[0].address
             assert address != f"127.0.0.1:{taken}"
-            told = AdminClient({"bootstrap.servers": address}).list_topics(timeout=10)
-            assert [broker.port for broker in told.brokers.values()] == [9]
+            assert _told(address) == [("127.0.0.1", 9)]
             assert AdminClient({"bootstrap.servers": kafka.internal_bootstrap}).list_topics(
                 timeout=10
             )
