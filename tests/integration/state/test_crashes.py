@@ -1,4 +1,4 @@
-"""Crashed at random points, ten of them with a topic: the state equals a replay, and it did not come from zero."""
+"""Crashed at random points: the state equals a replay, and it did not come from zero."""
 
 import random
 from collections.abc import Callable
