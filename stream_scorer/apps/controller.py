@@ -19,7 +19,6 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.codec.schemas import open_registry
-from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
 from stream_scorer.kafka.leading import Leadership
@@ -245,7 +244,7 @@ def _columns(settings: Settings) -> Columns:
         return read_manifest(find(store, label))
 
     registry = open_registry(settings.registry)
-    return Columns(registry, Plan(), settings.registry.directory, manifest_of)
+    return Columns(registry, settings.registry.directory, manifest_of)
 
 
 def run_controller(settings: Settings) -> None:

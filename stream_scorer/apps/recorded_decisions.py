@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.reproduction import whole_numbers
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import SchemaError, UnavailableError
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Settings
 
-_LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 _LISTS: Final = ("reasons", "flags")
 _RECORDS: Final = 20_000
 _POLL_SECONDS: Final = 0.1
@@ -105,7 +103,7 @@ class DecisionReader:
         self._topic = settings.kafka.topics.decisions
         whole = reader_schema("decision.v1", settings.registry.directory)
         plain = narrowed(whole, lambda name: name not in _LISTS)
-        self._decoder = ColumnDecoder(registry, plain, _LIMITS)
+        self._decoder = ColumnDecoder(registry, plain, UNLIMITED)
         self._records = RecordReader(settings.registry)
 
     def decode(self, raw: RawRecords) -> pa.RecordBatch:

@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.codec.avro import ColumnDecoder, Decoded
+from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder, Decoded
 from stream_scorer.codec.record import RecordCodec, RecordError
 from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.profiles import mixed
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CANARY, Routing
 from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
@@ -97,7 +96,6 @@ class Columns:
 
     Args:
         registry: Knows the writers' schemas.
-        plan: Limits of sizes.
         directory: Holds our own schemas.
         manifest_of: Returns the manifest of NAME:VERSION.
     """
@@ -105,7 +103,6 @@ class Columns:
     def __init__(
         self,
         registry: SchemaSource,
-        plan: Plan,
         directory: Path,
         manifest_of: Callable[[str], Manifest],
     ) -> None:
@@ -115,9 +112,8 @@ class Columns:
 
         def decoder(name: str, fields: Sequence[str] | None = None) -> ColumnDecoder:
             text = reader_schema(name, directory)
-            return ColumnDecoder(
-                registry, narrowed(text, fields.__contains__) if fields else text, plan
-            )
+            wanted = narrowed(text, fields.__contains__) if fields else text
+            return ColumnDecoder(registry, wanted, UNLIMITED)
 
         self._decisions = decoder("decision.v1", _DECISION)
         self._shadows = decoder("shadow-score.v1", _SHADOW)

@@ -14,7 +14,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.keys import read_public
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
+from stream_scorer.models.store import choose, find
 from stream_scorer.models.trust import trust_of
 from stream_scorer.rollout.documents import RolloutPlan, Strategy, plan_of, plan_table
 from stream_scorer.rollout.progress import State
@@ -75,11 +75,13 @@ def planned(settings: Settings, given: Given, state: State) -> RolloutPlan:
 
     Raises:
         SettingsError: File or options make no plan; names the key.
+        ModelError: There is no model of the champion's name.
         UnavailableError: The store does not answer.
     """
     what = "options" if given.file is None else f"plan {given.file}"
     try:
         table = {} if given.file is None else plan_table(given.file.read_text(encoding="utf-8"))
+        _hold_shapes(table)
         _lay_over(table, given)
         if table.get("strategy") != Strategy.BLUE_GREEN:
             _name_champion(table, state)
@@ -103,6 +105,16 @@ def verify(settings: Settings, plan: RolloutPlan) -> None:
     store, trust = open_store(settings.models), trust_of(settings.models)
     for label in sorted(set(plan.versions.values())):
         load_bundle(find(store, label), trust)
+
+
+def _hold_shapes(table: Mapping[str, Any]) -> None:
+    """Refuse what options could not be laid over; all else the plan itself refuses."""
+    for name in ("versions", "shares", "controller", "shared"):
+        if not isinstance(table.get(name, {}), dict):
+            raise TypeError(f"{name}: must be a table")
+    ramp = table.get("ramp", [])
+    if not isinstance(ramp, list) or not all(isinstance(stage, dict) for stage in ramp):
+        raise ValueError("ramp: must be a list of tables")
 
 
 def _lay_over(table: dict[str, Any], given: Given) -> None:
@@ -177,7 +189,8 @@ def _shared(settings: Settings, table: Mapping[str, Any], state: State) -> dict[
         return {}
     store = open_store(settings.models)
     try:
-        shared = asdict(parse_plan(store.plan(first.partition(":")[0])))
+        name = choose(store, first.partition(":")[0]).name
+        shared = asdict(parse_plan(store.plan(name)))
     except ValueError as error:
         raise ValueError(f"plan.toml in {store.shown}: {error}") from error
     del shared["revision"]

@@ -27,10 +27,9 @@ from stream_scorer.apps.verdict import (
     places,
     split,
 )
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.schemas import narrowed, open_registry, reader_schema
 from stream_scorer.core.batch import Flag, Outcome
-from stream_scorer.core.plan import Plan
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds, unreachable
@@ -43,7 +42,6 @@ _FIELDS: Final = frozenset(
     }
 )  # fmt: skip
 _DEGRADED: Final = Flag.DEGRADED.name.lower()
-_LIMITS: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 # Decoding waits: while a burst runs, the cores are the scorer's.
 _DECODE_AT = 500_000
 _RECORDS_AT_ONCE = 10_000
@@ -97,7 +95,7 @@ class Verifier:
         self._since = dict(since or {})
         self._topics = (kafka.topics.decisions, kafka.topics.dead_letters)
         schema = narrowed(reader_schema("decision.v1", registry.directory), _FIELDS.__contains__)
-        self._decoder = ColumnDecoder(open_registry(registry), schema, _LIMITS)
+        self._decoder = ColumnDecoder(open_registry(registry), schema, UNLIMITED)
         self._records = RecordReader(registry)
         self._found = _Outcomes()
         self._undecoded: list[tuple[bytes | None, int, float]] = []

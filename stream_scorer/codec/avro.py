@@ -37,6 +37,8 @@ _FRAME_REASONS: Final = {
 }
 
 _FEW_IDS: Final = 8
+UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
+"""For records that this project wrote: a plan's sizes are what strangers are held to."""
 
 _Refusal = tuple[int, RejectReason, str]
 _Piece = tuple[Int64, pa.RecordBatch]

@@ -10,6 +10,7 @@ whatever pieces they come.
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.routing import BUCKETS, Routing, salted_buckets
 from stream_scorer.rollout.evidence import GROWTH, Sample, look_number
-from stream_scorer.rollout.guardrail import Judgement, Matured, judge_fast, judge_slow
+from stream_scorer.rollout.guardrail import Judgement, Matured, Verdict, judge_fast, judge_slow
 from stream_scorer.rollout.tallies import (
     CANARY_SIDE,
     CONTROL_SIDE,
@@ -228,7 +229,10 @@ class Gathering:
         return self._judged(found, FAST, look, clock_ms, judgement)
 
     def look_slow(self, way: str, clock_ms: int) -> Judged | None:
-        """Take a slow look if one is due, or if the deadline has passed since the last."""
+        """Take a slow look if one is due, or if the deadline has passed since the last.
+
+        The first one behind the deadline may still promote; those after it find harm, and no more.
+        """
         found = self._ways[way]
         look = look_number(found.matured, self._trial.first_look)
         began = min((since.clock_ms for since in self.since.values()), default=2**62)
@@ -243,6 +247,10 @@ class Gathering:
             Matured(sample, (found.frauds[0], found.frauds[1])),
             found.slow, look, self._trial.way_limits, deadline_passed=passed,
         )  # fmt: skip
+        before = None if told is None or ended or not passed else told.judgement.verdict
+        if judgement.verdict is Verdict.PROMOTE and before not in {None, Verdict.PROMOTE}:
+            reasons = ("the deadline has passed: a promotion is a person's", *judgement.reasons)
+            judgement = replace(judgement, verdict=Verdict.INCONCLUSIVE, reasons=reasons)
         return self._judged(found, SLOW, look, clock_ms, judgement)
 
     def _judged(

@@ -251,7 +251,7 @@ def judge_slow(
         look: From :func:`look_number`, by matured transactions of the whole stream. The same as
             before judges nothing: what came since waits for the next look.
         limits: What to judge by.
-        deadline_passed: No further look will be taken.
+        deadline_passed: Whoever promotes from now on does so by hand, unless this look still does.
     """
     cost = matured.cost
     due = look > evidence.look
@@ -271,6 +271,9 @@ def judge_slow(
         verdict, reasons = Verdict.NO_DATA, too_few
     elif look == 0:
         verdict = Verdict.NO_DATA
+    elif not any(matured.frauds):
+        # Without a fraud every alert looks like a mistake: more likely the labels do not come.
+        verdict, reasons = Verdict.NO_DATA, ("no label has told of a fraud",)
     elif due:
         benefit = _benefit(cost, look, limits)
         numbers |= {name: value for name, value in benefit.items() if math.isfinite(value)}

@@ -14,7 +14,6 @@ from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CANARY as CANARY_ARM
 from stream_scorer.core.routing import CONTROL, Routing, salted_buckets
 from stream_scorer.models.bundle import Manifest, read_manifest
@@ -54,7 +53,7 @@ def manifest_of(label: str) -> Manifest:
 
 
 def columns() -> Columns:
-    return Columns(FILES, Plan(), SCHEMAS_DIRECTORY, manifest_of)
+    return Columns(FILES, SCHEMAS_DIRECTORY, manifest_of)
 
 
 def buckets(customers: Sequence[str], salt: str) -> list[int]:

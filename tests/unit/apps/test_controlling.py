@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.codec.schemas import SchemaSource
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.happenings import Happening, RolloutEvidence, RolloutJudged
@@ -253,7 +252,7 @@ def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
     assert action.reasons[0].startswith("alerts: evidence")
     assert commands.log.state.verdicts["fast"].verdict.verdict is Verdict.ROLL_BACK
     assert obey(commands, stage).reasons == ("nothing is rolled out",)
-    told = [each for each in stage.told if isinstance(each, RolloutJudged)]
+    told = [e for e in stage.told if isinstance(e, RolloutJudged) and e.guard == FAST]
     assert told[-1].verdict == "ROLL_BACK"
 
 
@@ -330,7 +329,7 @@ class Down(SchemaSource):
 def test_a_registry_that_is_out_of_reach_leaves_no_trace() -> None:
     commands, topics = traffic(7, 60)
     registry = Down()
-    stage = Stage(commands, columns=Columns(registry, Plan(), SCHEMAS_DIRECTORY, manifest_of))
+    stage = Stage(commands, columns=Columns(registry, SCHEMAS_DIRECTORY, manifest_of))
     for _ in range(2):
         with pytest.raises(RegistryUnavailableError):
             stage.controlling.fold(topics.raw())
@@ -349,7 +348,7 @@ def test_a_version_whose_decisions_do_not_say_their_worth_is_refused() -> None:
         specs = [spec for spec in manifest.features if spec.get("field") != "amount"]
         return manifest.model_copy(update={"features": specs})
 
-    stage = Stage(commands, columns=Columns(FILES, Plan(), SCHEMAS_DIRECTORY, without))
+    stage = Stage(commands, columns=Columns(FILES, SCHEMAS_DIRECTORY, without))
     with pytest.raises(ModelError, match=r"fraud:1\.\d\.0: has no feature of kind passthrough"):
         stage.controlling.fold(topics.raw())
 

@@ -50,6 +50,27 @@ def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(store: Set
     assert made.shared_plan(0) == Plan(ring_cap=500, late_decision_ms=5)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [('versions = "x"', "versions"), ('versions = ["a"]', "versions"), ("shares = 3", "shares"),
+     ("controller = [1]", "controller"), ("shared = 'all'", "shared"), ("ramp = 5", "ramp"),
+     ("ramp = [5]", "ramp")],
+)  # fmt: skip
+def test_a_file_of_another_shape_is_refused_by_its_key(
+    text: str, key: str, store: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(f'name = "a"\nstrategy = "canary"\n{text}\n')
+    with pytest.raises(SettingsError, match=rf"plan .*: {key}: must be a "):
+        planned(store, Given(file=file, stage_seconds=60), State())
+
+
+@pytest.mark.parametrize("champion", ["nosuch:1.0.0", "../../etc:1.0.0", ":1.0.0"])
+def test_a_champion_that_is_no_model_is_told_as_such(champion: str, store: Settings) -> None:
+    with pytest.raises(ModelError, match=r"not in|not a reference"):
+        planned(store, given(versions=[f"champion={champion}", "canary=fraud:0.2.0"]), State())
+
+
 def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     file.write_text(
@@ -102,7 +123,6 @@ def test_colours_and_shares_by_options(store: Settings) -> None:
         ({"file": Path("/nowhere/plan.toml")}, "plan /nowhere/plan.toml: No such file"),
         ({"controller": "nobody.pub"}, "--controller-key: nobody.pub: No such file"),
         ({"versions": ["canary=fraud:0.2.0"]}, "needs the arm champion"),
-        ({"versions": ["champion=none:0.1.0", "canary=a:1.0.0"]}, "none/plan.toml: No such file"),
     ],
 )
 def test_what_is_no_plan_is_refused(store: Settings, changed: dict[str, Any], why: str) -> None:

@@ -339,6 +339,32 @@ def test_the_deadline_is_told_once_without_a_new_look() -> None:
     assert found.look_slow(CANARY_WAY, 2_000) is None
 
 
+@pytest.mark.parametrize(
+    ("at_deadline", "then", "expected"),
+    [(5, (0, 0), Verdict.INCONCLUSIVE), (5, (2, 0), Verdict.ROLL_BACK),
+     (200, (0, 0), Verdict.PROMOTE)],
+)  # fmt: skip
+def test_behind_the_deadline_only_harm_is_still_found(
+    at_deadline: int, then: tuple[int, int], expected: Verdict
+) -> None:
+    """What was to be promoted by then still is: a person may have been asked."""
+    limits = replace(LIMITS, delta=1.0)
+    found = gathering(replace(TRIAL, deadline_ms=1_000, limits=limits))
+    found.decide(decisions([(0, 4, 0, 1, False, False)]), np.array([50]))
+    ripened(found, [(s, p, 30.0, 0, 255, p == 0) for s in (0, 1) for p in range(at_deadline)])
+    judged = found.look_slow(CANARY_WAY, 1_050)
+    assert judged is not None
+    first = Verdict.PROMOTE if at_deadline > 100 else Verdict.INCONCLUSIVE
+    assert judged.judgement.verdict is first
+    ripened(
+        found,
+        [(s, p, 30.0, then[s], 255, p % 10 == 0) for s in (0, 1) for p in range(1_000)],
+    )
+    judged = found.look_slow(CANARY_WAY, 1_100)
+    assert judged is not None
+    assert judged.judgement.verdict is expected
+
+
 # -- shadow --------------------------------------------------------------------------------
 
 

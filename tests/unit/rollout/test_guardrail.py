@@ -256,8 +256,14 @@ def test_too_few_frauds_hold_a_promotion_and_no_rollback() -> None:
         judge_slow(lopsided, Evidence(), 4, SLOW, deadline_passed=True)[0].verdict
         is Verdict.INCONCLUSIVE
     )
-    bad, _ = judge_slow(_costs(-0.7, frauds=0), Evidence(), 4, SLOW, deadline_passed=False)
+    bad, _ = judge_slow(_costs(-0.7, frauds=1), Evidence(), 4, SLOW, deadline_passed=False)
     assert bad.verdict is Verdict.ROLL_BACK
+
+
+def test_where_no_label_tells_of_a_fraud_alerts_are_not_held_for_mistakes() -> None:
+    judged, _ = judge_slow(_costs(-0.7, frauds=0), Evidence(), 4, SLOW, deadline_passed=False)
+    assert judged.verdict is Verdict.NO_DATA
+    assert judged.reasons == ("no label has told of a fraud",)
 
 
 def test_no_labels_are_no_pass() -> None:
