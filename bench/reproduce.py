@@ -29,7 +29,7 @@ from bench import traffic
 from bench.arena import Arena
 from bench.event_model import train_model
 from bench.gates import conclude
-from bench.rollout_live import Followed
+from bench.rollout_arena import Followed
 from stream_scorer.apps.reproducing import Depth, Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
@@ -58,15 +58,15 @@ def decide(arena: Arena, events: int) -> Followed:
         int(each.timestamp() * 1_000) for each in table["event_time"].to_pylist()[:: events // 20]
     ]
     followed = Followed(arena, "past", _SOURCE)
-    followed.plan("champion", None, OLD, strategy="champion", versions={CHAMPION: OLD})
+    old, new = {CHAMPION: OLD}, {CHAMPION: NEW}
+    both = {**old, CANARY: NEW}
+    followed.plan("champion", None, old, strategy="champion", versions=old)
     followed.plan(
-        "canary", None, OLD, NEW, strategy="canary", versions={CHAMPION: OLD, CANARY: NEW},
+        "canary", None, both, strategy="canary", versions=both,
         ramp=[{"percent": 20}, {"percent": 50}], effective_at=times[4],
     )  # fmt: skip
-    followed.give("half", Kind.STEP, Step(stage=1, effective_at=times[9]), None, OLD, NEW)
-    followed.plan(
-        "swap", None, NEW, strategy="champion", versions={CHAMPION: NEW}, effective_at=times[14]
-    )
+    followed.give("half", Kind.STEP, Step(stage=1, effective_at=times[9]), None, both)
+    followed.plan("swap", None, new, strategy="champion", versions=new, effective_at=times[14])
     followed.contender.wait_ready()
     followed.contender.go()
     arena.wait_committed(followed.contender, events // 3, _DONE_SECONDS)

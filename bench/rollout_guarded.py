@@ -1,10 +1,10 @@
-"""The controller under load: a version that does harm is rolled back, a better one is promoted.
+"""The controller under load: a version that does harm is rolled back, a sound one is promoted.
 
 One scorer and one controller follow a control log while a steady input comes, labels two days of
 event time behind it. First a version that alerts far more often decides for a quarter of the
-customers; the controller sees it in the decisions and rolls it back. Then that version is made the
-champion, and the old one, which costs less, goes from 5 to 25 to 50 % and is promoted for what the
-labels say. No person steps in. Everything is read off the broker:
+customers; the controller sees it in the decisions and rolls it back. Then one that decides as the
+champion does goes from shadow to 5, 25 and 50 %, and is promoted for what the labels say. No person
+steps in. Everything is read off the broker:
 
 - ``lost``, ``duplicates``, ``of_another_revision``, ``of_another_version``: as in ``rollout_live``.
 - ``harm``: decisions of the harmful canary until it was rolled back, seconds from the verdict's
@@ -18,10 +18,8 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +27,7 @@ from bench import traffic
 from bench.arena import PARTITIONS, Arena, Contender
 from bench.event_model import train_model
 from bench.gates import conclude, loads
-from bench.rollout_live import Followed, begun_in, decisions_of, records_of, say
+from bench.rollout_arena import Followed, Said, begun_in, decisions_of, said_in, say
 from bench.rollout_live_gates import (
     LEAST_RATE,
     MOST_ACTIVATION_SECONDS,
@@ -41,13 +39,13 @@ from bench.rollout_live_gates import (
     misrouted,
 )
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
-from stream_scorer.core.routing import CANARY, CHAMPION
+from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.models.bundle import DecisionThresholds
-from stream_scorer.rollout.commands import Kind, VerdictGiven
+from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.guardrail import Verdict
 
-OLD, LOUD = "old:1.0.0", "loud:1.0.0"
+OLD, LOUD, SOUND = "old:1.0.0", "loud:1.0.0", "sound:1.0.0"
 RATE, QUICK_RATE = 24_000, 6_000
 _SOURCE = "guarded.transactions"
 _LABEL_DAYS = 2
@@ -56,59 +54,33 @@ _GUARD = {
     "maturity_seconds": (_LABEL_DAYS + 1) * _DAY_SECONDS, "least_frauds": 100, "delta": 0.3,
     "slow_call_us": 1e6,
 }  # fmt: skip
-_RAMP = (5, 25, 50)
+_RAMP = (0, 5, 25, 50)
 _STAGE_SECONDS = 5 * _DAY_SECONDS
 _VERDICT_SECONDS = 120.0
 _SETTLED_SECONDS = 3.0
 _GLANCE_SECONDS = 0.1
+_ALONE = {CHAMPION: OLD}
+_HARM = {CHAMPION: OLD, CONTROL: OLD, CANARY: LOUD}
+_SOUND = {CHAMPION: OLD, CONTROL: OLD, CANARY: SOUND}
 _MOVES = (Kind.PLAN, Kind.STEP, Kind.ROLLBACK, Kind.PROMOTE)
 _WANTED = {Kind.ROLLBACK: Verdict.ROLL_BACK, Kind.PROMOTE: Verdict.PROMOTE}
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An accepted command.
-
-    Attributes:
-        kind: Which.
-        sequence: Its number, and that of the revision that it makes.
-        at_ms: When the broker was given it.
-        verdict: What a verdict says; None for other commands.
-    """
-
-    kind: Kind
-    sequence: int
-    at_ms: int
-    verdict: VerdictGiven | None
-
-
-def said_in(followed: Followed) -> list[Said]:
-    """Return the accepted commands of a control log, in order."""
-    followed.log.refresh()
-    topic = followed.entry.settings.kafka.topics.rollout
-    arrived = np.concatenate([raw.timestamp for raw in records_of(followed.entry, topic)])
-    return [
-        Said(
-            Kind(entry.command.kind), entry.command.sequence, int(arrived[entry.offset]),
-            entry.body if isinstance(entry.body, VerdictGiven) else None,
-        )
-        for entry in followed.log.log.entries
-        if entry.accepted and entry.command is not None
-    ]  # fmt: skip
-
-
 def _stages(told: Sequence[Said]) -> list[Stage]:
-    """Return every revision, and whose versions may decide in it."""
+    """Return every revision, and which version each arm has in it."""
     found: list[Stage] = []
     plans = 0
     for said in told:
         if said.kind not in _MOVES:
             continue
         plans += said.kind is Kind.PLAN
-        # The old one is the champion of the first plan, and what both rollouts end with.
-        alone = plans == 1 or said.kind in {Kind.ROLLBACK, Kind.PROMOTE}
-        versions = frozenset({OLD} if alone else {OLD, LOUD})
-        found.append(Stage(said.kind.value, said.sequence, None, versions, said.at_ms))
+        if said.kind is Kind.PROMOTE:
+            arms = {CHAMPION: SOUND}
+        elif plans == 1 or said.kind is Kind.ROLLBACK:
+            arms = _ALONE
+        else:
+            arms = _HARM if plans == 2 else _SOUND
+        found.append(Stage(said.kind.value, said.sequence, None, arms, said.at_ms))
     return found
 
 
@@ -136,6 +108,7 @@ def measure(per_second: int) -> dict[str, Any]:
         usual = train_model(table, store, "old", CUSTOMER_FEATURES)
         loud = DecisionThresholds(review=usual.review / 8, block=usual.block)
         train_model(table, store, "loud", CUSTOMER_FEATURES, loud)
+        train_model(table, store, "sound", CUSTOMER_FEATURES)
         arena.create({_SOURCE: PARTITIONS})
         followed = Followed(arena, "guarded", _SOURCE)
         arena.create({followed.entry.settings.kafka.topics.labels: PARTITIONS})
@@ -155,7 +128,7 @@ def measure(per_second: int) -> dict[str, Any]:
         )  # fmt: skip
         for process in (followed.contender, controller, feeder):
             process.wait_ready()
-        followed.plan("champion", None, OLD, strategy="champion", versions={CHAMPION: OLD})
+        followed.plan("champion", None, _ALONE, strategy="champion", versions=_ALONE)
         for process in (followed.contender, controller):
             process.go()
         arena.wait_committed(followed.contender, 0, _VERDICT_SECONDS)
@@ -163,14 +136,14 @@ def measure(per_second: int) -> dict[str, Any]:
         began = time.time_ns() // 1_000_000
         arena.wait_committed(followed.contender, 3 * per_second, _VERDICT_SECONDS)
         followed.plan(
-            "harm", None, OLD, LOUD, strategy="canary", guard=_GUARD, controller={},
+            "harm", None, _HARM, strategy="canary", guard=_GUARD, controller={},
             versions={CHAMPION: OLD, CANARY: LOUD}, ramp=[{"percent": 25}],
         )  # fmt: skip
         _until(followed, controller, Kind.ROLLBACK)
         time.sleep(_SETTLED_SECONDS)
         followed.plan(
-            "better", None, OLD, LOUD, strategy="canary", guard=_GUARD, controller={},
-            versions={CHAMPION: LOUD, CANARY: OLD},
+            "sound", None, _SOUND, strategy="canary", guard=_GUARD, controller={},
+            versions={CHAMPION: OLD, CANARY: SOUND},
             ramp=[{"percent": p, "least_seconds": _STAGE_SECONDS} for p in _RAMP],
         )  # fmt: skip
         _until(followed, controller, Kind.PROMOTE)
@@ -237,7 +210,7 @@ def failures(document: Mapping[str, Any]) -> list[str]:
             ("lost", "input records are not decided"),
             ("duplicates", "decisions are of a record that has one"),
             ("of_another_revision", "decisions are of another revision than had begun"),
-            ("of_another_version", "decisions are of a version that their revision does not name"),
+            ("of_another_version", "decisions are of another version than their arm has"),
         )
         if document[name]
     ]

@@ -60,14 +60,14 @@ class Stage:
         name: For people.
         revision: Its number.
         share: The canary's share of customers; None where there is none.
-        versions: Who may decide.
+        arms: NAME:VERSION by each arm that may decide.
         at_ms: When the broker was given the command.
     """
 
     name: str
     revision: int
     share: float | None
-    versions: frozenset[str]
+    arms: Mapping[str, str]
     at_ms: int
 
 
@@ -90,7 +90,7 @@ def misrouted(found: Decisions, begun: Sequence[Begun], stages: Sequence[Stage])
     """Return decisions that are not those of the revision that had begun at their offset.
 
     Returns:
-        ``of_another_revision``, and ``of_another_version`` than its revision lets decide.
+        ``of_another_revision``, and ``of_another_version`` than their arm has in their revision.
     """
     expected = np.full(len(found), -1)
     for each in sorted(begun, key=lambda each: (each.partition, each.offset)):
@@ -98,8 +98,11 @@ def misrouted(found: Decisions, begun: Sequence[Begun], stages: Sequence[Stage])
         expected[mine] = each.revision
     strangers = 0
     for stage in stages:
-        versions = found.version[found.revision == stage.revision]
-        strangers += int((~np.isin(versions, list(stage.versions))).sum())
+        mine = found.revision == stage.revision
+        right = np.zeros(int(mine.sum()), np.bool_)
+        for arm, version in stage.arms.items():
+            right |= (found.arm[mine] == arm) & (found.version[mine] == version)
+        strangers += int((~right).sum())
     return {
         "of_another_revision": int((expected != found.revision).sum()),
         "of_another_version": strangers,
@@ -176,7 +179,7 @@ def failures(document: Mapping[str, Any]) -> list[str]:
             ("lost", "input records are not decided"),
             ("duplicates", "decisions are of a record that has one"),
             ("of_another_revision", "decisions are of another revision than had begun"),
-            ("of_another_version", "decisions are of a version that their revision does not name"),
+            ("of_another_version", "decisions are of another version than their arm has"),
             ("flips", "customers left the canary during the ramp"),
             ("canary_after_rollback", "decisions are the canary's after the rollback began"),
             ("shadow_mismatches", "decisions of the shadow's stage lack a score, or have two"),

@@ -16,7 +16,16 @@ from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.moves import refuse_limits
 from stream_scorer.rollout.parts import Part, read
 from stream_scorer.rollout.progress import State
-from stream_scorer.rollout.trial import CALLS, FAST, SHADOW_WAY, SLOW, Judged, Since, Trial
+from stream_scorer.rollout.trial import (
+    CALLS,
+    CANARY_WAY,
+    FAST,
+    SHADOW_WAY,
+    SLOW,
+    Judged,
+    Since,
+    Trial,
+)
 
 IN_SHADOW = "in_shadow"
 """Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
@@ -31,7 +40,8 @@ class Progress:
     Attributes:
         clock_ms: Watermark of event time.
         since: When its revision began to decide; None where it has not.
-        fast: Last judgement without labels, in the way in which this revision is judged.
+        fast: Last judgement without labels, in the way in which this revision is judged; or in the
+            other one, where that alone shows harm.
         slow: Last judgement with labels, likewise.
     """
 
@@ -88,12 +98,19 @@ def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
     way = gathering.way_of(revision)
     if way is None:
         return Progress(clock_ms, gathering.since.get(revision))
-    return Progress(
-        clock_ms,
-        gathering.since.get(revision),
-        gathering.last(way, FAST),
-        gathering.last(way, SLOW),
-    )
+    # The labels of what was scored in shadow come when the candidate is a canary already.
+    other = CANARY_WAY if way == SHADOW_WAY else SHADOW_WAY
+
+    def last(guard: str) -> Judged | None:
+        here, there = gathering.last(way, guard), gathering.last(other, guard)
+        return there if _harmful(there) and not _harmful(here) else here
+
+    fast, slow = last(FAST), last(SLOW)
+    return Progress(clock_ms, gathering.since.get(revision), fast, slow)
+
+
+def _harmful(judged: Judged | None) -> bool:
+    return judged is not None and judged.judgement.verdict is Verdict.ROLL_BACK
 
 
 def decide(
@@ -203,7 +220,7 @@ def _rolled_back(judged: Sequence[Judged]) -> Action | None:
     if any(each.judgement.verdict is Verdict.INVALID for each in judged):
         return None
     for each in judged:
-        if each.judgement.verdict is Verdict.ROLL_BACK:
+        if _harmful(each):
             reasons, numbers = each.judgement.reasons, each.judgement.numbers
             told = "; ".join(reasons)[:_REASON_MOST]
             return Action(Kind.ROLLBACK, Rollback(reason=told), False, reasons, numbers)
@@ -282,8 +299,10 @@ def _within_limits(
         except ValueError as error:
             return replace(_hold(str(error), *wanted.reasons), numbers=wanted.numbers)
         return wanted
-    if state.pending is not None:
-        return _hold(f"a {state.pending.kind} waits for an answer", *wanted.reasons)
+    pending = state.pending
+    if pending is not None and (kind is not Kind.ROLLBACK or pending.kind is Kind.ROLLBACK):
+        # What harm asks for takes the place of a step that nobody has answered yet.
+        return _hold(f"a {pending.kind} waits for an answer", *wanted.reasons)
     if asked is not None and all(each.look <= asked.get(each.guard, 0) for each in judged):
         return _hold(f"the {kind} was proposed, and nothing was looked at since", *wanted.reasons)
     return replace(wanted, propose=True)

@@ -22,9 +22,9 @@ from bench.rollout_live_gates import (
 
 OLD, NEW = "old:1", "new:1"
 STAGES = [
-    Stage("champion", 1, None, frozenset({OLD}), 1_000),
-    Stage("canary", 2, 0.5, frozenset({OLD, NEW}), 2_000),
-    Stage("rollback", 3, None, frozenset({OLD}), 3_000),
+    Stage("champion", 1, None, {"champion": OLD}, 1_000),
+    Stage("canary", 2, 0.5, {"champion": OLD, "canary": NEW}, 2_000),
+    Stage("rollback", 3, None, {"champion": OLD}, 3_000),
 ]
 BEGUN = [Begun(p, 10 * (r - 1), r, 1_000 * r + 100 * (p + 1)) for p in (0, 1) for r in (1, 2, 3)]
 ENDS = {0: 30, 1: 30}
@@ -65,6 +65,9 @@ def test_each_fault_is_counted() -> None:
     assert counted(ENDS, changed(5, offset=6)) == {"lost": 1, "duplicates": 1}
     assert misrouted(changed(15, revision=1), BEGUN, STAGES)["of_another_revision"] == 1
     assert misrouted(changed(25, version=NEW), BEGUN, STAGES)["of_another_version"] == 1
+    # The canary's version may decide, but not for the champion's customers.
+    assert misrouted(changed(16, version=NEW), BEGUN, STAGES)["of_another_version"] == 1
+    assert misrouted(changed(25, arm="canary"), BEGUN, STAGES)["of_another_version"] == 1
     assert after_rollback(changed(25, arm="canary"), BEGUN, 3) == 1
     assert after_rollback(changed(19, arm="canary"), BEGUN, 3) == 0
     # Customer 0-9 is the canary's at offset 12, and is not any more at 19.
@@ -98,7 +101,7 @@ GOOD: dict[str, Any] = {
         ({"lost": 1}, "1 input records are not decided, must be 0"),
         ({"duplicates": 1}, "1 decisions are of a record that has one, must be 0"),
         ({"of_another_revision": 2}, "2 decisions are of another revision"),
-        ({"of_another_version": 2}, "2 decisions are of a version"),
+        ({"of_another_version": 2}, "2 decisions are of another version"),
         ({"flips": 3}, "3 customers left the canary"),
         ({"canary_after_rollback": 1}, "1 decisions are the canary's after the rollback"),
         ({"shadow_mismatches": 1}, "1 decisions of the shadow's stage"),

@@ -15,8 +15,11 @@ from stream_scorer.rollout.controller import (
     Progress,
     asked_at,
     decide,
+    progress_of,
+    trial_of,
     verdict_due,
 )
+from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Judgement, Verdict
 from stream_scorer.rollout.parts import Part
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged, Since
@@ -137,6 +140,56 @@ def test_harm_rolls_back_what_is_paused_and_what_waits_for_an_answer() -> None:
     obey(writer, decide(writer.log.state, progress()))
     assert told(decide(writer.log.state, progress())) == (None, "a step waits for an answer")
     assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is Kind.ROLLBACK
+
+
+def test_harm_that_a_person_is_asked_about_takes_the_place_of_a_step_that_waits() -> None:
+    writer = started(manual=["step", "rollback"])
+    obey(writer, decide(writer.log.state, progress()))
+    waits = writer.log.state.pending
+    assert waits is not None
+    obey(writer, decide(writer.log.state, progress(Verdict.ROLL_BACK)))
+    pending = writer.log.state.pending
+    assert pending is not None
+    assert pending.kind is Kind.ROLLBACK
+    again = decide(writer.log.state, progress(Verdict.ROLL_BACK))
+    assert told(again) == (None, "a rollback waits for an answer")
+    late = writer.give("approve", proposal=waits.sequence)
+    assert "does not wait for an answer" in late.refused
+    writer.accept("approve", proposal=pending.sequence)
+    assert not writer.log.state.running
+
+
+@pytest.mark.parametrize("guard", [FAST, SLOW])
+def test_harm_that_shows_in_shadow_counts_when_the_candidate_is_a_canary(guard: str) -> None:
+    ramp = [{"percent": 0}, {"percent": 25}, {"percent": 50}]
+    writer = started(ramp=ramp)
+    writer.accept("step", stage=1)
+    trial = trial_of(writer.log.state)
+    assert trial is not None
+    found = Gathering(trial)
+    found.follow(writer.log.routings)
+    revision = writer.log.state.revision
+    assert found.way_of(revision) == CANARY_WAY
+
+    def say(way: str, verdict: Verdict) -> Progress:
+        found._ways[way].last[guard] = judged(verdict, guard, way=way)
+        return progress_of(found, revision, 7)
+
+    say(CANARY_WAY, Verdict.CONTINUE)
+    # What goes well in shadow lets no canary go on, and what ends openly there holds none.
+    for verdict in (Verdict.PROMOTE, Verdict.INCONCLUSIVE):
+        last = say(SHADOW_WAY, verdict)
+        assert {each.way for each in (last.fast, last.slow) if each} == {CANARY_WAY}
+    told_now = say(SHADOW_WAY, Verdict.ROLL_BACK)
+    assert decide(writer.log.state, told_now).kind is Kind.ROLLBACK
+    (shown,) = (each for each in (told_now.fast, told_now.slow) if each)
+    due = verdict_due(writer.log.state, shown)
+    assert due is not None
+    assert (due.verdict, due.numbers[IN_SHADOW]) == (Verdict.ROLL_BACK, 1.0)
+    write_by_controller(writer, Kind.VERDICT, due)
+    assert verdict_due(writer.log.state, shown) is None
+    both = say(CANARY_WAY, Verdict.ROLL_BACK)
+    assert {each.way for each in (both.fast, both.slow) if each} == {CANARY_WAY}
 
 
 def test_arms_that_are_no_fair_halves_roll_nothing_back() -> None:

@@ -1,0 +1,171 @@
+"""A scorer that follows a control log in an arena, and what the broker then has of both."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.arena import Arena, Contender, Entry
+from bench.rollout_live_gates import (
+    Begun,
+    Decisions,
+    Stage,
+)
+from stream_scorer.apps.control_log import ControlLog
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import narrowed, reader_schema
+from stream_scorer.core.plan import Plan
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.ports import RawRecords
+from stream_scorer.rollout.commands import Kind, VerdictGiven
+from stream_scorer.rollout.documents import plan_of
+from stream_scorer.rollout.parts import Part
+
+_AT_ONCE = 50_000
+_QUIET_SECONDS = 1.0
+_NEEDED = frozenset({
+    "source_partition", "source_offset", "customer_id", "model", "model_version", "arm",
+    "plan_revision",
+})  # fmt: skip
+
+
+def say(line: str) -> None:
+    """Tell what is being done."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+class Followed:
+    """A scorer that follows a control log of its own.
+
+    Args:
+        arena: Where.
+        name: Of the group and prefix of its topics.
+        source: Its input.
+    """
+
+    def __init__(self, arena: Arena, name: str, source: str) -> None:
+        self._port = free_ports(1)[0]
+        self.entry: Entry = arena.entry(
+            name, source, "run", "--from", "earliest", store=arena.directory / "models",
+            http={"port": self._port},
+        )  # fmt: skip
+        arena.create_outputs(self.entry)
+        arena.create_rollout(self.entry)
+        self.log = ControlLog(self.entry.settings)
+        self.contender: Contender = arena.start(self.entry)
+        self.stages: list[Stage] = []
+
+    def plan(self, name: str, share: float | None, arms: Mapping[str, str], **table: Any) -> int:
+        """Give a plan; see :meth:`give`."""
+        given = plan_of({"name": name, "salt": name, **table})
+        return self.give(name, Kind.PLAN, given, share, arms)
+
+    def give(
+        self, name: str, kind: Kind, body: Part, share: float | None, arms: Mapping[str, str]
+    ) -> int:
+        """Give a command, and note the stage that it begins; return its revision.
+
+        Args:
+            name: Of the stage.
+            kind: Of the command.
+            body: What it says.
+            share: The canary's.
+            arms: NAME:VERSION by each arm that may then decide.
+        """
+        say(name)
+        entry = self.log.append(kind, body, None)
+        if entry.command is None:
+            raise SystemExit(f"{name}: {entry.refused}")
+        revision = entry.command.sequence
+        # The broker's time is in the log, and is asked for at the end.
+        self.stages.append(Stage(name, revision, share, arms, 0))
+        return revision
+
+
+def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
+    """Yield all committed records of a topic."""
+    follower = TopicFollower(entry.settings.kafka, topic, "bench")
+    try:
+        follower.mark_end()
+        while follower.left:
+            raw = follower.poll(_AT_ONCE, _QUIET_SECONDS)
+            if raw is not None:
+                yield raw
+    finally:
+        follower.close()
+
+
+def columns_of(arena: Arena, entry: Entry, topic: str, schema: str) -> pa.Table:
+    """Return what is needed here of a topic's records."""
+    needed = narrowed(reader_schema(schema), _NEEDED.__contains__)
+    decoder = ColumnDecoder(arena.registry, needed, Plan())
+    return pa.Table.from_batches(
+        [decoder.decode(raw.values).records for raw in records_of(entry, topic)], decoder.schema
+    )
+
+
+def decisions_of(arena: Arena, entry: Entry) -> Decisions:
+    """Return an entry's committed decisions."""
+    table = columns_of(arena, entry, entry.settings.kafka.topics.decisions, "decision.v1")
+
+    def texts(name: str) -> Any:
+        return np.array(table[name].to_pylist())
+
+    versions = np.char.add(np.char.add(texts("model"), ":"), texts("model_version"))
+    return Decisions(
+        table["source_partition"].to_numpy(), table["source_offset"].to_numpy(),
+        texts("customer_id"), texts("arm"), versions, table["plan_revision"].to_numpy(),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An accepted command.
+
+    Attributes:
+        kind: Which.
+        sequence: Its number, and that of the revision that it makes.
+        at_ms: When it arrived at the broker.
+        verdict: What a verdict says; None for other commands.
+    """
+
+    kind: Kind
+    sequence: int
+    at_ms: int
+    verdict: VerdictGiven | None
+
+
+def said_in(followed: Followed) -> list[Said]:
+    """Return the accepted commands of a control log, in order."""
+    followed.log.refresh()
+    topic = followed.entry.settings.kafka.topics.rollout
+    arrived = np.concatenate([raw.timestamp for raw in records_of(followed.entry, topic)])
+    return [
+        Said(
+            Kind(entry.command.kind), entry.command.sequence, int(arrived[entry.offset]),
+            entry.body if isinstance(entry.body, VerdictGiven) else None,
+        )
+        for entry in followed.log.log.entries
+        if entry.accepted and entry.command is not None
+    ]  # fmt: skip
+
+
+def begun_in(arena: Arena, entry: Entry) -> list[Begun]:
+    """Return an entry's activations; none may be a refusal."""
+    text = reader_schema("activation.v1")
+    codec = RecordCodec(arena.registry.id_for("activations-value", text), text)
+    found = []
+    for raw in records_of(entry, entry.settings.kafka.topics.activations):
+        for value, at in zip(raw.values, raw.timestamp.tolist(), strict=True):
+            row = codec.decode(value or b"", arena.registry)
+            if row["status"] != "ACTIVE":
+                raise SystemExit(f"revision {row['revision']} was refused: {row['reason']}")
+            found.append(Begun(row["partition"], row["offset"], row["revision"], at))
+    return found
