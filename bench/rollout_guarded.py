@@ -51,7 +51,7 @@ _SOURCE = "guarded.transactions"
 _LABEL_DAYS = 2
 _DAY_SECONDS = 86_400
 _GUARD = {
-    "maturity_seconds": (_LABEL_DAYS + 1) * _DAY_SECONDS, "least_frauds": 100, "delta": 0.3,
+    "maturity_seconds": (_LABEL_DAYS + 1) * _DAY_SECONDS, "least_frauds": 100, "delta": 0.5,
     "slow_call_us": 1e6,
 }  # fmt: skip
 _RAMP = (0, 5, 25, 50)

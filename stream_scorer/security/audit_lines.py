@@ -136,6 +136,24 @@ def read(data: bytes) -> Line:
     Raises:
         BadLineError: It is none, is written in another way, or its hash does not fit it.
     """
+    try:
+        return _read(data)
+    except BadLineError as error:
+        if error.torn and _is_line(data[:-1]):
+            # A crash leaves the beginning of a line, and never all of it with another end.
+            raise BadLineError("is a whole line with another byte for its end") from None
+        raise
+
+
+def _is_line(data: bytes) -> bool:
+    try:
+        _read(data)
+    except BadLineError:
+        return False
+    return True
+
+
+def _read(data: bytes) -> Line:
     if len(data) >= BYTES_MOST:
         raise BadLineError("is too long for a line")
     try:

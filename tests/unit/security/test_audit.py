@@ -76,7 +76,7 @@ def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, da
     path = tmp_path_factory.mktemp("log") / "audit.log"
     written(path, 4)
     whole = path.read_bytes()
-    at = data.draw(st.integers(0, len(whole) - 2))
+    at = data.draw(st.integers(0, len(whole) - 1))
     bit = data.draw(st.integers(0, 7))
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
     found = verify(path)
@@ -268,6 +268,19 @@ def test_nothing_is_written_behind_a_line_that_was_changed(path: Path) -> None:
     with pytest.raises(AuditError, match="its last line is not what its hash was taken of"):
         log.record("model.sign", "fraud:2.0.0")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [b"J", b"}", b"\0", b" ", b"\r"])
+def test_a_last_line_with_another_end_is_no_crash_and_nothing_is_written_behind_it(
+    path: Path, end: bytes
+) -> None:
+    log = written(path, 3)
+    altered = path.read_bytes()[:-1] + end
+    path.write_bytes(altered)
+    assert len(faults(verify(path))) == 1
+    with pytest.raises(AuditError, match="its last line is"):
+        log.record("model.sign", "fraud:2.0.0")
+    assert path.read_bytes() == altered
 
 
 def test_full_files_make_room_and_the_chain_goes_on(path: Path) -> None:
