@@ -169,13 +169,13 @@ def _judged(arena: Arena, followed: Followed, ends: Mapping[int, int]) -> dict[s
         **counted(ends, found),
         **misrouted(found, begun, _stages(told)),
         "decisions": len(found),
-        "harm": _move(found, begun, told, Kind.ROLLBACK),
-        "promotion": _move(found, begun, told, Kind.PROMOTE),
+        "harm": moved(found, begun, told, Kind.ROLLBACK),
+        "promotion": moved(found, begun, told, Kind.PROMOTE),
         "moves": [said.kind.value for said in told if said.kind in _MOVES],
     }
 
 
-def _move(
+def moved(
     found: Decisions, begun: Sequence[Begun], told: Sequence[Said], kind: Kind
 ) -> dict[str, Any]:
     """Return what the rollout that ended with a command of this kind came to."""
@@ -187,16 +187,16 @@ def _move(
         for said in reversed(before)
         if said.verdict is not None and said.verdict.verdict is _WANTED[kind]
     )
-    mine = (found.revision >= plan.sequence) & (found.revision < move.sequence)
+    mine = found.where((found.revision >= plan.sequence) & (found.revision <= move.sequence))
     times = {each.partition: each.at_ms for each in begun if each.revision == move.sequence}
     complete = len(times) == PARTITIONS
     return {
-        "canary_decisions": int((found.arm[mine] == CANARY).sum()),
+        "canary_decisions": int((mine.arm == CANARY).sum()),
         "seconds_to_verdict": round((at_ms - plan.at_ms) / 1_000, 2),
         "verdict_to_activation_seconds": (max(times.values()) - at_ms) / 1_000
         if complete
         else None,
-        "canary_after": after_rollback(found, begun, move.sequence),
+        "canary_after": after_rollback(mine, begun, move.sequence),
         "reasons": list(verdict.reasons),
         "numbers": dict(verdict.numbers),
     }

@@ -1,7 +1,7 @@
 """From what a rollout left on a broker to what it must show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+    def where(self, mask: NDArray[np.bool_]) -> "Decisions":
+        """Return the rows of a mask."""
+        return Decisions(*(getattr(self, field.name)[mask] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

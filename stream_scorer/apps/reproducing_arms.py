@@ -30,6 +30,7 @@ class Arms:
         versions: Those that decide.
         revision: Of the plan.
         propensity: float64[n].
+        fallback: bool[n], where the champion is known to have stepped in, and could.
     """
 
     arm: pa.Array
@@ -37,6 +38,7 @@ class Arms:
     versions: tuple[Version, ...]
     revision: int
     propensity: Float64
+    fallback: NDArray[np.bool_]
 
 
 def routings(
@@ -89,16 +91,19 @@ def arms_of(
         for number, (_, rows) in enumerate(found):
             version[rows] = number
         versions = tuple(each for each, _ in found)
-        return Arms(pa.repeat(CHAMPION, n), version, versions, revision, np.ones(n))
+        none: NDArray[np.bool_] = np.zeros(n, np.bool_)
+        return Arms(pa.repeat(CHAMPION, n), version, versions, revision, np.ones(n), none)
     customer = hash_strings(*string_views(events.records.column("customer_id")))
     routed = route(routing, events, customer)
     champion = routing.versions[CHAMPION]
     by_arm = [routing.versions[arm] for arm in routing.arms]
     versions = tuple(dict.fromkeys([*by_arm, champion]))
     place = np.array([versions.index(each) for each in by_arm])[routed.arm]
-    place[(flags & int(Flag.FALLBACK)) != 0] = versions.index(champion)
+    # For its own version nobody steps in: such a flag is taken as given nowhere.
+    fallback = ((flags & int(Flag.FALLBACK)) != 0) & (place != versions.index(champion))
+    place[fallback] = versions.index(champion)
     share = np.array([routing.share(arm) for arm in routing.arms])[routed.arm]
     # Whom an override sent there was not sent by chance.
     share[routed.overridden] = 1.0
     arm = pa.array(routing.arms).take(pa.array(routed.arm))
-    return Arms(arm, place, versions, routing.revision, share)
+    return Arms(arm, place, versions, routing.revision, share, fallback)

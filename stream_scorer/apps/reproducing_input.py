@@ -248,7 +248,8 @@ class InputReproduction:
             failed = model_errors(told.column("reasons"))
             features = model.features.compute(events.take(mine), observed[mine])
             made = ask(model, features, failed)
-            bits = flags[mine] | (recorded_flags[mine] & int(Flag.FALLBACK))
+            fallback = arms.fallback[mine]
+            bits = flags[mine] | np.where(fallback, int(Flag.FALLBACK), 0)
             if model.features.by_terminal:
                 bits |= np.where(lacking[mine], int(Flag.DEGRADED), 0)
                 times = watermark[mine]
@@ -264,8 +265,7 @@ class InputReproduction:
                 "terminal_watermark": times,
             }  # fmt: skip
             self._found.count(self._found.given, "MODEL_ERROR", int(failed.sum()))
-            fallback = int(np.count_nonzero(bits & int(Flag.FALLBACK)))
-            self._found.count(self._found.given, "fallback", fallback)
+            self._found.count(self._found.given, "fallback", int(fallback.sum()))
             self._found.compare(
                 told,
                 Expected(columns, made.outcome, made.reasons, features, bits, model.features.names),

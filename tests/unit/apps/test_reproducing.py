@@ -284,6 +284,11 @@ def test_a_routing_says_who_should_have_decided(decisions: pa.RecordBatch) -> No
     fallen = arms_of(decisions, events(), flags, canary(), 0)
     assert fallen.versions[fallen.version[row]] == FIRST
     assert fallen.arm[row].as_py() == "canary"
+    assert np.flatnonzero(fallen.fallback).tolist() == [row]
+    # For the control nobody could: its version is the champion's.
+    flags[told.index("control")] = int(Flag.FALLBACK)
+    again = arms_of(decisions, events(), flags, canary(), 0)
+    assert np.flatnonzero(again.fallback).tolist() == [row]
 
 
 def test_an_override_is_no_chance(decisions: pa.RecordBatch) -> None:
