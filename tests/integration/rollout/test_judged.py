@@ -6,17 +6,22 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from stream_scorer.apps.controller import ControllerLoop, controller_settings
 from stream_scorer.happenings import Happening, RolloutHeld
+from stream_scorer.kafka import config
 from stream_scorer.rollout.controller import IN_SHADOW
 from stream_scorer.rollout.gathering import Gathering
+from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.progress import Phase
 from stream_scorer.rollout.tallies import CANARY_SIDE, CONTROL_SIDE
-from stream_scorer.rollout.trial import CANARY_WAY, SHADOW_WAY
+from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
 from tests.faults.process import wait_until
-from tests.faults.scene import transactions
-from tests.integration.rollout.test_live import OLD, Scene, awaits
+from tests.faults.scene import transaction_codec, transactions
+from tests.integration.profiles.stage import codec
+from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits
 
 pytestmark = pytest.mark.kafka
 
@@ -39,7 +44,7 @@ class Judge:
 
     def __init__(self, scene: Scene, file: Path) -> None:
         self.told: list[Happening] = []
-        own = Controller(group=f"{scene.kafka.group}-controller", state=file)
+        own = Controller(group=f"{scene.kafka.group}-controller", state=file, label_slack_seconds=0)
         settings = controller_settings(Settings(kafka=scene.kafka, controller=own))
         self.loop = ControllerLoop(settings, self.told.append)
 
@@ -49,12 +54,18 @@ class Judge:
         assert found is not None
         return found
 
+    @property
+    def verdicts(self) -> list[str]:
+        """What the guards say in both ways."""
+        found = (self.gathering.last(w, g) for w in (CANARY_WAY, SHADOW_WAY) for g in (FAST, SLOW))
+        return [f"{each.way} {each.guard}: {each.judgement}" for each in found if each]
+
     def until(self, done: Callable[[], bool], what: str) -> None:
         def step() -> bool:
             self.loop.step()
             return done()
 
-        wait_until(step, lambda: f"{what}: {self.told[-5:]}")
+        wait_until(step, lambda: f"{what}: {self.verdicts} {self.told[-5:]}")
 
 
 def at_stage(scene: Scene, stage: int) -> bool:
@@ -102,3 +113,56 @@ def test_a_scorers_own_records_lead_an_equal_version_from_shadow_to_half(
     assert told.numbers[IN_SHADOW] == 0
     assert [entry.refused for entry in scene.log.log.entries if entry.refused] == []
     assert not any(isinstance(each, RolloutHeld) for each in judge.told)
+
+
+FRAUD_EVERY = 10
+DELTA = 50.0
+
+
+def labels(scene: Scene) -> None:
+    """Publish a label of every transaction, known a minute after it: one in ten is a fraud."""
+    tell = codec("label")
+    producer = Producer(config.common(scene.kafka) | {"enable.idempotence": True})
+    shared = ("transaction_id", "customer_id", "terminal_id", "event_time")
+    for number, record in enumerate(r for r in scene.records if not r.bad):
+        row = transaction_codec().decode(record.value or b"", FILES)
+        known = int(row["event_time"].timestamp() * 1_000) + 60_000
+        fraud = {"is_fraud": number % FRAUD_EVERY == 0, "label_time": known, "source": None}
+        value = tell.encode({name: row[name] for name in shared} | fraud)
+        producer.produce(scene.kafka.topics.labels, value, record.key)
+    assert producer.flush(30) == 0
+
+
+def test_labels_promote_a_version_that_costs_no_more(scene: Scene, tmp_path: Path) -> None:
+    scene.records = transactions(days=80, customers=120)
+    guard = {**GUARD, "least_frauds": 20, "least_pairs": 5, "delta": DELTA}
+    first = scene.plan(
+        strategy="canary", versions={"champion": OLD, "canary": OLD}, ramp=[{"percent": 50}],
+        guard=guard, controller={},
+    )  # fmt: skip
+    with scene.scorer() as process:
+        process.wait_ready()
+        judge = Judge(scene, tmp_path / "judge.sqlite")
+        scene.feed(0.3)
+        scene.decided()
+        # Without a label there is no fraud, and without a fraud no answer.
+        judge.until(lambda: "slow" in scene.log.refresh().verdicts, "a slow verdict")
+        told = scene.log.refresh().verdicts["slow"].verdict
+        assert told.verdict is Verdict.NO_DATA
+        labels(scene)
+        scene.feed(0.5)
+        scene.decided()
+        judge.until(lambda: scene.log.refresh().phase is Phase.PROMOTED, "a promotion")
+        state = scene.log.refresh()
+        promoted = state.revision
+        awaits(process, promoted)
+        scene.feed(0.2)
+        found = scene.decided()
+    judge.loop.close()
+    told = state.verdicts["slow"].verdict
+    assert told.verdict is Verdict.PROMOTE
+    assert min(told.numbers["frauds_canary"], told.numbers["frauds_control"]) >= 20
+    assert told.numbers["benefit_low"] > -DELTA
+    arms = Counter((d["plan_revision"], d["arm"]) for d in found.decisions.values())
+    assert {arm for revision, arm in arms if revision == first} == {"canary", "control"}
+    assert {arm for revision, arm in arms if revision == promoted} == {"champion"}
