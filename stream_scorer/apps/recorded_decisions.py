@@ -23,6 +23,7 @@ from stream_scorer.settings import Settings
 
 _LISTS: Final = ("reasons", "flags")
 _RECORDS: Final = 20_000
+_OFFSETS: Final = 1 << 20
 _POLL_SECONDS: Final = 0.1
 _SILENCE_SECONDS: Final = 30.0
 _BLOCK: Final = 65_536
@@ -86,6 +87,34 @@ class Seen:
         firsts = {p: first for (p, s), first in self._first.items() if s == source}
         cut = [first for p, first in firsts.items() if p in self._cut]
         return max(cut) if cut else min(firsts.values()), self._last[source]
+
+
+class Decided:
+    """Which source offsets have a decision: a bit map, for a million offsets a megabyte."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+
+    def again(self, decisions: pa.RecordBatch) -> NDArray[np.int64]:
+        """Take decisions; return the rows of those whose offset has one already."""
+        sources = whole_numbers(decisions.column("source_partition"))
+        offsets = whole_numbers(decisions.column("source_offset"))
+        topics = decisions.column("source_topic").dictionary_encode()
+        places = np.stack([np.asarray(topics.indices, np.int64), sources, offsets // _OFFSETS])
+        names = topics.dictionary.to_pylist()
+        doubled: list[NDArray[np.int64]] = []
+        kinds, which = np.unique(places, axis=1, return_inverse=True)
+        for kind, (topic, partition, block) in enumerate(kinds.T.tolist()):
+            rows = np.flatnonzero(which.ravel() == kind)
+            at = offsets[rows] - block * _OFFSETS
+            seen = self._blocks.setdefault(
+                (names[topic], partition, block), np.zeros(_OFFSETS, np.bool_)
+            )
+            first = np.zeros(len(rows), np.bool_)
+            first[np.unique(at, return_index=True)[1]] = True
+            doubled.append(rows[seen[at] | ~first])
+            seen[at] = True
+        return np.sort(np.concatenate([np.empty(0, np.int64), *doubled]))
 
 
 class DecisionReader:

@@ -16,7 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
-from stream_scorer.apps.recorded_decisions import Progress, Seen, Spool, by_version, recorded
+from stream_scorer.apps.recorded_decisions import (
+    Decided,
+    Progress,
+    Seen,
+    Spool,
+    by_version,
+    recorded,
+)
 from stream_scorer.apps.recorded_routings import RecordedRoutings
 from stream_scorer.apps.reproducing_input import InputReproduction
 from stream_scorer.apps.reproduction import (
@@ -157,6 +164,7 @@ def _asked(
 
     ``seen`` is given all of them.
     """
+    decided = Decided()
     for every in recorded(settings, open_registry(settings.registry), progress):
         found.read += len(every.records)
         if seen is not None:
@@ -167,6 +175,10 @@ def _asked(
         for at in range(0, len(chosen), _ROWS):
             piece = chosen.slice(at, _ROWS)
             found.chosen += len(piece)
+            again = decided.again(piece)
+            found.doubled += len(again)
+            for row in again.tolist():
+                found.note(piece, row, "decision", "decided again", None)
             for version, rows in by_version(piece):
                 found.count(found.models, version.label, len(rows))
             yield piece

@@ -66,6 +66,7 @@ class Reproduction:
         fields: By field, decisions that differ in it.
         missing: Accepted transactions without a decision.
         unexpected: Decisions of what the input does not hold, or would be rejected.
+        doubled: Decisions of a source offset that has one before.
         not_compared: Decisions that could not be recomputed.
         missing_bundles: By model version that cannot be loaded, why.
         removed: What retention removed that would be needed.
@@ -84,6 +85,7 @@ class Reproduction:
     fields: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     unexpected: int = 0
+    doubled: int = 0
     not_compared: int = 0
     missing_bundles: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
@@ -173,11 +175,12 @@ class Reproduction:
             ReproductionError: It says what was found, the worst first.
         """
         mend = "see the differences: --json"
-        if self.differing or self.missing or self.unexpected:
+        if self.differing or self.missing or self.unexpected or self.doubled:
             fields = ", ".join(f"{name} {n}" for name, n in sorted(self.fields.items()))
             told = [f"{self.differing} of {self.chosen} decisions differ ({fields})"]
             told += [f"{self.missing} are missing"] if self.missing else []
             told += [f"{self.unexpected} are of no such input"] if self.unexpected else []
+            told += [f"{self.doubled} are of an offset that has one"] if self.doubled else []
             raise ReproductionError("; ".join(told), mend)
         if self.missing_bundles and self.not_compared:
             named = "; ".join(f"{m}: {why}" for m, why in sorted(self.missing_bundles.items()))

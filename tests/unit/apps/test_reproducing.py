@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.recomputing import Bundles
-from stream_scorer.apps.recorded_decisions import Published, Seen, Spool
+from stream_scorer.apps.recorded_decisions import Decided, Published, Seen, Spool
 from stream_scorer.apps.reproducing import Question, compare_recorded
 from stream_scorer.apps.reproducing_arms import arms_of, routings
 from stream_scorer.apps.reproduction import Reproduction
@@ -340,3 +340,20 @@ def test_struct_of_features_is_little_endian(decisions: pa.RecordBatch) -> None:
     value = decisions.column("features")[0].as_py()
     amount = events().records.column("amount_minor")[0].as_py() / 100
     assert struct.unpack_from("<d", value)[0] == amount
+
+
+def test_an_offset_that_was_decided_before_is_told(decisions: pa.RecordBatch) -> None:
+    seen = Decided()
+    assert seen.again(decisions).tolist() == []
+    far = altered(decisions, 2, source_offset=3 << 20)
+    assert seen.again(far).tolist() == [row for row in range(len(far)) if row != 2]
+    twice = decisions.take(pa.array([4, 1, 4, 4]))
+    assert Decided().again(twice).tolist() == [2, 3]
+    for name, value in (("source_topic", "other"), ("source_partition", 77)):
+        assert 5 not in seen.again(altered(decisions, 5, **{name: value})).tolist()
+
+
+def test_a_decision_that_stands_twice_is_no_equal_past() -> None:
+    found = Reproduction("recorded", read=3, chosen=3, equal=3, doubled=1)
+    with pytest.raises(ReproductionError, match="1 are of an offset that has one"):
+        found.refuse()
