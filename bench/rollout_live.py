@@ -53,6 +53,8 @@ PAIRS, QUICK_PAIRS = 5, 1
 _SOURCE, _BACKLOG = "live.transactions", "live.backlog"
 _RAMP = (0, 5, 25, 100)
 _DONE_SECONDS = 240.0
+_COMMAND_SECONDS = 20.0
+"""That all commands of a rollout take at most."""
 
 
 def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     blue, green = ({colour: version} for colour, version in colours.items())
     arena.create({_SOURCE: PARTITIONS})
     followed = Followed(arena, "live", _SOURCE)
-    count = int(per_second * seconds * 10.5)
+    # It is ended when the last stage has lasted: commands take their time, too.
+    count = int(per_second * (seconds * 10 + _COMMAND_SECONDS))
     feeder = arena.start(arena.entry("input", _SOURCE, "schedule", str(per_second), str(count)))
     for process in (followed.contender, feeder):
         process.wait_ready()
@@ -93,8 +96,13 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     followed.give("green", Kind.SWITCH, Switch(to="green"), None, green)
     time.sleep(seconds)
     followed.give("blue again", Kind.SWITCH, Switch(to="blue"), None, blue)
-    arena.wait_committed(followed.contender, count, _DONE_SECONDS)
-    fed = count / (time.monotonic() - began)
+    time.sleep(seconds)
+    if feeder.ended() is not None:
+        raise SystemExit("the input was over before the last stage")
+    feeder.kill()
+    _, ends = bounds(followed.entry.settings.kafka, _SOURCE)
+    arena.wait_committed(followed.contender, sum(ends.values()), _DONE_SECONDS)
+    fed = sum(ends.values()) / (time.monotonic() - began)
     for process in (feeder, followed.contender):
         process.stop()
     return _judged(arena, followed, ramp, back) | {"events_per_second": round(fed)}

@@ -1,7 +1,7 @@
 """Past decisions read back as columns, and put aside by the input that they are of."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,6 +87,38 @@ class Seen:
         firsts = {p: first for (p, s), first in self._first.items() if s == source}
         cut = [first for p, first in firsts.items() if p in self._cut]
         return max(cut) if cut else min(firsts.values()), self._last[source]
+
+
+class Beginnings:
+    """From when on each partition of the decisions topic is there.
+
+    Args:
+        firsts: By partition, the offset of the first record that is retained; 0 for all of it.
+    """
+
+    def __init__(self, firsts: Mapping[int, int]) -> None:
+        self._cut = {p: first for p, first in firsts.items() if first}
+        self._since: dict[int, int] = {}
+
+    def add(self, published: Published) -> None:
+        """Take decisions, in the order of the topic's partitions."""
+        for partition in self._cut.keys() - self._since.keys():
+            rows = np.flatnonzero(published.partition == partition)
+            if len(rows):
+                times = whole_numbers(published.records.column("event_time"))
+                self._since[partition] = int(times[rows[0]])
+
+    def removed(self, first_ms: int | None) -> list[str]:
+        """Say what retention took of what is asked for, by partition.
+
+        Args:
+            first_ms: Event time from which all is asked for; None: from the beginning.
+        """
+        return [
+            f"the decisions of partition {partition} before offset {first}"
+            for partition, first in sorted(self._cut.items())
+            if first_ms is None or (since := self._since.get(partition)) is None or first_ms < since
+        ]
 
 
 class Decided:

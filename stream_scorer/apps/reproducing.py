@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
 from stream_scorer.apps.recorded_decisions import (
+    Beginnings,
     Decided,
     Progress,
     Seen,
@@ -40,6 +41,7 @@ from stream_scorer.core.batch import Flag
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError
+from stream_scorer.kafka.offsets import bounds
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.trust import trust_of
 from stream_scorer.settings import Settings
@@ -165,8 +167,11 @@ def _asked(
     ``seen`` is given all of them.
     """
     decided = Decided()
+    firsts, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
+    beginnings = Beginnings(firsts)
     for every in recorded(settings, open_registry(settings.registry), progress):
         found.read += len(every.records)
+        beginnings.add(every)
         if seen is not None:
             seen.add(every)
         chosen = question.chosen(every.records)
@@ -184,6 +189,8 @@ def _asked(
             yield piece
         if question.limit is not None and found.chosen >= question.limit:
             return
+    if question.whole:
+        found.removed += beginnings.removed(question.first_ms)
 
 
 def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reproduction) -> None:

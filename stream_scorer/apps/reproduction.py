@@ -188,11 +188,16 @@ class Reproduction:
                 f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: {named}",
                 "put the bundles back where models.directory or models.url says",
             )
-        if self.removed:
+        if self.removed and self.not_compared:
             raise ReproductionError(
                 f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: "
                 + "; ".join(self.removed),
                 "reproduce from the recorded features: --depth recorded; raise the retention",
+            )
+        if self.removed:
+            raise ReproductionError(
+                f"retention has removed {'; '.join(self.removed)}",
+                "ask for what is there (--from); raise the retention",
             )
         if not self.chosen:
             raise ReproductionError(

@@ -278,6 +278,14 @@ def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
     # What the others need is there, and what a decision carries always is.
     reproduced(other, "recorded").refuse()
 
+    # Of decisions that are gone themselves nothing is compared, and that is no pass.
+    gone = [TopicPartition(other.topics.decisions, 0, 100)]
+    for future in admin.delete_records(gone).values():
+        future.result()
+    for depth in DEPTHS:
+        with pytest.raises(ReproductionError, match="decisions of partition 0 before offset 100"):
+            reproduced(other, depth).refuse()
+
 
 def _command(kafka: Kafka, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 our own program

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.recomputing import Bundles
-from stream_scorer.apps.recorded_decisions import Decided, Published, Seen, Spool
+from stream_scorer.apps.recorded_decisions import Beginnings, Decided, Published, Seen, Spool
 from stream_scorer.apps.reproducing import Question, compare_recorded
 from stream_scorer.apps.reproducing_arms import arms_of, routings
 from stream_scorer.apps.reproduction import Reproduction
@@ -357,3 +357,23 @@ def test_a_decision_that_stands_twice_is_no_equal_past() -> None:
     found = Reproduction("recorded", read=3, chosen=3, equal=3, doubled=1)
     with pytest.raises(ReproductionError, match="1 are of an offset that has one"):
         found.refuse()
+
+
+def test_what_retention_took_of_the_decisions_is_said_from_its_first_record_on(
+    decisions: pa.RecordBatch,
+) -> None:
+    times = decisions.column("event_time").cast(pa.int64()).to_pylist()
+    partition = np.array([2] * 3 + [1] * (len(decisions) - 3), np.int32)
+    found = Beginnings({0: 0, 1: 70, 2: 5, 3: 9})
+    found.add(Published(decisions.slice(0, 5), partition[:5]))
+    found.add(Published(decisions.slice(5), partition[5:]))
+    gone = [f"the decisions of partition {p} before offset {n}" for p, n in ((1, 70), (2, 5))]
+    # Of a partition that is empty by now nothing is known.
+    empty = "the decisions of partition 3 before offset 9"
+    assert found.removed(None) == [*gone, empty]
+    assert found.removed(times[0] - 1) == [*gone, empty]
+    assert found.removed(times[0]) == [gone[0], empty]
+    assert found.removed(times[3]) == [empty]
+    told = Reproduction("input", read=3, chosen=3, equal=3, removed=gone)
+    with pytest.raises(ReproductionError, match=r"^retention has removed the decisions of part"):
+        told.refuse()
