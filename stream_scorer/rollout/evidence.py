@@ -40,6 +40,8 @@ _HEAD: Final = 10
 _SCALES: Final = 2.0 ** np.arange(1, -9, -1)
 _FARTHEST: Final = 2.0**40
 _EXACT: Final = 1e-3
+_ROUNDING: Final = 1e-9
+"""Of the sums and of what is expected of them: far above rounding, far below any harm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,9 +144,12 @@ def differences(sample: Sample) -> Float64:
     for members in _stages(sample.stage):
         if count[members.stop - 1] > 0:
             rate[members] = total[members.stop - 1] / count[members.stop - 1]
-    return (sample.canary - rate * sample.canary_count) - (
-        sample.control - rate * sample.control_count
-    )
+    expected_canary, expected_control = rate * sample.canary_count, rate * sample.control_count
+    found = (sample.canary - expected_canary) - (sample.control - expected_control)
+    # What the sums' own rounding leaves is no difference, and scales would make one of it.
+    size = np.abs(sample.canary) + np.abs(sample.control)
+    size += np.abs(expected_canary) + np.abs(expected_control)
+    return np.where(np.abs(found) > _ROUNDING * size, found, 0.0)
 
 
 def log_evidence(difference: Float64, stage: Int64) -> float:

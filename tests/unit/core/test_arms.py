@@ -198,6 +198,15 @@ def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: i
     assert [p for p in contents(rings) if p] == before
 
 
+def test_a_champion_that_fails_in_the_canarys_place_stops_as_well() -> None:
+    broken = models(old=Linear(never), new=Linear(never))
+    rings = Rings(broken[OLD].features)
+    before = contents(rings)
+    with pytest.raises(ModelFailure, match="no such model"):
+        score_by_arms(EVENTS, rings, routing(BUCKETS), broken)
+    assert [p for p in contents(rings) if p] == before
+
+
 def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
     def but_one(features: Float64) -> Float64:
         return np.where(features[:, 0] == 1.0, np.nan, 0.1)

@@ -147,6 +147,19 @@ def _columns(data: st.DataObject, pairs: int) -> Sample:
     return Sample(drawn[0], drawn[1], drawn[2], drawn[3], np.array(stages, np.int64))
 
 
+def test_rounding_is_no_evidence() -> None:
+    counts = np.arange(1.0, 4_001.0)
+    sums = np.array([math.fsum([0.1] * int(n)) + 1e-13 * n for n in counts])
+    same = np.zeros(len(counts), np.int64)
+    sample = Sample(sums, 0.1 * counts, counts, counts, same)
+    assert not differences(sample).any()
+    assert _more(sample) == 0.0
+    seen = Sample(sums * 1.000_001, 0.1 * counts, counts, counts, same)
+    assert differences(seen).all()
+    alone = Sample(np.array([5.0]), np.zeros(1), np.array([19.0]), np.zeros(1), same[:1])
+    assert not differences(alone).any()
+
+
 @given(st.data(), st.integers(1, 12))
 def test_the_unit_of_the_sums_does_not_matter(data: st.DataObject, pairs: int) -> None:
     sample = _columns(data, pairs)

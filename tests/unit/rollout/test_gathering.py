@@ -35,7 +35,7 @@ from stream_scorer.rollout.tallies import (
     place,
     stages_of,
 )
-from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
+from stream_scorer.rollout.trial import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
 
 SALT = "pepper"
 COSTS = BoundedCosts(most=200.0)
@@ -394,6 +394,15 @@ def test_in_shadow_each_bucket_is_a_pair_of_what_was_and_what_would_have_been() 
     assert errors.canary[bucket[1]] == errors.control[bucket[1]] == 1
     assert found.since[4].clock_ms == 77
     assert found.way_of(4) == SHADOW_WAY
+
+
+def test_in_shadow_no_calls_are_compared() -> None:
+    found = gathering(replace(TRIAL, first_look=1), routings={4: routing(4, 0, CANARY)})
+    found.shadow(shadowed([(1, 1, 0), (2, 0, 0)]), np.full(2, 77))
+    judged = found.look(SHADOW_WAY, 77)
+    assert judged is not None
+    assert not [name for name in judged.judgement.numbers if CALLS in name]
+    assert judged.judgement.numbers["bound"] == (len(GUARDS) - 1) / LIMITS.alpha
 
 
 def test_other_shadows_and_other_rollouts_count_for_nothing() -> None:

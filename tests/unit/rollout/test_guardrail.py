@@ -185,6 +185,16 @@ def test_events_that_are_lost_in_one_arm_make_a_verdict_invalid() -> None:
         assert slow.verdict is Verdict.INVALID
 
 
+@pytest.mark.parametrize(("least", "expected"), [(0.001, False), (0.9, True)])
+def test_a_mismatch_has_a_chance_of_error_of_its_own(least: float, *, expected: bool) -> None:
+    """Evidence of 20 is none at one in a thousand, whatever harm is judged by."""
+    samples = _samples()
+    limits = replace(LIMITS, alpha=0.9, alpha_mismatch=least)
+    seen = Evidence(5, {"mismatch": 20.0})
+    judgement, _ = judge_fast(samples, _events(samples), seen, 5, limits)
+    assert (judgement.verdict is Verdict.INVALID) == expected
+
+
 def test_a_judgement_is_plain_data() -> None:
     samples = _samples(errors=1e4)
     judgement, evidence = judge_fast(samples, _events(samples), Evidence(), 1, LIMITS)

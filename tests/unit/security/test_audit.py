@@ -120,6 +120,13 @@ def test_a_line_whose_hash_was_taken_anew_does_not_fit_the_next(path: Path) -> N
     assert faults(verify(path)) == ["audit.log line 5: line 5 does not follow the line before it"]
 
 
+def test_a_first_line_that_follows_another_log_is_found(path: Path) -> None:
+    forged = audit_lines.write(Deed("user:x", "model.sign", "m:1.0.0", {}), 1, "f" * 64, clock()())
+    path.write_bytes(forged.data + b"\n")
+    assert faults(verify(path)) == ["audit.log line 1: line 1 does not follow the line before it"]
+    assert faults(verify(path, after="f" * 64)) == []
+
+
 @pytest.mark.parametrize("taken", [0, 3, 6])
 def test_a_removed_line_is_found(path: Path, taken: int) -> None:
     written(path)
