@@ -36,8 +36,8 @@ test-matrix: env
 # What the scorer costs beside the floor and beside a hand-written loop, and its features beside
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
 # scoring files costs; how long planned changes of a group pause partitions; one worker with 64 of
-# them; what the rollout's guard does to a thousand candidates; a rollout under load, and what a shadow
-# costs; past decisions recomputed; and half an hour of random faults.
+# them; what the rollout's guard does to a thousand candidates; a rollout under load, what a shadow
+# costs, and what its controller does there; past decisions recomputed; and half an hour of random faults.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -50,6 +50,7 @@ bench: env
 	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout_live.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/rollout_guarded.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 

@@ -2,8 +2,9 @@
 
 ``python contender.py KIND [ARGUMENT...]``; the settings come from the environment. Imports are over
 when ``ready`` is printed; SIGUSR1 lets it go on. KIND is ``floor``, ``handwritten`` with a bundle's
-directory, ``schedule`` (a producer) with a rate and a number of events, and days after which their
-labels follow where those are wanted, or a command of ``stream-scorer`` with its arguments.
+directory, ``schedule`` (a producer) with a rate and a number of events, and, where labels are
+wanted, the hours after which they follow and the number of customers; or a command of
+``stream-scorer`` with its arguments.
 """
 
 import gc
@@ -36,20 +37,22 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
     return stream_scorer
 
 
-def _schedule(rate: float, count: int, label_days: int | None = None) -> Callable[[], None]:
+def _schedule(
+    rate: float, count: int, label_hours: int | None = None, customers: int = 5_000
+) -> Callable[[], None]:
     """Simulate now; the schedule begins with the first event sent."""
     from bench.traffic import transactions  # noqa: PLC0415 see the caller
     from stream_scorer.apps.feeding import open_feed  # noqa: PLC0415
     from stream_scorer.apps.label_feeding import send_with_labels  # noqa: PLC0415
     from stream_scorer.settings import load_settings  # noqa: PLC0415
 
-    table = transactions(count)
+    table = transactions(count, customers)
 
     def run() -> None:
         settings = load_settings()
         topic = settings.kafka.topics.transactions
-        if label_days is not None:
-            delay_ms = label_days * 86_400_000
+        if label_hours is not None:
+            delay_ms = label_hours * 3_600_000
             send_with_labels(settings.kafka, settings.registry, table, topic, delay_ms, rate)
             return
         with open_feed(settings.kafka, settings.registry, topic, rate) as feed:

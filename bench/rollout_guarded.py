@@ -1,10 +1,10 @@
 """The controller under load: a version that does harm is rolled back, a sound one is promoted.
 
-One scorer and one controller follow a control log while a steady input comes, labels two days of
-event time behind it. First a version that alerts far more often decides for a quarter of the
-customers; the controller sees it in the decisions and rolls it back. Then one that decides as the
-champion does goes from shadow to 5, 25 and 50 %, and is promoted for what the labels say. No person
-steps in. Everything is read off the broker:
+One scorer and one controller follow a control log while a steady input comes of 50,000 customers,
+labels half a day of event time behind it. First a version that alerts far more often decides for a
+quarter of the customers; the controller sees it in the decisions and rolls it back. Then one that
+decides as the champion does goes from shadow to 5, 25 and 50 %, and is promoted for what the labels
+say. No person steps in. Everything is read off the broker:
 
 - ``lost``, ``duplicates``, ``of_another_revision``, ``of_another_version``: as in ``rollout_live``.
 - ``harm``: decisions of the harmful canary until it was rolled back, seconds from the verdict's
@@ -29,13 +29,13 @@ from bench.event_model import train_model
 from bench.gates import conclude, loads
 from bench.rollout_arena import Followed, Said, begun_in, decisions_of, said_in, say
 from bench.rollout_live_gates import (
-    LEAST_RATE,
     MOST_ACTIVATION_SECONDS,
     Begun,
     Decisions,
     Stage,
     after_rollback,
     counted,
+    least_rate,
     misrouted,
 )
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
@@ -48,15 +48,17 @@ from stream_scorer.rollout.guardrail import Verdict
 OLD, LOUD, SOUND = "old:1.0.0", "loud:1.0.0", "sound:1.0.0"
 RATE, QUICK_RATE = 24_000, 6_000
 _SOURCE = "guarded.transactions"
-_LABEL_DAYS = 2
+_CUSTOMERS = 50_000
+_LABEL_HOURS = 12
 _DAY_SECONDS = 86_400
 _GUARD = {
-    "maturity_seconds": (_LABEL_DAYS + 1) * _DAY_SECONDS, "least_frauds": 100, "delta": 0.5,
-    "slow_call_us": 1e6,
+    "maturity_seconds": _DAY_SECONDS, "least_frauds": 100, "delta": 0.3,
+    "slow_call_us": 1e6, "deadline_seconds": 4_000 * _DAY_SECONDS,
 }  # fmt: skip
 _RAMP = (0, 5, 25, 50)
-_STAGE_SECONDS = 5 * _DAY_SECONDS
+_STAGE_SECONDS = _DAY_SECONDS
 _VERDICT_SECONDS = 120.0
+_INPUT_SECONDS = 150.0
 _SETTLED_SECONDS = 3.0
 _GLANCE_SECONDS = 0.1
 _ALONE = {CHAMPION: OLD}
@@ -121,10 +123,10 @@ def measure(per_second: int) -> dict[str, Any]:
                 },
             )
         )  # fmt: skip
-        count = int(per_second * _VERDICT_SECONDS)
+        count = int(per_second * _INPUT_SECONDS)
         feeder = arena.start(
             arena.entry("input", _SOURCE, "schedule", str(per_second), str(count),
-                        str(_LABEL_DAYS), outputs="guarded")
+                        str(_LABEL_HOURS), str(_CUSTOMERS), outputs="guarded")
         )  # fmt: skip
         for process in (followed.contender, controller, feeder):
             process.wait_ready()
@@ -157,7 +159,7 @@ def measure(per_second: int) -> dict[str, Any]:
             process.stop()
         return _judged(arena, followed, ends) | {
             "events_per_second": round(fed),
-            "least_rate": min(LEAST_RATE, int(0.8 * per_second)),
+            "least_rate": least_rate(per_second),
         }
 
 

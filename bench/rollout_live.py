@@ -30,12 +30,12 @@ from bench.event_model import train_model
 from bench.gates import conclude, loads, rate
 from bench.rollout_arena import Followed, begun_in, columns_of, decisions_of, records_of, said_in
 from bench.rollout_live_gates import (
-    LEAST_RATE,
     activation_seconds,
     after_rollback,
     counted,
     failures,
     flips,
+    least_rate,
     misrouted,
     shares,
 )
@@ -181,7 +181,7 @@ def measure(per_second: int, seconds: float, events: int, pairs: int) -> dict[st
         "champion_and_shadow": round(medians["shadow"]),
         "shadow_ratio": round(medians["shadow"] / medians["champion"], 3),
         "pairs": pairs,
-        "least_rate": min(LEAST_RATE, int(0.8 * per_second)),
+        "least_rate": least_rate(per_second),
     }
 
 

@@ -75,6 +75,11 @@ class Stage:
     at_ms: int
 
 
+def least_rate(per_second: int) -> int:
+    """Return the events/s that must be decided of an input of so many."""
+    return LEAST_RATE if per_second > LEAST_RATE else int(0.8 * per_second)
+
+
 def counted(ends: Mapping[int, int], found: Decisions) -> dict[str, int]:
     """Return input records without a decision, and decided more than once.
 

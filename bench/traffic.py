@@ -19,12 +19,13 @@ _OLDER_ID, _NEWER_ID, _UNKNOWN_ID = 101, 102, 999
 _LATER_FIELDS = frozenset({"channel", "mcc", "country", "card_present", "device_id"})
 _NEW_FIELD = {"name": "loyalty_tier", "type": ["null", "string"], "default": None}
 _ROWS_AT_ONCE = 5_000
-_EVENTS_A_DAY = 9_000
+_CUSTOMERS, _EVENTS_A_DAY = 5_000, 9_000
 
 
-def transactions(count: int) -> pa.Table:
+def transactions(count: int, customers: int = _CUSTOMERS) -> pa.Table:
     """Return the first ``count`` simulated transactions, with labels."""
-    return simulate(count // _EVENTS_A_DAY + 1).slice(0, count)
+    a_day = _EVENTS_A_DAY * customers // _CUSTOMERS
+    return simulate(count // a_day + 1, customers).slice(0, count)
 
 
 def registry_with_writers(directory: Path) -> Path:

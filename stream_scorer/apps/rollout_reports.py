@@ -13,7 +13,6 @@ from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.rollout.commands import (
     Answer,
-    Body,
     Promote,
     Propose,
     Step,
@@ -110,7 +109,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "at": None if command is None else when(command.at),
         "kind": None if command is None else command.kind,
         "what": "" if entry.body is None else said(entry.body),
-        "reason": entry.body.reason if isinstance(entry.body, Body) else "",
+        "reason": "" if entry.body is None else getattr(entry.body, "reason", ""),
         "signer": None if signer is None else signer.name,
         "key_id": None if command is None else command.key_id,
         "accepted": entry.accepted,

@@ -32,6 +32,7 @@ class Given:
     Attributes:
         file: TOML; None for none.
         name: The rollout's.
+        reason: Why it is begun.
         strategy: How versions share the traffic.
         versions: ARM=NAME:VERSION.
         ramp: Per cents with commas between them; for a canary 1,5,25,50,100 if nobody says.
@@ -48,6 +49,7 @@ class Given:
 
     file: Path | None = None
     name: str | None = None
+    reason: str | None = None
     strategy: str | None = None
     versions: Sequence[str] = ()
     ramp: str | None = None
@@ -119,7 +121,7 @@ def _hold_shapes(table: Mapping[str, Any]) -> None:
 
 def _lay_over(table: dict[str, Any], given: Given) -> None:
     """Lay the options over the file."""
-    for name in ("name", "strategy", "salt", "effective_at", "active"):
+    for name in ("name", "reason", "strategy", "salt", "effective_at", "active"):
         if (value := getattr(given, name)) is not None:
             table[name] = value
     if given.versions:

@@ -111,6 +111,7 @@ def start(
     manual: Annotated[
         bool, typer.Option("--manual", help="A person approves whatever the controller does.")
     ] = False,
+    reason: ReasonOption = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of a rollout that runs.")
     ] = False,
@@ -131,7 +132,7 @@ def start(
     from stream_scorer.apps.rollout_starting import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
 
     given = Given(
-        plan, name, strategy, version or (), ramp, stage_seconds, share or (), salt,
+        plan, name, reason or None, strategy, version or (), ramp, stage_seconds, share or (), salt,
         event_time(effective_at), active, controller_key, controller_may, controller_up_to, manual,
     )  # fmt: skip
     settings = connected_settings(config, bootstrap)
@@ -163,7 +164,7 @@ def history(
     columns = ("offset", "number", "at", "kind", "what", "signer", "outcome")
     rows = [
         (
-            row["offset"], row["sequence"], row["at"], row["kind"] or "-",
+            row["offset"], row["sequence"] or "-", row["at"] or "-", row["kind"] or "-",
             row["what"] + (f" ({row['reason']})" if row["reason"] else ""),
             row["signer"] or "-", row["refused"] or "accepted",
         )

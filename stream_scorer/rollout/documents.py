@@ -93,6 +93,7 @@ class RolloutPlan(Part):
     Attributes:
         format: Version of this layout.
         name: The rollout's name, for people.
+        reason: Why, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
             that decide nothing by strategy or override score as shadows.
@@ -109,6 +110,7 @@ class RolloutPlan(Part):
 
     format: Literal[1] = FORMAT
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
+    reason: Annotated[str, Field(max_length=2_000)] = ""
     strategy: Strategy
     versions: dict[Arm, Label]
     salt: Annotated[str, Field(max_length=200)] = ""

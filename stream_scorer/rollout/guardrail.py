@@ -264,16 +264,17 @@ def judge_slow(
         **_told(evidence, cost),
     }
     verdict = Verdict.INCONCLUSIVE if deadline_passed else Verdict.CONTINUE
+    nothing = Verdict.INCONCLUSIVE if deadline_passed else Verdict.NO_DATA
     reasons: tuple[str, ...] = ("no look is due",)
     if mismatch := _mismatched(evidence, limits):
         verdict, reasons = Verdict.INVALID, (mismatch,)
     elif too_few := _too_few(cost, limits):
-        verdict, reasons = Verdict.NO_DATA, too_few
+        verdict, reasons = nothing, too_few
     elif look == 0:
-        verdict = Verdict.NO_DATA
+        verdict = nothing
     elif not any(matured.frauds):
         # Without a fraud every alert looks like a mistake: more likely the labels do not come.
-        verdict, reasons = Verdict.NO_DATA, ("no label has told of a fraud",)
+        verdict, reasons = nothing, ("no label has told of a fraud",)
     elif due:
         benefit = _benefit(cost, look, limits)
         numbers |= {name: value for name, value in benefit.items() if math.isfinite(value)}
@@ -321,8 +322,8 @@ def _log_mismatch(sample: Sample) -> float:
 
 
 def _mismatched(evidence: Evidence, limits: Limits) -> str:
-    """Return why the arms are no fair halves, or nothing."""
-    value, bound = evidence.e.get("mismatch", 0.0), 1 / limits.alpha_mismatch
+    """Return why the arms are no fair halves, or nothing; fast and slow guards both ask it."""
+    value, bound = evidence.e.get("mismatch", 0.0), 2 / limits.alpha_mismatch
     if value < bound:
         return ""
     return f"sample ratio: evidence {value:.3g} of a mismatch reaches {bound:.0f}"

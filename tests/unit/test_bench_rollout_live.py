@@ -16,6 +16,7 @@ from bench.rollout_live_gates import (
     counted,
     failures,
     flips,
+    least_rate,
     misrouted,
     shares,
 )
@@ -49,6 +50,10 @@ def changed(row: int, **values: Any) -> Decisions:
     for name, value in values.items():
         columns[name][row] = value
     return replace(whole, **columns)
+
+
+def test_a_slow_input_lowers_the_rate_that_must_be_reached_and_a_fast_one_does_not() -> None:
+    assert [least_rate(rate) for rate in (24_000, 20_001, 6_000)] == [20_000, 20_000, 4_800]
 
 
 def test_a_good_rollout_has_nothing_to_count() -> None:

@@ -79,11 +79,12 @@ def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
         "[shared]\nring_cap = 9\n[controller]\nmay = ['step']\n"
     )
     said = Given(
-        file=file, name="b", versions=["canary=fraud:0.4.0"], ramp="0,7.5", stage_seconds=60,
-        effective_at=5, controller=CONTROLLER_KEY, up_to=7.5, manual=True,
+        file=file, name="b", reason="because", versions=["canary=fraud:0.4.0"], ramp="0,7.5",
+        stage_seconds=60, effective_at=5, controller=CONTROLLER_KEY, up_to=7.5, manual=True,
     )  # fmt: skip
     made = planned(store, said, State())
     assert (made.name, made.salt, made.effective_at) == ("b", "s", 5)
+    assert made.reason == "because"
     assert made.versions == {"champion": "fraud:0.1.0", "canary": "fraud:0.4.0"}
     assert [(s.percent, s.least_seconds) for s in made.ramp] == [(0, 60), (7.5, 60)]
     assert made.shared_plan(0).ring_cap == 9

@@ -253,8 +253,9 @@ def test_between_looks_costs_are_not_peeked_at() -> None:
     assert after == evidence
     ended, _ = judge_slow(_costs(-0.9), evidence, 4, SLOW, deadline_passed=True)
     assert ended.verdict is Verdict.INCONCLUSIVE
-    nothing, _ = judge_slow(_costs(0.0), Evidence(), 0, SLOW, deadline_passed=True)
-    assert nothing.verdict is Verdict.NO_DATA
+    for passed, expected in ((False, Verdict.NO_DATA), (True, Verdict.INCONCLUSIVE)):
+        nothing, _ = judge_slow(_costs(0.0), Evidence(), 0, SLOW, deadline_passed=passed)
+        assert nothing.verdict is expected
 
 
 def test_too_few_frauds_hold_a_promotion_and_no_rollback() -> None:
@@ -278,9 +279,10 @@ def test_where_no_label_tells_of_a_fraud_alerts_are_not_held_for_mistakes() -> N
 
 def test_no_labels_are_no_pass() -> None:
     few = Matured(_first(_costs(0.0).cost, 3), (500, 500))
-    for passed in (False, True):
+    for passed, expected in ((False, Verdict.NO_DATA), (True, Verdict.INCONCLUSIVE)):
         judgement, _ = judge_slow(few, Evidence(), 4, SLOW, deadline_passed=passed)
-        assert judgement.verdict is Verdict.NO_DATA
+        assert judgement.verdict is expected
+        assert "fewer than" in judgement.reasons[0]
 
 
 def test_one_bucket_that_outweighs_all_others_promotes_nothing() -> None:
