@@ -37,6 +37,8 @@ from bench.rollout_live_gates import (
     counted,
     least_rate,
     misrouted,
+    too_slow,
+    wrong,
 )
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
@@ -206,16 +208,7 @@ def moved(
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    lines = [
-        f"{document[name]} {what}, must be 0"
-        for name, what in (
-            ("lost", "input records are not decided"),
-            ("duplicates", "decisions are of a record that has one"),
-            ("of_another_revision", "decisions are of another revision than had begun"),
-            ("of_another_version", "decisions are of another version than their arm has"),
-        )
-        if document[name]
-    ]
+    lines = wrong(document)
     for name in ("harm", "promotion"):
         row = document[name]
         if row["canary_after"]:
@@ -226,12 +219,7 @@ def failures(document: Mapping[str, Any]) -> list[str]:
                 f"{name}: began {seconds} s after its verdict, at most "
                 f"{MOST_ACTIVATION_SECONDS:.0f}"
             )
-    if document["events_per_second"] < document["least_rate"]:
-        lines.append(
-            f"{document['events_per_second']:,} events/s were decided, at least "
-            f"{document['least_rate']:,}"
-        )
-    return lines
+    return [*lines, *too_slow(document)]
 
 
 def show(document: Mapping[str, Any], load: tuple[str, str]) -> None:

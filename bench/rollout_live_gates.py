@@ -180,21 +180,35 @@ def activation_seconds(
     return (max(times[p] for p in partitions) - stage.at_ms) / 1_000
 
 
+_MUST_BE_ZERO = {
+    "lost": "input records are not decided",
+    "duplicates": "decisions are of a record that has one",
+    "of_another_revision": "decisions are of another revision than had begun",
+    "of_another_version": "decisions are of another version than their arm has",
+    "flips": "customers left the canary during the ramp",
+    "canary_after_rollback": "decisions are the canary's after the rollback began",
+    "shadow_mismatches": "decisions of the shadow's stage lack a score, or have two",
+}
+
+
+def wrong(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each number of a report that must be 0 and is not."""
+    return [
+        f"{document[name]} {what}, must be 0"
+        for name, what in _MUST_BE_ZERO.items()
+        if document.get(name)
+    ]
+
+
+def too_slow(document: Mapping[str, Any]) -> list[str]:
+    """Return a line if too little was decided a second."""
+    found, least = document["events_per_second"], document["least_rate"]
+    return [] if found >= least else [f"{found:,} events/s were decided, at least {least:,}"]
+
+
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    lines = [
-        f"{document[name]} {what}, must be 0"
-        for name, what in (
-            ("lost", "input records are not decided"),
-            ("duplicates", "decisions are of a record that has one"),
-            ("of_another_revision", "decisions are of another revision than had begun"),
-            ("of_another_version", "decisions are of another version than their arm has"),
-            ("flips", "customers left the canary during the ramp"),
-            ("canary_after_rollback", "decisions are the canary's after the rollback began"),
-            ("shadow_mismatches", "decisions of the shadow's stage lack a score, or have two"),
-        )
-        if document[name]
-    ]
+    lines = wrong(document)
     lines += [
         f"{row['stage']}: {row['canary']} of {row['customers']} customers, expected "
         f"{row['low']} to {row['high']}"
@@ -209,11 +223,7 @@ def failures(document: Mapping[str, Any]) -> list[str]:
                 f"{row['stage']}: began {row['seconds']} s after its command, at most "
                 f"{MOST_ACTIVATION_SECONDS:.0f}"
             )
-    if document["events_per_second"] < document["least_rate"]:
-        lines.append(
-            f"{document['events_per_second']:,} events/s were fed, at least "
-            f"{document['least_rate']:,}"
-        )
+    lines += too_slow(document)
     if document["shadow_ratio"] < LEAST_SHADOW_RATIO:
         lines.append(
             f"with a shadow {document['shadow_ratio']} of the throughput, at least "

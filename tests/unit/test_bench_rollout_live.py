@@ -110,7 +110,7 @@ GOOD: dict[str, Any] = {
         ({"flips": 3}, "3 customers left the canary"),
         ({"canary_after_rollback": 1}, "1 decisions are the canary's after the rollback"),
         ({"shadow_mismatches": 1}, "1 decisions of the shadow's stage"),
-        ({"events_per_second": 19_999}, "19,999 events/s were fed, at least 20,000"),
+        ({"events_per_second": 19_999}, "19,999 events/s were decided, at least 20,000"),
         ({"shadow_ratio": 0.59}, "with a shadow 0.59 of the throughput"),
         (
             {"shares": [GOOD["shares"][0] | {"inside": False}]},
