@@ -17,10 +17,10 @@ env: .venv/.ready
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
-# Three processes, each with its own Kafka, on two cores: half of the tests wait more than they
-# compute. Those come first, so that short ones fill up the end.
+# Two processes, each with its own Kafka. The tests that wait come first, so that short ones fill up
+# the end.
 test: env
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
 	  --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Every kind of fault on real brokers, each shown to have happened, and a verifier's verdict: about

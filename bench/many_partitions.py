@@ -117,7 +117,9 @@ class Crowd:
         """Start the scorer."""
         first = () if self._started else ("--from", "earliest")
         self._started += 1
-        return ScorerProcess(self.settings, self._folder / f"scorer-{self._started}.log", *first)
+        return ScorerProcess(
+            self.settings, self._folder / f"scorer-{self._started}.log", *first, fresh=True
+        )
 
     def committed(self) -> int:
         """Return how many records the group has committed, over all partitions."""

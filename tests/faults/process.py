@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
+from tests.faults.zygote import COMMANDS, Forked, zygote
 
 COMMAND = Path(sys.executable).parent / "stream-scorer"
 _SECONDS = 90.0
@@ -57,8 +58,9 @@ class ScorerProcess:
         arguments: Command-line arguments after the command.
         variables: Further environment variables.
         command: What of us runs.
-        program: The program that is given command and arguments; default: ours as installed.
+        program: The program that is given command and arguments; default: ours.
         follow: Whether a scorer without ``--model`` is to follow the rollout.
+        fresh: Whether it is started as installed, imports and all; so is any with workers.
     """
 
     def __init__(
@@ -68,23 +70,27 @@ class ScorerProcess:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         command: str = "run",
-        program: Sequence[str] = (str(COMMAND),),
+        program: Sequence[str] = (),
         follow: bool = False,
+        fresh: bool = False,
     ) -> None:
         if command == "run" and "--model" not in arguments and not follow:
             # The one that asks for no terminals, so that a test needs no profiler.
             arguments = (*arguments, "--model", "fraud:1.0.0")
         self._port = free_ports(1)[0]
         self._output = output
-        self._process = processes.start(
-            [*program, command, *arguments],
-            output,
-            environment={
-                **environment(kafka),
-                "STREAM_SCORER_HTTP__PORT": str(self._port),
-                **(variables or {}),
-            },
-        )
+        told = {
+            **environment(kafka),
+            "STREAM_SCORER_HTTP__PORT": str(self._port),
+            **(variables or {}),
+        }
+        self._process: Forked | subprocess.Popen[bytes]
+        if fresh or program or command not in COMMANDS or "--workers" in arguments:
+            self._process = processes.start(
+                [*(program or (str(COMMAND),)), command, *arguments], output, environment=told
+            )
+        else:
+            self._process = zygote().start([command, *arguments], output, told)
 
     @property
     def said(self) -> str:

@@ -26,10 +26,12 @@ from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.groups import COORDINATION
+from stream_scorer.kafka.offsets import LATEST, admin, offsets, partitions
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
+from tests.faults.process import wait_until
 
 PARTITIONS = 4
 BATCH = 400
@@ -137,8 +139,28 @@ def decision(value: bytes) -> dict[str, Any]:
     return dict(found)
 
 
+def settled(kafka: Kafka) -> None:
+    """Wait until all that lies in the outputs by now is committed or aborted.
+
+    The transaction of one who was killed and does not come back ends by its time limit, and until
+    then nobody is given what others committed behind it.
+    """
+    client = admin(kafka)
+    topics = [kafka.topics.decisions, kafka.topics.dead_letters]
+    known = partitions(client, kafka, topics)
+    places = [(topic, partition) for topic in topics for partition in known[topic]]
+    ends = offsets(client, kafka, places, LATEST)
+
+    def over() -> bool:
+        stable = offsets(client, kafka, places, LATEST, stable=True)
+        return all(stable[place] >= end for place, end in ends.items())
+
+    wait_until(over, "every transaction in the outputs has ended")
+
+
 def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
     """Read what is visible to a read-committed reader, and the group's offsets."""
+    settled(kafka)
     decisions: dict[Coordinates, dict[str, Any]] = {}
     dead_letters: dict[Coordinates, tuple[Any, ...]] = {}
     doubled: list[Coordinates] = []

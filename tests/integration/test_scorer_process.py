@@ -40,7 +40,7 @@ def test_a_first_run_names_where_it_begins_and_a_later_one_need_not(
     assert "has no committed offset" in line
     assert "--from earliest" in line
     for number, arguments in enumerate([("--from", "earliest"), ()]):
-        with ScorerProcess(settings, tmp_path / str(number), *arguments) as scorer:
+        with ScorerProcess(settings, tmp_path / str(number), *arguments, fresh=True) as scorer:
             scorer.wait_ready()
             wait_until(lambda: committed(settings) == ends, lambda: f"all committed: {scorer.said}")
             scorer.send(signal.SIGTERM)
@@ -73,7 +73,7 @@ def test_a_signal_under_load_ends_it_in_time_with_everything_committed(
     source = SteadyFeed(settings, MANY)
     source.start()
     try:
-        with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
+        with ScorerProcess(settings, tmp_path / "log", "--from", "earliest", fresh=True) as scorer:
             scorer.wait_ready()
             wait_until(lambda: sum(committed(settings).values()) > 500, "some are committed")
             scorer.send(signal.SIGTERM)

@@ -56,7 +56,7 @@ class Crew:
         """Start one; the first of all names where the group begins."""
         first = ("--from", "earliest") if not self._started else ()
         self._started += 1
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"fresh": True}
         if order.seam:
             options["program"] = seams.program(*order.seam)
         scorer = ScorerProcess(

@@ -30,7 +30,7 @@ from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.progress import Phase, State
-from stream_scorer.settings import Controller, Kafka, Rollout, Settings
+from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
 from tests.faults.process import ScorerProcess, wait_until
 from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 from tests.unit.rollout.scene import CANARY
@@ -82,7 +82,9 @@ class Scene:
         )  # fmt: skip
         rollout = Rollout(operator_keys={"ann": public(OPERATOR)}, require_signature=True)
         kafka = self.kafka.model_copy(update={"instance": f"{self.kafka.instance}-{name}"})
-        return Settings(kafka=kafka, rollout=rollout, controller=own.model_copy(update=changed))
+        slowly = Scorer(maximum_batch=changed.pop("maximum_batch", 25_000))
+        own = own.model_copy(update=changed)
+        return Settings(kafka=kafka, rollout=rollout, controller=own, scorer=slowly)
 
     def controller(self, name: str, **changed: Any) -> ControllerLoop:
         told = self.told.setdefault(name, [])
@@ -162,6 +164,23 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
     assert {entry.signer.name for entry in entries[1:] if entry.signer} == {"controller"}
     moved = [h for told in scene.told.values() for h in told if isinstance(h, RolloutMoved)]
     assert [each.kind for each in moved] == ["step", "rollback"]
+    scene.log.close()
+
+
+def test_who_takes_over_reads_to_the_end_before_it_does_anything(scene: Scene) -> None:
+    """By the half of it a step would be due, and by the whole a rollback is."""
+    scene.start()
+    scene.traffic(1, 0)
+    scene.traffic(8, 40)
+    loop = scene.controller("late", maximum_batch=100)
+    began = time.monotonic()
+    state = scene.until(lambda state: state.phase is Phase.ROLLED_BACK, loop)
+    # It had the time to act before.
+    assert time.monotonic() - began > 2
+    loop.close()
+    kinds = [entry.command.kind for entry in scene.log.log.entries if entry.command]
+    assert "step" not in kinds
+    assert state.verdicts["fast"].verdict.verdict is Verdict.ROLL_BACK
     scene.log.close()
 
 

@@ -45,6 +45,8 @@ _BROKER = {
     "group.consumer.min.session.timeout.ms": 6_000,
     "group.consumer.min.heartbeat.interval.ms": 500,
     "group.consumer.heartbeat.interval.ms": 500,
+    # How often it looks for transactions whose time is over: of one who was killed, for instance.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
 }
 
 
@@ -122,7 +124,7 @@ def waits(settings: Kafka, *members: str) -> str:
 def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
-    settings = make(group_protocol="consumer")
+    settings = make(group_protocol="consumer", transaction_timeout_ms=10_000)
     sessions_of(settings, 6)
     source = SteadyFeed(settings, MANY)
     source.start()

@@ -17,6 +17,8 @@ from stream_scorer.apps.fleet import ANY_OLDER
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.deciding import Model
+from stream_scorer.core.plan import Plan
 from stream_scorer.happenings import Happening, RevisionRefused
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models import loader
@@ -359,6 +361,21 @@ def test_one_that_was_refused_is_tried_again_when_it_is_asked_for(
         wait_until(lambda: shown(versions) == [2], lambda: f"2 is ready: {shown(versions)}")
         assert versions.fleet.refused == {}
     assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+
+
+def test_one_that_fails_for_made_up_transactions_never_decides(scene: Scene, models: Path) -> None:
+    def touch(model: Model, _: Plan) -> None:
+        if f"{model.name}:{model.version}" == NEW:
+            raise ValueError("no such branch")
+
+    scene.plan(strategy="champion", versions={"champion": OLD})
+    with closing(live(scene, models, [])) as versions:
+        versions.wait([])
+        versions.begin(touch)
+        scene.plan(strategy="champion", versions={"champion": NEW})
+        wait_until(lambda: 2 in versions.fleet.refused, "it is refused")
+        assert "for made-up transactions: ValueError: no such branch" in versions.fleet.refused[2]
+        assert shown(versions) == [1]
 
 
 def test_a_rollback_waits_for_no_download(
