@@ -160,7 +160,6 @@ def settled(kafka: Kafka) -> None:
 
 def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
     """Read what is visible to a read-committed reader, and the group's offsets."""
-    settled(kafka)
     decisions: dict[Coordinates, dict[str, Any]] = {}
     dead_letters: dict[Coordinates, tuple[Any, ...]] = {}
     doubled: list[Coordinates] = []

@@ -32,6 +32,7 @@ from tests.faults.scene import (
     outcome,
     same,
     scored,
+    settled,
     transactions,
 )
 
@@ -156,6 +157,7 @@ def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
             assert first.said == ""
     finally:
         source.stop()
+    settled(settings)
     found = outcome(settings)
     everything_once(found, records)
     undisturbed = make()
