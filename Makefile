@@ -17,11 +17,9 @@ env: .venv/.ready
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
-# Two processes, each with its own Kafka. The tests that wait come first, so that short ones fill up
-# the end.
+# Two processes, each with its own Kafka: half of the tests wait more than they compute.
 test: env
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-	  --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 # Every kind of fault on real brokers, each shown to have happened, and a verifier's verdict: about
 # half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
