@@ -62,7 +62,8 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     both = {CHAMPION: OLD, CANARY: NEW}
     alone, three = {CHAMPION: OLD}, {**both, CONTROL: OLD}
     colours = {"blue": OLD, "green": NEW}
-    blue, green = ({colour: version} for colour, version in colours.items())
+    # Whichever colour decides, its decisions bear the champion's arm.
+    blue, green = ({CHAMPION: version} for version in colours.values())
     arena.create({_SOURCE: PARTITIONS})
     followed = Followed(arena, "live", _SOURCE)
     # It is ended when the last stage has lasted: commands take their time, too.
