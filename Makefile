@@ -35,7 +35,8 @@ test-matrix: env
 # polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
 # scoring files costs; how long planned changes of a group pause partitions; one worker with 64 of
 # them; what the rollout's guard does to a thousand candidates; a rollout under load, what a shadow
-# costs, and what its controller does there; past decisions recomputed; and half an hour of random faults.
+# costs, and what its controller does there; past decisions recomputed; and half an hour of random
+# faults.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)

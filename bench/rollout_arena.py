@@ -10,16 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from bench.arena import Arena, Contender, Entry
-from bench.rollout_live_gates import (
-    Begun,
-    Decisions,
-    Stage,
-)
+from bench.rollout_live_gates import Begun, Decisions, Stage
+from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import narrowed, reader_schema
-from stream_scorer.core.plan import Plan
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords
@@ -84,8 +80,7 @@ class Followed:
         if entry.command is None:
             raise SystemExit(f"{name}: {entry.refused}")
         revision = entry.command.sequence
-        # The broker's time is in the log, and is asked for at the end.
-        self.stages.append(Stage(name, revision, share, arms, 0))
+        self.stages.append(Stage(name, revision, share, arms))
         return revision
 
 
@@ -105,7 +100,7 @@ def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
 def columns_of(arena: Arena, entry: Entry, topic: str, schema: str) -> pa.Table:
     """Return what is needed here of a topic's records."""
     needed = narrowed(reader_schema(schema), _NEEDED.__contains__)
-    decoder = ColumnDecoder(arena.registry, needed, Plan())
+    decoder = ColumnDecoder(arena.registry, needed, UNLIMITED)
     return pa.Table.from_batches(
         [decoder.decode(raw.values).records for raw in records_of(entry, topic)], decoder.schema
     )
@@ -165,7 +160,7 @@ def begun_in(arena: Arena, entry: Entry) -> list[Begun]:
     for raw in records_of(entry, entry.settings.kafka.topics.activations):
         for value, at in zip(raw.values, raw.timestamp.tolist(), strict=True):
             row = codec.decode(value or b"", arena.registry)
-            if row["status"] != "ACTIVE":
+            if row["status"] != ACTIVE:
                 raise SystemExit(f"revision {row['revision']} was refused: {row['reason']}")
             found.append(Begun(row["partition"], row["offset"], row["revision"], at))
     return found

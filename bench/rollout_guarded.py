@@ -33,6 +33,7 @@ from bench.rollout_live_gates import (
     Begun,
     Decisions,
     Stage,
+    activation_seconds,
     after_rollback,
     counted,
     least_rate,
@@ -84,7 +85,7 @@ def _stages(told: Sequence[Said]) -> list[Stage]:
             arms = _ALONE
         else:
             arms = _HARM if plans == 2 else _SOUND
-        found.append(Stage(said.kind.value, said.sequence, None, arms, said.at_ms))
+        found.append(Stage(said.kind.value, said.sequence, None, arms))
     return found
 
 
@@ -192,14 +193,12 @@ def moved(
         if said.verdict is not None and said.verdict.verdict is _WANTED[kind]
     )
     mine = found.where((found.revision >= plan.sequence) & (found.revision <= move.sequence))
-    times = {each.partition: each.at_ms for each in begun if each.revision == move.sequence}
-    complete = len(times) == PARTITIONS
     return {
         "canary_decisions": int((mine.arm == CANARY).sum()),
         "seconds_to_verdict": round((at_ms - plan.at_ms) / 1_000, 2),
-        "verdict_to_activation_seconds": (max(times.values()) - at_ms) / 1_000
-        if complete
-        else None,
+        "verdict_to_activation_seconds": activation_seconds(
+            begun, move.sequence, at_ms, range(PARTITIONS)
+        ),
         "canary_after": after_rollback(mine, begun, move.sequence),
         "reasons": list(verdict.reasons),
         "numbers": dict(verdict.numbers),

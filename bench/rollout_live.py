@@ -17,7 +17,6 @@ import os
 import statistics
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,6 @@ def _judged(arena: Arena, followed: Followed, ramp: list[int], back: int) -> dic
     found = decisions_of(arena, followed.entry)
     begun = begun_in(arena, followed.entry)
     arrived = {said.sequence: said.at_ms for said in said_in(followed)}
-    stages = [replace(stage, at_ms=arrived[stage.revision]) for stage in followed.stages]
     first, end = bounds(followed.entry.settings.kafka, _SOURCE)
     if any(first.values()):
         raise SystemExit("the input has lost its beginning")
@@ -124,17 +122,17 @@ def _judged(arena: Arena, followed: Followed, ramp: list[int], back: int) -> dic
     decided = np.stack([found.partition[mine], found.offset[mine]])
     return {
         **counted(end, found),
-        **misrouted(found, begun, stages),
-        "shares": shares(found, stages),
+        **misrouted(found, begun, followed.stages),
+        "shares": shares(found, followed.stages),
         "flips": flips(found, ramp),
         "canary_after_rollback": after_rollback(found, begun, back),
         "shadow_mismatches": _differing(scored, decided),
         "activations": [
             {
                 "stage": stage.name,
-                "seconds": activation_seconds(begun, stage, sorted(end)),
+                "seconds": activation_seconds(begun, stage.revision, arrived[stage.revision], end),
             }
-            for stage in stages[1:]
+            for stage in followed.stages[1:]
         ],
         "decisions": len(found),
         "shadow_scores": shadow.num_rows,

@@ -1,6 +1,6 @@
 """From what a rollout left on a broker to what it must show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,14 +65,12 @@ class Stage:
         revision: Its number.
         share: The canary's share of customers; None where there is none.
         arms: NAME:VERSION by each arm that may decide.
-        at_ms: When the broker was given the command.
     """
 
     name: str
     revision: int
     share: float | None
     arms: Mapping[str, str]
-    at_ms: int
 
 
 def least_rate(per_second: int) -> int:
@@ -171,13 +169,14 @@ def after_rollback(found: Decisions, begun: Sequence[Begun], revision: int) -> i
 
 
 def activation_seconds(
-    begun: Sequence[Begun], stage: Stage, partitions: Sequence[int]
+    begun: Sequence[Begun], revision: int, since_ms: int, partitions: Iterable[int]
 ) -> float | None:
-    """Return how long after its command a revision had begun in all partitions; None: never."""
-    times = {each.partition: each.at_ms for each in begun if each.revision == stage.revision}
-    if set(partitions) - times.keys():
+    """Return how long after a moment a revision had begun in all partitions; None: never."""
+    partitions = set(partitions)
+    times = {each.partition: each.at_ms for each in begun if each.revision == revision}
+    if partitions - times.keys():
         return None
-    return (max(times[p] for p in partitions) - stage.at_ms) / 1_000
+    return (max(times[p] for p in partitions) - since_ms) / 1_000
 
 
 _MUST_BE_ZERO = {

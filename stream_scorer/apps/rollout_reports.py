@@ -21,7 +21,7 @@ from stream_scorer.rollout.commands import (
 )
 from stream_scorer.rollout.documents import RolloutPlan, Strategy
 from stream_scorer.rollout.fold import Entry
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.parts import Body, Part
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import Settings
 
@@ -109,7 +109,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "at": None if command is None else when(command.at),
         "kind": None if command is None else command.kind,
         "what": "" if entry.body is None else said(entry.body),
-        "reason": "" if entry.body is None else getattr(entry.body, "reason", ""),
+        "reason": entry.body.reason if isinstance(entry.body, Body) else "",
         "signer": None if signer is None else signer.name,
         "key_id": None if command is None else command.key_id,
         "accepted": entry.accepted,

@@ -59,24 +59,15 @@ def load(name: str) -> Any:
 
 
 class _Loading(TyperGroup):
-    """Lists commands without loading them."""
+    """Lists, helps and completes without loading a command; only one that is called is loaded."""
 
     def __init__(self, **attributes: Any) -> None:
         named = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
         super().__init__(**attributes | {"commands": named})
-        self._listing = False
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if self._listing or cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        return load(cmd_name)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        self._listing = True
-        try:
-            super().format_help(ctx, formatter)
-        finally:
-            self._listing = False
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if command is None else load(command.name or ""), rest
 
 
 app = typer.Typer(

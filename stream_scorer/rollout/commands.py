@@ -5,11 +5,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from stream_scorer.rollout.documents import FORMAT, RolloutPlan
+from stream_scorer.rollout.documents import RolloutPlan
 from stream_scorer.rollout.guardrail import Verdict
-from stream_scorer.rollout.parts import Arm, EventTime, Part
+from stream_scorer.rollout.parts import FORMAT, Arm, Body, EventTime, Part, Text
 
-Text = Annotated[str, Field(max_length=2_000)]
 Sequence = Annotated[int, Field(ge=1)]
 
 
@@ -36,18 +35,6 @@ class Kind(StrEnum):
     APPROVE = "approve"
     """Do what was proposed."""
     REJECT = "reject"
-
-
-class Body(Part):
-    """What every command's body says.
-
-    Attributes:
-        format: Version of this layout.
-        reason: Why, for people.
-    """
-
-    format: Literal[1] = FORMAT
-    reason: Text = ""
 
 
 class Timed(Body):

@@ -105,8 +105,7 @@ def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
         here, there = gathering.last(way, guard), gathering.last(other, guard)
         return there if _harmful(there) and not _harmful(here) else here
 
-    fast, slow = last(FAST), last(SLOW)
-    return Progress(clock_ms, gathering.since.get(revision), fast, slow)
+    return Progress(clock_ms, gathering.since.get(revision), last(FAST), last(SLOW))
 
 
 def _harmful(judged: Judged | None) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -20,6 +20,7 @@ from stream_scorer.core.routing import BUCKETS, CANARY, CHAMPION, CONTROL, Overr
 from stream_scorer.rollout.parts import (
     DAY_SECONDS,
     Arm,
+    Body,
     EventTime,
     Label,
     Part,
@@ -30,7 +31,6 @@ from stream_scorer.rollout.parts import (
 )
 from stream_scorer.rollout.rules import Controller, Rules
 
-FORMAT: Final = 1
 BLUE, GREEN = COLOURS = ("blue", "green")
 
 
@@ -87,13 +87,11 @@ class OverrideRule(Part):
         return Override(self.field, self.values, self.arm)
 
 
-class RolloutPlan(Part):
+class RolloutPlan(Body):
     """All that a rollout may do.
 
     Attributes:
-        format: Version of this layout.
         name: The rollout's name, for people.
-        reason: Why, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
             that decide nothing by strategy or override score as shadows.
@@ -108,9 +106,7 @@ class RolloutPlan(Part):
         shared: What all arms share: keys of ``core.plan.Plan``, all but the revision.
     """
 
-    format: Literal[1] = FORMAT
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
-    reason: Annotated[str, Field(max_length=2_000)] = ""
     strategy: Strategy
     versions: dict[Arm, Label]
     salt: Annotated[str, Field(max_length=200)] = ""

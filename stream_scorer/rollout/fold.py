@@ -24,9 +24,9 @@ from stream_scorer.core.routing import Routing
 from stream_scorer.errors import RolloutError
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, Signer
-from stream_scorer.rollout.documents import FORMAT, RolloutPlan
+from stream_scorer.rollout.documents import RolloutPlan
 from stream_scorer.rollout.moves import next_state, refuse_limits
-from stream_scorer.rollout.parts import Part, read
+from stream_scorer.rollout.parts import FORMAT, Part, read
 from stream_scorer.rollout.progress import State
 
 

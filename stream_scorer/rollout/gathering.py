@@ -247,8 +247,8 @@ class Gathering:
             Matured(sample, (found.frauds[0], found.frauds[1])),
             found.slow, look, self._trial.way_limits, deadline_passed=passed,
         )  # fmt: skip
-        before = None if told is None or ended or not passed else told.judgement.verdict
-        if judgement.verdict is Verdict.PROMOTE and before not in {None, Verdict.PROMOTE}:
+        promoted = told is not None and told.judgement.verdict is Verdict.PROMOTE
+        if passed and not ended and not promoted and judgement.verdict is Verdict.PROMOTE:
             reasons = ("the deadline has passed: a promotion is a person's", *judgement.reasons)
             judgement = replace(judgement, verdict=Verdict.INCONCLUSIVE, reasons=reasons)
         return self._judged(found, SLOW, look, clock_ms, judgement)

@@ -1,13 +1,14 @@
 """What the control log holds is read piece by piece, strictly: known keys, known types, no more."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream_scorer.canonical import canonical, parse
 from stream_scorer.core.routing import BUCKETS
 
+FORMAT: Final = 1
 DAY_SECONDS = 86_400
 _PER_CENT = BUCKETS // 100
 _INT64 = 2**63 - 1
@@ -18,12 +19,25 @@ Label = Annotated[
 ]
 EventTime = Annotated[int, Field(ge=0, le=_INT64)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Text = Annotated[str, Field(max_length=2_000)]
 
 
 class Part(BaseModel):
     """A piece of what the control log holds; no key and no type but those that are named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Body(Part):
+    """What every command's body says.
+
+    Attributes:
+        format: Version of this layout.
+        reason: Why, for people.
+    """
+
+    format: Literal[1] = FORMAT
+    reason: Text = ""
 
 
 P = TypeVar("P", bound=Part)

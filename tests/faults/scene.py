@@ -26,12 +26,11 @@ from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.groups import COORDINATION
-from stream_scorer.kafka.offsets import LATEST, admin, offsets, partitions
+from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
-from tests.faults.process import wait_until
 
 PARTITIONS = 4
 BATCH = 400
@@ -43,6 +42,7 @@ _ROWS_AT_ONCE = 5_000
 _ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
 
 Coordinates = tuple[int, int]
+Span = tuple[str, int, int, int]
 Hook = Callable[[str], None]
 
 
@@ -139,23 +139,18 @@ def decision(value: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def settled(kafka: Kafka) -> None:
-    """Wait until all that lies in the outputs by now is committed or aborted.
+def outputs(kafka: Kafka) -> tuple[str, str]:
+    """Return the topics of which a record brings one or the other."""
+    return kafka.topics.decisions, kafka.topics.dead_letters
 
-    The transaction of one who was killed and does not come back ends by its time limit, and until
-    then nobody is given what others committed behind it.
-    """
+
+def open_spans(kafka: Kafka) -> list[Span]:
+    """Return (topic, partition, first, end) of outputs that lie in an open transaction."""
     client = admin(kafka)
-    topics = [kafka.topics.decisions, kafka.topics.dead_letters]
-    known = partitions(client, kafka, topics)
-    places = [(topic, partition) for topic in topics for partition in known[topic]]
-    ends = offsets(client, kafka, places, LATEST)
-
-    def over() -> bool:
-        stable = offsets(client, kafka, places, LATEST, stable=True)
-        return all(stable[place] >= end for place, end in ends.items())
-
-    wait_until(over, "every transaction in the outputs has ended")
+    wanted = [(topic, p) for topic in outputs(kafka) for p in range(PARTITIONS)]
+    high = offsets(client, kafka, wanted, LATEST)
+    stable = offsets(client, kafka, wanted, LATEST, stable=True)
+    return [(*at, stable[at], high[at]) for at in wanted if stable[at] < high[at]]
 
 
 def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:

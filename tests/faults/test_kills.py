@@ -1,4 +1,4 @@
-"""Killed with -9 three times, each time with a transaction open: nothing doubled, nothing lost."""
+"""Killed with -9 five times, each time with a transaction open: nothing doubled, nothing lost."""
 
 import signal
 from collections.abc import Callable
@@ -9,18 +9,19 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.kafka import config
-from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import Kafka
 from tests.faults.feeding import SteadyFeed
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Behind
 from tests.faults.scene import (
-    PARTITIONS,
+    Span,
     committed,
     everything_once,
     feed,
+    open_spans,
     outcome,
+    outputs,
     same,
     scored,
     transactions,
@@ -28,24 +29,8 @@ from tests.faults.scene import (
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 3
+KILLS = 5
 _TOOL = "org.apache.kafka.tools.TransactionsCommand"
-
-Span = tuple[str, int, int, int]
-
-
-def outputs(kafka: Kafka) -> tuple[str, str]:
-    """Return the topics of which a record brings one or the other."""
-    return kafka.topics.decisions, kafka.topics.dead_letters
-
-
-def open_spans(kafka: Kafka) -> list[Span]:
-    """Return (topic, partition, first, end) of outputs that lie in an open transaction."""
-    client = admin(kafka)
-    wanted = [(topic, p) for topic in outputs(kafka) for p in range(PARTITIONS)]
-    high = offsets(client, kafka, wanted, LATEST)
-    stable = offsets(client, kafka, wanted, LATEST, stable=True)
-    return [(*at, stable[at], high[at]) for at in wanted if stable[at] < high[at]]
 
 
 def offsets_read(kafka: Kafka, isolation: str, spans: list[Span]) -> set[tuple[str, int, int]]:
@@ -65,7 +50,7 @@ def offsets_read(kafka: Kafka, isolation: str, spans: list[Span]) -> set[tuple[s
     return found
 
 
-def test_kills_in_open_transactions_double_and_lose_nothing(
+def test_five_kills_in_open_transactions_double_and_lose_nothing(
     behind: Behind,
     kafka_settings: Callable[..., Kafka],
     kafka_topics: Callable[..., Kafka],

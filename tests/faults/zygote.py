@@ -5,7 +5,6 @@ from ``main`` on is what the installed command runs. What depends on how a proce
 with ``ScorerProcess(..., fresh=True)``, and so is the suite of faults.
 """
 
-import contextlib
 import ctypes
 import importlib
 import json
@@ -17,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,10 @@ class Zygote:
         return Forked(self, self.ask(order)["pid"])
 
 
-_made: dict[int, Zygote] = {}
-
-
+@cache
 def zygote() -> Zygote:
     """Return this process's."""
-    if os.getpid() not in _made:
-        _made[os.getpid()] = Zygote()
-    return _made[os.getpid()]
+    return Zygote()
 
 
 # -- the process itself ---------------------------------------------------------------------
@@ -108,30 +104,33 @@ def zygote() -> Zygote:
 
 def _orders(channel: socket.socket) -> dict[str, Any]:
     """Fork at each order; return in the child what it is to be. The parent ends in here."""
-    lines = channel.makefile("rwb")
-    for line in lines:
-        order = json.loads(line)
-        if "ended" in order:
-            done, status = os.waitpid(order["ended"], os.WNOHANG)
-            answer = {"code": os.waitstatus_to_exitcode(status) if done else None}
-        else:
-            pid = os.fork()
-            if pid == 0:
-                channel.detach()
-                return dict(order)
-            answer = {"pid": pid}
-        lines.write(json.dumps(answer).encode() + b"\n")
-        lines.flush()
+    owner = os.getpid()
+    with channel, channel.makefile("rwb") as lines:
+        for line in lines:
+            order = json.loads(line)
+            if "ended" in order:
+                done, status = os.waitpid(order["ended"], os.WNOHANG)
+                answer = {"code": os.waitstatus_to_exitcode(status) if done else None}
+            else:
+                pid = os.fork()
+                if pid == 0:
+                    _die_with(owner)
+                    return dict(order)
+                answer = {"pid": pid}
+            lines.write(json.dumps(answer).encode() + b"\n")
+            lines.flush()
     os._exit(0)
 
 
-def _become(order: Mapping[str, Any], descriptor: int) -> None:
-    """Be the process that was ordered, but for what it runs."""
-    parent = os.getppid()
+def _die_with(owner: int) -> None:
+    """Let the kernel kill this process when the zygote ends, or at once if it has."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != owner:
         os._exit(1)
-    os.close(descriptor)
+
+
+def _become(order: Mapping[str, Any]) -> None:
+    """Be the process that was ordered, but for what it runs."""
     os.setsid()
     with Path(os.devnull).open("rb") as nothing, Path(order["output"]).open("ab") as output:
         os.dup2(nothing.fileno(), 0)
@@ -148,9 +147,7 @@ def main(descriptor: int) -> None:
         importlib.import_module(f"stream_scorer.cli.{name}")
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415 after what it loads
 
-    with contextlib.closing(socket.socket(fileno=descriptor)) as channel:
-        order = _orders(channel)
-        _become(order, descriptor)
+    _become(_orders(socket.socket(fileno=descriptor)))
     stream_scorer()
 
 

@@ -23,9 +23,9 @@ from bench.rollout_live_gates import (
 
 OLD, NEW = "old:1", "new:1"
 STAGES = [
-    Stage("champion", 1, None, {"champion": OLD}, 1_000),
-    Stage("canary", 2, 0.5, {"champion": OLD, "canary": NEW}, 2_000),
-    Stage("rollback", 3, None, {"champion": OLD}, 3_000),
+    Stage("champion", 1, None, {"champion": OLD}),
+    Stage("canary", 2, 0.5, {"champion": OLD, "canary": NEW}),
+    Stage("rollback", 3, None, {"champion": OLD}),
 ]
 BEGUN = [Begun(p, 10 * (r - 1), r, 1_000 * r + 100 * (p + 1)) for p in (0, 1) for r in (1, 2, 3)]
 ENDS = {0: 30, 1: 30}
@@ -63,7 +63,7 @@ def test_a_good_rollout_has_nothing_to_count() -> None:
     assert (flips(found, [2]), after_rollback(found, BEGUN, 3)) == (0, 0)
     (row,) = shares(found, STAGES)
     assert (row["customers"], row["canary"], row["inside"]) == (20, 10, True)
-    assert [activation_seconds(BEGUN, stage, [0, 1]) for stage in STAGES] == [0.2, 0.2, 0.2]
+    assert [activation_seconds(BEGUN, r, 1_000 * r, [0, 1]) for r in (1, 2, 3)] == [0.2, 0.2, 0.2]
 
 
 def test_each_fault_is_counted() -> None:
@@ -79,7 +79,7 @@ def test_each_fault_is_counted() -> None:
     assert flips(changed(12, customer="0-9"), [2]) == 1
     assert flips(changed(12, customer="0-9"), [1]) == 0
     late = [each for each in BEGUN if (each.partition, each.revision) != (1, 3)]
-    assert activation_seconds(late, STAGES[2], [0, 1]) is None
+    assert activation_seconds(late, 3, 3_000, [0, 1]) is None
 
 
 def test_a_share_that_chance_does_not_explain_is_outside() -> None:

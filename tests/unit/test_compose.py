@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 from ruamel.yaml import YAML
 
-from stream_scorer.cli.main import app
+from stream_scorer.cli.main import load
 from stream_scorer.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,11 +54,10 @@ def test_the_services_are_those_of_the_pipe() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_commands_and_options_exist(name: str) -> None:
-    command: Any = typer.main.get_command(app)
     words = [str(word) for word in SERVICES[name]["command"]]
+    command = load(words.pop(0))
     while hasattr(command, "commands"):
-        command = command.get_command(None, words.pop(0))
-        assert command is not None
+        command = command.commands[words.pop(0)]
     # Parsing refuses an option, or a value of one, that the command does not have.
     command.make_context(name, words)
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from stream_scorer import errors
-from stream_scorer.cli.main import app
+from stream_scorer.cli.main import load
 from stream_scorer.core.batch import Flag, RejectReason
 from stream_scorer.core.kinds import KINDS
 from stream_scorer.core.plan import _RANGES, Plan
@@ -160,10 +159,9 @@ def _commands() -> Iterator[Any]:
 @pytest.mark.parametrize("line", list(_commands()))
 def test_every_command_exists_with_its_options(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True)[1:] if word != "&"]
-    command: Any = typer.main.get_command(app)
+    command = load(words.pop(0))
     while hasattr(command, "commands"):
-        command = command.get_command(None, words.pop(0))
-        assert command is not None
+        command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         if word.startswith("--"):

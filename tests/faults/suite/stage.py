@@ -27,7 +27,7 @@ from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
-from tests.faults.verifier.segments import Fate, Logs, read_partition
+from tests.faults.verifier.segments import Fate, Logs, PartitionLog, read_partition
 
 RESUME_SECONDS = 60.0
 _EXPORT_SECONDS = 60.0
@@ -221,20 +221,21 @@ class Stage:
 
     def aborts(self) -> int:
         """Return how many abort markers the broker's log of the decisions holds."""
-        topic = self.kafka.topics.decisions
-        logs = (read_partition(self.ground.replicas, topic, p) for p in range(self.partitions))
+        logs = self._decision_logs().values()
         return sum(not marker.committed for log in logs for marker in log.markers)
 
     def open_decisions(self) -> frozenset[tuple[int, int]]:
         """Return where decisions lie, by the broker's log, whose transaction has not ended."""
-        topic = self.kafka.topics.decisions
-        logs = {p: read_partition(self.ground.replicas, topic, p) for p in range(self.partitions)}
         return frozenset(
             (partition, offset)
-            for partition, log in logs.items()
+            for partition, log in self._decision_logs().items()
             for offset, fate in log.fates().items()
             if fate is Fate.OPEN
         )
+
+    def _decision_logs(self) -> dict[int, PartitionLog]:
+        topic = self.kafka.topics.decisions
+        return {p: read_partition(self.ground.replicas, topic, p) for p in range(self.partitions)}
 
     def fault_over(self) -> None:
         """Say that from now on nothing is in the scorers' way."""
