@@ -22,6 +22,7 @@ from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
+from stream_scorer.codec.limits import SchemaLimits
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
 from stream_scorer.codec.wire import Framed, Program, check, compile_walk
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
@@ -37,6 +38,9 @@ _FRAME_REASONS: Final = {
 }
 
 _FEW_IDS: Final = 8
+_KEPT_BYTES: Final = 8 * 1024 * 1024
+_REFUSED_BYTES: Final = 1_024
+_WHY_MOST: Final = 300
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 """For records that this project wrote: a plan's sizes are what strangers are held to."""
 
@@ -87,7 +91,9 @@ class ColumnDecoder:
         self._reader = parse_definition(reader_schema, "reader schema")
         self.schema: pa.Schema = resolve.arrow_schema(self._reader)
         self._plain_reader = self._reader.plain()
+        self._limits = SchemaLimits.of(plan_limits)
         self._writers: dict[int, _Writer | str] = {}
+        self._sizes: dict[int, int] = {}
 
     def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
         """Decode n payloads; null is a null value.
@@ -169,6 +175,8 @@ class ColumnDecoder:
                 refused.append(
                     (row, RejectReason.INCOMPATIBLE_SCHEMA, "a value that the reader cannot take")
                 )
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
                 refused.append(
                     (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
@@ -198,25 +206,41 @@ class ColumnDecoder:
         return joined.take(pa.array(place[good])), good
 
     def _writer(self, schema_id: int) -> _Writer | str:
-        """Return the writer schema of an id, or why it never resolves to ours."""
-        known = self._writers.get(schema_id)
+        """Return the writer schema of an id, or why it never resolves to ours.
+
+        Those used last are kept: somebody may register any number of schemas.
+        """
+        known = self._writers.pop(schema_id, None)
         if known is None:
             text = self._source.writer_schema(schema_id)
-            known = self._writers[schema_id] = self._prepare(schema_id, text)
+            known = self._prepare(schema_id, text)
+            self._sizes[schema_id] = _REFUSED_BYTES if isinstance(known, str) else len(text)
+            while self._writers and sum(self._sizes.values()) > _KEPT_BYTES:
+                oldest = next(iter(self._writers))
+                del self._writers[oldest], self._sizes[oldest]
+        self._writers[schema_id] = known
         return known
 
     def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+        """Return a schema ready to decode with, or why it cannot be; never raises for its text."""
         try:
-            definition = parse_definition(text, f"schema id {schema_id}")
+            return self._ready(schema_id, text)
         except SchemaError as error:
-            return error.what
+            return error.what[:_WHY_MOST]
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+            return f"schema id {schema_id}: cannot be prepared: {type(error).__name__}"
+
+    def _ready(self, schema_id: int, text: str) -> _Writer | str:
+        definition = parse_definition(text, f"schema id {schema_id}", self._limits)
         refusals = resolve.refusals(definition, self._reader)
         if refusals:
-            return f"schema id {schema_id}: {refusals[0]}"
+            return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
         return _Writer(
-            compile_walk(plain, projection.kept if projection else None),
+            compile_walk(plain, projection.kept if projection else None, self._limits.steps),
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
             projection,
