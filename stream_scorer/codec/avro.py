@@ -23,8 +23,9 @@ from fastavro.read import SchemaResolutionError
 from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.limits import SchemaLimits
+from stream_scorer.codec.recent import RecentSchemas
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
-from stream_scorer.codec.wire import Framed, Program, check, compile_walk
+from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
@@ -38,7 +39,6 @@ _FRAME_REASONS: Final = {
 }
 
 _FEW_IDS: Final = 8
-_KEPT_BYTES: Final = 8 * 1024 * 1024
 _REFUSED_BYTES: Final = 1_024
 _WHY_MOST: Final = 300
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
@@ -92,8 +92,7 @@ class ColumnDecoder:
         self.schema: pa.Schema = resolve.arrow_schema(self._reader)
         self._plain_reader = self._reader.plain()
         self._limits = SchemaLimits.of(plan_limits)
-        self._writers: dict[int, _Writer | str] = {}
-        self._sizes: dict[int, int] = {}
+        self._writers: RecentSchemas[_Writer | str] = RecentSchemas()
 
     def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
         """Decode n payloads; null is a null value.
@@ -104,7 +103,7 @@ class ColumnDecoder:
         if not isinstance(values, BytesColumn):
             values = BytesColumn.of(values)
         count = len(values)
-        framed = _frame(values)
+        framed = frame(values)
         status = np.empty(count, np.uint8)
         ids = np.empty(count, np.int64)
         bad, uniform = framing.frames(
@@ -206,19 +205,13 @@ class ColumnDecoder:
         return joined.take(pa.array(place[good])), good
 
     def _writer(self, schema_id: int) -> _Writer | str:
-        """Return the writer schema of an id, or why it never resolves to ours.
-
-        Those used last are kept: somebody may register any number of schemas.
-        """
-        known = self._writers.pop(schema_id, None)
+        """Return the writer schema of an id, or why it never resolves to ours."""
+        known = self._writers.find(schema_id)
         if known is None:
             text = self._source.writer_schema(schema_id)
             known = self._prepare(schema_id, text)
-            self._sizes[schema_id] = _REFUSED_BYTES if isinstance(known, str) else len(text)
-            while self._writers and sum(self._sizes.values()) > _KEPT_BYTES:
-                oldest = next(iter(self._writers))
-                del self._writers[oldest], self._sizes[oldest]
-        self._writers[schema_id] = known
+            size = _REFUSED_BYTES if isinstance(known, str) else len(text)
+            self._writers.keep(schema_id, known, size)
         return known
 
     def _prepare(self, schema_id: int, text: str) -> _Writer | str:
@@ -279,14 +272,6 @@ class TransactionDecoder:
                 decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
             )
         return batch, rows, decoded.rejections
-
-
-def _frame(values: BytesColumn) -> Framed:
-    """Return the payloads as the walk takes them; a null is empty."""
-    framed = Framed(values.data.view(), values.offsets.view())
-    # Buffers may be written or not; a second kind would compile the walk anew.
-    framed.data.flags.writeable = framed.offsets.flags.writeable = False
-    return framed
 
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:

@@ -1,5 +1,6 @@
 """Parsed Avro schemas: the one form that the walk, the resolution and the checks work on."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,22 +62,27 @@ class Definition:
         schema = self.expand(optional[0] if optional else schema)
         return str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
 
-    def plain(self) -> "Definition":
-        """Return the same schema without logical types: values are what is on the wire."""
-        return _parsed(_without_logical(self.root), "schema")
+    def plain(self, types: Set[str] | None = None) -> "Definition":
+        """Return the same schema without logical types: values are what is on the wire.
+
+        Args:
+            types: Only without these; None: without any.
+        """
+        return _parsed(_without_logical(self.root, types), "schema")
 
 
-def _without_logical(schema: Any) -> Any:
+def _without_logical(schema: Any, types: Set[str] | None) -> Any:
     if isinstance(schema, list):
-        return [_without_logical(branch) for branch in schema]
+        return [_without_logical(branch, types) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {k: v for k, v in schema.items() if k not in {"logicalType", "__named_schemas"}}
+    gone = types is None or schema.get("logicalType") in types
+    kept = {key: value for key, value in schema.items() if key != "logicalType" or not gone}
     for key in ("type", "items", "values"):
         if key in kept:
-            kept[key] = _without_logical(kept[key])
+            kept[key] = _without_logical(kept[key], types)
     if "fields" in kept:
-        kept["fields"] = [_without_logical(field) for field in kept["fields"]]
+        kept["fields"] = [_without_logical(field, types) for field in kept["fields"]]
     return kept
 
 

@@ -33,7 +33,7 @@ from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
-from stream_scorer.ports import Int64
+from stream_scorer.ports import BytesColumn, Int64
 
 HEADER_BYTES = 5  # magic byte 0 and the schema id, 4 bytes big-endian
 _SIMPLE: Final = {
@@ -121,6 +121,14 @@ class Framed:
     def body(self, row: int) -> bytes:
         """Return the Avro bytes of one payload, without its header."""
         return self.data[self.offsets[row] + HEADER_BYTES : self.offsets[row + 1]].tobytes()
+
+
+def frame(values: BytesColumn) -> Framed:
+    """Return payloads as the walk takes them; a null is empty."""
+    framed = Framed(values.data.view(), values.offsets.view())
+    # Buffers may be written or not; a second kind would compile the walk anew.
+    framed.data.flags.writeable = framed.offsets.flags.writeable = False
+    return framed
 
 
 @dataclass(slots=True)
