@@ -55,13 +55,17 @@ class RecordDecoder:
         source: Gives writer schemas by id.
         schema: JSON of the record schema whose family is read; its fields come out. None: records
             of any schema, with the fields that their writers named.
+        own_id: The id of ``schema``, which is never asked for.
 
     Raises:
         SchemaError: The schema cannot be parsed.
     """
 
-    def __init__(self, source: SchemaSource, schema: str | None = None) -> None:
+    def __init__(
+        self, source: SchemaSource, schema: str | None = None, own_id: int | None = None
+    ) -> None:
         self.source = source
+        self._own = {} if schema is None or own_id is None else {own_id: schema}
         self._ours: Definition | None = None
         self._reader: Any = None
         if schema is not None:
@@ -114,7 +118,7 @@ class RecordDecoder:
     def _writer(self, schema_id: int) -> _Writer:
         known = self._writers.find(schema_id)
         if known is None:
-            text = self.source.writer_schema(schema_id)
+            text = self._own.get(schema_id) or self.source.writer_schema(schema_id)
             try:
                 known = self._prepared(text, f"schema id {schema_id}")
             except SchemaError as error:
@@ -161,7 +165,7 @@ class RecordCodec:
 
     def __init__(self, schema_id: int, schema: str) -> None:
         self._header = b"\0" + schema_id.to_bytes(4, "big")
-        self._text = schema
+        self._id, self._text = schema_id, schema
         self._schema = fastavro.parse_schema(
             parse_definition(schema, f"schema id {schema_id}").root, _force=True
         )
@@ -184,5 +188,5 @@ class RecordCodec:
     def decode(self, value: bytes | None, source: SchemaSource) -> dict[str, Any]:
         """Return a record of this codec's family; see :meth:`RecordDecoder.decode`."""
         if self._decoder is None or self._decoder.source is not source:
-            self._decoder = RecordDecoder(source, self._text)
+            self._decoder = RecordDecoder(source, self._text, self._id)
         return self._decoder.decode(value)

@@ -76,7 +76,10 @@ def refused() -> Iterator[tuple[str, str]]:
     yield "a symbol of 1,025 letters", replaced("transaction_id", enum("A" * 1_025))
     yield "a symbol that is not a text", transaction(field(enum(5)))
     yield "a default symbol that is not a text", transaction(field(enum("A") | {"default": 5}))
-    yield "symbols that are not a list", transaction(field({"type": "enum", "name": "E", "symbols": 5}))
+    yield (
+        "symbols that are not a list",
+        transaction(field({"type": "enum", "name": "E", "symbols": 5})),
+    )
     yield "12,000 fields", transaction(*(field("int", f"f{n}") for n in range(12_000)))
     yield "2,043 fields more", transaction(*(field("int", f"f{n}") for n in range(2_043)))
     yield "a field name of 500,000 letters", transaction(field("int", "f" * 500_000))
@@ -99,9 +102,13 @@ def refused() -> Iterator[tuple[str, str]]:
         yield f"type {kind!r}", transaction(field(kind))
     yield "an array of nothing", transaction(field({"type": "array"}))
     yield "a map of nothing", transaction(field({"type": "map"}))
-    yield "fields that are not a list", transaction(field({"type": "record", "name": "X", "fields": 5}))
-    yield "a field that is not an object", transaction(
-        field({"type": "record", "name": "X", "fields": [5]})
+    yield (
+        "fields that are not a list",
+        transaction(field({"type": "record", "name": "X", "fields": 5})),
+    )
+    yield (
+        "a field that is not an object",
+        transaction(field({"type": "record", "name": "X", "fields": [5]})),
     )
     yield "a union in a union", transaction(field(["null", ["int", "long"]]))
     yield "a type twice in a union", transaction(field(["null", "null"]))
@@ -112,8 +119,9 @@ def refused() -> Iterator[tuple[str, str]]:
     yield "a number of 100,000 digits", '{"type": ' + "9" * 100_000 + "}"
     yield "NaN", '{"type": NaN}'
     yield "a key twice", '{"type": "string", "type": "int"}'
-    yield "fastavro's own key", json.dumps(
-        json.loads(transaction()) | {"__fastavro_parsed": True, "__named_schemas": {}}
+    yield (
+        "fastavro's own key",
+        json.dumps(json.loads(transaction()) | {"__fastavro_parsed": True, "__named_schemas": {}}),
     )
     yield "300 KiB of white space", " " * 300 * 1024 + transaction()
     yield "nothing", ""
@@ -122,8 +130,9 @@ def refused() -> Iterator[tuple[str, str]]:
     yield "a byte order mark", "\ufeff" + transaction()
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": "x", "scale": -1}
     yield "a decimal that is none", transaction(field(decimal))
-    yield "a fixed decimal without room", transaction(
-        field(fixed(0) | {"logicalType": "decimal", "precision": 5})
+    yield (
+        "a fixed decimal without room",
+        transaction(field(fixed(0) | {"logicalType": "decimal", "precision": 5})),
     )
     entangled = transaction(field(["null", "int"] * 20_000))
     yield "a union of 40,000 branches", entangled
@@ -139,11 +148,17 @@ def accepted() -> Iterator[tuple[str, str]]:
     own = {"type": "record", "name": "X", "fields": [field("X", "x")]}
     yield "a type that contains itself", transaction(field(own))
     yield "arrays of null", transaction(field({"type": "array", "items": "null"}))
-    yield "300 empty types", transaction(
-        *(field({"type": "record", "name": f"X{n}", "fields": []}, f"f{n}") for n in range(300))
+    yield (
+        "300 empty types",
+        transaction(
+            *(field({"type": "record", "name": f"X{n}", "fields": []}, f"f{n}") for n in range(300))
+        ),
     )
     chain = [
-        field({"type": "record", "name": f"C{n}", "fields": [field(f"C{n - 1}" if n else "int")]}, f"f{n}")
+        field(
+            {"type": "record", "name": f"C{n}", "fields": [field(f"C{n - 1}" if n else "int")]},
+            f"f{n}",
+        )
         for n in range(600)
     ]
     yield "a chain of 600 types", transaction(*chain)

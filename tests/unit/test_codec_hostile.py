@@ -60,7 +60,9 @@ def verdict(text: str, body: bytes, plan: Plan | None = None) -> RejectReason | 
     return found[0]
 
 
-@pytest.mark.parametrize(("what", "text"), list(refused()), ids=[str(n) for n, _ in enumerate(refused())])
+@pytest.mark.parametrize(
+    ("what", "text"), list(refused()), ids=[str(n) for n, _ in enumerate(refused())]
+)
 def test_a_schema_over_a_limit_refuses_its_own_records_only(what: str, text: str) -> None:
     decoder = ColumnDecoder(Source(text, transaction()), READER, Plan())
     tracemalloc.start()
@@ -92,9 +94,7 @@ def test_code_grows_with_the_text_and_not_with_its_meaning() -> None:
     fields = [field(inner, "f0")]
     for level in range(1, 500):
         pair = [field(f"D{level - 1}", "a"), field(f"D{level - 1}", "b")]
-        fields.append(
-            field({"type": "record", "name": f"D{level}", "fields": pair}, f"f{level}")
-        )
+        fields.append(field({"type": "record", "name": f"D{level}", "fields": pair}, f"f{level}"))
     program = compile_walk(parse_definition(transaction(*fields), "schema"))
     assert len(program.code) < 4_000
 
@@ -346,9 +346,7 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
             code = sound.code.copy()
             code[at] = other
             try:
-                changed = Program(
-                    code, sound.paths, sound.symbols, sound.symbol_text, sound.kept
-                )
+                changed = Program(code, sound.paths, sound.symbols, sound.symbol_text, sound.kept)
             except ValueError:
                 continue
             ran += 1
@@ -413,8 +411,11 @@ def scrambled(chance: random.Random, document: Any) -> Any:
             del node[key]
         case 1:
             other, at = chance.choice(places)
-            node[key] = json.loads(json.dumps(other[at] if at in other else odd, skipkeys=True)) \
-                if isinstance(other, dict) else chance.choice(odd)
+            node[key] = (
+                json.loads(json.dumps(other[at] if at in other else odd, skipkeys=True))
+                if isinstance(other, dict)
+                else chance.choice(odd)
+            )
         case _:
             node[key] = chance.choice(odd)
     return document
