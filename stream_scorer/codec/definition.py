@@ -1,6 +1,6 @@
 """Parsed Avro schemas: the one form that the walk, the resolution and the checks work on."""
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Definition:
         schema = self.expand(optional[0] if optional else schema)
         return str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
 
-    def plain(self, types: Set[str] | None = None) -> "Definition":
+    def plain(self, types: AbstractSet[str] | None = None) -> "Definition":
         """Return the same schema without logical types: values are what is on the wire.
 
         Args:
@@ -71,7 +71,7 @@ class Definition:
         return _parsed(_without_logical(self.root, types), "schema")
 
 
-def _without_logical(schema: Any, types: Set[str] | None) -> Any:
+def _without_logical(schema: Any, types: AbstractSet[str] | None) -> Any:
     if isinstance(schema, list):
         return [_without_logical(branch, types) for branch in schema]
     if not isinstance(schema, dict):

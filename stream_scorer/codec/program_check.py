@@ -122,7 +122,7 @@ def _check_text(step: Int64, symbols: Int64, column: Kept) -> None:
         _require(not column.texts, "memory for a text")
         return
     first, count = int(step[2]), int(step[1])
-    _require(0 <= first and first + count <= len(symbols), "symbols that are there")
+    _require(first >= 0 and first + count <= len(symbols), "symbols that are there")
     longest = max((len((text or "").encode()) for text in column.texts), default=0)
     own = symbols[first : first + count, 1]
     _require(not count or int(own.max()) <= longest, "memory for the longest symbol")

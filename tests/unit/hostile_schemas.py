@@ -1,4 +1,4 @@
-"""Schemas that nobody writes by accident: valid ones that cost too much, and some that are not Avro."""
+"""Schemas that nobody writes by accident: valid ones that cost much, and some that are not Avro."""
 
 import json
 from collections.abc import Iterator
@@ -59,9 +59,24 @@ def enum(*symbols: Any) -> dict[str, Any]:
     return {"type": "enum", "name": "E", "symbols": list(symbols)}
 
 
-def refused() -> Iterator[tuple[str, str]]:
+def refused() -> Iterator[tuple[str, str]]:  # noqa: PLR0915 a line per case
     """Yield (what it is, text) of schemas that no record may be read with."""
-    for size in (-1, -2, -(2**45), -(2**70), 2**31, 2**62, 2**70, "x", None, 1.5, True, [], {}):
+    sizes: tuple[Any, ...] = (
+        -1,
+        -2,
+        -(2**45),
+        -(2**70),
+        2**31,
+        2**62,
+        2**70,
+        "x",
+        None,
+        1.5,
+        True,
+        [],
+        {},
+    )
+    for size in sizes:
         yield f"fixed of size {size!r}", transaction(field(fixed(size)), first=True)
     yield "fixed without a size", transaction(field({"type": "fixed", "name": "F"}))
     yield "340 optional arrays", transaction(field(nested(340)))
@@ -88,7 +103,8 @@ def refused() -> Iterator[tuple[str, str]]:
     yield "an alias of 257 letters", transaction(field("int") | {"aliases": ["f" * 257]})
     yield "a reference of 200,000 letters", transaction(field("X" * 200_000))
     yield "a namespace of 257 letters", transaction(field(fixed(1) | {"namespace": "n" * 257}))
-    for name in (5, None, "", "a b", "é", [], {"a": 1}, "a.b", "\ud800", "\x1b[2J"):
+    names: tuple[Any, ...] = (5, None, "", "a b", "é", [], {"a": 1}, "a.b", "\ud800", "\x1b[2J")
+    for name in names:
         yield f"field name {name!r}", transaction(field("int") | {"name": name})
     for name in (5, None, "", "..", "a..b", "\x00"):
         yield f"type name {name!r}", transaction(field(fixed(1) | {"name": name}))

@@ -39,7 +39,7 @@ class Source:
         self.texts = texts
 
     def writer_schema(self, schema_id: int) -> str:
-        return self.texts[(schema_id - 1) % len(self.texts)]  # type: ignore[no-any-return]
+        return self.texts[(schema_id - 1) % len(self.texts)]
 
     def id_for(self, subject: str, schema: str) -> int:
         raise NotImplementedError
@@ -411,11 +411,7 @@ def scrambled(chance: random.Random, document: Any) -> Any:
             del node[key]
         case 1:
             other, at = chance.choice(places)
-            node[key] = (
-                json.loads(json.dumps(other[at] if at in other else odd, skipkeys=True))
-                if isinstance(other, dict)
-                else chance.choice(odd)
-            )
+            node[key] = json.loads(json.dumps(other[at])) if node is not other else odd[0]
         case _:
             node[key] = chance.choice(odd)
     return document
@@ -426,7 +422,7 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
     seeds = [json.loads(text) for _, text in accepted() if len(text) < 4_000]
     seeds += [json.loads(text) for text in ARRAYS.values()]
     outcomes: dict[str, int] = {}
-    slowest = 0.0
+    slowest, longest = 0.0, 0
     for _ in range(1_500):
         document = chance.choice(seeds)
         for _ in range(chance.choice((1, 1, 2, 3))):
@@ -451,8 +447,9 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
             new = parse_definition(text, "new")
             incompatibilities(new, parse_definition(transaction(), "old"))
         except SchemaError as error:
-            assert len(str(error)) < 700
+            longest = max(longest, len(str(error)))
     assert slowest < SECONDS
+    assert longest < 700
     assert outcomes["accepted"] > 30
     assert min(outcomes["INCOMPATIBLE_SCHEMA"], outcomes["MALFORMED"]) > 100
 
