@@ -238,7 +238,7 @@ def test_an_unreadable_command_of_ours_leaves_no_silent_gap(
     first, second = commands()
     topic.put(b"\0\0\0\0\x63" + first[5:])  # a schema that this process cannot get
     topic.put(second)
-    with pytest.raises(RolloutError, match="1 was expected, and 2 came.*not a command: offset 0"):
+    with pytest.raises(RolloutError, match=r"1 was expected, and 2 came.*not a command: offset 0"):
         opened(topic).refresh()
     assert len(told) == 1
 
