@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from stream_scorer.errors import FencedError
-from stream_scorer.happenings import ProducerReborn
+from stream_scorer.happenings import BatchAborted, ProducerReborn
 from stream_scorer.kafka.fencing import OwnDoing
 from tests.unit.kafka.fake_network import Api, Fault, Sign
 from tests.unit.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
@@ -189,5 +189,32 @@ def test_a_flush_that_stood_still_until_its_partition_went_on_elsewhere_is_given
     process.network.plan[:] = [Fault("end", "stood still", still=still)]
     world.step(process)
     assert world.committed()[0] == 4
+    world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("unaware", [True, False])
+def test_a_member_that_was_expelled_before_its_offsets_commits_nothing(
+    world: World,
+    unaware: bool,  # noqa: FBT001 a parameter of the test
+) -> None:
+    # While it stands still before its records, the group expels it and another commits past it.
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+
+    def still() -> None:
+        world.broker.groups[GROUP].drop(process.member, unaware=unaware)
+        for _ in range(4):
+            world.step(other)
+        world.feed(0, 2)
+        world.step(other)
+
+    process.network.plan[:] = [Fault("produce", "stood still", still=still)]
+    world.step(process)
+    aborts = [str(each.cause) for each in process.heard if isinstance(each, BatchAborted)]
+    assert any("not a member of group" in cause for cause in aborts) is not unaware
+    assert world.committed()[0] == 7
+    world.check()
     world.settle()
     assert (process.ended, other.ended) == (None, None)
