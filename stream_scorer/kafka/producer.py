@@ -14,7 +14,6 @@ it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.f
 replaced, too.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
+from stream_scorer.clocks import Clock, since_boot
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
@@ -146,6 +146,7 @@ class TransactionalProducer:
         group: Consumer group; the transactional id is ``GROUP-INSTANCE``.
         listener: Told of rebirths and outages.
         make: Makes a client from its options; the real one unless a test puts a proxy in.
+        clock: Measures ages that the broker measures as well, so it counts suspension.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class TransactionalProducer:
         group: str,
         listener: Listener,
         make: Callable[[dict[str, Any]], Client] | None = None,
+        clock: Clock = since_boot,
     ) -> None:
         self.transactional_id = f"{group}-{kafka.instance}"
         self._options = config.producer(kafka, self.transactional_id) | {
@@ -161,6 +163,7 @@ class TransactionalProducer:
         }
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
+        self._clock = clock
         self._listener = listener
         self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
         self._transport_errors = 0
@@ -182,7 +185,7 @@ class TransactionalProducer:
         """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
         client = self._make(self._options)
         down = False
-        started, errors = time.monotonic(), self._transport_errors
+        started, errors = self._clock(), self._transport_errors
         while True:
             try:
                 client.init_transactions(_INIT_SECONDS)
@@ -209,7 +212,7 @@ class TransactionalProducer:
         with suppress(KafkaException):
             # Serves error_cb: a connection that broke meanwhile may have had the request on it.
             client.poll(0)
-        self._own_doing.born(time.monotonic() - started, self._transport_errors - errors)
+        self._own_doing.born(self._clock() - started, self._transport_errors - errors)
         self._transport_errors = 0
         self._suspicion = ""
         self._unsettled = False
@@ -226,7 +229,7 @@ class TransactionalProducer:
 
     def _fenced_itself(self) -> bool:
         """Whether this process knows of something of its own that has raised its epoch."""
-        if not self._own_doing.explains(time.monotonic() - self._began if self._open else 0.0):
+        if not self._own_doing.explains(self._clock() - self._began if self._open else 0.0):
             return False
         self._suspicion = self._own_doing.cause
         return True
@@ -277,7 +280,7 @@ class TransactionalProducer:
             self._client.begin_transaction()
         except KafkaException as error:
             raise self.given_up(error) from error
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
@@ -325,7 +328,7 @@ class TransactionalProducer:
             CommitUncertain: It may have happened; ``rebirth`` and read the committed offsets.
             FencedError: Another process runs under this transactional id.
         """
-        started = time.monotonic()
+        started = self._clock()
         try:
             self._client.commit_transaction(self._timeout)
         except KafkaException as error:
@@ -340,7 +343,7 @@ class TransactionalProducer:
             self._suspicion = f"commit: {cause.str()}"
             raise CommitUncertain(cause.str()) from error
         self._open = False
-        if time.monotonic() - started >= self._slow_seconds:
+        if self._clock() - started >= self._slow_seconds:
             self._suspicion = "slow commit"
 
     def abort(self) -> None:

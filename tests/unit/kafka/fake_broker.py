@@ -34,14 +34,27 @@ class Refused(Exception):  # noqa: N818 an answer, not a user's error
 
 
 class Clock:
-    """Time as the processes under test and the broker see it; stands in for the module ``time``."""
+    """Time as the processes under test and the broker see it; stands in for the module ``time``.
+
+    Attributes:
+        now: The broker's time, which suspension does not stop.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000.0
         self.ticked: list[Callable[[], None]] = []
+        self._suspended = 0.0
 
     def monotonic(self) -> float:
+        return self.now - self._suspended
+
+    def since_boot(self) -> float:
         return self.now
+
+    def suspend(self, seconds: float) -> None:
+        """Suspend the machine of the processes, not the broker."""
+        self._suspended += seconds
+        self.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -113,7 +113,9 @@ class Process:
             transaction_timeout_ms=TIMEOUT_SECONDS * 1_000,
         )  # fmt: skip
         try:
-            self.producer = TransactionalProducer(kafka, GROUP, self.heard.append, self._make)
+            self.producer = TransactionalProducer(
+                kafka, GROUP, self.heard.append, self._make, self._world.clock.since_boot
+            )
         except StreamScorerError as error:
             self.ended = error
             return
@@ -200,7 +202,7 @@ class World:
         self._patch = pytest.MonkeyPatch()
         for topic in (INPUT, OUTPUT, STATE):
             self.broker.create(topic, PARTITIONS)
-        for module in ("producer", "publishing", "source", "transaction"):
+        for module in ("publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)

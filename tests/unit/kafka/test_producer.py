@@ -1,10 +1,12 @@
 """The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_scorer.clocks import since_boot
 from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.happenings import (
     DependencyBack,
@@ -57,6 +59,10 @@ def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
     assert producer.births == 1
     assert cluster.heard == []
     assert cluster.clients[0].options["transactional.id"] == "group-i"
+
+
+def test_its_ages_count_the_time_in_which_the_machine_is_suspended() -> None:
+    assert signature(TransactionalProducer).parameters["clock"].default is since_boot
 
 
 def test_a_transport_error_replaces_the_client(cluster: Cluster) -> None:

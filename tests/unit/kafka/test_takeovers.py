@@ -212,9 +212,31 @@ def test_a_member_that_was_expelled_before_its_offsets_commits_nothing(
 
     process.network.plan[:] = [Fault("produce", "stood still", still=still)]
     world.step(process)
-    aborts = [str(each.cause) for each in process.heard if isinstance(each, BatchAborted)]
-    assert any("not a member of group" in cause for cause in aborts) is not unaware
-    assert world.committed()[0] == 7
     world.check()
+    assert world.committed()[0] == 7
+    aborts = [each.cause for each in process.heard if isinstance(each, BatchAborted)]
+    assert any("not a member of group" in cause for cause in aborts) is not unaware
     world.settle()
     assert (process.ended, other.ended) == (None, None)
+
+
+def test_a_machine_that_was_suspended_in_a_transaction_was_not_taken_over(world: World) -> None:
+    process = settled(world)
+    world.feed(0, 2)
+    suspended = partial(world.clock.suspend, TIMEOUT_SECONDS + 1.0)
+    process.network.plan[:] = [Fault("end", "stood still", still=suspended)]
+    world.step(process)
+    assert process.ended is None
+    world.settle()
+    assert process.producer.births == 2
+
+
+def test_a_commit_during_which_the_machine_was_suspended_counts_as_slow(world: World) -> None:
+    process = settled(world)
+    world.feed(0, 2)
+    suspended = partial(world.clock.suspend, SOCKET_SECONDS + 1.0)
+    process.network.plan[:] = [Fault("end", "stood still", still=suspended)]
+    world.step(process)
+    world.feed(0, 2)
+    world.settle()
+    assert reborn(process) == ["slow commit"]
