@@ -203,7 +203,8 @@ class Kafka(_Group):
 
     def worker(self, number: int) -> "Kafka":
         """Return these settings for one worker of this instance."""
-        return self.model_copy(update={"instance": f"{self.instance}.{number}"})
+        # No instance can bear such a name: `a.0` would be worker 0 of `a`, or an instance itself.
+        return self.model_copy(update={"instance": f"{self.instance}/{number}"})
 
 
 class Registry(_Group):

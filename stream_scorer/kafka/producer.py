@@ -29,6 +29,7 @@ from stream_scorer.errors import FencedError, StreamScorerError, TransactionErro
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
 from stream_scorer.kafka.fencing import OwnDoing
+from stream_scorer.kafka.identity import Identity, instance
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
 from stream_scorer.ports import BytesColumn, Headers
@@ -143,10 +144,11 @@ class TransactionalProducer:
 
     Args:
         kafka: Cluster, instance name and time limits.
-        group: Consumer group; the transactional id is ``GROUP-INSTANCE``.
+        group: Consumer group.
         listener: Told of rebirths and outages.
         make: Makes a client from its options; the real one unless a test puts a proxy in.
         clock: Measures ages that the broker measures as well, so it counts suspension.
+        identity: Under which transactional id; that of the instance in the group by default.
     """
 
     def __init__(
@@ -156,8 +158,9 @@ class TransactionalProducer:
         listener: Listener,
         make: Callable[[dict[str, Any]], Client] | None = None,
         clock: Clock = since_boot,
+        identity: Identity | None = None,
     ) -> None:
-        self.transactional_id = f"{group}-{kafka.instance}"
+        self.transactional_id = (identity or instance(group, kafka.instance)).current
         self._options = config.producer(kafka, self.transactional_id) | {
             "error_cb": self._on_error,
         }

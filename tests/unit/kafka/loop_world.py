@@ -180,7 +180,7 @@ class Process:
 
     def taken_over(self) -> bool:
         """Whether another process raised the epoch of its transactional id above its own."""
-        name = f"{GROUP}-{self.instance}"
+        name = f"{GROUP}:{self.instance}"
         births = self._world.broker.births
         own = max(n for n, birth in enumerate(births) if birth == (name, self.who))
         return any(each == name and who != self.who for each, who in births[own + 1 :]) or (

@@ -32,7 +32,7 @@ def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static
     )
     options = config.member(kafka.worker(3), "g")
     ColumnConsumer(options, "t").close()
-    assert options.get("group.instance.id") == ("g-a.3" if static else None)
+    assert options.get("group.instance.id") == ("g-a/3" if static else None)
     assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
 
 

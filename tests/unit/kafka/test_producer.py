@@ -58,7 +58,7 @@ def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
         transact(producer)
     assert producer.births == 1
     assert cluster.heard == []
-    assert cluster.clients[0].options["transactional.id"] == "group-i"
+    assert cluster.clients[0].options["transactional.id"] == "group:i"
 
 
 def test_its_ages_count_the_time_in_which_the_machine_is_suspended() -> None:
