@@ -145,4 +145,5 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
         own.kafka.topics.transactions,
         lambda listener: profiler_loop(own, deployment, listener),
         together=True,
+        member=False,
     )

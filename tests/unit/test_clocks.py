@@ -12,7 +12,12 @@ def test_ages_are_measured_by_the_clock_that_counts_suspension(
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(time, "CLOCK_BOOTTIME", 7, raising=False)
-    monkeypatch.setattr(time, "clock_gettime", lambda number: read.append(number) or 5.0)
+
+    def clock_gettime(number: int) -> float:
+        read.append(number)
+        return 5.0
+
+    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
     assert clocks._since_boot()() == 5.0
     assert set(read) == {7}
 

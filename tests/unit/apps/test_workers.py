@@ -25,4 +25,6 @@ def test_each_worker_has_a_name_of_its_own_and_everything_else_alike() -> None:
     assert kafka.worker(1).model_dump(exclude={"instance"}) == kafka.model_dump(
         exclude={"instance"}
     )
+    noting = kafka.model_copy(update={"fenced_file": Path("/run/fenced")})
+    assert noting.worker(1).fenced_file == Path("/run/fenced.1")
     assert config.member(kafka.worker(1))["group.instance.id"] == "stream-scorer-a/1"

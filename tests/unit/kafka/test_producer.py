@@ -174,7 +174,7 @@ def test_a_fatal_error_that_polling_tells_replaces_the_client(cluster: Cluster) 
 def test_who_is_fenced_leaves_at_once(cluster: Cluster, step: str) -> None:
     producer = cluster.producer()
     cluster.raises[step] = [FENCED]
-    with pytest.raises(FencedError, match="group-i was taken over"):
+    with pytest.raises(FencedError, match="group:i was taken over"):
         transact(producer)
     assert producer.births == 1
     assert (0, "abort") not in cluster.calls
