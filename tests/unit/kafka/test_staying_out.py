@@ -1,7 +1,7 @@
 """A fenced process stays out while a newer one of its name runs, restarted or not."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +41,7 @@ class Orchestrated:
     def __init__(
         self,
         file: Path | None,
-        answers: list[list[str] | None],
+        answers: Sequence[list[str] | None],
         stop_after: int = 10_000,
         *,
         member: bool = True,
@@ -49,7 +49,7 @@ class Orchestrated:
         self.heard: list[Happening] = []
         self.beats = 0
         self.rounds = 0
-        self._answers = answers
+        self._answers = list(answers)
         self._stop_after = stop_after
         self._stopped = threading.Event()
         self.out = StayingOut(
