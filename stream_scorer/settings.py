@@ -143,6 +143,12 @@ class Kafka(_Group):
         default=False,
         description="a restart within the session timeout keeps its partitions (KIP-345)",
     )
+    fenced_file: Path | None = Field(
+        None,
+        description="file in which an instance notes that a newer process of its name fenced it; "
+        "it then stays out while that one runs, restarted or not. Empty: it leaves with 6",
+        examples=["/var/run/stream-scorer/fenced"],
+    )
     session_timeout_ms: int = Field(
         10_000, ge=1_000, le=3_600_000, description="group session timeout; `classic` only"
     )
@@ -203,7 +209,11 @@ class Kafka(_Group):
 
     def worker(self, number: int) -> "Kafka":
         """Return these settings for one worker of this instance."""
-        return self.model_copy(update={"instance": f"{self.instance}.{number}"})
+        # No instance can have such a name: `a.0` would be worker 0 of `a`, or an instance itself.
+        own: dict[str, Any] = {"instance": f"{self.instance}/{number}"}
+        if self.fenced_file is not None:
+            own["fenced_file"] = self.fenced_file.with_name(f"{self.fenced_file.name}.{number}")
+        return self.model_copy(update=own)
 
 
 class Registry(_Group):

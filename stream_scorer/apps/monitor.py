@@ -28,6 +28,7 @@ from stream_scorer.errors import (
     SettingsError,
 )
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
+from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
@@ -271,6 +272,7 @@ def monitor_loop(
         slow=settings.scorer.model_timeout_ms / 1_000,
     )
     producer = TransactionalProducer(kafka, kafka.group, listener)
+    fence_former(kafka, instance(kafka.group, kafka.instance))
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import DeadLetter, parse
+from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
@@ -88,6 +89,7 @@ def replay(
     try:
         if not dry_run:
             copier = LetterCopier(kafka, group, consumer, stop=stop)
+            fence_former(kafka, command(group, consumer.topic))
         # Only now: what an earlier call left open has come to its end.
         there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
         run = _Run(there, copier, chosen, len(numbers[kafka.topics.transactions]), limit, report)

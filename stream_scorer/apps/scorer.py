@@ -29,6 +29,7 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import Consumers, InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
@@ -199,6 +200,7 @@ def scorer_loop(
     if isinstance(store, TopicStore):
         store.refuse_layout()
     producer = TransactionalProducer(kafka, kafka.group, listener)
+    fence_former(kafka, instance(kafka.group, kafka.instance))
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
     rings = Rings(fleet.features)

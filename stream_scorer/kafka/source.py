@@ -33,6 +33,10 @@ _HEARING_SECONDS = 15.0
 _LOWS_SECONDS = 5.0
 
 
+class NotAMember(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """This process is outside its group at the moment; it may not commit offsets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assigned:
     """Partitions came, paused.
@@ -375,8 +379,19 @@ class KafkaSource:
         return [Places(self.topic, offsets, notes)]
 
     def group_metadata(self) -> GroupMetadata:
-        """Return the member's identity for ``send_offsets_to_transaction``."""
-        return self._consumer.group_metadata()
+        """Return the member's identity for ``send_offsets_to_transaction``.
+
+        The broker accepts offsets without generation and member from anyone (KIP-447 keeps that
+        for older clients), and librdkafka sends them so after the group has expelled this member.
+        Another member may already have committed past them.
+
+        Raises:
+            NotAMember: The group has expelled this member, or it has not joined yet.
+        """
+        identity = self._consumer.group_metadata()
+        if identity.generation < 0 or not identity.member:
+            raise NotAMember(f"this process is not a member of group {self.group} at the moment")
+        return identity
 
     def low_watermark(self, partition: int) -> int:
         """Return the oldest retained offset of a partition, as of five seconds ago at most.

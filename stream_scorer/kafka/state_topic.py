@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.kafka.reading import Readers, read
 from stream_scorer.ports import StoredRecords
@@ -132,9 +133,9 @@ def publish(
         FencedError: Another such command runs.
         UnavailableError: The broker does not answer or refuses them.
     """
-    options = config.producer(kafka, f"{kafka.group}-state-command") | {
-        "transaction.timeout.ms": _TRANSACTION_MS
-    }
+    identity = command(kafka.group, "state-command")
+    fence_former(kafka, identity)
+    options = config.producer(kafka, identity.current) | {"transaction.timeout.ms": _TRANSACTION_MS}
     producer = Producer(options)
     try:
         producer.init_transactions(_SECONDS)

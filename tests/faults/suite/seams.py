@@ -27,6 +27,7 @@ _ROOT = Path(__file__).parents[3]
 _LEFT_ALONE = ("slow commit", "transport error")
 # So that what was produced lies at the broker when the process is gone.
 _ARRIVAL_SECONDS = 0.3
+_ROUND_SECONDS = 0.02
 
 
 def program(*seams: str) -> list[str]:
@@ -60,6 +61,48 @@ class SignalAt:
         if self._left == 0:
             time.sleep(_ARRIVAL_SECONDS)
             os.kill(os.getpid(), self._number)
+
+
+class SuspendedClock:
+    """The clock of a machine that is suspended while this process is stopped.
+
+    It stands in for ``time.monotonic``, which on Linux does not count suspension.
+    """
+
+    def __init__(self) -> None:
+        self._real = time.monotonic
+        self._suspended = 0.0
+
+    def __call__(self) -> float:
+        return self._real() - self._suspended
+
+    def around(self, hook: Callable[[str], None]) -> Callable[[str], None]:
+        """Return a hook during which the clock stands still."""
+
+        def called(stage: str) -> None:
+            before = self._real()
+            hook(stage)
+            self._suspended += self._real() - before
+
+        return called
+
+
+class HoldAt:
+    """Holds the loop after a stage for as long as a file is there, and says so with another.
+
+    Args:
+        stage: After which stage.
+        file: While which it holds; it makes ``FILE.held``.
+    """
+
+    def __init__(self, stage: str, file: Path) -> None:
+        self._stage = stage
+        self._file = file
+
+    def __call__(self, stage: str) -> None:
+        while stage == self._stage and self._file.exists():
+            self._file.with_suffix(".held").touch()
+            time.sleep(_ROUND_SECONDS)
 
 
 class FaultyPredictor:
@@ -123,6 +166,8 @@ def main(arguments: Sequence[str]) -> None:
     at = list(arguments).index("--")
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
+    parser.add_argument("--suspended-clock", action="store_true")
+    parser.add_argument("--hold-at", nargs=2, metavar=("STAGE", "FILE"))
     parser.add_argument("--dump-on-usr1", action="store_true")
     parser.add_argument("--without-rebirth", action="store_true")
     parser.add_argument("--model-fails-while", type=Path)
@@ -131,8 +176,15 @@ def main(arguments: Sequence[str]) -> None:
     seams = parser.parse_args(arguments[:at])
     if seams.signal_at:
         name, stage, passes = seams.signal_at
-        hook = SignalAt(signal.Signals[name], stage, int(passes))
+        hook: Callable[[str], None] = SignalAt(signal.Signals[name], stage, int(passes))
+        if seams.suspended_clock:
+            clock = SuspendedClock()
+            hook = clock.around(hook)
+            time.monotonic = clock
         scorer.scorer_loop = partial(scorer.scorer_loop, hook=hook)
+    if seams.hold_at:
+        held, file = seams.hold_at
+        scorer.scorer_loop = partial(scorer.scorer_loop, hook=HoldAt(held, Path(file)))
     if seams.dump_on_usr1:
         faulthandler.register(signal.SIGUSR1)
     if seams.without_rebirth:

@@ -113,7 +113,9 @@ class Process:
             transaction_timeout_ms=TIMEOUT_SECONDS * 1_000,
         )  # fmt: skip
         try:
-            self.producer = TransactionalProducer(kafka, GROUP, self.heard.append, self._make)
+            self.producer = TransactionalProducer(
+                kafka, GROUP, self.heard.append, self._make, self._world.clock.since_boot
+            )
         except StreamScorerError as error:
             self.ended = error
             return
@@ -178,7 +180,7 @@ class Process:
 
     def taken_over(self) -> bool:
         """Whether another process raised the epoch of its transactional id above its own."""
-        name = f"{GROUP}-{self.instance}"
+        name = f"{GROUP}:{self.instance}"
         births = self._world.broker.births
         own = max(n for n, birth in enumerate(births) if birth == (name, self.who))
         return any(each == name and who != self.who for each, who in births[own + 1 :]) or (
@@ -200,7 +202,7 @@ class World:
         self._patch = pytest.MonkeyPatch()
         for topic in (INPUT, OUTPUT, STATE):
             self.broker.create(topic, PARTITIONS)
-        for module in ("producer", "publishing", "source", "transaction"):
+        for module in ("publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)

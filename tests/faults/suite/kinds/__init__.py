@@ -5,6 +5,7 @@ from tests.faults.suite.kinds import (
     data,
     group,
     kills,
+    membership,
     modes,
     network,
     planned,
@@ -12,4 +13,7 @@ from tests.faults.suite.kinds import (
     upstream,
 )
 
-__all__ = ["broker", "data", "group", "kills", "modes", "network", "planned", "process", "upstream"]
+__all__ = [
+    "broker", "data", "group", "kills", "membership", "modes", "network", "planned", "process",
+    "upstream",
+]  # fmt: skip
