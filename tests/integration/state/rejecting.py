@@ -135,7 +135,12 @@ def _written(folder: Path, plan: str, more: dict[int, str]) -> Configuration:
     index = json.loads((schemas / "registry.json").read_text())
     for number, schema in more.items():
         (schemas / f"{number}.avsc").write_text(schema)
-        entry = {"id": number, "subject": f"s{number}-value", "version": 1, "file": f"{number}.avsc"}
+        entry = {
+            "id": number,
+            "subject": f"s{number}-value",
+            "version": 1,
+            "file": f"{number}.avsc",
+        }
         index["schemas"].append(entry)
     (schemas / "registry.json").write_text(json.dumps(index))
     (folder / "plan.toml").write_text(plan)
