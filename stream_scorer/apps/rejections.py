@@ -135,17 +135,21 @@ class RejectionLog:
         low = self._retained_from(partition)
         before = {kept.first: kept for kept in self._segments.get(partition, ())}
         segments = [kept for kept in before.values() if kept.end > low]
-        for begin in range(0, len(offsets), MOST_REJECTED):
-            rows = slice(begin, begin + MOST_REJECTED)
-            segments.append(Kept.of(segment(partition, offsets[rows], reasons[rows])))
-            _merge(segments)
-        self._segments[partition] = tuple(segments)
+        # No batch has more records than a segment may hold.
+        segments.append(Kept.of(segment(partition, offsets, reasons)))
+        full = _merge(segments)
         after = {kept.first: kept for kept in segments}
         gone = [first for first in before if first not in after]
         changed = [
             kept for kept in segments
-            if kept.value and (kept.first not in before or before[kept.first].end != kept.end)
+            if kept.first not in before or before[kept.first].end != kept.end
         ]  # fmt: skip
+        if full:
+            # As large as they get: from now on only where they are is needed.
+            segments[-MERGED_AT_ONCE:] = [
+                replace(kept, value=b"") for kept in segments[-MERGED_AT_ONCE:]
+            ]
+        self._segments[partition] = tuple(segments)
         key = self._owner.rejected_key
         return [
             *((partition, key(partition, kept.first), kept.value) for kept in changed),
@@ -167,20 +171,23 @@ class RejectionLog:
         return self._low.get(partition, 0)
 
 
-def _merge(segments: list[Kept]) -> None:
-    """Merge the last segments, level after level, while sixteen of a level stand together."""
+def _merge(segments: list[Kept]) -> bool:
+    """Merge the last segments, level after level, while sixteen of a level are side by side.
+
+    Returns:
+        Whether the last sixteen together are more than one segment may hold.
+    """
     while len(segments) >= MERGED_AT_ONCE:
         last = segments[-MERGED_AT_ONCE:]
         if len({kept.level for kept in last}) > 1 or not all(kept.value for kept in last):
-            return
-        together = None
+            return False
         if (
-            sum(kept.count for kept in last) <= MOST_REJECTED
-            and last[-1].end - last[0].first <= MOST_SPAN
+            sum(kept.count for kept in last) > MOST_REJECTED
+            or last[-1].end - last[0].first > MOST_SPAN
         ):
-            together = merged([kept.decoded() for kept in last])
+            return True
+        together = merged([kept.decoded() for kept in last])
         if together is None:
-            # As large as they get: only where they are is still needed.
-            segments[-MERGED_AT_ONCE:] = [replace(kept, value=b"") for kept in last]
-            return
+            return True
         segments[-MERGED_AT_ONCE:] = [Kept.of(together)]
+    return False

@@ -45,9 +45,13 @@ def ours(
     reasons = ["MALFORMED", "CURRENCY", "DUPLICATE"] * (COUNT // 3)
     raw = RawRecords(
         BytesColumn.of(b"%d" % n for n in range(COUNT)), BytesColumn.of([b"k"] * COUNT), None,
-        (np.arange(COUNT) % PARTITIONS).astype(np.int32), np.arange(COUNT), np.full(COUNT, 1_000),
+        (np.arange(COUNT) % PARTITIONS).astype(np.int32), np.arange(COUNT) // PARTITIONS,
+        np.full(COUNT, 1_000),
     )  # fmt: skip
     producer = Producer(config.common(kafka))
+    # Their originals: every fourth record of a partition's, in order.
+    for n in range(COUNT):
+        producer.produce(kafka.topics.transactions, b"%d" % n, b"k", n % PARTITIONS)
     for number, record in enumerate(
         dead_letters(
             raw, range(COUNT), reasons, ["because"] * COUNT, topic=kafka.topics.dead_letters,
@@ -84,6 +88,7 @@ def copied(kafka: Kafka) -> Counter[bytes]:
     return Counter(
         dict(message.headers())["replayed-from"]
         for message in read_all(kafka, kafka.topics.transactions)
+        if message.headers()
     )
 
 

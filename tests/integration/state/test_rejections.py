@@ -1,19 +1,27 @@
 """Rejected, the cause fixed, crashed, taken over, replayed: each record is decided once."""
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.apps.scorer import Deployment
+from stream_scorer.apps.state import open_checkpoint
+from stream_scorer.apps.state_verifying import refuse_differences, verify
+from stream_scorer.apps.state_writing import rebuild
+from stream_scorer.errors import StateError
+from stream_scorer.kafka import config
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
-from tests.faults.scene import PARTITIONS, outcome
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import PARTITIONS, Record, committed, feed, outcome, transactions
 from tests.integration.state.rejecting import (
     FIXABLE,
     Configuration,
@@ -91,11 +99,11 @@ def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
     tmp_path: Path,
 ) -> None:
     broken, fixed = broken_and_fixed(tmp_path)
-    records = rejected_and_good()
+    records = rejected_and_good(days=12)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     url: dict[str, Any] = {"url": f"file://{tmp_path}/state"} if where == "files" else {}
     # No bucket is written: whatever a restore knows of rejections it has from the segments.
-    crashing = settings_of(ours, 150, bytes_per_event=0, buckets_per_second=0, **url)
+    crashing = settings_of(ours, 40, bytes_per_event=0, buckets_per_second=0, **url)
     first = feed_timed(ours, records)
     assert live(broken.of(crashing), first, Crashes(stage, 3), plan=broken.plan).crashed
     life = live(broken.of(crashing), first, plan=broken.plan)
@@ -103,7 +111,7 @@ def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
     assert set(rejected) == set(FIXABLE)
 
     calm_kafka = beside(ours, kafka_topics, kafka_settings(session_timeout_ms=6_000))
-    calm = settings_of(calm_kafka, 150)
+    calm = settings_of(calm_kafka, 40)
     live(broken.of(calm), first, plan=broken.plan)
 
     # Taken over under the fixed configuration, from the input alone.
@@ -119,3 +127,135 @@ def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
     again = restored_only(fixed.of(crashing), deployment=deployed(fixed))
     assert dumps(again) == dumps(expected)
     assert outcome(calm_kafka).decisions == outcome(ours).decisions
+
+
+def test_killed_after_a_rejecting_batch_and_a_fixed_plan_and_dlq_replay(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    broken, fixed = broken_and_fixed(tmp_path)
+    records = rejected_and_good(days=8)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    # Of each partition's last batch, too, something was rejected, and nothing comes after it.
+    bad = [each for each in records if each.record.bad]
+    last = {each.record.partition: each for each in bad}
+    records += [Timed(_again(each.record), each.timestamp) for each in last.values()]
+    first = feed_timed(ours, records)
+
+    def process(name: str, of: Configuration, *more: str) -> ScorerProcess:
+        variables = {
+            "STREAM_SCORER_REGISTRY__DIRECTORY": str(of.schemas),
+            "STREAM_SCORER_SCORER__MAXIMUM_BATCH": "60",
+        }
+        log = tmp_path / f"{name}.log"
+        return ScorerProcess(ours, log, "--plan", str(of.plan), *more, variables=variables)
+
+    with process("broken", broken, "--from", "earliest") as scorer:
+        wait_until(lambda: committed(ours) == first, lambda: f"all decided: {scorer.said}")
+        scorer.kill()
+    rejected = rejected_of(ours, records)
+    calm_kafka = beside(ours, kafka_topics, kafka_settings(session_timeout_ms=6_000))
+    calm = settings_of(calm_kafka, 60)
+    live(broken.of(calm), first, plan=broken.plan)
+
+    with process("killed", fixed) as scorer:
+        scorer.wait_ready()
+        assert replay_letters(ours).copied == rejected
+        ends = ends_of(ours)
+        wait_until(lambda: committed(ours) == ends, lambda: f"all decided: {scorer.said}")
+        scorer.kill()
+    with process("last", fixed) as scorer:
+        scorer.wait_ready()
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
+    each_once(ours, records, rejected.total())
+
+    expected = live(fixed.of(calm), ends, plan=fixed.plan)
+    found = restored_only(fixed.of(settings_of(ours)), deployment=deployed(fixed))
+    assert dumps(found) == dumps(expected)
+    assert outcome(calm_kafka).decisions == outcome(ours).decisions
+
+
+def _again(record: Record) -> Record:
+    """Return a record whose transaction is another one, and which is rejected for the same."""
+    other = record.value.replace(b"fixable-", b"fixablf-") if record.value else None
+    assert other != record.value
+    return Record(record.key, other, record.bad)
+
+
+@pytest.mark.parametrize("where", ["topic", "files"])
+def test_commands_pass_over_what_was_rejected(
+    where: str,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    broken, fixed = broken_and_fixed(tmp_path)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    url: dict[str, Any] = {"url": f"file://{tmp_path}/state"} if where == "files" else {}
+    settings = settings_of(ours, 60, **url)
+    first = feed_timed(ours, rejected_and_good(days=8))
+    life = live(broken.of(settings), first, plan=broken.plan)
+    held = {partition: remembered(ours, partition).segments for partition in first}
+
+    refuse_differences(verify(open_checkpoint(fixed.of(settings)), deployed(fixed)))
+    told = rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
+    assert [each.unreadable_rejections for each in told] == [0] * PARTITIONS
+    again = restored_only(fixed.of(settings), deployment=deployed(fixed))
+    assert dumps(again) == dumps(life)
+    # The group's offsets stay: what was rejected stays rejected.
+    assert {partition: remembered(ours, partition).segments for partition in first} == held
+
+    # Offsets that were set back: what is past them is judged again, by the plan of then.
+    half = {partition: end // 2 for partition, end in first.items()}
+    set_back(ours, half)
+    with pytest.raises(StateError, match="lies before it|is before it") as raised:
+        restored_only(fixed.of(settings), deployment=deployed(fixed))
+    assert "stream-scorer state rebuild" in raised.value.mend
+    rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
+    assert all(remembered(ours, partition).end <= end for partition, end in half.items())
+    live(fixed.of(settings), first, plan=fixed.plan)
+    assert all(remembered(ours, partition).end <= end for partition, end in half.items())
+
+
+def set_back(kafka: Kafka, offsets: dict[int, int]) -> None:
+    """Commit the group's offsets of the input as Kafka's own tool does."""
+    consumer = Consumer(config.reader(kafka, kafka.group))
+    topic = kafka.topics.transactions
+    consumer.commit(
+        offsets=[TopicPartition(topic, partition, at) for partition, at in offsets.items()],
+        asynchronous=False,
+    )
+    consumer.close()
+
+
+def test_a_forged_header_bypasses_nothing(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    records = tuple(record for record in transactions(days=2, customers=20) if not record.bad)
+    ends = feed(ours, records)
+    live(settings_of(ours), ends)
+    letter = f"{ours.topics.dead_letters}:0:0".encode()
+    producer = Producer(config.common(ours))
+    for record in records:
+        # As if each had been a dead letter's copy.
+        producer.produce(
+            ours.topics.transactions, record.value, record.key, record.partition,
+            headers=[("replayed-from", letter)],
+        )  # fmt: skip
+    assert producer.flush(30) == 0
+    live(settings_of(ours), {partition: 2 * end for partition, end in ends.items()})
+    found = outcome(ours)
+    assert len(found.decisions) == len(records)
+    assert Counter(each[0] for each in found.dead_letters.values()) == {"DUPLICATE": len(records)}
+
+
+def test_an_input_without_rejections_writes_none(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    records = tuple(record for record in transactions(days=2, customers=20) if not record.bad)
+    live(settings_of(ours), feed(ours, records))
+    keys = [message.key() for message in read_all(ours, ours.topics.state)]
+    assert keys
+    assert not [key for key in keys if b"/rejected/" in key]
