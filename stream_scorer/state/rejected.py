@@ -1,6 +1,6 @@
 """What was rejected of one partition, as whoever folds its input again asks for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.rejections import Kept, Segment, parse, segment
 
 Int64 = NDArray[np.int64]
+
+_AT_ONCE = 65_536
 
 
 class Rejected:
@@ -142,6 +144,22 @@ class Rejected:
         if number not in self._decoded:
             self._decoded = {number: self.segments[number].decoded()}
         return self._decoded[number]
+
+    def adopt(self, reasons: Mapping[int, str]) -> list[tuple[bytes, bytes | None]]:
+        """Remember further rejections; return the records that say so.
+
+        Args:
+            reasons: By offset that no segment holds, its reason.
+        """
+        offsets = np.array(sorted(reasons), np.int64)
+        more = []
+        for begin in range(0, len(offsets), _AT_ONCE):
+            rows = offsets[begin : begin + _AT_ONCE]
+            told = [reasons[offset] for offset in rows.tolist()]
+            more.append(Kept.of(segment(self._partition, rows, told)))
+        self._hold(sorted([*self.segments, *more], key=lambda kept: kept.first))
+        key = self._owner.rejected_key
+        return [(key(self._partition, kept.first), kept.value) for kept in more]
 
     def without(self, first: int) -> list[tuple[bytes, bytes | None]]:
         """Return the records that take away what was rejected from an offset on.

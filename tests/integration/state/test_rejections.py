@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -15,8 +16,10 @@ from stream_scorer.apps.state_verifying import refuse_differences, verify
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
@@ -208,13 +211,74 @@ def test_commands_pass_over_what_was_rejected(
     # Offsets that were set back: what is past them is judged again, by the plan of then.
     half = {partition: end // 2 for partition, end in first.items()}
     set_back(ours, half)
-    with pytest.raises(StateError, match="lies before it|is before it") as raised:
+    with pytest.raises(StateError, match=r"(lies|is) before it") as raised:
         restored_only(fixed.of(settings), deployment=deployed(fixed))
     assert "stream-scorer state rebuild" in raised.value.mend
     rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
     live(fixed.of(settings), first, plan=fixed.plan)
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
+
+
+def test_a_rebuild_finds_what_a_version_without_segments_rejected(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    broken, fixed = broken_and_fixed(tmp_path)
+    records = rejected_and_good(days=8)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    settings = settings_of(ours, 60)
+    first = feed_timed(ours, records)
+    life = live(broken.of(settings), first, plan=broken.plan)
+    count = rejected_of(ours, records).total()
+    for partition in first:
+        forget(ours, partition)
+        assert remembered(ours, partition).segments == ()
+    # Of what was decided, a dead letter is no evidence, whatever it says.
+    forge(ours, next(iter(outcome(ours).decisions)))
+
+    told = rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
+    assert sum(each.adopted_rejections for each in told) == count
+    again = restored_only(fixed.of(settings), deployment=deployed(fixed))
+    assert dumps(again) == dumps(life)
+    told = rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
+    assert sum(each.adopted_rejections for each in told) == 0
+
+    copied = replay_letters(ours)
+    assert (copied.copied.total(), copied.mismatched) == (count + 1, 0)
+    live(fixed.of(settings), ends_of(ours), plan=fixed.plan)
+    found = outcome(ours)
+    ids = Counter(each["transaction_id"] for each in found.decisions.values())
+    assert (len(ids), set(ids.values())) == (len(records), {1})
+    again_rejected = [each for each in found.dead_letters.values() if each[4]]
+    assert [each[0] for each in again_rejected] == ["DUPLICATE"]
+
+
+def forget(kafka: Kafka, partition: int) -> None:
+    """Take away what is remembered of rejections, as if no version had written it."""
+    owner = Owner(kafka.group, kafka.topics.transactions)
+    store = TopicStore(kafka, owner)
+    segments = remembered(kafka, partition).segments
+    store.write(partition, [(owner.rejected_key(partition, kept.first), None) for kept in segments])
+
+
+def forge(kafka: Kafka, place: tuple[int, int]) -> None:
+    """Write a dead letter of a record that was decided."""
+    (message,) = [
+        each
+        for each in read_all(kafka, kafka.topics.transactions)
+        if (each.partition(), each.offset()) == place
+    ]
+    raw = RawRecords(
+        BytesColumn.of([message.value()]), BytesColumn.of([message.key()]), None,
+        np.array([place[0]], np.int32), np.array([place[1]], np.int64), np.zeros(1, np.int64),
+    )  # fmt: skip
+    (letter,) = dead_letters(
+        raw, [0], ["MALFORMED"], ["forged"], topic=kafka.topics.dead_letters, instance="x",
+        source_topic=kafka.topics.transactions,
+    )  # fmt: skip
+    producer = Producer(config.common(kafka))
+    producer.produce(letter.topic, letter.value, letter.key, headers=letter.headers)
+    assert producer.flush(30) == 0
 
 
 def set_back(kafka: Kafka, offsets: dict[int, int]) -> None:
