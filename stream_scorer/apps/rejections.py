@@ -40,10 +40,12 @@ class Noted:
     Attributes:
         outgoing: To be published with the batch; empty where it rejects nothing.
         before: By partition that it changed, the segments before it.
+        after: And with it.
     """
 
     outgoing: tuple[Outgoing, ...] = ()
     before: dict[int, tuple[Kept, ...]] = field(default_factory=dict)
+    after: dict[int, tuple[Kept, ...]] = field(default_factory=dict)
 
 
 class RejectionLog:
@@ -112,6 +114,7 @@ class RejectionLog:
             mine = np.flatnonzero(partitions == partition)
             noted.before[partition] = self._segments.get(partition, ())
             records += self._add(partition, offsets[mine], [reasons[row] for row in mine.tolist()])
+            noted.after[partition] = self._segments[partition]
         noted.outgoing = (
             Outgoing(
                 self._topic,
@@ -125,7 +128,8 @@ class RejectionLog:
     def undo(self, noted: Noted) -> None:
         """The batch is given up: what it wrote is not there."""
         for partition, before in noted.before.items():
-            if partition in self._segments:
+            # Not where it left and came back since: then it was read from the topic.
+            if self._segments.get(partition) is noted.after[partition]:
                 self._segments[partition] = before
 
     def _add(

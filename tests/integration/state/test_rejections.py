@@ -178,6 +178,31 @@ def test_killed_after_a_rejecting_batch_and_a_fixed_plan_and_dlq_replay(
     assert outcome(calm_kafka).decisions == outcome(ours).decisions
 
 
+def test_all_rejected_for_another_currency_in_the_plan(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    _, fixed = broken_and_fixed(tmp_path)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(fixed.plan.read_text().replace("EUR = 2", "USD = 2"))
+    records = tuple(record for record in transactions(days=2, customers=20) if not record.bad)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    settings = settings_of(ours, 20)
+    ends = feed(ours, records)
+    assert live(settings, ends, Crashes("commit", 4), plan=wrong).crashed
+    live(settings, ends, plan=wrong)
+    assert Counter(each[0] for each in outcome(ours).dead_letters.values()) == {
+        "CURRENCY": len(records)
+    }
+    taken = restored_only(settings, deployment=deployed(fixed))
+    assert sum(map(len, taken.rings().values())) == 0
+    assert replay_letters(ours).copied == {"CURRENCY": len(records)}
+    live(settings, ends_of(ours), plan=fixed.plan)
+    found = outcome(ours)
+    ids = Counter(each["transaction_id"] for each in found.decisions.values())
+    assert (len(ids), set(ids.values())) == (len(records), {1})
+    assert len(found.dead_letters) == len(records)
+
+
 def _again(record: Record) -> Record:
     """Return a record whose transaction is another one, and which is rejected for the same."""
     other = record.value.replace(b"fixable-", b"fixablf-") if record.value else None

@@ -212,6 +212,18 @@ def test_what_was_undone_is_as_if_it_had_not_been() -> None:
     assert topic.read().segments == after.read().segments
 
 
+def test_a_batch_undone_after_its_partition_came_back_changes_nothing() -> None:
+    topic = Topic()
+    topic.commit(topic.batch(0, 10, [3], ["EMPTY"]))
+    lost = topic.batch(10, 10, [3], ["EMPTY"])
+    topic.log.stop(0)
+    topic.log.undo(lost)
+    topic.log.start(0, topic.read().segments, 0)
+    topic.log.undo(lost)
+    topic.commit(topic.batch(10, 10, [4], ["EMPTY"]))
+    assert [kept.first for kept in topic.log._segments[0]] == [3, 14]
+
+
 def test_what_retention_took_goes_and_nothing_else() -> None:
     topic = Topic()
     for number in range(8):
