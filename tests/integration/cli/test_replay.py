@@ -75,7 +75,8 @@ class Desk:
     def feed(self, *letters: Letter) -> list[int]:
         """Produce the originals of dead letters; return their offsets."""
         found: dict[int, int] = {}
-        producer = Producer(config.common(self.kafka))
+        # The input's largest batch may be small.
+        producer = Producer(config.common(self.kafka) | {"batch.size": 10_000})
         topic = self.kafka.topics.transactions
         for number, (_, partition, value, key, headers) in enumerate(letters):
 

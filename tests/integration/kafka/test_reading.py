@@ -70,7 +70,7 @@ def test_an_open_transaction_ends_the_reading_before_it(settings: Kafka, produce
 
 
 def test_a_bounded_read_waits_for_an_open_transaction(settings: Kafka, producer: Any) -> None:
-    topic = settings.topics.state
+    topic = settings.topics.decisions
     transaction(producer, topic, [b"before"])
     producer.begin_transaction()
     producer.produce(topic, b"open", partition=0)
@@ -95,10 +95,10 @@ def test_a_bounded_read_of_a_transaction_that_stays_open_is_an_error(
 ) -> None:
     monkeypatch.setattr(reading, "_OPEN_SECONDS", 0.3)
     producer.begin_transaction()
-    producer.produce(settings.topics.state, b"open", partition=0)
+    producer.produce(settings.topics.decisions, b"open", partition=0)
     assert producer.flush(10) == 0
     with pytest.raises(UnavailableError, match="partition 0: a transaction has been open"):
-        list(Readers(settings, settings.topics.state).read(0))
+        list(Readers(settings, settings.topics.decisions).read(0))
     producer.abort_transaction(10)
 
 

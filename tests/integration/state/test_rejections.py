@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream_scorer.apps.reproducing import Question, reproduce
 from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import open_checkpoint
+from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_verifying import refuse_differences, verify
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
@@ -19,6 +21,7 @@ from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.kafka.topics import grow
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
@@ -188,7 +191,7 @@ def test_all_rejected_for_another_currency_in_the_plan(
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     settings = settings_of(ours, 20)
     ends = feed(ours, records)
-    assert live(settings, ends, Crashes("commit", 4), plan=wrong).crashed
+    assert live(settings, ends, Crashes("commit", 2), plan=wrong).crashed
     live(settings, ends, plan=wrong)
     assert Counter(each[0] for each in outcome(ours).dead_letters.values()) == {
         "CURRENCY": len(records)
@@ -233,6 +236,12 @@ def test_commands_pass_over_what_was_rejected(
     # The group's offsets stay: what was rejected stays rejected.
     assert {partition: remembered(ours, partition).segments for partition in first} == held
 
+    # What was decided is missed nowhere, and what was rejected is not missed.
+    question = Question("input", first_ms=0, plan=fixed.plan)
+    past = reproduce(fixed.of(settings), question, lambda *_: None)
+    assert past.equal == past.chosen == len(outcome(ours).decisions)
+    assert (past.missing, past.unexpected, past.removed) == (0, 0, [])
+
     # Offsets that were set back: what is past them is judged again, by the plan of then.
     half = {partition: end // 2 for partition, end in first.items()}
     set_back(ours, half)
@@ -243,6 +252,38 @@ def test_commands_pass_over_what_was_rejected(
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
     live(fixed.of(settings), first, plan=fixed.plan)
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
+
+
+@pytest.mark.parametrize("where", ["topic", "files"])
+def test_a_repartition_passes_over_what_was_rejected(
+    where: str,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    tmp_path: Path,
+) -> None:
+    broken, fixed = broken_and_fixed(tmp_path)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    url: dict[str, Any] = {"url": f"file://{tmp_path}/state"} if where == "files" else {}
+    settings = settings_of(ours, 40, bytes_per_event=2_000, buckets_per_second=0, **url)
+    first = feed_timed(ours, rejected_and_good(days=8))
+
+    def at_the_end(stage: str) -> None:
+        if stage == "commit" and committed(ours) == first:
+            raise Crash
+
+    # Everything is committed, and most buckets lack what came after them, or are not there.
+    life = live(broken.of(settings), first, at_the_end, plan=broken.plan)
+    assert life.crashed
+    grow(ours, ours.topics.transactions, PARTITIONS + 3)
+    checkpoint = open_checkpoint(fixed.of(settings))
+    assert any(len(checkpoint.buckets(partition)) for partition in first)
+    repartition(checkpoint, deployed(fixed))
+    after = restored_only(fixed.of(settings), PARTITIONS + 3, deployed(fixed))
+
+    def by_customer(rings: dict[int, Any]) -> dict[Any, Any]:
+        return {key: columns for own in rings.values() for key, *columns in own}
+
+    assert by_customer(after.rings()) == by_customer(life.rings())
 
 
 def test_a_rebuild_finds_what_a_version_without_segments_rejected(
