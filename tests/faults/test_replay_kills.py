@@ -134,7 +134,9 @@ def test_a_signal_aborts_what_is_open_and_the_next_call_goes_on(
     behind: Behind, ours: Kafka, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     with command(ours, tmp_path / "log") as process:
-        wait_until(lambda: offsets_of(ours, stable=True) > 4 * BATCH, "transactions are committed")
+        wait_until(
+            lambda: offsets_of(ours, stable=True) > COUNT + 4 * BATCH, "transactions are committed"
+        )
         # Its transaction holds records and offsets, and it waits until it asks a second time.
         fault = behind.proxy.fault(Api.OFFSET_COMMIT, "answer", times=1)
         assert fault.hit.wait(30)
