@@ -75,7 +75,8 @@ def test_a_bounded_read_waits_for_an_open_transaction(settings: Kafka, producer:
     producer.begin_transaction()
     producer.produce(topic, b"open", partition=0)
     assert producer.flush(10) == 0
-    readers, found = Readers(settings, topic), []
+    readers = Readers(settings, topic)
+    found: list[bytes] = []
     steps = readers.read(0)
     while not found:
         found += [message.value() for message in next(steps)]
