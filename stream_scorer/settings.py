@@ -115,7 +115,9 @@ class Topics(_Group):
     terminal_profiles: TopicName = Field(
         "terminal-profiles", description="one row per transaction, with its settled label"
     )
-    state: TopicName = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
+    state: TopicName = Field(
+        "scorer-state", description="checkpoints, compacted; see `state.url`; and rejections"
+    )
     rollout: TopicName = Field("rollout", description="the control log: signed plans and commands")
     activations: TopicName = Field(
         "activations", description="from which offset of a partition a revision decides"
@@ -263,7 +265,7 @@ class State(_Group):
     url: str = Field(
         "",
         description="fsspec URL of a directory for checkpoints; empty: the topic "
-        "`kafka.topics.state`",
+        "`kafka.topics.state`, where rejections always are",
         examples=["s3://bucket/stream-scorer"],
     )
     bytes_per_event: float = Field(

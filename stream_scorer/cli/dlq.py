@@ -136,6 +136,13 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be copied; copy nothing.")
     ] = False,
+    trust_headers: Annotated[
+        bool,
+        typer.Option(
+            "--trust-headers",
+            help="Copy without comparing with the record that the headers name.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
@@ -151,13 +158,19 @@ def replay(
     again. Dead letters of another topic than the input, and records that are no dead letters of
     ours, are counted and passed over for good.
 
+    Each dead letter is compared with the input record that its headers name. One that differs is
+    counted as mismatched and never copied. Where retention took the record, the call stops with
+    exit code 7 and asks for --trust-headers.
+
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
     before is told, and the exit code is 143 or 130. The next call goes on there.
     """
     settings = connected_settings(config, bootstrap)
     chosen = Selection(frozenset(each.value for each in reason or ()))
     with StopRequest() as stop:
-        found = replay_dead_letters(settings, chosen, limit, dry_run=dry_run, stop=stop)
+        found = replay_dead_letters(
+            settings, chosen, limit, dry_run=dry_run, trust_headers=trust_headers, stop=stop
+        )
     names = sorted(found.copied | found.passed_over)
     copied, passed_over = found.copied.total(), found.passed_over.total()
     document = {
@@ -174,6 +187,7 @@ def replay(
         "replayed_before": found.replayed_before,
         "other_input": found.other_input,
         "foreign": found.foreign,
+        "mismatched": found.mismatched,
         "limited": found.limited,
         "stopped": found.stopped,
     }
@@ -192,6 +206,7 @@ def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
         (found.replayed_before, "copied once already and rejected again: not copied again"),
         (found.other_input, f"of another topic than {input_topic}"),
         (found.foreign, "no dead letters of ours"),
+        (found.mismatched, f"not what their source offset holds, first {found.first_mismatched}"),
     ):
         if count:
             typer.echo(f"{count} {text}")

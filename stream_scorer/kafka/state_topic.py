@@ -78,7 +78,10 @@ class TopicStore:
             return
         for messages in self._readers.read(partition):
             records = ((message.key(), message.value()) for message in messages)
-            yield [record for record in records if self._owner.place(record[0] or b"")]
+            yield [record for record in records if self._is_ours(record[0] or b"")]
+
+    def _is_ours(self, key: bytes) -> bool:
+        return self._owner.place(key) is not None or self._owner.rejected(key) is not None
 
     def rest(self) -> None:
         """Let go of the connections until the next partition is read."""

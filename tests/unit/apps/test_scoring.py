@@ -7,6 +7,7 @@ import pytest
 
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Pinned
+from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
@@ -90,6 +91,7 @@ def work(
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
+        RejectionLog("state", OWNER, lambda _: 0),
         Warmth(heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
