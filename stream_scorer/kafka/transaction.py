@@ -6,7 +6,8 @@
                │ backlog: the next batch is computed while this one is committed
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
-               └ revoked meanwhile: undo               └ fenced: leave and do not come back
+               ├ revoked meanwhile: undo               └ fenced: leave and do not come back
+               └ fails each time: the records that cause it are rejected (kafka/quarantine.py)
 
 What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
 aborted batch stays, and nothing of a batch leaves the process before its own commit.
@@ -22,15 +23,20 @@ from confluent_kafka import OFFSET_INVALID
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
+    ComputationHung,
+    ComputationOver,
     FirstOffsetsCommitted,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
+    RecordQuarantined,
 )
 from stream_scorer.kafka.producer import Outgoing, TransactionAborted, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
+from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff, blames_records
 from stream_scorer.kafka.source import Assigned, Source
-from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
+from stream_scorer.kafka.stacks import stack_of
+from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
 _IDLE_SECONDS = 0.1
@@ -85,6 +91,7 @@ class TransactionLoop(Generic[Delta]):
         self._kept: Future[BatchCommitted] | None = None
         self._current: Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
 
@@ -269,6 +276,9 @@ class TransactionLoop(Generic[Delta]):
             return
         self._aborts.over()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
+        self._quarantine.passed(len(batch.raw), len(batch.quarantined))
+        for row, why in sorted(batch.quarantined.items()):
+            self._report_quarantined(batch.raw, row, why)
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
         self._say_kept()
@@ -336,14 +346,12 @@ class TransactionLoop(Generic[Delta]):
 
     def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
-        future, batch.future = batch.future, None
         while True:
-            if future is None:
-                future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
             try:
-                result = self._await(future)
+                result = self._computed(batch)
+            except SearchBrokenOff:
+                return None
             except Paused as pause:
-                future = None
                 self._outage.begin(pause)
                 self._wait_out()
                 if self._stopping or not self._owns_all(batch.raw):
@@ -352,15 +360,63 @@ class TransactionLoop(Generic[Delta]):
             self._outage.end()
             return result
 
+    def _computed(self, batch: Batch[Delta]) -> Result[Delta]:
+        """Compute a batch, without the records for which that fails each time."""
+        future, batch.future = batch.future, None
+        batch.quarantined = NO_ROWS
+        if future is None:
+            future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        try:
+            return self._await(future)
+        except Exception as error:
+            if not blames_records(error):
+                raise
+            result, batch.quarantined = self._quarantine.compute(batch.raw, batch.stages, error)
+            return result
+
+    def _trial(self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]) -> Result[Delta]:
+        return self._await(self._pool.submit(self._work.compute, raw, stages, rejected))
+
+    def _undone(self, result: Result[Delta]) -> None:
+        self._pool.submit(self._work.undo, result).result()
+
+    def _searching(self) -> bool:
+        """Whether to go on searching; stays in the group meanwhile."""
+        batch = self._current
+        if batch is None or self._stop_asked():
+            return False
+        self._source.pause()
+        self._source.serve(0.0)
+        self._source.resume(set())
+        return self._owns_all(batch.raw)
+
+    def _report_quarantined(self, raw: RawRecords, row: int, error: str) -> None:
+        offset = int(raw.offset[row])
+        for at in self._source.places({int(raw.partition[row]): offset}, {}):
+            for partition in at.offsets:
+                self._listener(RecordQuarantined(at.topic, partition, offset, error))
+
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
-        """Wait for a computation; one that is slow pauses its partitions and keeps polling."""
+        """Wait for a computation; one that is slow pauses its partitions and keeps polling.
+
+        A slow one still counts as alive, and one that hangs does not.
+        """
+        began = time.monotonic()
         wait([future], timeout=self._limits.slow)
         if future.done():
             return future.result()
         self._source.pause()
+        hung = False
         while not future.done():
-            self._heartbeat()
+            seconds = time.monotonic() - began
+            if seconds < self._limits.hang:
+                self._heartbeat()
+            elif not hung:
+                hung = True
+                self._listener(ComputationHung(seconds, stack_of(self._pool)))
             self._source.serve(_SERVE_SECONDS)
+        if hung:
+            self._listener(ComputationOver())
         self._source.resume(set())
         return future.result()
 

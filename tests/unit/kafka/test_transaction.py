@@ -1,7 +1,7 @@
 """The loop's decisions between keeping a batch, taking it back, and stopping."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from stream_scorer.happenings import (
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Places, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
@@ -132,7 +132,9 @@ class Adding:
     def restore(self) -> set[int]:
         return set()
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[list[int]]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
         stages.lap("decode")
         if self.pause:
             self.pause = False
