@@ -287,6 +287,7 @@ def monitor_loop(
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,
         hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     producer = TransactionalProducer(kafka, kafka.group, listener)
     return TransactionLoop(source, producer, work, limits, listener, hook)

@@ -219,6 +219,7 @@ def scorer_loop(
         linger=settings.scorer.maximum_linger_ms / 1_000,
         slow=settings.scorer.model_timeout_ms / 1_000,
         hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
     if terminals is not None:

@@ -31,6 +31,7 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     RecordQuarantined,
 )
+from stream_scorer.kafka.attempts import Attempts
 from stream_scorer.kafka.producer import Outgoing, TransactionAborted, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff, blames_records
@@ -91,6 +92,7 @@ class TransactionLoop(Generic[Delta]):
         self._kept: Future[BatchCommitted] | None = None
         self._current: Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._attempts = Attempts(guarded=limits.guarded)
         self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
@@ -140,7 +142,7 @@ class TransactionLoop(Generic[Delta]):
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
         self._producer.settle(self._stop_asked)
         batch, self._ahead = self._ahead, None
-        if batch is None or batch.future is None:
+        if batch is None or (batch.future is None and not batch.unmarked):
             # Nothing is being computed: state may change hands.
             self._rebalance()
         if batch is None:
@@ -158,7 +160,8 @@ class TransactionLoop(Generic[Delta]):
     def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
         try:
-            raw = self._source.poll(self._limits.maximum_batch, linger, patience)
+            most = self._attempts.most(self._limits.maximum_batch)
+            raw = self._source.poll(most, linger, patience)
         except Paused as pause:
             self._outside.begin(pause)
             return None
@@ -179,6 +182,10 @@ class TransactionLoop(Generic[Delta]):
         if ahead is not None and not self._source.rebalanced:
             ahead.stages.lap("poll")
             ahead.polled = True
+            ahead.unmarked = self._attempts.unmarked(ahead.ends)
+            if ahead.unmarked:
+                # Its mark cannot be committed before what this batch has in hand is.
+                return
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
 
     @property
@@ -219,6 +226,7 @@ class TransactionLoop(Generic[Delta]):
             if isinstance(event, Assigned):
                 self._fresh |= {p: event.offsets[p] for p in event.fresh}
                 self._positions |= {p: o for p, o in event.offsets.items() if p not in event.fresh}
+                self._attempts.begin(event.offsets, event.notes)
                 self._work.assigned(dict(event.offsets))
                 fresh = tuple(sorted(event.fresh))
                 self._listener(PartitionsAssigned(tuple(sorted(event.offsets)), fresh))
@@ -226,6 +234,7 @@ class TransactionLoop(Generic[Delta]):
                 for partition in event.partitions:
                     self._positions.pop(partition, None)
                     self._fresh.pop(partition, None)
+                self._attempts.end(event.partitions)
                 self._whole.difference_update(event.partitions)
                 self._work.revoked(event.partitions)
                 self._listener(PartitionsRevoked(event.partitions, event.lost))
@@ -257,6 +266,9 @@ class TransactionLoop(Generic[Delta]):
         try:
             if not batch.polled:
                 batch.stages.lap("poll")
+            if not self._mark(batch):
+                self._give_up(batch)
+                return
             batch.result = self._compute(batch)
             batch.computed = True
             if batch.result is not None:
@@ -277,14 +289,28 @@ class TransactionLoop(Generic[Delta]):
         self._aborts.over()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
         self._quarantine.passed(len(batch.raw), len(batch.quarantined))
-        for row, why in sorted(batch.quarantined.items()):
-            self._report_quarantined(batch.raw, row, why)
+        self._attempts.passed(batch.ends)
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
         self._say_kept()
+        for row, why in sorted(batch.quarantined.items()):
+            self._report_quarantined(batch.raw, row, why)
         self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
         if self._ahead is None:
             self._say_kept()
+
+    def _mark(self, batch: Batch[Delta]) -> bool:
+        """Commit that a first batch is begun, before it is; return whether it may be computed."""
+        if not self._attempts.unmarked(batch.ends):
+            return True
+        if not self._owns_all(batch.raw):
+            return False
+        notes = self._attempts.marks(batch.ends)
+        at = {partition: self._positions[partition] for partition in notes}
+        if not self._publisher.publish((), at, at, 0, notes=notes):
+            return False
+        self._attempts.marked(batch.ends)
+        return True
 
     def _say_kept(self) -> None:
         """Tell of the last commit once its delta is kept."""
@@ -302,8 +328,9 @@ class TransactionLoop(Generic[Delta]):
         ends = self._positions | batch.ends if notes else batch.ends
         starts = {p: self._positions[p] for p in ends}
         return self._publisher.publish(
-            batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap, notes
-        )
+            batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap,
+            notes or self._attempts.carried(ends),
+        )  # fmt: skip
 
     def _flush(self, partitions: tuple[int, ...], patience: float = 0.0) -> None:
         """Publish what the work wants to leave behind of partitions that are about to go.

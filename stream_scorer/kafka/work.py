@@ -90,6 +90,7 @@ class Batch(Generic[Delta]):
         future: Its computation when it runs ahead.
         result: What was computed.
         computed: Whether nothing is being computed.
+        unmarked: Whether it was polled ahead and waits for the mark of its attempt.
         quarantined: What fails of its records, by row; they are rejected in ``result``.
     """
 
@@ -100,6 +101,7 @@ class Batch(Generic[Delta]):
     future: Future[Result[Delta]] | None = None
     result: Result[Delta] | None = None
     computed: bool = False
+    unmarked: bool = False
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -185,7 +187,8 @@ class Limits:
     """How the loop sizes and times its batches; seconds.
 
     ``ahead`` says whether the work can be computed on a batch that is not committed yet. A batch
-    that is computed for longer than ``hang`` is reported as hung.
+    that is computed for longer than ``hang`` is reported as hung. ``guarded`` counts the processes
+    that end in the same batch (``kafka.attempts``); only for work that notes nothing itself.
     """
 
     maximum_batch: int = 25_000
@@ -193,3 +196,4 @@ class Limits:
     slow: float = 1.0
     ahead: bool = True
     hang: float = 300.0
+    guarded: bool = False

@@ -321,8 +321,7 @@ class World:
             return
         ahead = process.loop._ahead
         ends = dict(process.loop._positions)
-        if ahead is not None and ahead.future is not None:
-            ahead.future.result()
+        if ahead is not None and ahead.future is not None and not ahead.future.exception():
             ends |= ahead.ends
         for partition, end in ends.items():
             assert process.work.state[partition] == process.work.fold(end), process.who

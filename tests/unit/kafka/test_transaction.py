@@ -135,6 +135,7 @@ class Adding:
     def compute(
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[list[int]]:
+        del quarantined
         stages.lap("decode")
         if self.pause:
             self.pause = False
