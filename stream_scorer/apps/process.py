@@ -24,7 +24,6 @@ from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
 
-
 START_SECONDS = 900.0
 """A start that takes longer (models are loaded, kernels compiled) does not count as alive."""
 _BEAT_SECONDS = 1.0

@@ -1,8 +1,8 @@
 """``dlq take``: one record that ends every process goes to the dead letters, by an operator's hand.
 
 The command is a member of the scorers' group while it does so, and commits with its generation: a
-scorer that joins meanwhile makes the commit fail, and nothing has happened. It takes the partition's
-next record and no other, so that it can neither pass over a record nor take one twice.
+scorer that joins meanwhile makes the commit fail, and nothing has happened. It takes the next
+record of the partition and no other: none is passed over and none is taken twice.
 """
 
 import time

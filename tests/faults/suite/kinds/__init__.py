@@ -12,4 +12,15 @@ from tests.faults.suite.kinds import (
     upstream,
 )
 
-__all__ = ["broker", "data", "group", "kills", "modes", "network", "planned", "process", "upstream"]
+__all__ = [
+    "broker",
+    "computation",
+    "data",
+    "group",
+    "kills",
+    "modes",
+    "network",
+    "planned",
+    "process",
+    "upstream",
+]
