@@ -2,6 +2,7 @@
 
 from tests.faults.suite.kinds import (
     broker,
+    computation,
     data,
     group,
     kills,

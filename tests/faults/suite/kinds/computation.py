@@ -52,7 +52,7 @@ def quarantined_record(stage: Stage) -> None:
 
 @kind("process", quick=True)
 def hung_computation(stage: Stage) -> None:
-    """A batch is computed for ever: the probe says that the process hangs, and a line says where."""
+    """A batch is computed for ever: the probe says that it hangs, and a line says where."""
     hangs = stage.folder / "hangs"
     scorer = stage.start(
         *("--hangs-while", str(hangs)),
