@@ -28,7 +28,7 @@ MOST_STARTS = 6
 @pytest.fixture
 def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
     # A killed member is waited for until its session ends; the broker takes no shorter one.
-    return kafka_topics(kafka_settings(session_timeout_ms=6_000, transaction_timeout_ms=5_000))
+    return kafka_topics(kafka_settings(session_timeout_ms=6_000, socket_timeout_ms=3_000))
 
 
 def with_poison() -> tuple[tuple[Record, ...], Record, int]:

@@ -1,5 +1,6 @@
 """What the loop does about records for which the computation fails, and what it blames on none."""
 
+import threading
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,6 +11,8 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
+    ComputationHung,
+    ComputationOver,
     DependencyUnavailable,
     Happening,
     RecordQuarantined,
@@ -17,7 +20,7 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.quarantine import MOST_RECORDS, Quarantine, blames_records, kind_of
 from stream_scorer.kafka.replay import Replays
-from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT
 from tests.unit.kafka.test_transaction import Adding, FakeSource, Scene
@@ -246,6 +249,47 @@ def test_a_search_ends_when_a_partition_leaves() -> None:
     scene.loop.step()
     assert work.trials == 1
     assert scene.heard(BatchCommitted) == scene.heard(DependencyUnavailable) == []
+    scene.loop.stop()
+    scene.loop.run()
+
+
+class Hanging(Adding):
+    """Work whose first batch takes until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
+        assert self.go_on.wait(60)
+        return super().compute(raw, stages, quarantined)
+
+
+def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_more() -> None:
+    work = Hanging()
+    scene = scene_of(work, end=2)
+    scene.loop._limits = Limits(maximum_batch=2, slow=0.01, hang=0.02)
+    beats: list[int] = []
+    scene.loop._heartbeat = lambda: beats.append(scene.source.served)
+
+    def heard(happening: Happening) -> None:
+        scene.cluster.heard.append(happening)
+        if isinstance(happening, ComputationHung):
+            at_hang.append(len(beats))
+            work.go_on.set()
+
+    at_hang: list[int] = []
+    scene.loop._listener = heard
+    scene.loop.step()
+    (hung,) = scene.heard(ComputationHung)
+    assert hung.seconds >= 0.02
+    assert "compute" in hung.stack
+    assert "test_quarantine.py" in hung.stack
+    assert len(scene.heard(ComputationOver)) == 1
+    assert len(beats) == at_hang[0]
+    assert scene.work.state == [0, 1]
     scene.loop.stop()
     scene.loop.run()
 
