@@ -122,13 +122,14 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
 
 def _with_computation(before: Callable[[Any], None]) -> None:
     """Do something before each batch of events is decided."""
-    decide = scoring.score_by_arms
+    module: Any = scoring
+    decide = module.score_by_arms
 
     def decided(events: Any, *others: Any) -> Any:
         before(events)
         return decide(events, *others)
 
-    scoring.score_by_arms = decided
+    module.score_by_arms = decided
 
 
 def _poisoned(events: Any) -> bool:
