@@ -277,7 +277,7 @@ def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Sc
         scene.work.compute = compute  # type: ignore[method-assign]  # only the first time
         return compute(raw, stages)
 
-    scene.work.compute = compute_and_revoke  # type: ignore[method-assign]  # revoke in between
+    scene.work.compute = compute_and_revoke  # type: ignore[method-assign, assignment]  # revoke in between
     scene.loop.step()
     assert scene.work.state == []
     assert (0, "begin") not in scene.cluster.calls
@@ -371,7 +371,7 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
             scene.source.owned.clear()
             go_on.set()
 
-    scene.work.compute = compute_slowly  # type: ignore[method-assign]  # slower than the limit
+    scene.work.compute = compute_slowly  # type: ignore[method-assign, assignment]  # slower than the limit
     scene.source.serve = serve  # type: ignore[method-assign]  # the rebalance comes here
     scene.loop._limits.slow = 0.01
     scene.loop.step()
