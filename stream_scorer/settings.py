@@ -257,6 +257,13 @@ class Scorer(_Group):
         le=86_400,
         description="lag with a position that does not move for this long is stuck",
     )
+    hang_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="a batch that is computed for longer hangs: the process is not live; more than "
+        "`scorer.model_timeout_ms`",
+    )
 
 
 class State(_Group):
@@ -508,6 +515,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"scorer.model_timeout_ms ({patience}) must be less than half of "
                 f"kafka.max_poll_interval_ms ({interval})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slow_before_hung(self) -> Self:
+        """Whether a batch hangs is looked at once it is slow."""
+        slow, hang = self.scorer.model_timeout_ms / 1_000, self.scorer.hang_seconds
+        if hang <= slow:
+            raise ValueError(
+                f"scorer.hang_seconds ({hang:g}) must be more than scorer.model_timeout_ms "
+                f"({slow:g} s)"
             )
         return self
 

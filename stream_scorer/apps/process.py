@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
@@ -24,6 +25,10 @@ from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
+
+START_SECONDS = 900.0
+"""A start that takes longer (models are loaded, kernels compiled) does not count as alive."""
+_BEAT_SECONDS = 1.0
 
 
 class Loop(Protocol):
@@ -106,7 +111,8 @@ def run_process(
 
         def run() -> None:
             nonlocal loop
-            loop = make(listener)
+            with beating(health.heartbeat):
+                loop = make(listener)
             health.model_loaded()
             stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
             stack.enter_context(standby)
@@ -124,6 +130,35 @@ def _settle_memory() -> None:
     # A batch is thousands of short-lived messages without cycles: looking through them every
     # 700 allocations cost a tenth of the throughput.
     gc.set_threshold(100_000, 50, 100)
+
+
+@contextmanager
+def beating(
+    heartbeat: Callable[[], None],
+    every_seconds: float = _BEAT_SECONDS,
+    most_seconds: float = START_SECONDS,
+) -> Iterator[None]:
+    """Send a heartbeat while something else runs, which may be slow but not for ever.
+
+    Args:
+        heartbeat: Safe on another thread.
+        every_seconds: Between two of them.
+        most_seconds: After this none is sent any more.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        until = time.monotonic() + most_seconds
+        while not over.wait(every_seconds) and time.monotonic() < until:
+            heartbeat()
+
+    thread = threading.Thread(target=beat, name="start-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager

@@ -119,6 +119,7 @@ def profiler_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
         ahead=False,
     )
     return TransactionLoop(source, producer, work, limits, listener, hook)

@@ -234,6 +234,8 @@ def scorer_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
     if terminals is not None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.outcomes import Codecs, Decoded, Outcomes, Scored
+from stream_scorer.apps.rejecting import decode_without
 from stream_scorer.apps.rejections import Noted, RejectionLog
 from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
@@ -37,7 +38,7 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import Replays
-from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.beginning import Beginning
@@ -265,14 +266,21 @@ class ScoringWork:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Scoring]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Scoring]:
         """Decide a batch.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that are rejected as ``INTERNAL`` unread, each with what fails.
 
         Raises:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
         try:
-            events, rows, undecodable = self._codecs.transactions.decode(raw)
+            events, rows, undecodable = decode_without(self._codecs.transactions, raw, quarantined)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
@@ -283,7 +291,7 @@ class ScoringWork:
         self.rings.adopt(fleet.features)
         cut = self._activations.cut(raw, events, fleet)
         # As the batch before this one left the rings.
-        share = self._checkpoints.take(len(raw))
+        share = self._share(raw, cut)
         scored: list[Scored] = []
         try:
             stages.lap("checkpoint")
@@ -301,6 +309,13 @@ class ScoringWork:
             self._take_back(scored, cut, share)
             if isinstance(error, ModelFailure):
                 raise Paused("model", str(error)) from error
+            raise
+
+    def _share(self, raw: RawRecords, cut: Cut) -> Share:
+        try:
+            return self._checkpoints.take(len(raw))
+        except BaseException:
+            self._activations.undo(cut)
             raise
 
     def _take_back(self, scored: Sequence[Scored], cut: Cut, share: Share) -> None:

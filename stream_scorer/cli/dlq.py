@@ -11,6 +11,7 @@ from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.replaying import Replayed
 from stream_scorer.apps.replaying import replay as replay_dead_letters
 from stream_scorer.apps.stop_request import StopRequest
+from stream_scorer.apps.taking import take as take_record
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -198,6 +199,41 @@ def replay(
         _tell(found, settings.kafka.topics.transactions, stop.name)
     if found.stopped:
         raise typer.Exit(stop.exit_code)
+
+
+@app.command()
+def take(
+    *,
+    partition: Annotated[int, typer.Argument(min=0, max=2**31 - 1, help="Partition of the input.")],
+    offset: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="Offset of its next record.")],
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Leave the record where it is; scorers may attempt it again."),
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the input's next record to the dead letters as INTERNAL: it ends every scorer.
+
+    A scorer that stops with exit code 14 names PARTITION and OFFSET. The group must have no
+    members. OFFSET must be the next record that a scorer would be given, so that no record is
+    passed over and none is taken twice. The original bytes, key and headers are kept; the record
+    is copied back by `dlq replay --reason INTERNAL` once its cause is fixed.
+    """
+    settings = connected_settings(config, bootstrap)
+    with StopRequest() as stop:
+        taken = take_record(settings, partition, offset, retry=retry, stop=stop)
+    document = {
+        "topic": settings.kafka.topics.transactions,
+        "partition": partition,
+        "offset": offset,
+        "group": settings.kafka.group,
+        "committed_before": taken.before,
+        "committed": taken.after,
+        "taken": not taken.retried,
+    }
+    show(as_json, document, ("field", "value"), list(document.items()))
 
 
 def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.apps import scorer
+from stream_scorer.apps import scorer, scoring
 from stream_scorer.cli import main as stream_scorer
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.ports import Float64
 from stream_scorer.settings import Settings
 
+POISON = "poison"
+"""Device of a transaction for which the computation fails, or ends the process."""
 _ROOT = Path(__file__).parents[3]
 _LEFT_ALONE = ("slow commit", "transport error")
 # So that what was produced lies at the broker when the process is gone.
@@ -161,6 +163,40 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
     scorer.load_models = load_broken
 
 
+def _with_computation(before: Callable[[Any], None]) -> None:
+    """Do something before each batch of events is decided."""
+    module: Any = scoring
+    decide = module.score_by_arms
+
+    def decided(events: Any, *others: Any) -> Any:
+        before(events)
+        return decide(events, *others)
+
+    module.score_by_arms = decided
+
+
+def _poisoned(events: Any) -> bool:
+    return POISON in events.records.column("device_id").to_pylist()
+
+
+def _raise_for_poison(events: Any) -> None:
+    if _poisoned(events):
+        raise ValueError("poison")
+
+
+def _die_of_poison(events: Any) -> None:
+    if _poisoned(events):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _hang_while(path: Path) -> Callable[[Any], None]:
+    def hang(_: Any) -> None:
+        while path.exists():
+            time.sleep(0.02)
+
+    return hang
+
+
 def main(arguments: Sequence[str]) -> None:
     """Install the seams and run the command."""
     at = list(arguments).index("--")
@@ -173,7 +209,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model-fails-while", type=Path)
     parser.add_argument("--model-sleeps-while", type=Path)
     parser.add_argument("--model-sleeps-seconds", type=float, default=0.0)
+    parser.add_argument("--raises-for-poison", action="store_true")
+    parser.add_argument("--dies-of-poison", action="store_true")
+    parser.add_argument("--hangs-while", type=Path)
     seams = parser.parse_args(arguments[:at])
+    if seams.raises_for_poison:
+        _with_computation(_raise_for_poison)
+    if seams.dies_of_poison:
+        _with_computation(_die_of_poison)
+    if seams.hangs_while:
+        _with_computation(_hang_while(seams.hangs_while))
     if seams.signal_at:
         name, stage, passes = seams.signal_at
         hook: Callable[[str], None] = SignalAt(signal.Signals[name], stage, int(passes))

@@ -126,6 +126,10 @@ class FakeConsumer:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))
             clock.sleep(_ASK_AGAIN_SECONDS)
 
+    def noted(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, bytes]]:
+        found = self.committed(partitions, seconds)
+        return {partition: (offset, b"") for partition, offset in found.items() if offset >= 0}
+
     def group_metadata(self) -> FakeGroupMetadata:
         group = self._group
         if self.member in group.members:

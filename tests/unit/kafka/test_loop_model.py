@@ -75,8 +75,13 @@ class Loops(RuleBasedStateMachine):
         process.network.plan[:] = faults
         process.network.eager = eager
 
-    @initialize(count=st.integers(0, 8), faults=st.one_of(st.just([]), FAULTS))
-    def begin(self, count: int, faults: list[Fault]) -> None:
+    @initialize(
+        count=st.integers(0, 8),
+        faults=st.one_of(st.just([]), FAULTS),
+        poison_every=st.sampled_from([0, 0, 2, 5]),
+    )
+    def begin(self, count: int, faults: list[Fault], poison_every: int) -> None:
+        self.world.poison_every = poison_every
         self.world.feed(0, count)
         first = self.world.start("a")
         self._plan(first, faults)

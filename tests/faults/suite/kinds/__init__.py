@@ -2,6 +2,7 @@
 
 from tests.faults.suite.kinds import (
     broker,
+    computation,
     data,
     group,
     kills,
@@ -14,6 +15,6 @@ from tests.faults.suite.kinds import (
 )
 
 __all__ = [
-    "broker", "data", "group", "kills", "membership", "modes", "network", "planned", "process",
-    "upstream",
+    "broker", "computation", "data", "group", "kills", "membership", "modes", "network", "planned",
+    "process", "upstream",
 ]  # fmt: skip
