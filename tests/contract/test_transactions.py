@@ -245,6 +245,7 @@ class TestRequests:
         assert committed(member) == {0: 5}
 
 
+@pytest.mark.thorough
 @pytest.mark.kafka
 def test_offsets_of_a_member_that_polled_too_late_are_refused(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], name: str

@@ -58,6 +58,7 @@ def commit(consumer: Any, settings: Kafka, offsets: dict[int, int]) -> None:
     consumer.commit(offsets=at, asynchronous=False)
 
 
+@pytest.mark.thorough
 def test_equals_kafkas_own_tool(kafka: Any, settings: Kafka, member: Any) -> None:
     if kafka.devkafka is None:
         pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")
@@ -159,6 +160,7 @@ def test_an_unknown_topic_is_named_and_not_created(settings: Kafka) -> None:
             read_lag(settings, settings.group, "no-such")
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_not_there_is_named_within_ten_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(UnavailableError, match=r"broker 127\.0\.0\.1:1: "):
@@ -200,6 +202,7 @@ def test_the_watch_tells_every_few_seconds_until_closed(settings: Kafka) -> None
     assert len(listener.heard) == told
 
 
+@pytest.mark.thorough
 def test_the_watch_shows_no_old_numbers_while_the_broker_is_gone() -> None:
     listener = Listener()
     gone = Kafka(bootstrap="127.0.0.1:1")
