@@ -42,7 +42,9 @@ def _consume(settings: Kafka, count: int) -> list[bytes]:
     consumer = Consumer(config.reader(settings, settings.group) | {"enable.partition.eof": False})
     consumer.subscribe([settings.topics.transactions])
     try:
-        return [message.value() for message in consumer.consume(count, timeout=20)]
+        values = [message.value() for message in consumer.consume(count, timeout=60)]
+        assert len(values) == count, f"{len(values)} of {count} records came"
+        return values
     finally:
         consumer.close()
 
