@@ -136,9 +136,11 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
 def test_markers_alone_are_no_age(settings: Kafka) -> None:
     producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
+    # Old, but not so old that the broker deletes it.
+    stamp = int((time.time() - 3_600) * 1_000)
     for end in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
-        producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=1_000)
+        producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=stamp)
         assert producer.flush(10) == 0
         end(10)
     consumer = Consumer(config.reader(settings, settings.group))

@@ -60,7 +60,11 @@ def test_what_comes_after_the_start_is_not_read(settings: Kafka, producer: Any) 
     assert [m.value() for m in read(settings, topic, first, end)] == [b"before"]
 
 
-@pytest.mark.parametrize("reading", [read_all, lambda *where: newest(*where, 20)])
+def newest_twenty(kafka: Kafka, topic: str) -> Iterator[Any]:
+    return newest(kafka, topic, 20)
+
+
+@pytest.mark.parametrize("reading", [read_all, newest_twenty])
 def test_an_open_transaction_is_waited_for(
     settings: Kafka, producer: Any, reading: Callable[[Kafka, str], Iterator[Any]]
 ) -> None:
@@ -75,7 +79,7 @@ def test_an_open_transaction_is_waited_for(
     commit.join()
 
 
-@pytest.mark.parametrize("reading", [read_all, lambda *where: newest(*where, 20)])
+@pytest.mark.parametrize("reading", [read_all, newest_twenty])
 def test_one_that_stays_open_is_an_error_after_what_could_be_read(
     settings: Kafka,
     producer: Any,
