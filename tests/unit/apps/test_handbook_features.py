@@ -18,6 +18,7 @@ from tests.oracle.handbook import (
 )
 
 
+@pytest.mark.thorough
 def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Table) -> None:
     manifest = read_manifest(MODELS_DIRECTORY / "fraud" / "1.0.0")
     features = compile_features(manifest.features, Plan())
@@ -35,6 +36,7 @@ def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Tab
     assert differs.sum() == 29
 
 
+@pytest.mark.thorough
 def test_all_terminals_columns_are_the_oracles_in_every_row(published: pa.Table) -> None:
     features = compile_features(FEATURES, Plan())
     assert features.names == (*CUSTOMER_FEATURES, *TERMINAL_FEATURES)
