@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from bench.handbook import FEATURES, agreement
 from stream_scorer.apps.history import fold

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.metrics import average_precision_score
 
 from stream_scorer.apps.history import fold
