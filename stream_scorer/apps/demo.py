@@ -303,7 +303,7 @@ class Demo:
                 heard = looked = now
             elif now - looked > _LOOK_SECONDS:
                 lags = read_lag(settings.kafka, settings.kafka.group, topics.transactions)
-                if not any(lag.records for lag in lags):
+                if not any(lag.to_high for lag in lags):
                     return
                 looked = time.monotonic()
                 if now - heard > _STALLED_SECONDS:
