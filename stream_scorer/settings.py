@@ -220,6 +220,16 @@ class Registry(_Group):
     negative_cache_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long an unknown id is not asked for again"
     )
+    lookups_per_second: float = Field(
+        2.0,
+        ge=0.01,
+        le=1_000,
+        description="look-ups of unknown schema ids that a scorer makes in the long run; records "
+        "of further ones are dead letters without a look-up",
+    )
+    lookups_burst: int = Field(
+        32, ge=2, le=10_000, description="such look-ups that may come at the same time"
+    )
 
 
 class Scorer(_Group):

@@ -256,7 +256,7 @@ class ScoringWork:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
         try:
-            events, rows, undecodable = self._codecs.transactions.decode(raw)
+            events, rows, undecodable = self._codecs.transactions.decode(raw, budgeted=True)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")

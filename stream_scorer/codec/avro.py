@@ -10,7 +10,7 @@ record alone.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.schemas import SchemaSource, look_up, reader_schema
 from stream_scorer.codec.wire import Framed, Program, check, compile_walk
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
@@ -89,8 +89,14 @@ class ColumnDecoder:
         self._plain_reader = self._reader.plain()
         self._writers: dict[int, _Writer | str] = {}
 
-    def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
+    def decode(
+        self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
+    ) -> Decoded:
         """Decode n payloads; null is a null value.
+
+        Args:
+            values: The payloads.
+            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
@@ -112,8 +118,9 @@ class ColumnDecoder:
             rows = np.flatnonzero(status == 0)
         groups = [(int(ids[rows[0]]), rows)] if uniform and len(rows) else _by_id(ids, rows)
         pieces: list[_Piece] = []
+        new = self._look_up(groups, budgeted=budgeted)
         for schema_id, members in groups:
-            self._decode_group(schema_id, members, framed, pieces, refused)
+            self._decode_group(schema_id, members, framed, pieces, refused, new)
         records, good = self._join(pieces, count)
         return Decoded(records, good, _rejections(refused))
 
@@ -124,12 +131,12 @@ class ColumnDecoder:
         framed: Framed,
         pieces: list[_Piece],
         refused: list[_Refusal],
+        new: Mapping[int, str | SchemaError],
     ) -> None:
         """Decode the rows of one writer schema."""
-        try:
-            writer = self._writer(schema_id)
-        except SchemaError as error:
-            refused += [(r, RejectReason.UNKNOWN_SCHEMA, error.what) for r in rows.tolist()]
+        writer = self._writer(schema_id, new)
+        if isinstance(writer, SchemaError):
+            refused += [(r, RejectReason.UNKNOWN_SCHEMA, writer.what) for r in rows.tolist()]
             return
         if isinstance(writer, str):
             refused += [(r, RejectReason.INCOMPATIBLE_SCHEMA, writer) for r in rows.tolist()]
@@ -197,13 +204,28 @@ class ColumnDecoder:
         joined = pa.concat_batches([batch for _, batch in pieces])
         return joined.take(pa.array(place[good])), good
 
-    def _writer(self, schema_id: int) -> _Writer | str:
-        """Return the writer schema of an id, or why it never resolves to ours."""
+    def _look_up(
+        self, groups: list[tuple[int, Int64]], *, budgeted: bool
+    ) -> dict[int, str | SchemaError]:
+        """Return what the source says of the ids that are new here."""
+        new = [(schema_id, rows) for schema_id, rows in groups if schema_id not in self._writers]
+        if not new:
+            return {}
+        new.sort(key=lambda group: -len(group[1]))
+        return look_up(self._source, [schema_id for schema_id, _ in new], budgeted=budgeted)
+
+    def _writer(
+        self, schema_id: int, new: Mapping[int, str | SchemaError]
+    ) -> _Writer | str | SchemaError:
+        """Return an id's writer schema, or why it does not resolve to ours, or is unknown."""
         known = self._writers.get(schema_id)
-        if known is None:
-            text = self._source.writer_schema(schema_id)
-            known = self._writers[schema_id] = self._prepare(schema_id, text)
-        return known
+        if known is not None:
+            return known
+        text = new[schema_id]
+        if isinstance(text, str):
+            prepared = self._writers[schema_id] = self._prepare(schema_id, text)
+            return prepared
+        return text
 
     def _prepare(self, schema_id: int, text: str) -> _Writer | str:
         try:
@@ -237,8 +259,14 @@ class TransactionDecoder:
     ) -> None:
         self._decoder = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
 
-    def decode(self, raw: RawRecords) -> tuple[EventBatch, Int64, Rejections]:
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
         """Decode n records.
+
+        Args:
+            raw: The records.
+            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
 
         Returns:
             (m transactions in input order, int64[m] their row numbers, all other rows).
@@ -246,7 +274,7 @@ class TransactionDecoder:
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
-        decoded = self._decoder.decode(raw.values)
+        decoded = self._decoder.decode(raw.values, budgeted=budgeted)
         rows = decoded.rows
         if len(rows) == len(raw):
             batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)
