@@ -5,8 +5,11 @@ asks for a broker's state needs no model.
 """
 
 import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 import typer
@@ -15,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
+from stream_scorer.redaction import redacted
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Consume transactions, publish one decision for each, exactly once.",
@@ -87,6 +91,9 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line and its own exit code."""
+    threading.excepthook = lambda failed: _trace(
+        failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback
+    )
     try:
         app()
     except StreamScorerError as error:
@@ -94,10 +101,19 @@ def main() -> None:
     except KafkaException as error:
         refused = refused_option(error)
         if refused is None:
-            raise
+            _trace(type(error), error, error.__traceback__)
+            sys.exit(1)
         _leave(refused)
+    except Exception as error:  # noqa: BLE001 the interpreter would print it with its secrets
+        _trace(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a stack trace without the secrets that its texts hold."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _leave(error: StreamScorerError) -> NoReturn:
-    sys.stderr.write(f"stream-scorer: {error}\n")
+    sys.stderr.write(f"stream-scorer: {redacted(str(error))}\n")
     sys.exit(error.exit_code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+from stream_scorer.redaction import redacted
 
 REASON = "dlq.reason"
 DETAIL = "dlq.detail"
@@ -105,7 +106,7 @@ def dead_letters(
     for row, reason, detail in zip(rows, reasons, details, strict=True):
         texts = (
             str(reason),
-            detail,
+            redacted(detail),
             source_topic,
             str(raw.partition[row]),
             str(raw.offset[row]),

@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from stream_scorer import happenings as h
 from stream_scorer.errors import SettingsError
+from stream_scorer.redaction import redacted
 from stream_scorer.settings import Http
 
 HEARTBEAT_SECONDS = 30.0
@@ -315,7 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
             live, silent = self.health.live, self.health.silent_seconds
             self._json(live, {"live": live, "seconds_since_progress": round(silent, 3)})
         elif path == "/health/ready":
-            reasons, degraded = self.health.reasons(), self.health.degraded()
+            reasons = [redacted(reason) for reason in self.health.reasons()]
+            degraded = [redacted(reason) for reason in self.health.degraded()]
             body = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
             self._json(not reasons, body)
         else:
