@@ -271,7 +271,8 @@ def test_the_server_takes_what_is_no_request_of_a_registrys_client() -> None:
             ("GET", "/", None, 200),
             ("GET", "/subjects/a%2Fb/versions", None, 404),
         ):
-            connection.request(method, target, body)
+            kind = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, target, body, kind)
             response = connection.getresponse()
             document = json.loads(response.read())
             assert response.status == status, (method, target, body)
