@@ -1,4 +1,7 @@
-"""The settings tree: how and where a process runs. Nothing here may change a decision.
+"""The settings tree: how and where a process runs.
+
+A decision depends on the input, the model and the plan. Of the settings only those that name the
+model, the plan or the schemas (``models.*``, ``rollout.*``, ``registry.*``) say which these are.
 
 Sources, later wins: defaults, the TOML file named by ``--config`` or ``STREAM_SCORER_CONFIG``,
 environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
@@ -497,6 +500,9 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
+    mode: Literal["development", "production"] = Field(
+        "development", description="`production` refuses to run with anything that is unsafe"
+    )
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     scorer: Scorer = Scorer()

@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "Model bundles: list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
+    "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is whole.",
 }
 """What each command is for; it is ``app``, or a function of its name, in the file of its name."""
