@@ -89,6 +89,8 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "state.mac_key_file", "is empty: checkpoints are not authenticated", "name a key file"
         )
+    elif getattr(settings.state, "mac_required", True) is False:
+        yield Finding("state.mac_required", "is false: forged checkpoints are read", "remove it")
 
 
 def _of_kafka(kafka: Kafka) -> Iterator[Finding]:

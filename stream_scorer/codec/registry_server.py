@@ -135,7 +135,8 @@ _ROUTES: Final[tuple[tuple[str, str, _Answer], ...]] = tuple(
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    # Not what Python takes for a number: it knows other digits, and refuses very many.
+    if not re.fullmatch("[0-9]{1,10}", text):
         raise RegistryError(404, "HTTP 404 Not Found")
     return int(text)
 
@@ -216,6 +217,11 @@ class _Handler(BaseHTTPRequestHandler):
             answer, status = _answer(self.store, self.command, self.path, body), 200
         except RegistryError as error:
             answer, status = {"error_code": error.code, "message": error.message}, error.status
+        except (TimeoutError, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 one client's request ends with an answer
+            answer = {"error_code": 50001, "message": f"Internal error: {type(error).__name__}"}
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
         payload = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", _CONTENT_TYPE)
@@ -243,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise RegistryError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length")
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > _BODY_MAX:
+        if not re.fullmatch("[0-9]{1,10}", length) or int(length) > _BODY_MAX:
             # What is not read would be taken for the next request.
             self.close_connection = True
             raise RegistryError(

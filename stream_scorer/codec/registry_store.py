@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +85,7 @@ class RegistryStore:
         found = self.versions(subject)
         if version in {"latest", "-1"}:
             return found[-1]
-        if not version.isdecimal() or int(version) < 1:
+        if not re.fullmatch("0*[1-9][0-9]{0,9}", version):
             raise RegistryError(
                 42202,
                 f"The specified version '{version}' is not a valid version id. Allowed values "

@@ -113,6 +113,21 @@ def test_a_body_that_is_not_a_small_json_document_is_refused(
         assert ask(running, "GET", "/schemas/ids/1", "", {})[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/schemas/ids/" + "9" * 5_000, 404),
+        ("/schemas/ids/%D9%A3", 404),
+        ("/subjects/labels-value/versions/" + "9" * 5_000, 422),
+        ("/subjects/labels-value/versions/%D9%A1", 422),
+    ],
+)
+def test_a_number_that_is_not_one_of_the_registrys_is_refused(
+    server: RegistryServer, path: str, status: int
+) -> None:
+    assert ask(server, "GET", path, "", {})[0] == status
+
+
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
