@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.settings import Kafka, Settings
+from stream_scorer.settings import Http, Kafka, Settings, State
 
 PRODUCTION = "production"
 NOT_IN_PRODUCTION = (
@@ -84,13 +84,34 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
         )  # fmt: skip
     if settings.audit.path is None:
         yield Finding("audit.path", "is empty: no audit log is kept", "name a file")
-    # Checkpoints that anybody may write are refused where this release can authenticate them.
-    if getattr(settings.state, "mac_key_file", ...) is None:
+    yield from _of_checkpoints(settings.state)
+    yield from _of_endpoint(settings.http)
+
+
+def _of_checkpoints(state: State) -> Iterator[Finding]:
+    # Where this release can authenticate checkpoints, those that anybody may write are refused.
+    if getattr(state, "mac_key_file", ...) is None:
         yield Finding(
             "state.mac_key_file", "is empty: checkpoints are not authenticated", "name a key file"
         )
-    elif getattr(settings.state, "mac_required", True) is False:
+    elif getattr(state, "mac_required", True) is False:
         yield Finding("state.mac_required", "is false: forged checkpoints are read", "remove it")
+
+
+def _of_endpoint(http: Http) -> Iterator[Finding]:
+    if _is_near(http.host):
+        return
+    if http.tls_certificate is None:
+        yield Finding(
+            "http.tls_certificate", f"is empty, and http.host {http.host} is beyond loopback",
+            "set http.tls_certificate and http.tls_key, or bind 127.0.0.1",
+        )  # fmt: skip
+    if http.token is None:
+        yield Finding(
+            "http.token",
+            "is empty: anybody may read metrics and reasons",
+            "set it in a secret file",
+        )
 
 
 def _of_kafka(kafka: Kafka) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
 from stream_scorer.redaction import redacted
+from stream_scorer.terminal_text import write_error
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Consume transactions, publish one decision for each, exactly once.",
@@ -116,5 +117,5 @@ def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def _leave(error: StreamScorerError) -> NoReturn:
-    sys.stderr.write(f"stream-scorer: {redacted(str(error))}\n")
+    write_error(redacted(str(error)))
     sys.exit(error.exit_code)

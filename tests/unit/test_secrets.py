@@ -18,7 +18,8 @@ from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.happenings import DependencyUnavailable
 from stream_scorer.kafka import config, deadletter
-from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.endpoint import Endpoint
+from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.redaction import redacted, remember

@@ -68,6 +68,8 @@ def test_safe_settings_have_no_finding() -> None:
         ({"models": {"require_signature": False}}, "models.require_signature"),
         ({"rollout": {"require_signature": False}}, "rollout.require_signature"),
         ({"audit": {"path": None}}, "audit.path"),
+        ({"http": {"host": "0.0.0.0", "token": "correct horse"}}, "http.tls_certificate"),  # noqa: S104
+        ({"http": {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k"}}, "http.token"),
         *([({"state": {"mac_key_file": None}}, "state.mac_key_file")] if MAC else []),
     ],
 )  # fmt: skip
