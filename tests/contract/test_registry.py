@@ -148,12 +148,10 @@ def test_registrations_are_on_disk_and_refused_unless_the_server_is_writable(
     new, other = Schema(changed(default="none"), "AVRO"), Schema(changed(default="no"), "AVRO")
     with RegistryServer(directory) as running, connected(running) as client:
         assert client.register_schema("transactions-value", Schema(TRANSACTION, "AVRO")) == 1
-        for refused in (
-            lambda: client.register_schema("transactions-value", new),
-            lambda: client.set_compatibility("labels-value", "BACKWARD"),
-        ):
-            with pytest.raises(SchemaRegistryError, match="read-only"):
-                refused()
+        with pytest.raises(SchemaRegistryError, match="read-only"):
+            client.register_schema("transactions-value", new)
+        with pytest.raises(SchemaRegistryError, match="read-only"):
+            client.set_compatibility("labels-value", "BACKWARD")
         assert client.get_global_mode() == "READONLY"
     with RegistryServer(directory, writable=True) as running, connected(running) as client:
         assert client.register_schema("transactions-value", new) == NEXT
