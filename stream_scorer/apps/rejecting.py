@@ -33,9 +33,9 @@ def decode_without(
         RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
     """
     if not quarantined:
-        return decoder.decode(raw)
+        return decoder.decode(raw, budgeted=True)
     readable, kept = others(raw, quarantined)
-    events, rows, undecodable = decoder.decode(readable)
+    events, rows, undecodable = decoder.decode(readable, budgeted=True)
     found = [
         *zip(
             kept[undecodable.rows].tolist(), undecodable.reasons, undecodable.details, strict=True
