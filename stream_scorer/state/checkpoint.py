@@ -14,12 +14,16 @@ The reader is strict: what it does not know exactly, it refuses. Each record say
 number, so a store may hold buckets of several.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stream_scorer.state.formats import CHECKED, FORMAT, parse, refuse_changed, values
 
 Record = tuple[bytes, bytes]
+
+# One number has one spelling, so that no two keys name one place.
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Owner:
         ((3, 17, 0), None)
         """
         owner, *place = key.decode(errors="replace").rsplit("/", 3)
-        if owner != f"{self.group}/{self.topic}" or not all(each.isdecimal() for each in place):
+        if owner != f"{self.group}/{self.topic}" or not all(map(_NUMBER.fullmatch, place)):
             return None
         partition, bucket, part = map(int, place)
         return partition, bucket, part
