@@ -8,17 +8,17 @@ row's products are added in the order of the features.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.errors import ModelError
 from stream_scorer.models.rows import checked
 
 Float64 = NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
     """Write to ``out`` the intercept plus weight * (row - shift) / scale, feature by feature."""
     for row in range(rows.shape[0]):

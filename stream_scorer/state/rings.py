@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core import payload as bucket_payload
+from stream_scorer.core.kernels.compiled import allocating
 
 Int64 = NDArray[np.int64]
 _CHECKSUM_BYTES = 4
@@ -161,7 +161,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _read(data, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     value = np.uint64(0)
     shift = np.uint64(0)
@@ -175,12 +175,12 @@ def _read(data, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 num
     return np.int64(0), len(data) + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _unzigzag(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & np.int64(1))
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _count(data, at, fields):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     """Return (customers, events) of rings that are sound."""
     customers, at = _read(data, at)
@@ -196,7 +196,7 @@ def _count(data, at, fields):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     return customers, events
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _fill(data, at, key, place, first, newest, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     """Fill the columns; a payload holds each ring's newest event first."""
     customers, at = _read(data, at)
