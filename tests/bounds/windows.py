@@ -196,11 +196,12 @@ def wrap(raw: dict[str, Any]) -> dict[str, Any]:
     def load_word(at: int) -> np.uint64:
         base, size, spare, offset = look(at)
         inside = size - offset
-        if offset < 0 or inside < 0 or offset + _WORD > size + spare:
+        # A copy of a few bytes loads two words, whatever its length.
+        if offset < 0 or inside < -_WORD or offset + _WORD > size + spare:
             report(LOAD)
             raise IndexError("outside of its window")
         word = load_word_raw(base + offset)
-        if inside == 0:
+        if inside <= 0:
             return ~word
         if inside < _WORD:
             return word ^ (~np.uint64(0) << np.uint64(8 * inside))
