@@ -339,6 +339,25 @@ class TerminalsRead(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsSkipped(Happening):
+    """Records of a topic of ours that are not of its family, or over its limits, were passed over.
+
+    Attributes:
+        topic: Which topic, by its name in ``kafka.topics``.
+        records: How many.
+        partition: Of the first of them.
+        offset: Of the first of them.
+        why: What is wrong with that one.
+    """
+
+    topic: str
+    records: int
+    partition: int
+    offset: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutEvidence(Happening):
     """A controller took records in.
 

@@ -56,7 +56,7 @@ class LiveVersions:
         self._listener = listener
         self._loaded = loaded
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
-        self._log = ControlLog(settings)
+        self._log = ControlLog(settings, listener)
         self._store, self._trust = open_store(settings.models), trust_of(settings.models)
         self._warm = warm
         self._beside: Version | None = None

@@ -1,14 +1,16 @@
 """What ``rollout status`` and ``rollout history`` tell, as plain documents."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-from stream_scorer.apps.activation_log import ACTIVE, activation
+from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.codec.record import RecordError
 from stream_scorer.core.routing import Routing
+from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.rollout.commands import (
@@ -189,10 +191,13 @@ def when(at: int) -> str:
 
 def _activations(settings: Settings) -> list[dict[str, Any]]:
     """Return the records of the topic ``activations``; what is none of ours is left out."""
-    reader = RecordReader(settings.registry)
+    reader = RecordReader(settings.registry, "activation.v1")
     topic = KeptTopic(settings.kafka, settings.kafka.topics.activations)
+    found = []
     try:
-        read = (activation(partial(reader.decode, each.value)) for each in topic.to_end())
-        return [each for each in read if each is not None]
+        for each in topic.to_end():
+            with suppress(RecordError, SchemaError):
+                found.append(reader.decode(each.value))
+        return found
     finally:
         topic.close()

@@ -267,7 +267,7 @@ def _followed(
     watch: BundleWatch | None, followed: ExitStack | None,
 ) -> _Deployed:  # fmt: skip
     """Wait for a plan, and load what it names."""
-    recorded = ActivationLog(settings, registry)
+    recorded = ActivationLog(settings, registry, listener)
     recorded.mark_end()
     while not recorded.read():
         pass
