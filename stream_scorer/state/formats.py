@@ -54,7 +54,7 @@ _NAMES = {
 _ASIDE = "@"
 _COUNT_MOST = 1 << 62
 _TIME_FARTHEST = 1 << 60
-"""No time of a header lies farther from 1970, ms: neither a sum nor a difference of two overflows."""
+"""No time lies farther from 1970, ms, so that no sum or difference of two overflows."""
 _SINCE_FARTHEST = 1 << 62
 """Nor a time less a horizon, which is what may be written as a reason's."""
 _TEXT_LONGEST = 256

@@ -1,6 +1,6 @@
 """Kernels with every access checked: unit tests, seeded mutation, and checks that are taken out.
 
-    python -m tests.bounds [--quick] [--seconds N] [--seed N] [--only units|mutation|self-check]
+python -m tests.bounds [--quick] [--seconds N] [--seed N] [--only units|mutation|self-check]
 """
 
 import argparse
@@ -97,7 +97,9 @@ def main() -> None:
         failed += [] if sound else ["mutation"]
     if only in (None, "self-check") and not _self_check(min(asked.seconds, 60.0), asked.seed):
         failed.append("self-check")
-    sys.stdout.write(f"{time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'nothing'}\n")
+    sys.stdout.write(
+        f"{time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'nothing'}\n"
+    )
     sys.exit(bool(failed))
 
 

@@ -177,7 +177,9 @@ def _stamp(path: Path) -> str:
         left |= _digest(each)[1] - seen
     ours = [hashlib.sha256(each.read_bytes()).hexdigest() for each in sorted(_HERE.glob("*ing.py"))]
     ours.append(hashlib.sha256((_HERE / "windows.py").read_bytes()).hexdigest())
-    return hashlib.sha256("".join([*ours, *sorted(_digest(s)[0] for s in seen)]).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join([*ours, *sorted(_digest(s)[0] for s in seen)]).encode()
+    ).hexdigest()
 
 
 class _Locator(_CacheLocator):

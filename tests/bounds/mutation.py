@@ -252,5 +252,3 @@ def run(seconds: float, seed: int) -> Counter[str]:
         if windows.findings():
             raise AssertionError(f"case {number} ({kind.__name__}): {windows.first_finding()}")
     return counts
-
-

@@ -5,8 +5,8 @@ do. So bytes are copied in words of eight, and a short run in two of them, whate
 every buffer that is written has :data:`SLACK` bytes to spare, and no word is loaded that reaches
 behind the source's buffer. Little-endian machines only.
 
-Addresses come from arrays that the caller keeps alive. ``window``, ``within`` and ``pinned`` say what
-may be touched through an address: they cost nothing and change nothing here, and are what
+Addresses come from arrays that the caller keeps alive. ``window``, ``within`` and ``pinned`` say
+what may be touched through an address: they cost nothing and change nothing here, and are what
 ``make test-bounds`` holds every load, store and copy to.
 """
 
