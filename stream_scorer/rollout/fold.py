@@ -29,7 +29,6 @@ from stream_scorer.rollout.moves import next_state, refuse_limits
 from stream_scorer.rollout.parts import FORMAT, Part, read
 from stream_scorer.rollout.progress import State
 
-
 _NAMED = 8
 """So many offsets an error names at most."""
 

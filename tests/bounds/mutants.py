@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ISC004 the texts of other files, as they are there
 """Checks that are taken out of a copy of the package, to see that their absence is found."""
 
 import random

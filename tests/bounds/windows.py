@@ -177,7 +177,7 @@ def of_array(array: Any) -> int:
     raise NotImplementedError
 
 
-def wrap(raw: dict[str, Any]) -> dict[str, Any]:
+def wrap(raw: dict[str, Any]) -> dict[str, Any]:  # noqa: C901 a function in it for each of the module's
     """Return what takes the place of the raw loads, stores and addresses of ``memory``.
 
     Args:

@@ -66,7 +66,9 @@ PAYLOADS = {
     "as many customers as bytes": sealed(NO_FIELDS, varint(19), CUSTOMER, NEWEST, ONE, EVENT),
     "2^40 events": sealed(NO_FIELDS, ONE, CUSTOMER, NEWEST, varint(2**40), EVENT),
     "2^30 events": sealed(NO_FIELDS, ONE, CUSTOMER, NEWEST, varint(2**30), EVENT),
-    "a negative count of events": sealed(NO_FIELDS, ONE, CUSTOMER, NEWEST, varint(2**63 + 1), EVENT),
+    "a negative count of events": sealed(
+        NO_FIELDS, ONE, CUSTOMER, NEWEST, varint(2**63 + 1), EVENT
+    ),
     "a time before all times": sealed(
         NO_FIELDS, ONE, CUSTOMER, NEWEST, ONE, varint(2**62), b"\x02", bytes(8)
     ),

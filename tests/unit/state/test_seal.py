@@ -11,8 +11,8 @@ from stream_scorer.state import formats
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.seal import OPEN, Seal, SealError, bare, read_seal
-from tests.unit.apps.test_restoring import bucket, replay, run
 from tests.unit.apps.test_restoring import Input as RestoredInput
+from tests.unit.apps.test_restoring import bucket, replay, run
 from tests.unit.state.stores import MemoryStore
 
 FIRST, SECOND = "11" * 32, "22" * 32
@@ -57,7 +57,9 @@ def test_any_changed_byte_is_refused(seal: Seal, at: int) -> None:
     ((key, value),) = made().records(owned(seal))
     changed = bytearray(value)
     changed[at] ^= 1
-    with pytest.raises(SealError, match="bucket 5 part 0: its MAC|carries no MAC|key .* not known"):
+    with pytest.raises(
+        SealError, match=r"bucket 5 part 0: its MAC|carries no MAC|key .* not known"
+    ):
         assembled(owned(seal), [(key, bytes(changed))])
 
 
@@ -128,7 +130,7 @@ def test_a_restore_stops_and_names_the_command(seal: Seal, monkeypatch: pytest.M
     for store, owner in ((sealed, owned(seal)), (plain, Owner("g", "t"))):
         store.write(0, bucket(5, 90).records(owner))
     run(replay(sealed, RestoredInput()))
-    with pytest.raises(StateError, match="carries no MAC.*state rebuild"):
+    with pytest.raises(StateError, match=r"carries no MAC.*state rebuild"):
         run(replay(plain, RestoredInput()))
 
 
