@@ -285,7 +285,8 @@ class ModelVerified(Happening):
     Attributes:
         model: Its name.
         version: Its version.
-        cause: Why now: ``start``, when it was loaded; ``signal``; or ``time``.
+        cause: Why now: ``start``, when it was loaded; ``signal``; ``time``; or
+            ``unload``, when no revision names it any more and it is watched no longer.
         refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
             they are whole.
     """

@@ -276,7 +276,11 @@ def _followed(
         if watch is not None:
             watch.add(bundle, listener)
 
-    live = LiveVersions(settings, listener, deployment.warm, loaded)
+    def unloaded(bundle: Bundle) -> None:
+        if watch is not None:
+            watch.remove(bundle, listener)
+
+    live = LiveVersions(settings, listener, deployment.warm, loaded, unloaded)
     if followed is not None:
         followed.callback(recorded.close)
         followed.callback(live.close)
