@@ -1,3 +1,5 @@
+# mypy: disable-error-code="return-value,attr-defined,arg-type,no-untyped-call,assignment"
+# numba infers the types of compiled functions, and is untyped itself.
 """The decorators of ``core.kernels.compiled``, for code in which every access is checked.
 
 They compile the same source: each index of a subscript goes through a check that knows its array,

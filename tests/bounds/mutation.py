@@ -236,8 +236,8 @@ def run(seconds: float, seed: int) -> Counter[str]:
     windows.forget()
     kinds = [kind for kind, share in KINDS for _ in range(share)]
     counts: Counter[str] = Counter()
-    until = 0.0
-    while counts.total() < len(kinds) or time.monotonic() < until:
+    until = time.monotonic() + seconds
+    while counts.total() <= len(kinds) or time.monotonic() < until:
         if counts.total() == len(kinds):
             # The first case of each kind compiles.
             until = time.monotonic() + seconds

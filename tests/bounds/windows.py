@@ -1,3 +1,5 @@
+# mypy: disable-error-code="return-value,attr-defined,arg-type,no-untyped-call,assignment"
+# numba infers the types of compiled functions, and is untyped itself.
 """Addresses that carry what may be touched through them, in the place of plain ones.
 
 In checked mode an address is a number of a window and an offset into it::

@@ -68,8 +68,8 @@ def stamp(folder: Path) -> str:
 def _folder_of(sources: Path) -> Path | None:
     """Return where the kernels of one source folder are kept; None for nowhere."""
     name = f"{sources.name}_{hashlib.sha256(os.fsencode(sources)).hexdigest()[:40]}"
-    if config.CACHE_DIR:
-        chosen = Path(config.CACHE_DIR)
+    if config.CACHE_DIR:  # type: ignore[attr-defined] # numba sets it as it is imported
+        chosen = Path(config.CACHE_DIR)  # type: ignore[attr-defined] # the same
         folder = chosen / name
         fault = _made(folder) or fault_of(folder)
         if fault is not None:
@@ -174,7 +174,7 @@ class _Locator(_CacheLocator):
 
 
 class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
+    _locator_classes = (_Locator,)  # type: ignore[assignment] # it is only read
 
 
 class _Kept(FunctionCache):
