@@ -274,5 +274,5 @@ def install() -> None:
 
     module = ModuleType(COMPILED)
     vars(module).update(_decorators())
-    sys.modules[COMPILED] = room.compiled = module  # type: ignore[attr-defined]
-    room.memory = _memory(Path(room.__file__).with_name("memory.py"))  # type: ignore[attr-defined]
+    sys.modules[COMPILED] = room.compiled = module
+    room.memory = _memory(Path(room.__file__).with_name("memory.py"))
