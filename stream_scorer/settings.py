@@ -334,6 +334,23 @@ class State(_Group):
         description="format of the buckets that are written; 1 while instances of the version "
         "before run in the group, or are to",
     )
+    mac_key_file: Path | None = Field(
+        None,
+        description="secret keys, one a line, hex or base64 of 32 bytes or more: records of the "
+        "checkpoint carry an HMAC-SHA256 with the first, and are refused without one",
+        examples=["/run/secrets/state-mac"],
+    )
+    mac_required: bool = Field(
+        default=True,
+        description="false while records without a MAC are being replaced: they are read, and "
+        "wrong ones are refused; `state.mac_key_file` only",
+    )
+
+    @model_validator(mode="after")
+    def _leave_no_check_without_keys(self) -> Self:
+        if not self.mac_required and self.mac_key_file is None:
+            raise ValueError("mac_required has no meaning without mac_key_file")
+        return self
 
 
 class Http(_Group):

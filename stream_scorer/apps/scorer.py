@@ -49,6 +49,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.schedule import Schedule
+from stream_scorer.state.seal import read_seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,17 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
     )
 
 
+def owner_of(settings: Settings) -> Owner:
+    """Return whose checkpoint it is, with the keys that its records are sealed with.
+
+    Raises:
+        SettingsError: The keys cannot be read.
+    """
+    state = settings.state
+    seal = read_seal(state.mac_key_file, required=state.mac_required)
+    return Owner(settings.kafka.group, settings.kafka.topics.transactions, seal)
+
+
 def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
     """Return where the checkpoint lies.
 
@@ -228,7 +240,7 @@ def scorer_loop(
         warm(codecs, model, fleet.shared)
     kafka = settings.kafka
     topic = kafka.topics.transactions
-    owner = Owner(kafka.group, topic)
+    owner = owner_of(settings)
     store = store_of(settings, owner)
     state_topic = topic_of(settings, owner, store)
     state_topic.refuse_layout()
