@@ -63,6 +63,56 @@ class BatchAborted(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordQuarantined(Happening):
+    """The computation failed for one record each time; it was rejected, and that is committed.
+
+    Attributes:
+        topic: Where the record is.
+        partition: Its partition.
+        offset: Its offset.
+        error: What failed, and where in the code.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayLeftOut(Happening):
+    """A silent replay fails for one record each time; the state was rebuilt without it.
+
+    Attributes:
+        partition: The record's partition.
+        offset: Its offset.
+        error: What failed, and where in the code.
+    """
+
+    partition: int
+    offset: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationHung(Happening):
+    """A batch is being computed for longer than ``scorer.hang_seconds``.
+
+    Attributes:
+        seconds: For how long.
+        stack: Where the computing thread is, one line per frame, innermost last.
+    """
+
+    seconds: float
+    stack: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationOver(Happening):
+    """The batch that hung has been computed after all, or failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProducerReborn(Happening):
     """The producer was replaced so that a late request of the old one is fenced."""
 
@@ -285,7 +335,8 @@ class ModelVerified(Happening):
     Attributes:
         model: Its name.
         version: Its version.
-        cause: Why now: ``start``, when it was loaded; ``signal``; or ``time``.
+        cause: Why now: ``start``, when it was loaded; ``signal``; ``time``; or
+            ``unload``, when no revision names it any more and it is watched no longer.
         refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
             they are whole.
     """
@@ -336,6 +387,25 @@ class TerminalsRead(Happening):
     rows: int
     watermark_ms: int | None
     left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSkipped(Happening):
+    """Records of a topic of ours that are not of its family, or over its limits, were passed over.
+
+    Attributes:
+        topic: Which topic, by its name in ``kafka.topics``.
+        records: How many.
+        partition: Of the first of them.
+        offset: Of the first of them.
+        why: What is wrong with that one.
+    """
+
+    topic: str
+    records: int
+    partition: int
+    offset: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

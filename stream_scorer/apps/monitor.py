@@ -11,28 +11,31 @@ single customers or labels would have to read the decisions.
 
 import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.apps.process import run_process
+from stream_scorer.apps.rejecting import others
 from stream_scorer.apps.scorer import Deployment, plan_of, plan_trust
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
+from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import (
     RegistryUnavailableError,
     SchemaError,
     SettingsError,
 )
-from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener
+from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
+from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -41,6 +44,7 @@ from stream_scorer.settings import Settings
 _LINGER_SECONDS = 0.25
 """Windows close by the hour: many summaries in one transaction cost the broker less."""
 _UNREADABLE = "MALFORMED"
+_QUARANTINED = "INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,14 @@ class Watched:
     Attributes:
         before: The state to go back to.
         drifts: The changes that it revealed.
-        unreadable: Records that were no summaries.
+        skipped: Records that were not summaries.
+        quarantined: Records that were passed over because the computation fails for them.
     """
 
     before: DriftWatch
     drifts: tuple[Drift, ...]
-    unreadable: int
+    skipped: RecordsSkipped | None
+    quarantined: int = 0
 
 
 class MonitorWork:
@@ -82,13 +88,13 @@ class MonitorWork:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._fresh = fresh
-        self._registry = registry
+        self._summaries = RecordDecoder(registry, reader_schema("summary.v2"))
         self._events = events
         self._topic = topic
         self._listener = listener
         self._now_ms = now_ms
         self._watch = fresh()
-        self._replays = Replays(replay_of, self._fold, listener)
+        self._replays = Replays(replay_of, self._refold, listener)
 
     # -- the summaries' partition comes and goes --------------------------------------------
 
@@ -113,34 +119,45 @@ class MonitorWork:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Watched]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Watched]:
         """Fold a batch of summaries.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that are passed over.
 
         Raises:
             Paused: The registry is out of reach.
         """
         before = copy.deepcopy(self._watch)
         try:
-            drifts, unreadable = self._fold(raw)
+            drifts, skipped = self._fold(others(raw, quarantined)[0] if quarantined else raw)
             stages.lap("detect")
             outgoing = self._outgoing(drifts)
             stages.lap("encode")
         except BaseException:
             self._watch = before
             raise
-        return Result(outgoing, Watched(before, tuple(drifts), unreadable))
+        return Result(outgoing, Watched(before, tuple(drifts), skipped, len(quarantined)))
 
     def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Say what was committed; the watch has moved on already."""
         watched = result.delta
+        unreadable = watched.skipped.records if watched.skipped else 0
+        rejected = {_UNREADABLE: unreadable, _QUARANTINED: watched.quarantined}
         for drift in watched.drifts:
             self._listener(DriftDetected(drift.detector, drift.signal))
+        if watched.skipped is not None:
+            self._listener(watched.skipped)
         return BatchCommitted(
             records=len(raw),
             outcomes={},
             model="",
             version="",
-            rejected={_UNREADABLE: watched.unreadable} if watched.unreadable else {},
+            rejected={reason: count for reason, count in rejected.items() if count},
             stage_seconds=stages.seconds,
             next_offsets=raw.next_offsets(),
         )
@@ -153,29 +170,37 @@ class MonitorWork:
         """Go back to the state before the batch."""
         self._watch = result.delta.before
 
-    def _fold(self, raw: RawRecords) -> tuple[list[Drift], int]:
-        """Take summaries in; return the changes they reveal and how many were no summaries."""
+    def _refold(self, raw: RawRecords) -> None:
+        before = copy.deepcopy(self._watch)
+        try:
+            self._fold(raw)
+        except BaseException:
+            self._watch = before
+            raise
+
+    def _fold(self, raw: RawRecords) -> tuple[list[Drift], RecordsSkipped | None]:
+        """Take summaries in; return the changes they reveal and what was not a summary."""
         summaries: list[tuple[dict[str, Any], int]] = []
-        unreadable = 0
-        for value, timestamp in zip(raw.values, raw.timestamp.tolist(), strict=True):
+        skipped: RecordsSkipped | None = None
+        for row, value in enumerate(raw.values):
             try:
-                summary = self._events.decode(value or b"", self._registry)
+                summary = self._summaries.decode(value)
+                refuse_implausible(summary)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
-            except (RecordError, SchemaError):
-                unreadable += 1
+            except (RecordError, SchemaError, ValueError) as error:
+                skipped = RecordsSkipped(
+                    "summaries", 1, int(raw.partition[row]), int(raw.offset[row]), str(error)
+                ) if skipped is None else replace(skipped, records=skipped.records + 1)  # fmt: skip
                 continue
-            if "sources" in summary and "windows" in summary:
-                summaries.append((summary, timestamp))
-            else:
-                unreadable += 1
+            summaries.append((summary, int(raw.timestamp[row])))
         # Nothing is folded before all of it could be read: a pause leaves no trace.
         drifts = [
             drift
             for summary, timestamp in summaries
             for drift in self._watch.update(summary, timestamp)
         ]
-        return drifts, unreadable
+        return drifts, skipped
 
     def _outgoing(self, drifts: list[Drift]) -> list[Outgoing]:
         if not drifts:
@@ -268,8 +293,11 @@ def monitor_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     producer = TransactionalProducer(kafka, kafka.group, listener)
+    fence_former(kafka, instance(kafka.group, kafka.instance))
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.failing_ids import FailingIds
 from stream_scorer.codec.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.codec.references import inline
@@ -269,34 +268,27 @@ class HttpRegistry:
         return True
 
     def _joined(self, what: str, schema: Schema) -> str:
-        """Return the schema's JSON with the definitions that it references written into it."""
-        try:
-            return self._join(what, schema)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise SchemaError(
-                f"{what}: is not a schema that can be read: {type(error).__name__}",
-                "mend the schema",
-            ) from None
+        """Return the schema's JSON with the definitions that it references written into it.
 
-    def _join(self, what: str, schema: Schema) -> str:
+        One that cannot be joined is returned as it is: who parses it refuses its records alone.
+        """
         if schema.schema_type != "AVRO":
             raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
         if not schema.references:
             return str(schema.schema_str)
         definitions: dict[str, Any] = {}
-        self._collect(what, schema, definitions)
-        joined = json.dumps(inline(json.loads(schema.schema_str), definitions, ""))
-        parse_definition(joined, what)
-        return joined
+        try:
+            self._collect(what, schema, definitions)
+            return json.dumps(inline(json.loads(schema.schema_str), definitions, ""))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return str(schema.schema_str)
 
     def _collect(self, what: str, schema: Schema, definitions: dict[str, Any]) -> None:
         for reference in schema.references or ():
             if reference.name in definitions:
                 continue
-            if len(definitions) >= _REFERENCES_MAX:
-                raise SchemaError(
-                    f"{what}: references more than {_REFERENCES_MAX} schemas", "join some of them"
-                )
+            if len(definitions) == _REFERENCES_MAX:
+                raise ValueError(f"{what}: more than {_REFERENCES_MAX} references")
             found = self._ask(
                 what, self._client.get_version, reference.subject, reference.version
             ).schema
