@@ -202,7 +202,7 @@ def test_a_registry_that_answers_nothing_else_is_an_outage_for_as_long_as_it_las
             clock.now += 10.0
 
 
-def test_an_answer_that_is_not_a_schema_is_an_unknown_id() -> None:
+def test_references_that_cannot_be_joined_leave_the_schema_as_it_is() -> None:
     deep = "[" * 100_000
     reference = [{"name": "n", "subject": "s", "version": 1}]
     answers: dict[int, Reply] = {
@@ -217,8 +217,7 @@ def test_an_answer_that_is_not_a_schema_is_an_unknown_id() -> None:
     ) as url:
         registry = HttpRegistry(Registry(url=url))
         for schema_id in answers:
-            with pytest.raises(SchemaError, match="can be read"):
-                registry.writer_schema(schema_id)
+            assert registry.writer_schema(schema_id) in {deep, "no JSON"}
 
 
 def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
