@@ -5,6 +5,7 @@ python -m tests.bounds [--quick] [--seconds N] [--seed N] [--only units|mutation
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,10 @@ def _mutated(seconds: float, seed: int, root: Path) -> tuple[bool, str]:
     done = subprocess.run(  # noqa: S603 our own interpreter
         command, env=_environment(root), cwd=root, check=False, capture_output=True, text=True
     )
-    return done.returncode == 0, (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
+    if done.returncode < 0:
+        return False, f"finding: ended by {signal.Signals(-done.returncode).name}"
+    words = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return done.returncode == 0, words[-1] if words else f"exit code {done.returncode}"
 
 
 def mutate() -> None:

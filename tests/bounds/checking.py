@@ -200,7 +200,8 @@ class _Locator(_CacheLocator):
         return _stamp(self._path)
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        # The code of a copy that lacks a check does not replace that of the package.
+        return f"{self._line}-{_stamp(self._path)[:16]}"
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
