@@ -1,0 +1,24 @@
+"""The hostile cases, one module per door."""
+
+import importlib
+from typing import Final
+
+from bench.hostile_cases.case import Case
+
+DOORS: Final = ("schemas", "records", "topics", "buckets")
+"""Modules of this package that hold cases, in the order in which they are run."""
+
+
+def all_cases() -> list[Case]:
+    """Return all cases."""
+    found: list[Case] = []
+    for door in DOORS:
+        found += importlib.import_module(f"bench.hostile_cases.{door}").CASES
+    return found
+
+
+def warm() -> None:
+    """Import and compile what most cases use, before processes are forked."""
+    from bench.hostile_cases import decoding  # noqa: PLC0415 it imports the product
+
+    decoding.decoded(decoding.framed(decoding.body()), decoding.schema_with())
