@@ -279,6 +279,24 @@ class Http(_Group):
 
     host: str = Field("127.0.0.1", description="address to bind")
     port: Port = Field(9464, description="0 picks a free port")
+    tls_certificate: Path | None = Field(
+        None, description="certificate chain, PEM, for HTTPS; read again when it changes"
+    )
+    tls_key: Path | None = Field(
+        None, description="its private key, PEM, without a passphrase; read again when it changes"
+    )
+    token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="bearer token for metrics and for the reasons in probes, from env or secret "
+        "file; empty: everyone who reaches the port reads them",
+    )
+
+    @model_validator(mode="after")
+    def _take_certificate_and_key_together(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("set tls_certificate and tls_key together, or neither")
+        return self
 
 
 class Models(_Group):

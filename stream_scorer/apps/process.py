@@ -16,7 +16,8 @@ from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.happenings import Happening, Listener
 from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.standby import Standby
-from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.endpoint import Endpoint
+from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress

@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.deciding import MODEL_ERROR, Answers, Model, answers, model_scores
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.declarations import declared_plan
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import ModelError
 from stream_scorer.models.loader import Bundle, load_bundle
@@ -63,7 +63,7 @@ class Bundles:
         """Return a version as the core takes it, to be asked about features that are there."""
         bundle = self.bundle(version)
         if bundle is not None and version not in self._models:
-            self._models[version] = bundle.model(Plan())
+            self._models[version] = bundle.model(declared_plan(bundle.manifest.features))
         return self._models.get(version)
 
 

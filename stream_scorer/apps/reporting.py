@@ -17,6 +17,7 @@ from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
 from stream_scorer.observability.fleet import Report
 from stream_scorer.observability.health import Health
+from stream_scorer.terminal_text import write_error
 
 REPORT_SECONDS = 1.0
 """Between two reports: what the parent's probes and metrics tell is at most this old."""
@@ -109,5 +110,5 @@ def ended_in_one_line(name: str, run: Callable[[], None]) -> None:
         failure = refused
     else:
         return
-    sys.stderr.write(f"stream-scorer: {name}: {failure}\n")
+    write_error(f"{name}: {failure}")
     sys.exit(failure.exit_code)

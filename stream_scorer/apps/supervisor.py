@@ -32,8 +32,8 @@ from stream_scorer.apps.supervision import (
     parting_code,
 )
 from stream_scorer.happenings import WorkerLeft, WorkerStarted
+from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.fleet import Fleet
-from stream_scorer.observability.health import Endpoint
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.settings import Settings
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_scorer.apps import batch_job as job
@@ -15,6 +14,7 @@ from stream_scorer.cli.console import (
     ConfigOption,
     JsonOption,
     PlanOption,
+    TerminalConsole,
     settings_from,
     show,
 )
@@ -83,7 +83,7 @@ def batch(
         source, out, model, plan, labels, features, sort, _ms("--since", since), rejects,
         _ms("--as-of", as_of), part_rows,
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]:,} rows"),
         TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,

@@ -5,14 +5,19 @@ from types import TracebackType
 from typing import Annotated, Self
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
 from stream_scorer.apps.demo import QUICK, Demo, Size
 from stream_scorer.apps.demo_report import Report
-from stream_scorer.cli.console import BootstrapOption, ConfigOption, JsonOption, settings_from
+from stream_scorer.cli.console import (
+    BootstrapOption,
+    ConfigOption,
+    JsonOption,
+    TerminalConsole,
+    settings_from,
+)
 from stream_scorer.drift.windows import milliseconds
 
 
@@ -50,7 +55,7 @@ class _Phases:
     """A live bar for each phase on a terminal's stderr; plain lines elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = TerminalConsole(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -79,7 +84,7 @@ class _Phases:
         """Begin a phase; the one before is done."""
         self._end()
         if self._progress.disable:
-            self._console.print(name, markup=False, highlight=False)
+            self._console.print(name)
         self._task = self._progress.add_task(name, total=total or None)
 
     def advance(self, done: int) -> None:
@@ -94,7 +99,7 @@ class _Phases:
 
 
 def _tables(report: Report) -> None:
-    console = Console()
+    console = TerminalConsole()
     seen = report.verification
     rejected = Table("dead letters by reason", "sent", "found", title="Bad records")
     for reason in sorted(set(report.malformed) | set(seen.reasons)):

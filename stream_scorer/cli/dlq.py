@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -19,11 +18,13 @@ from stream_scorer.cli.console import (
     JsonOption,
     connected_settings,
     show,
+    utc_text,
 )
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.letter_progress import Selection
+from stream_scorer.terminal_text import printable
 
 app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)
 _DUMP_BYTES = 16
@@ -49,7 +50,7 @@ def list_(
         {
             "partition": letter.partition,
             "offset": letter.offset,
-            "time": _time(letter.timestamp),
+            "time": utc_text(letter.timestamp),
             "reason": letter.reason,
             "detail": letter.detail,
             "source": letter.source,
@@ -106,15 +107,17 @@ def show_(
         ("reason", letter.reason),
         ("detail", letter.detail),
         ("source", letter.source),
-        ("source time", _time(letter.source_timestamp)),
-        ("rejected", f"{_time(letter.timestamp)} by instance {letter.instance}"),
+        ("source time", utc_text(letter.source_timestamp)),
+        ("rejected", f"{utc_text(letter.timestamp)} by instance {letter.instance}"),
         ("key", _text(letter.key)),
         *((f"header {name}", _text(value)) for name, value in letter.headers or ()),
         ("bytes", "null" if letter.value is None else len(letter.value)),
     ]
     show(False, {}, ("field", "value"), fields)
     typer.echo(dump(letter.value or b""))
-    typer.echo(f"does not decode: {undecoded}" if undecoded else json.dumps(record, default=str))
+    typer.echo(
+        f"does not decode: {printable(undecoded)}" if undecoded else json.dumps(record, default=str)
+    )
 
 
 @app.command()
@@ -222,11 +225,6 @@ def _document(letter: DeadLetter, record: Any, undecoded: str) -> dict[str, Any]
         "record": record,
         "undecoded": undecoded,
     }
-
-
-def _time(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1_000, UTC)
-    return moment.isoformat(sep=" ", timespec="milliseconds")
 
 
 def _text(value: bytes | None) -> str:

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
+from stream_scorer.terminal_text import write_error
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Consume transactions, publish one decision for each, exactly once.",
@@ -99,5 +100,5 @@ def main() -> None:
 
 
 def _leave(error: StreamScorerError) -> NoReturn:
-    sys.stderr.write(f"stream-scorer: {error}\n")
+    write_error(str(error))
     sys.exit(error.exit_code)

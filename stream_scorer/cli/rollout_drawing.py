@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from stream_scorer.cli.console import TerminalConsole
+from stream_scorer.terminal_text import printable
 
 _STYLES = {
     "PROMOTE": "bold green", "CONTINUE": "green", "ROLL_BACK": "bold red", "INVALID": "bold red",
@@ -26,14 +28,14 @@ def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is
     if as_json:
         typer.echo(json.dumps(document, default=str))
         return
-    console = Console(highlight=False)
+    console = TerminalConsole()
     phase = document["phase"]
     if "name" not in document:
         console.print("There is no plan yet: stream-scorer rollout start")
         return
     paused = Text("  paused", "bold yellow") if document["paused"] else Text()
     head = Text.assemble(
-        (document["name"], "bold"), "  ", document["strategy"], "  ",
+        (printable(document["name"]), "bold"), "  ", document["strategy"], "  ",
         (phase, _STYLES.get(phase, "")), paused,
         f"  revision {document['revision']} since {document['since']}",
     )  # fmt: skip
@@ -50,7 +52,7 @@ def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is
         asked = f"{pending['kind']} {pending['what']}".strip()
         console.print(
             Text.assemble(
-                ("asks: ", "bold yellow"), f"{asked} ({pending['reason']})  ",
+                ("asks: ", "bold yellow"), printable(f"{asked} ({pending['reason']})  "),
                 (f"rollout approve|reject --proposal {pending['proposal']}", "cyan"),
             )
         )  # fmt: skip
@@ -74,7 +76,8 @@ def _arms(arms: list[dict[str, Any]]) -> Table:
     for row in arms:
         bar = "█" * max(round(row["share"] * _BAR), 1 if row["share"] else 0)
         share = f"{row['share']:.2%}" if row["share"] else "-"
-        table.add_row(row["arm"], row["version"], row["role"], share, bar)
+        cells = (row["arm"], row["version"], row["role"], share, bar)
+        table.add_row(*(printable(cell) for cell in cells))
     return table
 
 
@@ -85,7 +88,7 @@ def _partitions(rows: list[dict[str, Any]], revision: int) -> Table:
         if row["current"]:
             told = [Text("active", "green")]
         told += [
-            Text(f"revision {each['revision']} is refused: {each['reason']}", "bold red")
+            Text(printable(f"revision {each['revision']} is refused: {each['reason']}"), "bold red")
             for each in row["refused"]
         ]
         cells = ("-" if row[name] is None else str(row[name]) for name in _CELLS)
@@ -102,9 +105,9 @@ def _verdict(guard: str, told: dict[str, Any]) -> Table:
     table = Table("number", "value", title=None)
     table.title = Text.assemble(
         f"{guard}: ", (verdict, _STYLES.get(verdict, "")), f"  {told['at']}  ",
-        "; ".join(told["reasons"]),
+        printable("; ".join(told["reasons"])),
     )  # fmt: skip
     table.title_justify = "left"
     for name, value in told["numbers"].items():
-        table.add_row(name, f"{value:.6g}")
+        table.add_row(printable(name), f"{value:.6g}")
     return table

@@ -3,7 +3,6 @@
 import inspect as inspecting
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from stream_scorer.cli.console import (
     WarmOption,
     connected_settings,
     show,
+    utc_text,
 )
 
 app = typer.Typer(
@@ -86,8 +86,7 @@ def _readable(record: dict[str, Any]) -> dict[str, Any]:
     formats = ", ".join(f"{number}: {count}" for number, count in record["formats"].items())
     if record["watermark"] is None:
         return {"formats": formats or "-"}
-    moment = datetime.fromtimestamp(record["watermark"] / 1_000, UTC)
-    return {"formats": formats, "watermark": moment.isoformat(sep=" ", timespec="milliseconds")}
+    return {"formats": formats, "watermark": utc_text(record["watermark"])}
 
 
 @_refolds

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from stream_scorer import settings
@@ -17,13 +16,16 @@ from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
     JsonOption,
+    TerminalConsole,
     connected_settings,
+    utc,
 )
 from stream_scorer.codec.record import RecordError
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.reading import follow, newest, read
+from stream_scorer.terminal_text import printable
 
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}
 
@@ -63,14 +65,14 @@ def tail(
         "drift": topics.drift_events,
     }
     reader = RecordReader(chosen.registry)
-    console = Console(highlight=False, soft_wrap=True)
+    console = TerminalConsole(soft_wrap=True)
     try:
         for message in _messages(chosen.kafka, names[what], start, limit, forever=follow_):
             record = _dead_letter(message) if what == "dlq" else _decoded(reader, message)
             if as_json:
                 typer.echo(json.dumps(record, default=_plain))
             else:
-                console.print(_LINES[what](record) if "error" not in record else _broken(record))
+                console.print(_written(what, record))
     except KeyboardInterrupt:
         if not follow_:
             raise
@@ -115,7 +117,7 @@ def _dead_letter(message: Any) -> dict[str, Any]:
 
 
 def _line(*parts: tuple[object, str]) -> Text:
-    return Text("  ").join(Text(str(part), style) for part, style in parts if str(part))
+    return Text("  ").join(Text(printable(str(part)), style) for part, style in parts if str(part))
 
 
 def _decision(record: dict[str, Any]) -> Text:
@@ -161,8 +163,19 @@ def _broken(record: dict[str, Any]) -> Text:
 _LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
 
 
+def _written(what: str, record: dict[str, Any]) -> Text:
+    if "error" in record:
+        return _broken(record)
+    try:
+        return _LINES[what](record)
+    except (KeyError, TypeError, ValueError) as error:
+        # Another client wrote it, by a schema that is not of this topic.
+        return _broken(record | {"error": f"not a record of this topic: {error!r}"})
+
+
 def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    moment = utc(milliseconds)
+    return f"{milliseconds} ms" if moment is None else f"{moment:%H:%M:%S.%f}"[:-3]
 
 
 def _plain(value: object) -> object:

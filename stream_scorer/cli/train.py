@@ -24,6 +24,12 @@ def train(
     features: Annotated[
         Path | None, typer.Option(help="Feature list, .toml or .json; a manifest will do.")
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            help="Plan file: currency, limits, delays; default: OUT/NAME/plan.toml, if any."
+        ),
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the estimator; may be repeated.")
     ] = None,
@@ -65,11 +71,15 @@ def train(
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
     from stream_scorer.apps import train as training  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.apps.scorer import load_plan  # noqa: PLC0415 as above
     from stream_scorer.apps.train_costs import read_costs  # noqa: PLC0415 as above
     from stream_scorer.apps.train_days import split_for  # noqa: PLC0415 as above
     from stream_scorer.apps.train_models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.apps.train_report import report  # noqa: PLC0415 as above
+    from stream_scorer.core.plan import Plan  # noqa: PLC0415 as above
 
+    beside = out / name / "plan.toml"
+    chosen = plan or (beside if beside.is_file() else None)
     directory, manifest = training.train(
         training.Order(
             data=data, model=model, version=version, name=name, store=out,
@@ -77,6 +87,7 @@ def train(
             features=features, parameters=read_parameters(parameter or []),
             costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
             cards_per_day=cards_per_day, resamples=resamples,
+            plan=Plan() if chosen is None else load_plan(chosen),
             sort=sort, most_rejected=most_rejected, licence=licence,
         )
     )  # fmt: skip

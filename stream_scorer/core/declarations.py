@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from zoneinfo import available_timezones
@@ -69,6 +69,31 @@ def length_ms(name: object, value: object, what: str = "window") -> int:
 def is_by_terminal(table: Mapping[str, object]) -> bool:
     """Tell whether a feature's table has the terminal alone for its key."""
     return table.get("key") in (TERMINAL, [TERMINAL], (TERMINAL,))
+
+
+def declared_plan(tables: Iterable[Mapping[str, object]]) -> Plan:
+    """Return the default plan with the terminals' delay that features declare.
+
+    With it a feature list can be judged before the plan is known under which it decides.
+
+    Args:
+        tables: The features' tables.
+
+    Raises:
+        ValueError: A delay is not a length.
+    """
+    default = Plan()
+    delay = default.terminal_delay_ms
+    for table in tables:
+        if is_by_terminal(table) and "delay" in table:
+            delay = length_ms(table.get("name"), table["delay"], "delay")
+            break
+    slack = min(default.terminal_slack_ms, delay)
+    return Plan(
+        terminal_delay_ms=delay,
+        terminal_slack_ms=slack,
+        lateness_ms=min(default.lateness_ms, slack - 1),
+    )
 
 
 def _spelt(length: int) -> str:

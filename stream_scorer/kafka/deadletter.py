@@ -4,6 +4,7 @@ Value, key and headers are the original's, headers in order; seven headers of ou
 UTF-8 text each, so that any Kafka client can read why a record is here and where it came from.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ TIMESTAMP = "dlq.source.timestamp"
 INSTANCE = "dlq.instance"
 NAMES = (REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, INSTANCE)
 """Our headers in the order in which they end a dead letter's headers."""
+_REASON = re.compile(r"[A-Z][A-Z_]{0,39}")
+# Any, not only those that this version writes: another version may have written the record.
 REPLAYED_FROM = "replayed-from"
 """Names, in a record that was copied back to the input, the dead letter: TOPIC:PARTITION:OFFSET."""
 
@@ -125,7 +128,7 @@ def parse(message: Any) -> DeadLetter:
         message: A ``confluent_kafka.Message``.
 
     Raises:
-        ValueError: Its headers do not end with ours; somebody else wrote it.
+        ValueError: Its headers do not end with ours; another client wrote it.
     """
     headers = message.headers() or []
     theirs, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
@@ -134,6 +137,12 @@ def parse(message: Any) -> DeadLetter:
     reason, detail, topic, partition, offset, timestamp, instance = (
         text.decode() for _, text in ours
     )
+    if not _REASON.fullmatch(reason):
+        raise ValueError(f"not a dead letter: {reason[:40]!r} is not a reason code")
+    source_partition, source_offset, source_timestamp = int(partition), int(offset), int(timestamp)
+    for number in (source_partition, source_offset, abs(source_timestamp)):
+        if not 0 <= number < 1 << 63:
+            raise ValueError(f"not a dead letter: {number} is not a partition, offset or time")
     return DeadLetter(
         partition=message.partition(),
         offset=message.offset(),
@@ -144,8 +153,8 @@ def parse(message: Any) -> DeadLetter:
         reason=reason,
         detail=detail,
         source_topic=topic,
-        source_partition=int(partition),
-        source_offset=int(offset),
-        source_timestamp=int(timestamp),
+        source_partition=source_partition,
+        source_offset=source_offset,
+        source_timestamp=source_timestamp,
         instance=instance,
     )

@@ -16,6 +16,7 @@ import sklearn
 from sklearn.pipeline import Pipeline
 
 from stream_scorer.core.deciding import Model
+from stream_scorer.core.declarations import declared_plan
 from stream_scorer.core.features import ENGINE, compile_features, compile_union
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError
@@ -188,17 +189,21 @@ def check_engine(manifest: Manifest) -> None:
             f"{ENGINE}",
             "train it again with this release",
         )
-    check_features(manifest, Plan())
+    check_features(manifest, None)
 
 
-def check_features(manifest: Manifest, plan: Plan) -> None:
+def check_features(manifest: Manifest, plan: Plan | None) -> None:
     """Refuse a plan and a feature list that do not fit together.
+
+    Args:
+        manifest: Lists the features.
+        plan: None judges the list alone: under which plan it decides is not known yet.
 
     Raises:
         ModelError: Names the feature.
     """
     try:
-        compile_features(manifest.features, plan)
+        compile_features(manifest.features, plan or declared_plan(manifest.features))
     except ValueError as error:
         raise ModelError(
             f"bundle {manifest.label}: {error}", "correct the manifest or the plan"

@@ -1,27 +1,11 @@
-"""Whether a process lives and is ready, and the HTTP endpoint that says so beside its metrics.
+"""Whether a process lives and is ready; ``observability/endpoint.py`` serves the answer."""
 
-``/health/live``  200 while the loop makes progress calls, else 503: restart me.
-``/health/ready`` 200 while the work can be done, else 503; the JSON body lists the reasons, and
-``degraded`` lists what is served with less than all that it should have.
-``/metrics``      the registry in Prometheus's or OpenMetrics' text format.
-"""
-
-import json
-import socketserver
 import threading
 import time
 from collections.abc import Callable
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from typing import Protocol
 
 from stream_scorer import happenings as h
-from stream_scorer.errors import SettingsError
-from stream_scorer.settings import Http
 
 HEARTBEAT_SECONDS = 30.0
 """A loop that has not come round for this long is not live."""
@@ -239,100 +223,3 @@ class Health:
             ]
             degraded += [*self._refused.values(), *self._revisions.values()]
             return degraded + [each for each in (self._misplaced, self._unwritten) if each]
-
-
-class Endpoint:
-    """The HTTP endpoint of one process, served by its own threads until closed.
-
-    Args:
-        http: Address; port 0 picks a free one.
-        registry: What ``/metrics`` shows.
-        health: What the probes ask.
-
-    Raises:
-        SettingsError: The address cannot be bound.
-    """
-
-    def __init__(self, http: Http, registry: CollectorRegistry, health: Probed) -> None:
-        handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
-        try:
-            self._server = _Server((http.host, http.port), handler)
-        except OSError as error:
-            raise SettingsError(
-                f"http {http.host}:{http.port}: {error.strerror}",
-                "set http.host and http.port; port 0 picks a free one",
-            ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="http-endpoint", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The bound port."""
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop serving and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    # A probe that hangs must not keep the process from leaving.
-    block_on_close = False
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for the host's name, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    registry: ClassVar[CollectorRegistry]
-    health: ClassVar[Probed]
-    timeout = 5.0
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0].rstrip("/")
-        if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(HTTPStatus.OK, encode(self.registry), content_type)
-        elif path == "/health/live":
-            live, silent = self.health.live, self.health.silent_seconds
-            self._json(live, {"live": live, "seconds_since_progress": round(silent, 3)})
-        elif path == "/health/ready":
-            reasons, degraded = self.health.reasons(), self.health.degraded()
-            body = {"ready": not reasons, "reasons": reasons, "degraded": degraded}
-            self._json(not reasons, body)
-        else:
-            known = b"/metrics, /health/live or /health/ready\n"
-            self._answer(HTTPStatus.NOT_FOUND, known, "text/plain; charset=utf-8")
-
-    def _json(self, good: bool, body: dict[str, Any]) -> None:  # noqa: FBT001 it is the status
-        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer(status, json.dumps(body).encode() + b"\n", "application/json")
-
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 http.server's name
-        """Write nothing: a probe every second is normal operation."""

@@ -370,3 +370,51 @@ def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path)
     assert told.licence == "Apache-2.0"
     refused = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x.pickle")])
     assert isinstance(refused.exception, SettingsError)
+
+
+def _by_terminal(folder: Path, delay: str) -> Path:
+    features = folder / "features.toml"
+    features.write_text(
+        '[[features]]\nname = "AMOUNT"\nkind = "passthrough"\nfield = "amount"\n\n'
+        '[[features]]\nname = "RISK"\nkind = "risk"\nkey = "terminal_id"\n'
+        f'delay = "{delay}"\nwindow = "7d"\n'
+    )
+    return features
+
+
+@pytest.mark.parametrize("where", ["option", "beside"])
+def test_the_plan_gives_currency_and_delay_and_the_bundle_loads(
+    where: str, data: Path, tmp_path: Path
+) -> None:
+    plan = tmp_path / "other.toml"
+    if where == "beside":
+        plan = tmp_path / "fraud" / "plan.toml"
+        plan.parent.mkdir()
+    plan.write_text(f"terminal_delay_ms = {3 * 86_400_000}\n")
+    command = [
+        "train", "--data", str(data), "--model", "decision_tree", "--version", "1.0.0", "--out",
+        str(tmp_path), *DATES, "--features", str(_by_terminal(tmp_path, "3d")), "--resamples", "0",
+        "--json",
+    ]  # fmt: skip
+    given = [*command, "--plan", str(plan)] if where == "option" else command
+    trained = CliRunner().invoke(app, given)
+    assert trained.exit_code == 0, trained.exception
+    # Which plan it decides under is not known when it is loaded.
+    bundle = load_bundle(tmp_path / "fraud" / "1.0.0")
+    assert bundle.model(Plan(terminal_delay_ms=3 * 86_400_000)).features.names[1] == "RISK"
+    with pytest.raises(ModelError, match="delay 3d is not that of the plan"):
+        bundle.model(Plan())
+
+
+def test_a_delay_that_is_not_the_plans_is_refused_before_training(
+    data: Path, tmp_path: Path
+) -> None:
+    refused = CliRunner().invoke(
+        app,
+        [
+            "train", "--data", str(data), "--model", "decision_tree", "--version", "1.0.0",
+            "--out", str(tmp_path), *DATES, "--features", str(_by_terminal(tmp_path, "3d")),
+        ],
+    )  # fmt: skip
+    assert isinstance(refused.exception, SettingsError)
+    assert "delay 3d is not that of the plan" in str(refused.exception)

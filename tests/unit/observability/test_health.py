@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer import happenings as h
 from stream_scorer.errors import SettingsError
-from stream_scorer.observability.health import Endpoint, Health
+from stream_scorer.observability.endpoint import Endpoint
+from stream_scorer.observability.health import Health
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.settings import Http
 
