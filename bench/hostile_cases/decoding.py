@@ -2,11 +2,13 @@
 
 import io
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import fastavro
 
-from bench.hostile_cases.case import entry
+from bench.hostile_cases.case import Place, entry
 
 HOSTILE_ID = 900
 """The schema id that hostile records name."""
@@ -132,3 +134,21 @@ def decoded(value: bytes | None, schema: str = "", **plan: Any) -> str:
         return f"a reason of {size} bytes: {reason}: {detail}"
     detail.encode()
     return f"{reason}: {detail}"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A record of a stranger's schema; called, it is decoded.
+
+    Attributes:
+        schema: Returns the schema's text.
+        value: Returns the record's bytes, header included.
+        plan: Limits that differ from the default plan's.
+    """
+
+    schema: Callable[[], str]
+    value: Callable[[], bytes | None]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, _: Place) -> str:
+        return decoded(self.value(), self.schema(), **self.plan)

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place
+from bench.hostile_cases.case import Case
 from bench.hostile_cases.decoding import (
     HOSTILE_ID,
+    Attack,
     Source,
     body,
-    decoded,
     framed,
     number,
     schema_with,
@@ -16,22 +16,22 @@ from bench.hostile_cases.decoding import (
 )
 
 
-def _as_written(content: Callable[[], bytes | None], **plan: Any) -> Callable[[Place], str]:
-    return lambda _: decoded(content(), schema_with(), **plan)
+def _as_written(content: Callable[[], bytes | None], **plan: Any) -> Attack:
+    return Attack(schema_with, content, plan)
 
 
-def _spoilt(old: bytes, new: bytes) -> Callable[[Place], str]:
+def _spoilt(old: bytes, new: bytes) -> Attack:
     return _as_written(lambda: framed(body().replace(old, new, 1)))
 
 
-def _with_array(blocks: bytes, **plan: Any) -> Callable[[Place], str]:
+def _with_array(blocks: bytes) -> Attack:
     kind = {"name": "items", "type": {"type": "array", "items": "long"}}
-    return lambda _: decoded(framed(body(front=blocks)), schema_with(kind), **plan)
+    return Attack(lambda: schema_with(kind), lambda: framed(body(front=blocks)))
 
 
-def _own(change: Callable[[bytes], bytes]) -> Callable[[Place], str]:
+def _own(change: Callable[[bytes], bytes]) -> Attack:
     """Change a good record of the shipped schema."""
-    return lambda _: decoded(change(Source().good("h-1")), schema_with())
+    return Attack(schema_with, lambda: change(Source().good("h-1")))
 
 
 CASES: Final = (
@@ -119,6 +119,6 @@ CASES: Final = (
     ),
     Case(
         "record: under the schema id of our decisions", 1, "records", "[A-Z_]+: ",
-        lambda _: decoded(framed(body(), HOSTILE_ID + 1), schema_with()),
+        Attack(schema_with, lambda: framed(body(), HOSTILE_ID + 1)),
     ),
 )  # fmt: skip

@@ -37,7 +37,9 @@ def _complete(found: bytes) -> bool:
 def status(found: bytes) -> str:
     """Return an answer's status code, or that there is none."""
     parts = found.split(b" ", 2)
-    return parts[1].decode("ascii", "replace") if len(parts) > 1 else "no answer"
+    if len(parts) > 1 and parts[0].startswith(b"HTTP/"):
+        return parts[1].decode("ascii", "replace")
+    return "an answer without a status" if found else "no answer"
 
 
 def seconds_open(port: int, pieces: Iterable[bytes], pause: float, most: float) -> float:

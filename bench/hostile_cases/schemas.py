@@ -7,6 +7,7 @@ from typing import Any, Final
 from bench.hostile_cases.case import Case, Place
 from bench.hostile_cases.decoding import (
     FIELDS,
+    Attack,
     Source,
     body,
     decoded,
@@ -40,8 +41,8 @@ def _leak(_: Place) -> str:
 
 def _record(
     schema: Callable[[], str], content: Callable[[], bytes] = body, **plan: Any
-) -> Callable[[Place], str]:
-    return lambda _: decoded(framed(content()), schema(), **plan)
+) -> Attack:
+    return Attack(schema, lambda: framed(content()), plan)
 
 
 def _deep(depth: int, kind: Callable[[Any], Any]) -> str:
@@ -115,8 +116,8 @@ def _zero_arrays(levels: int) -> str:
     return schema_with(_field(inner))
 
 
-def _text(text_of: Callable[[str], str]) -> Callable[[Place], str]:
-    return lambda _: decoded(framed(body()), text_of(schema_with(_field("int"))))
+def _text(text_of: Callable[[str], str]) -> Attack:
+    return _record(lambda: text_of(schema_with(_field("int"))))
 
 
 def _surrogate(key: str) -> str:
@@ -161,11 +162,11 @@ _COSTLY: Final = (
     ),
     Case(
         "schema: JSON nested 5,000 deep", 2, "limits", _REFUSED,
-        lambda _: decoded(framed(body()), _nested_text(5_000)),
+        _record(lambda: _nested_text(5_000)),
     ),
     Case(
         "schema: JSON nested 100,000 deep", 2, "limits", _REFUSED,
-        lambda _: decoded(framed(body()), "[" * 100_000),
+        _record(lambda: "[" * 100_000),
     ),
     Case(
         "schema: an enum symbol of 900,000 letters as transaction_id", 2, "limits", _REFUSED,
@@ -295,11 +296,11 @@ _NOT_AVRO: Final = (
     ),
     Case(
         "schema: fields that are a text", 2, "prepare", _REFUSED,
-        lambda _: decoded(framed(body()), '{"type":"record","name":"T","fields":"x"}'),
+        _record(lambda: '{"type":"record","name":"T","fields":"x"}'),
     ),
     Case(
         "schema: fields that are numbers", 2, "prepare", _REFUSED,
-        lambda _: decoded(framed(body()), '{"type":"record","name":"T","fields":[1,2]}'),
+        _record(lambda: '{"type":"record","name":"T","fields":[1,2]}'),
     ),
     Case(
         "schema: an enum whose symbols are numbers", 2, "prepare", _REFUSED,
@@ -317,10 +318,10 @@ _NOT_AVRO: Final = (
     ),
     Case(
         "schema: the number 17", 2, "prepare", _REFUSED,
-        lambda _: decoded(framed(body()), "17"),
+        _record(lambda: "17"),
     ),
     Case(
-        "schema: an empty text", 2, "prepare", _REFUSED, lambda _: decoded(framed(body()), ""),
+        "schema: an empty text", 2, "prepare", _REFUSED, _record(lambda: ""),
     ),
     Case(
         "schema: a union of unions", 2, "prepare", _REFUSED,

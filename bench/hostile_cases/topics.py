@@ -80,7 +80,7 @@ def _plainest_word(kind: str) -> Any:
     return words.get(kind, 1)
 
 
-def _many(items: str) -> dict[str, str]:
+def _many(items: Any) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
@@ -92,8 +92,10 @@ def _nested(depth: int) -> dict[str, Any]:
     return found
 
 
+_NOTHING: Final = {"type": "record", "name": "Nothing", "fields": []}
+_FOUR_MILLION: Final = number(4_000_000) + number(0) + b"\2a" * 20
 _STRANGE: Final = (
-    ("2^25 items of no byte", lambda t: _with_field(t, _many("null")), number(2**25) + number(0)),
+    ("4 million records of no byte", lambda t: _with_field(t, _many(_NOTHING)), _FOUR_MILLION),
     ("a text of 2^40 bytes", lambda t: _with_field(t, "string"), number(2**40)),
     ("a text of negative length", lambda t: _with_field(t, "string"), number(-7)),
     ("2^62 numbers", lambda t: _with_field(t, _many("long")), number(2**62)),
@@ -258,7 +260,7 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
     """Read summaries as a rollout's evidence does."""
 
     def run(_: Place) -> str:
-        source = Source(_with_field("summaries", _many("null")))
+        source = Source(_with_field("summaries", _many(_NOTHING)))
         made = entry("stream_scorer.apps.rollout_columns", "Columns")(
             source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
         )
@@ -271,8 +273,8 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
 
 _SUMMARIES: Final = (
     Case(
-        "summaries: 2^25 items of no byte, read as evidence", 4, "own-topics", "1 read, 1 refused",
-        _timings(lambda _: framed(number(2**25) + number(0))),
+        "summaries: 4 million records of no byte, read as evidence", 4, "own-topics",
+        "1 read, 1 refused", _timings(lambda _: framed(_FOUR_MILLION)),
     ),
     Case(
         "summaries: a summary cut off", 4, "own-topics", "1 read, 1 refused",
