@@ -58,19 +58,11 @@ def _nested_text(depth: int) -> str:
 
 def _doubled(count: int) -> str:
     """Return record types of which each holds the one before twice."""
-    kinds: list[dict[str, Any]] = [
-        {"type": "record", "name": "R0", "fields": [{"name": "a", "type": "int"}]}
-    ]
+    kind = '{"type":"record","name":"R0","fields":[{"name":"a","type":"int"}]}'
     for n in range(1, count):
-        inner: Any = kinds[-1] if n == 1 else kinds.pop()
-        kinds = [
-            {
-                "type": "record",
-                "name": f"R{n}",
-                "fields": [_field(inner, "a"), _field(inner["name"], "b")],
-            }
-        ]
-    return schema_with(_field(["null", kinds[-1]]))
+        fields = f'{{"name":"a","type":{kind}}},{{"name":"b","type":"R{n - 1}"}}'
+        kind = f'{{"type":"record","name":"R{n}","fields":[{fields}]}}'
+    return schema_with(_field("PLACE")).replace('"PLACE"', f'["null",{kind}]')
 
 
 def _union_of_records(count: int, fields: int) -> str:
