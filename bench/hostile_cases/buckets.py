@@ -45,7 +45,7 @@ def _bucket() -> int:
     return int(entry("stream_scorer.core.windows", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0])
 
 
-def _records(content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any) -> list[Record]:
+def records_of(content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any) -> list[Record]:
     """Return a forged bucket's records: everything in them is consistent but the payload."""
     made = entry("stream_scorer.state.checkpoint")
     values = {
@@ -103,8 +103,16 @@ def _features(place: Place) -> Any:
     return entry("stream_scorer.core.features", "compile_features")(specs, plan)
 
 
-def restored(place: Place, records: Sequence[Record]) -> str:
-    """Restore a partition from a stranger's records; return what came of it."""
+def restored(
+    place: Place, records: Sequence[Record], look: Callable[[Any], None] = lambda _: None
+) -> str:
+    """Restore a partition from a stranger's records; return what came of it.
+
+    Args:
+        place: Where the case runs.
+        records: What the store holds.
+        look: Called with the replay when its buckets are loaded.
+    """
     rings = entry("stream_scorer.core.scorer", "Rings")(_features(place))
     owner = entry("stream_scorer.state.checkpoint", "Owner")(_GROUP, _TOPIC)
     source = _Input()
@@ -117,19 +125,20 @@ def restored(place: Place, records: Sequence[Record]) -> str:
         if opened.done:
             break
         opened.step()
+    look(opened)
     held = list(rings.of(0).events())
     return f"restored {[(key.decode('ascii', 'replace'), len(times)) for key, times, *_ in held]}"
 
 
 def _payload(content: Callable[[], bytes], **changed: Any) -> Callable[[Place], str]:
-    return lambda place: restored(place, _records(content(), **changed))
+    return lambda place: restored(place, records_of(content(), **changed))
 
 
 def _values(change: Callable[[bytes], bytes]) -> Callable[[Place], str]:
     """Restore from a good bucket whose record was changed."""
 
     def run(place: Place) -> str:
-        good = _records(payload(ring()))
+        good = records_of(payload(ring()))
         return restored(place, [(key, change(value or b"")) for key, value in good])
 
     return run
@@ -183,13 +192,13 @@ _LENGTHS: Final = tuple(
 _PLACES: Final = (
     Case(
         "bucket: a customer of another bucket", 5, "buckets", _STOPS,
-        lambda place: restored(place, _records(payload(ring()), number=(_bucket() + 1) % 1_024)),
+        lambda place: restored(place, records_of(payload(ring()), number=(_bucket() + 1) % 1_024)),
     ),
     Case(
         "bucket: a customer again in another bucket", 5, "buckets", _STOPS,
         lambda place: restored(
             place,
-            _records(payload(ring())) + _records(payload(ring()), number=(_bucket() + 7) % 1_024),
+            records_of(payload(ring())) + records_of(payload(ring()), number=(_bucket() + 7) % 1_024),
         ),
     ),
     Case("bucket: a record of one byte", 5, "buckets", _STOPS, _values(lambda _: b"S")),
@@ -236,19 +245,19 @@ _PLACES: Final = (
     Case(
         "bucket: a key with a number of 5,000 digits", 5, "buckets", "restored ",
         lambda place: restored(
-            place, [(b"g/t/0/" + b"1" * 5_000 + b"/0", b"x"), *_records(payload(ring()))]
+            place, [(b"g/t/0/" + b"1" * 5_000 + b"/0", b"x"), *records_of(payload(ring()))]
         ),
     ),
     Case(
         "bucket: a key with Arabic digits", 5, "buckets", r"restored \[\('c-1', 1\)\]",
         lambda place: restored(
             place,
-            [("g/t/0/\u0663/0".encode(), b"x"), *_records(payload(ring()))],
+            [("g/t/0/\u0663/0".encode(), b"x"), *records_of(payload(ring()))],
         ),
     ),
     Case(
         "bucket: a key that is not UTF-8", 5, "buckets", r"restored \[\('c-1', 1\)\]",
-        lambda place: restored(place, [(b"g/t/0/\xff/0", b"x"), *_records(payload(ring()))]),
+        lambda place: restored(place, [(b"g/t/0/\xff/0", b"x"), *records_of(payload(ring()))]),
     ),
     Case(
         "bucket: a good one", 5, "buckets", r"restored \[\('c-1', 1\)\]",

@@ -121,9 +121,10 @@ def _decoded(
         settings = entry("stream_scorer.settings", "Registry")
         decoder_of = entry("stream_scorer.codec.avro", "TransactionDecoder")
         plan = entry("stream_scorer.core.plan", "Plan")()
+        now = [0.0]
         with _registry(answer) as (url, asked):
             source = entry("stream_scorer.codec.http_registry", "HttpRegistry")(
-                settings(url=url, timeout_seconds=3.0, **registry)
+                settings(url=url, timeout_seconds=3.0, **registry), lambda: now[0]
             )
             decoder = decoder_of(source, plan)
             given: list[bytes | None] = [
@@ -135,6 +136,7 @@ def _decoded(
                     found = decoder.decode(raw(given), **({"budgeted": True} if budgeted else {}))
                     break
                 except entry("stream_scorer.errors", "RegistryUnavailableError"):
+                    now[0] += 2.0  # the loop's pause after an outage
                     if not left:
                         raise
             events, _, rejections = found
