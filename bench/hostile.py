@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ from rich.text import Text
 from bench.gates import conclude
 from bench.hostile_cases import all_cases
 from bench.hostile_cases.case import Case
+from bench.hostile_cases.replays import BOOTSTRAP
 from bench.hostile_cases.rules import RULES
+from stream_scorer.devkafka import DevKafka
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "SECURITY.md"
@@ -34,6 +37,7 @@ RECORDED: Final = Path(__file__).parent / "hostile_cases" / "at_cc8b8a8.json"
 """What each case did before the doors were closed."""
 LEAST_CASES, LEAST_FAILED_BEFORE, LEAST_EACH = 150, 40, 3
 ITEMS: Final = range(1, 20)
+BROKER_DOORS: Final = frozenset({"replay", "reads"})
 MUTANTS, LEAST_NOTICED_SHARE = 20, 0.95
 
 Outcomes = Mapping[str, Mapping[str, Any]]
@@ -184,6 +188,20 @@ def record(outcomes: Outcomes) -> None:
     RECORDED.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def broker(cases: Sequence[Case]) -> Iterator[None]:
+    """Start the broker that some of the cases need; those find it by a variable."""
+    if os.environ.get(BOOTSTRAP) or not any(case.door in BROKER_DOORS for case in cases):
+        yield
+        return
+    with DevKafka(1, quick=True) as kafka:
+        os.environ[BOOTSTRAP] = kafka.bootstrap
+        try:
+            yield
+        finally:
+            del os.environ[BOOTSTRAP]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the cases alone")
@@ -197,10 +215,11 @@ def main() -> int:
     options = parser.parse_args()
     cases = [case for case in all_cases() if options.only in case.name]
     root = (options.against or ROOT).resolve()
-    outcomes = {
-        each["name"]: each
-        for each in run_cases(root, "--only", options.only, "--jobs", str(options.jobs))
-    }
+    with broker(cases):
+        outcomes = {
+            each["name"]: each
+            for each in run_cases(root, "--only", options.only, "--jobs", str(options.jobs))
+        }
     if options.record:
         record(outcomes)
     before = recorded()["outcomes"]
