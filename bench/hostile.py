@@ -24,11 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import hostile_load
 from bench.gates import conclude
 from bench.hostile_cases import all_cases
 from bench.hostile_cases.case import Case
 from bench.hostile_cases.replays import BOOTSTRAP
 from bench.hostile_cases.rules import RULES
+from bench.hostile_mutants import mutate
 from stream_scorer.devkafka import DevKafka
 
 ROOT: Final = Path(__file__).parents[1]
@@ -204,7 +206,7 @@ def broker(cases: Sequence[Case]) -> Iterator[None]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="the cases alone")
+    parser.add_argument("--quick", action="store_true", help="the cases alone, in under a minute")
     parser.add_argument("--against", type=Path, help="root of another checkout to attack")
     parser.add_argument("--record", action="store_true", help="keep the outcomes as cc8b8a8's")
     parser.add_argument("--only", default="", help="cases whose name contains this")
@@ -228,8 +230,29 @@ def main() -> int:
     failed = failures(document, cases, outcomes)
     if not options.only:
         failed += malformed(cases) + undocumented(PAGE.read_text(encoding="utf-8"), RULES)
+    mutants = options.mutants if options.mutants is not None else 0 if options.quick else MUTANTS
+    if mutants and options.against is None:
+        with broker(cases):
+            document["mutants"] = mutate(ROOT, mutants, options.seed, run_cases, say)
+        failed += unnoticed(document["mutants"])
+    if options.load or not (options.quick or options.only or options.against):
+        document["load"] = hostile_load.measure(say)
+        failed += hostile_load.failures(document["load"])
     document["missed"] = failed
     return conclude(document, failed)
+
+
+def say(line: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+def unnoticed(document: Mapping[str, Any]) -> list[str]:
+    """Return one line for each check whose absence was not noticed, if they are too many."""
+    if document["noticed"] >= LEAST_NOTICED_SHARE * document["taken_out"]:
+        return []
+    return [f"not noticed when it was taken out: {check}" for check in document["missed"]]
 
 
 if __name__ == "__main__":
