@@ -64,9 +64,9 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra s3 --extra gcs --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 clean:
 	rm -rf .venv .venv-matrix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import fsspec
 
-from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 
 _USER = re.compile(r"(?<=://)\S*@")
 _QUERY = re.compile(r"\?\S*")
@@ -84,7 +84,9 @@ class FileUrl:
         """
         try:
             yield
-        except (OSError, ValueError, NotImplementedError) as error:
+        except Exception as error:
+            if not of_the_store(error):
+                raise
             raise self.unavailable(error) from error
 
     def unavailable(self, error: Exception) -> UnavailableError:
@@ -104,6 +106,18 @@ class FileUrl:
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
         return _printable(text) or type(error).__name__
+
+
+def of_the_store(error: Exception) -> bool:
+    """Return whether a store, or the library that speaks to it, raised an error.
+
+    A cloud's library has error classes of its own, which are no ``OSError``. Python's other
+    classes, such as ``TypeError``, are a defect of ours or of the library.
+    """
+    if isinstance(error, StreamScorerError):
+        return False
+    store_like = isinstance(error, OSError | ValueError | NotImplementedError)
+    return store_like or type(error).__module__ != "builtins"
 
 
 def protocols(files: Any) -> tuple[str, ...]:

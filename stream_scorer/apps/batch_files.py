@@ -23,9 +23,10 @@ from stream_scorer.apps.batch_pieces import DamagedError, Piece
 from stream_scorer.apps.column_fitting import is_unicode
 from stream_scorer.apps.transaction_files import refuse_repeated
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.file_url import protocols
+from stream_scorer.file_url import of_the_store, protocols
 
 _PATTERN = re.compile(r"[*?\[]")
+_READERS = frozenset({"_csv", "pyarrow", "stream_scorer", "zlib"})
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
@@ -158,6 +159,13 @@ def _asking(name: str) -> Iterator[None]:
         # So Arrow says that bytes do not unpack; every other error is the store's.
         if type(error) is OSError and error.errno is None:
             raise SettingsError(f"{name}: {what}", "it is damaged: write it anew") from error
+        raise UnavailableError(f"{name}: {what}", "try again") from error
+    except Exception as error:
+        # A cloud's library has error classes of its own; those of readers are about the file.
+        library = type(error).__module__.partition(".")[0]
+        if isinstance(error, ValueError) or library in _READERS or not of_the_store(error):
+            raise
+        what = " ".join(str(error).split())
         raise UnavailableError(f"{name}: {what}", "try again") from error
 
 

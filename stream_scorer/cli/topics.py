@@ -12,7 +12,7 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
-from stream_scorer.kafka.topics import PARTITIONS, create_topics
+from stream_scorer.kafka.topics import INPUT_DAYS, PARTITIONS, create_topics
 
 # As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
 _MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000
@@ -51,13 +51,24 @@ def create(
             "the longest window of any model. For ever by default.",
         ),
     ] = None,
+    input_retention_days: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=_MOST_DAYS,
+            help="Keep the input at least so many days when it is created: the longest window of "
+            "any model and the lateness.",
+        ),
+    ] = INPUT_DAYS,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create our topics where they are missing; what exists is left as it is and reported."""
     settings = connected_settings(config, bootstrap)
-    reports = create_topics(settings.kafka, partitions, replication, profiles_lookback_days)
+    reports = create_topics(
+        settings.kafka, partitions, replication, profiles_lookback_days, input_retention_days
+    )
     show(
         as_json,
         {"topics": [asdict(r) | {"remark": r.remark} for r in reports]},

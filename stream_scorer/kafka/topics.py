@@ -5,13 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka.config import common
 from stream_scorer.settings import Kafka
 
 PARTITIONS = 4
+INPUT_DAYS = 31
+"""How long the input is kept by default, since a history is rebuilt from it.
+
+The longest window of the shipped models is 30 days; the lateness comes on top."""
 # What a decision or dead letter may need beyond its input: metadata, features, headers.
 HEADROOM_BYTES = 65_536
 _SECONDS = 15.0
@@ -71,8 +83,8 @@ class TopicReport:
             remarks.append(f"{_MAXIMUM} {self.maximum_bytes} is below {self.wanted_bytes}")
         if _shorter(self.retention_ms, self.wanted_retention_ms):
             remarks.append(
-                f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: who "
-                "starts lacks what is gone; left as it is"
+                f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: a restart "
+                "misses what is gone; left as it is"
             )
         return "; ".join(remarks)
 
@@ -85,7 +97,7 @@ def _shorter(retention: int, other: int) -> bool:
 
 def create_topics(
     kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1,
-    lookback_days: int | None = None,
+    lookback_days: int | None = None, input_days: int = INPUT_DAYS,
 ) -> list[TopicReport]:  # fmt: skip
     """Create those of our topics that are missing and report all of them.
 
@@ -97,6 +109,8 @@ def create_topics(
         lookback_days: How far any model looks back at terminals, delay and longest window
             together. Their rows are then kept for so long beside the input's retention, which a
             scorer may be behind; None: for ever.
+        input_days: How long an input topic that is created keeps its records, at least: the longest
+            window of any model and the lateness. An existing one is left as it is and reported.
 
     Raises:
         SettingsError: The cluster refuses the name, the partitions or the replication.
@@ -120,7 +134,11 @@ def create_topics(
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
     _partitions(admin, plain)
+    input_ms = input_days * _DAY_MS
     of_input = _configured(admin, [topics.transactions])[topics.transactions]
+    if topics.transactions in created and _shorter(of_input[_RETENTION], input_ms):
+        _keep(admin, topics.transactions, input_ms)
+        of_input[_RETENTION] = input_ms
     least = of_input[_MAXIMUM] + HEADROOM_BYTES
     created |= _create(
         admin,
@@ -142,8 +160,10 @@ def create_topics(
     )
     found = _partitions(admin, list(wanted))
     configured = _configured(admin, list(wanted))
+    configured[topics.transactions] = of_input
     # Without a lookback nothing is known but that the input's own length is too short.
     owed = dict.fromkeys(whole, _FOR_EVER)
+    owed[topics.transactions] = input_ms
     owed[topics.terminal_profiles] = kept if lookback_days is not None else of_input[_RETENTION]
     return [
         TopicReport(
@@ -189,6 +209,16 @@ def _create(admin: AdminClient, topics: Sequence[NewTopic]) -> set[str]:
         else:
             created.add(name)
     return created
+
+
+def _keep(admin: AdminClient, name: str, milliseconds: int) -> None:
+    """Set how long a topic keeps its records."""
+    entry = ConfigEntry(_RETENTION, str(milliseconds), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+    try:
+        admin.incremental_alter_configs([resource], request_timeout=_SECONDS)[resource].result()
+    except KafkaException as error:
+        raise _refused(f"topic {name}", error) from error
 
 
 def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:

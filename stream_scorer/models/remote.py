@@ -120,7 +120,12 @@ class UrlStore:
         """Return what is there, by name and ascending version."""
         with self._place.asking():
             self._files.invalidate_cache()
-            paths = [str(path) for path in self._files.find(self._root, maxdepth=_DEPTH)]
+            # By default a folder that cannot be listed counts as empty: an outage as no bundles.
+            try:
+                found = self._files.find(self._root, maxdepth=_DEPTH, on_error="raise")
+            except FileNotFoundError:
+                found = []
+            paths = [str(path) for path in found]
         parts = [path.split("/")[-_DEPTH:] for path in paths if path.count("/") >= _DEPTH - 1]
         return stored_under((name, version) for name, version, file in parts if file == MANIFEST)
 

@@ -2,7 +2,7 @@
 
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.state import formats
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
+from tests.contract.object_store import object_store
 from tests.unit.state.file_systems import GOES_ON, HANGS
 from tests.unit.state.stores import MemoryStore
 
@@ -23,9 +24,19 @@ OTHER = Owner("another", "transactions")
 
 
 @pytest.fixture(
-    params=["memory", "files", "objects", pytest.param("topic", marks=pytest.mark.kafka)]
+    params=["memory", "files", "objects", "s3", pytest.param("topic", marks=pytest.mark.kafka)]
 )
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CheckpointStore]:
+    if request.param == "s3":
+        with object_store(monkeypatch):
+            yield FileStore("s3://ours/a b", OWNER)
+        return
+    yield _store(request, tmp_path)
+
+
+def _store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
     if request.param == "memory":
         return MemoryStore()
     if request.param == "files":

@@ -1,6 +1,6 @@
 """Bundles are found, verified and refused alike, wherever they lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
 from stream_scorer.models.trust import Trust
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
+from tests.contract.object_store import object_store
 from tests.unit.models.stores import KINDS, Shelves
 
 KEY = Ed25519PrivateKey.generate()
@@ -26,9 +27,15 @@ TRUST = Trust(
 )
 
 
-@pytest.fixture(params=KINDS)
-def shelves(request: pytest.FixtureRequest, tmp_path: Path) -> Shelves:
-    return Shelves(request.param, tmp_path)
+@pytest.fixture(params=[*KINDS, "s3"])
+def shelves(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shelves]:
+    if request.param != "s3":
+        yield Shelves(request.param, tmp_path)
+        return
+    with object_store(monkeypatch):
+        yield Shelves("s3", tmp_path)
 
 
 def sign(shelves: Shelves, version: str = "1.0.0") -> None:
@@ -106,7 +113,7 @@ def test_damage_is_refused_at_a_start_and_again(
     else:
         with pytest.raises(ModelError, match=why):
             verify_again(bundle)
-    if "model.skops" in why and folder.shown.startswith("memory"):
+    if "model.skops" in why and folder.shown.startswith(("memory", "s3")):
         # A right copy of it is nearer; what is wrong is what a machine without one would get.
         load_bundle(folder, TRUST)
         for kept in shelves.cache.iterdir():

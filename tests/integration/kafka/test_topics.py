@@ -99,3 +99,27 @@ def test_no_cluster_is_unavailable() -> None:
     settings = Kafka(bootstrap="127.0.0.1:1", socket_timeout_ms=1_000)
     with pytest.raises(UnavailableError, match="--bootstrap"):
         create_topics(settings)
+
+
+def test_an_input_that_is_created_is_kept_for_the_longest_window(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
+    settings = kafka_settings()
+    topics = settings.topics
+    made = {report.name: report for report in create_topics(settings, 1, 1)}[topics.transactions]
+    assert (made.retention_ms, made.remark) == (31 * DAY, "")
+    again = {r.name: r for r in create_topics(settings, 1, 1, input_days=40)}[topics.transactions]
+    assert again.retention_ms == 31 * DAY
+    assert f"retention.ms {31 * DAY} is below {40 * DAY}" in again.remark
+
+
+def test_an_existing_input_is_left_with_its_shorter_retention_and_reported(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
+    settings = kafka_settings()
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    short = NewTopic(settings.topics.transactions, 1, 1, config={"retention.ms": str(DAY)})
+    admin.create_topics([short])[settings.topics.transactions].result()
+    found = {r.name: r for r in create_topics(settings, 1, 1)}[settings.topics.transactions]
+    assert found.retention_ms == DAY
+    assert f"retention.ms {DAY} is below {31 * DAY}" in found.remark

@@ -24,6 +24,8 @@ class Shelves:
         given: dict[str, Any] = {"directory": Path(self._root)}
         if kind == "memory":
             self._files, self._root = fsspec.filesystem("memory"), f"/{uuid4().hex}/models"
+        if kind == "s3":
+            self._files, self._root = fsspec.filesystem("s3"), "ours/models"
         if kind != "folder":
             given = {"url": f"{kind}://{self._root}"}
         self.models = Models(cache=root / "cache", **given)
