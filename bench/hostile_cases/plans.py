@@ -46,9 +46,8 @@ def _shared(text: str) -> Callable[[Place], str]:
     """Read a plan file of the core."""
 
     def run(_: Place) -> str:
-        module = entry("stream_scorer.core.plan")
         try:
-            module.plan_from(__import__("tomllib").loads(text))
+            entry("stream_scorer.core.plan", "parse_plan")(text)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
@@ -132,6 +131,8 @@ CASES: Final = (
     Case("plan: a lone surrogate in its name", 4, "plans", _REFUSED,
          _planned(lambda p: p.update(name="a\ud800"))),
     Case("plan: TOML nested 100,000 deep", 4, "plans", _REFUSED, _toml("a=" + "[" * 100_000)),
+    Case("plan: plan.toml nested 100,000 deep", 4, "plans", _REFUSED,
+         _shared("a = " + "[" * 100_000)),
     Case("plan: a number of 100,000 digits", 4, "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
     Case("plan: a ring_cap of 2^62", 4, "plans", _REFUSED, _shared(f"ring_cap = {2**62}")),
     Case("plan: string_bytes_max of -1", 4, "plans", _REFUSED, _shared("string_bytes_max = -1")),

@@ -83,8 +83,10 @@ def _child(case: Case, place: Place, answer: int) -> None:
     os.setsid()
     os.chdir(place.folder)
     os.environ["HOME"] = os.environ["TMPDIR"] = str(place.folder)
-    here = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    most = here * resource.getpagesize() + _ADDRESSES_MORE
+    pages, resident = Path("/proc/self/statm").read_text(encoding="ascii").split()[:2]
+    most = int(pages) * resource.getpagesize() + _ADDRESSES_MORE
+    # Of this process: pages of files, which its parent has, it has not.
+    before = int(resident) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     whole = int(WALL_SECONDS_MOST)
@@ -95,7 +97,7 @@ def _child(case: Case, place: Place, answer: int) -> None:
     text = text.replace(str(place.folder), "FOLDER").replace(str(place.root), "ROOT")
     fits = kind == "returned" and case.answers(text)
     with contextlib.suppress(BrokenPipeError):
-        os.write(answer, json.dumps([kind, cut(text), fits]).encode())
+        os.write(answer, json.dumps([kind, cut(text), fits, before]).encode())
 
 
 class _Running:
@@ -138,8 +140,8 @@ class _Running:
         late = self.late
         self.folder.cleanup()
         seconds = used.ru_utime + used.ru_stime
-        peak = max(used.ru_maxrss * 1024 - self._rss, 0) / _MB
-        kind, text, fits = json.loads(said) if said else ("crashed", "", False)
+        kind, text, fits, before = json.loads(said) if said else ("crashed", "", False, self._rss)
+        peak = max(used.ru_maxrss * 1024 - before, 0) / _MB
         number = os.waitstatus_to_exitcode(status)
         if not said and number < 0:
             text = f"signal {signal.Signals(-number).name}"
