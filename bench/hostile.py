@@ -1,8 +1,8 @@
-"""Hostile schemas, records, buckets, commands, bundles and requests: each is answered as documented.
+"""Hostile schemas, records, buckets, bundles, requests: each is answered as documented.
 
 Every case attacks one door through its real entry, in a process of its own; the expectation names
 the rule of docs/SECURITY.md that it holds the product to. ``--against PATH`` runs the same cases
-against another checkout. ``--mutants N`` takes N checks out of a copy of the package, one at a time,
+against another checkout. ``--mutants N`` takes checks out of a copy of the package, one by one,
 and expects the cases to notice. ``--load`` sends the hostile records between good ones to a running
 scorer; a full run does all three.
 """
@@ -87,7 +87,9 @@ def undocumented(page: str, rules: Mapping[str, tuple[str, str]]) -> list[str]:
 
 def malformed(cases: Sequence[Case]) -> list[str]:
     """Return one line for each thing that is wrong with the set of cases itself."""
-    failed = [f"case {name!r} is there {n} times" for name, n in _counts(c.name for c in cases) if n > 1]
+    failed = [
+        f"case {name!r} is there {n} times" for name, n in _counts(c.name for c in cases) if n > 1
+    ]
     failed += [f"{c.name}: no rule {c.rule!r}" for c in cases if c.rule not in RULES]
     items, doors = Counter(c.item for c in cases), Counter(c.door for c in cases)
     failed += [f"item {n} has {items[n]} cases" for n in ITEMS if items[n] < LEAST_EACH]
@@ -123,9 +125,7 @@ def failed_before(outcome: Mapping[str, Any]) -> bool:
     return not outcome["expected"] and outcome["kind"] != "not there"
 
 
-def failures(
-    document: Mapping[str, Any], cases: Sequence[Case], outcomes: Outcomes
-) -> list[str]:
+def failures(document: Mapping[str, Any], cases: Sequence[Case], outcomes: Outcomes) -> list[str]:
     """Return one line for each case that was not answered as documented, and each missed gate."""
     failed = [
         f"{case.name}: {outcomes[case.name]['kind']}: {outcomes[case.name]['text']}"

@@ -50,7 +50,7 @@ def registry(files: FileRegistry, strangers: Sequence[str]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 http.server's name
+        def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if not path.startswith("/schemas/ids/"):
                 self._send(200, {"compatibilityLevel": "BACKWARD"})
@@ -64,7 +64,7 @@ def registry(files: FileRegistry, strangers: Sequence[str]) -> Iterator[str]:
             except SchemaError:
                 self._send(404, {"error_code": 40403, "message": "Schema not found"})
 
-        def do_POST(self) -> None:  # noqa: N802 http.server's name
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             subject = self.path.split("/")[2]
             try:
@@ -116,6 +116,7 @@ class Stranger(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        """Send."""
         producer: Any = Producer(self._options)
         while not self._over.wait(1 / HOSTILE_PER_SECOND):
             value = self._values[self.sent % len(self._values)]

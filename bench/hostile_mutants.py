@@ -73,9 +73,7 @@ class Check:
 
 def checks(package: Path, files: Sequence[str] = tuple(FILES)) -> list[Check]:
     """Return the checks of some files of a package that are there."""
-    return [
-        check for file in files if (package / file).exists() for check in _of(package, file)
-    ]
+    return [check for file in files if (package / file).exists() for check in _of(package, file)]
 
 
 def _of(package: Path, file: str) -> Iterator[Check]:
@@ -131,7 +129,8 @@ def mutate(
         run: Runs cases against a checkout; see ``hostile.run_cases``.
         say: Told of each.
     """
-    noticed, missed = [], []
+    noticed: list[str] = []
+    missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
         for name in ("stream_scorer", "schemas", "models", "compose"):

@@ -5,7 +5,26 @@ from typing import Final
 
 from bench.hostile_cases.case import Case
 
-DOORS: Final = ("schemas", "records", "topics", "buckets", "terminals", "probes", "bundles", "plans", "lookups", "membership", "quarantine", "secrets", "rejections", "replays", "registry", "caches", "liveness", "stack")
+DOORS: Final = (
+    "schemas",
+    "records",
+    "topics",
+    "buckets",
+    "terminals",
+    "probes",
+    "bundles",
+    "plans",
+    "lookups",
+    "membership",
+    "quarantine",
+    "secrets",
+    "rejections",
+    "replays",
+    "registry",
+    "caches",
+    "liveness",
+    "stack",
+)
 """Modules of this package that hold cases, in the order in which they are run."""
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint records that a stranger may write: the restore reads them before anything is decided."""
+"""Checkpoint records that a stranger may write: a restore reads them before it decides."""
 
 import json
 import struct
@@ -45,7 +45,9 @@ def _bucket() -> int:
     return int(entry("stream_scorer.core.windows", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0])
 
 
-def records_of(content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any) -> list[Record]:
+def records_of(
+    content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any
+) -> list[Record]:
     """Return a forged bucket's records: everything in them is consistent but the payload."""
     made = entry("stream_scorer.state.checkpoint")
     values = {
@@ -150,7 +152,10 @@ def _header(**changed: Any) -> Callable[[bytes], bytes]:
     def change(value: bytes) -> bytes:
         length = int.from_bytes(value[6:10], "little")
         head = json.loads(value[14 : 14 + length]) | changed
-        data, rest = json.dumps(head, separators=(",", ":"), sort_keys=True).encode(), value[14 + length :]
+        data, rest = (
+            json.dumps(head, separators=(",", ":"), sort_keys=True).encode(),
+            value[14 + length :],
+        )
         checksum = entry("stream_scorer.state.formats", "checksum_of")(data, rest)
         return struct.pack("<4sHII", b"SCKP", 2, len(data), checksum) + data + rest
 
@@ -198,7 +203,10 @@ _PLACES: Final = (
         "bucket: a customer again in another bucket", 5, "buckets", _STOPS,
         lambda place: restored(
             place,
-            records_of(payload(ring())) + records_of(payload(ring()), number=(_bucket() + 7) % 1_024),
+            [
+                *records_of(payload(ring())),
+                *records_of(payload(ring()), number=(_bucket() + 7) % 1_024),
+            ],
         ),
     ),
     Case("bucket: a record of one byte", 5, "buckets", _STOPS, _values(lambda _: b"S")),

@@ -1,6 +1,9 @@
 """Folders of compiled code that others may write to: numba runs what it finds there."""
 
+import importlib
+import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +29,9 @@ def _double(value: int) -> int:
 
 def _kernel(folder: Path) -> Any:
     """Compile a function of this file with a cache folder, as the product does."""
-    import numba.core.config  # noqa: PLC0415 as the product
-
-    numba.core.config.CACHE_DIR = str(folder)
-    cache = __import__("sys").modules.get("stream_scorer.core.kernels.cache")
+    config: Any = importlib.import_module("numba.core.config")
+    config.CACHE_DIR = str(folder)
+    cache = sys.modules.get("stream_scorer.core.kernels.cache")
     if cache is not None:
         cache._folder_of.cache_clear()  # noqa: SLF001 another folder is named
     return entry("stream_scorer.core.kernels.compiled", "kernel")(_double)
@@ -70,8 +72,6 @@ def _linked(_: Path, file: Path) -> None:
 
 
 def _owned(chosen: Path, file: Path) -> None:
-    import os  # noqa: PLC0415 only here
-
     for path in (file.parent, chosen):
         os.chown(path, _OTHER_USER, _OTHER_USER)
 
@@ -83,6 +83,11 @@ def _stamped(_: Place) -> str:
     return "all files" if isinstance(stamp, str) else "its own file alone"
 
 
+def _shared(_: Path, file: Path) -> None:
+    os.chown(file.parent, -1, _OTHER_USER)
+    file.parent.chmod(0o770)
+
+
 def _open_to_all(chosen: Path, _: Path) -> None:
     chosen.chmod(0o777)
 
@@ -90,8 +95,7 @@ def _open_to_all(chosen: Path, _: Path) -> None:
 CASES: Final = (
     Case("cache: a folder that all may write to", 17, "cache", "refused: ", _planted(_open_to_all)),
     Case("cache: a folder that a group may write to", 17, "cache", "refused: ",
-         _planted(lambda chosen, file: file.parent.chmod(0o770) or file.parent.stat()
-                  and __import__("os").chown(file.parent, -1, _OTHER_USER))),
+         _planted(_shared)),
     Case("cache: a kept file that all may write to", 17, "cache", "refused: ",
          _planted(lambda _, file: file.chmod(0o666))),
     Case("cache: a kept file that is a link", 17, "cache", "refused: ", _planted(_linked)),

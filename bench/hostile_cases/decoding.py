@@ -75,19 +75,19 @@ class Source:
         self._own = fastavro.parse_schema(json.loads(files.writer_schema(self.own_id)))
 
     def writer_schema(self, schema_id: int) -> str:
+        """Return the JSON of a schema."""
         if schema_id == HOSTILE_ID:
             return self._stranger
         return str(self._files.writer_schema(schema_id))
 
     def id_for(self, subject: str, schema: str) -> int:
+        """Return the id of a shipped schema."""
         return int(self._files.id_for(subject, schema))
 
     def good(self, transaction_id: str) -> bytes:
         """Return a good record of the shipped schema."""
         out = io.BytesIO()
-        fastavro.schemaless_writer(
-            out, self._own, TRANSACTION | {"transaction_id": transaction_id}
-        )
+        fastavro.schemaless_writer(out, self._own, TRANSACTION | {"transaction_id": transaction_id})
         return framed(out.getvalue(), self.own_id)
 
 
@@ -150,5 +150,5 @@ class Attack:
     value: Callable[[], bytes | None]
     plan: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, _: Place) -> str:
+    def __call__(self, _: Place) -> str:  # noqa: D102 see the class
         return decoded(self.value(), self.schema(), **self.plan)

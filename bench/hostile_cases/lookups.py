@@ -36,7 +36,7 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
     source = Source()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 http.server's name
+        def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if not path.startswith(_ASKED):
                 _send(self, 200, b'{"compatibilityLevel":"BACKWARD"}')

@@ -44,7 +44,7 @@ def _metadata(generation: int, member: str) -> Callable[[Place], str]:
         identity = SimpleNamespace(generation=generation, member=member)
         ours = object.__new__(source)
         ours.group = "g"
-        ours._consumer = SimpleNamespace(group_metadata=lambda: identity)  # noqa: SLF001 the seam
+        ours._consumer = SimpleNamespace(group_metadata=lambda: identity)
         try:
             ours.group_metadata()
         except Exception as error:  # noqa: BLE001 the loop handles it

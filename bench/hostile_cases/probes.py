@@ -63,7 +63,7 @@ def _silent(port: int) -> str:
 
 def _certificate(place: Place) -> Any:
     """Write a certificate and its key; return the certificate's path."""
-    import datetime  # noqa: PLC0415 only here
+    import datetime as dt  # noqa: PLC0415 only here
 
     from cryptography import x509  # noqa: PLC0415 only here
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 only here
@@ -71,11 +71,11 @@ def _certificate(place: Place) -> Any:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name)
         .public_key(key.public_key()).serial_number(1).not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+        .not_valid_after(now + dt.timedelta(days=1)).sign(key, hashes.SHA256())
     )  # fmt: skip
     (place.folder / "key.pem").write_bytes(
         key.private_bytes(
@@ -83,9 +83,7 @@ def _certificate(place: Place) -> Any:
             serialization.NoEncryption(),
         )
     )  # fmt: skip
-    (place.folder / "certificate.pem").write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-    )
+    (place.folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return place.folder / "certificate.pem"
 
 

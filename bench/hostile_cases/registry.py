@@ -18,7 +18,9 @@ Serve = Callable[[int], str]
 
 
 def _body(schema: Any) -> bytes:
-    return json.dumps({"schema": schema if isinstance(schema, str) else json.dumps(schema)}).encode()
+    return json.dumps(
+        {"schema": schema if isinstance(schema, str) else json.dumps(schema)}
+    ).encode()
 
 
 def _request(
@@ -71,7 +73,9 @@ def _twice(place: Place) -> str:
                            path=f"/subjects/s{number}/versions")  # fmt: skip
         with _open(place, directory, **options) as server:
             found = asked(int(server.url.rpartition(":")[2]), request)
-        answers.append(found.rpartition(b"\r\n")[2].decode() if status(found) == "200" else "refused")
+        answers.append(
+            found.rpartition(b"\r\n")[2].decode() if status(found) == "200" else "refused"
+        )
     given = [each for each in answers if each != "refused"]
     return f"{len(given)} ids, {len(set(given))} different" if given else "all refused"
 
@@ -88,8 +92,12 @@ def _climbing(place: Place) -> str:
     directory.parent.mkdir()
     with _open(place, directory, writable=True) as server:
         path = f"/subjects/{quote('../../fired', safe='')}/versions"
-        code = status(asked(int(server.url.rpartition(":")[2]), _request(_body('"int"'), path=path)))
-    outside = [p for p in place.folder.rglob("*") if "fired" in p.name and directory not in p.parents]
+        code = status(
+            asked(int(server.url.rpartition(":")[2]), _request(_body('"int"'), path=path))
+        )
+    outside = [
+        p for p in place.folder.rglob("*") if "fired" in p.name and directory not in p.parents
+    ]
     return f"written outside: {outside}" if outside else f"{code}, nothing outside"
 
 
@@ -133,7 +141,7 @@ CASES: Final = (
              b"Host: r", b"Host: r\r\nAuthorization: Bearer \xe9\xff")),
                  writable=True, token=_TOKEN)),
     Case("registry: a body of 3 MB", 12, "body", "413",
-         _served(_raw(_request(b"{" + b" " * (3 << 20)), ))),
+         _served(_raw(_request(b"{" + b" " * (3 << 20)) ))),
     Case("registry: a body of -5 bytes", 12, "body", "(400|411|413)",
          _served(_raw(_request(b"", length=-5)))),
     Case("registry: a chunked body", 12, "body", "(400|411|415)",

@@ -57,15 +57,18 @@ _STOPS: Final = "StateError: checkpoint of t partition 0: "
 _BOMB: Final = zlib.compress(b"\0" * 200_000_000, 1)
 _ALL: Final = r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 40, 41, 42, 43, 44\]\]"
 
-CASES: Final = tuple(
+_FORGED: Final = tuple(
     Case(f"rejected: {what}", 8, "segments", expected, _with(value))
     for what, expected, value in (
         ("a good segment", r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 43, 44\]\]", _segment),
         ("a checksum that is not true", _STOPS, lambda: _segment()[:-1] + b"\0"),
         ("a format of a later version", _STOPS, lambda: _segment(number=2)),
         ("a record of three bytes", _STOPS, lambda: b"SRE"),
-        ("a header cut off", _STOPS,
-         lambda: struct.pack("<4sHI", b"SREJ", 1, zlib.crc32(b"\0")) + b"\0"),
+        (
+            "a header cut off",
+            _STOPS,
+            lambda: struct.pack("<4sHI", b"SREJ", 1, zlib.crc32(b"\0")) + b"\0",
+        ),
         ("another place's header", _STOPS, lambda: _segment(first=39)),
         ("4 billion offsets", _STOPS, lambda: _segment(count=2**32 - 1)),
         ("a span of 2^62 in a bitmap", _STOPS, lambda: _segment(end=2**62)),
@@ -73,15 +76,27 @@ CASES: Final = tuple(
         ("lengths beyond its bytes", _STOPS, lambda: _segment(sizes=(2**31, 2**31))),
         ("a bitmap of 200 MB", _STOPS, lambda: _segment(offsets=_BOMB)),
         ("reasons of 200 MB", _STOPS, lambda: _segment(reasons=_BOMB)),
-        ("runs whose sum overflows", _STOPS,
-         lambda: _segment(how=1, offsets=_runs(2**62, 2**62, 2**62))),
-        ("runs of negative length", _STOPS,
-         lambda: _segment(how=1, offsets=_runs(5, -4, 2), count=3)),
+        (
+            "runs whose sum overflows",
+            _STOPS,
+            lambda: _segment(how=1, offsets=_runs(2**62, 2**62, 2**62)),
+        ),
+        (
+            "runs of negative length",
+            _STOPS,
+            lambda: _segment(how=1, offsets=_runs(5, -4, 2), count=3),
+        ),
         ("bits that are not zlib", _STOPS, lambda: _segment(offsets=b"\xff\xff")),
-        ("an offset that is not committed yet", _STOPS,
-         lambda: _segment(end=10_000, count=2, how=1, offsets=_runs(1, 9_958, 1))),
+        (
+            "an offset that is not committed yet",
+            _STOPS,
+            lambda: _segment(end=10_000, count=2, how=1, offsets=_runs(1, 9_958, 1)),
+        ),
     )
-) + (
+)
+
+CASES: Final = (
+    *_FORGED,
     Case("rejected: a key with a number of 5,000 digits", 8, "segments", _ALL,
          _with(_segment, b"g/t/0/rejected/" + b"9" * 5_000)),
     Case("rejected: another group's segment", 8, "segments", _ALL,

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 
 def asked(port: int, data: bytes, *, wait: float = 10.0, source: str = "127.0.0.1") -> bytes:
@@ -64,7 +64,7 @@ def seconds_open(port: int, pieces: Iterable[bytes], pause: float, most: float) 
 
 
 @contextlib.contextmanager
-def held(port: int, count: int, first: bytes = b"") -> "Iterable[list[socket.socket]]":  # type: ignore[misc]
+def held(port: int, count: int, first: bytes = b"") -> Iterator[list[socket.socket]]:
     """Hold connections open that send no complete request."""
     with contextlib.ExitStack() as stack:
         found = []

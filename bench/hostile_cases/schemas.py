@@ -39,9 +39,7 @@ def _leak(_: Place) -> str:
     return decoded(framed(body()[len(text(b"h-1")) :]), schema)
 
 
-def _record(
-    schema: Callable[[], str], content: Callable[[], bytes] = body, **plan: Any
-) -> Attack:
+def _record(schema: Callable[[], str], content: Callable[[], bytes] = body, **plan: Any) -> Attack:
     return Attack(schema, lambda: framed(content()), plan)
 
 
@@ -116,13 +114,17 @@ def _surrogate(key: str) -> str:
     return schema_with(_field({"type": "long", key: "A"})).replace('"A"', '"\\ud800"')
 
 
+def _of_size(size: Any) -> Attack:
+    return _record(lambda: _fixed(size))
+
+
 _REFUSED: Final = r"INCOMPATIBLE_SCHEMA: "
 _COUNTED: Final = r"TOO_LARGE: "
 
 _FIXED: Final = (
     Case("schema: a fixed that goes back to another customer's id", 1, "fixed", _REFUSED, _leak),
     *(
-    Case(f"schema: a fixed of size {shown}", 1, "fixed", _REFUSED, _record(lambda s=size: _fixed(s)))
+    Case(f"schema: a fixed of size {shown}", 1, "fixed", _REFUSED, _of_size(size))
     for shown, size in (
         ("-1", -1), ("-40", -40), ("-2^45", -(2**45)),
         ("-2^63", -(2**63)), ("2^31", 2**31), ("2^63 - 1", 2**63 - 1), ("2^70", 2**70),

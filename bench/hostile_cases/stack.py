@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import yaml
+from ruamel.yaml import YAML
 
 from bench.hostile_cases.case import Case, Place
 
@@ -14,7 +14,7 @@ _NO_RESTART: Final = frozenset({"topics"})
 
 def _services(place: Place) -> dict[str, Any]:
     text = (place.root / "compose" / "compose.yaml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)["services"]
+    found: dict[str, Any] = YAML(typ="safe").load(text)["services"]
     return found
 
 
@@ -23,7 +23,9 @@ def _each(fault: Callable[[str, dict[str, Any]], str]) -> Callable[[Place], str]
 
     def run(place: Place) -> str:
         faults = [
-            f"{name}: {why}" for name, each in _services(place).items() if (why := fault(name, each))
+            f"{name}: {why}"
+            for name, each in _services(place).items()
+            if (why := fault(name, each))
         ]
         return "; ".join(faults) or "none at fault"
 
@@ -69,7 +71,8 @@ def _kernels(place: Place) -> str:
     """Look where the image keeps compiled kernels."""
     text = (place.root / "compose" / "Dockerfile").read_text(encoding="utf-8")
     folders = re.findall(r"NUMBA_CACHE_DIR=(\S+)", text)
-    return "in the image" if folders and not folders[-1].startswith("/tmp") else f"{folders}"  # noqa: S108 what is looked for
+    kept = bool(folders) and not folders[-1].startswith("/tmp")  # noqa: S108 what is looked for
+    return "in the image" if kept else f"{folders}"
 
 
 def _brokers(place: Place) -> str:

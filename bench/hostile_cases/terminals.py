@@ -65,17 +65,15 @@ def _tail(what: str, *messages: _Message, decoded: dict[str, Any] | None = None)
     settings = entry("stream_scorer.settings", "Settings")()
     record = SimpleNamespace(decode=lambda _: decoded)
     with (
-        mock.patch.object(tail, "connected_settings", lambda *_: settings),
-        mock.patch.object(tail, "_messages", lambda *_, **__: messages),
-        mock.patch.object(tail, "RecordReader", lambda _: record),
+        mock.patch.object(tail, "connected_settings", return_value=settings),
+        mock.patch.object(tail, "_messages", return_value=messages),
+        mock.patch.object(tail, "RecordReader", return_value=record),
     ):
         return _printed(lambda: tail.tail(what=what, follow_=False, limit=20, start="latest"))
 
 
 def _decision(timestamp: int = 5_000, **changed: Any) -> Callable[[Place], str]:
-    return lambda _: _tail(
-        "decisions", _Message(timestamp=timestamp), decoded=_DECISION | changed
-    )
+    return lambda _: _tail("decisions", _Message(timestamp=timestamp), decoded=_DECISION | changed)
 
 
 def _letter(**changed: bytes) -> Callable[[Place], str]:
@@ -92,8 +90,8 @@ def _listed(**changed: bytes) -> Callable[[Place], str]:
         if not hasattr(reading, "read_all"):
             raise NotThereError("dead_letters.read_all")
         with (
-            mock.patch.object(dlq, "connected_settings", lambda *_: settings),
-            mock.patch.object(reading, "read_all", lambda *_: iter(messages)),
+            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            mock.patch.object(reading, "read_all", return_value=iter(messages)),
         ):
             return _printed(lambda: dlq.list_(reason=None, limit=20))
 
@@ -108,8 +106,8 @@ def _shown(message: Callable[[], _Message]) -> Callable[[Place], str]:
         found = entry("stream_scorer.kafka.deadletter", "parse")(message())
         settings = entry("stream_scorer.settings", "Settings")()
         with (
-            mock.patch.object(dlq, "connected_settings", lambda *_: settings),
-            mock.patch.object(dlq, "dead_letter_at", lambda *_: found),
+            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            mock.patch.object(dlq, "dead_letter_at", return_value=found),
         ):
             return _printed(lambda: dlq.show_(partition=0, offset=3, source=None))
 
@@ -126,20 +124,20 @@ def _error(text: str) -> Callable[[Place], str]:
 
 def _table(text: str) -> Callable[[Place], str]:
     return lambda _: _printed(
-        lambda: entry("stream_scorer.cli.console", "show")(False, {}, ("a",), [(text,)], text)  # noqa: FBT003 its flag
+        lambda: entry("stream_scorer.cli.console", "show")(False, {}, ("a",), [(text,)], text)
     )
 
 
 def _undecodable(_: Place) -> str:
-    """Run ``tail decisions`` over a record whose schema id leads to an error with a hostile text."""
+    """Run ``tail decisions`` over a record whose schema has a hostile name."""
     tail = entry("stream_scorer.cli.tail")
     settings = entry("stream_scorer.settings", "Settings")()
     stranger = f'{{"type":"record","name":"{CLIPBOARD}","fields":[]}}'.encode("unicode_escape")
     reader = entry("stream_scorer.apps.records")
     with (
-        mock.patch.object(tail, "connected_settings", lambda *_: settings),
-        mock.patch.object(tail, "_messages", lambda *_, **__: [_Message(framed(b""))]),
-        mock.patch.object(reader, "open_registry", lambda _: Source(stranger.decode())),
+        mock.patch.object(tail, "connected_settings", return_value=settings),
+        mock.patch.object(tail, "_messages", return_value=[_Message(framed(b""))]),
+        mock.patch.object(reader, "open_registry", return_value=Source(stranger.decode())),
     ):
         return _printed(
             lambda: tail.tail(what="decisions", follow_=False, limit=20, start="latest")
@@ -212,7 +210,7 @@ CASES: Final = (
         _shown(lambda: _Message(b"\1", [(CLIPBOARD, CLIPBOARD.encode()), *letter()])),
     ),
     Case(
-        "terminal: an error that quotes an escape sequence", 14, "error", rf"2 lines: .*\\x1b",
+        "terminal: an error that quotes an escape sequence", 14, "error", r"2 lines: .*\\x1b",
         _error(f"topic {CLIPBOARD}\nstream-scorer: all is well"),
     ),
     Case("terminal: a table cell with a link", 14, "markup", r"\d+ lines: .*\[link=file",

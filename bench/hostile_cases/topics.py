@@ -170,7 +170,9 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
         source = Source(schema)
         found = entry("stream_scorer.apps.terminals", "TerminalReading")
         decoder = entry("stream_scorer.codec.avro", "ColumnDecoder")(
-            source, json.dumps(_schema("terminal-profiles")), entry("stream_scorer.core.plan").Plan()
+            source,
+            json.dumps(_schema("terminal-profiles")),
+            entry("stream_scorer.core.plan").Plan(),
         )
         good = _example("terminal-profiles") | {"terminal_id": "m-1", "event_time": 5_000}
         reading = found(_Follower([hostile(source), _terminal(source, good)]), decoder)
@@ -205,7 +207,7 @@ _TERMINALS: Final = (
 def _labels(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
     """Read labels as a rollout's evidence does, with a hostile record before a good one."""
 
-    def run(place: Place) -> str:
+    def run(_: Place) -> str:
         source = Source(schema)
         made = entry("stream_scorer.apps.rollout_columns", "Columns")(
             source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None

@@ -106,7 +106,9 @@ def test_the_good_record_has_the_shipped_schemas_fields() -> None:
 
 
 def test_a_check_is_taken_out_and_nothing_else(tmp_path: Path) -> None:
-    text = 'def f(a):\n    if (\n        a > 3\n    ):\n        raise ValueError("a")\n    return a\n'
+    text = (
+        'def f(a):\n    if (\n        a > 3\n    ):\n        raise ValueError("a")\n    return a\n'
+    )
     (tmp_path / "x.py").write_text(text)
     (check,) = hostile_mutants.checks(tmp_path, ("x.py", "missing.py"))
     altered = hostile_mutants.taken_out(check, text)
