@@ -1,9 +1,11 @@
 """The hostile cases, one module per door."""
 
 import importlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.hostile_cases.case import Case
+from bench.hostile_cases.case import Case, Place
 
 DOORS: Final = (
     "schemas",
@@ -36,8 +38,14 @@ def all_cases() -> list[Case]:
     return found
 
 
-def warm() -> None:
-    """Import and compile what most cases use, before processes are forked."""
-    from bench.hostile_cases import decoding  # noqa: PLC0415 it imports the product
+def warm(root: Path) -> None:
+    """Import and compile what most cases use, before processes are forked.
+
+    Args:
+        root: The root of the tree under test.
+    """
+    from bench.hostile_cases import buckets, decoding  # noqa: PLC0415 they import the product
 
     decoding.decoded(decoding.framed(decoding.body()), decoding.schema_with())
+    with TemporaryDirectory(prefix="hostile-") as folder:
+        buckets.good(Place(Path(folder), root))
