@@ -26,6 +26,7 @@ DOORS: Final = (
     "caches",
     "liveness",
     "stack",
+    "production",
 )
 """Modules of this package that hold cases, in the order in which they are run."""
 

@@ -17,6 +17,13 @@ _READS: Final = "Reads end at offsets"
 _TERMINALS: Final = "Terminals"
 _LETTERS: Final = "Replaying dead letters"
 _HTTP: Final = "Metrics and probe server"
+_FAILS: Final = "A record that fails the computation"
+_LIVE: Final = "Liveness"
+_DEVELOPMENT: Final = "The development registry"
+_SECRETS: Final = "Secrets"
+_CODE: Final = "Compiled code on disk"
+_PRODUCTION: Final = "Production mode"
+_STACK: Final = "The container stack"
 
 RULES: Final[dict[str, tuple[str, str]]] = {
     "fixed": (_RECORDS, "`fixed` of 0 to `record_bytes_max` bytes"),
@@ -28,6 +35,53 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "own-topics": (_OWN, "What is not readable is skipped"),
     "plans": (_OWN, "an entry of `history` that changes nothing"),
     "commands": (_OWN, "an entry of `history` that changes nothing"),
+    "buckets": (_STATE, "A record that breaks a rule stops the start with exit code 9"),
+    "budget": (_IDS, "A failed look-up costs a token."),
+    "id-range": (_IDS, "Id 0 and ids of 2^31 or more are not asked for"),
+    "failing": (_IDS, "one broken id does not stop a partition"),
+    "answers": (_IDS, "An answer is at most 2 MiB, uncompressed, complete within"),
+    "shapes": (_BUNDLES, "coefficients, intercept, means and scales of exactly that shape"),
+    "trees": (_BUNDLES, "A child comes behind its parent, in its own tree"),
+    "members": (_BUNDLES, "`model.skops` has at most 65,536 members, each name once"),
+    "files": (_BUNDLES, "A bundle that breaks a rule is refused with exit code 3"),
+    "quarantine": (_FAILS, "The batch is halved until that record is found"),
+    "eight": (_FAILS, "8 records a batch, and 8 in a row without one that passes"),
+    "repeats": (_FAILS, "that repeats, from restored state and at the same line"),
+    "not-records": (_FAILS, "operating system errors and outages are never blamed on a record"),
+    "no-values": (_FAILS, "it goes to the dead letters as `INTERNAL`"),
+    "hang": (_LIVE, "`/health/live` answers 503"),
+    "heartbeat": (_LIVE, "A slow batch keeps the process alive"),
+    "hang-least": (_LIVE, "computed for longer than `scorer.hang_seconds` (300) hangs"),
+    "read-only": (_DEVELOPMENT, "It is read-only unless `--writable` is given"),
+    "schema-ids": (_DEVELOPMENT, "So an id means one schema, also after a restart."),
+    "beyond": (_DEVELOPMENT, "Writable beyond loopback takes `--token-file FILE`"),
+    "registry-token": (_DEVELOPMENT, "A client sends the token as bearer token"),
+    "body": (_DEVELOPMENT, "has a length (411) and at most 1 MiB (413)"),
+    "levels": (_DEVELOPMENT, "a schema has at most 256 KiB and 256 levels (422)"),
+    "content-type": (_DEVELOPMENT, "A body is JSON by its `Content-Type` (else 415)"),
+    "registered": (_RECORDS, "The registry server and `schemas check` refuse such a schema"),
+    "directory": (_DEVELOPMENT, "One server at a time may write to a directory"),
+    "connections": (_DEVELOPMENT, "At most 64 connections; further ones are closed."),
+    "credentials": (_SECRETS, "registry.url"),
+    "secret-files": (_SECRETS, "`state.url` and `models.url`"),
+    "redactor": (_SECRETS, "One redactor"),
+    "verification": (_SECRETS, "print a warning with each command that needs a cluster"),
+    "cache": (_CODE, "A folder is taken if it, the files in it and all folders on the way"),
+    "stamp": (_CODE, "Kept code is stale as soon as any file of its own folder"),
+    "production": (_PRODUCTION, "makes every long-running process refuse unsafe settings"),
+    "plaintext": (_PRODUCTION, "plaintext beyond loopback"),
+    "verified": (_PRODUCTION, "verification of brokers that is switched off; the default"),
+    "registry-password": (_PRODUCTION, "a registry without `registry.user` and"),
+    "signatures": (_PRODUCTION, "`models.require_signature` or `rollout.require_signature`"),
+    "mac-key": (_PRODUCTION, "an empty `state.mac_key_file`"),
+    "endpoint": (_PRODUCTION, "an `http.host` beyond loopback without"),
+    "published": (_STACK, ""),
+    "checks": (_STACK, ""),
+    "scale": (_STACK, ""),
+    "reboot": (_STACK, ""),
+    "locked": (_STACK, ""),
+    "kernels": (_STACK, ""),
+    "brokers": (_STACK, ""),
     "segments": (_REJECTED, "a damaged segment, or a rejected offset at or after"),
     "ids": (_GROUP, "no instance name contains `:`, `/` or `@`"),
     "expelled": (_GROUP, "no member id, or a generation below 0, aborts"),

@@ -91,7 +91,8 @@ CASES: Final = (
          _each(_restarted)),
     Case("stack: a service of ours that may write to its root", 19, "locked", "none at fault",
          _each(_locked)),
-    Case("stack: kernels that each start compiles in /tmp", 19, "kernels", "in the image", _kernels),
+    Case("stack: kernels that each start compiles in /tmp", 19, "kernels", "in the image",
+         _kernels),
     Case("stack: one broker, with one copy of what is committed", 19, "brokers", "3 brokers",
          _brokers),
 )  # fmt: skip
