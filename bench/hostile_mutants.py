@@ -29,6 +29,8 @@ FILES: Final[Mapping[str, str]] = {
     "state/checkpoint.py": "bucket,rejected",
     "state/formats.py": "bucket",
     "state/rejections.py": "rejected",
+    "state/seal.py": "seal",
+    "apps/production.py": "production",
     "state/restore.py": "bucket,rejected",
     "models/unpacking.py": "bundle",
     "models/linear.py": "bundle",

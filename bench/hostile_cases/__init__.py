@@ -12,6 +12,7 @@ DOORS: Final = (
     "records",
     "topics",
     "buckets",
+    "seals",
     "terminals",
     "probes",
     "bundles",

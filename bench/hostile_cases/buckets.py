@@ -106,7 +106,10 @@ def _features(place: Place) -> Any:
 
 
 def restored(
-    place: Place, records: Sequence[Record], look: Callable[[Any], None] = lambda _: None
+    place: Place,
+    records: Sequence[Record],
+    look: Callable[[Any], None] = lambda _: None,
+    seal: Any = None,
 ) -> str:
     """Restore a partition from a stranger's records; return what came of it.
 
@@ -114,9 +117,11 @@ def restored(
         place: Where the case runs.
         records: What the store holds.
         look: Called with the replay when its buckets are loaded.
+        seal: The keys that records must be sealed with.
     """
     rings = entry("stream_scorer.core.scorer", "Rings")(_features(place))
-    owner = entry("stream_scorer.state.checkpoint", "Owner")(_GROUP, _TOPIC)
+    owned = {} if seal is None else {"seal": seal}
+    owner = entry("stream_scorer.state.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
     source = _Input()
     found = entry("stream_scorer.apps.restoring", "Restoration")(
         _TOPIC, source, owner, _Store(records), rings, source.open

@@ -36,6 +36,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "plans": (_OWN, "an entry of `history` that changes nothing"),
     "commands": (_OWN, "an entry of `history` that changes nothing"),
     "buckets": (_STATE, "A record that breaks a rule stops the start with exit code 9"),
+    "mac": (_STATE, "A record without a MAC, or with a wrong one, is refused like a damaged one."),
     "budget": (_IDS, "A failed look-up costs a token."),
     "id-range": (_IDS, "Id 0 and ids of 2^31 or more are not asked for"),
     "failing": (_IDS, "one broken id does not stop a partition"),
