@@ -285,7 +285,8 @@ class ModelVerified(Happening):
     Attributes:
         model: Its name.
         version: Its version.
-        cause: Why now: ``start``, when it was loaded; ``signal``; or ``time``.
+        cause: Why now: ``start``, when it was loaded; ``signal``; ``time``; or
+            ``unload``, when no revision names it any more and it is watched no longer.
         refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
             they are whole.
     """
@@ -336,6 +337,25 @@ class TerminalsRead(Happening):
     rows: int
     watermark_ms: int | None
     left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSkipped(Happening):
+    """Records of a topic of ours that are not of its family, or over its limits, were passed over.
+
+    Attributes:
+        topic: Which topic, by its name in ``kafka.topics``.
+        records: How many.
+        partition: Of the first of them.
+        offset: Of the first of them.
+        why: What is wrong with that one.
+    """
+
+    topic: str
+    records: int
+    partition: int
+    offset: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """The topic ``activations``: which revision decides each partition from which offset on."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from stream_scorer.apps.activating import Cut
 from stream_scorer.codec.record import RecordCodec, RecordError
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka.control_topic import KeptTopic
+from stream_scorer.happenings import Listener, RecordsSkipped
+from stream_scorer.kafka.control_topic import Kept, KeptTopic
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Settings
@@ -20,9 +20,12 @@ _STEP_SECONDS = 0.05
 class ActivationLog:
     """Reads the topic, and encodes what is to be written there.
 
+    A record that is not an activation says nothing of any partition, and is passed over.
+
     Args:
         settings: The cluster and this instance.
         registry: Knows the writers' schemas, and ours.
+        listener: Told of records that are not activations.
 
     Raises:
         RolloutError: The topic has several partitions, or its beginning is gone.
@@ -30,7 +33,10 @@ class ActivationLog:
         UnavailableError: The broker does not answer.
     """
 
-    def __init__(self, settings: Settings, registry: SchemaSource) -> None:
+    def __init__(
+        self, settings: Settings, registry: SchemaSource, listener: Listener = lambda _: None
+    ) -> None:
+        self._listener = listener
         self._topic = settings.kafka.topics.activations
         self._instance = settings.kafka.instance
         self._registry = registry
@@ -38,7 +44,7 @@ class ActivationLog:
         self._codec = RecordCodec(registry.id_for(f"{self._topic}-value", schema), schema)
         self._records = KeptTopic(settings.kafka, self._topic)
         self._active: dict[int, list[tuple[int, int]]] = {}
-        self._untaken: deque[bytes | None] = deque()
+        self._untaken: deque[Kept] = deque()
 
     def mark_end(self) -> None:
         """Note the end that the topic has now, open transactions included.
@@ -59,7 +65,7 @@ class ActivationLog:
             UnavailableError: The broker does not answer.
         """
         if self._records.left:
-            self._untaken += [record.value for record in self._records.poll(_STEP_SECONDS)]
+            self._untaken += self._records.poll(_STEP_SECONDS)
         while self._untaken:
             # One that cannot be read now stays the next.
             self._take(self._untaken[0])
@@ -118,25 +124,13 @@ class ActivationLog:
         """Let go of the connection."""
         self._records.close()
 
-    def _take(self, value: bytes | None) -> None:
-        record = activation(lambda: self._codec.decode(value or b"", self._registry))
-        if record is not None and record["status"] == ACTIVE:
+    def _take(self, kept: Kept) -> None:
+        try:
+            record = self._codec.decode(kept.value, self._registry)
+        except (RecordError, SchemaError) as error:
+            self._listener(RecordsSkipped("activations", 1, 0, kept.offset, error.what))
+            return
+        if record["status"] == ACTIVE:
             self._active.setdefault(record["partition"], []).append(
                 (record["offset"], record["revision"])
             )
-
-
-def activation(decode: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """Return a record of the topic; None for what is none of ours.
-
-    Args:
-        decode: Decodes it.
-
-    Raises:
-        RegistryUnavailableError: Its schema cannot be asked for.
-    """
-    try:
-        record = decode()
-    except (RecordError, SchemaError):
-        return None
-    return record if {"partition", "offset", "revision", "status"} <= record.keys() else None

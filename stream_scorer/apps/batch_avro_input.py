@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, Final
 import fastavro
 
 from stream_scorer.apps.batch_pieces import PIECE_ROWS, DamagedError, Piece
+from stream_scorer.codec.definition import parse_definition
+from stream_scorer.errors import SchemaError
 
 _ERRORS = (
     ValueError, EOFError, IndexError, KeyError, TypeError, StopIteration, OverflowError,
@@ -61,7 +63,14 @@ def avro_names(stream: BinaryIO) -> list[str]:
         DamagedError: It is no container, or one of something else than records.
     """
     try:
-        schema: Any = fastavro.reader(stream).writer_schema
+        header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+        # Before fastavro parses it: see docs/SECURITY.md, "Schemas and records".
+        parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
+        head = io.BytesIO()
+        fastavro.schemaless_writer(head, _HEADER, header)
+        schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]
+    except SchemaError as error:
+        raise DamagedError(error.what) from error
     except _ERRORS as error:
         raise DamagedError(f"no Avro container: {error}") from error
     if not isinstance(schema, dict) or schema.get("type") != "record":

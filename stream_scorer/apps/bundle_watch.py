@@ -51,6 +51,16 @@ class BundleWatch:
         listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
         self._bundles = (*self._bundles, bundle)
 
+    def remove(self, bundle: Bundle, listener: Listener) -> None:
+        """Verify a bundle no longer, since it was unloaded; safe from any thread.
+
+        Args:
+            bundle: Which.
+            listener: Told, so that nothing remains said against it.
+        """
+        self._bundles = tuple(each for each in self._bundles if each is not bundle)
+        listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "unload"))
+
     def close(self) -> None:
         """End it. Does not wait: a store that hangs must not keep the process."""
         self._asked.put(False)

@@ -16,6 +16,7 @@ from stream_scorer.errors import (
     SchemaError,
     UnavailableError,
 )
+from stream_scorer.happenings import Listener, RecordsSkipped
 from stream_scorer.kafka.control_topic import Kept, KeptTopic, append
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.control import Command, authority_of, write
@@ -38,10 +39,13 @@ class ControlLog:
     """Reads the topic ``rollout`` and appends to it. Not for several threads at once.
 
     A record that cannot be taken yet, since the registry is out, waits here and is taken first by
-    the next call: the topic's reader does not go back.
+    the next call: the topic's reader does not go back. A record that is not a command is an entry
+    of the log that changes nothing. If it was one that this process cannot read, the next command
+    of an operator does not follow the last one, and ends the process instead of a silent gap.
 
     Args:
         settings: The cluster, the registry, and whose commands count.
+        listener: Told of records that are not commands.
 
     Attributes:
         log: What was read so far comes to.
@@ -53,7 +57,8 @@ class ControlLog:
         UnavailableError: Broker or registry do not answer.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listener: Listener = lambda _: None) -> None:
+        self._listener = listener
         self._kafka = settings.kafka
         self._topic = settings.kafka.topics.rollout
         self._source = open_registry(settings.registry)
@@ -177,7 +182,8 @@ class ControlLog:
         try:
             command = self._decoded(record.value)
         except (RecordError, SchemaError) as error:
-            return self.log.pass_over(record.offset, f"is no command: {error.what}")
+            self._listener(RecordsSkipped("rollout", 1, 0, record.offset, error.what))
+            return self.log.pass_over(record.offset, f"is not a command: {error.what}")
         return self.log.take(record.offset, command)
 
     def _decoded(self, value: bytes | None) -> Command:

@@ -41,6 +41,7 @@ class LiveVersions:
         listener: Told what is loaded, refused and waited for.
         warm: NAME:VERSION whose fields and windows the rings keep beside; None: no other.
         loaded: Given each bundle, once it decides.
+        unloaded: Given each bundle that no revision names any more.
 
     Raises:
         StreamScorerError: The log cannot be read; see ``ControlLog``.
@@ -52,11 +53,13 @@ class LiveVersions:
         listener: Listener,
         warm: str | None = None,
         loaded: Callable[[Bundle], None] = lambda _: None,
+        unloaded: Callable[[Bundle], None] = lambda _: None,
     ) -> None:
         self._listener = listener
         self._loaded = loaded
+        self._unloaded = unloaded
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
-        self._log = ControlLog(settings)
+        self._log = ControlLog(settings, listener)
         self._store, self._trust = open_store(settings.models), trust_of(settings.models)
         self._warm = warm
         self._beside: Version | None = None
@@ -65,6 +68,7 @@ class LiveVersions:
         self._wanted: set[int] = set()
         self._first: Fleet | None = None
         self._fleet: Fleet | None = None
+        self._before: tuple[Routing, ...] = ()
         self._failure: Exception | None = None
         # Over what is in memory and what is refused; never held while something is loaded.
         self._lock = threading.RLock()
@@ -273,6 +277,19 @@ class LiveVersions:
 
     # -- both ---------------------------------------------------------------------------------
 
+    def _unload(self, usable: Iterable[Routing]) -> list[Bundle]:
+        """Take the bundles out of memory that no revision names; return them.
+
+        Those of the revision before stay, because a batch may still be decided by it.
+        """
+        shown = () if self._fleet is None else self._fleet.routings
+        kept = (*usable, *shown, *self._before)
+        named = {version for each in kept for version in each.versions.values()}
+        named |= set() if self._beside is None else {self._beside}
+        left = [bundle for version, bundle in self._bundles.items() if version not in named]
+        self._bundles = {v: bundle for v, bundle in self._bundles.items() if v in named}
+        return left
+
     def _show(self) -> None:
         """Show the revisions whose versions are in memory."""
         with self._lock:
@@ -280,6 +297,7 @@ class LiveVersions:
             if not usable:
                 return
             usable.reverse()
+            left = self._unload(usable)
             models = models_of(list(self._bundles.values()), usable[-1].shared)
             oldest = usable[0].revision
             fleet = Fleet(
@@ -288,8 +306,12 @@ class LiveVersions:
                 {revision: why for revision, why in self._refused.items() if revision > oldest},
             )
             known, self._fleet = self._fleet, fleet
+            if known is not None and known.newest.revision != fleet.newest.revision:
+                self._before = known.routings
             # The rings are laid out for it.
             self._first = self._first or fleet
+        for bundle in left:
+            self._unloaded(bundle)
         if known is None or known.newest.revision != fleet.newest.revision:
             versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
             self._listener(RevisionLoaded(fleet.newest.revision, versions))

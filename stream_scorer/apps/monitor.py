@@ -12,21 +12,22 @@ single customers or labels would have to read the decisions.
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.scorer import Deployment, plan_of
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
+from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import (
     RegistryUnavailableError,
     SchemaError,
     SettingsError,
 )
-from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener
+from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
@@ -50,12 +51,12 @@ class Watched:
     Attributes:
         before: The state to go back to.
         drifts: The changes that it revealed.
-        unreadable: Records that were no summaries.
+        skipped: Records that were not summaries.
     """
 
     before: DriftWatch
     drifts: tuple[Drift, ...]
-    unreadable: int
+    skipped: RecordsSkipped | None
 
 
 class MonitorWork:
@@ -82,7 +83,7 @@ class MonitorWork:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._fresh = fresh
-        self._registry = registry
+        self._summaries = RecordDecoder(registry, reader_schema("summary.v2"))
         self._events = events
         self._topic = topic
         self._listener = listener
@@ -121,26 +122,28 @@ class MonitorWork:
         """
         before = copy.deepcopy(self._watch)
         try:
-            drifts, unreadable = self._fold(raw)
+            drifts, skipped = self._fold(raw)
             stages.lap("detect")
             outgoing = self._outgoing(drifts)
             stages.lap("encode")
         except BaseException:
             self._watch = before
             raise
-        return Result(outgoing, Watched(before, tuple(drifts), unreadable))
+        return Result(outgoing, Watched(before, tuple(drifts), skipped))
 
     def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Say what was committed; the watch has moved on already."""
         watched = result.delta
         for drift in watched.drifts:
             self._listener(DriftDetected(drift.detector, drift.signal))
+        if watched.skipped is not None:
+            self._listener(watched.skipped)
         return BatchCommitted(
             records=len(raw),
             outcomes={},
             model="",
             version="",
-            rejected={_UNREADABLE: watched.unreadable} if watched.unreadable else {},
+            rejected={_UNREADABLE: watched.skipped.records} if watched.skipped else {},
             stage_seconds=stages.seconds,
             next_offsets=raw.next_offsets(),
         )
@@ -153,29 +156,29 @@ class MonitorWork:
         """Go back to the state before the batch."""
         self._watch = result.delta.before
 
-    def _fold(self, raw: RawRecords) -> tuple[list[Drift], int]:
-        """Take summaries in; return the changes they reveal and how many were no summaries."""
+    def _fold(self, raw: RawRecords) -> tuple[list[Drift], RecordsSkipped | None]:
+        """Take summaries in; return the changes they reveal and what was not a summary."""
         summaries: list[tuple[dict[str, Any], int]] = []
-        unreadable = 0
-        for value, timestamp in zip(raw.values, raw.timestamp.tolist(), strict=True):
+        skipped: RecordsSkipped | None = None
+        for row, value in enumerate(raw.values):
             try:
-                summary = self._events.decode(value or b"", self._registry)
+                summary = self._summaries.decode(value)
+                refuse_implausible(summary)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
-            except (RecordError, SchemaError):
-                unreadable += 1
+            except (RecordError, SchemaError, ValueError) as error:
+                skipped = RecordsSkipped(
+                    "summaries", 1, int(raw.partition[row]), int(raw.offset[row]), str(error)
+                ) if skipped is None else replace(skipped, records=skipped.records + 1)  # fmt: skip
                 continue
-            if "sources" in summary and "windows" in summary:
-                summaries.append((summary, timestamp))
-            else:
-                unreadable += 1
+            summaries.append((summary, int(raw.timestamp[row])))
         # Nothing is folded before all of it could be read: a pause leaves no trace.
         drifts = [
             drift
             for summary, timestamp in summaries
             for drift in self._watch.update(summary, timestamp)
         ]
-        return drifts, unreadable
+        return drifts, skipped
 
     def _outgoing(self, drifts: list[Drift]) -> list[Outgoing]:
         if not drifts:

@@ -3,10 +3,8 @@
 from typing import Any
 
 from stream_scorer import settings
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.record import RecordDecoder
 from stream_scorer.codec.schemas import open_registry, reader_schema
-
-_NO_ID = 0xFFFF_FFFF  # registries number with positive int32: nothing carries this one
 
 
 class RecordReader:
@@ -14,15 +12,16 @@ class RecordReader:
 
     Args:
         registry: Knows the writers' schemas.
+        family: Name of the one schema of ours whose records are read, such as ``decision.v1``;
+            they have its fields. None: records of any schema.
 
     Raises:
         SchemaError: The registry's files cannot be read.
     """
 
-    def __init__(self, registry: settings.Registry) -> None:
-        self._source = open_registry(registry)
-        # Decoding goes by the writer's schema; the codec's own is only what it would encode with.
-        self._codec = RecordCodec(_NO_ID, reader_schema("transaction.v1"))
+    def __init__(self, registry: settings.Registry, family: str | None = None) -> None:
+        schema = None if family is None else reader_schema(family, registry.directory)
+        self._decoder = RecordDecoder(open_registry(registry), schema)
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
         """Return the record's fields.
@@ -32,6 +31,4 @@ class RecordReader:
             SchemaError: The registry does not know the schema.
             RegistryUnavailableError: The registry does not answer.
         """
-        if value is None:
-            raise RecordError("record: no value", "nothing was produced")
-        return self._codec.decode(value, self._source)
+        return self._decoder.decode(value)

@@ -1,16 +1,22 @@
 """What ``rollout status`` and ``rollout history`` tell, as plain documents."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-from stream_scorer.apps.activation_log import ACTIVE, activation
+from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.codec.record import RecordError
 from stream_scorer.core.routing import Routing
+from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.models.remote import open_store
+from stream_scorer.models.store import find
+from stream_scorer.models.trust import trust_of
+from stream_scorer.models.verifying import read_seal, verified_files
 from stream_scorer.rollout.commands import (
     Answer,
     Promote,
@@ -40,12 +46,43 @@ def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
     """
     topics = settings.kafka.topics
     of_input = partitions(admin(settings.kafka), settings.kafka, [topics.transactions])
-    found = _activations(settings)
+    found = by_partition(
+        _activations(settings), of_input[topics.transactions], log.log.state.revision
+    )
+    _judge_restarts(found, settings)
     return {
         **progress_document(log.log.state),
         "log": {"records": len(log.log.entries), "sequence": log.log.state.sequence},
-        "partitions": by_partition(found, of_input[topics.transactions], log.log.state.revision),
+        "partitions": found,
     }
+
+
+def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) -> None:
+    """Add, to each partition, why a scorer that restarts could not load what decides there."""
+    reasons: dict[str, str] = {}
+    for row in partitions:
+        for label in row["versions"].values():
+            if label not in reasons:
+                reasons[label] = _why_not_loadable(settings, label)
+        row["not_loadable"] = {
+            label: reasons[label]
+            for label in sorted(set(row["versions"].values()))
+            if reasons[label]
+        }
+
+
+def _why_not_loadable(settings: Settings, label: str) -> str:
+    """Return why the store's bundle would be refused at a start; empty where it would not be.
+
+    Files and signature are verified as at a start; the model itself is not loaded.
+    """
+    try:
+        folder = find(open_store(settings.models), label)
+        for _ in verified_files(folder, read_seal(folder, trust_of(settings.models))):
+            pass
+    except (ModelError, SettingsError, UnavailableError) as error:
+        return str(error)
+    return ""
 
 
 def history(log: ControlLog) -> list[dict[str, Any]]:
@@ -189,10 +226,13 @@ def when(at: int) -> str:
 
 def _activations(settings: Settings) -> list[dict[str, Any]]:
     """Return the records of the topic ``activations``; what is none of ours is left out."""
-    reader = RecordReader(settings.registry)
+    reader = RecordReader(settings.registry, "activation.v1")
     topic = KeptTopic(settings.kafka, settings.kafka.topics.activations)
+    found = []
     try:
-        read = (activation(partial(reader.decode, each.value)) for each in topic.to_end())
-        return [each for each in read if each is not None]
+        for each in topic.to_end():
+            with suppress(RecordError, SchemaError):
+                found.append(reader.decode(each.value))
+        return found
     finally:
         topic.close()

@@ -255,7 +255,7 @@ def _followed(
     watch: BundleWatch | None, followed: ExitStack | None,
 ) -> _Deployed:  # fmt: skip
     """Wait for a plan, and load what it names."""
-    recorded = ActivationLog(settings, registry)
+    recorded = ActivationLog(settings, registry, listener)
     recorded.mark_end()
     while not recorded.read():
         pass
@@ -264,7 +264,11 @@ def _followed(
         if watch is not None:
             watch.add(bundle, listener)
 
-    live = LiveVersions(settings, listener, deployment.warm, loaded)
+    def unloaded(bundle: Bundle) -> None:
+        if watch is not None:
+            watch.remove(bundle, listener)
+
+    live = LiveVersions(settings, listener, deployment.warm, loaded, unloaded)
     if followed is not None:
         followed.callback(recorded.close)
         followed.callback(live.close)

@@ -26,6 +26,7 @@ from stream_scorer.happenings import (
     DependencyBack,
     DependencyUnavailable,
     Listener,
+    RecordsSkipped,
     TerminalsRead,
 )
 from stream_scorer.kafka.following import TopicFollower
@@ -41,16 +42,25 @@ _NEVER = int(NEVER)
 class TerminalReading:
     """A table, and how far the topic is read into it.
 
+    A record that is not a row is passed over: it adds no row and moves no watermark.
+
     Args:
         topic: Where the rows come from.
         decoder: Reads them.
+        listener: Told of records that are not rows.
 
     Attributes:
         first_marks: The first watermark of each partition that bears any, ms.
     """
 
-    def __init__(self, topic: TopicFollower, decoder: ColumnDecoder) -> None:
+    def __init__(
+        self,
+        topic: TopicFollower,
+        decoder: ColumnDecoder,
+        listener: Listener = lambda _: None,
+    ) -> None:
         self.topic = topic
+        self._listener = listener
         self.table = TerminalTable()
         self._decoder = decoder
         self._marks = dict.fromkeys(topic.partitions, _NEVER)
@@ -66,12 +76,8 @@ class TerminalReading:
     def _add(self, raw: RawRecords) -> None:
         decoded = self._decoder.decode(raw.values)
         if len(decoded.rejections):
-            row = int(decoded.rejections.rows[0])
-            raise StateError(
-                f"topic {self.topic.topic} partition {raw.partition[row]} offset "
-                f"{raw.offset[row]}: no row of a terminal: {decoded.rejections.details[0]}",
-                "only the profiler may write there; name its topic",
-            )
+            self._skip(raw, decoded.rejections.rows, decoded.rejections.details[0])
+            raw = raw.where(_chosen(len(raw), decoded.rows))
         records = decoded.records
         terminal = records.column("terminal_id")
         when: Int64 = np.asarray(records.column("event_time").view("int64"))
@@ -81,21 +87,40 @@ class TerminalReading:
             fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
             self.table.add(terminal.take(rows), when[rows], fraud[rows])
         marks = np.flatnonzero(~is_row)
-        for partition, mark, count in zip(
-            raw.partition[marks].tolist(),
-            when[marks].tolist(),
-            records.column("partitions").take(marks).to_pylist(),
-            strict=True,
+        counts = np.asarray(records.column("partitions"), np.int64)
+        if len(marks) and counts[marks].max() > len(self._marks):
+            marks = self._true_marks(raw, marks, counts)
+        for partition, mark in zip(
+            raw.partition[marks].tolist(), when[marks].tolist(), strict=True
         ):
-            if count > len(self._marks):
-                raise StateError(
-                    f"topic {self.topic.topic} has {count} partitions, not {len(self._marks)} "
-                    "any more",
-                    "start again: a restart reads them all",
-                )
             self._marks[partition] = max(self._marks[partition], mark)
             self.first_marks.setdefault(partition, mark)
         self.table.watermark = max(self.table.watermark, min(self._marks.values()))
+
+    def _true_marks(self, raw: RawRecords, marks: Int64, counts: Int64) -> Int64:
+        """Return the watermarks of as many partitions as are read.
+
+        Raises:
+            StateError: The topic has more partitions now, and so rows that are not read.
+        """
+        now = len(self.topic.partitions_now())
+        if now > len(self._marks):
+            raise StateError(
+                f"topic {self.topic.topic} has {now} partitions, not {len(self._marks)} any more",
+                "start again: a restart reads them all",
+            )
+        false = marks[counts[marks] > now]
+        self._skip(raw, false, f"names {counts[false[0]]} partitions, and there are {now}")
+        return marks[counts[marks] <= now]
+
+    def _skip(self, raw: RawRecords, rows: Int64, why: str) -> None:
+        first = int(rows[0])
+        self._listener(
+            RecordsSkipped(
+                "terminal_profiles", len(rows), int(raw.partition[first]), int(raw.offset[first]),
+                why,
+            )
+        )  # fmt: skip
 
 
 class TerminalFollower:
@@ -233,7 +258,7 @@ class TerminalFollower:
         self._live.topic.close()
 
     def _open(self) -> TerminalReading:
-        return TerminalReading(self._open_topic(), self._decoder)
+        return TerminalReading(self._open_topic(), self._decoder, self._listener)
 
     def _forget_coming(self) -> None:
         if self._coming is not None:
@@ -299,6 +324,12 @@ class TerminalFollower:
         self._listener(
             TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)
         )
+
+
+def _chosen(count: int, rows: Int64) -> NDArray[np.bool_]:
+    chosen = np.zeros(count, np.bool_)
+    chosen[rows] = True
+    return chosen
 
 
 def _never() -> bool:

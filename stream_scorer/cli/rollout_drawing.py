@@ -88,6 +88,10 @@ def _partitions(rows: list[dict[str, Any]], revision: int) -> Table:
         if row["current"]:
             told = [Text("active", "green")]
         told += [
+            Text(printable(f"a restart cannot load {label}: {reason}"), "bold red")
+            for label, reason in row["not_loadable"].items()
+        ]
+        told += [
             Text(printable(f"revision {each['revision']} is refused: {each['reason']}"), "bold red")
             for each in row["refused"]
         ]

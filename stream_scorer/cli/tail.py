@@ -64,7 +64,7 @@ def tail(
         "dlq": topics.dead_letters,
         "drift": topics.drift_events,
     }
-    reader = RecordReader(chosen.registry)
+    reader = RecordReader(chosen.registry, _FAMILIES.get(what))
     console = TerminalConsole(soft_wrap=True)
     try:
         for message in _messages(chosen.kafka, names[what], start, limit, forever=follow_):
@@ -160,6 +160,7 @@ def _broken(record: dict[str, Any]) -> Text:
     return _line((f"{record['partition']}:{record['offset']}", "dim"), (record["error"], "red"))
 
 
+_FAMILIES = {"decisions": "decision.v1", "drift": "drift-event.v1"}
 _LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
 
 

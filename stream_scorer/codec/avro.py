@@ -22,8 +22,10 @@ from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
+from stream_scorer.codec.limits import SchemaLimits
+from stream_scorer.codec.recent import RecentSchemas
 from stream_scorer.codec.schemas import SchemaSource, reader_schema
-from stream_scorer.codec.wire import Framed, Program, check, compile_walk
+from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
@@ -37,6 +39,8 @@ _FRAME_REASONS: Final = {
 }
 
 _FEW_IDS: Final = 8
+_REFUSED_BYTES: Final = 1_024
+_WHY_MOST: Final = 300
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 """For records that this project wrote: a plan's sizes are what strangers are held to."""
 
@@ -87,7 +91,8 @@ class ColumnDecoder:
         self._reader = parse_definition(reader_schema, "reader schema")
         self.schema: pa.Schema = resolve.arrow_schema(self._reader)
         self._plain_reader = self._reader.plain()
-        self._writers: dict[int, _Writer | str] = {}
+        self._limits = SchemaLimits.of(plan_limits)
+        self._writers: RecentSchemas[_Writer | str] = RecentSchemas()
 
     def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
         """Decode n payloads; null is a null value.
@@ -98,7 +103,7 @@ class ColumnDecoder:
         if not isinstance(values, BytesColumn):
             values = BytesColumn.of(values)
         count = len(values)
-        framed = _frame(values)
+        framed = frame(values)
         status = np.empty(count, np.uint8)
         ids = np.empty(count, np.int64)
         bad, uniform = framing.frames(
@@ -169,6 +174,8 @@ class ColumnDecoder:
                 refused.append(
                     (row, RejectReason.INCOMPATIBLE_SCHEMA, "a value that the reader cannot take")
                 )
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
                 refused.append(
                     (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
@@ -199,24 +206,34 @@ class ColumnDecoder:
 
     def _writer(self, schema_id: int) -> _Writer | str:
         """Return the writer schema of an id, or why it never resolves to ours."""
-        known = self._writers.get(schema_id)
+        known = self._writers.find(schema_id)
         if known is None:
             text = self._source.writer_schema(schema_id)
-            known = self._writers[schema_id] = self._prepare(schema_id, text)
+            known = self._prepare(schema_id, text)
+            size = _REFUSED_BYTES if isinstance(known, str) else len(text)
+            self._writers.keep(schema_id, known, size)
         return known
 
     def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+        """Return a schema ready to decode with, or why it cannot be; never raises for its text."""
         try:
-            definition = parse_definition(text, f"schema id {schema_id}")
+            return self._ready(schema_id, text)
         except SchemaError as error:
-            return error.what
+            return error.what[:_WHY_MOST]
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+            return f"schema id {schema_id}: cannot be prepared: {type(error).__name__}"
+
+    def _ready(self, schema_id: int, text: str) -> _Writer | str:
+        definition = parse_definition(text, f"schema id {schema_id}", self._limits)
         refusals = resolve.refusals(definition, self._reader)
         if refusals:
-            return f"schema id {schema_id}: {refusals[0]}"
+            return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
         return _Writer(
-            compile_walk(plain, projection.kept if projection else None),
+            compile_walk(plain, projection.kept if projection else None, self._limits.steps),
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
             projection,
@@ -255,14 +272,6 @@ class TransactionDecoder:
                 decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
             )
         return batch, rows, decoded.rejections
-
-
-def _frame(values: BytesColumn) -> Framed:
-    """Return the payloads as the walk takes them; a null is empty."""
-    framed = Framed(values.data.view(), values.offsets.view())
-    # Buffers may be written or not; a second kind would compile the walk anew.
-    framed.data.flags.writeable = framed.offsets.flags.writeable = False
-    return framed
 
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:

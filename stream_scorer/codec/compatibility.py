@@ -20,6 +20,9 @@ _WIDENS: Final = {
     ("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double"),
     ("float", "double"), ("string", "bytes"), ("bytes", "string"),
 }  # fmt: skip
+_COMPARED_MOST: Final = 100_000
+_SHOWN: Final = 8
+_PATH_MOST: Final = 400
 _NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 
 
@@ -44,9 +47,14 @@ class _Comparison:
         self.reader = reader
         self.writer = writer
         self.per_value = per_value
-        self.compared: set[tuple[str, str]] = set()
+        # Faults by names of a pair of records, with paths inside them; empty while one is compared.
+        self.compared: dict[tuple[str, str], list[Fault]] = {}
+        self.left = _COMPARED_MOST
 
     def compare(self, read: Any, written: Any, path: str) -> list[Fault]:
+        self.left -= 1
+        if self.left < 0:
+            raise SchemaError("schemas: too many types to compare", "use fewer unions and aliases")
         reads, writes = self.reader.kind(read), self.writer.kind(written)
         read, written = self.reader.expand(read), self.writer.expand(written)
         if writes == "union":
@@ -115,37 +123,50 @@ class _Comparison:
         for branch, faults in tried:
             if self.reader.kind(branch) == writes:
                 return faults
-        known = ", ".join(self.reader.kind(branch) for branch in read)
+        known = ", ".join(self.reader.kind(branch) for branch in read[:_SHOWN])
         return [Fault(path, f"written as {writes}, read as one of {known}")]
 
     def record(self, read: Any, written: Any, path: str) -> list[Fault]:
+        """Compare a pair of records once; later uses repeat its first fault, and never multiply."""
         pair = (read["name"], written["name"])
-        if pair in self.compared:
-            return []
-        self.compared.add(pair)
+        known = self.compared.get(pair)
+        if known is not None:
+            return [_under(path, fault) for fault in known[:1]]
+        self.compared[pair] = []
         fields = {field["name"]: field for field in written["fields"]}
         faults = []
         for field in read["fields"]:
             name = field["name"]
-            at = f"{path}.{name}" if path else name
             found = next(
                 (fields[n] for n in (name, *field.get("aliases", ())) if n in fields), None
             )
             if found is not None:
-                faults += self.compare(field["type"], found["type"], at)
+                faults += self.compare(field["type"], found["type"], name)
             elif "default" not in field:
-                faults.append(Fault(at, "the reader has no default for it, the writer lacks it"))
-        if faults:
-            self.compared.discard(pair)
-        return faults
+                faults.append(Fault(name, "the reader has no default for it, the writer lacks it"))
+        self.compared[pair] = faults
+        return [_under(path, fault) for fault in faults]
 
     def enum(self, read: Any, written: Any, path: str) -> list[Fault]:
-        lacking = [s for s in written["symbols"] if s not in read["symbols"]]
+        known = frozenset(read["symbols"])
+        lacking = [symbol for symbol in written["symbols"] if symbol not in known]
         if not lacking or "default" in read:
             return []
         if self.per_value and len(lacking) < len(written["symbols"]):
             return []
-        return [Fault(path, f"the reader lacks symbol {', '.join(lacking)} and has no default")]
+        more = ", ..." if len(lacking) > _SHOWN else ""
+        named = ", ".join(lacking[:_SHOWN]) + more
+        return [Fault(path, f"the reader lacks symbol {named} and has no default")]
+
+
+def _under(path: str, fault: Fault) -> Fault:
+    """Return a fault inside a record as one of what holds the record."""
+    if not path:
+        return fault
+    whole = f"{path}.{fault.path}" if fault.path else path
+    if len(whole) > _PATH_MOST:
+        whole = f"{whole[:_PATH_MOST]}..."
+    return Fault(whole, fault.why)
 
 
 def incompatibilities(
@@ -159,8 +180,15 @@ def incompatibilities(
         per_value: Judge as decoding does: a fault only where every value fails (a union needs one
             readable branch beside null, an enum one known symbol), an enum can be read as a
             string, and logical types that differ do not match.
+
+    Raises:
+        SchemaError: They are too entangled to be compared.
     """
-    return _Comparison(reader, writer, per_value=per_value).compare(reader.root, writer.root, "")
+    comparison = _Comparison(reader, writer, per_value=per_value)
+    try:
+        return comparison.compare(reader.root, writer.root, "")
+    except RecursionError:
+        raise SchemaError("schemas: types name each other too deeply", "flatten them") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
 """Parsed Avro schemas: the one form that the walk, the resolution and the checks work on."""
 
-import json
-import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 import fastavro
-from fastavro.schema import SchemaParseException, UnknownType
+from fastavro.schema import UnknownType
 
+from stream_scorer.codec.limits import PRIMITIVES, STANDARD, SchemaLimits, read_document, shown
 from stream_scorer.errors import SchemaError
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+_WHY = 200
+"""Letters of a parser's error that are shown: it may repeat the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,69 +62,73 @@ class Definition:
         schema = self.expand(optional[0] if optional else schema)
         return str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
 
-    def plain(self) -> "Definition":
-        """Return the same schema without logical types: values are what is on the wire."""
-        return parse_definition(json.dumps(_without_logical(self.root)), "schema")
+    def plain(self, types: AbstractSet[str] | None = None) -> "Definition":
+        """Return the same schema without logical types: values are what is on the wire.
+
+        Args:
+            types: Only without these; None: without any.
+        """
+        return _parsed(_without_logical(self.root, types), "schema")
 
 
-def _without_logical(schema: Any) -> Any:
+def _without_logical(schema: Any, types: AbstractSet[str] | None) -> Any:
     if isinstance(schema, list):
-        return [_without_logical(branch) for branch in schema]
+        return [_without_logical(branch, types) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {k: v for k, v in schema.items() if k not in {"logicalType", "__named_schemas"}}
+    gone = types is None or schema.get("logicalType") in types
+    kept = {key: value for key, value in schema.items() if key != "logicalType" or not gone}
     for key in ("type", "items", "values"):
         if key in kept:
-            kept[key] = _without_logical(kept[key])
+            kept[key] = _without_logical(kept[key], types)
     if "fields" in kept:
-        kept["fields"] = [_without_logical(field) for field in kept["fields"]]
+        kept["fields"] = [_without_logical(field, types) for field in kept["fields"]]
     return kept
 
 
-def parse_definition(text: str, what: str) -> Definition:
+def parse_definition(text: str, what: str, limits: SchemaLimits = STANDARD) -> Definition:
     """Parse a schema.
 
     Args:
         text: Avro schema in JSON.
         what: Names the schema in the error.
+        limits: How large it may be.
 
     Raises:
-        SchemaError: The text is no JSON, or no Avro schema.
+        SchemaError: The text is not JSON, not an Avro schema, or over a limit.
     """
+    document = read_document(text, what, limits)
+    if isinstance(document, str) and document not in PRIMITIVES:
+        raise SchemaError(f"{what}: unknown type {shown(document)}", "name an Avro type")
+    return _parsed(document, what)
+
+
+def _parsed(document: Any, what: str) -> Definition:
+    named: dict[str, Any] = {}
     try:
-        document = json.loads(text)
-        if isinstance(document, str) and document not in PRIMITIVES:
-            raise SchemaError(f"{what}: unknown type {document!r}", "name an Avro type")
-        named: dict[str, Any] = {}
         root = fastavro.parse_schema(document, named_schemas=named, _write_hint=False, _force=True)
-    except json.JSONDecodeError as error:
-        raise SchemaError(f"{what}: not JSON: {error}", "mend the schema") from error
     except UnknownType as error:
-        raise SchemaError(f"{what}: unknown type {error.name!r}", "define it first") from error
-    except (SchemaParseException, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SchemaError(f"{what}: not an Avro schema: {error}", "mend the schema") from error
+        raise SchemaError(f"{what}: unknown type {shown(error.name)}", "define it first") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # fastavro raises whatever the document leads to
+        why = str(error)[:_WHY]
+        raise SchemaError(f"{what}: not an Avro schema: {why}", "fix the schema") from error
     definition = Definition(root, named)
-    for schema in (root, *named.values()):
-        _check(definition, schema, what)
+    _check(definition, root, what)
     return definition
 
 
 def _check(definition: Definition, schema: Any, what: str) -> None:
-    """Refuse what the specification forbids and the parser lets pass."""
+    """Refuse unions that the specification forbids and the parser lets pass."""
     if isinstance(schema, list):
         _check_union(definition, schema, what)
     elif isinstance(schema, dict):
-        fields = schema.get("fields", ())
-        names = [field["name"] for field in fields]
-        for name in (*str(schema.get("name", "A")).split("."), *names):
-            if not _NAME.fullmatch(name):
-                raise SchemaError(f"{what}: {name!r} is no Avro name", "use letters, digits and _")
-        for name in names:
-            if names.count(name) > 1:
-                raise SchemaError(f"{what}: field {name!r} stands twice", "rename one")
-        parts = [schema[key] for key in ("items", "values") if key in schema]
-        for part in (*(field["type"] for field in fields), *parts):
-            _check(definition, part, what)
+        for field in schema.get("fields", ()):
+            _check(definition, field["type"], what)
+        for key in ("items", "values"):
+            if key in schema:
+                _check(definition, schema[key], what)
 
 
 def _check_union(definition: Definition, branches: list[Any], what: str) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from stream_scorer.codec.definition import parse_definition
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.settings import Registry
 
@@ -21,6 +20,7 @@ from stream_scorer.settings import Registry
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
 _NEGATIVES_MAX: Final = 10_000
+_REFERENCES_MAX: Final = 64
 
 
 class HttpRegistry:
@@ -146,21 +146,27 @@ class HttpRegistry:
             raise SchemaError(f"{what}: {error.what}", "register the schema") from None
 
     def _joined(self, what: str, schema: Schema) -> str:
-        """Return the schema's JSON with the definitions that it references written into it."""
+        """Return the schema's JSON with the definitions that it references written into it.
+
+        One that cannot be joined is returned as it is: who parses it refuses its records alone.
+        """
         if schema.schema_type != "AVRO":
             raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
         if not schema.references:
             return str(schema.schema_str)
         definitions: dict[str, Any] = {}
-        self._collect(what, schema, definitions)
-        joined = json.dumps(_inline(json.loads(schema.schema_str), definitions, ""))
-        parse_definition(joined, what)
-        return joined
+        try:
+            self._collect(what, schema, definitions)
+            return json.dumps(_inline(json.loads(schema.schema_str), definitions, ""))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return str(schema.schema_str)
 
     def _collect(self, what: str, schema: Schema, definitions: dict[str, Any]) -> None:
         for reference in schema.references or ():
             if reference.name in definitions:
                 continue
+            if len(definitions) == _REFERENCES_MAX:
+                raise ValueError(f"{what}: more than {_REFERENCES_MAX} references")
             found = self._ask(
                 what, self._client.get_version, reference.subject, reference.version
             ).schema

@@ -18,7 +18,7 @@ SKIP: Final = 11  # so many bytes
 JUMP: Final = 12  # to a step
 ITEMS: Final = 13  # an array or map; step behind it
 NEXT: Final = 14  # end of an item; step of its ITEMS
-CALL: Final = 15  # a recursive type; its first step
+CALL: Final = 15  # a record type that was used before; its first step; levels that this adds
 RETURN: Final = 16
 
 # How a column holds what an operation reads; an operation and its OPTIONAL name the same.
@@ -50,6 +50,12 @@ COUNT_LIMIT: Final = 11
 DEPTH: Final = 12
 NULL: Final = 13  # sound, but the reader's column takes none
 UNKNOWN_SYMBOL: Final = 14  # sound, but the reader knows no such symbol
+STEPS: Final = 15  # more steps than its size allows
+BROKEN: Final = 16  # the program itself is wrong: it never gets this far
+
+STEPS_PER_BYTE: Final = 64
+"""Steps that a record may take for each of its bytes, and :data:`STEPS_BASE` more."""
+STEPS_BASE: Final = 4_096
 
 # What a payload fails with before its schema is known.
 EMPTY: Final = 1

@@ -1,22 +1,159 @@
-"""Single records as dictionaries: summaries, labels, drift events, and what the CLI shows."""
+"""Single records as dictionaries: summaries, labels, drift events, and what the CLI shows.
+
+Whoever may write to a topic chooses the bytes, and the schema that they name. So a record is walked
+within limits before fastavro builds it (see :mod:`stream_scorer.codec.wire`), and what reads a
+topic of ours takes records of that topic's family only: of a writer schema with the same full name
+that ours can read. They come out with our fields, of our types, whatever else was written.
+"""
 
 import io
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import fastavro
+import numpy as np
 
-from stream_scorer.codec.definition import parse_definition
+from stream_scorer.codec.compatibility import incompatibilities
+from stream_scorer.codec.definition import Definition, parse_definition
+from stream_scorer.codec.limits import SchemaLimits, shown
+from stream_scorer.codec.recent import RecentSchemas
 from stream_scorer.codec.schemas import SchemaSource
-from stream_scorer.codec.wire import HEADER_BYTES
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.codec.wire import HEADER_BYTES, Program, check, compile_walk, frame
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import SchemaError, StreamScorerError
+from stream_scorer.ports import BytesColumn
+
+RECORD_BYTES: Final = 1_048_576 + 65_536
+"""The largest message that this program's producers write."""
+STEPS_PER_BYTE: Final = 4
+"""Fewer than a batch may take: here each value becomes an object."""
+_SIZES: Final = Plan(
+    record_bytes_max=RECORD_BYTES, string_bytes_max=RECORD_BYTES, array_items_max=65_536
+)
+_LIMITS: Final = SchemaLimits.of(_SIZES)
+_DECIMAL: Final = frozenset({"decimal"})
+_WHY_MOST: Final = 200
 
 
 class RecordError(StreamScorerError):
     """A single record cannot be encoded or decoded."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """A writer schema, ready to decode with; or why it is refused."""
+
+    refusal: str
+    program: Program | None = None
+    schema: Any = None
+
+
+class RecordDecoder:
+    """Decodes records one by one, within limits. Not for several threads at once.
+
+    Args:
+        source: Gives writer schemas by id.
+        schema: JSON of the record schema whose family is read; its fields come out. None: records
+            of any schema, with the fields that their writers named.
+        own_id: The id of ``schema``, which is never asked for.
+
+    Raises:
+        SchemaError: The schema cannot be parsed.
+    """
+
+    def __init__(
+        self, source: SchemaSource, schema: str | None = None, own_id: int | None = None
+    ) -> None:
+        self.source = source
+        self._own = {} if schema is None or own_id is None else {own_id: schema}
+        self._ours: Definition | None = None
+        self._reader: Any = None
+        if schema is not None:
+            self._ours = parse_definition(schema, "reader schema")
+            self._reader = fastavro.parse_schema(self._ours.root, _force=True)
+        self._writers: RecentSchemas[_Writer] = RecentSchemas()
+
+    def decode(self, value: bytes | None) -> dict[str, Any]:
+        """Return a record's fields; times are datetimes in UTC.
+
+        Raises:
+            RecordError: There are no bytes, or they are not one framed record within the limits, of
+                the schema that they name.
+            SchemaError: The registry has no such schema.
+            RegistryUnavailableError: The registry cannot be reached.
+        """
+        if value is None:
+            raise RecordError("record: no value", "nothing was produced")
+        if len(value) > RECORD_BYTES:
+            raise RecordError(f"record: longer than {RECORD_BYTES} bytes", "see its producer")
+        if len(value) < HEADER_BYTES or value[0] != 0:
+            raise RecordError("record: no magic byte 0 and schema id in front", "use Avro framing")
+        schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
+        writer = self._writer(schema_id)
+        if writer.program is None:
+            raise RecordError(f"record: {writer.refusal}", "see its producer")
+        walked = check(
+            frame(BytesColumn.of([value])), np.zeros(1, np.int64), writer.program, _SIZES,
+            STEPS_PER_BYTE,
+        )  # fmt: skip
+        if walked.status[0]:
+            _, why = writer.program.verdict(
+                int(walked.status[0]), int(walked.step[0]), int(walked.position[0])
+            )
+            raise RecordError(f"record: schema id {schema_id}: {why}", "see its producer")
+        body = io.BytesIO(value[HEADER_BYTES:])
+        try:
+            record = fastavro.schemaless_reader(body, writer.schema, self._reader)
+        except MemoryError:
+            raise
+        except Exception as error:  # fastavro raises whatever the bytes lead to
+            raise RecordError(
+                f"record: cannot be decoded with schema id {schema_id}: "
+                f"{shown(repr(error))}", "see its producer",
+            ) from error  # fmt: skip
+        if not isinstance(record, dict):
+            raise RecordError(f"record: schema id {schema_id} is no record", "see its producer")
+        return record
+
+    def _writer(self, schema_id: int) -> _Writer:
+        known = self._writers.find(schema_id)
+        if known is None:
+            text = self._own.get(schema_id) or self.source.writer_schema(schema_id)
+            try:
+                known = self._prepared(text, f"schema id {schema_id}")
+            except SchemaError as error:
+                known = _Writer(error.what[:_WHY_MOST])
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+                known = _Writer(f"schema id {schema_id}: cannot be prepared: {shown(repr(error))}")
+            self._writers.keep(schema_id, known, len(text) if known.program else _WHY_MOST)
+        return known
+
+    def _prepared(self, text: str, what: str) -> _Writer:
+        definition = parse_definition(text, what, _LIMITS)
+        refusal = self._refusal(definition)
+        if refusal:
+            return _Writer(f"{what}: {refusal}"[:_WHY_MOST])
+        # The walk reads what is on the wire. A decimal of a megabyte would take minutes to build.
+        built = definition if self._ours else definition.plain(_DECIMAL)
+        program = compile_walk(definition.plain(), steps=_LIMITS.steps)
+        return _Writer("", program, fastavro.parse_schema(built.root, _force=True))
+
+    def _refusal(self, written: Definition) -> str:
+        """Return why a writer schema is not of the family, or nothing."""
+        if self._ours is None:
+            return ""
+        ours, theirs = self._ours.root, written.expand(written.root)
+        name = theirs.get("name") if isinstance(theirs, dict) else None
+        if name != ours["name"]:
+            return f"is not a {ours['name']}, but {shown(name)}"
+        faults = incompatibilities(self._ours, written, per_value=True)
+        return f"does not read as {ours['name']}: {faults[0]}" if faults else ""
+
+
 class RecordCodec:
-    """Encodes with one schema; decodes with the writer's.
+    """Encodes with one schema, and decodes records of its family.
 
     Args:
         schema_id: The id that goes in front of what is encoded.
@@ -28,10 +165,11 @@ class RecordCodec:
 
     def __init__(self, schema_id: int, schema: str) -> None:
         self._header = b"\0" + schema_id.to_bytes(4, "big")
+        self._id, self._text = schema_id, schema
         self._schema = fastavro.parse_schema(
             parse_definition(schema, f"schema id {schema_id}").root, _force=True
         )
-        self._writers: dict[int, Any] = {schema_id: self._schema}
+        self._decoder: RecordDecoder | None = None
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """Return the record in Confluent framing; times may be ms since the epoch or datetimes.
@@ -47,35 +185,8 @@ class RecordCodec:
             raise RecordError(f"record: does not fit its schema: {error!r}", "mend it") from error
         return buffer.getvalue()
 
-    def decode(self, value: bytes, source: SchemaSource) -> dict[str, Any]:
-        """Return a record's fields as its writer named them; times are datetimes in UTC.
-
-        Raises:
-            RecordError: The bytes are not one framed record of the schema that they name.
-            SchemaError: The registry has no such schema.
-            RegistryUnavailableError: The registry cannot be reached.
-        """
-        if len(value) < HEADER_BYTES or value[0] != 0:
-            raise RecordError("record: no magic byte 0 and schema id in front", "use Avro framing")
-        schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
-        body = io.BytesIO(value[HEADER_BYTES:])
-        try:
-            record = fastavro.schemaless_reader(body, self._writer(schema_id, source), None)
-        except StreamScorerError:
-            raise
-        except Exception as error:
-            raise RecordError(
-                f"record: cannot be decoded with schema id {schema_id}: {error!r}",
-                "see its producer",
-            ) from error
-        if body.read(1):
-            raise RecordError("record: bytes are left behind it", "see its producer")
-        if not isinstance(record, dict):
-            raise RecordError(f"record: schema id {schema_id} is no record", "see its producer")
-        return record
-
-    def _writer(self, schema_id: int, source: SchemaSource) -> Any:
-        if schema_id not in self._writers:
-            definition = parse_definition(source.writer_schema(schema_id), f"schema id {schema_id}")
-            self._writers[schema_id] = fastavro.parse_schema(definition.root, _force=True)
-        return self._writers[schema_id]
+    def decode(self, value: bytes | None, source: SchemaSource) -> dict[str, Any]:
+        """Return a record of this codec's family; see :meth:`RecordDecoder.decode`."""
+        if self._decoder is None or self._decoder.source is not source:
+            self._decoder = RecordDecoder(source, self._text, self._id)
+        return self._decoder.decode(value)

@@ -182,8 +182,8 @@ def _texts(
     target = reader.expand(_inner(reader, read))
     if reader.kind(target) != "enum":
         return tuple(symbols)
-    default = target.get("default")
-    return tuple(symbol if symbol in target["symbols"] else default for symbol in symbols)
+    known, default = frozenset(target["symbols"]), target.get("default")
+    return tuple(symbol if symbol in known else default for symbol in symbols)
 
 
 def column(field: pa.Field, records: Sequence[dict[str, Any]]) -> pa.Array:

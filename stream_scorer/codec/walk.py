@@ -17,6 +17,7 @@ from stream_scorer.codec.operations import (
     BOOL,
     BOOLEAN,
     BRANCH,
+    BROKEN,
     BYTES,
     CALL,
     COUNT_LIMIT,
@@ -38,7 +39,10 @@ from stream_scorer.codec.operations import (
     NEXT,
     NULL,
     OPTIONAL,
+    RETURN,
     SKIP,
+    STEPS,
+    STEPS_BASE,
     STRING,
     STRING_LIMIT,
     SYMBOL,
@@ -69,6 +73,8 @@ Bytes = NDArray[np.uint8]
 _DEPTH_MAX: Final = 64
 _HEADER: Final = 5
 _NONE: Final = np.iinfo(np.int64).max
+_CALLED: Final = -2
+"""In place of a block's end: this level was entered by a call."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -81,6 +87,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     symbol_text: Bytes,
     string_max: int,
     items_max: int,
+    steps_per_byte: int,
     arena: Bytes,
     regions: Int64,
     status: Bytes,
@@ -98,6 +105,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
         symbol_text: The symbols back to back, and some bytes to spare.
         string_max: Most bytes of a string.
         items_max: Most items of an array or map.
+        steps_per_byte: A record of b bytes takes this times b, and STEPS_BASE more, steps at most.
         arena: The columns' memory, large enough for r rows of these payloads.
         regions: int64[c, 3], where in it a column's parts begin.
         status: uint8[r], what a row fails with; 0 is good.
@@ -128,7 +136,10 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
         end = base + offsets[row + 1]
         step = np.int64(0)
         depth = 0
+        level = 0
         failed = 0
+        # Every other step takes a byte or more, so this bounds all steps of the record.
+        spare = STEPS_BASE + (steps_per_byte - 1) * (end - start)
         # What the reader cannot take counts once the bytes are known to be sound.
         refused = _NONE
         refused_step = np.int64(0)
@@ -252,66 +263,80 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                         store(places[column, VALUES] + 8 * good, load_word(at))
                     at += width
                     step += 1
-            elif operation == SKIP:
-                if code[step, 1] > end - at:
-                    failed = TRUNCATED
-                else:
-                    at += code[step, 1]
-                    step += 1
-            elif operation == JUMP:
-                step = code[step, 1]
-            elif operation in (ITEMS, NEXT):
-                if operation == ITEMS:
-                    if depth == _DEPTH_MAX:
-                        failed = DEPTH
-                        break
-                    total[depth] = 0
-                    depth += 1
-                else:
-                    left[depth - 1] -= 1
+            else:
+                spare -= 1
+                if spare < 0:
+                    failed = STEPS
+                elif operation == JUMP:
                     step = code[step, 1]
-                    if left[depth - 1] > 0:
-                        step += 1
-                        continue
-                    if block_end[depth - 1] >= 0 and block_end[depth - 1] != at:
-                        failed = BLOCK
+                elif operation in (ITEMS, NEXT):
+                    if operation == ITEMS:
+                        if depth == _DEPTH_MAX:
+                            failed = DEPTH
+                            break
+                        total[depth] = 0
+                        depth += 1
+                    elif depth == 0 or block_end[depth - 1] == _CALLED:
+                        failed = BROKEN
                         break
-                # Here step is that of ITEMS, and a block's header is next.
-                count, at, failed = varint(at, end, limit)
-                if failed != 0:
-                    break
-                block_end[depth - 1] = -1
-                if count < 0:
-                    size, at, failed = varint(at, end, limit)
+                    else:
+                        left[depth - 1] -= 1
+                        step = code[step, 1]
+                        if left[depth - 1] > 0:
+                            step += 1
+                            continue
+                        if block_end[depth - 1] >= 0 and block_end[depth - 1] != at:
+                            failed = BLOCK
+                            break
+                    # Here step is that of ITEMS, and a block's header is next.
+                    count, at, failed = varint(at, end, limit)
                     if failed != 0:
                         break
-                    if size < 0 or size > end - at:
-                        failed = BLOCK
-                        break
-                    block_end[depth - 1] = at + size
-                if count == 0:
-                    depth -= 1
-                    step = code[step, 1]
-                # The smallest int64 has no positive counterpart.
-                elif count < -items_max or count > items_max - total[depth - 1]:
-                    failed = COUNT_LIMIT
-                else:
-                    count = abs(count)
-                    total[depth - 1] += count
-                    left[depth - 1] = count
-                    if total[depth - 1] > items_max:
+                    block_end[depth - 1] = -1
+                    if count < 0:
+                        size, at, failed = varint(at, end, limit)
+                        if failed != 0:
+                            break
+                        if size < 0 or size > end - at:
+                            failed = BLOCK
+                            break
+                        block_end[depth - 1] = at + size
+                    if count == 0:
+                        depth -= 1
+                        step = code[step, 1]
+                    # The smallest int64 has no positive counterpart.
+                    elif count < -items_max or count > items_max - total[depth - 1]:
                         failed = COUNT_LIMIT
-                    step += failed == 0
-            elif operation == CALL:
-                if depth == _DEPTH_MAX:
-                    failed = DEPTH
+                    else:
+                        count = abs(count)
+                        total[depth - 1] += count
+                        left[depth - 1] = count
+                        if total[depth - 1] > items_max:
+                            failed = COUNT_LIMIT
+                        step += failed == 0
+                elif operation == SKIP:
+                    size = code[step, 1]
+                    if size < 0 or size > end - at:
+                        failed = TRUNCATED
+                    else:
+                        at += size
+                        step += 1
+                elif operation == CALL:
+                    level += code[step, 2]
+                    if depth == _DEPTH_MAX or level > _DEPTH_MAX:
+                        failed = DEPTH
+                    else:
+                        left[depth] = step + 1
+                        total[depth] = code[step, 2]
+                        block_end[depth] = _CALLED
+                        depth += 1
+                        step = code[step, 1]
+                elif operation == RETURN and depth > 0 and block_end[depth - 1] == _CALLED:
+                    depth -= 1
+                    level -= total[depth]
+                    step = left[depth]
                 else:
-                    left[depth] = step + 1
-                    depth += 1
-                    step = code[step, 1]
-            else:  # RETURN
-                depth -= 1
-                step = left[depth]
+                    failed = BROKEN
         status[number] = failed
         if failed == 0:
             good += 1

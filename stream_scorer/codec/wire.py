@@ -10,6 +10,7 @@ The rules, in one place for both ways of decoding:
 - A negative block count carries the block's size, and the size is true.
 - Strings and bytes, and the items of an array or map over all its blocks, keep to the plan's
   limits; nesting goes 64 deep at most.
+- A record of b bytes takes 64 b + 4,096 steps at most: items of no bytes are not free.
 - Nothing is left behind the record.
 
 A long with a time as its logical type may hold any value here; validation judges times.
@@ -26,10 +27,13 @@ from numpy.typing import NDArray
 from stream_scorer.codec import operations, walk
 from stream_scorer.codec.columns import Kept, Layout
 from stream_scorer.codec.definition import Definition
+from stream_scorer.codec.limits import STANDARD
+from stream_scorer.codec.program_check import check_program
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.plan import Plan
-from stream_scorer.ports import Int64
+from stream_scorer.errors import SchemaError
+from stream_scorer.ports import BytesColumn, Int64
 
 HEADER_BYTES = 5  # magic byte 0 and the schema id, 4 bytes big-endian
 _SIMPLE: Final = {
@@ -38,6 +42,7 @@ _SIMPLE: Final = {
     "bytes": operations.BYTES, "string": operations.STRING,
 }  # fmt: skip
 
+_PATH_MOST: Final = 120
 _REASONS: Final = {
     operations.TRUNCATED: (RejectReason.MALFORMED, "the record ends inside a value"),
     operations.VARINT: (RejectReason.MALFORMED, "number out of range or not in its shortest form"),
@@ -51,6 +56,8 @@ _REASONS: Final = {
     operations.STRING_LIMIT: (RejectReason.TOO_LARGE, "longer than string_bytes_max"),
     operations.COUNT_LIMIT: (RejectReason.TOO_LARGE, "more items than array_items_max"),
     operations.DEPTH: (RejectReason.TOO_LARGE, "nested deeper than 64"),
+    operations.STEPS: (RejectReason.TOO_LARGE, "more values than its size allows"),
+    operations.BROKEN: (RejectReason.INCOMPATIBLE_SCHEMA, "the schema's program is broken"),
 }
 _UNRESOLVED: Final = {
     operations.NULL: "null, and the reader takes none",
@@ -68,6 +75,9 @@ class Program:
         symbols: int64[s, 2], start and size of what is stored for a symbol; -1 is nothing.
         symbol_text: What is stored for symbols, and bytes to spare.
         kept: The columns that the walk stores.
+
+    Raises:
+        ValueError: The walk could leave its memory, or leave a column unwritten.
     """
 
     code: Int64
@@ -75,6 +85,9 @@ class Program:
     symbols: Int64
     symbol_text: NDArray[np.uint8]
     kept: tuple[Kept, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_program(self.code, self.symbols, self.symbol_text, self.kept)
 
     def verdict(self, status: int, step: int, position: int) -> tuple[RejectReason, str]:
         """Return the reason and a text for a record that the walk refused."""
@@ -110,12 +123,20 @@ class Framed:
         return self.data[self.offsets[row] + HEADER_BYTES : self.offsets[row + 1]].tobytes()
 
 
+def frame(values: BytesColumn) -> Framed:
+    """Return payloads as the walk takes them; a null is empty."""
+    framed = Framed(values.data.view(), values.offsets.view())
+    # Buffers may be written or not; a second kind would compile the walk anew.
+    framed.data.flags.writeable = framed.offsets.flags.writeable = False
+    return framed
+
+
 @dataclass(slots=True)
 class _Symbols:
     """What is stored for the symbols of all enums."""
 
     places: list[tuple[int, int]] = field(default_factory=list)
-    text: bytes = b""
+    text: bytearray = field(default_factory=bytearray)
 
     def add(self, texts: tuple[str | None, ...]) -> int:
         """Add one enum's; return the number of its first."""
@@ -128,18 +149,22 @@ class _Symbols:
 
 
 class _Compiler:
-    def __init__(self, definition: Definition, kept: Mapping[int, Kept]) -> None:
+    def __init__(self, definition: Definition, kept: Mapping[int, Kept], most: int) -> None:
         self.definition = definition
+        self.most = most
         self.code: list[list[int]] = []
         self.paths: list[str] = []
         self.entries: dict[str, int] = {}
         self.calls: list[tuple[int, str]] = []
-        self.open: set[str] = set()
+        self.used: set[str] = set()
+        self.level = 0
         self.kept = kept
         self.keeping: Kept | None = None
         self.symbols = _Symbols()
 
     def emit(self, path: str, operation: int, first: int = 0, second: int = 0) -> int:
+        if len(self.code) == self.most:
+            raise SchemaError(f"schema: more than {self.most} steps", "split the schema")
         column = (-1, operations.DROPPED) if self.keeping is None else self.keeping.place
         self.code.append([operation, first, second, *column])
         self.paths.append(path)
@@ -156,18 +181,20 @@ class _Compiler:
         if self.definition.kind(schema) != "record":
             self.value(schema, "")
             return
-        self.open.add(schema["name"])
+        self.used.add(schema["name"])
         for number, entry in enumerate(schema["fields"]):
             self.keeping = self.kept.get(number)
             self.value(entry["type"], entry["name"])
         self.keeping = None
-        self.open.remove(schema["name"])
 
     def value(self, schema: Any, path: str) -> None:
         kind = self.definition.kind(schema)
         schema = self.definition.expand(schema)
         if kind in _SIMPLE:
             self.emit(path, _SIMPLE[kind])
+        elif kind == "null":
+            # No bytes, but a step: what takes fastavro a value is counted here.
+            self.emit(path, operations.SKIP, 0)
         elif kind == "fixed":
             self.emit(path, operations.SKIP, schema["size"])
         elif kind == "enum":
@@ -179,23 +206,32 @@ class _Compiler:
             self.union(schema, path)
         elif kind in {"array", "map"}:
             start = self.emit(path, operations.ITEMS)
+            self.level += 1
             if kind == "map":
                 self.emit(f"{path}{{key}}", operations.STRING)
                 self.value(schema["values"], f"{path}{{}}")
             else:
                 self.value(schema["items"], f"{path}[]")
+            self.level -= 1
             self.emit(path, operations.NEXT, start)
             self.patch(start, len(self.code))
 
     def record(self, schema: Any, path: str) -> None:
+        """Compile a record type where it is used first; from then on it is called.
+
+        Types that contain the one before twice would double the code each time.
+        """
         name = schema["name"]
-        if name in self.open:
-            self.calls.append((self.emit(path, operations.CALL), name))
+        if name in self.used:
+            self.calls.append((self.emit(path, operations.CALL, second=self.level + 1), name))
             return
-        self.open.add(name)
+        self.used.add(name)
+        if not schema["fields"]:
+            self.emit(path, operations.SKIP, 0)
+        self.level += 1
         for entry in schema["fields"]:
-            self.value(entry["type"], f"{path}.{entry['name']}" if path else entry["name"])
-        self.open.remove(name)
+            self.value(entry["type"], _inside(path, entry["name"]))
+        self.level -= 1
 
     def union(self, schema: Any, path: str) -> None:
         optional = self.definition.optional(schema)
@@ -218,31 +254,43 @@ class _Compiler:
 
     def finish(self) -> Program:
         self.emit("", operations.END)
-        # A recursive type is called: its own copy of the fields, ended by a return.
+        # A type that is called has its own copy of the fields, ended by a return.
         while self.calls:
             step, name = self.calls.pop()
             if name not in self.entries:
                 self.entries[name] = len(self.code)
-                self.open = {name}
                 for entry in self.definition.named[name]["fields"]:
                     self.value(entry["type"], f"{name}.{entry['name']}")
                 self.emit("", operations.RETURN)
             self.patch(step, self.entries[name])
         symbols = np.array(self.symbols.places, np.int64).reshape(-1, 2)
-        text = np.frombuffer(self.symbols.text + bytes(SLACK), np.uint8)
+        text = np.frombuffer(bytes(self.symbols.text) + bytes(SLACK), np.uint8)
         kept = tuple(sorted(self.kept.values(), key=lambda column: column.number))
         code = np.array(self.code, np.int64)
         return Program(code, tuple(self.paths), symbols, text, kept)
 
 
-def compile_walk(definition: Definition, kept: Mapping[int, Kept] | None = None) -> Program:
+def _inside(path: str, name: str) -> str:
+    """Return the path of a field; a long one is cut, for it is only there for messages."""
+    if not path:
+        return name
+    return f"{path}.{name}" if len(path) <= _PATH_MOST else f"{path[:_PATH_MOST]}....{name}"
+
+
+def compile_walk(
+    definition: Definition, kept: Mapping[int, Kept] | None = None, steps: int = STANDARD.steps
+) -> Program:
     """Turn a writer schema into the program that the walk executes.
 
     Args:
         definition: The writer schema.
         kept: By number of a field of its root, the column that holds it.
+        steps: How long the program may be.
+
+    Raises:
+        SchemaError: It would be longer.
     """
-    compiler = _Compiler(definition, kept or {})
+    compiler = _Compiler(definition, kept or {}, steps)
     compiler.root()
     return compiler.finish()
 
@@ -266,8 +314,21 @@ class Walked:
     columns: list[pa.Array]
 
 
-def check(framed: Framed, rows: Int64, program: Program, plan: Plan) -> Walked:
+def check(
+    framed: Framed,
+    rows: Int64,
+    program: Program,
+    plan: Plan,
+    steps_per_byte: int = operations.STEPS_PER_BYTE,
+) -> Walked:
     """Walk the given rows.
+
+    Args:
+        framed: The payloads.
+        rows: int64[r], which to walk.
+        program: Of their schema.
+        plan: Gives the limits on strings and items.
+        steps_per_byte: A record of b bytes takes this times b, and 4,096 more, steps at most.
 
     Raises:
         OverflowError: The payloads are too large for Arrow's columns.
@@ -278,7 +339,7 @@ def check(framed: Framed, rows: Int64, program: Program, plan: Plan) -> Walked:
     layout = Layout(program.kept, len(rows), framed.size(rows))
     good = walk.walk(
         framed.data, framed.offsets, rows, program.code, program.symbols, program.symbol_text,
-        plan.string_bytes_max, plan.array_items_max, layout.arena, layout.regions,
+        plan.string_bytes_max, plan.array_items_max, steps_per_byte, layout.arena, layout.regions,
         status, position, step,
     )  # fmt: skip
     return Walked(good, status, position, step, layout.columns(good))

@@ -13,6 +13,7 @@ from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
 
 REASON = "dlq.reason"
 DETAIL = "dlq.detail"
+DETAIL_BYTES = 512
 TOPIC = "dlq.source.topic"
 PARTITION = "dlq.source.partition"
 OFFSET = "dlq.source.offset"
@@ -108,17 +109,29 @@ def dead_letters(
     for row, reason, detail in zip(rows, reasons, details, strict=True):
         texts = (
             str(reason),
-            detail,
+            shortened(detail),
             source_topic,
             str(raw.partition[row]),
             str(raw.offset[row]),
             str(raw.timestamp[row]),
             instance,
         )
-        ours = [(name, text.encode()) for name, text in zip(NAMES, texts, strict=True)]
+        ours = [
+            (name, text.encode("utf-8", "backslashreplace"))
+            for name, text in zip(NAMES, texts, strict=True)
+        ]
         headers: Headers = [*((raw.headers[row] if raw.headers else None) or ()), *ours]
         letters.append(OutgoingRecord(topic, raw.values[row], raw.keys[row], headers))
     return letters
+
+
+def shortened(detail: str) -> str:
+    """Return a detail as a header holds it: whole characters, at most 512 bytes of them.
+
+    A record, or the schema that it names, chooses some of its words.
+    """
+    encoded = detail[:DETAIL_BYTES].encode("utf-8", "backslashreplace")
+    return encoded[:DETAIL_BYTES].decode("utf-8", "ignore")
 
 
 def parse(message: Any) -> DeadLetter:

@@ -58,6 +58,14 @@ class TopicFollower:
         """
         self._end = dict(bounds(self._kafka, self.topic, stable=stable)[1])
 
+    def partitions_now(self) -> tuple[int, ...]:
+        """Return the partitions that the topic has now, whether or not they are read.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        return tuple(sorted(bounds(self._kafka, self.topic)[0]))
+
     @property
     def left(self) -> int:
         """Offsets before the end that was noted."""

@@ -1,4 +1,4 @@
-"""What happens to the plan of a rollout, as log lines and metrics."""
+"""What happens to the plan of a rollout and to our own topics, as log lines and metrics."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Say = Callable[..., None]
 
 
 class RolloutRenderer:
-    """Renders what becomes of revisions.
+    """Renders what becomes of revisions, and of records that are not what their topic is for.
 
     Args:
         registry: Where the metrics are.
@@ -41,11 +41,18 @@ class RolloutRenderer:
             "Revisions of the plan that cannot be used here, in a partition or at all.",
             registry=registry,
         )
+        self._skipped = Counter(
+            "stream_scorer_own_records_skipped",
+            "Records of a topic of ours that are not of its family, or over its limits.",
+            ["topic"],
+            registry=registry,
+        )
         self.renderings: Mapping[type[h.Happening], Callable[[Any], None]] = {
             h.PlanAwaited: self._plan_awaited,
             h.RevisionLoaded: self._revision_loaded,
             h.RevisionRefused: self._revision_refused,
             h.RevisionActivated: self._revision_activated,
+            h.RecordsSkipped: self._records_skipped,
         }
 
     def left(self, partition: int) -> None:
@@ -70,6 +77,14 @@ class RolloutRenderer:
         self._say(
             ("refused", happening.revision, happening.partition), "revision_refused",
             revision=happening.revision, reason=happening.reason, partition=happening.partition,
+        )  # fmt: skip
+
+    def _records_skipped(self, happening: h.RecordsSkipped) -> None:
+        self._skipped.labels(happening.topic).inc(happening.records)
+        self._say(
+            ("skipped", happening.topic), "records_skipped",
+            topic=happening.topic, records=happening.records, partition=happening.partition,
+            offset=happening.offset, why=happening.why,
         )  # fmt: skip
 
     def _revision_activated(self, happening: h.RevisionActivated) -> None:

@@ -29,6 +29,9 @@ from stream_scorer.rollout.moves import next_state, refuse_limits
 from stream_scorer.rollout.parts import FORMAT, Part, read
 from stream_scorer.rollout.progress import State
 
+_NAMED = 8
+"""So many offsets an error names at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -155,7 +158,7 @@ class Log:
         expected = self.state.sequence + 1
         if command.sequence > expected:
             if signer.operator:
-                raise _missing(offset, expected, command.sequence)
+                raise _missing(offset, expected, command.sequence, self._unreadable())
             raise ValueError(
                 f"has number {command.sequence}, and {expected} is next: its writer counted "
                 "commands that do not count here"
@@ -166,6 +169,16 @@ class Log:
             )
         if command.previous != self.state.head:
             raise ValueError(f"does not follow number {self.state.sequence} of this log")
+
+    def _unreadable(self) -> list[int]:
+        """Return the offsets since the last accepted command at which there was none to read."""
+        found: list[int] = []
+        for entry in reversed(self.entries):
+            if entry.accepted:
+                break
+            if entry.command is None:
+                found.append(entry.offset)
+        return found[::-1]
 
     def _refuse_controller(self, plan: RolloutPlan) -> None:
         """Refuse a controller that nothing would hold to the plan's limits."""
@@ -209,9 +222,11 @@ def _later(offset: int, what: str, signer: Signer) -> RolloutError | ValueError:
     return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")
 
 
-def _missing(offset: int, expected: int, came: int) -> RolloutError:
+def _missing(offset: int, expected: int, came: int, unreadable: list[int]) -> RolloutError:
+    named = ", ".join(map(str, unreadable[:_NAMED]))
+    where = f" (not a command: offset {named})" if unreadable else ""
     return RolloutError(
         f"rollout log, offset {offset}: number {expected} was expected, and {came} came: a command "
-        "between cannot be read here: registry, keys or version differ",
+        f"between cannot be read here{where}: registry, keys or version differ",
         "see docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
     )

@@ -1,11 +1,16 @@
+import json
+import random
+import time
+import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
-from stream_scorer.errors import SchemaError
+from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 SOURCE = FileRegistry(SCHEMAS_DIRECTORY)
@@ -26,10 +31,167 @@ def test_a_record_comes_back_with_defaults_and_times() -> None:
     }  # fmt: skip
 
 
-def test_a_record_of_another_schema_is_read_with_its_own() -> None:
-    transaction = RecordCodec(1, reader_schema("transaction.v1"))
+def test_a_record_of_any_schema_is_read_with_its_own_by_who_takes_any() -> None:
     value = codec().encode(LABEL)
-    assert transaction.decode(value, SOURCE)["is_fraud"] is True
+    assert RecordDecoder(SOURCE).decode(value)["is_fraud"] is True
+
+
+def test_a_record_of_another_family_is_refused() -> None:
+    transaction = RecordCodec(1, reader_schema("transaction.v1"))
+    with pytest.raises(
+        RecordError, match=r"is not a stream_scorer\.v1\.Transaction, but 'stream_s"
+    ):
+        transaction.decode(codec().encode(LABEL), SOURCE)
+
+
+class Written:
+    """A registry in which every id is one schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self.text = schema if isinstance(schema, str) else json.dumps(schema)
+        self.asked = 0
+
+    def writer_schema(self, schema_id: int) -> str:  # noqa: ARG002 the port's
+        self.asked += 1
+        return self.text
+
+    def id_for(self, subject: str, schema: str) -> int:
+        raise NotImplementedError
+
+
+def label(*more: dict[str, Any], without: str = "", **named: str) -> dict[str, Any]:
+    """Return the label schema of another version of this program."""
+    ours = json.loads(reader_schema("label.v1"))
+    fields = [field for field in ours["fields"] if field["name"] != without]
+    return ours | named | {"fields": [*fields, *more]}
+
+
+def written(schema: dict[str, Any], record: dict[str, Any]) -> bytes:
+    return RecordCodec(77, json.dumps(schema)).encode(record)
+
+
+def decoded(schema: Any, value: bytes) -> dict[str, Any]:
+    return RecordDecoder(Written(schema), reader_schema("label.v1")).decode(value)
+
+
+def test_a_later_version_of_the_family_is_read_with_our_fields() -> None:
+    later = label({"name": "confidence", "type": "double"}, without="source")
+    found = decoded(later, written(later, LABEL | {"confidence": 0.5}))
+    assert found == codec().decode(codec().encode(LABEL), SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (label(name="Lable"), "is not a stream_scorer.v1.Label, but 'stream_scorer.v1.Lable'"),
+        (label(namespace="other"), "but 'other.Label'"),
+        (label(without="is_fraud"), "does not read as stream_scorer.v1.Label: field is_fraud"),
+        ('"string"', "but None"),
+        ('{"type": "record"', "not JSON"),
+        (label({"name": "x", "type": {"type": "fixed", "name": "F", "size": -9}}), "size must be"),
+        (label({"name": "x", "type": "int", "aliases": 5}), "aliases are not a list"),
+    ],
+)
+def test_a_writer_schema_that_is_not_of_the_family_is_refused(schema: Any, why: str) -> None:
+    source = Written(schema)
+    decoder = RecordDecoder(source, reader_schema("label.v1"))
+    for _ in range(3):
+        with pytest.raises(RecordError, match=why.replace(".", r"\.")) as caught:
+            decoder.decode(codec().encode(LABEL))
+        assert len(str(caught.value)) < 300
+    assert source.asked == 1
+
+
+NULLS = [{"name": f"n{number}", "type": "null"} for number in range(100)]
+BOMBS = {
+    "nulls": "null",
+    "empty records": {"type": "record", "name": "X", "fields": []},
+    "records of nulls": {"type": "record", "name": "X", "fields": NULLS},
+    "fixed of size 0": {"type": "fixed", "name": "X", "size": 0},
+    "lists": {"type": "array", "items": "null"},
+}
+
+
+@pytest.mark.parametrize("family", [True, False])
+@pytest.mark.parametrize("items", BOMBS)
+def test_a_small_record_costs_little_memory(items: str, family: bool) -> None:  # noqa: FBT001
+    """Ten bytes used to become 461 MB."""
+    bomb = label({"name": "x", "type": {"type": "array", "items": BOMBS[items]}})
+    value = written(bomb, LABEL | {"x": []})[:-1]
+    decoder = RecordDecoder(Written(bomb), reader_schema("label.v1") if family else None)
+    decoder.decode(value + b"\0")
+    for count in (b"\xfe\xff\x07", b"\xfe\xff\xff\xff\x0f", b"\x80\xfa\x01"):  # the last: 16,000
+        tracemalloc.start()
+        with pytest.raises(RecordError, match=r"array_items_max|its size allows|ends inside"):
+            decoder.decode(value + count + b"\0")
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+        tracemalloc.stop()
+
+
+def test_a_record_of_a_megabyte_costs_a_few_hundred() -> None:
+    bomb = label({"name": "x", "type": {"type": "array", "items": BOMBS["lists"]}})
+    value = written(bomb, LABEL | {"x": []})[:-1]
+    value += b"\x80\x80\x08" + b"\x04\0" * 65_536 + b"\0"
+    tracemalloc.start()
+    found = RecordDecoder(Written(bomb)).decode(value)
+    assert len(found["x"]) == 65_536
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    # Who reads labels has no use for more: nothing of it is built.
+    tracemalloc.reset_peak()
+    decoded(bomb, value)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
+    with pytest.raises(RecordError, match="longer than 1114112 bytes"):
+        codec().decode(codec().encode(LABEL) + bytes(1_114_112), SOURCE)
+
+
+def test_a_decimal_of_any_length_is_shown_as_bytes() -> None:
+    """To build a number of 64 KiB takes a second, of a megabyte minutes."""
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+    other = {"type": "record", "name": "R", "fields": [{"name": "d", "type": decimal}]}
+    value = b"\0\0\0\0\1\x80\x80\x80\x01" + b"\x7f" * (1 << 20)
+    begun = time.thread_time()
+    assert RecordDecoder(Written(other)).decode(value) == {"d": b"\x7f" * (1 << 20)}
+    assert time.thread_time() - begun < 1
+
+
+def test_a_time_that_no_calendar_has_is_refused() -> None:
+    value = codec().encode(LABEL)
+    at = value.index(b"\xb8\x17")
+    with pytest.raises(RecordError, match="cannot be decoded"):
+        codec().decode(value[:at] + b"\xff" * 9 + b"\x01" + value[at + 2 :], SOURCE)
+
+
+def test_our_own_id_needs_no_registry() -> None:
+    class Out:
+        def writer_schema(self, schema_id: int) -> str:
+            raise RegistryUnavailableError(f"registry: no answer for {schema_id}")
+
+        def id_for(self, subject: str, schema: str) -> int:
+            raise NotImplementedError
+
+    value = codec().encode(LABEL)
+    assert codec().decode(value, Out())["is_fraud"] is True
+    with pytest.raises(RegistryUnavailableError):
+        codec().decode(b"\0\0\0\0\x63" + value[5:], Out())
+
+
+def test_scrambled_records_raise_one_kind_of_error() -> None:
+    chance = random.Random(4)  # noqa: S311 a test's choice, no secret
+    names = ("activation.v1", "drift-event.v1", "label.v1", "rollout.v1", "summary.v2")
+    good = 0
+    for name in names:
+        text = reader_schema(name)
+        decoder = RecordDecoder(SOURCE, text)
+        head = SOURCE.id_for("any", text).to_bytes(4, "big")
+        for _ in range(400):
+            body = bytes(chance.choice((0, 1, 2, 4, 0x7F, 0xFF, chance.randrange(256)))
+                         for _ in range(chance.randrange(60)))  # fmt: skip
+            with suppress(RecordError):
+                decoder.decode(b"\0" + head + body)
+                good += 1
+    assert good < 100
 
 
 @pytest.mark.parametrize("value", [b"", b"\0\0\0\0", b"\1\0\0\0\3x", b"\0\0\0\0\3x"])

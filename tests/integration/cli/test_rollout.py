@@ -142,6 +142,7 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
         (0, 6, True), (1, 5, False),
     ]  # fmt: skip
     assert told["partitions"][1]["refused"][0]["reason"] == "warming"
+    assert [p["not_loadable"] for p in told["partitions"]] == [{}, {}]
     drawn = shell.run("status")
     for words in (
         "rolled back",
@@ -153,6 +154,13 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
         "active",
     ):
         assert words in drawn
+    shell.activate(
+        {"partition": 1, "offset": 90, "revision": 6, "versions": {"champion": "fraud:9.9.9"}}
+    )
+    (gone,) = shell.told("status")["partitions"][1]["not_loadable"].items()
+    assert gone[0] == "fraud:9.9.9"
+    assert "not in" in gone[1]
+    assert "a restart cannot load fraud:9.9.9" in " ".join(shell.run("status").split())
     # Refused before it was written: what is in the log has been accepted, every record.
     assert [(row["kind"], row["accepted"]) for row in shell.told("history")] == [
         ("plan", True), ("step", True), ("pause", True), ("resume", True), ("promote", True),

@@ -112,9 +112,9 @@ def test_what_stands_there_and_is_no_command_changes_nothing(
     log = open_log()
     assert log.append(Kind.PLAN, plan(), None).offset == 5
     assert [entry.refused.split(":")[0] for entry in log.log.entries] == [
-        *["is no command"] * 5, "",
+        *["is not a command"] * 5, "",
     ]  # fmt: skip
-    assert "no field sequence of ours" in log.log.entries[4].refused
+    assert "but 'stream_scorer.v1.Label'" in log.log.entries[4].refused
     assert "schema id 999" in log.log.entries[3].refused
 
 

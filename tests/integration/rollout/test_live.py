@@ -32,7 +32,7 @@ from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STO
 pytestmark = pytest.mark.kafka
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
-OLD, NEW, COLD = "fraud:1.0.0", "fraud:1.2.0", "fraud:1.3.0"
+OLD, SHIPPED, NEW, COLD = "fraud:1.0.0", "fraud:1.1.0", "fraud:1.2.0", "fraud:1.3.0"
 RAMP = [{"percent": 0}, {"percent": 5}, {"percent": 50}]
 
 
@@ -401,3 +401,24 @@ def test_a_rollback_waits_for_no_download(
         wait_until(lambda: shown(versions) == [back], lambda: f"rolled back: {shown(versions)}")
         assert not goes_on.is_set()
         goes_on.set()
+
+
+def test_versions_that_no_revision_names_are_unloaded(scene: Scene, models: Path) -> None:
+    """The last revision's stay, because a batch may still be decided by it."""
+    left: list[str] = []
+    scene.plan(strategy="champion", versions={"champion": SHIPPED})
+    settings = Settings(kafka=scene.kafka, models=Models(directory=models))
+    versions = LiveVersions(
+        settings, lambda _: None, unloaded=lambda bundle: left.append(bundle.manifest.label)
+    )
+    with closing(versions):
+        versions.wait([])
+        versions.begin(lambda *_: None)
+        for revision, version in ((2, OLD), (3, NEW)):
+            scene.plan(strategy="champion", versions={"champion": version})
+            wait_until(lambda r=revision: shown(versions) == [r], f"{revision} is shown")  # type: ignore[misc] # bound now
+        wait_until(lambda: left == [SHIPPED], lambda: f"unloaded: {left}")
+        assert {each.label for each in versions.fleet.models} == {OLD, NEW}
+        # What was unloaded comes back when it is asked for.
+        versions.need(1)
+        wait_until(lambda: shown(versions) == [1, 3], lambda: f"1 and 3: {shown(versions)}")

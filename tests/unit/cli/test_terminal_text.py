@@ -175,6 +175,7 @@ def test_a_status_shows_reasons_of_the_control_log_as_they_are(
         "arms": [{"arm": hostile, "version": hostile, "role": hostile, "share": 0.5}],
         "partitions": [
             {"partition": 0, "revision": 1, "offset": 2, "since": "now", "current": False,
+             "not_loadable": {hostile: hostile},
              "refused": [{"revision": 2, "reason": hostile}]}
         ],
         "verdicts": {hostile: {"verdict": hostile, "at": "now", "reasons": [hostile],

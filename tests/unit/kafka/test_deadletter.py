@@ -101,6 +101,24 @@ def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords
     assert letter.headers == first.headers
 
 
+@pytest.mark.parametrize(
+    ("detail", "header"),
+    [
+        ("f" * 500_000, b"f" * 512),
+        ("é" * 500, "é".encode() * 256),
+        ("x" + "€" * 500, b"x" + "€".encode() * 170),
+        ("half \ud800 a character", b"half \\ud800 a character"),
+    ],
+)
+def test_a_detail_is_whole_characters_in_512_bytes(
+    raw: RawRecords, detail: str, header: bytes
+) -> None:
+    (letter,) = letters(raw, [0], [RejectReason.INCOMPATIBLE_SCHEMA], [detail])
+    assert letter.headers is not None
+    assert dict(letter.headers)["dlq.detail"] == header
+    assert parse(Message(letter)).detail.encode() == header
+
+
 def test_lengths_that_differ_are_refused(raw: RawRecords) -> None:
     with pytest.raises(ValueError, match="shorter"):
         letters(raw, [0, 1], [RejectReason.EMPTY, RejectReason.EMPTY], ["only one"])

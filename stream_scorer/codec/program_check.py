@@ -1,0 +1,133 @@
+"""Whether a program may run: the walk reads and writes memory by what stands in it, unchecked.
+
+The kernel trusts its code array for where it jumps and which column it stores into. So every array
+is checked here, whatever it was compiled from: no step leads out of the code, no symbol lies
+outside the text, and each column is stored exactly once for each record that is kept, by an
+operation that its memory was laid out for.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.codec import operations as o
+from stream_scorer.codec.columns import Kept
+from stream_scorer.core.kernels.memory import SLACK
+from stream_scorer.ports import Int64
+
+_WIDTH: Final = 5
+_STORES: Final = {
+    o.LONG: {o.INT64, o.INT32, o.FLOAT64, o.FLOAT32},
+    o.INT: {o.INT64, o.INT32, o.FLOAT64, o.FLOAT32},
+    o.STRING: {o.TEXT}, o.BYTES: {o.TEXT}, o.ENUM: {o.TEXT}, o.BOOLEAN: {o.BIT},
+    o.FLOAT: {o.FLOAT32, o.FLOAT64}, o.DOUBLE: {o.FLOAT64},
+}  # fmt: skip
+_LAST: Final = (o.END, o.RETURN, o.JUMP)
+
+
+def check_program(
+    code: Int64, symbols: Int64, symbol_text: NDArray[np.uint8], kept: Sequence[Kept]
+) -> None:
+    """Check a program; see :class:`stream_scorer.codec.wire.Program` for its parts.
+
+    Raises:
+        ValueError: It could lead the walk outside its memory, or leave a column unwritten.
+    """
+    _require(code.ndim == 2 and code.shape[1] == _WIDTH, "five numbers a step")  # noqa: PLR2004
+    _require(code.dtype == np.int64 and symbols.dtype == np.int64, "numbers of 64 bits")
+    _check_symbols(symbols, len(symbol_text))
+    operation, first, second = code[:, 0], code[:, 1], code[:, 2]
+    steps = len(code)
+    _require(bool(((operation >= o.LONG) & (operation <= o.RETURN)).all()), "known operations")
+    _require(steps > 0 and operation[-1] in _LAST, "an end")
+    at = np.arange(steps)
+
+    def of(*wanted: int) -> Int64:
+        return np.flatnonzero(np.isin(operation, wanted))
+
+    def inside(steps_to: Int64) -> bool:
+        return bool(((steps_to >= 0) & (steps_to < steps)).all())
+
+    optional, unions, enums, items = of(o.OPTIONAL), of(o.UNION), of(o.ENUM), of(o.ITEMS)
+    calls, following = of(o.CALL), of(o.NEXT)
+    _require(inside(second[optional]) and inside(first[of(o.JUMP, o.CALL)]), "targets inside")
+    _require(bool(((second[calls] >= 1) & (second[calls] < steps)).all()), "levels of a call")
+    _require(bool((second[optional] > optional).all()), "an optional value that goes on")
+    _require(bool(((first[optional] == 0) | (first[optional] == 1)).all()), "a place of null")
+    _require(bool((first[unions] >= 0).all()) and inside(unions + first[unions]), "branches inside")
+    _require(bool((first[of(o.SKIP)] >= 0).all()), "sizes that are not negative")
+    _require(inside(first[items]) and inside(first[following]), "loops inside")
+    _require(bool((first[items] > items).all()), "loops that end")
+    _require(bool((operation[first[following]] == o.ITEMS).all()), "loops that begin")
+    _require(bool((first[enums] >= 0).all()), "enums with symbols")
+    _check_columns(code, at, symbols, kept)
+
+
+def _check_symbols(symbols: Int64, text_bytes: int) -> None:
+    _require(symbols.ndim == 2 and symbols.shape[1] == 2, "two numbers a symbol")  # noqa: PLR2004
+    start, size = symbols[:, 0], symbols[:, 1]
+    _require(bool(((start >= 0) & (size >= -1)).all()), "symbols that are not negative")
+    _require(
+        bool((start <= text_bytes).all() and (size <= text_bytes).all())
+        and bool((start + np.maximum(size, 0) + SLACK <= text_bytes).all()),
+        "symbols inside the text",
+    )
+
+
+def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Kept]) -> None:
+    """Check that each column is written once on every way to the end of the record."""
+    operation, first, second, column, kind = code.T
+    _require([k.number for k in kept] == list(range(len(kept))), "columns by number")
+    storing = np.flatnonzero(kind != o.DROPPED)
+    for step in storing.tolist():
+        number = int(column[step])
+        _require(0 <= number < len(kept) and kind[step] == kept[number].kind, "known columns")
+        if operation[step] == o.OPTIONAL:
+            _require(
+                column[step + 1] == number and kind[step + 1] == kind[step]
+                and operation[step + 1] != o.OPTIONAL and second[step] == step + 2,
+                "one value behind an optional one",
+            )  # fmt: skip
+            continue
+        _require(int(kind[step]) in _STORES.get(int(operation[step]), ()), "what a column holds")
+        _check_text(code[step], symbols, kept[number])
+    writing = storing[operation[storing] != o.OPTIONAL]
+    _require(sorted(column[writing].tolist()) == list(range(len(kept))), "a column written once")
+    ends = np.flatnonzero(operation == o.END)
+    _require(not len(writing) or (len(ends) == 1 and writing.max() < ends[0]), "columns on the way")
+    # No forward jump may pass over a step that stores, and no loop may repeat it.
+    passed = np.zeros(len(code) + 1, np.int64)
+    jumps = np.isin(operation, (o.JUMP, o.ITEMS)) & (first > at)
+    np.add.at(passed, at[jumps] + 1, 1)
+    np.add.at(passed, first[jumps], -1)
+    optional = (operation == o.OPTIONAL) & (kind == o.DROPPED)
+    np.add.at(passed, at[optional] + 1, 1)
+    np.add.at(passed, second[optional], -1)
+    unions = np.flatnonzero(operation == o.UNION)
+    np.add.at(passed, unions + 1, 1)
+    np.add.at(passed, unions + 1 + first[unions], -1)
+    _require(not passed.cumsum()[writing].any(), "columns on every way")
+    back = np.isin(operation, (o.JUMP, o.NEXT)) & (first <= at)
+    for step in at[back].tolist() if len(writing) else ():
+        _require(not ((writing >= first[step]) & (writing <= step)).any(), "columns outside loops")
+
+
+def _check_text(step: Int64, symbols: Int64, column: Kept) -> None:
+    """Check that a text's memory was laid out for what is written into it."""
+    if column.kind != o.TEXT:
+        return
+    if step[0] != o.ENUM:
+        _require(not column.texts, "memory for a text")
+        return
+    first, count = int(step[2]), int(step[1])
+    _require(first >= 0 and first + count <= len(symbols), "symbols that are there")
+    longest = max((len((text or "").encode()) for text in column.texts), default=0)
+    own = symbols[first : first + count, 1]
+    _require(not count or int(own.max()) <= longest, "memory for the longest symbol")
+
+
+def _require(held: bool, what: str) -> None:  # noqa: FBT001 it is the condition
+    if not held:
+        raise ValueError(f"a program without {what}")
