@@ -15,7 +15,8 @@
     ├── NotWarmError                10   the model's features lack history, until a date
     ├── RolloutError                11   a rollout command is refused, or its log is not whole
     ├── AuditError                  12   the audit log is not what was written
-    └── ReproductionError           13   past decisions are not what they are recomputed to be
+    ├── ReproductionError           13   past decisions are not what they are recomputed to be
+    └── CrashLoopError              14   processes end each time they compute the same records
 """
 
 from typing import ClassVar
@@ -111,3 +112,9 @@ class ReproductionError(StreamScorerError):
     """Past decisions differ from what they are recomputed to be, or cannot be recomputed."""
 
     exit_code = 13
+
+
+class CrashLoopError(StreamScorerError):
+    """Several processes ended while they computed the same records; none tries again by itself."""
+
+    exit_code = 14

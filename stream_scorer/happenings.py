@@ -63,6 +63,56 @@ class BatchAborted(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordQuarantined(Happening):
+    """The computation failed for one record each time; it was rejected, and that is committed.
+
+    Attributes:
+        topic: Where the record is.
+        partition: Its partition.
+        offset: Its offset.
+        error: What failed, and where in the code.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayLeftOut(Happening):
+    """A silent replay fails for one record each time; the state was rebuilt without it.
+
+    Attributes:
+        partition: The record's partition.
+        offset: Its offset.
+        error: What failed, and where in the code.
+    """
+
+    partition: int
+    offset: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationHung(Happening):
+    """A batch is being computed for longer than ``scorer.hang_seconds``.
+
+    Attributes:
+        seconds: For how long.
+        stack: Where the computing thread is, one line per frame, innermost last.
+    """
+
+    seconds: float
+    stack: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationOver(Happening):
+    """The batch that hung has been computed after all, or failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProducerReborn(Happening):
     """The producer was replaced so that a late request of the old one is fenced."""
 

@@ -115,7 +115,9 @@ class Topics(_Group):
     terminal_profiles: TopicName = Field(
         "terminal-profiles", description="one row per transaction, with its settled label"
     )
-    state: TopicName = Field("scorer-state", description="checkpoints, compacted; see `state.url`")
+    state: TopicName = Field(
+        "scorer-state", description="checkpoints, compacted; see `state.url`; and rejections"
+    )
     rollout: TopicName = Field("rollout", description="the control log: signed plans and commands")
     activations: TopicName = Field(
         "activations", description="from which offset of a partition a revision decides"
@@ -142,6 +144,12 @@ class Kafka(_Group):
     static_membership: bool = Field(
         default=False,
         description="a restart within the session timeout keeps its partitions (KIP-345)",
+    )
+    fenced_file: Path | None = Field(
+        None,
+        description="file in which an instance notes that a newer process of its name fenced it; "
+        "it then stays out while that one runs, restarted or not. Empty: it leaves with 6",
+        examples=["/var/run/stream-scorer/fenced"],
     )
     session_timeout_ms: int = Field(
         10_000, ge=1_000, le=3_600_000, description="group session timeout; `classic` only"
@@ -203,7 +211,11 @@ class Kafka(_Group):
 
     def worker(self, number: int) -> "Kafka":
         """Return these settings for one worker of this instance."""
-        return self.model_copy(update={"instance": f"{self.instance}.{number}"})
+        # No instance can have such a name: `a.0` would be worker 0 of `a`, or an instance itself.
+        own: dict[str, Any] = {"instance": f"{self.instance}/{number}"}
+        if self.fenced_file is not None:
+            own["fenced_file"] = self.fenced_file.with_name(f"{self.fenced_file.name}.{number}")
+        return self.model_copy(update=own)
 
 
 class Registry(_Group):
@@ -245,6 +257,13 @@ class Scorer(_Group):
         le=86_400,
         description="lag with a position that does not move for this long is stuck",
     )
+    hang_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="a batch that is computed for longer hangs: the process is not live; more than "
+        "`scorer.model_timeout_ms`",
+    )
 
 
 class State(_Group):
@@ -253,7 +272,7 @@ class State(_Group):
     url: str = Field(
         "",
         description="fsspec URL of a directory for checkpoints; empty: the topic "
-        "`kafka.topics.state`",
+        "`kafka.topics.state`, where rejections always are",
         examples=["s3://bucket/stream-scorer"],
     )
     bytes_per_event: float = Field(
@@ -496,6 +515,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"scorer.model_timeout_ms ({patience}) must be less than half of "
                 f"kafka.max_poll_interval_ms ({interval})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slow_before_hung(self) -> Self:
+        """Whether a batch hangs is looked at once it is slow."""
+        slow, hang = self.scorer.model_timeout_ms / 1_000, self.scorer.hang_seconds
+        if hang <= slow:
+            raise ValueError(
+                f"scorer.hang_seconds ({hang:g}) must be more than scorer.model_timeout_ms "
+                f"({slow:g} s)"
             )
         return self
 

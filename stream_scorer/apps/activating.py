@@ -4,7 +4,7 @@ A batch in which a revision begins is cut there. What begins is true at once, fo
 computed ahead, and taken back with the batch that it began in.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,18 +113,22 @@ class Activations:
         told = all((p, r) in self._refused for p in partitions for r in fleet.refused)
         if told and all(self._active.get(p) == newest for p in partitions):
             return Cut((Piece(fleet.newest),))
-        return self._cut(raw, events, fleet, partitions)
+        before = {p: self._active.get(p) for p in partitions}
+        try:
+            return self._cut(raw, events, fleet, before)
+        except BaseException:
+            self._give_up(before)
+            raise
 
     def _cut(
-        self, raw: RawRecords, events: EventBatch, fleet: Fleet, partitions: Sequence[int]
+        self, raw: RawRecords, events: EventBatch, fleet: Fleet, before: Mapping[int, int | None]
     ) -> Cut:
         valid = validate(events, fleet.shared) == 0
         times = events.int64("event_time")
         revision = np.zeros(len(events), np.int64)
         begun: list[tuple[Activation, Routing]] = []
         refusals: list[Refusal] = []
-        before = {p: self._active.get(p) for p in partitions}
-        for partition in partitions:
+        for partition in before:
             first = int(raw.offset[raw.partition == partition].min())
             refusals += self._refusals(partition, first, fleet)
             usable = self._usable(partition, first, fleet, refusals)
@@ -133,7 +137,6 @@ class Activations:
             active = before[partition]
             moves = activated(usable, events.offset[good], times[good], first)
             if active is None and not usable:
-                self._give_up(before)
                 self._need(ANY_OLDER)
                 raise Paused("plan", self._why(partition, fleet))
             if active is not None:
@@ -150,7 +153,6 @@ class Activations:
         pieces = []
         for number in np.unique(revision).tolist():
             if number not in by_number:
-                self._give_up(before)
                 self._need(number)
                 why = fleet.refused.get(number, "it is being loaded")
                 raise Paused("plan", f"revision {number} is not ready here: {why}")

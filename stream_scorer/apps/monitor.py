@@ -11,11 +11,12 @@ single customers or labels would have to read the decisions.
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.apps.process import run_process
+from stream_scorer.apps.rejecting import others
 from stream_scorer.apps.scorer import Deployment, plan_of
 from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
@@ -28,12 +29,13 @@ from stream_scorer.errors import (
     SettingsError,
 )
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
+from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -42,6 +44,7 @@ from stream_scorer.settings import Settings
 _LINGER_SECONDS = 0.25
 """Windows close by the hour: many summaries in one transaction cost the broker less."""
 _UNREADABLE = "MALFORMED"
+_QUARANTINED = "INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,13 @@ class Watched:
         before: The state to go back to.
         drifts: The changes that it revealed.
         skipped: Records that were not summaries.
+        quarantined: Records that were passed over because the computation fails for them.
     """
 
     before: DriftWatch
     drifts: tuple[Drift, ...]
     skipped: RecordsSkipped | None
+    quarantined: int = 0
 
 
 class MonitorWork:
@@ -89,7 +94,7 @@ class MonitorWork:
         self._listener = listener
         self._now_ms = now_ms
         self._watch = fresh()
-        self._replays = Replays(replay_of, self._fold, listener)
+        self._replays = Replays(replay_of, self._refold, listener)
 
     # -- the summaries' partition comes and goes --------------------------------------------
 
@@ -114,26 +119,35 @@ class MonitorWork:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Watched]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Watched]:
         """Fold a batch of summaries.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that are passed over.
 
         Raises:
             Paused: The registry is out of reach.
         """
         before = copy.deepcopy(self._watch)
         try:
-            drifts, skipped = self._fold(raw)
+            drifts, skipped = self._fold(others(raw, quarantined)[0] if quarantined else raw)
             stages.lap("detect")
             outgoing = self._outgoing(drifts)
             stages.lap("encode")
         except BaseException:
             self._watch = before
             raise
-        return Result(outgoing, Watched(before, tuple(drifts), skipped))
+        return Result(outgoing, Watched(before, tuple(drifts), skipped, len(quarantined)))
 
     def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Say what was committed; the watch has moved on already."""
         watched = result.delta
+        unreadable = watched.skipped.records if watched.skipped else 0
+        rejected = {_UNREADABLE: unreadable, _QUARANTINED: watched.quarantined}
         for drift in watched.drifts:
             self._listener(DriftDetected(drift.detector, drift.signal))
         if watched.skipped is not None:
@@ -143,7 +157,7 @@ class MonitorWork:
             outcomes={},
             model="",
             version="",
-            rejected={_UNREADABLE: watched.skipped.records} if watched.skipped else {},
+            rejected={reason: count for reason, count in rejected.items() if count},
             stage_seconds=stages.seconds,
             next_offsets=raw.next_offsets(),
         )
@@ -155,6 +169,14 @@ class MonitorWork:
     def undo(self, result: Result[Watched]) -> None:
         """Go back to the state before the batch."""
         self._watch = result.delta.before
+
+    def _refold(self, raw: RawRecords) -> None:
+        before = copy.deepcopy(self._watch)
+        try:
+            self._fold(raw)
+        except BaseException:
+            self._watch = before
+            raise
 
     def _fold(self, raw: RawRecords) -> tuple[list[Drift], RecordsSkipped | None]:
         """Take summaries in; return the changes they reveal and what was not a summary."""
@@ -269,8 +291,11 @@ def monitor_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     producer = TransactionalProducer(kafka, kafka.group, listener)
+    fence_former(kafka, instance(kafka.group, kafka.instance))
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 

@@ -82,6 +82,19 @@ class Decoded:
     undecodable: Rejections
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedRows:
+    """The records of a batch that are not decided.
+
+    Attributes:
+        rows: r row numbers in the batch, ascending.
+        reasons: r reasons.
+    """
+
+    rows: tuple[int, ...] = ()
+    reasons: tuple[RejectReason, ...] = ()
+
+
 class Outcomes:
     """Encodes what was decided.
 
@@ -131,14 +144,15 @@ class Outcomes:
 
     def dead_letters(
         self, batch: Decoded, scored: Sequence[Scored]
-    ) -> tuple[list[Outgoing], tuple[RejectReason, ...]]:
-        """Return the dead letters in the order of their records, and their reasons."""
+    ) -> tuple[list[Outgoing], RejectedRows]:
+        """Return the dead letters in the order of their records, and what they are of."""
         rejected = _rejected(batch, scored)
         if not rejected:
-            return [], ()
+            return [], RejectedRows()
+        rows = tuple(row for row, _, _ in rejected)
         reasons = tuple(reason for _, reason, _ in rejected)
         letters = dead_letters(
-            batch.raw, [row for row, _, _ in rejected], list(reasons),
+            batch.raw, rows, list(reasons),
             [detail for _, _, detail in rejected], topic=self._topics.dead_letters,
             source_topic=self._topics.transactions, instance=self._instance,
         )  # fmt: skip
@@ -148,7 +162,7 @@ class Outcomes:
             BytesColumn.of(letter.key for letter in letters),
             [letter.headers for letter in letters],
         )
-        return [outgoing], reasons
+        return [outgoing], RejectedRows(rows, reasons)
 
     def summary(
         self, batch: Decoded, scored: Sequence[Scored], rejected: Sequence[RejectReason],

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
@@ -16,6 +17,7 @@ from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.happenings import Happening, Listener
 from stream_scorer.kafka.lag import LagWatch
 from stream_scorer.kafka.standby import Standby
+from stream_scorer.kafka.staying_out import StayingOut
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
@@ -23,6 +25,10 @@ from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import Settings
+
+START_SECONDS = 900.0
+"""A start that takes longer (models are loaded, kernels compiled) does not count as alive."""
+_BEAT_SECONDS = 1.0
 
 
 class Loop(Protocol):
@@ -46,6 +52,7 @@ def run_process(
     together: bool = False,
     hangup: Callable[[], None] | None = None,
     lagging: str = "",
+    member: bool = True,
 ) -> None:
     """Run a loop until a signal ends it.
 
@@ -58,6 +65,7 @@ def run_process(
         together: Whether its partitions wait for each other; see ``observability.progress``.
         hangup: What SIGHUP asks for, safe in a signal handler; None leaves the signal as it is.
         lagging: The topic in which its lag is watched, where that is another.
+        member: Whether it is a member of its group, where a newer process of its name is seen.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
@@ -71,8 +79,10 @@ def run_process(
         health(happening)
 
     loop: Loop | None = None
+    stopped = threading.Event()
 
     def stop() -> None:
+        stopped.set()
         if loop is None:
             # Nothing has begun that would have to be ended.
             sys.exit(0)
@@ -81,8 +91,11 @@ def run_process(
     progress = Progress(told, settings.scorer.stuck_seconds, together=together)
     standby = Standby(settings.kafka, topic, told)
 
+    outside = StayingOut(settings.kafka, told, health.heartbeat, stopped, member=member)
+
     def listener(happening: Happening) -> None:
         standby(happening)
+        outside(happening)
         told(happening)
         progress(happening)
 
@@ -95,17 +108,57 @@ def run_process(
             stack.enter_context(Endpoint(settings.http, registry, health))
         else:
             stack.enter_context(exposed(registry, health))
-        loop = make(listener)
-        health.model_loaded()
-        stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
-        stack.enter_context(standby)
-        # What was loaded stays: the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
-        # A batch is thousands of short-lived messages without cycles: looking through them every
-        # 700 allocations cost a tenth of the throughput.
-        gc.set_threshold(100_000, 50, 100)
-        loop.run(health.heartbeat)
+
+        def run() -> None:
+            nonlocal loop
+            with beating(health.heartbeat):
+                loop = make(listener)
+            health.model_loaded()
+            stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
+            stack.enter_context(standby)
+            _settle_memory()
+            loop.run(health.heartbeat)
+
+        outside.around(run)
+
+
+def _settle_memory() -> None:
+    """Tell the collector of cycles what this process is like, once everything is loaded."""
+    # What was loaded stays: the collector need not walk it again.
+    gc.collect()
+    gc.freeze()
+    # A batch is thousands of short-lived messages without cycles: looking through them every
+    # 700 allocations cost a tenth of the throughput.
+    gc.set_threshold(100_000, 50, 100)
+
+
+@contextmanager
+def beating(
+    heartbeat: Callable[[], None],
+    every_seconds: float = _BEAT_SECONDS,
+    most_seconds: float = START_SECONDS,
+) -> Iterator[None]:
+    """Send a heartbeat while something else runs, which may be slow but not for ever.
+
+    Args:
+        heartbeat: Safe on another thread.
+        every_seconds: Between two of them.
+        most_seconds: After this none is sent any more.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        until = time.monotonic() + most_seconds
+        while not over.wait(every_seconds) and time.monotonic() < until:
+            heartbeat()
+
+    thread = threading.Thread(target=beat, name="start-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager

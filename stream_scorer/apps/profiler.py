@@ -16,6 +16,7 @@ from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_sche
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
+from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.pieces import numbered
@@ -83,8 +84,9 @@ def profiler_loop(
     warm_profiler(rows, plan)
     # One transactional id for all: whoever starts fences who ran before, whose last transaction is
     # settled when the committed offsets are read.
-    only = kafka.model_copy(update={"instance": _ONE})
-    producer = TransactionalProducer(only, kafka.group, listener)
+    only = command(kafka.group, _ONE)
+    producer = TransactionalProducer(kafka, kafka.group, listener, identity=only)
+    fence_former(kafka, only)
     # A label counts for a transaction of the same millisecond: it cannot be older than that.
     source = MergedSource(
         kafka, (topics.transactions, topics.labels), (topics.labels, topics.transactions),
@@ -117,6 +119,7 @@ def profiler_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
         ahead=False,
     )
     return TransactionLoop(source, producer, work, limits, listener, hook)
@@ -143,4 +146,5 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
         own.kafka.topics.transactions,
         lambda listener: profiler_loop(own, deployment, listener),
         together=True,
+        member=False,
     )

@@ -4,12 +4,13 @@ What is pending lies in memory; a start rebuilds it by a silent replay from the 
 is still needed, which each commit notes (docs/adr/0010-terminal-rows.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from stream_scorer.apps.rejecting import others
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import ColumnEncoder, Constant
 from stream_scorer.core.batch import RejectReason
@@ -22,7 +23,7 @@ from stream_scorer.happenings import BatchCommitted, Listener, RowsSettled
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import InputReplay, Replays
-from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 
 _NOTE = b"1"
@@ -214,13 +215,20 @@ class ProfilerWork:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Profiled]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Profiled]:
         """Fold a batch; nothing is changed before it is kept.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that are passed over.
 
         Raises:
             Paused: The registry is out of reach.
         """
-        rows, row_order, rejected, labels, label_order = self._decode(raw)
+        rows, row_order, rejected, labels, label_order = self._readable(raw, quarantined)
         stages.lap("decode")
         folded = self.pending.fold(rows, raw.timestamp[row_order], row_order, labels, label_order)
         stages.lap("settle")
@@ -230,6 +238,17 @@ class ProfilerWork:
             outgoing.append(self._rows.encode(folded.settled, watermark))
         stages.lap("encode")
         return Result(outgoing, Profiled(folded, rejected), self._notes(folded, raw))
+
+    def _readable(
+        self, raw: RawRecords, quarantined: Mapping[int, str]
+    ) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
+        """Return what ``_decode`` does of the rows that are not passed over."""
+        if not quarantined:
+            return self._decode(raw)
+        readable, kept = others(raw, quarantined)
+        rows, row_order, rejected, labels, label_order = self._decode(readable)
+        rejected[RejectReason.INTERNAL.value] = len(quarantined)
+        return rows, kept[row_order], rejected, labels, kept[label_order]
 
     def _decode(self, raw: RawRecords) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
         """Return valid transactions and labels with their rows in ``raw``, and what is neither."""

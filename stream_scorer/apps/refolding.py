@@ -10,12 +10,13 @@ from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.windows import CustomerRings
-from stream_scorer.errors import UnavailableError
+from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT
+from stream_scorer.state.rejected import Rejected
 from stream_scorer.state.rings import Events
 
 _SILENCE_SECONDS = 30.0
@@ -48,17 +49,23 @@ class Refolding:
         partition: int,
         first: int,
         end: int,
+        rejected: Rejected,
         keep: Callable[[EventBatch], EventBatch] = lambda events: events,
     ) -> None:
         """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
 
-        ``beginning`` has then seen them all, kept or not.
+        What was rejected is not decoded again, and not folded. ``beginning`` has then seen all
+        others, kept or not.
 
         Raises:
+            StateError: What was rejected cannot be read.
             UnavailableError: The broker has been silent for 30 s.
         """
         self.beginning = Beginning()
-        for raw in input_of(self._kafka, partition, first, end):
+        for every in input_of(self._kafka, partition, first, end):
+            raw = others_of(rejected, every, self._kafka, partition)
+            if raw is None:
+                continue
             events, _, _ = self._decoder.decode(raw)
             self.beginning.read(events, self._plan)
             rings.release(replay(keep(events), rings, self._plan, self._model.features))
@@ -84,6 +91,23 @@ class Refolding:
         if low == 0:
             return {}
         return {INPUT: self.beginning.whole_from(self.retention.lateness_ms)}
+
+
+def others_of(
+    rejected: Rejected, raw: RawRecords, kafka: Kafka, partition: int
+) -> RawRecords | None:
+    """Return those records of a partition that were not rejected; None where none is left.
+
+    Raises:
+        StateError: What was rejected cannot be read.
+    """
+    try:
+        return rejected.others(raw)
+    except ValueError as error:
+        raise StateError(
+            f"checkpoint of {kafka.topics.transactions} partition {partition}: {error}",
+            "with every scorer of the group stopped: stream-scorer state rebuild",
+        ) from error
 
 
 def input_of(kafka: Kafka, partition: int, first: int, end: int) -> Iterator[RawRecords]:

@@ -13,15 +13,17 @@ committed is not copied again.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import DeadLetter, parse
+from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.kafka.letter_sources import LetterSources
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.kafka.reading import read
@@ -40,6 +42,8 @@ class Replayed:
         replayed_before: Those whose original had been copied already; they stay where they are.
         other_input: Those of another topic than ``kafka.topics.transactions``.
         foreign: Records of the topic that are no dead letters of ours.
+        mismatched: Those whose source offset does not hold the same bytes; never copied.
+        first_mismatched: The first of them, PARTITION:OFFSET; empty where there is none.
         limited: Whether it stopped because of the limit.
         stopped: Whether it stopped because it was asked to.
     """
@@ -49,6 +53,8 @@ class Replayed:
     replayed_before: int = 0
     other_input: int = 0
     foreign: int = 0
+    mismatched: int = 0
+    first_mismatched: str = ""
     limited: bool = False
     stopped: bool = False
 
@@ -59,6 +65,7 @@ def replay(
     limit: int | None = None,
     *,
     dry_run: bool = False,
+    trust_headers: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Replayed:
     """Copy dead letters back to the input, up to the dead-letter topic's end as it is now.
@@ -68,6 +75,7 @@ def replay(
         chosen: Which.
         limit: How many at most; None for all.
         dry_run: Whether to count only.
+        trust_headers: Whether to copy without comparing with the record that the headers name.
         stop: Asked whether to stop: then the open transaction is aborted, and what is reported is
             what was copied before.
 
@@ -75,7 +83,8 @@ def replay(
         SettingsError: A topic does not exist.
         FencedError: A later call took over.
         OffsetsError: The group's offsets do not fit the dead-letter topic, or a dead letter's
-            partition is gone from the input. What was copied before stays so.
+            partition is gone from the input, or retention took the record that it names. What was
+            copied before stays so.
         TransactionError: The broker refuses a record for good.
         UnavailableError: The broker does not answer.
     """
@@ -84,13 +93,16 @@ def replay(
     numbers = partitions(admin(kafka), kafka, topics)
     consumer = ColumnConsumer(config.reader(kafka, group), kafka.topics.dead_letters)
     copier: LetterCopier | None = None
+    sources = None if trust_headers else LetterSources(kafka)
     report = Replayed()
     try:
         if not dry_run:
             copier = LetterCopier(kafka, group, consumer, stop=stop)
+            fence_former(kafka, command(group, consumer.topic))
         # Only now: what an earlier call left open has come to its end.
         there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
-        run = _Run(there, copier, chosen, len(numbers[kafka.topics.transactions]), limit, report)
+        count = len(numbers[kafka.topics.transactions])
+        run = _Run(there, copier, sources, chosen, count, limit, report)
         run.run(settings.scorer.maximum_batch, stop)
     except CopyingStopped:
         report.stopped = True
@@ -107,6 +119,8 @@ def replay(
     finally:
         if copier is not None:
             copier.close()
+        if sources is not None:
+            sources.close()
         consumer.close()
     return report
 
@@ -146,6 +160,11 @@ class _Group:
         self.start = {p: max(self.progress[p].offset, first[p]) for p in first}
         self.end = end
 
+    def oldest_sources(self) -> Mapping[int, int]:
+        """Return the input's oldest retained offset by partition."""
+        first, _ = bounds(self.kafka, self.kafka.topics.transactions)
+        return first
+
 
 class _Run:
     """One call: reads to the end, chooses, and copies in batches.
@@ -153,6 +172,7 @@ class _Run:
     Args:
         there: Where the group stands.
         copier: Copies; None counts only.
+        sources: Compares with the input; None trusts the headers.
         chosen: What is copied.
         count: How many partitions the input has.
         limit: How many are copied at most.
@@ -160,12 +180,14 @@ class _Run:
     """
 
     def __init__(
-        self, there: _Group, copier: LetterCopier | None, chosen: Selection, count: int,
-        limit: int | None, report: Replayed,
+        self, there: _Group, copier: LetterCopier | None, sources: LetterSources | None,
+        chosen: Selection, count: int, limit: int | None, report: Replayed,
     ) -> None:  # fmt: skip
         self.report = report
         self._there = there
         self._copier = copier
+        self._sources = sources
+        self._low = {} if sources is None else there.oldest_sources()
         self._chosen = chosen
         self._count = count
         self._left = limit
@@ -234,6 +256,15 @@ class _Run:
                 "those before it are copied; give the topic as many partitions again, or pass "
                 "over its reason: --reason with others",
             )
+        low = self._low.get(letter.source_partition, 0)
+        if letter.source_offset < low:
+            self._flush()
+            raise OffsetsError(
+                f"dead letter {self._there.topic}:{letter.partition}:{letter.offset} cannot be "
+                f"compared with {letter.source}: retention took that record, the oldest is {low}",
+                "those before it are copied; to copy it by its headers alone: --trust-headers; or "
+                "pass over its reason: --reason with others",
+            )
         self._batch.append(letter)
         self._bytes += size_of(letter)
         if self._left is not None:
@@ -248,9 +279,32 @@ class _Run:
             for partition, behind in self._behind.items()
         }
         after = {p: each for p, each in after.items() if each != self._progress[p]}
+        self._compare()
         if after and self._copier is not None:
             self._copier.copy(self._batch, self._committed, after)
         self._committed |= after
         self._progress |= after
         self.report.copied.update(letter.reason for letter in self._batch)
         self._behind, self._batch, self._bytes = {}, [], 0
+
+    def _compare(self) -> None:
+        """Leave out of the batch whatever is not what its source offset holds."""
+        if self._sources is None or not self._batch:
+            return
+        same = self._sources.same(self._batch)
+        other = [each for each in self._batch if (each.partition, each.offset) not in same]
+        if not other:
+            return
+        low = self._there.oldest_sources()
+        if any(each.source_offset < low.get(each.source_partition, 0) for each in other):
+            raise OffsetsError(
+                f"topic {self._there.kafka.topics.transactions}: retention took records while dead "
+                "letters were compared with them",
+                "those before are copied; run it again",
+            )
+        self.report.mismatched += len(other)
+        first = min(other, key=lambda each: (each.partition, each.offset))
+        self.report.first_mismatched = (
+            self.report.first_mismatched or f"{first.partition}:{first.offset}"
+        )
+        self._batch = [each for each in self._batch if (each.partition, each.offset) in same]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
 from stream_scorer.apps.recorded_decisions import Progress, Spool
 from stream_scorer.apps.recorded_terminals import RecordedTerminals
-from stream_scorer.apps.refolding import input_of
+from stream_scorer.apps.refolding import input_of, others_of
 from stream_scorer.apps.reproducing_arms import RoutingAt, arms_of, routings
 from stream_scorer.apps.reproduction import (
     MOST_EXAMPLES,
@@ -32,10 +32,14 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import Routing, Version
 from stream_scorer.core.scorer import Remembered, Rings, remember, replay
+from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.models.loader import models_of
 from stream_scorer.settings import Settings
 from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.rejected import Rejected
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -138,18 +142,24 @@ class InputReproduction:
         retention = model.features.engine.retention
         oldest = self._spool.earliest[partition] - retention.horizon_ms - retention.lateness_ms
         rings, beginning, done = Rings(model.features), Beginning(), low
-        for raw in input_of(self._kafka, partition, low, min(end, high)):
+        rejected = self._rejections(partition)
+        for polled in input_of(self._kafka, partition, low, min(end, high)):
+            # What was rejected then is not asked what it would be today.
+            left = others_of(rejected, polled, self._kafka, partition)
+            raw = polled.where(np.zeros(len(polled), np.bool_)) if left is None else left
             every, _, _ = self._decoder.decode(raw)
             beginning.read(every, self._plan)
             events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
-            until = int(raw.offset[-1]) + 1
+            until = int(polled.offset[-1]) + 1
             if until <= first:
                 rings.release(replay(events, rings, self._plan, model.features))
             else:
                 folded = remember(events, rings, self._plan, model.features)
                 whole_from = beginning.whole_from(retention.lateness_ms) if low else int(NEVER)
                 covered_from = whole_from + retention.horizon_ms if low else whole_from
-                piece = _Piece(partition, max(done, first), until, events, folded, covered_from)
+                piece = _Piece(
+                    partition, max(done, first), until, events, folded, covered_from, rejected
+                )
                 self._judge(piece, seen, asks)
                 rings.release(folded.journals)
             done = until
@@ -164,6 +174,30 @@ class InputReproduction:
                 f"input, which begins at offset {low}, or of terminals' rows, is deleted"
             )
             self._blind = 0
+
+    def _rejections(self, partition: int) -> Rejected:
+        """Return what the scorer's group rejected of a partition.
+
+        Without the state topic that is nothing: no scorer that writes it there has run.
+
+        Raises:
+            StateError: A record is damaged.
+            UnavailableError: The broker does not answer.
+        """
+        owner = Owner(self._kafka.group, self._kafka.topics.transactions)
+        rejected = Rejected(owner, partition)
+        try:
+            for records in TopicStore(self._kafka, owner).read(partition):
+                rejected.add(records)
+            rejected.settle()
+        except SettingsError:
+            return rejected
+        except ValueError as error:
+            raise StateError(
+                f"checkpoint of {owner.topic} partition {partition}: {error}",
+                "with every scorer of the group stopped: stream-scorer state rebuild",
+            ) from error
+        return rejected
 
     def _judge(
         self, piece: "_Piece", seen: tuple[int, int] | None, asks: Callable[[Int64], Bool]
@@ -212,6 +246,7 @@ class InputReproduction:
                 refused = piece.folded.rejections
                 place = np.flatnonzero(piece.events.offset[refused.rows] == offsets[row])
                 why = refused.reasons[place[0]].value if len(place) else why
+                why = piece.rejected.reason(int(offsets[row])) or why
             self._found.note(decisions, row, "decision", "published", why)
 
     def _miss(self, piece: "_Piece", rows: Int64) -> None:
@@ -297,6 +332,7 @@ class _Piece:
         events: Its transactions.
         folded: What the rings made of them.
         covered_from: Event time, ms, from which on windows lie in what is retained.
+        rejected: What was rejected of the partition.
     """
 
     partition: int
@@ -305,3 +341,4 @@ class _Piece:
     events: EventBatch
     folded: Remembered
     covered_from: int
+    rejected: Rejected

@@ -23,12 +23,14 @@ from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
 from stream_scorer.state.heap import give_back, release_early, release_late
 from stream_scorer.state.history import since_of
+from stream_scorer.state.rejected import Rejected
 from stream_scorer.state.restore import (
     Takeover,
     damaged,
     labels_of,
     refuse_layout,
     refuse_misfit,
+    refuse_rejected,
     replay_start,
 )
 from stream_scorer.state.schedule import UNWRITTEN
@@ -68,6 +70,8 @@ class Restored:
         first: Where the replay begins.
         watermark: Newest event time that the buckets knew of.
         since: By reason why history is missing, from which event time on it is whole, ms.
+        rejected: What was rejected of the partition so far.
+        taken: What was taken over.
     """
 
     labels: NDArray[np.int64]
@@ -75,11 +79,24 @@ class Restored:
     first: int
     watermark: int
     since: Mapping[str, int]
+    rejected: Rejected
+    taken: Takeover
 
     @property
     def buckets(self) -> int:
         """How many buckets there were."""
         return int((self.labels != UNWRITTEN).sum())
+
+    def others(self, raw: RawRecords) -> RawRecords | None:
+        """Return those of replayed records that were not rejected; None where none is left.
+
+        Raises:
+            StateError: What was rejected cannot be read.
+        """
+        try:
+            return self.rejected.others(raw)
+        except ValueError as error:
+            raise damaged(self.taken, error) from error
 
     def unknown(self, events: EventBatch) -> EventBatch:
         """Return those of replayed events that their buckets do not know yet."""
@@ -98,6 +115,7 @@ class CheckpointedReplay:
         taken: Says what is taken over, as of now; asked again when the buckets are read.
         owner: Whose state.
         store: Where the buckets lie.
+        topic: Where the rejections lie.
         sample: Returns one record of each partition in the store that holds any.
         rings: Where they are loaded to.
         open_input: Opens the input of (first offset, end offset).
@@ -110,6 +128,7 @@ class CheckpointedReplay:
         taken: Callable[[], Takeover],
         owner: Owner,
         store: CheckpointStore,
+        topic: CheckpointStore,
         sample: Callable[[], StoredRecords],
         rings: Rings,
         open_input: Callable[[int, int], InputReplay],
@@ -123,12 +142,14 @@ class CheckpointedReplay:
         self._taken = taken
         self._owner = owner
         self._store = store
+        self._topic = topic
         self._sample = sample
         self._rings = rings
         self._open_input = open_input
         self._begun = begun
         self._rest = rest
         self._assembly = Assembly(owner, start.partition)
+        self._rejected = Rejected(owner, start.partition)
         self._held_bytes = 0
         self._reading: Iterator[StoredRecords] | None = None
         self._loading: list[Bucket] | None = None
@@ -190,14 +211,16 @@ class CheckpointedReplay:
             if self._reading is None:
                 self._begun.add(self.partition)
                 release_early()
-                self._reading = iter(self._store.read(self.partition))
+                self._reading = self._records()
             try:
                 records = next(self._reading, None)
                 if records is not None:
                     self._assembly.add(records)
+                    self._rejected.add(records)
                     self._held_bytes += sum(len(value or b"") for _, value in records)
                     return
                 buckets = self._assembly.buckets()
+                self._rejected.settle()
             except ValueError as error:
                 raise damaged(self._taken(), error) from error
             taken = self._taken()
@@ -205,9 +228,11 @@ class CheckpointedReplay:
                 self._refuse_moved(taken)
         except UnavailableError as error:
             self._reading, self._assembly = None, Assembly(self._owner, self.partition)
+            self._rejected = Rejected(self._owner, self.partition)
             self._held_bytes = 0
             raise Paused("checkpoints", str(error)) from error
         refuse_misfit(taken, buckets)
+        refuse_rejected(taken, self._rejected.end)
         rings = self._rings.of(self.partition)
         try:
             since = since_of(buckets.values(), rings.fields, rings.retention)
@@ -219,8 +244,14 @@ class CheckpointedReplay:
         self.restored = Restored(
             labels, taken.low, replay_start(labels, taken.low),
             max((bucket.watermark for bucket in buckets.values()), default=np.iinfo(np.int64).min),
-            since,
+            since, self._rejected, taken,
         )  # fmt: skip
+
+    def _records(self) -> Iterator[StoredRecords]:
+        """Yield what is stored of the partition: its buckets, and what was rejected of it."""
+        yield from self._store.read(self.partition)
+        if self._topic is not self._store:
+            yield from self._topic.read(self.partition)
 
     def _refuse_moved(self, taken: Takeover) -> None:
         """A partition without a bucket of its own may be one that was added since."""
@@ -256,6 +287,7 @@ class Restoration:
         rings: Where they are loaded to.
         open_input: Opens the input of (partition, first offset, end offset).
         rest: Called when no partition is coming back any more: connections may go.
+        rejections: Where what was rejected lies; None where the buckets do.
     """
 
     def __init__(
@@ -267,11 +299,13 @@ class Restoration:
         rings: Rings,
         open_input: Callable[[int, int, int], InputReplay],
         rest: Callable[[], None] = lambda: None,
+        rejections: CheckpointStore | None = None,
     ) -> None:
         self._topic = topic
         self._source = source
         self._owner = owner
         self._store = store
+        self._rejections = rejections or store
         self._rings = rings
         self._open_input = open_input
         self._rest = rest
@@ -303,7 +337,7 @@ class Restoration:
                 self._source.low_watermark(partition), ENGINE,
                 self._rings.of(partition).retention.unit, group=self._owner.group,
             ),
-            self._owner, self._store, self._sampled, self._rings,
+            self._owner, self._store, self._rejections, self._sampled, self._rings,
             lambda first, end: self._open_input(partition, first, end), self._begun,
             self._rest,
         )  # fmt: skip

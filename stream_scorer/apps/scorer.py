@@ -12,6 +12,7 @@ from stream_scorer.apps.fleet import Fleet, Pinned
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.process import Exposed, run_process
+from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
@@ -29,6 +30,8 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.identity import fence_former, instance
+from stream_scorer.kafka.offsets import oldest_offset
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import Consumers, InputReplay
 from stream_scorer.kafka.source import KafkaSource, Start
@@ -164,6 +167,14 @@ def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
     return TopicStore(settings.kafka, owner)
 
 
+def topic_of(settings: Settings, owner: Owner, store: CheckpointStore) -> TopicStore:
+    """Return the state topic: what was rejected lies there, wherever the buckets do.
+
+    Only there a rejection can be written in the transaction of the batch that rejects.
+    """
+    return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner)
+
+
 def scorer_loop(
     settings: Settings,
     deployment: Deployment,
@@ -196,9 +207,10 @@ def scorer_loop(
     topic = kafka.topics.transactions
     owner = Owner(kafka.group, topic)
     store = store_of(settings, owner)
-    if isinstance(store, TopicStore):
-        store.refuse_layout()
+    state_topic = topic_of(settings, owner, store)
+    state_topic.refuse_layout()
     producer = TransactionalProducer(kafka, kafka.group, listener)
+    fence_former(kafka, instance(kafka.group, kafka.instance))
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
     rings = Rings(fleet.features)
@@ -206,9 +218,13 @@ def scorer_loop(
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
     work = ScoringWork(
         deployed.versions, codecs, kafka.topics, kafka.instance, listener, rings,
-        restoration_of(settings, source, owner, store, rings),
+        restoration_of(settings, source, owner, store, rings, state_topic),
         Checkpoints(
             store, owner, rings, schedule, listener, write_format=settings.state.write_format
+        ),
+        RejectionLog(
+            state_topic.topic, owner,
+            lambda partition: oldest_offset(kafka, topic, partition),
         ),
         Warmth(listener, accept_cold=deployment.accept_cold, warming=deployed.warming),
         terminals=terminals,
@@ -218,6 +234,8 @@ def scorer_loop(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,
         slow=settings.scorer.model_timeout_ms / 1_000,
+        hang=settings.scorer.hang_seconds,
+        guarded=True,
     )
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
     if terminals is not None:
@@ -277,21 +295,21 @@ def _followed(
 
 
 def restoration_of(
-    settings: Settings, source: KafkaSource, owner: Owner, store: CheckpointStore, rings: Rings
-) -> Restoration:
+    settings: Settings, source: KafkaSource, owner: Owner, store: CheckpointStore, rings: Rings,
+    state_topic: TopicStore,
+) -> Restoration:  # fmt: skip
     """Return what brings partitions' state back; its connections last as long as it has to do."""
     kafka, topic = settings.kafka, settings.kafka.topics.transactions
     consumers = Consumers(kafka, topic)
 
     def rest() -> None:
         consumers.close()
-        if isinstance(store, TopicStore):
-            store.rest()
+        state_topic.rest()
 
     return Restoration(
         topic, source, owner, store, rings,
         lambda partition, first, end:
-            InputReplay(kafka, topic, partition, first, end, consumers), rest,
+            InputReplay(kafka, topic, partition, first, end, consumers), rest, state_topic,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.outcomes import Codecs, Decoded, Outcomes, Scored
+from stream_scorer.apps.rejecting import decode_without
+from stream_scorer.apps.rejections import Noted, RejectionLog
 from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
@@ -36,7 +38,7 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import Replays
-from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.beginning import Beginning
@@ -55,6 +57,7 @@ class Scoring:
     scored: tuple[Scored, ...]
     cut: Cut
     share: Share
+    noted: Noted
     rejected: tuple[RejectReason, ...]
 
 
@@ -70,6 +73,7 @@ class ScoringWork:
         rings: The customers' histories.
         restoration: Brings the state of partitions that come.
         checkpoints: Writes it, a little with each batch.
+        rejections: Writes which records were rejected, with the batch that rejects them.
         warmth: Judges whether a model may decide on it.
         now_ms: The wall clock, ms since the epoch.
         terminals: Brings terminals' rows; None where no model asks for any.
@@ -86,6 +90,7 @@ class ScoringWork:
         rings: Rings,
         restoration: Restoration,
         checkpoints: Checkpoints,
+        rejections: RejectionLog,
         warmth: Warmth,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         terminals: TerminalFollower | None = None,
@@ -101,6 +106,7 @@ class ScoringWork:
         self._listener = listener
         self._restoration = restoration
         self._checkpoints = checkpoints
+        self._rejections = rejections
         self._warmth = warmth
         self._now_ms = now_ms
         self._sample = KeySample(listener)
@@ -134,6 +140,7 @@ class ScoringWork:
         for partition in partitions:
             self.rings.drop(partition)
             self._checkpoints.stop(partition)
+            self._rejections.stop(partition)
             self._opened.pop(partition, None)
             self._beginnings.pop(partition, None)
             self._histories.end(partition)
@@ -212,7 +219,17 @@ class ScoringWork:
         return opened
 
     def _refold(self, raw: RawRecords) -> None:
-        """Take replayed records of one partition into the rings that do not know them yet."""
+        """Take replayed records of one partition into the rings that do not know them yet.
+
+        What was rejected then is passed over before it is decoded: a decoder that cannot take it
+        is not asked again, and what today's plan and registry would make of it does not matter.
+        """
+        restored = self._opened[int(raw.partition[0])].restored
+        if restored is not None:
+            left = restored.others(raw)
+            if left is None:
+                return
+            raw = left
         try:
             events, _, _ = self._codecs.transactions.decode(raw)
         except RegistryUnavailableError as error:
@@ -220,7 +237,6 @@ class ScoringWork:
         partition = int(raw.partition[0])
         fleet = self._versions.fleet
         self._beginnings[partition].read(events, fleet.shared)
-        restored = self._opened[partition].restored
         if restored is not None:
             events = restored.unknown(events)
         self.rings.release(replay(events, self.rings, fleet.shared, fleet.features))
@@ -241,6 +257,7 @@ class ScoringWork:
         since = beginning.settled(since, rings.retention.lateness_ms)
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
         self._histories.begin(partition, since, beginning, restored.low)
+        self._rejections.start(partition, restored.rejected.segments, restored.low)
         self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
         self._checkpoints.start(
             partition, self._restoration.partitions, ended.end, restored.low, restored.labels,
@@ -249,14 +266,21 @@ class ScoringWork:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Scoring]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Scoring]:
         """Decide a batch.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that are rejected as ``INTERNAL`` unread, each with what fails.
 
         Raises:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
         try:
-            events, rows, undecodable = self._codecs.transactions.decode(raw)
+            events, rows, undecodable = decode_without(self._codecs.transactions, raw, quarantined)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
@@ -267,7 +291,7 @@ class ScoringWork:
         self.rings.adopt(fleet.features)
         cut = self._activations.cut(raw, events, fleet)
         # As the batch before this one left the rings.
-        share = self._checkpoints.take(len(raw))
+        share = self._share(raw, cut)
         scored: list[Scored] = []
         try:
             stages.lap("checkpoint")
@@ -285,6 +309,13 @@ class ScoringWork:
             self._take_back(scored, cut, share)
             if isinstance(error, ModelFailure):
                 raise Paused("model", str(error)) from error
+            raise
+
+    def _share(self, raw: RawRecords, cut: Cut) -> Share:
+        try:
+            return self._checkpoints.take(len(raw))
+        except BaseException:
+            self._activations.undo(cut)
             raise
 
     def _take_back(self, scored: Sequence[Scored], cut: Cut, share: Share) -> None:
@@ -316,9 +347,13 @@ class ScoringWork:
             outgoing += self._recorded.outgoing(cut, decided_at)
         outgoing += self._outcomes.shadow_scores(batch, scored)
         stages.lap("encode")
-        outgoing.append(self._outcomes.summary(batch, scored, rejected, stages.seconds))
+        reasons = rejected.reasons
+        outgoing.append(self._outcomes.summary(batch, scored, reasons, stages.seconds))
         stages.lap("summarize")
-        return Result(outgoing, Scoring(scored, cut, share, rejected))
+        # Last: nothing fails behind it, so only a computed batch has to take it back.
+        noted = self._rejections.take(batch.raw, rejected.rows, reasons)
+        outgoing += noted.outgoing
+        return Result(outgoing, Scoring(scored, cut, share, noted, reasons))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Keep the rings' changes and say what was committed."""
@@ -370,4 +405,5 @@ class ScoringWork:
     def undo(self, result: Result[Scoring]) -> None:
         """Take the rings' changes back."""
         delta = result.delta
+        self._rejections.undo(delta.noted)
         self._take_back(delta.scored, delta.cut, delta.share)

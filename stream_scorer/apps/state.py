@@ -2,22 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.scorer import store_of
+from stream_scorer.apps.scorer import store_of, topic_of
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions
+from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from stream_scorer.state.rejected import Rejected
 from stream_scorer.state.restore import Takeover, damaged
 from stream_scorer.state.rings import RingColumns, columns_of
 
@@ -32,6 +34,7 @@ class Checkpoint:
         settings: Cluster, group, store.
         owner: Whose state.
         store: Where it lies.
+        state_topic: Where what was rejected lies, wherever the buckets do.
         count: How many partitions the input has.
         low: Oldest retained offset by partition.
         committed: The group's offsets by partition, where it has one.
@@ -40,9 +43,11 @@ class Checkpoint:
     settings: Settings
     owner: Owner
     store: CheckpointStore
+    state_topic: TopicStore
     count: int
     low: Mapping[int, int]
     committed: Mapping[int, int]
+    _rejected: dict[int, Rejected] = field(default_factory=dict, repr=False)
 
     def takeover(self, partition: int, partitions: int | None = None) -> Takeover:
         """Return what a scorer that takes a partition over would know."""
@@ -61,15 +66,54 @@ class Checkpoint:
         """
         for reading in range(_READINGS):
             assembly = Assembly(self.owner, partition)
+            rejected = Rejected(self.owner, partition)
             try:
                 for records in self.store.read(partition):
                     assembly.add(records)
-                return assembly.buckets()
+                    rejected.add(records)
+                found = assembly.buckets()
+                if self.store is self.state_topic:
+                    # Read in one go with the buckets: what they are as of is known here.
+                    rejected.settle()
+                    self._rejected[partition] = rejected
             except ValueError as error:
                 # Compaction may take a part away that a scorer has just written anew.
                 if reading == _READINGS - 1:
                     raise damaged(self.takeover(partition), error) from error
+            else:
+                return found
         raise AssertionError
+
+    def rejected(self, partition: int) -> Rejected:
+        """Return what was rejected of a partition; where buckets were read, as of then or later.
+
+        Raises:
+            SettingsError: The state topic does not exist.
+            StateError: A record is damaged.
+            UnavailableError: The broker does not answer.
+        """
+        found = self._rejected.pop(partition, None)
+        if found is None:
+            try:
+                found, _ = self.readable_rejections(partition, forgive=False)
+            except ValueError as error:
+                raise damaged(self.takeover(partition), error) from error
+        return found
+
+    def readable_rejections(
+        self, partition: int, *, forgive: bool = True
+    ) -> tuple[Rejected, list[int]]:
+        """Return what can be read of a partition's rejections, and where a segment cannot.
+
+        Raises:
+            SettingsError: The state topic does not exist.
+            ValueError: A record is damaged, and that is not forgiven, or a later version wrote it.
+            UnavailableError: The broker does not answer.
+        """
+        found = Rejected(self.owner, partition)
+        for records in self.state_topic.read(partition):
+            found.add(records)
+        return found, found.settle(forgive=forgive)
 
 
 def open_checkpoint(settings: Settings) -> Checkpoint:
@@ -84,8 +128,9 @@ def open_checkpoint(settings: Settings) -> Checkpoint:
     numbers = partitions(admin(kafka), kafka, [topic])[topic]
     owner = Owner(kafka.group, topic)
     low, _ = bounds(kafka, topic)
+    store = store_of(settings, owner)
     return Checkpoint(
-        settings, owner, store_of(settings, owner), len(numbers), low,
+        settings, owner, store, topic_of(settings, owner, store), len(numbers), low,
         committed_offsets(kafka, topic, numbers),
     )  # fmt: skip
 

@@ -23,7 +23,13 @@ from stream_scorer.kafka.topics import grow
 from stream_scorer.state.checkpoint import Record, partitions_of
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.history import merged, outlived, since_of
-from stream_scorer.state.restore import damaged, labels_of, refuse_misfit, replay_start
+from stream_scorer.state.restore import (
+    damaged,
+    labels_of,
+    refuse_misfit,
+    refuse_rejected,
+    replay_start,
+)
 from stream_scorer.state.rings import RingColumns, columns_of, united
 
 
@@ -69,8 +75,8 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
         files.finish()
         return Repartitioned(**json.loads(note))
     before, after = _written_for(checkpoint), checkpoint.count
-    if files is None:
-        grow(kafka, store.topic, after)
+    # What was rejected is written there, wherever the buckets lie.
+    grow(kafka, checkpoint.state_topic.topic, after)
     folding = Refolding(checkpoint.settings, deployment)
     old = folding.rings()
     since = merged(
@@ -210,7 +216,10 @@ def _bring_up(
         own_labels = labels[bucket_of(events.records.column("customer_id"))]
         return events.take(np.flatnonzero(events.offset >= own_labels))
 
-    folding.fold(rings, partition, replay_start(labels, taken.low), taken.offset, unknown)
+    rejected = checkpoint.rejected(partition)
+    refuse_rejected(taken, rejected.end)
+    first = replay_start(labels, taken.low)
+    folding.fold(rings, partition, first, taken.offset, rejected, unknown)
     own.watermark = max([own.watermark, *(bucket.watermark for bucket in buckets.values())])
     if int(labels.min()) < 0:
         since = merged([since, folding.complete_since(taken.low)])

@@ -70,7 +70,7 @@ def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verif
         return events.take(np.flatnonzero(events.offset < own))
 
     all_rings = folding.rings()
-    folding.fold(all_rings, partition, low, end, known)
+    folding.fold(all_rings, partition, low, end, checkpoint.rejected(partition), known)
     rings = all_rings.of(partition)
     since = max(folding.complete_since(low).values(), default=None)
     kept_ms = folding.retention.horizon_ms + folding.retention.lateness_ms

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from stream_scorer.apps.adopting_rejections import rejected_by_letters
 from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.scorer import Deployment
@@ -13,6 +14,8 @@ from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.state.files import FileStore
+from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.restore import damaged
 
 Records = Sequence[tuple[bytes, bytes | None]]
 
@@ -27,12 +30,18 @@ class Rebuilt:
         offset: The group's offset, which every bucket is as of; None where the group has none,
             and so nothing was written.
         customers: Rings in it.
+        unreadable_rejections: Segments of rejected records that could not be read and were taken
+            away: their records were judged as today's plan and registry judge them.
+        adopted_rejections: Records of which no segment said that they were rejected, and a dead
+            letter with their bytes did: a version without segments rejected them.
     """
 
     partition: int
     first: int
     offset: int | None
     customers: int
+    unreadable_rejections: int = 0
+    adopted_rejections: int = 0
 
 
 def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
@@ -58,37 +67,84 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
     folding = Refolding(checkpoint.settings, deployment)
     if isinstance(checkpoint.store, FileStore):
         checkpoint.store.discard()
-    return [_rebuild(checkpoint, folding, partition) for partition in range(checkpoint.count)]
+    histories = {
+        partition: _rejections(checkpoint, partition) for partition in checkpoint.committed
+    }
+    retained = {p: (checkpoint.low[p], offset) for p, offset in checkpoint.committed.items()}
+    known = {p: each.rejected for p, each in histories.items()}
+    for partition, reasons in rejected_by_letters(checkpoint.settings, retained, known).items():
+        histories[partition].adopted = len(reasons)
+        histories[partition].changed += histories[partition].rejected.adopt(reasons)
+    return [
+        _rebuild(checkpoint, folding, partition, histories.get(partition))
+        for partition in range(checkpoint.count)
+    ]
 
 
-def _rebuild(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Rebuilt:
+@dataclass(slots=True)
+class _Rejections:
+    """What was rejected of a partition up to the group's offset.
+
+    Attributes:
+        rejected: What is known of it.
+        changed: Records that bring the state topic to it.
+        unreadable: How many segments could not be read.
+        adopted: How many rejections only dead letters told of.
+    """
+
+    rejected: Rejected
+    changed: list[tuple[bytes, bytes | None]]
+    unreadable: int
+    adopted: int = 0
+
+
+def _rejections(checkpoint: Checkpoint, partition: int) -> _Rejections:
+    try:
+        rejected, unreadable = checkpoint.readable_rejections(partition)
+    except ValueError as error:
+        raise damaged(checkpoint.takeover(partition), error) from error
+    # What lies past the offset is to be judged anew: the offset was set back.
+    changed = rejected.without(checkpoint.committed[partition])
+    key = checkpoint.owner.rejected_key
+    changed += [(key(partition, first), None) for first in unreadable]
+    return _Rejections(rejected, changed, len(unreadable))
+
+
+def _rebuild(
+    checkpoint: Checkpoint, folding: Refolding, partition: int, history: _Rejections | None
+) -> Rebuilt:
     low, offset = checkpoint.low[partition], checkpoint.committed.get(partition)
-    if offset is None:
+    if offset is None or history is None:
         # What is there would keep the group's first run from starting.
+        # What was rejected goes, too: without an offset, all of it is to be judged anew.
         if isinstance(checkpoint.store, FileStore):
             checkpoint.store.clear(partition)
-        else:
-            _write(checkpoint, partition, iter([_removals(checkpoint, partition)]))
+        _publish(checkpoint, partition, iter([_removals(checkpoint, partition)]))
         return Rebuilt(partition, low, None, 0)
-    all_rings = folding.rings()
-    folding.fold(all_rings, partition, low, offset)
+    all_rings, changed = folding.rings(), history.changed
+    folding.fold(all_rings, partition, low, offset, history.rejected)
     since = folding.complete_since(low)
     rings = all_rings.of(partition)
     write_format = checkpoint.settings.state.write_format
 
     def written(rings: CustomerRings) -> Iterator[Records]:
+        if changed and not isinstance(checkpoint.store, FileStore):
+            yield changed
         for number in range(BUCKETS):
             made = dump(rings, partition, number, offset, checkpoint.count, since, write_format)
             yield made.records(checkpoint.owner)
 
+    if changed and isinstance(checkpoint.store, FileStore):
+        _publish(checkpoint, partition, iter([changed]))
     _write(checkpoint, partition, written(rings))
-    return Rebuilt(partition, low, offset, len(rings))
+    return Rebuilt(partition, low, offset, len(rings), history.unreadable, history.adopted)
 
 
 def _removals(checkpoint: Checkpoint, partition: int) -> Records:
-    keys = {key for records in checkpoint.store.read(partition) for key, _ in records if key}
+    owner = checkpoint.owner
+    keys = {key for records in checkpoint.state_topic.read(partition) for key, _ in records if key}
     return [(key, None) for key in sorted(keys)
-            if (checkpoint.owner.place(key) or (-1,))[0] == partition]  # fmt: skip
+            if (owner.place(key) or owner.rejected(key) or (-1,))[0] == partition]  # fmt: skip
 
 
 def _write(checkpoint: Checkpoint, partition: int, buckets: Iterator[Records]) -> None:
@@ -97,5 +153,10 @@ def _write(checkpoint: Checkpoint, partition: int, buckets: Iterator[Records]) -
         for records in buckets:
             store.write(partition, records)
     else:
-        each = ((partition, records) for records in buckets)
-        publish(checkpoint.settings.kafka, store.topic, each, {})
+        _publish(checkpoint, partition, buckets)
+
+
+def _publish(checkpoint: Checkpoint, partition: int, written: Iterator[Records]) -> None:
+    """Write records to the state topic, all in one transaction."""
+    each = ((partition, records) for records in written)
+    publish(checkpoint.settings.kafka, checkpoint.state_topic.topic, each, {})

@@ -11,6 +11,7 @@ from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.replaying import Replayed
 from stream_scorer.apps.replaying import replay as replay_dead_letters
 from stream_scorer.apps.stop_request import StopRequest
+from stream_scorer.apps.taking import take as take_record
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -136,6 +137,13 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be copied; copy nothing.")
     ] = False,
+    trust_headers: Annotated[
+        bool,
+        typer.Option(
+            "--trust-headers",
+            help="Copy without comparing with the record that the headers name.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
@@ -151,13 +159,19 @@ def replay(
     again. Dead letters of another topic than the input, and records that are no dead letters of
     ours, are counted and passed over for good.
 
+    Each dead letter is compared with the input record that its headers name. One that differs is
+    counted as mismatched and never copied. Where retention took the record, the call stops with
+    exit code 7 and asks for --trust-headers.
+
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
     before is told, and the exit code is 143 or 130. The next call goes on there.
     """
     settings = connected_settings(config, bootstrap)
     chosen = Selection(frozenset(each.value for each in reason or ()))
     with StopRequest() as stop:
-        found = replay_dead_letters(settings, chosen, limit, dry_run=dry_run, stop=stop)
+        found = replay_dead_letters(
+            settings, chosen, limit, dry_run=dry_run, trust_headers=trust_headers, stop=stop
+        )
     names = sorted(found.copied | found.passed_over)
     copied, passed_over = found.copied.total(), found.passed_over.total()
     document = {
@@ -174,6 +188,7 @@ def replay(
         "replayed_before": found.replayed_before,
         "other_input": found.other_input,
         "foreign": found.foreign,
+        "mismatched": found.mismatched,
         "limited": found.limited,
         "stopped": found.stopped,
     }
@@ -186,12 +201,48 @@ def replay(
         raise typer.Exit(stop.exit_code)
 
 
+@app.command()
+def take(
+    *,
+    partition: Annotated[int, typer.Argument(min=0, max=2**31 - 1, help="Partition of the input.")],
+    offset: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="Offset of its next record.")],
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Leave the record where it is; scorers may attempt it again."),
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the input's next record to the dead letters as INTERNAL: it ends every scorer.
+
+    A scorer that stops with exit code 14 names PARTITION and OFFSET. The group must have no
+    members. OFFSET must be the next record that a scorer would be given, so that no record is
+    passed over and none is taken twice. The original bytes, key and headers are kept; the record
+    is copied back by `dlq replay --reason INTERNAL` once its cause is fixed.
+    """
+    settings = connected_settings(config, bootstrap)
+    with StopRequest() as stop:
+        taken = take_record(settings, partition, offset, retry=retry, stop=stop)
+    document = {
+        "topic": settings.kafka.topics.transactions,
+        "partition": partition,
+        "offset": offset,
+        "group": settings.kafka.group,
+        "committed_before": taken.before,
+        "committed": taken.after,
+        "taken": not taken.retried,
+    }
+    show(as_json, document, ("field", "value"), list(document.items()))
+
+
 def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
     """Say what the table does not: what was left, and why it ended."""
     for count, text in (
         (found.replayed_before, "copied once already and rejected again: not copied again"),
         (found.other_input, f"of another topic than {input_topic}"),
         (found.foreign, "no dead letters of ours"),
+        (found.mismatched, f"not what their source offset holds, first {found.first_mismatched}"),
     ):
         if count:
             typer.echo(f"{count} {text}")

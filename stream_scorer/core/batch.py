@@ -46,6 +46,7 @@ class RejectReason(StrEnum):
     TIME_INVALID = "TIME_INVALID"  # before 1970 or beyond what a date can hold
     TIME_AHEAD = "TIME_AHEAD"  # too far ahead of the record's Kafka timestamp
     DUPLICATE = "DUPLICATE"  # its transaction id is already in the customer's ring
+    INTERNAL = "INTERNAL"  # the computation fails for it each time: a defect of ours
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,10 +211,14 @@ def replay(
         The state delta by partition.
     """
     judged, verdict = judge(events, plan, features), np.empty(len(events), np.uint8)
-    return {
-        partition: fold(rings.of(partition), rows, events, judged, verdict, None)
-        for partition, rows in rows_by(events.partition)
-    }
+    journals: dict[int, Journal] = {}
+    try:
+        for partition, rows in rows_by(events.partition):
+            journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, None)
+    except BaseException:
+        rings.undo(journals)
+        raise
+    return journals
 
 
 def remember(
@@ -240,20 +244,18 @@ def remember(
     verdict = np.zeros(n, np.uint8)
     observed = np.empty((n, features.engine.width), np.float64)
     journals: dict[int, Journal] = {}
-    for partition, rows in rows_by(events.partition):
-        journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, observed)
+    try:
+        for partition, rows in rows_by(events.partition):
+            journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, observed)
+        lacking = _see_terminals(events, features, terminals, observed)
+    except BaseException:
+        rings.undo(journals)
+        raise
     codes[(verdict == DUPLICATE) & ~judged.refused] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
     flags |= np.where(verdict == CAPPED, np.uint8(Flag.CAPPED), np.uint8(0))
-    delayed = features.engine.delayed
-    if terminals is None:
-        observed[:, features.engine.width - len(delayed) :] = np.nan
-    elif len(delayed):
-        lacking = terminals.observe(
-            delayed, events.records.column("terminal_id"), events.int64("event_time"), observed
-        )
-        if features.by_terminal:
-            flags |= np.where(lacking, np.uint8(Flag.DEGRADED), np.uint8(0))
+    if lacking is not None:
+        flags |= np.where(lacking, np.uint8(Flag.DEGRADED), np.uint8(0))
     rejected = np.flatnonzero(codes)
     told = [reason_of(code) for code in codes[rejected].tolist()]
     return Remembered(
@@ -266,6 +268,22 @@ def remember(
         observed=observed,
         customer=judged.customer,
     )
+
+
+def _see_terminals(
+    events: EventBatch, features: FeatureSet, terminals: TerminalTable | None, observed: Float64
+) -> NDArray[np.bool_] | None:
+    """Write what events see of their terminals; return which see less than the features ask."""
+    delayed = features.engine.delayed
+    if terminals is None:
+        observed[:, features.engine.width - len(delayed) :] = np.nan
+        return None
+    if not len(delayed):
+        return None
+    lacking = terminals.observe(
+        delayed, events.records.column("terminal_id"), events.int64("event_time"), observed
+    )
+    return lacking if features.by_terminal else None
 
 
 def score(

@@ -185,20 +185,24 @@ class CustomerRings:
         program = self._program if observed is not None else self._silent
         written = observed if observed is not None else np.empty((0, 0))
         at = 0
-        while True:
-            at, journal.length, newest = fold_rows(
-                self._store, self._shape, self._limits, program, self._scratch,
-                rows, places, at, skip, offsets, data, customer_hash, id_hash, event_time,
-                amount_minor, extras, journal.number, journal.entries, journal.length, verdict,
-                written,
-            )  # fmt: skip
-            journal.newest = max(journal.newest, int(newest))
-            if at == len(rows):
-                return journal
-            row = rows[at]
-            self._store = with_room(
-                self._store, self._shape, int(offsets[row + 1] - offsets[row]), self.retention.cap
-            )
+        try:
+            while True:
+                at, journal.length, newest = fold_rows(
+                    self._store, self._shape, self._limits, program, self._scratch,
+                    rows, places, at, skip, offsets, data, customer_hash, id_hash, event_time,
+                    amount_minor, extras, journal.number, journal.entries, journal.length, verdict,
+                    written,
+                )  # fmt: skip
+                journal.newest = max(journal.newest, int(newest))
+                if at == len(rows):
+                    return journal
+                row = rows[at]
+                key_length = int(offsets[row + 1] - offsets[row])
+                self._store = with_room(self._store, self._shape, key_length, self.retention.cap)
+        except BaseException:
+            # Such as no memory for more room: what was folded before goes, too.
+            self.undo(journal)
+            raise
 
     def undo(self, journal: Journal) -> None:
         """Take a batch back; the rings are then as they were before it.

@@ -27,11 +27,19 @@ def common(kafka: Kafka) -> dict[str, Any]:
     return options | dict(kafka.client)
 
 
+def member_name(kafka: Kafka, group: str | None = None) -> str:
+    """Return what a process is called in a group: its client id, and as a static member its name.
+
+    It need only be unique in the group; for a transactional id see ``identity``.
+    """
+    return f"{group or kafka.group}-{kafka.instance}"
+
+
 def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
     """Return the options of a transaction loop's consumer: read committed, no own commits."""
     return common(kafka) | {
         "group.id": group or kafka.group,
-        "client.id": f"{group or kafka.group}-{kafka.instance}",
+        "client.id": member_name(kafka, group),
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

@@ -11,6 +11,7 @@ from stream_scorer.errors import FencedError, OffsetsError, TransactionError, Un
 from stream_scorer.happenings import Happening
 from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.groups import noted
+from stream_scorer.kafka.identity import command
 from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
@@ -85,9 +86,8 @@ class LetterCopier:
         self._consumer = consumer
         self._input = kafka.topics.transactions
         self._producer = TransactionalProducer(
-            kafka.model_copy(update={"instance": consumer.topic}), group, _nobody,
-            self._made,
-        )  # fmt: skip
+            kafka, group, _nobody, self._made, identity=command(group, consumer.topic)
+        )
         self._aborts = Aborts(_nobody)
         self._stop = stop
         self._until = 0.0

@@ -129,3 +129,12 @@ def bounds(
         {partition: offset for (_, partition), offset in first.items()},
         {partition: offset for (_, partition), offset in end.items()},
     )
+
+
+def oldest_offset(kafka: Kafka, topic: str, partition: int) -> int:
+    """Return the oldest retained offset of one partition.
+
+    Raises:
+        UnavailableError: The broker does not answer.
+    """
+    return offsets(admin(kafka), kafka, [(topic, partition)], EARLIEST)[topic, partition]

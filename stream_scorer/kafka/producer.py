@@ -14,7 +14,6 @@ it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.f
 replaced, too.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,10 +24,12 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
+from stream_scorer.clocks import Clock, since_boot
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka import config
 from stream_scorer.kafka.fencing import OwnDoing
+from stream_scorer.kafka.identity import Identity, instance
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
 from stream_scorer.ports import BytesColumn, Headers
@@ -143,9 +144,11 @@ class TransactionalProducer:
 
     Args:
         kafka: Cluster, instance name and time limits.
-        group: Consumer group; the transactional id is ``GROUP-INSTANCE``.
+        group: Consumer group.
         listener: Told of rebirths and outages.
         make: Makes a client from its options; the real one unless a test puts a proxy in.
+        clock: Measures ages that the broker measures as well, so it counts suspension.
+        identity: Under which transactional id; that of the instance in the group by default.
     """
 
     def __init__(
@@ -154,13 +157,16 @@ class TransactionalProducer:
         group: str,
         listener: Listener,
         make: Callable[[dict[str, Any]], Client] | None = None,
+        clock: Clock = since_boot,
+        identity: Identity | None = None,
     ) -> None:
-        self.transactional_id = f"{group}-{kafka.instance}"
+        self.transactional_id = (identity or instance(group, kafka.instance)).current
         self._options = config.producer(kafka, self.transactional_id) | {
             "error_cb": self._on_error,
         }
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
+        self._clock = clock
         self._listener = listener
         self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
         self._transport_errors = 0
@@ -182,7 +188,7 @@ class TransactionalProducer:
         """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
         client = self._make(self._options)
         down = False
-        started, errors = time.monotonic(), self._transport_errors
+        started, errors = self._clock(), self._transport_errors
         while True:
             try:
                 client.init_transactions(_INIT_SECONDS)
@@ -209,7 +215,7 @@ class TransactionalProducer:
         with suppress(KafkaException):
             # Serves error_cb: a connection that broke meanwhile may have had the request on it.
             client.poll(0)
-        self._own_doing.born(time.monotonic() - started, self._transport_errors - errors)
+        self._own_doing.born(self._clock() - started, self._transport_errors - errors)
         self._transport_errors = 0
         self._suspicion = ""
         self._unsettled = False
@@ -226,7 +232,7 @@ class TransactionalProducer:
 
     def _fenced_itself(self) -> bool:
         """Whether this process knows of something of its own that has raised its epoch."""
-        if not self._own_doing.explains(time.monotonic() - self._began if self._open else 0.0):
+        if not self._own_doing.explains(self._clock() - self._began if self._open else 0.0):
             return False
         self._suspicion = self._own_doing.cause
         return True
@@ -277,7 +283,7 @@ class TransactionalProducer:
             self._client.begin_transaction()
         except KafkaException as error:
             raise self.given_up(error) from error
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
@@ -325,7 +331,7 @@ class TransactionalProducer:
             CommitUncertain: It may have happened; ``rebirth`` and read the committed offsets.
             FencedError: Another process runs under this transactional id.
         """
-        started = time.monotonic()
+        started = self._clock()
         try:
             self._client.commit_transaction(self._timeout)
         except KafkaException as error:
@@ -340,7 +346,7 @@ class TransactionalProducer:
             self._suspicion = f"commit: {cause.str()}"
             raise CommitUncertain(cause.str()) from error
         self._open = False
-        if time.monotonic() - started >= self._slow_seconds:
+        if self._clock() - started >= self._slow_seconds:
             self._suspicion = "slow commit"
 
     def abort(self) -> None:

@@ -1,9 +1,9 @@
 """One transaction: begin, records, offsets, commit, and what is left when an answer is lost."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from confluent_kafka import KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaException
 
 from stream_scorer.errors import OffsetsError, TransactionError
 from stream_scorer.happenings import BatchAborted, CommitSettled, Listener
@@ -13,7 +13,7 @@ from stream_scorer.kafka.producer import (
     TransactionAborted,
     TransactionalProducer,
 )
-from stream_scorer.kafka.source import Source
+from stream_scorer.kafka.source import NotAMember, Source
 
 _BREATH_SECONDS = 0.05
 _MOST = 5
@@ -118,6 +118,10 @@ class Publisher:
                 lap("offsets")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error
+            except NotAMember as error:
+                # The next poll reports the lost partitions; until then the batch is read again.
+                self._producer.abort()
+                raise TransactionAborted(str(error), network=True) from error
             self._producer.commit()
         except CommitUncertain as error:
             return self._settle(error, starts, ends, records)
@@ -141,19 +145,35 @@ class Publisher:
         # The new producer's init_transactions ends the old transaction one way or the other.
         self._producer.rebirth(cause, self._stop)
         found = self._source.committed(set(ends))
-        if found == ends:
-            self._listener(CommitSettled(committed=True))
-            return True
-        if found == starts:
-            self._listener(CommitSettled(committed=False))
+        ours = set(ends)
+        while (committed := _outcome(found, starts, ends, ours)) is None:
+            if not self._source.taken(ours):
+                raise OffsetsError(
+                    f"after a lost commit answer the group's offsets are {found}, neither the "
+                    f"batch's start {dict(starts)} nor its end {dict(ends)}",
+                    "another process commits for this group; give it a group of its own",
+                )
+            # A partition's next owner went on, so its offset says nothing about this batch. The
+            # transaction is atomic: the partitions that are still ours say what became of it.
+            before, ours = ours, self._source.settled(ours)
+            if not ours or ours == before:
+                # All of them went, or are about to, inside a flush.
+                self._listener(BatchAborted(cause, records))
+                return False
+        self._listener(CommitSettled(committed=committed))
+        if not committed:
             self._listener(BatchAborted(cause, records))
-            return False
-        if self._source.taken(set(ends)):
-            # Their next owner went on. What became of the batch is not ours to know any more.
-            self._listener(BatchAborted(cause, records))
-            return False
-        raise OffsetsError(
-            f"after a lost commit answer the group's offsets are {found}, neither the batch's "
-            f"start {dict(starts)} nor its end {dict(ends)}",
-            "another process commits for this group; give it a group of its own",
-        )
+        return committed
+
+
+def _outcome(
+    found: Mapping[int, int],
+    starts: Mapping[int, int],
+    ends: Mapping[int, int],
+    partitions: Collection[int],
+) -> bool | None:
+    """Return whether the committed offsets of some partitions are all ends, or all starts."""
+    for at, committed in ((ends, True), (starts, False)):
+        if all(found.get(partition, OFFSET_INVALID) == at[partition] for partition in partitions):
+            return committed
+    return None

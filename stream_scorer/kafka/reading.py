@@ -17,11 +17,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.settings import Kafka
 
 _SILENCE_SECONDS = 10.0
+_OPEN_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _TURN_SECONDS = 0.05
 _RECORDS_AT_ONCE = 1_000
@@ -106,13 +108,18 @@ class Readers:
         """Yield the committed messages of an existing partition, in order, some at a time.
 
         At first it yields none, for it connects then, and the caller may have other things to do.
-        It ends where the broker says that the last stable offset is reached.
+        It ends at the end that the partition has when the broker first says that there is no more,
+        open transactions included: what they hold is waited for. A transaction that was committed
+        before the reading began is therefore read, even where its marker is still on its way.
 
         Raises:
-            UnavailableError: The broker has been silent for 10 s, or refuses.
+            UnavailableError: The broker has been silent for 10 s, or refuses, or a transaction
+                stays open for 60 s.
         """
         consumer = self._idle.pop() if self._idle else self._new()
         ended = False
+        place = TopicPartition(self._topic, partition)
+        end: int | None = None
         try:
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
             yield []
@@ -122,12 +129,22 @@ class Readers:
                 first: Any = consumer.poll(_TURN_SECONDS)
                 found = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
                 silent = 0.0 if found else silent + _TURN_SECONDS
-                if silent > _SILENCE_SECONDS:
+                if end is None and silent > _SILENCE_SECONDS:
                     raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+                if end is not None and silent > _OPEN_SECONDS:
+                    raise UnavailableError(
+                        f"topic {self._topic} partition {partition}: a transaction has been open "
+                        f"for {_OPEN_SECONDS:.0f} s before offset {end}",
+                        "it ends at its producer's transaction.timeout.ms; one that hangs: "
+                        "kafka-transactions.sh find-hanging, then abort",
+                    )
                 for message in found:
                     if message.error():
                         _refuse(self._kafka, message.error())
-                        ended = True
+                        if end is None:
+                            # As of the fetch that found no more, and with open transactions.
+                            _, end = consumer.get_watermark_offsets(place, cached=True)
+                    ended = end is not None and _next(message) >= end
                 yield [message for message in found if not message.error()]
             consumer.unassign()
             self._idle.append(consumer)
@@ -197,6 +214,11 @@ def follow(kafka: Kafka, topic: str, start: Mapping[int, int]) -> Iterator[Any]:
                 yield message
     finally:
         consumer.close()
+
+
+def _next(message: Any) -> int:
+    """Return the next offset: a record's own + 1, or where a partition's end was reached."""
+    return int(message.offset()) + (message.error() is None)
 
 
 def _refuse(kafka: Kafka, error: Any) -> None:

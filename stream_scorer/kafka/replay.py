@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.happenings import Listener, ReplayProgress
+from stream_scorer.happenings import Listener, ReplayLeftOut, ReplayProgress
 from stream_scorer.kafka import config
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
+from stream_scorer.kafka.quarantine import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -165,7 +168,8 @@ class Replays(Generic[Opened]):
 
     Args:
         open_replay: Opens the replay of (partition, end offset); None when there is nothing.
-        fold: Takes replayed records into the state; may raise to be given them again later.
+        fold: Takes replayed records into the state; may raise to be given them again later. What
+            it raises leaves no trace.
         listener: Told of progress.
         at_once: How many take turns.
         alone: Whether a replay holds so much that the others stand still until it holds less.
@@ -186,7 +190,8 @@ class Replays(Generic[Opened]):
         self._alone = alone
         self._turn = 0
         self._running: dict[int, Opened] = {}
-        self._unfolded: dict[int, RawRecords] = {}
+        self._unfolded: dict[int, list[RawRecords]] = {}
+        self._left_out: dict[int, int] = {}
         self._ready: set[int] = set()
 
     def begin(self, offsets: Mapping[int, int]) -> None:
@@ -204,6 +209,7 @@ class Replays(Generic[Opened]):
         for partition in partitions:
             self._ready.discard(partition)
             self._unfolded.pop(partition, None)
+            self._left_out.pop(partition, None)
             replay = self._running.pop(partition, None)
             if replay is not None:
                 replay.close()
@@ -222,11 +228,10 @@ class Replays(Generic[Opened]):
         ended = None
         if self._running:
             partition, replay = self._next()
-            raw = self._unfolded.pop(partition, None) or replay.step()
-            if raw is not None:
-                self._unfolded[partition] = raw
-                self._fold(raw)
-                del self._unfolded[partition]
+            pieces = self._unfolded.get(partition, [])
+            if not pieces and (raw := replay.step()) is not None:
+                pieces = self._unfolded[partition] = [raw]
+            self._fold_pieces(partition, pieces)
             self._listener(ReplayProgress(partition, replay.next_offset, replay.end))
             if replay.done:
                 ended = self._running.pop(partition)
@@ -234,6 +239,44 @@ class Replays(Generic[Opened]):
                 self._ready.add(partition)
         ready, self._ready = self._ready, set()
         return ready, ended
+
+    def _fold_pieces(self, partition: int, pieces: list[RawRecords]) -> None:
+        """Fold pieces in order; one that fails is halved, down to the record that is left out.
+
+        What is raised leaves the rest in ``pieces``.
+
+        Raises:
+            Paused: More records of the replay fail than may be left out.
+        """
+        again = True
+        while pieces:
+            try:
+                self._fold(pieces[0])
+            except Exception as error:
+                if not blames_records(error):
+                    raise
+                if len(pieces[0]) > 1:
+                    pieces[:1] = _halves(pieces[0])
+                elif again:
+                    again = False
+                    continue
+                else:
+                    self._leave_out(partition, pieces[0], error)
+                    del pieces[0]
+            else:
+                del pieces[0]
+            again = True
+
+    def _leave_out(self, partition: int, record: RawRecords, error: Exception) -> None:
+        left_out = self._left_out.get(partition, 0)
+        if left_out >= MOST_RECORDS:
+            raise Paused(
+                "computation",
+                f"partition {partition}: more than {MOST_RECORDS} records cannot be replayed; "
+                f"last offset {record.offset[0]}: {kind_of(error)}",
+            ) from error
+        self._left_out[partition] = left_out + 1
+        self._listener(ReplayLeftOut(partition, int(record.offset[0]), kind_of(error)))
 
     def _next(self) -> tuple[int, Opened]:
         """Return the partition and the replay whose turn it is."""
@@ -243,3 +286,8 @@ class Replays(Generic[Opened]):
                 return partition, replay
         self._turn = (self._turn + 1) % len(begun)
         return begun[self._turn]
+
+
+def _halves(raw: RawRecords) -> tuple[RawRecords, RawRecords]:
+    first = np.arange(len(raw)) < len(raw) // 2
+    return raw.where(first), raw.where(~first)

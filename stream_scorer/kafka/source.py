@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream_scorer.kafka.librdkafka.consumer import (
     GroupMetadata,
     Rebalance,
 )
+from stream_scorer.kafka.librdkafka.library import NO_OFFSET
 from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import RawRecords
@@ -33,6 +34,10 @@ _HEARING_SECONDS = 15.0
 _LOWS_SECONDS = 5.0
 
 
+class NotAMember(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """This process is outside its group at the moment; it may not commit offsets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assigned:
     """Partitions came, paused.
@@ -40,10 +45,12 @@ class Assigned:
     Attributes:
         offsets: Next input offset by partition.
         fresh: The partitions among them for which the group had no committed offset.
+        notes: What the broker keeps beside the committed offsets, by partition.
     """
 
     offsets: Mapping[int, int]
     fresh: frozenset[int]
+    notes: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +165,12 @@ class KafkaSource:
     def _on_assign(self, partitions: tuple[int, ...]) -> None:
         self._refusal = ""
         offsets: dict[int, int] = {}
+        notes: dict[int, bytes] = {}
         try:
             if partitions and not self._closing:
-                offsets = self._consumer.committed(partitions, self._patience)
+                found = self._consumer.noted(partitions, self._patience)
+                offsets = {p: found[p][0] if p in found else NO_OFFSET for p in partitions}
+                notes = {p: note for p, (_, note) in found.items() if note}
             fresh = frozenset(p for p, offset in offsets.items() if offset < 0)
             if fresh:
                 offsets |= self._first_offsets(fresh)
@@ -174,7 +184,7 @@ class KafkaSource:
         self._consumer.pause(partitions)
         self._assigned |= offsets.keys()
         self._paused |= offsets.keys()
-        self._events.append(Assigned(offsets, fresh))
+        self._events.append(Assigned(offsets, fresh, notes))
 
     def _first_offsets(self, fresh: frozenset[int]) -> dict[int, int]:
         if self._start is None:
@@ -375,8 +385,19 @@ class KafkaSource:
         return [Places(self.topic, offsets, notes)]
 
     def group_metadata(self) -> GroupMetadata:
-        """Return the member's identity for ``send_offsets_to_transaction``."""
-        return self._consumer.group_metadata()
+        """Return the member's identity for ``send_offsets_to_transaction``.
+
+        The broker accepts offsets without generation and member from anyone (KIP-447 keeps that
+        for older clients), and librdkafka sends them so after the group has expelled this member.
+        Another member may already have committed past them.
+
+        Raises:
+            NotAMember: The group has expelled this member, or it has not joined yet.
+        """
+        identity = self._consumer.group_metadata()
+        if identity.generation < 0 or not identity.member:
+            raise NotAMember(f"this process is not a member of group {self.group} at the moment")
+        return identity
 
     def low_watermark(self, partition: int) -> int:
         """Return the oldest retained offset of a partition, as of five seconds ago at most.

@@ -16,6 +16,7 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     StandingBy,
 )
+from stream_scorer.kafka import config
 from stream_scorer.kafka.groups import Groups
 from stream_scorer.kafka.offsets import partitions
 from stream_scorer.settings import Kafka
@@ -116,7 +117,7 @@ class Standby:
 
     def _question(self) -> Callable[[], bool]:
         groups = Groups(self._kafka)
-        member = f"{self._kafka.group}-{self._kafka.instance}"
+        member = config.member_name(self._kafka)
 
         def ask() -> bool:
             numbers = partitions(groups.client, self._kafka, [self._topic])[self._topic]

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.kafka.reading import Readers, read
 from stream_scorer.ports import StoredRecords
@@ -77,7 +78,10 @@ class TopicStore:
             return
         for messages in self._readers.read(partition):
             records = ((message.key(), message.value()) for message in messages)
-            yield [record for record in records if self._owner.place(record[0] or b"")]
+            yield [record for record in records if self._is_ours(record[0] or b"")]
+
+    def _is_ours(self, key: bytes) -> bool:
+        return self._owner.place(key) is not None or self._owner.rejected(key) is not None
 
     def rest(self) -> None:
         """Let go of the connections until the next partition is read."""
@@ -132,9 +136,9 @@ def publish(
         FencedError: Another such command runs.
         UnavailableError: The broker does not answer or refuses them.
     """
-    options = config.producer(kafka, f"{kafka.group}-state-command") | {
-        "transaction.timeout.ms": _TRANSACTION_MS
-    }
+    identity = command(kafka.group, "state-command")
+    fence_former(kafka, identity)
+    options = config.producer(kafka, identity.current) | {"transaction.timeout.ms": _TRANSACTION_MS}
     producer = Producer(options)
     try:
         producer.init_transactions(_SECONDS)

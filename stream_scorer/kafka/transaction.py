@@ -6,7 +6,8 @@
                │ backlog: the next batch is computed while this one is committed
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
-               └ revoked meanwhile: undo               └ fenced: leave and do not come back
+               ├ revoked meanwhile: undo               └ fenced: leave and do not come back
+               └ fails each time: the records that cause it are rejected (kafka/quarantine.py)
 
 What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
 aborted batch stays, and nothing of a batch leaves the process before its own commit.
@@ -22,15 +23,21 @@ from confluent_kafka import OFFSET_INVALID
 from stream_scorer.happenings import (
     BatchAborted,
     BatchCommitted,
+    ComputationHung,
+    ComputationOver,
     FirstOffsetsCommitted,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
+    RecordQuarantined,
 )
+from stream_scorer.kafka.attempts import Attempts
 from stream_scorer.kafka.producer import Outgoing, TransactionAborted, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
+from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff, blames_records
 from stream_scorer.kafka.source import Assigned, Source
-from stream_scorer.kafka.work import Batch, Limits, Outage, Paused, Result, Stages, Work
+from stream_scorer.kafka.stacks import stack_of
+from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Paused, Result, Stages, Work
 from stream_scorer.ports import RawRecords
 
 _IDLE_SECONDS = 0.1
@@ -85,6 +92,8 @@ class TransactionLoop(Generic[Delta]):
         self._kept: Future[BatchCommitted] | None = None
         self._current: Batch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._attempts = Attempts(guarded=limits.guarded)
+        self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
 
@@ -133,7 +142,7 @@ class TransactionLoop(Generic[Delta]):
         """Do what is next: a rebalance, a step of restoring, or one transaction."""
         self._producer.settle(self._stop_asked)
         batch, self._ahead = self._ahead, None
-        if batch is None or batch.future is None:
+        if batch is None or (batch.future is None and not batch.unmarked):
             # Nothing is being computed: state may change hands.
             self._rebalance()
         if batch is None:
@@ -151,7 +160,8 @@ class TransactionLoop(Generic[Delta]):
     def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
         stages = Stages(self._hook)
         try:
-            raw = self._source.poll(self._limits.maximum_batch, linger, patience)
+            most = self._attempts.most(self._limits.maximum_batch)
+            raw = self._source.poll(most, linger, patience)
         except Paused as pause:
             self._outside.begin(pause)
             return None
@@ -172,6 +182,10 @@ class TransactionLoop(Generic[Delta]):
         if ahead is not None and not self._source.rebalanced:
             ahead.stages.lap("poll")
             ahead.polled = True
+            ahead.unmarked = self._attempts.unmarked(ahead.ends)
+            if ahead.unmarked:
+                # Its mark cannot be committed before what this batch has in hand is.
+                return
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
 
     @property
@@ -212,6 +226,7 @@ class TransactionLoop(Generic[Delta]):
             if isinstance(event, Assigned):
                 self._fresh |= {p: event.offsets[p] for p in event.fresh}
                 self._positions |= {p: o for p, o in event.offsets.items() if p not in event.fresh}
+                self._attempts.begin(event.offsets, event.notes)
                 self._work.assigned(dict(event.offsets))
                 fresh = tuple(sorted(event.fresh))
                 self._listener(PartitionsAssigned(tuple(sorted(event.offsets)), fresh))
@@ -219,6 +234,7 @@ class TransactionLoop(Generic[Delta]):
                 for partition in event.partitions:
                     self._positions.pop(partition, None)
                     self._fresh.pop(partition, None)
+                self._attempts.end(event.partitions)
                 self._whole.difference_update(event.partitions)
                 self._work.revoked(event.partitions)
                 self._listener(PartitionsRevoked(event.partitions, event.lost))
@@ -250,6 +266,9 @@ class TransactionLoop(Generic[Delta]):
         try:
             if not batch.polled:
                 batch.stages.lap("poll")
+            if not self._mark(batch):
+                self._give_up(batch)
+                return
             batch.result = self._compute(batch)
             batch.computed = True
             if batch.result is not None:
@@ -269,12 +288,29 @@ class TransactionLoop(Generic[Delta]):
             return
         self._aborts.over()
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
+        self._quarantine.passed(len(batch.raw), len(batch.quarantined))
+        self._attempts.passed(batch.ends)
         batch.stages.finish()
         # In the order of the pool: after what is being computed ahead, before what comes next.
         self._say_kept()
+        for row, why in sorted(batch.quarantined.items()):
+            self._report_quarantined(batch.raw, row, why)
         self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
         if self._ahead is None:
             self._say_kept()
+
+    def _mark(self, batch: Batch[Delta]) -> bool:
+        """Commit that a first batch is begun, before it is; return whether it may be computed."""
+        if not self._attempts.unmarked(batch.ends):
+            return True
+        if not self._owns_all(batch.raw):
+            return False
+        notes = self._attempts.marks(batch.ends)
+        at = {partition: self._positions[partition] for partition in notes}
+        if not self._publisher.publish((), at, at, 0, notes=notes):
+            return False
+        self._attempts.marked(batch.ends)
+        return True
 
     def _say_kept(self) -> None:
         """Tell of the last commit once its delta is kept."""
@@ -292,8 +328,9 @@ class TransactionLoop(Generic[Delta]):
         ends = self._positions | batch.ends if notes else batch.ends
         starts = {p: self._positions[p] for p in ends}
         return self._publisher.publish(
-            batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap, notes
-        )
+            batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap,
+            notes or self._attempts.carried(ends),
+        )  # fmt: skip
 
     def _flush(self, partitions: tuple[int, ...], patience: float = 0.0) -> None:
         """Publish what the work wants to leave behind of partitions that are about to go.
@@ -336,14 +373,12 @@ class TransactionLoop(Generic[Delta]):
 
     def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
-        future, batch.future = batch.future, None
         while True:
-            if future is None:
-                future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
             try:
-                result = self._await(future)
+                result = self._computed(batch)
+            except SearchBrokenOff:
+                return None
             except Paused as pause:
-                future = None
                 self._outage.begin(pause)
                 self._wait_out()
                 if self._stopping or not self._owns_all(batch.raw):
@@ -352,15 +387,63 @@ class TransactionLoop(Generic[Delta]):
             self._outage.end()
             return result
 
+    def _computed(self, batch: Batch[Delta]) -> Result[Delta]:
+        """Compute a batch, without the records for which that fails each time."""
+        future, batch.future = batch.future, None
+        batch.quarantined = NO_ROWS
+        if future is None:
+            future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        try:
+            return self._await(future)
+        except Exception as error:
+            if not blames_records(error):
+                raise
+            result, batch.quarantined = self._quarantine.compute(batch.raw, batch.stages, error)
+            return result
+
+    def _trial(self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]) -> Result[Delta]:
+        return self._await(self._pool.submit(self._work.compute, raw, stages, rejected))
+
+    def _undone(self, result: Result[Delta]) -> None:
+        self._pool.submit(self._work.undo, result).result()
+
+    def _searching(self) -> bool:
+        """Whether to go on searching; stays in the group meanwhile."""
+        batch = self._current
+        if batch is None or self._stop_asked():
+            return False
+        self._source.pause()
+        self._source.serve(0.0)
+        self._source.resume(set())
+        return self._owns_all(batch.raw)
+
+    def _report_quarantined(self, raw: RawRecords, row: int, error: str) -> None:
+        offset = int(raw.offset[row])
+        for at in self._source.places({int(raw.partition[row]): offset}, {}):
+            for partition in at.offsets:
+                self._listener(RecordQuarantined(at.topic, partition, offset, error))
+
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
-        """Wait for a computation; one that is slow pauses its partitions and keeps polling."""
+        """Wait for a computation; one that is slow pauses its partitions and keeps polling.
+
+        A slow one still counts as alive, and one that hangs does not.
+        """
+        began = time.monotonic()
         wait([future], timeout=self._limits.slow)
         if future.done():
             return future.result()
         self._source.pause()
+        hung = False
         while not future.done():
-            self._heartbeat()
+            seconds = time.monotonic() - began
+            if seconds < self._limits.hang:
+                self._heartbeat()
+            elif not hung:
+                hung = True
+                self._listener(ComputationHung(seconds, stack_of(self._pool)))
             self._source.serve(_SERVE_SECONDS)
+        if hung:
+            self._listener(ComputationOver())
         self._source.resume(set())
         return future.result()
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from stream_scorer.happenings import (
@@ -29,6 +30,9 @@ class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a u
 
 
 Delta = TypeVar("Delta")
+
+NO_ROWS: Mapping[int, str] = MappingProxyType({})
+"""No record of a batch is rejected before it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Batch(Generic[Delta]):
         future: Its computation when it runs ahead.
         result: What was computed.
         computed: Whether nothing is being computed.
+        unmarked: Whether it was polled ahead and waits for the mark of its attempt.
+        quarantined: What fails of its records, by row; they are rejected in ``result``.
     """
 
     raw: RawRecords
@@ -95,6 +101,8 @@ class Batch(Generic[Delta]):
     future: Future[Result[Delta]] | None = None
     result: Result[Delta] | None = None
     computed: bool = False
+    unmarked: bool = False
+    quarantined: Mapping[int, str] = field(default_factory=dict)
 
 
 class Outage:
@@ -141,8 +149,20 @@ class Work(Protocol[Delta]):
         """Do a step of restoring; return the partitions that are ready now."""
         ...
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Delta]:
-        """Turn a batch into records; runs on another thread; may raise ``Paused``."""
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Delta]:
+        """Turn a batch into records; runs on another thread; may raise ``Paused``.
+
+        Whatever it raises, it leaves no trace. An exception that blames the records is found again
+        in trials, and the batch is computed once more without those that cause it; see
+        ``kafka.quarantine``.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that must be rejected unread, each with what fails for it.
+        """
         ...
 
     def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
@@ -166,10 +186,14 @@ class Work(Protocol[Delta]):
 class Limits:
     """How the loop sizes and times its batches; seconds.
 
-    ``ahead`` says whether the work can be computed on a batch that is not committed yet.
+    ``ahead`` says whether the work can be computed on a batch that is not committed yet. A batch
+    that is computed for longer than ``hang`` is reported as hung. ``guarded`` counts the processes
+    that end in the same batch (``kafka.attempts``); only for work that notes nothing itself.
     """
 
     maximum_batch: int = 25_000
     linger: float = 0.004
     slow: float = 1.0
     ahead: bool = True
+    hang: float = 300.0
+    guarded: bool = False

@@ -1,6 +1,6 @@
 """The HTTP endpoint of a process: its probes and its metrics.
 
-``/health/live``  200 while the loop makes progress, else 503: restart the process.
+``/health/live``  200 while the loop makes progress and no batch hangs, else 503: restart it.
 ``/health/ready`` 200 while the process can do its work, else 503; the JSON body lists the reasons,
 and ``degraded`` lists what is served with less than it should have.
 ``/metrics``      the registry in Prometheus's or OpenMetrics' text format.

@@ -162,7 +162,7 @@ class Fleet(Collector):
             )
 
     def silent(self) -> list[int]:
-        """Return the workers that were ready once, and no longer go round.
+        """Return the workers that were ready once, and no longer go round, or hang in a batch.
 
         Who has not been ready yet may be compiling or loading, at which no loop goes round.
         """
@@ -170,7 +170,11 @@ class Fleet(Collector):
             return [
                 number
                 for number, known in self._known.items()
-                if known.worked and self._silent(known) > self._heartbeat_seconds
+                if known.worked
+                and (
+                    self._silent(known) > self._heartbeat_seconds
+                    or (known.report is not None and not known.report.live)
+                )
             ]
 
     def reasons(self) -> list[str]:

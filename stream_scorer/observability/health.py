@@ -61,6 +61,8 @@ class Health:
         self._fresh: set[int] = set()
         self._down: dict[str, str] = {}
         self._stuck = ""
+        self._hung = ""
+        self._quarantined: dict[str, tuple[int, str]] = {}
         self._stopping = ""
         self._incomplete: dict[int, h.StateIncomplete] = {}
         self._misplaced = ""
@@ -132,6 +134,16 @@ class Health:
                 self._stopping = happening.cause
             case h.TerminalsRead():
                 self._terminals = happening.left
+            case h.RecordQuarantined():
+                place = f"{happening.topic}:{happening.partition}:{happening.offset}"
+                self._set_aside("quarantined", f"{place} ({happening.error})")
+            case h.ReplayLeftOut():
+                place = f"partition {happening.partition} offset {happening.offset}"
+                self._set_aside("left out of a replay", f"{place} ({happening.error})")
+            case h.ComputationHung():
+                self._hung = f"a batch has been computed for {happening.seconds:.0f} s"
+            case h.ComputationOver():
+                self._hung = ""
             case h.StateIncomplete():
                 self._incomplete[happening.partition] = happening
             case h.StateComplete():
@@ -168,6 +180,10 @@ class Health:
             case _:
                 pass
 
+    def _set_aside(self, how: str, place: str) -> None:
+        count, _ = self._quarantined.get(how, (0, ""))
+        self._quarantined[how] = count + 1, place
+
     def _restored(self, partition: int) -> None:
         self._replaying.pop(partition, None)
         self._whole.add(partition)
@@ -179,8 +195,8 @@ class Health:
 
     @property
     def live(self) -> bool:
-        """Whether the loop went round within ``heartbeat_seconds``."""
-        return self.silent_seconds <= self._heartbeat_seconds
+        """Whether the loop went round within ``heartbeat_seconds`` and no batch hangs."""
+        return not self._hung and self.silent_seconds <= self._heartbeat_seconds
 
     @property
     def ready(self) -> bool:
@@ -209,7 +225,9 @@ class Health:
             reasons += [f"paused: {name}: {why}" for name, why in sorted(self._down.items())]
             if self._stuck:
                 reasons.append(f"stuck: {self._stuck}")
-        if not self.live:
+            if self._hung:
+                reasons.append(f"hung: {self._hung}")
+        if self.silent_seconds > self._heartbeat_seconds:
             reasons.append(f"no progress for {self.silent_seconds:.0f} s")
         return reasons
 
@@ -222,4 +240,8 @@ class Health:
                 for reason in each.reasons
             ]
             degraded += [*self._refused.values(), *self._revisions.values()]
+            degraded += [
+                f"{count} records {how} since the start, last {place}"
+                for how, (count, place) in self._quarantined.items()
+            ]
             return degraded + [each for each in (self._misplaced, self._unwritten) if each]

@@ -23,6 +23,7 @@ AGE_BOUNDS = (
 _STAGE_BOUNDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 _BATCH_BOUNDS = (1, 5, 20, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000)
 
+QUARANTINES = ("batch", "replay")
 RESULTS = ("committed", "aborted", "settled_committed", "settled_aborted")
 
 
@@ -260,7 +261,19 @@ class Metrics:
             "stuck_seconds",
             "Seconds that a partition's position has not moved despite lag; 0: all move.",
         )
+        self.quarantined = counter(
+            "records_quarantined",
+            "Records for which the computation fails each time: batch rejected them, replay "
+            "rebuilt the state without them.",
+            "where",
+        )
+        self.hung = gauge(
+            "computation_hung_seconds",
+            "Seconds that a batch had been computed when it was found hung; 0: none hangs.",
+        )
         # A series that begins at its first event shows no rate for it: begin at 0.
+        for where in QUARANTINES:
+            self.quarantined.labels(where)
         for result in RESULTS:
             self.transactions.labels(result)
 

@@ -50,6 +50,10 @@ class Renderer:
         self._render: dict[type[h.Happening], Callable[[Any], None]] = {
             h.BatchCommitted: self._committed,
             h.BatchAborted: self._aborted,
+            h.RecordQuarantined: self._quarantined,
+            h.ReplayLeftOut: self._left_out,
+            h.ComputationHung: self._hung,
+            h.ComputationOver: self._over,
             h.ProducerReborn: self._reborn,
             h.CommitSettled: self._settled,
             h.PartitionsAssigned: self._partitions_assigned,
@@ -133,6 +137,31 @@ class Renderer:
                 cause=happening.cause,
                 records=happening.records,
             )
+
+    def _quarantined(self, happening: h.RecordQuarantined) -> None:
+        """Leave a line for each: a batch has few, and each is a defect to be reported."""
+        self._counter(self._metrics.quarantined, "batch").inc()
+        self._logger.error(
+            "record_quarantined", topic=happening.topic, partition=happening.partition,
+            offset=happening.offset, error=happening.error,
+        )  # fmt: skip
+
+    def _left_out(self, happening: h.ReplayLeftOut) -> None:
+        self._counter(self._metrics.quarantined, "replay").inc()
+        self._logger.error(
+            "replay_left_out", partition=happening.partition, offset=happening.offset,
+            error=happening.error,
+        )  # fmt: skip
+
+    def _hung(self, happening: h.ComputationHung) -> None:
+        self._metrics.hung.set(happening.seconds)
+        self._logger.error(
+            "computation_hung", seconds=round(happening.seconds, 1), stack=happening.stack
+        )
+
+    def _over(self, _: h.ComputationOver) -> None:
+        """Leave no line: the metric and the probe show it."""
+        self._metrics.hung.set(0)
 
     def _reborn(self, happening: h.ProducerReborn) -> None:
         self._metrics.rebirths.inc()

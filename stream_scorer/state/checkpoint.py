@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from stream_scorer.state.formats import CHECKED, FORMAT, parse, refuse_changed, values
 
 Record = tuple[bytes, bytes]
+_REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,28 @@ class Owner:
         b'g/t/3/17/0'
         """
         return f"{self.group}/{self.topic}/{partition}/{bucket}/{part}".encode()
+
+    def rejected_key(self, partition: int, first: int) -> bytes:
+        """Return the key of what was rejected from an offset on; no version takes it for a bucket.
+
+        >>> Owner("g", "t").rejected_key(3, 170), Owner("g", "t").place(b"g/t/3/rejected/170")
+        (b'g/t/3/rejected/170', None)
+        """
+        return f"{self.group}/{self.topic}/{partition}/{_REJECTED}/{first}".encode()
+
+    def rejected(self, key: bytes) -> tuple[int, int] | None:
+        """Return (partition, first offset) of such a key of ours; None for any other.
+
+        >>> Owner("g", "t").rejected(b"g/t/3/rejected/170"), Owner("g", "t").rejected(b"g/t/3/1/0")
+        ((3, 170), None)
+        """
+        owner, *place = key.decode(errors="replace").rsplit("/", 3)
+        if owner != f"{self.group}/{self.topic}" or place[1:2] != [_REJECTED]:
+            return None
+        partition, _, first = place
+        if not (partition.isdecimal() and first.isdecimal()):
+            return None
+        return int(partition), int(first)
 
     def place(self, key: bytes) -> tuple[int, int, int] | None:
         """Return (partition, bucket, part) of a key of ours; None for another owner's.

@@ -143,6 +143,31 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             )
 
 
+def refuse_rejected(taken: Takeover, end: int) -> None:
+    """Check that what was rejected lies before the group's offset: it was committed with it.
+
+    Args:
+        taken: What is taken over.
+        end: The last rejected offset + 1; 0 where there is none.
+
+    Raises:
+        StateError: It does not: the offset was set back, or is not there any more.
+    """
+    if end and taken.fresh:
+        raise StateError(
+            f"{taken.name}: the group has no committed offset, though records up to offset "
+            f"{end - 1} were rejected",
+            "find out who deleted the group's offsets and set them back; to begin anew, give "
+            f"kafka.group another name, or set the offsets and, {_REBUILD}",
+        )
+    if end > taken.offset:
+        raise StateError(
+            f"{taken.name}: offset {end - 1} was rejected, and the group's committed offset "
+            f"{taken.offset} is before it",
+            f"set the offsets forward again, or, to decide those records again, {_REBUILD}",
+        )
+
+
 def refuse_layout(taken: Takeover, partitions: int) -> None:
     """Check that the input had as many partitions when a bucket was written.
 

@@ -120,6 +120,14 @@ class Schedule:
             write: Writes a bucket of a partition; returns (records, bytes).
         """
         turn = Turn(account=self._account, free=self._free, next_partition=self._next)
+        try:
+            self._take(turn, events, write)
+        except BaseException:
+            self.undo(turn)
+            raise
+        return turn
+
+    def _take(self, turn: Turn, events: int, write: Callable[[Held, int], tuple[int, int]]) -> None:
         now = self._clock()
         earned = (now - self._seen) * self._buckets_per_second
         self._free = min(self._free + earned, max(self._buckets_per_second, 1.0))
@@ -130,13 +138,10 @@ class Schedule:
             held = self.held[ring[self._next % len(ring)]]
             self._next = (self._next + 1) % len(ring)
             self._fill(turn, held, write)
-            if turn.written:
-                return turn
-            if self._account <= 0 and self._free < 1:
-                return turn
+            if turn.written or (self._account <= 0 and self._free < 1):
+                return
         # Nothing is due: what was not needed is not saved up.
         self._account = min(self._account, 0.0)
-        return turn
 
     def _fill(self, turn: Turn, held: Held, write: Callable[[Held, int], tuple[int, int]]) -> None:
         """Write what is due of a partition, until it is paid for or once round."""

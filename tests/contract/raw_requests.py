@@ -12,6 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 _INIT, _PARTITIONS, _OFFSETS, _END, _OFFSET_COMMIT, _COORDINATOR = 22, 24, 25, 26, 28, 10
+_LEAVE = 13
 _GROUP, _TRANSACTION = 0, 1
 _SECONDS = 30.0
 _BREATH_SECONDS = 0.02
@@ -68,6 +69,11 @@ class RawRequests:
     def end(self, name: str, producer: int, epoch: int, *, committed: bool) -> int:
         body = _text(name) + struct.pack(">qhb", producer, epoch, committed)
         return _code(self._ask(name, _TRANSACTION, _END, 1, body, 4), 4)
+
+    def expel(self, member: str) -> int:
+        """Take a member out of the group, as Kafka's own tool can; classic protocol."""
+        body = _text(self._group) + struct.pack(">i", 1) + _text(member) + struct.pack(">h", -1)
+        return _code(self._ask(self._group, _GROUP, _LEAVE, 3, body, 4), 4)
 
     def offset_commit(
         self, name: str, producer: int, epoch: int, offset: int, member: tuple[str, int] = ("", -1)

@@ -117,6 +117,15 @@ class ScorerProcess:
         body = self._health()
         return body["ready"], body["reasons"]
 
+    def live(self) -> bool:
+        """Return whether its probe says that it lives."""
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health/live", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
+
     def degraded(self) -> list[str]:
         """Return what it serves with less than it should have."""
         return list(self._health()["degraded"])

@@ -76,7 +76,7 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
                 behind.kill_in_a_transaction(scorer)
             told = behind.kafka.run_tool(
                 _TOOL, "--bootstrap-server", "{bootstrap}",
-                "describe", "--transactional-id", f"{ours.group}-{ours.instance}",
+                "describe", "--transactional-id", f"{ours.group}:{ours.instance}",
             ).stdout  # fmt: skip
             assert "Ongoing" in told
             left_open = open_spans(ours)

@@ -96,7 +96,7 @@ def test_of_two_with_one_name_the_first_leaves(settings: Kafka, tmp_path: Path) 
             first.wait_ready()
             with ScorerProcess(settings, tmp_path / "second", "--from", "earliest") as second:
                 line = refused(first, 6)
-                assert f"{settings.group}-{settings.instance}" in line
+                assert f"{settings.group}:{settings.instance}" in line
                 second.wait_ready()
                 records = source.stop()
                 wait_until(lambda: committed(settings) == source.ends, "the second goes on")

@@ -46,10 +46,19 @@ class Polled:
 
 
 class GroupMetadata:
-    """The member's identity for ``send_offsets_to_transaction``."""
+    """The member's identity for ``send_offsets_to_transaction``.
+
+    Attributes:
+        address: The library's own object.
+        member: The member id that the group gave; empty outside a group.
+        generation: The generation (under KIP-848, the member's epoch); negative outside a group.
+    """
 
     def __init__(self, address: int) -> None:
         self.address = address
+        api = library()
+        self.member: str = (api.consumer_group_metadata_member_id(address) or b"").decode()
+        self.generation: int = api.consumer_group_metadata_generation_id(address)
 
     def __del__(self) -> None:
         library().consumer_group_metadata_destroy(self.address)

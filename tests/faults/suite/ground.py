@@ -10,11 +10,18 @@ from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
 from tests.faults.proxy import Proxy
 
-Cluster = Literal["one", "three"]
+Cluster = Literal["one", "three", "forgetful"]
 
 _CONFIG = {
     # The sweep that aborts transactions past their limit; 10 s by default, which is only waiting.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
+}
+_FORGETFUL = {
+    # The broker forgets a transactional id that is idle for so long; 7 days by default.
+    "transactional.id.expiration.ms": 3_000,
+    "transaction.remove.expired.transaction.cleanup.interval.ms": 500,
+    "producer.id.expiration.ms": 3_000,
+    "producer.id.expiration.check.interval.ms": 500,
 }
 
 
@@ -59,6 +66,10 @@ class Ground:
 @contextmanager
 def opened(cluster: Cluster) -> Iterator[Ground]:
     """Start a cluster for as long as the context."""
+    if cluster == "forgetful":
+        with DevKafka(config=_CONFIG | _FORGETFUL) as kafka:
+            yield Ground(kafka, None)
+        return
     if cluster == "three":
         with DevKafka(3, config=_CONFIG) as kafka:
             yield Ground(kafka, None)

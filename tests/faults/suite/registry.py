@@ -18,7 +18,8 @@ class Kind:
     Attributes:
         name: Its name in reports and after ``--only``.
         family: What it happens to.
-        cluster: One node behind a proxy, or three nodes with replication 3 and min ISR 2.
+        cluster: One node behind a proxy, three nodes with replication 3 and min ISR 2, or one that
+            forgets a transactional id after three idle seconds.
         act: Makes it happen, proves that it did, and sees the scorer through it.
         quick: Whether it belongs to the subset of ``make test``.
         tells: What happens, one sentence.

@@ -5,8 +5,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
-from tests.faults.suite.ground import Ground, opened
+from tests.faults.suite.ground import Cluster, Ground, opened
 from tests.faults.suite.registry import Kind
 from tests.faults.suite.report import Result
 from tests.faults.suite.stage import Stage
@@ -53,7 +54,7 @@ def run_all(
 ) -> Iterator[Result]:
     """Run kinds, cluster by cluster, seed by seed; yield each result as it is there."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
-        for cluster in ("one", "three"):
+        for cluster in get_args(Cluster):
             chosen = [kind for kind in kinds if kind.cluster == cluster]
             if not chosen:
                 continue

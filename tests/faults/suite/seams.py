@@ -17,16 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.apps import scorer
+from stream_scorer.apps import scorer, scoring
 from stream_scorer.cli import main as stream_scorer
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.ports import Float64
 from stream_scorer.settings import Settings
 
+POISON = "poison"
+"""Device of a transaction for which the computation fails, or ends the process."""
 _ROOT = Path(__file__).parents[3]
 _LEFT_ALONE = ("slow commit", "transport error")
 # So that what was produced lies at the broker when the process is gone.
 _ARRIVAL_SECONDS = 0.3
+_ROUND_SECONDS = 0.02
 
 
 def program(*seams: str) -> list[str]:
@@ -60,6 +63,48 @@ class SignalAt:
         if self._left == 0:
             time.sleep(_ARRIVAL_SECONDS)
             os.kill(os.getpid(), self._number)
+
+
+class SuspendedClock:
+    """The clock of a machine that is suspended while this process is stopped.
+
+    It stands in for ``time.monotonic``, which on Linux does not count suspension.
+    """
+
+    def __init__(self) -> None:
+        self._real = time.monotonic
+        self._suspended = 0.0
+
+    def __call__(self) -> float:
+        return self._real() - self._suspended
+
+    def around(self, hook: Callable[[str], None]) -> Callable[[str], None]:
+        """Return a hook during which the clock stands still."""
+
+        def called(stage: str) -> None:
+            before = self._real()
+            hook(stage)
+            self._suspended += self._real() - before
+
+        return called
+
+
+class HoldAt:
+    """Holds the loop after a stage for as long as a file is there, and says so with another.
+
+    Args:
+        stage: After which stage.
+        file: While which it holds; it makes ``FILE.held``.
+    """
+
+    def __init__(self, stage: str, file: Path) -> None:
+        self._stage = stage
+        self._file = file
+
+    def __call__(self, stage: str) -> None:
+        while stage == self._stage and self._file.exists():
+            self._file.with_suffix(".held").touch()
+            time.sleep(_ROUND_SECONDS)
 
 
 class FaultyPredictor:
@@ -118,21 +163,73 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
     scorer.load_models = load_broken
 
 
+def _with_computation(before: Callable[[Any], None]) -> None:
+    """Do something before each batch of events is decided."""
+    module: Any = scoring
+    decide = module.score_by_arms
+
+    def decided(events: Any, *others: Any) -> Any:
+        before(events)
+        return decide(events, *others)
+
+    module.score_by_arms = decided
+
+
+def _poisoned(events: Any) -> bool:
+    return POISON in events.records.column("device_id").to_pylist()
+
+
+def _raise_for_poison(events: Any) -> None:
+    if _poisoned(events):
+        raise ValueError("poison")
+
+
+def _die_of_poison(events: Any) -> None:
+    if _poisoned(events):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _hang_while(path: Path) -> Callable[[Any], None]:
+    def hang(_: Any) -> None:
+        while path.exists():
+            time.sleep(0.02)
+
+    return hang
+
+
 def main(arguments: Sequence[str]) -> None:
     """Install the seams and run the command."""
     at = list(arguments).index("--")
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
+    parser.add_argument("--suspended-clock", action="store_true")
+    parser.add_argument("--hold-at", nargs=2, metavar=("STAGE", "FILE"))
     parser.add_argument("--dump-on-usr1", action="store_true")
     parser.add_argument("--without-rebirth", action="store_true")
     parser.add_argument("--model-fails-while", type=Path)
     parser.add_argument("--model-sleeps-while", type=Path)
     parser.add_argument("--model-sleeps-seconds", type=float, default=0.0)
+    parser.add_argument("--raises-for-poison", action="store_true")
+    parser.add_argument("--dies-of-poison", action="store_true")
+    parser.add_argument("--hangs-while", type=Path)
     seams = parser.parse_args(arguments[:at])
+    if seams.raises_for_poison:
+        _with_computation(_raise_for_poison)
+    if seams.dies_of_poison:
+        _with_computation(_die_of_poison)
+    if seams.hangs_while:
+        _with_computation(_hang_while(seams.hangs_while))
     if seams.signal_at:
         name, stage, passes = seams.signal_at
-        hook = SignalAt(signal.Signals[name], stage, int(passes))
+        hook: Callable[[str], None] = SignalAt(signal.Signals[name], stage, int(passes))
+        if seams.suspended_clock:
+            clock = SuspendedClock()
+            hook = clock.around(hook)
+            time.monotonic = clock
         scorer.scorer_loop = partial(scorer.scorer_loop, hook=hook)
+    if seams.hold_at:
+        held, file = seams.hold_at
+        scorer.scorer_loop = partial(scorer.scorer_loop, hook=HoldAt(held, Path(file)))
     if seams.dump_on_usr1:
         faulthandler.register(signal.SIGUSR1)
     if seams.without_rebirth:

@@ -30,7 +30,7 @@ from tests.faults.verifier.replay import WHOLE, History, Remembered
 from tests.faults.verifier.segments import Fate, Logs, PartitionLog, read_partition
 
 RESUME_SECONDS = 60.0
-_EXPORT_SECONDS = 60.0
+_EXPORT_SECONDS = 240.0
 
 
 class Stage:

@@ -41,6 +41,7 @@ class Desk:
     def __init__(self, kafka: Kafka) -> None:
         self.kafka = kafka
         self.group = f"replay-{kafka.group}"
+        self.originals: set[tuple[int, int]] = set()
 
     def invoke(self, *arguments: object, **more: str) -> Any:
         environment = {
@@ -67,7 +68,25 @@ class Desk:
         return {name: each["copied"] for name, each in reasons.items() if each["copied"]}
 
     def input(self) -> list[Any]:
-        return list(read_all(self.kafka, self.kafka.topics.transactions))
+        """Return what the input holds beside the originals."""
+        every = read_all(self.kafka, self.kafka.topics.transactions)
+        return [each for each in every if (each.partition(), each.offset()) not in self.originals]
+
+    def feed(self, *letters: Letter) -> list[int]:
+        """Produce the originals of dead letters; return their offsets."""
+        found: dict[int, int] = {}
+        # The input's largest batch may be small.
+        producer = Producer(config.common(self.kafka) | {"batch.size": 10_000})
+        topic = self.kafka.topics.transactions
+        for number, (_, partition, value, key, headers) in enumerate(letters):
+
+            def landed(_: object, message: Any, number: int = number) -> None:
+                found[number] = message.offset()
+                self.originals.add((message.partition(), message.offset()))
+
+            producer.produce(topic, value, key, partition, landed, headers=headers or [])
+        assert producer.flush(30) == 0
+        return [found[number] for number in range(len(letters))]
 
     def came_from(self) -> Counter[bytes]:
         """Return how often each dead letter lies in the input."""
@@ -78,13 +97,21 @@ class Desk:
         places = [(topic, partition) for partition in range(PARTITIONS)]
         return offsets(admin(self.kafka), self.kafka, places, LATEST)
 
-    def reject(self, *letters: Letter, topic: str = "", onto: int | None = None) -> None:
-        """Write dead letters as a scorer does, in turn to the partitions of their topic."""
+    def reject(
+        self, *letters: Letter, topic: str = "", onto: int | None = None,
+        at: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        """Write dead letters as a scorer does, in turn to the partitions of their topic.
+
+        Their originals are written to the input before, unless ``at`` names source offsets.
+        """
         n = len(letters)
+        offsets = at if at is not None else range(n) if topic else self.feed(*letters)
         raw = RawRecords(
             BytesColumn.of(letter[2] for letter in letters),
             BytesColumn.of(letter[3] for letter in letters), [letter[4] for letter in letters],
-            np.array([letter[1] for letter in letters], np.int32), np.arange(n) + 100,
+            np.array([letter[1] for letter in letters], np.int32),
+            np.array(offsets, np.int64),
             np.full(n, 1_700_000_000_000),
         )  # fmt: skip
         records = dead_letters(
@@ -94,8 +121,8 @@ class Desk:
         )  # fmt: skip
         producer = Producer(config.common(self.kafka))
         for number, record in enumerate(records):
-            at = number % PARTITIONS if onto is None else onto
-            producer.produce(record.topic, record.value, record.key, at, headers=record.headers)
+            place = number % PARTITIONS if onto is None else onto
+            producer.produce(record.topic, record.value, record.key, place, headers=record.headers)
         assert producer.flush(30) == 0
 
     def commit(self, offset: int, note: str = "") -> None:
@@ -132,7 +159,8 @@ def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk
         "reasons": {
             reason: {"copied": 1, "passed_over": 0} for reason in sorted(one[0] for one in letters)
         },
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False, "stopped": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "limited": False,
+        "stopped": False,
     }  # fmt: skip
     found = {
         message.partition(): (message.value(), message.key(), message.headers())
@@ -146,6 +174,43 @@ def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk
         )
         for number, (_, partition, value, key, headers) in enumerate(letters)
     }  # fmt: skip
+
+
+def test_what_its_source_offset_does_not_hold_is_never_copied(desk: Desk) -> None:
+    own: Headers = [("trace", b"1")]
+    true: Letter = ("MALFORMED", 1, b"true", b"k", own)
+    (at,) = desk.feed(true)
+    forged: list[Letter] = [
+        ("MALFORMED", 1, b"false", b"k", own), ("MALFORMED", 1, b"true", b"other", own),
+        ("MALFORMED", 1, b"true", b"k", [("trace", b"2")]), ("MALFORMED", 1, b"true", b"k", None),
+        ("MALFORMED", 0, b"true", b"k", own),
+    ]  # fmt: skip
+    desk.reject(*forged, true, at=[at] * 6, onto=2)
+    desk.reject(true, at=[at + 1], onto=2)
+    told = desk.told("--dry-run")
+    assert (told["copied"], told["mismatched"]) == (1, 6)
+    assert "6 not what their source offset holds, first 2:0" in desk.text()
+    assert [(m.value(), m.key()) for m in desk.input()] == [(b"true", b"k")]
+    # They are dealt with.
+    told = desk.told()
+    assert (told["copied"], told["mismatched"]) == (0, 0)
+
+
+def test_what_retention_took_asks_for_the_headers_to_be_trusted(desk: Desk) -> None:
+    desk.simple("MALFORMED", "MALFORMED", onto=0)
+    place = TopicPartition(desk.kafka.topics.transactions, 1, 1)
+    # Kept until the answer is there: a client that goes takes its requests with it.
+    client = admin(desk.kafka)
+    client.delete_records([place])[place].result()
+    for _ in range(2):
+        with pytest.raises(OffsetsError, match="retention took that record, the oldest is 1") as it:
+            desk.text()
+        assert it.value.exit_code == 7
+        assert "--trust-headers" in (it.value.mend or "")
+        # What lies before it is copied, once.
+        assert [message.value() for message in desk.input()] == [b"0"]
+    assert desk.copied("--trust-headers") == {"MALFORMED": 1}
+    assert sorted(message.value() for message in desk.input()) == [b"0", b"1"]
 
 
 def test_a_second_call_copies_nothing(desk: Desk) -> None:
@@ -184,7 +249,8 @@ def test_what_reasons_pass_over_is_left_to_a_later_call(desk: Desk) -> None:
     assert desk.told(**small) | {"reasons": {}, "group": ""} == {
         "topic": desk.kafka.topics.dead_letters, "input": desk.kafka.topics.transactions,
         "group": "", "dry_run": False, "copied": 0, "passed_over": 0, "reasons": {},
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "limited": False, "stopped": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "limited": False,
+        "stopped": False,
     }  # fmt: skip
     assert len(desk.came_from()) == len(reasons)
     assert set(desk.came_from().values()) == {1}
@@ -262,9 +328,11 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
     wait_until(lambda: topic not in partitions(client, desk.kafka, None), "deleted")
     client.create_topics([NewTopic(topic, 2, 1)])[topic].result()
     wait_until(lambda: topic in partitions(client, desk.kafka, None), "made")
+    # Of a topic that was made anew no source can be compared.
+    desk.originals = set()
     for _ in range(2):
         with pytest.raises(OffsetsError) as raised:
-            desk.text()
+            desk.text("--trust-headers")
         assert raised.value.exit_code == 7
         assert raised.value.what == (
             f"dead letter {desk.kafka.topics.dead_letters}:1:2 came from {topic} partition 2, and "
@@ -273,7 +341,7 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
         assert "\n" not in str(raised.value)
         # What lies before it is copied, once.
         assert sorted(message.value() for message in desk.input()) == [b"0", b"1"]
-    assert desk.copied("--reason", "EMPTY") == {"EMPTY": 1}
+    assert desk.copied("--reason", "EMPTY", "--trust-headers") == {"EMPTY": 1}
 
 
 def test_a_dead_letter_topic_that_was_made_anew(desk: Desk) -> None:

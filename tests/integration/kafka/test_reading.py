@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.errors import SettingsError
-from stream_scorer.kafka import config
+from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.kafka import config, reading
 from stream_scorer.kafka.offsets import bounds
-from stream_scorer.kafka.reading import follow, newest, read, read_all
+from stream_scorer.kafka.reading import Readers, follow, newest, read, read_all
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka
@@ -66,6 +66,40 @@ def test_an_open_transaction_ends_the_reading_before_it(settings: Kafka, produce
     producer.produce(topic, b"open", partition=0)
     assert producer.flush(10) == 0
     assert [m.value() for m in read_all(settings, topic)] == [b"before"]
+    producer.abort_transaction(10)
+
+
+def test_a_bounded_read_waits_for_an_open_transaction(settings: Kafka, producer: Any) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"before"])
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    assert producer.flush(10) == 0
+    readers = Readers(settings, topic)
+    found: list[bytes] = []
+    steps = readers.read(0)
+    while not found:
+        found += [message.value() for message in next(steps)]
+    # The broker has said that there is no more, many times over; its end lies past that.
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        assert next(steps) == []
+    producer.commit_transaction(10)
+    assert [message.value() for some in steps for message in some] == [b"open"]
+    # With none open it ends where it is.
+    assert [m.value() for some in readers.read(0) for m in some] == [b"before", b"open"]
+    readers.close()
+
+
+def test_a_bounded_read_of_a_transaction_that_stays_open_is_an_error(
+    settings: Kafka, producer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_OPEN_SECONDS", 0.3)
+    producer.begin_transaction()
+    producer.produce(settings.topics.decisions, b"open", partition=0)
+    assert producer.flush(10) == 0
+    with pytest.raises(UnavailableError, match="partition 0: a transaction has been open"):
+        list(Readers(settings, settings.topics.decisions).read(0))
     producer.abort_transaction(10)
 
 

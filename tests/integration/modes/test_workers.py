@@ -110,7 +110,7 @@ def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
             assert [processes.started_at(pid) for pid in pids] == [None, None]
             (line,) = lines(parent)
             assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
-            assert f"worker 1: transactional id {settings.group}-{settings.instance}.1" in (
+            assert f"worker 1: transactional id {settings.group}:{settings.instance}/1" in (
                 parent.said
             )
     finally:

@@ -7,6 +7,7 @@ import numpy as np
 
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Pinned
+from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import Scoring, ScoringWork
@@ -110,6 +111,7 @@ class Process:
         self.work = ScoringWork(
             Pinned(MODEL, PLAN), CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
             Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
+            RejectionLog("state", OWNER, lambda _: 0),
             Warmth(self.heard.append),
         )  # fmt: skip
         self.work.assigned(dict(committed))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from stream_scorer.apps.process import asked_by_hangup, run_process
+from stream_scorer.apps.process import asked_by_hangup, beating, run_process
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.settings import load_settings
@@ -40,3 +40,29 @@ def test_a_hangup_asks_and_is_afterwards_what_it_was() -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_slow_start_sends_the_heartbeat_until_it_is_over() -> None:
+    third = threading.Event()
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(len(beats))
+        if len(beats) == 3:
+            third.set()
+
+    with beating(beat, every_seconds=0.001):
+        assert third.wait(60)
+    count = len(beats)
+    assert not any(thread.name == "start-heartbeat" for thread in threading.enumerate())
+    assert len(beats) == count
+
+
+def test_a_start_that_hangs_does_not_count_as_alive_for_ever() -> None:
+    beats: list[int] = []
+    with beating(lambda: beats.append(1), every_seconds=0.001, most_seconds=0.0):
+        beating_ones = [each for each in threading.enumerate() if each.name == "start-heartbeat"]
+        for thread in beating_ones:
+            thread.join(60)
+            assert not thread.is_alive()
+    assert beats == []

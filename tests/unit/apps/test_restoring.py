@@ -18,6 +18,7 @@ from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Bucket, Owner
 from stream_scorer.state.files import FileStore
+from stream_scorer.state.rejections import Kept, segment
 from stream_scorer.state.restore import gone, labels_of
 from tests.unit.state.stores import MemoryStore
 
@@ -210,6 +211,46 @@ def test_what_does_not_fit_stops_with_a_mend(
         run(replay(store_of(*buckets), source))
     assert what in raised.value.what
     assert source.opened == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "committed", "what"),
+    [
+        (100, 100, "offset 100 was rejected, and the group's committed offset 100 is before it"),
+        (5, -1, "the group has no committed offset, though records up to offset 5 were rejected"),
+    ],
+    ids=["set back", "deleted"],
+)
+def test_what_was_rejected_lies_before_the_committed_offset(
+    offset: int, committed: int, what: str
+) -> None:
+    store, source = store_of(), Input(committed=committed)
+    kept = Kept.of(segment(0, np.array([offset]), ["EMPTY"]))
+    store.write(0, [(OWNER.rejected_key(0, offset), kept.value)])
+    with pytest.raises(StateError, match="stream-scorer state rebuild") as raised:
+        run(replay(store, source))
+    assert what in raised.value.what
+    assert source.opened == []
+
+
+def test_a_damaged_segment_stops_with_a_mend() -> None:
+    store = store_of()
+    value = Kept.of(segment(0, np.array([7]), ["EMPTY"])).value
+    store.write(0, [(OWNER.rejected_key(0, 7), value[:-1] + b"?")])
+    with pytest.raises(StateError, match="rejections from offset 7: the checksum"):
+        run(replay(store, Input()))
+
+
+def test_what_was_rejected_lies_in_the_topic_where_the_buckets_are_files(tmp_path: Path) -> None:
+    topic, source = MemoryStore(), Input()
+    kept = Kept.of(segment(0, np.array([7, 9]), ["EMPTY", "FRAMING"]))
+    topic.write(0, [(OWNER.rejected_key(0, 7), kept.value)])
+    files = FileStore(f"file://{tmp_path}", OWNER)
+    restoration = Restoration("t", source, OWNER, files, rings(), source.open, rejections=topic)
+    restoration.expect({0})
+    opened = run(restoration.open(0, 100))
+    assert opened.restored is not None
+    assert opened.restored.rejected.segments == (kept,)
 
 
 def test_a_unit_of_nothing_stops_nobody() -> None:

@@ -7,12 +7,14 @@ import pytest
 
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Pinned
+from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
+from stream_scorer.core import scorer
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import RegistryUnavailableError
@@ -90,6 +92,7 @@ def work(
         heard.append, rings := Rings(model.features),
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
+        RejectionLog("state", OWNER, lambda _: 0),
         Warmth(heard.append), now,
     )  # fmt: skip
     made.assigned({0: 100})
@@ -221,3 +224,63 @@ def test_the_manifest_and_the_decision_agree_on_the_features() -> None:
     features = np.frombuffer(decision["features"], "<f8")
     assert len(features) == len(manifest["features"])
     assert features[0] == 10.0
+
+
+def rings_of(scoring: ScoringWork) -> list[Any]:
+    return [
+        (key, times.tolist(), amounts.tolist(), hashes.tolist())
+        for key, times, amounts, hashes in scoring.rings.of(0).events()
+    ]
+
+
+def test_quarantined_records_are_rejected_unread_and_the_state_is_as_if_they_were_malformed() -> (
+    None
+):
+    values = [transaction(0), None, transaction(1), transaction(2), transaction(0)]
+    scoring, other = work(), work()
+    result = scoring.compute(raw(values), Stages(), {0: "ValueError at a.py:1", 2: "KeyError"})
+    expected = other.compute(raw([b"x", None, b"x", transaction(2), transaction(0)]), Stages())
+    assert [d["source_offset"] for d in decisions(result)] == [103, 104]
+    assert decisions(result) == decisions(expected)
+    assert rings_of(scoring) == rings_of(other)
+    (letters,) = [o for o in result.outgoing if o.topic == "transactions.dlq"]
+    assert list(letters.values) == [values[0], None, values[2]]
+    assert letters.headers is not None
+    told = [dict(headers or ()) for headers in letters.headers]
+    assert [(each["dlq.reason"], each["dlq.detail"]) for each in told] == [
+        (b"INTERNAL", b"ValueError at a.py:1"), (b"EMPTY", b"no value"), (b"INTERNAL", b"KeyError"),
+    ]  # fmt: skip
+    assert result.delta.rejected == (
+        RejectReason.INTERNAL, RejectReason.EMPTY, RejectReason.INTERNAL,
+    )  # fmt: skip
+
+
+def test_a_batch_of_which_all_is_quarantined_decides_nothing() -> None:
+    scoring = work()
+    result = scoring.compute(raw([transaction(0)]), Stages(), {0: "x"})
+    assert [o.topic for o in result.outgoing] == ["transactions.dlq", "summaries"]
+    assert rings_of(scoring) == []
+
+
+def test_a_failure_in_a_later_partition_takes_back_the_earlier_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scoring = work(partitions=2)
+    scoring.assigned({1: 100})
+    while scoring.restoring():
+        scoring.restore()
+    both = raw([transaction(0), transaction(1)])
+    both.partition[1] = 1
+    real = scorer.fold
+
+    def fail(rings: Any, rows: Any, events: Any, *others: Any) -> Any:
+        if events.partition[rows[0]] == 1:
+            raise ValueError("poison")
+        return real(rings, rows, events, *others)
+
+    monkeypatch.setattr(scorer, "fold", fail)
+    with pytest.raises(ValueError, match="poison"):
+        scoring.compute(both, Stages())
+    assert rings_of(scoring) == []
+    monkeypatch.undo()
+    assert len(decisions(scoring.compute(both, Stages()))) == 2

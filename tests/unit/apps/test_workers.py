@@ -21,8 +21,10 @@ def test_settings_reach_a_worker_whole_secrets_included() -> None:
 def test_each_worker_has_a_name_of_its_own_and_everything_else_alike() -> None:
     kafka = load_settings({"kafka": {"instance": "a", "static_membership": True}}).kafka
     names = [kafka.worker(number).instance for number in range(3)]
-    assert names == ["a.0", "a.1", "a.2"]
+    assert names == ["a/0", "a/1", "a/2"]
     assert kafka.worker(1).model_dump(exclude={"instance"}) == kafka.model_dump(
         exclude={"instance"}
     )
-    assert config.member(kafka.worker(1))["group.instance.id"] == "stream-scorer-a.1"
+    noting = kafka.model_copy(update={"fenced_file": Path("/run/fenced")})
+    assert noting.worker(1).fenced_file == Path("/run/fenced.1")
+    assert config.member(kafka.worker(1))["group.instance.id"] == "stream-scorer-a/1"

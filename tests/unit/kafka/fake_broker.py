@@ -34,14 +34,27 @@ class Refused(Exception):  # noqa: N818 an answer, not a user's error
 
 
 class Clock:
-    """Time as the processes under test and the broker see it; stands in for the module ``time``."""
+    """Time as the processes under test and the broker see it; stands in for the module ``time``.
+
+    Attributes:
+        now: The broker's time, which suspension does not stop.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000.0
         self.ticked: list[Callable[[], None]] = []
+        self._suspended = 0.0
 
     def monotonic(self) -> float:
+        return self.now - self._suspended
+
+    def since_boot(self) -> float:
         return self.now
+
+    def suspend(self, seconds: float) -> None:
+        """Suspend the machine of the processes, not the broker."""
+        self._suspended += seconds
+        self.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -128,7 +141,8 @@ class Transactional:
 class Group:
     """A consumer group: its members' partitions, its generation, and its offsets.
 
-    ``asked_for`` is what a member had been asked to give up when it was thrown out.
+    ``asked_for`` is what a member had been asked to give up when it was thrown out. ``unaware``
+    holds those that were thrown out and have not heard of it.
     ``pending`` holds offsets by producer until its transaction is over; ``epochs`` is what the
     offsets' own log knows of each.
     """
@@ -138,6 +152,7 @@ class Group:
     names: dict[str, str] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     asked_for: dict[str, set[int]] = field(default_factory=dict)
+    unaware: set[str] = field(default_factory=set)
     offsets: dict[Place, int] = field(default_factory=dict)
     notes: dict[Place, bytes] = field(default_factory=dict)
     pending: dict[int, dict[Place, tuple[int, bytes]]] = field(default_factory=dict)
@@ -153,10 +168,17 @@ class Group:
         self.generation += 1
         return member
 
-    def drop(self, member: str) -> None:
-        """Forget a member, whether or not it knows; its partitions are free."""
+    def drop(self, member: str, *, unaware: bool = True) -> None:
+        """Forget a member; its partitions are free.
+
+        Args:
+            member: Its id.
+            unaware: Whether its client does not know yet.
+        """
         held = self.members.pop(member, None)
         if held is not None:
+            if unaware:
+                self.unaware.add(member)
             self.asked_for[member] = {p for p in held if self.wanted.get(p) != member}
             self.generation += 1
             self.wanted = {p: name for p, name in self.wanted.items() if name != member}

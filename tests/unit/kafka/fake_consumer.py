@@ -126,11 +126,19 @@ class FakeConsumer:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))
             clock.sleep(_ASK_AGAIN_SECONDS)
 
+    def noted(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, bytes]]:
+        found = self.committed(partitions, seconds)
+        return {partition: (offset, b"") for partition, offset in found.items() if offset >= 0}
+
     def group_metadata(self) -> FakeGroupMetadata:
-        alive = self.member in self._group.members
-        return FakeGroupMetadata(
-            self._name, self.member, self._group.generation if alive else self._group.generation - 1
-        )
+        group = self._group
+        if self.member in group.members:
+            return FakeGroupMetadata(self._name, self.member, group.generation)
+        if self.member in group.unaware:
+            # No heartbeat has been answered since: the client still names its old generation.
+            return FakeGroupMetadata(self._name, self.member, group.generation - 1)
+        # As librdkafka, from the answer to its heartbeat until it has joined again.
+        return FakeGroupMetadata(self._name, "", -1)
 
     def partition_count(self, _: float) -> int:
         return self._broker.partitions(self.topic)

@@ -13,7 +13,7 @@ from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from tests.unit.kafka.fake_broker import NO_OFFSET, Broker, Clock
@@ -39,16 +39,24 @@ class Folding:
 
     Args:
         committed: The broker's committed offsets; nothing beyond them may be left behind.
+        poisons: Whether the computation fails for an offset; it is rejected then.
     """
 
-    def __init__(self, committed: Callable[[], dict[int, int]]) -> None:
+    def __init__(
+        self, committed: Callable[[], dict[int, int]], poisons: Callable[[int], bool]
+    ) -> None:
         self._committed = committed
+        self._poisons = poisons
         self.state: dict[int, list[int]] = {}
         self._coming: set[int] = set()
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        self.state |= {partition: list(range(offset)) for partition, offset in offsets.items()}
+        self.state |= {partition: self.fold(offset) for partition, offset in offsets.items()}
         self._coming |= offsets.keys()
+
+    def fold(self, end: int) -> list[int]:
+        """Return what the state is before an offset; a rejected record is below zero."""
+        return [_rejected(at) if self._poisons(at) else at for at in range(end)]
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
         for partition in partitions:
@@ -62,13 +70,21 @@ class Folding:
         ready, self._coming = self._coming, set()
         return ready
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[Delta]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Delta]:
         stages.lap("compute")
         delta = list(zip(raw.partition.tolist(), raw.offset.tolist(), strict=True))
-        for partition, offset in delta:
+        for row, (partition, offset) in enumerate(delta):
             seen = self.state[partition]
             assert offset == len(seen), f"partition {partition}: {offset} after {seen[-1:]}"
-            seen.append(offset)
+            if row in quarantined:
+                assert self._poisons(offset), f"{partition}:{offset} was quarantined"
+            elif self._poisons(offset):
+                for number, _ in reversed(delta[:row]):
+                    self.state[number].pop()
+                raise ValueError(f"poison at {partition}:{offset}")
+            seen.append(_rejected(offset) if row in quarantined else offset)
         values = BytesColumn.of(b"%d:%d" % place for place in delta)
         return Result([Outgoing(OUTPUT, values, raw.keys)], delta)
 
@@ -84,7 +100,12 @@ class Folding:
 
     def undo(self, result: Result[Delta]) -> None:
         for partition, offset in reversed(result.delta):
-            assert self.state[partition].pop() == offset, "undone out of order"
+            last = self.state[partition].pop()
+            assert last in {offset, _rejected(offset)}, "undone out of order"
+
+
+def _rejected(offset: int) -> int:
+    return -1 - offset
 
 
 class Process:
@@ -98,7 +119,7 @@ class Process:
         self.who = f"{instance}/{number}"
         self.instance = instance
         self.network = Network(world.clock, world.held)
-        self.work = Folding(world.committed)
+        self.work = Folding(world.committed, world.poisons)
         self.heard: list[Happening] = []
         self.ended: StreamScorerError | None = None
         self.stepping = False
@@ -113,7 +134,9 @@ class Process:
             transaction_timeout_ms=TIMEOUT_SECONDS * 1_000,
         )  # fmt: skip
         try:
-            self.producer = TransactionalProducer(kafka, GROUP, self.heard.append, self._make)
+            self.producer = TransactionalProducer(
+                kafka, GROUP, self.heard.append, self._make, self._world.clock.since_boot
+            )
         except StreamScorerError as error:
             self.ended = error
             return
@@ -178,7 +201,7 @@ class Process:
 
     def taken_over(self) -> bool:
         """Whether another process raised the epoch of its transactional id above its own."""
-        name = f"{GROUP}-{self.instance}"
+        name = f"{GROUP}:{self.instance}"
         births = self._world.broker.births
         own = max(n for n, birth in enumerate(births) if birth == (name, self.who))
         return any(each == name and who != self.who for each, who in births[own + 1 :]) or (
@@ -197,10 +220,11 @@ class World:
         self.held: list[Callable[[], Any]] = []
         self.running: list[Process] = []
         self.started = 0
+        self.poison_every = 0
         self._patch = pytest.MonkeyPatch()
         for topic in (INPUT, OUTPUT, STATE):
             self.broker.create(topic, PARTITIONS)
-        for module in ("producer", "publishing", "source", "transaction"):
+        for module in ("publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)
@@ -222,6 +246,10 @@ class World:
         for process in self.running:
             process.kill()
         self._patch.undo()
+
+    def poisons(self, offset: int) -> bool:
+        """Whether the computation fails for an offset, in every partition."""
+        return self.poison_every > 0 and offset % self.poison_every == self.poison_every - 1
 
     # -- what can be done to it -------------------------------------------------------------
 
@@ -295,11 +323,10 @@ class World:
             return
         ahead = process.loop._ahead
         ends = dict(process.loop._positions)
-        if ahead is not None and ahead.future is not None:
-            ahead.future.result()
+        if ahead is not None and ahead.future is not None and not ahead.future.exception():
             ends |= ahead.ends
         for partition, end in ends.items():
-            assert process.work.state[partition] == list(range(end)), process.who
+            assert process.work.state[partition] == process.work.fold(end), process.who
 
     def settle(self, steps: int = 60) -> None:
         """Let what was held arrive and no more go wrong: the rest of the input is decided."""

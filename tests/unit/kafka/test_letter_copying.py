@@ -279,4 +279,4 @@ def test_all_calls_for_a_topic_share_an_id_and_send_small_batches() -> None:
     there: Any = Broker()
     LetterCopier(Kafka(bootstrap="b:1", group="x", instance="y"), "g", there, make)
     ((options),) = made
-    assert (options["transactional.id"], options["batch.size"]) == (f"g-{TOPIC}", 16_384)
+    assert (options["transactional.id"], options["batch.size"]) == (f"g:@{TOPIC}", 16_384)

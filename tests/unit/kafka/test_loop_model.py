@@ -56,12 +56,12 @@ class Loops(RuleBasedStateMachine):
         self.world = World()
         self._expelled: list[dict[int, int]] = []
 
-    def _expel(self, process: Process) -> None:
+    def _expel(self, process: Process, *, unaware: bool = True) -> None:
         committed = self.world.committed()
         self._expelled = [each for each in self._expelled if each == committed]
         if len(self._expelled) < _MOST_EXPULSIONS:
             self._expelled.append(committed)
-            self.world.broker.groups[GROUP].drop(process.member)
+            self.world.broker.groups[GROUP].drop(process.member, unaware=unaware)
 
     def _one(self, who: int) -> Process:
         return self.world.running[who % len(self.world.running)]
@@ -75,8 +75,13 @@ class Loops(RuleBasedStateMachine):
         process.network.plan[:] = faults
         process.network.eager = eager
 
-    @initialize(count=st.integers(0, 8), faults=st.one_of(st.just([]), FAULTS))
-    def begin(self, count: int, faults: list[Fault]) -> None:
+    @initialize(
+        count=st.integers(0, 8),
+        faults=st.one_of(st.just([]), FAULTS),
+        poison_every=st.sampled_from([0, 0, 2, 5]),
+    )
+    def begin(self, count: int, faults: list[Fault], poison_every: int) -> None:
+        self.world.poison_every = poison_every
         self.world.feed(0, count)
         first = self.world.start("a")
         self._plan(first, faults)
@@ -133,6 +138,7 @@ class Loops(RuleBasedStateMachine):
         seconds=st.sampled_from([TIMEOUT_SECONDS + 1.0, TIMEOUT_SECONDS - 1.0, 1.0]),
         expelled=st.booleans(),
         other=st.sampled_from(["a", "b", None]),
+        unaware=st.booleans(),
         steps=st.integers(0, 4),
         lost=st.booleans(),
         eager=st.booleans(),
@@ -146,6 +152,7 @@ class Loops(RuleBasedStateMachine):
         seconds: float,
         expelled: bool,  # noqa: FBT001 a drawn value
         other: str | None,
+        unaware: bool,  # noqa: FBT001 a drawn value
         steps: int,
         lost: bool,  # noqa: FBT001 a drawn value
         eager: bool,  # noqa: FBT001 a drawn value
@@ -153,7 +160,7 @@ class Loops(RuleBasedStateMachine):
         """A process stands still before a request, and others go on meanwhile."""
         process = self._one(who)
         self.world.feed(partition, count)
-        still = partial(self._meanwhile, process, seconds, expelled, other, steps)
+        still = partial(self._meanwhile, process, seconds, expelled, other, unaware, steps)
         faults = [Fault(api, "stood still", still=still)]  # type: ignore[arg-type]  # drawn
         if lost:
             faults.insert(0, Fault(api, "answer lost", "quiet"))  # type: ignore[arg-type]  # drawn
@@ -166,11 +173,12 @@ class Loops(RuleBasedStateMachine):
         seconds: float,
         expelled: bool,  # noqa: FBT001 a drawn value
         other: str | None,
+        unaware: bool,  # noqa: FBT001 a drawn value
         steps: int,
     ) -> None:
         self.world.clock.sleep(seconds)
         if expelled:
-            self._expel(process)
+            self._expel(process, unaware=unaware)
         if other is not None and len(self.world.running) < _MOST_PROCESSES:
             self.world.start(other)
         for _ in range(steps):
@@ -251,10 +259,10 @@ class Loops(RuleBasedStateMachine):
             self.world.running.remove(process)
 
     @precondition(lambda self: self.world.running)
-    @rule(who=WHO)
-    def expel(self, who: int) -> None:
-        """The group throws a member out, which will hear of it when it polls."""
-        self._expel(self._one(who))
+    @rule(who=WHO, unaware=st.booleans())
+    def expel(self, who: int, unaware: bool) -> None:  # noqa: FBT001 a drawn value
+        """The group throws a member out; its loop hears of it when it polls."""
+        self._expel(self._one(who), unaware=unaware)
 
     @precondition(lambda self: self.world.running)
     @rule(who=WHO, partition=PARTITION)

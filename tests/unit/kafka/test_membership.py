@@ -15,9 +15,9 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka import config
 from stream_scorer.kafka import source as module
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Rebalance
-from stream_scorer.kafka.librdkafka.library import _path
-from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, GroupMetadata, Rebalance
+from stream_scorer.kafka.librdkafka.library import _path, library
+from stream_scorer.kafka.source import KafkaSource, NotAMember
 from stream_scorer.settings import Kafka
 
 NOWHERE = "127.0.0.1:1"
@@ -32,7 +32,7 @@ def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static
     )
     options = config.member(kafka.worker(3), "g")
     ColumnConsumer(options, "t").close()
-    assert options.get("group.instance.id") == ("g-a.3" if static else None)
+    assert options.get("group.instance.id") == ("g-a/3" if static else None)
     assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
 
 
@@ -89,3 +89,37 @@ def test_a_fatal_error_of_the_client_is_one_line_with_its_own_exit_code(
     arguments = {"poll": (10, 0.0, 0.0), "serve": (0.0,)}[call]
     with pytest.raises(kind, match=says):
         getattr(source, call)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("member", "generation", "refused"),
+    [("m-1", 3, False), ("m-1", 0, False), ("", -1, True), ("", 3, True), ("m-1", -1, True)],
+)
+def test_offsets_are_not_sent_in_the_name_of_no_member(
+    member: str,
+    generation: int,
+    refused: bool,  # noqa: FBT001 a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = KafkaSource(Kafka(bootstrap=NOWHERE, instance="i"), "t", "g")
+    try:
+        make = library().consumer_group_metadata_new_with_genid
+        identity = GroupMetadata(make(b"g", generation, member.encode(), None))
+        assert (identity.member, identity.generation) == (member, generation)
+        monkeypatch.setattr(source._consumer, "group_metadata", lambda: identity)
+        if refused:
+            with pytest.raises(NotAMember, match="not a member of group g"):
+                source.group_metadata()
+        else:
+            assert source.group_metadata() is identity
+    finally:
+        source.close()
+
+
+def test_a_client_that_has_not_joined_yet_is_no_member() -> None:
+    source = KafkaSource(Kafka(bootstrap=NOWHERE, instance="i"), "t", "g")
+    try:
+        with pytest.raises(NotAMember):
+            source.group_metadata()
+    finally:
+        source.close()

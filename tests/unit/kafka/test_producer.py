@@ -1,10 +1,12 @@
 """The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_scorer.clocks import since_boot
 from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.happenings import (
     DependencyBack,
@@ -56,7 +58,11 @@ def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
         transact(producer)
     assert producer.births == 1
     assert cluster.heard == []
-    assert cluster.clients[0].options["transactional.id"] == "group-i"
+    assert cluster.clients[0].options["transactional.id"] == "group:i"
+
+
+def test_its_ages_count_the_time_in_which_the_machine_is_suspended() -> None:
+    assert signature(TransactionalProducer).parameters["clock"].default is since_boot
 
 
 def test_a_transport_error_replaces_the_client(cluster: Cluster) -> None:
@@ -168,7 +174,7 @@ def test_a_fatal_error_that_polling_tells_replaces_the_client(cluster: Cluster) 
 def test_who_is_fenced_leaves_at_once(cluster: Cluster, step: str) -> None:
     producer = cluster.producer()
     cluster.raises[step] = [FENCED]
-    with pytest.raises(FencedError, match="group-i was taken over"):
+    with pytest.raises(FencedError, match="group:i was taken over"):
         transact(producer)
     assert producer.births == 1
     assert (0, "abort") not in cluster.calls

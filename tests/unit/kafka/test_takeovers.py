@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from stream_scorer.errors import FencedError
-from stream_scorer.happenings import ProducerReborn
+from stream_scorer.happenings import BatchAborted, ProducerReborn
 from stream_scorer.kafka.fencing import OwnDoing
 from tests.unit.kafka.fake_network import Api, Fault, Sign
 from tests.unit.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
@@ -191,3 +191,52 @@ def test_a_flush_that_stood_still_until_its_partition_went_on_elsewhere_is_given
     assert world.committed()[0] == 4
     world.settle()
     assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("unaware", [True, False])
+def test_a_member_that_was_expelled_before_its_offsets_commits_nothing(
+    world: World,
+    unaware: bool,  # noqa: FBT001 a parameter of the test
+) -> None:
+    # While it stands still before its records, the group expels it and another commits past it.
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+
+    def still() -> None:
+        world.broker.groups[GROUP].drop(process.member, unaware=unaware)
+        for _ in range(4):
+            world.step(other)
+        world.feed(0, 2)
+        world.step(other)
+
+    process.network.plan[:] = [Fault("produce", "stood still", still=still)]
+    world.step(process)
+    world.check()
+    assert world.committed()[0] == 7
+    aborts = [each.cause for each in process.heard if isinstance(each, BatchAborted)]
+    assert any("not a member of group" in cause for cause in aborts) is not unaware
+    world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+def test_a_machine_that_was_suspended_in_a_transaction_was_not_taken_over(world: World) -> None:
+    process = settled(world)
+    world.feed(0, 2)
+    suspended = partial(world.clock.suspend, TIMEOUT_SECONDS + 1.0)
+    process.network.plan[:] = [Fault("end", "stood still", still=suspended)]
+    world.step(process)
+    assert process.ended is None
+    world.settle()
+    assert process.producer.births == 2
+
+
+def test_a_commit_during_which_the_machine_was_suspended_counts_as_slow(world: World) -> None:
+    process = settled(world)
+    world.feed(0, 2)
+    suspended = partial(world.clock.suspend, SOCKET_SECONDS + 1.0)
+    process.network.plan[:] = [Fault("end", "stood still", still=suspended)]
+    world.step(process)
+    world.feed(0, 2)
+    world.settle()
+    assert reborn(process) == ["slow commit"]

@@ -1,7 +1,7 @@
 """The loop's decisions between keeping a batch, taking it back, and stopping."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from stream_scorer.happenings import (
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Places, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
@@ -132,7 +132,10 @@ class Adding:
     def restore(self) -> set[int]:
         return set()
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[list[int]]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
+        del quarantined
         stages.lap("decode")
         if self.pause:
             self.pause = False
@@ -274,7 +277,7 @@ def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Sc
         scene.work.compute = compute  # type: ignore[method-assign]  # only the first time
         return compute(raw, stages)
 
-    scene.work.compute = compute_and_revoke  # type: ignore[method-assign]  # revoke in between
+    scene.work.compute = compute_and_revoke  # type: ignore[method-assign, assignment]  # revoke in between
     scene.loop.step()
     assert scene.work.state == []
     assert (0, "begin") not in scene.cluster.calls
@@ -368,7 +371,7 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
             scene.source.owned.clear()
             go_on.set()
 
-    scene.work.compute = compute_slowly  # type: ignore[method-assign]  # slower than the limit
+    scene.work.compute = compute_slowly  # type: ignore[method-assign, assignment]  # slower than the limit
     scene.source.serve = serve  # type: ignore[method-assign]  # the rebalance comes here
     scene.loop._limits.slow = 0.01
     scene.loop.step()

@@ -1,10 +1,11 @@
 """Restoring and deciding take turns: neither waits for the other's end."""
 
 import time
+from collections.abc import Mapping
 from itertools import groupby
 
 from stream_scorer.kafka.source import Assigned
-from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Result, Stages
 from stream_scorer.ports import RawRecords
 from tests.unit.kafka.test_transaction import Adding, Scene
 
@@ -27,10 +28,12 @@ class Slow(Adding):
         time.sleep(_STEP_SECONDS)
         return set()
 
-    def compute(self, raw: RawRecords, stages: Stages) -> Result[list[int]]:
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
         self.told.append("decide")
         time.sleep(_BATCH_SECONDS)
-        return super().compute(raw, stages)
+        return super().compute(raw, stages, quarantined)
 
 
 def turns(steps: int) -> tuple[Scene, list[tuple[str, int]]]:

@@ -216,6 +216,16 @@ def test_a_worker_that_was_ready_once_and_goes_round_no_more_is_silent(running: 
     assert running.fleet.silent() == [0]
 
 
+def test_a_worker_that_hangs_in_a_batch_is_silent_though_it_reports(running: Scene) -> None:
+    for number in (0, 1):
+        running.workers[number].health.heartbeat()
+    running.workers[1].health(h.ComputationHung(301.0, "a.py:1 f"))
+    for number in (0, 1):
+        running.hear(number, 100 + number)
+    assert running.fleet.silent() == [1]
+    assert not running.fleet.live
+
+
 def test_one_that_was_never_ready_is_not_silent_but_still_loading(scene: Scene) -> None:
     scene.start(0, 100)
     scene.fleet(h.WorkerStarted(1, 101))

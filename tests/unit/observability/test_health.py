@@ -277,3 +277,23 @@ def test_a_checkpoint_that_is_not_written_degrades_until_one_is(ready: Health) -
     assert ready.degraded() == ["checkpoints are not written: disk full"]
     ready(h.CheckpointWritten(1, 2, {}, {}))
     assert ready.degraded() == []
+
+
+def test_a_batch_that_hangs_is_not_live_until_it_ends() -> None:
+    health = Health()
+    health(h.ComputationHung(301.0, "a.py:1 f"))
+    assert not health.live
+    assert "hung: a batch has been computed for 301 s" in health.reasons()
+    health(h.ComputationOver())
+    assert health.live
+
+
+def test_quarantined_records_are_degraded_with_the_count_and_the_last() -> None:
+    health = Health()
+    health(h.RecordQuarantined("t", 3, 17, "ValueError at a.py:1"))
+    health(h.RecordQuarantined("t", 3, 18, "ValueError at a.py:1"))
+    health(h.ReplayLeftOut(3, 5, "KeyError"))
+    assert health.degraded() == [
+        "2 records quarantined since the start, last t:3:18 (ValueError at a.py:1)",
+        "1 records left out of a replay since the start, last partition 3 offset 5 (KeyError)",
+    ]

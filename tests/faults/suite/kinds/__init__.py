@@ -2,9 +2,11 @@
 
 from tests.faults.suite.kinds import (
     broker,
+    computation,
     data,
     group,
     kills,
+    membership,
     modes,
     network,
     planned,
@@ -12,4 +14,7 @@ from tests.faults.suite.kinds import (
     upstream,
 )
 
-__all__ = ["broker", "data", "group", "kills", "modes", "network", "planned", "process", "upstream"]
+__all__ = [
+    "broker", "computation", "data", "group", "kills", "membership", "modes", "network", "planned",
+    "process", "upstream",
+]  # fmt: skip

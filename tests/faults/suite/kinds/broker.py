@@ -45,7 +45,7 @@ def _coordinator(stage: Stage, topic: str, name: str) -> Broker:
 
 
 def _transaction_coordinator(stage: Stage) -> Broker:
-    return _coordinator(stage, _TRANSACTIONS, f"{stage.kafka.group}-{stage.kafka.instance}")
+    return _coordinator(stage, _TRANSACTIONS, f"{stage.kafka.group}:{stage.kafka.instance}")
 
 
 def _leader(stage: Stage) -> Broker:

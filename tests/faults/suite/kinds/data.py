@@ -26,7 +26,7 @@ _MODEL_REFUSED = "stream_scorer_model_refused"
 _VERIFICATIONS = "stream_scorer_model_verifications_total"
 
 
-def _good(count: int) -> list[Record]:
+def good(count: int) -> list[Record]:
     """Return transactions from the end of the load, with ids of their own."""
     chosen = [r for r in traffic()[::-1] if not r.bad and r.value is not None][: 2 * count : 2]
     return chosen[::-1]
@@ -51,7 +51,7 @@ def _mixed_in(stage: Stage, records: list[Record], reason: str) -> None:
 @kind("data")
 def malformed(stage: Stage) -> None:
     """A burst of records that do not decode."""
-    bad = [replace(r, value=(r.value or b"")[:-3], bad="MALFORMED") for r in _good(_MANY)]
+    bad = [replace(r, value=(r.value or b"")[:-3], bad="MALFORMED") for r in good(_MANY)]
     _mixed_in(stage, bad, "MALFORMED")
 
 
@@ -60,7 +60,7 @@ def unknown_schema_id(stage: Stage) -> None:
     """A burst of records with a schema id that nobody registered."""
     bad = [
         replace(r, value=b"\0" + _UNKNOWN_ID + (r.value or b"")[5:], bad="UNKNOWN_SCHEMA")
-        for r in _good(_MANY)
+        for r in good(_MANY)
     ]
     _mixed_in(stage, bad, "UNKNOWN_SCHEMA")
 
@@ -70,7 +70,7 @@ def oversize_record(stage: Stage) -> None:
     """Records of several hundred KB, more than the plan allows."""
     schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
     bad = []
-    for record in _good(20):
+    for record in good(20):
         row = transaction(record.value or b"") | {"device_id": "x" * 300_000}
         out = io.BytesIO()
         fastavro.schemaless_writer(out, schema, row)
@@ -86,7 +86,7 @@ def _of_a_new_schema(door: Door) -> list[Record]:
     frame = b"\0" + door.register("transactions-value", schema).to_bytes(4, "big")
     parsed = fastavro.parse_schema(schema)
     records = []
-    for record in _good(50):
+    for record in good(50):
         out = io.BytesIO()
         row: dict[str, Any] = transaction(record.value or b"") | {"basket": "b"}
         fastavro.schemaless_writer(out, parsed, row)

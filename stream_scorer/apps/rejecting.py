@@ -1,0 +1,47 @@
+"""Records of a batch that are rejected before they are read: they failed the computation."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
+from stream_scorer.ports import Int64, RawRecords
+
+
+def others(raw: RawRecords, quarantined: Mapping[int, str]) -> tuple[RawRecords, Int64]:
+    """Return the records that may be read, and their rows in ``raw``."""
+    kept = np.ones(len(raw), np.bool_)
+    kept[list(quarantined)] = False
+    return raw.where(kept), np.flatnonzero(kept)
+
+
+def decode_without(
+    decoder: TransactionDecoder, raw: RawRecords, quarantined: Mapping[int, str]
+) -> tuple[EventBatch, Int64, Rejections]:
+    """Decode a batch, of which some rows are rejected as ``INTERNAL`` unread.
+
+    Args:
+        decoder: Reads the others.
+        raw: n records.
+        quarantined: Rows, each with what fails for it.
+
+    Returns:
+        (m transactions in input order, int64[m] their rows, all other rows).
+
+    Raises:
+        RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+    """
+    if not quarantined:
+        return decoder.decode(raw)
+    readable, kept = others(raw, quarantined)
+    events, rows, undecodable = decoder.decode(readable)
+    found = [
+        *zip(
+            kept[undecodable.rows].tolist(), undecodable.reasons, undecodable.details, strict=True
+        ),
+        *((row, RejectReason.INTERNAL, why) for row, why in quarantined.items()),
+    ]
+    found.sort(key=lambda each: each[0])
+    places, reasons, details = zip(*found, strict=True)
+    return events, kept[rows], Rejections(np.array(places, np.int64), reasons, details)

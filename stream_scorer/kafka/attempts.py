@@ -1,0 +1,161 @@
+"""Attempts: how often processes began a batch and never committed it, kept by the broker.
+
+::
+
+    assigned ─► note read ─► fewer than 3 attempts ─► the first batch: note + 1, committed alone
+                    │                                        │ committed: the note goes
+                    └ 3: stop, name the offsets              └ the process dies: the note stays
+
+A process that is killed, or that a compiled kernel ends, says nothing. So before it computes its
+first batch of a partition, it commits a note beside the partition's offset, which does not move.
+After each death the batches that follow are smaller, until they have one record: then the committed
+offset is the record's own. See docs/adr/0067-attempts.md.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import stream_scorer
+from stream_scorer.errors import CrashLoopError
+
+MOST_ATTEMPTS = 3
+"""Attempts without a commit after which no process begins a batch at that offset again."""
+_RECORDS = (1 << 30, 64, 1)
+"""Records of a batch at most, by the attempts before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the broker keeps beside a partition's committed offset.
+
+    Attributes:
+        attempts: Processes that began a batch there and committed none.
+        end: Next offset after the batch of the first of them.
+        version: Of the program that attempted it: another one begins anew.
+    """
+
+    attempts: int
+    end: int
+    version: str = stream_scorer.__version__
+
+    def write(self) -> bytes:
+        """Return its bytes."""
+        fields = {"attempts": self.attempts, "end": self.end, "version": self.version}
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    @classmethod
+    def read(cls, text: bytes) -> "Note | None":
+        """Return what a note says; None where it is none of ours, or of another version.
+
+        >>> Note.read(Note(2, 17).write())
+        Note(attempts=2, end=17, version='0.1.0')
+        >>> Note.read(b"")
+        """
+        try:
+            found = json.loads(text)
+            note = cls(found["attempts"], found["end"], found["version"])
+        except (ValueError, TypeError, KeyError):
+            return None
+        sound = type(note.attempts) is int and type(note.end) is int
+        return note if sound and note.version == stream_scorer.__version__ else None
+
+
+class Attempts:
+    """The notes of the partitions that a process holds.
+
+    Args:
+        guarded: Whether notes are kept at all.
+    """
+
+    def __init__(self, *, guarded: bool) -> None:
+        self._guarded = guarded
+        self._noted: dict[int, Note] = {}
+        self._unmarked: set[int] = set()
+
+    def begin(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
+        """Take partitions over.
+
+        Args:
+            offsets: Their committed offsets.
+            notes: What the broker keeps beside them.
+
+        Raises:
+            CrashLoopError: Too many processes ended at one of them.
+        """
+        if not self._guarded:
+            return
+        for partition, offset in offsets.items():
+            self._unmarked.add(partition)
+            self._noted.pop(partition, None)
+            note = Note.read(notes.get(partition, b""))
+            if note is None or note.end <= offset:
+                continue
+            if note.attempts >= MOST_ATTEMPTS:
+                raise CrashLoopError(
+                    f"{note.attempts} processes ended while they computed input partition "
+                    f"{partition} offsets {offset} to {note.end - 1}; the next record is at "
+                    f"{offset} or later",
+                    f"stop the group, then `stream-scorer dlq take {partition} {offset}`; see "
+                    "docs/RUNBOOK.md, section 'The scorer left with exit code 14'",
+                )
+            self._noted[partition] = note
+
+    def end(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that left."""
+        for partition in partitions:
+            self._unmarked.discard(partition)
+            self._noted.pop(partition, None)
+
+    def most(self, maximum: int) -> int:
+        """Return how many records a batch may have.
+
+        Args:
+            maximum: Where nothing was attempted before.
+        """
+        if not self._noted:
+            return maximum
+        before = max(
+            note.attempts - (partition not in self._unmarked)
+            for partition, note in self._noted.items()
+        )
+        return min(maximum, _RECORDS[min(before, len(_RECORDS) - 1)])
+
+    def unmarked(self, ends: Mapping[int, int]) -> bool:
+        """Whether a batch that ends at these offsets must be marked before it is computed."""
+        return bool(self._unmarked) and not self._unmarked.isdisjoint(ends)
+
+    def marks(self, ends: Mapping[int, int]) -> dict[int, bytes]:
+        """Return the notes to commit before a batch is computed, by partition.
+
+        Args:
+            ends: The next offset by partition after the batch.
+        """
+        return {
+            partition: self._marked(partition, ends[partition]).write()
+            for partition in self._unmarked & ends.keys()
+        }
+
+    def _marked(self, partition: int, end: int) -> Note:
+        before = self._noted.get(partition, Note(0, 0))
+        return Note(before.attempts + 1, max(before.end, end))
+
+    def marked(self, ends: Mapping[int, int]) -> None:
+        """The notes are committed."""
+        for partition in self._unmarked & ends.keys():
+            self._noted[partition] = self._marked(partition, ends[partition])
+            self._unmarked.discard(partition)
+
+    def carried(self, ends: Mapping[int, int]) -> dict[int, bytes]:
+        """Return the notes that stay when offsets are committed: those not passed yet."""
+        return {
+            partition: note.write()
+            for partition, note in self._noted.items()
+            if partition in ends and ends[partition] < note.end
+        }
+
+    def passed(self, ends: Mapping[int, int]) -> None:
+        """Offsets are committed: what ends before them is not suspected any more."""
+        for partition, note in list(self._noted.items()):
+            if ends.get(partition, 0) >= note.end:
+                del self._noted[partition]

@@ -1,0 +1,193 @@
+"""Quarantine: a record for which the computation fails each time leaves its batch as rejected.
+
+::
+
+    a batch fails ──► undone, computed again ──► fails the same way ──► search ──► the one record
+                             │ passes: go on                              │
+                             └ fails otherwise, 3 times: pause            └ rejected, batch again
+
+The search halves: of two prefixes of the batch, one that passes and one that fails, it computes the
+prefix in the middle, until they differ by one record. Every trial is undone. What is found is
+confirmed: the prefix that ends with the record fails once more, and passes without it. See
+docs/adr/0066-quarantine.md.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from confluent_kafka import KafkaException
+
+from stream_scorer.errors import StreamScorerError
+from stream_scorer.kafka.work import Paused, Result, Stages
+from stream_scorer.ports import RawRecords
+
+MOST_RECORDS = 8
+"""Records that one batch may lose, or that are lost in a row without one that passes."""
+MOST_CHANGES = 3
+"""How often a batch may fail otherwise than the time before until it pauses."""
+
+Delta = TypeVar("Delta")
+Trial = Callable[[RawRecords, Stages, Mapping[int, str]], Result[Delta]]
+_OURS = Path(__file__).parents[1]
+
+
+def blames_records(error: BaseException) -> bool:
+    """Whether a failure of the computation may be the fault of its records.
+
+    Never: no memory, the operating system, an outage (``Paused``), what Kafka's client raises, and
+    our own errors, each of which says what is wrong and has an exit code.
+
+    Args:
+        error: What the computation raised.
+    """
+    others = (Paused, StreamScorerError, MemoryError, OSError, KafkaException)
+    return isinstance(error, Exception) and not isinstance(error, others)
+
+
+def kind_of(error: BaseException) -> str:
+    """Return what failed and where, without the error's text, which may hold values of the record.
+
+    Args:
+        error: What the computation raised.
+
+    Returns:
+        Such as ``ValueError at core/policy.py:31``.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [each for each in frames if Path(each.filename).is_relative_to(_OURS)]
+    name = type(error).__name__
+    if not frames:
+        return name
+    last = (ours or frames)[-1]
+    path = Path(last.filename)
+    where = path.relative_to(_OURS) if ours else path.name
+    return f"{name} at {where}:{last.lineno}"
+
+
+class SearchBrokenOff(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The process stops, or a partition of the batch is another's by now."""
+
+
+class Quarantine(Generic[Delta]):
+    """Computes batches that fail, without the records for which they do.
+
+    Args:
+        trial: Computes records, given the rows that are rejected and why; a failed one leaves no
+            trace.
+        undo: Takes the result of a trial back.
+        go_on: Called before each trial; false: the search ends.
+    """
+
+    def __init__(
+        self,
+        trial: Trial[Delta],
+        undo: Callable[[Result[Delta]], None],
+        go_on: Callable[[], bool],
+    ) -> None:
+        self._trial = trial
+        self._undo = undo
+        self._go_on = go_on
+        self._in_a_row = 0
+
+    def passed(self, records: int, quarantined: int) -> None:
+        """Take note of a committed batch.
+
+        Args:
+            records: How many it had.
+            quarantined: How many of them it lost.
+        """
+        self._in_a_row = self._in_a_row + quarantined if records == quarantined else 0
+
+    def compute(
+        self, raw: RawRecords, stages: Stages, error: Exception
+    ) -> tuple[Result[Delta], Mapping[int, str]]:
+        """Compute a batch that has failed once.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            error: How it failed.
+
+        Returns:
+            Its result, and the rows that are rejected in it with what fails for each.
+
+        Raises:
+            Paused: More records fail than may be lost, or the failures do not repeat.
+            SearchBrokenOff: It must not go on.
+        """
+        rejected: dict[int, str] = {}
+        before, changes = kind_of(error), 0
+        while True:
+            found = self._attempt(raw, stages, rejected)
+            if not isinstance(found, str):
+                return found, rejected
+            if found == before:
+                self._refuse_more(raw, rejected, found)
+                rejected[self._search(raw, rejected)] = found
+                before = ""
+            else:
+                changes += bool(before)
+                before = found
+            if changes >= MOST_CHANGES:
+                raise Paused("computation", f"a batch fails, each time otherwise; last {found}")
+
+    def _refuse_more(self, raw: RawRecords, rejected: Mapping[int, str], error: str) -> None:
+        """Check that one more record may be lost.
+
+        Raises:
+            Paused: It may not: then it is hardly the records' fault.
+        """
+        more = len(rejected) + 1
+        in_a_row = self._in_a_row + more if more == len(raw) else more
+        if in_a_row > MOST_RECORDS:
+            raise Paused(
+                "computation",
+                f"more than {MOST_RECORDS} records fail and none is taken out; last {error}",
+            )
+
+    def _search(self, raw: RawRecords, rejected: Mapping[int, str]) -> int:
+        """Return the row with which the shortest failing prefix ends.
+
+        Raises:
+            Paused: What fails does not repeat.
+        """
+        passes, fails = 0, len(raw)
+        while fails - passes > 1:
+            middle = (passes + fails) // 2
+            if self._fails(raw, middle, rejected):
+                fails = middle
+            else:
+                passes = middle
+        row = fails - 1
+        without = {**rejected, row: "on trial"}
+        if row in rejected or not self._fails(raw, fails, rejected) or (
+            self._fails(raw, fails, without)
+        ):  # fmt: skip
+            raise Paused("computation", "a batch fails, and not for one record each time")
+        return row
+
+    def _fails(self, raw: RawRecords, count: int, rejected: Mapping[int, str]) -> bool:
+        """Whether the first ``count`` records fail."""
+        prefix = raw.where(np.arange(len(raw)) < count)
+        known = {row: why for row, why in rejected.items() if row < count}
+        found = self._attempt(prefix, Stages(), known)
+        if isinstance(found, str):
+            return True
+        self._undo(found)
+        return False
+
+    def _attempt(
+        self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]
+    ) -> Result[Delta] | str:
+        """Return a result, or what failed."""
+        if not self._go_on():
+            raise SearchBrokenOff
+        try:
+            return self._trial(raw, stages, rejected)
+        except Exception as error:
+            if not blames_records(error):
+                raise
+            return kind_of(error)

@@ -1,0 +1,170 @@
+"""A fenced process that an orchestrator would restart: it stays out while the newer one runs.
+
+Two processes of one name fence each other, the one that started later the other. An orchestrator
+that restarts everything makes that a duel without end. So a fenced process with a
+``kafka.fenced_file`` notes there that it was fenced, and waits outside the group until the group
+has had no member of its name for a while. Restarted meanwhile, it finds the note and waits again,
+before it touches the transactional id. A new pod has no note: it starts, and fences the older one.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka.admin import ConsumerGroupDescription
+
+from stream_scorer.errors import FencedError, SettingsError, UnavailableError
+from stream_scorer.happenings import (
+    DependencyBack,
+    DependencyUnavailable,
+    Happening,
+    Listener,
+    PartitionsAssigned,
+    PartitionsRevoked,
+)
+from stream_scorer.kafka import config
+from stream_scorer.kafka.groups import Groups
+from stream_scorer.settings import Kafka
+
+_ASK_SECONDS = 1.0
+_LEAST_GONE_SECONDS = 15.0
+_SESSIONS = 3
+_NOTE = "Fenced by a newer process of the same name; see docs/RELIABILITY.md.\n"
+_DEPENDENCY = "group"
+
+Describe = Callable[[str], ConsumerGroupDescription | None]
+"""Returns what the broker says of a group; raises UnavailableError."""
+
+
+class StayingOut:
+    """Remembers that this process was fenced, and waits until the newer one is gone.
+
+    A listener that hears which partitions this process has.
+
+    Args:
+        kafka: The cluster, the group, this process's name in it, and ``fenced_file``; without
+            that it does nothing.
+        listener: Told that this process waits, and that it has lost its partitions.
+        heartbeat: Called while it waits: a process that waits is alive.
+        stopped: Set when this process is to end.
+        member: Whether processes of this name are members of the group. One that is not, such as
+            the profiler, cannot be seen there: a fenced one then waits until it is stopped, and
+            notes nothing.
+        describe: Asks the broker.
+        clock: Seconds, monotonic.
+
+    Attributes:
+        gone_seconds: For how long no member of its name must have been in the group.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        listener: Listener,
+        heartbeat: Callable[[], None],
+        stopped: threading.Event,
+        *,
+        member: bool = True,
+        describe: Describe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._file = kafka.fenced_file
+        self._kafka = kafka
+        self._name = config.member_name(kafka)
+        self._listener = listener
+        self._heartbeat = heartbeat
+        self._stopped = stopped
+        self._member = member
+        self._describe = describe
+        self._clock = clock
+        self._assigned: set[int] = set()
+        self.gone_seconds = max(_SESSIONS * kafka.session_timeout_ms / 1_000, _LEAST_GONE_SECONDS)
+        if self._file is not None and not self._file.parent.is_dir():
+            raise SettingsError(
+                f"setting kafka.fenced_file: {self._file.parent} is not a directory",
+                "create it, where a restart keeps it and no other instance sees it",
+            )
+
+    def __call__(self, happening: Happening) -> None:
+        """Take note of partitions that came or left."""
+        match happening:
+            case PartitionsAssigned():
+                self._assigned.update(happening.partitions)
+            case PartitionsRevoked():
+                self._assigned.difference_update(happening.partitions)
+            case _:
+                pass
+
+    def around(self, run: Callable[[], None]) -> None:
+        """Run a process; without ``kafka.fenced_file`` this is all.
+
+        With it, a process that an earlier run noted as fenced waits first, and one that is fenced
+        waits before it leaves. A process that is stopped while it waits leaves in order.
+
+        Args:
+            run: Until the process ends.
+
+        Raises:
+            FencedError: The process was fenced, and by now no other of its name is there.
+            SettingsError: The file cannot be written.
+        """
+        noted = self._file is not None and self._member and self._file.is_file()
+        if noted and not self._wait():
+            return
+        try:
+            run()
+        except FencedError:
+            if self._file is None:
+                raise
+            self._note(self._file)
+            if self._wait():
+                raise
+
+    def _note(self, file: Path) -> None:
+        if self._assigned:
+            gone, self._assigned = tuple(sorted(self._assigned)), set()
+            self._listener(PartitionsRevoked(gone, lost=True))
+        if not self._member:
+            return
+        try:
+            file.write_text(_NOTE)
+        except OSError as error:
+            raise SettingsError(
+                f"setting kafka.fenced_file: {file}: {error.strerror}",
+                "this process was fenced by a newer one of its name and cannot note it: fix the "
+                "file's permissions before it is started again",
+            ) from error
+
+    def _wait(self) -> bool:
+        """Wait until the group has had no member of this name for ``gone_seconds``.
+
+        Returns:
+            Whether it is so, and the note removed; False when this process is to end.
+        """
+        self._listener(
+            DependencyUnavailable(
+                _DEPENDENCY,
+                f"a newer process runs as {self._name}; this one was fenced and stays out",
+            )
+        )
+        ask = self._describe or Groups(self._kafka).described
+        seen = self._clock()
+        while not self._stopped.wait(_ASK_SECONDS):
+            self._heartbeat()
+            if not self._member or self._is_there(ask):
+                seen = self._clock()
+            elif self._clock() - seen >= self.gone_seconds:
+                if self._file is not None:
+                    self._file.unlink(missing_ok=True)
+                self._listener(DependencyBack(_DEPENDENCY))
+                return True
+        return False
+
+    def _is_there(self, ask: Describe) -> bool:
+        """Whether a member of this name is in the group, or the broker does not say."""
+        try:
+            found = ask(self._kafka.group)
+        except UnavailableError:
+            return True
+        return found is not None and any(each.client_id == self._name for each in found.members)

@@ -1,0 +1,321 @@
+"""What was rejected, as records of the state topic: segments of source offsets and reasons.
+
+A rejection is history: whoever folds the input again must pass over what was rejected then, even
+where today's plan and registry would accept it. So each transaction that rejects writes a segment
+for each partition that it rejects records of. Its key is ``GROUP/TOPIC/PARTITION/rejected/FIRST``,
+which a version without segments passes over; FIRST is the first rejected offset. Its value is,
+little-endian::
+
+    "SREJ", 1 uint16, checksum uint32 (CRC-32 of all that follows),
+    level uint8, how uint8, partition uint32, first int64, end int64, count uint32,
+    bytes of offsets uint32, bytes of reasons uint32,
+    offsets (zlib), reasons (zlib)
+
+``end`` is the last rejected offset + 1, ``count`` the number of rejected offsets. Offsets are
+either a bitmap of [first, end), first offset in the lowest bit, or the lengths of its runs as
+int64, rejected and other in turn; whichever is smaller. Reasons are JSON: ``[names, codes]``, where
+``codes`` gives each rejected offset's index in ``names`` as run lengths ``[code, length, ...]``,
+or ``[names, null, counts]`` where naming each would take more than a bit for each offset.
+
+Small segments are merged (:func:`merged`): the result has the key of the first of them, and the
+transaction that writes it takes the others' keys away. Two segments that overlap mean their union,
+so a reader that sees both the parts and the result reads the same.
+"""
+
+import json
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.state.formats import UnknownFormatError
+
+Int64 = NDArray[np.int64]
+
+MOST_REJECTED = 1 << 20
+"""Rejected offsets of one segment, at most."""
+MOST_SPAN = 1 << 23
+"""Offsets that one bitmap covers, at most: 1 MiB before compression."""
+_MOST_REASON_BYTES = 32 << 20
+_MOST_REASON_RUNS = 65_536
+_MOST_NAMES = 256
+
+_MAGIC = b"SREJ"
+_NUMBER = 1
+_PREFIX = struct.Struct("<4sHI")
+_HEADER = struct.Struct("<BBIqqIII")
+_BITMAP, _RUNS = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some rejected offsets of one partition, decoded.
+
+    Attributes:
+        partition: Input partition.
+        offsets: int64[n], ascending, one at least.
+        names: Reasons that occur.
+        codes: int64[n], each offset's index in ``names``; None where only counts are kept.
+        counts: How often each of ``names`` occurs.
+        level: How often its records were merged.
+    """
+
+    partition: int
+    offsets: Int64
+    names: tuple[str, ...]
+    codes: Int64 | None
+    counts: tuple[int, ...]
+    level: int = 0
+
+    @property
+    def first(self) -> int:
+        """The first rejected offset."""
+        return int(self.offsets[0])
+
+    @property
+    def end(self) -> int:
+        """The last rejected offset + 1."""
+        return int(self.offsets[-1]) + 1
+
+    @property
+    def span(self) -> int:
+        """Offsets from the first to the last."""
+        return self.end - self.first
+
+
+def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> Segment:
+    """Make a segment of one transaction's rejections of a partition.
+
+    Args:
+        partition: Input partition.
+        offsets: int64[n], ascending and distinct, one at least.
+        reasons: n reasons.
+    """
+    names = tuple(sorted(set(reasons)))
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.array([place[reason] for reason in reasons], np.int64)
+    counts = np.bincount(codes, minlength=len(names))
+    return Segment(partition, offsets, names, codes, tuple(counts.tolist()))
+
+
+def merged(parts: Sequence[Segment]) -> Segment | None:
+    """Return the union of segments of one partition, one level up; None where it is too large.
+
+    Args:
+        parts: Two at least, by first offset.
+    """
+    names = tuple(sorted({name for part in parts for name in part.names}))
+    every = np.concatenate([part.offsets for part in parts])
+    offsets, kept = np.unique(every, return_index=True)
+    if len(offsets) > MOST_REJECTED or int(offsets[-1]) - int(offsets[0]) >= MOST_SPAN:
+        return None
+    level = max(part.level for part in parts) + 1
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(dict(zip(part.names, part.counts, strict=True)))
+    codes = None
+    known = [part.codes for part in parts if part.codes is not None]
+    if len(known) == len(parts):
+        place = {name: code for code, name in enumerate(names)}
+        codes = np.concatenate(
+            [
+                np.array([place[name] for name in part.names], np.int64)[own]
+                for part, own in zip(parts, known, strict=True)
+            ]
+        )[kept]
+    return Segment(
+        parts[0].partition, offsets, names, codes, tuple(counts[name] for name in names), level
+    )
+
+
+def encoded(made: Segment) -> bytes:
+    """Return a segment as a record's value."""
+    how, places = _encoded_offsets(made)
+    reasons = _encoded_reasons(made, room=max(made.span // 8 - len(places) - 128, 0))
+    body = _HEADER.pack(
+        made.level, how, made.partition, made.first, made.end, len(made.offsets),
+        len(places), len(reasons),
+    )  # fmt: skip
+    body += places + reasons
+    return _PREFIX.pack(_MAGIC, _NUMBER, zlib.crc32(body)) + body
+
+
+def _encoded_offsets(made: Segment) -> tuple[int, bytes]:
+    breaks = np.flatnonzero(np.diff(made.offsets) != 1)
+    first = made.offsets[np.concatenate([np.zeros(1, np.int64), breaks + 1])]
+    last = made.offsets[np.concatenate([breaks, np.array([len(made.offsets) - 1])])]
+    lengths = np.empty(2 * len(first) - 1, np.int64)
+    lengths[0::2] = last - first + 1
+    lengths[1::2] = first[1:] - last[:-1] - 1
+    runs = zlib.compress(lengths.astype("<i8").tobytes(), 6)
+    if made.span > MOST_SPAN:
+        return _RUNS, runs
+    bits = np.zeros(made.span, np.bool_)
+    bits[made.offsets - made.first] = True
+    bitmap = zlib.compress(np.packbits(bits, bitorder="little").tobytes(), 6)
+    return (_BITMAP, bitmap) if len(bitmap) < len(runs) else (_RUNS, runs)
+
+
+def _encoded_reasons(made: Segment, room: int) -> bytes:
+    counts = _json([list(made.names), None, list(made.counts)])
+    if made.codes is None:
+        return counts
+    starts = np.flatnonzero(np.diff(made.codes, prepend=-1) != 0)
+    lengths = np.diff(np.append(starts, len(made.codes)))
+    if made.level and len(starts) > _MOST_REASON_RUNS:
+        return counts
+    pairs = np.stack([made.codes[starts], lengths], axis=1).ravel().tolist()
+    each = _json([list(made.names), pairs])
+    # Of a single transaction each is named; what is kept for long is merged.
+    return each if made.level == 0 or len(each) <= max(room, len(counts)) else counts
+
+
+def _json(value: object) -> bytes:
+    return zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A segment as it is kept: checked and described, not decoded.
+
+    Attributes:
+        partition: Input partition.
+        first: The first rejected offset.
+        end: The last one + 1.
+        count: How many there are.
+        level: How often its records were merged.
+        value: The record's value.
+    """
+
+    partition: int
+    first: int
+    end: int
+    count: int
+    level: int
+    value: bytes
+
+    @classmethod
+    def of(cls, made: Segment) -> "Kept":
+        """Encode a segment."""
+        return cls(
+            made.partition, made.first, made.end, len(made.offsets), made.level, encoded(made)
+        )
+
+    def decoded(self) -> Segment:
+        """Return its offsets and reasons.
+
+        Raises:
+            ValueError: It does not hold what its header promises.
+        """
+        _, how, _, _, _, _, of_places, of_reasons = _header(self.value)
+        at = _PREFIX.size + _HEADER.size
+        offsets = _offsets_of(self, how, self.value[at : at + of_places])
+        reasons = self.value[at + of_places : at + of_places + of_reasons]
+        names, codes, counts = _reasons_of(self, reasons)
+        return Segment(self.partition, offsets, names, codes, counts, self.level)
+
+
+def _header(value: bytes) -> tuple[int, ...]:
+    found: tuple[int, ...] = _HEADER.unpack_from(value, _PREFIX.size)
+    return found
+
+
+def parse(value: bytes, partition: int, first: int) -> Kept:
+    """Check the value of a record by the place that its key names.
+
+    Raises:
+        UnknownFormatError: A later version wrote it.
+        ValueError: It is damaged, or another place's.
+    """
+    where = f"rejections from offset {first}"
+    if len(value) < _PREFIX.size:
+        raise ValueError(f"{where}: {len(value)} bytes are not a record")
+    magic, number, checksum = _PREFIX.unpack_from(value)
+    if magic != _MAGIC:
+        raise ValueError(f"{where}: does not begin as a record of rejections")
+    if number != _NUMBER:
+        raise UnknownFormatError(f"{where}: format {number} is not known; this version reads 1")
+    if zlib.crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+        raise ValueError(f"{where}: the checksum does not match: not what was written")
+    if len(value) < _PREFIX.size + _HEADER.size:
+        raise ValueError(f"{where}: the header is cut off")
+    level, how, own, begin, end, count, of_places, of_reasons = _header(value)
+    if (own, begin) != (partition, first):
+        raise ValueError(f"{where}: the header is another record's")
+    span = end - begin
+    if (
+        how not in (_BITMAP, _RUNS)
+        or begin < 0
+        or not 0 < count <= min(span, MOST_REJECTED)
+        or (how == _BITMAP and span > MOST_SPAN)
+        or _PREFIX.size + _HEADER.size + of_places + of_reasons != len(value)
+    ):
+        raise ValueError(f"{where}: the header contradicts itself")
+    return Kept(partition, first, end, count, level, value)
+
+
+def _offsets_of(kept: Kept, how: int, data: bytes) -> Int64:
+    span = kept.end - kept.first
+    if how == _BITMAP:
+        bitmap = np.frombuffer(_inflated(kept, data, -(-span // 8)), np.uint8)
+        if len(bitmap) != -(-span // 8):
+            raise _contradicts(kept)
+        bits = np.unpackbits(bitmap, count=span, bitorder="little")
+        offsets = np.flatnonzero(bits) + kept.first
+    else:
+        # n rejected offsets are at most n runs, and n - 1 between them.
+        raw = _inflated(kept, data, 8 * (2 * kept.count - 1))
+        lengths = np.frombuffer(raw[: len(raw) // 8 * 8], "<i8").astype(np.int64)
+        rejected = lengths[0::2]
+        fits = len(lengths) % 2 == 1 and ((lengths > 0) & (lengths <= span)).all()
+        # Each first, so that the sum cannot overflow.
+        if not fits or (rejected > kept.count).any() or int(rejected.sum()) != kept.count:
+            raise _contradicts(kept)
+        begins = kept.first + np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)[1::2]])
+        within = np.arange(kept.count) - np.repeat(np.cumsum(rejected) - rejected, rejected)
+        offsets = np.repeat(begins, rejected) + within
+    if len(offsets) != kept.count or (offsets[0], offsets[-1] + 1) != (kept.first, kept.end):
+        raise _contradicts(kept)
+    return offsets.astype(np.int64)
+
+
+def _reasons_of(kept: Kept, data: bytes) -> tuple[tuple[str, ...], Int64 | None, tuple[int, ...]]:
+    try:
+        told = json.loads(_inflated(kept, data, _MOST_REASON_BYTES))
+        names = tuple(told[0])
+        if not 0 < len(names) <= _MOST_NAMES or not all(type(name) is str for name in names):
+            raise _contradicts(kept)
+        if told[1] is None:
+            counts = tuple(int(count) for count in told[2])
+            if len(counts) != len(names):
+                raise _contradicts(kept)
+            return names, None, counts
+        pairs = np.array(told[1], np.int64)
+        runs, lengths = pairs[0::2], pairs[1::2]
+        fits = len(pairs) % 2 == 0 and (lengths > 0).all() and int(lengths.sum()) == kept.count
+        if not fits or not ((runs >= 0) & (runs < len(names))).all():
+            raise _contradicts(kept)
+        codes = np.repeat(runs, lengths)
+    except (TypeError, LookupError, OverflowError, RecursionError) as error:
+        raise _contradicts(kept) from error
+    return names, codes, tuple(np.bincount(codes, minlength=len(names)).tolist())
+
+
+def _inflated(kept: Kept, data: bytes, most: int) -> bytes:
+    """Decompress bytes of which no more than ``most`` can come."""
+    opened = zlib.decompressobj()
+    try:
+        found = opened.decompress(data, most + 1)
+    except zlib.error as error:
+        raise _contradicts(kept) from error
+    if len(found) > most or not opened.eof or opened.unused_data:
+        raise _contradicts(kept)
+    return found
+
+
+def _contradicts(kept: Kept) -> ValueError:
+    return ValueError(f"rejections from offset {kept.first}: contents and header do not fit")

@@ -1,0 +1,73 @@
+"""Faults of the computation itself: a record for which it fails, and one that it does not end."""
+
+import io
+import json
+from dataclasses import replace
+
+import fastavro
+
+from tests.faults.process import wait_until
+from tests.faults.scene import Record
+from tests.faults.suite.kinds.data import good
+from tests.faults.suite.registry import kind
+from tests.faults.suite.seams import POISON
+from tests.faults.suite.stage import Stage
+from tests.faults.verifier.payloads import SCHEMAS, transaction
+
+_QUARANTINED = "stream_scorer_records_quarantined_total"
+_HANG_SECONDS = 3
+
+
+def poisoned(count: int) -> list[Record]:
+    """Return valid transactions for which a scorer with a seam fails, or ends."""
+    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
+    bad = []
+    for record in good(count):
+        out = io.BytesIO()
+        row = transaction(record.value or b"") | {"device_id": POISON}
+        fastavro.schemaless_writer(out, schema, row)
+        value = (record.value or b"")[:5] + out.getvalue()
+        bad.append(replace(record, value=value, bad="INTERNAL"))
+    return bad
+
+
+@kind("process", quick=True)
+def quarantined_record(stage: Stage) -> None:
+    """The computation raises for some records each time: they are dead letters, the others not."""
+    scorer = stage.start("--raises-for-poison")
+    for record in poisoned(3):
+        before = scorer.metric(_QUARANTINED, where="batch") or 0
+        stage.feed.insert([record])
+
+        def quarantined(before: float = before) -> bool:
+            return (scorer.metric(_QUARANTINED, where="batch") or 0) > before
+
+        wait_until(quarantined, lambda: f"it is quarantined: {stage.said}")
+    assert stage.said.count("record_quarantined") == 3, stage.said
+    assert any("3 records quarantined" in each for each in scorer.degraded()), scorer.degraded()
+    stage.fired(3, "records quarantined, by metric and line")
+    stage.fault_over()
+    stage.finish()
+
+
+@kind("process", quick=True)
+def hung_computation(stage: Stage) -> None:
+    """A batch is computed for ever: the probe says that it hangs, and a line says where."""
+    hangs = stage.folder / "hangs"
+    scorer = stage.start(
+        *("--hangs-while", str(hangs)),
+        variables={"STREAM_SCORER_SCORER__HANG_SECONDS": str(_HANG_SECONDS)},
+    )
+    assert scorer.live()
+    hangs.touch()
+    wait_until(lambda: not scorer.live(), lambda: f"it is not live: {stage.said}")
+    assert any(reason.startswith("hung: ") for reason in scorer.probe()[1])
+    assert "computation_hung" in stage.said
+    assert "_hang_while" in stage.said or "hang" in stage.said, stage.said
+    stage.fired(1, "not live, by probe, and the stack in a line")
+    # As an orchestrator would.
+    scorer.kill()
+    hangs.unlink()
+    stage.fault_over()
+    stage.scorer()
+    stage.finish()

@@ -1,0 +1,101 @@
+"""A record that ends every process: none tries it for ever, and an operator takes it out."""
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from stream_scorer.settings import Kafka
+from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
+from tests.faults.scene import Record, committed, everything_once, feed, outcome, transactions
+from tests.faults.suite.seams import POISON, program, variables
+from tests.faults.verifier.payloads import SCHEMAS, transaction
+
+pytestmark = pytest.mark.kafka
+
+CRASH_LOOP = 14
+WRONG = 2
+MOST_STARTS = 6
+
+
+@pytest.fixture
+def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
+    # A killed member is waited for until its session ends; the broker takes no shorter one.
+    return kafka_topics(kafka_settings(session_timeout_ms=6_000, socket_timeout_ms=3_000))
+
+
+def with_poison() -> tuple[tuple[Record, ...], Record, int]:
+    """Return the input, the record in its middle that ends processes, and its offset."""
+    records = list(transactions(days=6))
+    at = next(
+        number
+        for number in range(len(records) // 2, len(records))
+        if not records[number].bad and not records[number + 1].bad
+    )
+    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
+    out = io.BytesIO()
+    value = records[at].value or b""
+    fastavro.schemaless_writer(out, schema, transaction(value) | {"device_id": POISON})
+    poison = replace(records[at], value=value[:5] + out.getvalue(), bad="INTERNAL")
+    records[at] = poison
+    offset = sum(record.partition == poison.partition for record in records[:at])
+    return tuple(records), poison, offset
+
+
+def command(settings: Kafka, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 our own program
+        [str(COMMAND), *arguments], env={**os.environ, **environment(settings)},
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])
+def test_none_tries_for_ever_and_the_record_is_taken_once(
+    settings: Kafka, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    records, poison, offset = with_poison()
+    ends = feed(settings, records)
+
+    def scorer(name: str) -> ScorerProcess:
+        # Only a process of its own can be given the seam; its workers are forked with it.
+        seams: dict[str, Any] = {"program": program("--dies-of-poison"), "variables": variables()}
+        return ScorerProcess(
+            settings, tmp_path / name, "--from", "earliest", *workers, fresh=True, **seams
+        )
+
+    codes: list[int] = []
+    said = ""
+    while CRASH_LOOP not in codes:
+        assert len(codes) < MOST_STARTS, codes
+        with scorer(f"{len(codes)}.log") as process:
+            codes.append(process.wait(240))
+            said = process.said
+    place = str(poison.partition), str(offset)
+    assert f"stream-scorer dlq take {place[0]} {place[1]}" in said
+    assert committed(settings)[poison.partition] == offset
+    # Nobody begins there again by itself.
+    with scorer("again.log") as process:
+        assert process.wait(120) == CRASH_LOOP
+
+    for wrong in (offset - 1, offset + 1):
+        refused = command(settings, "dlq", "take", place[0], str(wrong))
+        assert refused.returncode == WRONG, refused.stderr
+        assert "is not its next record" in refused.stderr
+    assert committed(settings)[poison.partition] == offset
+
+    done = command(settings, "dlq", "take", *place, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["committed"] == offset + 1
+    twice = command(settings, "dlq", "take", *place)
+    assert twice.returncode == WRONG, twice.stderr
+
+    with scorer("last.log") as process:
+        wait_until(lambda: committed(settings) == ends, lambda: f"all is decided: {process.said}")
+    everything_once(outcome(settings), records)

@@ -1,0 +1,35 @@
+"""When a dead letter is evidence that a record was rejected: what decisions must show."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.apps import adopting_rejections
+from stream_scorer.settings import Settings
+
+
+def kept(
+    monkeypatch: pytest.MonkeyPatch, first: dict[int, int], decided: dict[int, list[int]]
+) -> dict[int, list[int]]:
+    """Return what is left of offsets 5 and 9 of partition 1, by what the decisions' topic holds."""
+    monkeypatch.setattr(adopting_rejections, "bounds", lambda *_: (first, {}))
+    offsets: Any = [(p, np.array(each, np.int64)) for p, each in decided.items()]
+    monkeypatch.setattr(adopting_rejections, "_decided", lambda _: offsets)
+    found = adopting_rejections._undecided(Settings(), {1: {5: "CURRENCY", 9: "EMPTY"}})
+    return {partition: sorted(own) for partition, own in found.items()}
+
+
+def test_what_was_decided_is_no_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept(monkeypatch, {0: 0, 1: 0}, {1: [4, 5, 6], 2: [9]}) == {1: [9]}
+
+
+def test_where_no_decision_was_deleted_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept(monkeypatch, {0: 0, 1: 0}, {}) == {1: [5, 9]}
+
+
+def test_a_decision_that_may_have_been_deleted_is_no_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert kept(monkeypatch, {0: 0, 1: 3}, {1: [6, 7]}) == {1: [9]}
+    assert kept(monkeypatch, {0: 0, 1: 3}, {2: [6, 7]}) == {1: []}

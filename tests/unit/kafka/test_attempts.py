@@ -1,0 +1,70 @@
+"""How often a batch was begun, as the broker keeps it."""
+
+import pytest
+
+from stream_scorer.errors import CrashLoopError
+from stream_scorer.kafka.attempts import MOST_ATTEMPTS, Attempts, Note
+
+
+def begun(note: bytes = b"", offset: int = 10) -> Attempts:
+    attempts = Attempts(guarded=True)
+    attempts.begin({0: offset, 1: 5}, {0: note})
+    return attempts
+
+
+def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
+    attempts = begun()
+    assert attempts.unmarked({0: 20})
+    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20)
+    attempts.marked({0: 20})
+    assert not attempts.unmarked({0: 20})
+    assert attempts.unmarked({0: 30, 1: 9})
+    assert attempts.marks({0: 30, 1: 9}).keys() == {1}
+    assert attempts.most(1_000) == 1_000
+    attempts.passed({0: 20})
+    assert attempts.carried({0: 30}) == {}
+
+
+def test_after_each_death_batches_are_smaller_until_the_range_is_passed() -> None:
+    for before, most in ((1, 64), (2, 1)):
+        attempts = begun(Note(before, 500).write())
+        assert attempts.most(1_000) == most
+        attempts.marked({0: 11})
+        assert attempts.most(1_000) == most
+        # A commit inside the range keeps the note, so that the next process goes on from it.
+        assert Note.read(attempts.carried({0: 11})[0]) == Note(before + 1, 500)
+        attempts.passed({0: 11})
+        assert attempts.most(1_000) == most
+        assert attempts.carried({0: 500}) == {}
+        attempts.passed({0: 500})
+        assert attempts.most(1_000) == 1_000
+
+
+def test_after_three_nobody_begins_there_and_the_offsets_are_named() -> None:
+    with pytest.raises(CrashLoopError, match=r"partition 0 offsets 10 to 499.*dlq take 0 10"):
+        begun(Note(MOST_ATTEMPTS, 500).write())
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"", b"x", b"[]", b"7", b"{}", b'{"attempts":"3","end":99,"version":"0.1.0"}', b"\xff",
+        Note(3, 500, "another").write(), Note(3, 10).write(),
+    ],
+)  # fmt: skip
+def test_another_programs_note_another_versions_and_one_that_is_passed_count_nothing(
+    note: bytes,
+) -> None:
+    attempts = begun(note)
+    assert attempts.most(1_000) == 1_000
+    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20)
+
+
+def test_what_leaves_is_forgotten_and_nothing_is_kept_where_none_is_asked_for() -> None:
+    attempts = begun(Note(2, 500).write())
+    attempts.end([0, 1])
+    assert attempts.most(1_000) == 1_000
+    assert not attempts.unmarked({0: 20, 1: 20})
+    silent = Attempts(guarded=False)
+    silent.begin({0: 10}, {0: Note(3, 500).write()})
+    assert not silent.unmarked({0: 20})

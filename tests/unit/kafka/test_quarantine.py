@@ -1,0 +1,360 @@
+"""What the loop does about records for which the computation fails, and what it blames on none."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.happenings import (
+    BatchAborted,
+    BatchCommitted,
+    ComputationHung,
+    ComputationOver,
+    DependencyUnavailable,
+    Happening,
+    RecordQuarantined,
+    ReplayLeftOut,
+)
+from stream_scorer.kafka.quarantine import MOST_RECORDS, Quarantine, blames_records, kind_of
+from stream_scorer.kafka.replay import Replays
+from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
+from stream_scorer.ports import BytesColumn, RawRecords
+from tests.unit.kafka.fake_cluster import ABORT
+from tests.unit.kafka.test_transaction import Adding, FakeSource, Scene
+
+
+def records(count: int) -> RawRecords:
+    offsets = np.arange(count)
+    return RawRecords(
+        BytesColumn.of([b"v"] * count), BytesColumn.nulls(count), None,
+        np.zeros(count, np.int32), offsets, offsets,
+    )  # fmt: skip
+
+
+class Failing(Adding):
+    """Work that fails for some offsets, and for a group of them only where all are there.
+
+    Args:
+        bad: Offsets for which it fails.
+        together: Offsets for which it fails where none of them is missing.
+        error: What it raises.
+    """
+
+    def __init__(
+        self, bad: set[int], together: set[int] | None = None,
+        error: Callable[[], BaseException] = lambda: ValueError("poison"),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.bad, self.together, self.error = bad, together or set(), error
+        self.trials = 0
+
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
+        self.trials += 1
+        read = [offset for row, offset in enumerate(raw.offset.tolist()) if row not in quarantined]
+        if self.bad & set(read) or (self.together and self.together <= set(read)):
+            raise self.error()
+        return super().compute(raw, stages)
+
+
+def quarantine_of(work: Failing) -> Quarantine[list[int]]:
+    return Quarantine(work.compute, work.undo, lambda: True)
+
+
+def computed(work: Failing, count: int) -> Mapping[int, str]:
+    """Return what was taken out of a batch; the state is as if nothing else had been tried."""
+    batch = records(count)
+    with pytest.raises(ValueError, match="poison") as first:
+        work.compute(batch, Stages())
+    result, rejected = quarantine_of(work).compute(batch, Stages(), first.value)
+    assert work.state == result.delta == list(range(count))
+    return rejected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 1_000])
+def test_the_one_record_is_found_wherever_it_is(count: int) -> None:
+    for bad in {0, count // 2, count - 1}:
+        work = Failing({bad})
+        assert list(computed(work, count)) == [bad]
+        # Once more, a search, twice to confirm it, and the batch without the record.
+        assert work.trials <= 5 + int(np.ceil(np.log2(max(count, 1)))) + 1
+
+
+def test_several_are_found_one_after_the_other() -> None:
+    assert sorted(computed(Failing({3, 4, 90}), 100)) == [3, 4, 90]
+    assert len(computed(Failing(set(range(0, 80, 10))), 100)) == MOST_RECORDS
+
+
+def test_of_records_that_fail_together_the_last_is_taken_out() -> None:
+    assert list(computed(Failing(set(), together={3, 60}), 100)) == [60]
+
+
+def test_what_is_reported_of_a_failure_holds_no_value_of_the_record() -> None:
+    (why,) = computed(Failing({7}), 10).values()
+    assert why.startswith("ValueError at ")
+    assert "poison" not in why
+
+
+def test_more_than_eight_of_a_batch_pause_it_and_none_is_lost() -> None:
+    work = Failing(set(range(MOST_RECORDS + 1)))
+    with pytest.raises(Paused, match="more than 8 records fail") as paused:
+        quarantine_of(work).compute(records(50), Stages(), _raised(work))
+    assert paused.value.dependency == "computation"
+    assert work.state == []
+
+
+def test_eight_in_a_row_without_one_that_passes_pause_it_too() -> None:
+    work = Failing(set(range(100)))
+    quarantine = quarantine_of(work)
+    for _ in range(MOST_RECORDS):
+        _, rejected = quarantine.compute(records(1), Stages(), _raised(work))
+        work.state.clear()
+        quarantine.passed(1, len(rejected))
+    with pytest.raises(Paused, match="more than 8"):
+        quarantine.compute(records(1), Stages(), _raised(work))
+    quarantine.passed(1, 0)
+    assert list(quarantine.compute(records(1), Stages(), _raised(work))[1]) == [0]
+
+
+def _raised(work: Failing) -> Exception:
+    error = work.error()
+    assert isinstance(error, Exception)
+    return error
+
+
+def test_a_failure_that_does_not_repeat_costs_no_record() -> None:
+    work = Failing({3})
+    first = _raised(work)
+    work.bad = set()
+    result, rejected = quarantine_of(work).compute(records(9), Stages(), first)
+    assert (result.delta, dict(rejected), work.trials) == (list(range(9)), {}, 1)
+
+
+def test_failures_that_differ_each_time_pause_and_blame_no_record() -> None:
+    kinds = [KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, KeyError]
+    work = Failing({3}, error=lambda: kinds.pop()("x"))
+    with pytest.raises(Paused, match="each time otherwise"):
+        quarantine_of(work).compute(records(9), Stages(), _raised(work))
+
+
+def test_what_fails_for_no_single_record_each_time_pauses() -> None:
+    """The batch fails while it is complete, whatever is taken out of it."""
+
+    class Whole(Failing):
+        def compute(
+            self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+        ) -> Result[list[int]]:
+            if len(raw) == 9:
+                raise self.error()
+            return super().compute(raw, stages, quarantined)
+
+    work = Whole(set())
+    with pytest.raises(Paused, match="not for one record each time"):
+        quarantine_of(work).compute(records(9), Stages(), _raised(work))
+    assert work.state == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), OSError(5, "disk"), TimeoutError(), ConnectionResetError(),
+        Paused("registry", "gone"), UnavailableError("broker"), StateError("bucket"),
+        KafkaException(KafkaError(KafkaError._TRANSPORT)), KeyboardInterrupt(), SystemExit(1),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_not_the_records_fault_is_blamed_on_none(error: BaseException) -> None:
+    assert not blames_records(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(), KeyError("x"), ZeroDivisionError(), RuntimeError()]
+)
+def test_any_other_exception_is(error: Exception) -> None:
+    assert blames_records(error)
+    assert kind_of(error) == type(error).__name__
+
+
+def test_no_memory_in_a_trial_ends_the_process_and_rejects_nothing() -> None:
+    work = Failing({3}, error=MemoryError)
+    with pytest.raises(MemoryError):
+        quarantine_of(work).compute(records(9), Stages(), ValueError())
+
+
+# -- in the loop ----------------------------------------------------------------------------
+
+
+def scene_of(work: Adding, end: int = 6) -> Scene:
+    scene = Scene(FakeSource(end))
+    scene.loop._work = scene.work = work
+    return scene
+
+
+def test_the_loop_goes_on_past_a_record_and_says_where_it_is_once_that_is_committed() -> None:
+    scene = scene_of(Failing({3}))
+    scene.run()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+    (said,) = scene.heard(RecordQuarantined)
+    assert (said.topic, said.partition, said.offset) == ("t", 0, 3)
+    assert said.error.startswith("ValueError at ")
+    assert scene.heard(DependencyUnavailable) == []
+    kinds = [type(each) for each in scene.cluster.heard]
+    assert kinds.index(RecordQuarantined) > kinds.index(BatchCommitted)
+
+
+def test_an_abort_of_such_a_batch_says_nothing_and_it_is_found_again() -> None:
+    scene = scene_of(Failing({1}))
+    scene.cluster.raises["commit"] = [ABORT]
+    scene.run()
+    assert len(scene.heard(BatchAborted)) == 1
+    assert len(scene.heard(RecordQuarantined)) == 1
+    assert scene.work.state == list(range(6))
+
+
+def test_too_many_pause_the_loop_until_it_is_stopped_and_commit_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("stream_scorer.kafka.quarantine.MOST_RECORDS", 1)
+    scene = scene_of(Failing({0, 1}))
+
+    def heard(happening: Happening) -> None:
+        scene.cluster.heard.append(happening)
+        if isinstance(happening, DependencyUnavailable):
+            scene.loop.stop()
+
+    scene.loop._outage._listener = heard
+    scene.loop.run()
+    assert [each.name for each in scene.heard(DependencyUnavailable)] == ["computation"]
+    assert scene.heard(BatchCommitted) == scene.heard(RecordQuarantined) == []
+    assert scene.work.state == []
+
+
+def test_a_search_ends_when_a_partition_leaves() -> None:
+    class Leaving(Failing):
+        def compute(
+            self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+        ) -> Result[list[int]]:
+            if self.trials == 0:
+                scene.source.revoke()
+                scene.source.owned = set()
+            return super().compute(raw, stages, quarantined)
+
+    work = Leaving({0, 1})
+    scene = scene_of(work)
+    scene.loop.step()
+    assert work.trials == 1
+    assert scene.heard(BatchCommitted) == scene.heard(DependencyUnavailable) == []
+    scene.loop.stop()
+    scene.loop.run()
+
+
+class Hanging(Adding):
+    """Work whose first batch takes until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[list[int]]:
+        assert self.go_on.wait(60)
+        return super().compute(raw, stages, quarantined)
+
+
+def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_more() -> None:
+    work = Hanging()
+    scene = scene_of(work, end=2)
+    scene.loop._limits = Limits(maximum_batch=2, slow=0.01, hang=0.02)
+    beats: list[int] = []
+    scene.loop._heartbeat = lambda: beats.append(scene.source.served)
+
+    def heard(happening: Happening) -> None:
+        scene.cluster.heard.append(happening)
+        if isinstance(happening, ComputationHung):
+            at_hang.append(len(beats))
+            work.go_on.set()
+
+    at_hang: list[int] = []
+    scene.loop._listener = heard
+    scene.loop.step()
+    (hung,) = scene.heard(ComputationHung)
+    assert hung.seconds >= 0.02
+    assert "compute" in hung.stack
+    assert "test_quarantine.py" in hung.stack
+    assert len(scene.heard(ComputationOver)) == 1
+    assert len(beats) == at_hang[0]
+    assert scene.work.state == [0, 1]
+    scene.loop.stop()
+    scene.loop.run()
+
+
+# -- in a replay ----------------------------------------------------------------------------
+
+
+class Once:
+    """A replay of some records in one step."""
+
+    partition = 0
+
+    def __init__(self, count: int) -> None:
+        self.next_offset, self.end = 0, count
+
+    @property
+    def done(self) -> bool:
+        return self.next_offset == self.end
+
+    def step(self) -> RawRecords | None:
+        self.next_offset = self.end
+        return records(self.end)
+
+    def close(self) -> None: ...
+
+
+def replayed(bad: set[int], count: int, heard: list[Happening]) -> list[int]:
+    folded: list[int] = []
+
+    def fold(raw: RawRecords) -> None:
+        if bad & set(raw.offset.tolist()):
+            raise ValueError("poison")
+        folded.extend(raw.offset.tolist())
+
+    replays = Replays(lambda _, end: Once(end), fold, heard.append)
+    replays.begin({0: count})
+    while replays.pending:
+        replays.step()
+    return folded
+
+
+def test_a_replay_leaves_out_what_fails_and_says_so() -> None:
+    heard: list[Happening] = []
+    assert replayed({5, 70}, 100, heard) == [n for n in range(100) if n not in {5, 70}]
+    left_out = [each for each in heard if isinstance(each, ReplayLeftOut)]
+    assert [(each.partition, each.offset) for each in left_out] == [(0, 5), (0, 70)]
+
+
+def test_a_replay_of_which_too_much_fails_pauses_and_folds_nothing_twice() -> None:
+    heard: list[Happening] = []
+    folded: list[int] = []
+    bad = set(range(20, 20 + MOST_RECORDS + 1))
+
+    def fold(raw: RawRecords) -> None:
+        if bad & set(raw.offset.tolist()):
+            raise ValueError("poison")
+        folded.extend(raw.offset.tolist())
+
+    replays = Replays(lambda _, end: Once(end), fold, heard.append)
+    replays.begin({0: 100})
+    for _ in range(2):
+        with pytest.raises(Paused, match="more than 8 records cannot be replayed"):
+            replays.step()
+    assert folded == list(range(20))
+    bad.clear()
+    while replays.pending:
+        replays.step()
+    assert folded == [*range(20), *range(20 + MOST_RECORDS, 100)]

@@ -1,0 +1,115 @@
+"""A commit whose answer was lost: the partitions that are still ours say what became of it."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from stream_scorer.errors import OffsetsError
+from stream_scorer.happenings import BatchAborted, CommitSettled
+from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
+from stream_scorer.kafka.producer import TransactionAborted
+from stream_scorer.kafka.publishing import Publisher
+from stream_scorer.kafka.source import NotAMember, Places
+from tests.unit.kafka.fake_cluster import RETRIABLE, Cluster
+
+STARTS = {0: 3, 1: 5, 2: 0}
+ENDS = {0: 7, 1: 9, 2: 2}
+
+
+class Partitions:
+    """Three partitions of a group, of which others may take some away one after another.
+
+    Args:
+        found: The group's committed offsets.
+        taken: Which partition the group takes away, wait by wait.
+    """
+
+    def __init__(self, found: dict[int, int], taken: Iterable[int] = ()) -> None:
+        self.ours = set(found)
+        self.leaving = False
+        self.outside = False
+        self._found = found
+        self._taken = list(taken)
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        return {partition: self._found[partition] for partition in partitions}
+
+    def settled(self, partitions: Iterable[int]) -> set[int]:
+        return self.ours & set(partitions)
+
+    def taken(self, partitions: set[int]) -> bool:
+        assert partitions == self.ours
+        if not self._taken:
+            return self.leaving
+        self.ours.discard(self._taken.pop(0))
+        return True
+
+    def places(self, offsets: dict[int, int], notes: dict[int, bytes]) -> list[Places]:
+        return [Places("t", offsets, notes)]
+
+    def group_metadata(self) -> GroupMetadata:
+        if self.outside:
+            raise NotAMember("this process is not a member of group g at the moment")
+        return None  # type: ignore[return-value]  # the fake client does not look at it
+
+
+def published(source: Partitions, cluster: Cluster) -> bool:
+    """Publish with a commit whose answer is lost."""
+    cluster.raises["commit"] = [RETRIABLE]
+    publisher = Publisher(source, cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing needs of a source
+    return publisher.publish((), STARTS, ENDS, 10)
+
+
+@pytest.mark.parametrize(("at", "committed"), [(ENDS, True), (STARTS, False)])
+@pytest.mark.parametrize("gone", [(), (1,), (1, 2)])
+def test_those_still_ours_decide_whatever_the_next_owners_of_the_others_did(
+    at: dict[int, int], committed: bool, gone: tuple[int, ...]  # noqa: FBT001 a parameter of the test
+) -> None:  # fmt: skip
+    cluster = Cluster()
+    source = Partitions(at | dict.fromkeys(gone, 100), gone)
+    assert published(source, cluster) is committed
+    settled = [each.committed for each in cluster.heard if isinstance(each, CommitSettled)]
+    assert settled == [committed]
+    assert any(isinstance(each, BatchAborted) for each in cluster.heard) is not committed
+
+
+def test_a_next_owner_that_stands_at_our_end_does_not_make_an_abort_a_commit() -> None:
+    # Partition 1 was decided anew by its next owner, up to the offset where this batch ended.
+    source = Partitions(STARTS | {1: ENDS[1]}, (1,))
+    assert published(source, Cluster()) is False
+    source = Partitions(ENDS | {1: STARTS[1]}, (1,))
+    assert published(source, Cluster()) is True
+
+
+def test_when_all_have_gone_nothing_is_known_and_nothing_is_kept() -> None:
+    cluster = Cluster()
+    source = Partitions(dict.fromkeys(ENDS, 100), (0, 1, 2))
+    assert published(source, cluster) is False
+    assert not any(isinstance(each, CommitSettled) for each in cluster.heard)
+    assert any(isinstance(each, BatchAborted) for each in cluster.heard)
+
+
+def test_partitions_that_are_leaving_are_not_waited_for() -> None:
+    source = Partitions(dict.fromkeys(ENDS, 100))
+    source.leaving = True
+    assert published(source, Cluster()) is False
+
+
+@pytest.mark.parametrize("gone", [(), (0,), (0, 1)])
+def test_a_partition_of_ours_that_stands_elsewhere_stops_the_process(gone: tuple[int, ...]) -> None:
+    source = Partitions(STARTS | dict.fromkeys(gone, 100) | {2: 1}, gone)
+    with pytest.raises(OffsetsError, match="another process commits for this group"):
+        published(source, Cluster())
+
+
+def test_without_a_membership_no_offsets_are_sent_and_the_transaction_is_aborted() -> None:
+    cluster = Cluster()
+    source = Partitions(ENDS)
+    source.outside = True
+    with pytest.raises(TransactionAborted, match="not a member of group g") as aborted:
+        published(source, cluster)
+    # It is read again, as often as it takes: the next poll says which partitions were lost.
+    assert aborted.value.network
+    called = [method for _, method in cluster.calls]
+    assert "abort" in called
+    assert not {"offsets", "commit"} & set(called)
