@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test test-faults test-matrix bench lint types lock clean
+.PHONY: env demo test test-all test-faults test-matrix bench lint types lock clean
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -18,8 +18,16 @@ demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
 # Two processes, each with its own Kafka: half of the tests wait more than they compute.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The quick tier, at most ten minutes on two cores: everything that computes, with a quarter of the
+# random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)
+
+# Every test, at most 45 minutes: kills, group protocols, a subset of the faults, the benches' own.
+test-all: env
+	$(PYTEST) $(PYTEST_ARGS)
 
 # Every kind of fault on real brokers, each shown to have happened, and a verifier's verdict: about
 # half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.

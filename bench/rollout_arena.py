@@ -24,7 +24,7 @@ from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.parts import Part
 
 _AT_ONCE = 50_000
-_QUIET_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 _NEEDED = frozenset({
     "source_partition", "source_offset", "customer_id", "model", "model_version", "arm",
     "plan_revision",
@@ -85,12 +85,12 @@ class Followed:
 
 
 def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
-    """Yield all committed records of a topic."""
+    """Yield all committed records of those that a topic holds now."""
     follower = TopicFollower(entry.settings.kafka, topic, "bench")
     try:
-        follower.mark_end()
+        follower.mark_end(stable=False)
         while follower.left:
-            raw = follower.poll(_AT_ONCE, _QUIET_SECONDS)
+            raw = follower.poll_to_end(_AT_ONCE, _WAIT_SECONDS)
             if raw is not None:
                 yield raw
     finally:

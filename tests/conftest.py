@@ -36,10 +36,13 @@ import pytest
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
+from tests.support.effort import FULL
 
-# How long an example takes says how busy the machine is, and nothing of the code.
-hypothesis.settings.register_profile("ours", deadline=None)
-hypothesis.settings.load_profile("ours")
+# How long an example takes depends on how busy the machine is, so no example has a deadline.
+# `make test` runs a quarter of the examples (see tests/support/effort.py); all else runs all.
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=FULL)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=FULL // 4)
+hypothesis.settings.load_profile("thorough")
 
 _IMAGE = "confluentinc/cp-kafka:7.9.1"
 

@@ -66,11 +66,18 @@ class ActivationLog:
         """
         if self._records.left:
             self._untaken += self._records.poll(_STEP_SECONDS)
-        while self._untaken:
-            # One that cannot be read now stays the next.
-            self._take(self._untaken[0])
-            self._untaken.popleft()
+        self._take_untaken()
         return not self._records.left
+
+    def read_all(self) -> None:
+        """Read to the end that the topic has now, open transactions included.
+
+        Raises:
+            RegistryUnavailableError: A writer's schema cannot be asked for.
+            UnavailableError: The broker does not answer, or no offset could be read for 30 s.
+        """
+        self._untaken += self._records.to_end(stable=False)
+        self._take_untaken()
 
     def at(self, partition: int, next_offset: int) -> int | None:
         """Return the revision that decided the record before an offset; None for none."""
@@ -123,6 +130,12 @@ class ActivationLog:
     def close(self) -> None:
         """Let go of the connection."""
         self._records.close()
+
+    def _take_untaken(self) -> None:
+        while self._untaken:
+            # One that cannot be read now stays the next.
+            self._take(self._untaken[0])
+            self._untaken.popleft()
 
     def _take(self, kept: Kept) -> None:
         try:

@@ -51,7 +51,9 @@ _LABEL_DELAY_MS = 5 * 86_400_000
 _PACED_SLICE = 250
 _READY_SECONDS = 300.0
 """The very first start of a process compiles its kernels."""
-_SILENCE_SECONDS = 30.0
+_STALLED_SECONDS = 120.0
+"""How long the scorer or the monitor may stand still before the demo gives up."""
+_LOOK_SECONDS = 1.0
 _STEP_SECONDS = 0.05
 
 
@@ -165,7 +167,7 @@ class Demo:
             self._display.phase("scorer", 0)
             self._await_ready()
             with _Reader(verifier) as reader:
-                speed = self._burst(reader, burst)
+                speed = self._burst(settings, reader, burst)
                 self._drain_monitor(settings)
                 paced_from = self._paced(settings, rows, spoiler, reader)
             self._display.phase("verdict", 0)
@@ -249,10 +251,10 @@ class Demo:
         for process in self._processes:
             process.check()
 
-    def _burst(self, reader: _Reader, total: int) -> float:
+    def _burst(self, settings: Settings, reader: _Reader, total: int) -> float:
         """Let the backlog of ``total`` records be drained; return the rate of its outcomes."""
         self._display.phase("burst: the backlog, drained at full speed", total)
-        self._wait_for(reader, total)
+        self._wait_for(settings, reader, total)
         verifier = reader.verifier
         if verifier.first_seen is None or verifier.last_seen is None:
             return 0.0
@@ -277,26 +279,41 @@ class Demo:
                 if number % every == 0 and makers:
                     _send_bad(feed, makers.pop(0)(rows.last))
                 self._display.advance(reader.verifier.seen - before)
-        self._wait_for(reader, before + feed.sent)
+        self._wait_for(settings, reader, before + feed.sent)
         return began
 
-    def _wait_for(self, reader: _Reader, total: int) -> None:
-        """Wait until that many outcomes came, or none for a while: the verdict then tells."""
-        before = reader.verifier.seen
-        seen, heard = before, time.monotonic()
-        while seen < total and time.monotonic() - heard < _SILENCE_SECONDS:
+    def _wait_for(self, settings: Settings, reader: _Reader, total: int) -> None:
+        """Wait until that many outcomes came, or the scorer has committed the complete input.
+
+        In the second case the verdict counts what is missing.
+
+        Raises:
+            UnavailableError: No outcome came for 120 s, and there is input left.
+        """
+        topics = settings.kafka.topics
+        seen, heard = reader.verifier.seen, time.monotonic()
+        looked = heard
+        while seen < total:
             self._check()
             if reader.failure is not None:
                 raise reader.failure
             time.sleep(_STEP_SECONDS)
+            now = time.monotonic()
             if reader.verifier.seen > seen:
-                heard = time.monotonic()
+                heard = looked = now
+            elif now - looked > _LOOK_SECONDS:
+                lags = read_lag(settings.kafka, settings.kafka.group, topics.transactions)
+                if not any(lag.to_high for lag in lags):
+                    return
+                looked = time.monotonic()
+                if now - heard > _STALLED_SECONDS:
+                    raise UnavailableError("demo: the scorer stands still", "see its log")
             seen = reader.verifier.seen
             self._display.advance(seen)
 
     def _drain_monitor(self, settings: Settings) -> None:
         """Wait until the monitor has read all summaries."""
-        until = time.monotonic() + _SILENCE_SECONDS
+        until = time.monotonic() + _STALLED_SECONDS
         group, topic = settings.monitor.group, settings.kafka.topics.summaries
         # By age: behind the last summary lies its transaction's marker, which nobody is given.
         while any(lag.seconds for lag in read_lag(settings.kafka, group, topic, seconds=True)):

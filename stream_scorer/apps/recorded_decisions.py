@@ -1,6 +1,5 @@
 """Past decisions read back as columns, and put aside by the input that they are of."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.routing import Version
-from stream_scorer.errors import SchemaError, UnavailableError
+from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Settings
@@ -25,7 +24,6 @@ _LISTS: Final = ("reasons", "flags")
 _RECORDS: Final = 20_000
 _OFFSETS: Final = 1 << 20
 _POLL_SECONDS: Final = 0.1
-_SILENCE_SECONDS: Final = 30.0
 _BLOCK: Final = 65_536
 
 Progress = Callable[[str, int, int], None]
@@ -196,29 +194,20 @@ def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> 
     Raises:
         SchemaError: A record is no decision.
         SettingsError: The topic does not exist.
-        UnavailableError: The broker has been silent for 30 s.
+        UnavailableError: No offset could be read for 30 s.
     """
     topic = settings.kafka.topics.decisions
     decoder = DecisionReader(settings, registry)
     reader = TopicFollower(settings.kafka, topic, "reproduce")
     try:
-        reader.mark_end()
-        whole = left = reader.left
+        reader.mark_end(stable=False)
+        whole = reader.left
         cut = frozenset(p for p, first in reader.first.items() if first)
-        heard = time.monotonic()
-        while left:
-            raw = reader.poll(_RECORDS, _POLL_SECONDS)
-            if reader.left < left:
-                left, heard = reader.left, time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
-                raise UnavailableError(
-                    f"topic {topic}: silent for {_SILENCE_SECONDS:.0f} s", "check the brokers"
-                )
-            progress(topic, whole - left, whole)
+        while reader.left:
+            raw = reader.poll_to_end(_RECORDS, _POLL_SECONDS)
+            progress(topic, whole - reader.left, whole)
             if raw is not None:
                 yield Published(decoder.decode(raw), raw.partition, cut)
-                # What was done with them is not the broker's silence.
-                heard = time.monotonic()
     finally:
         reader.close()
 

@@ -1,17 +1,14 @@
 """Which routing decided at an offset: the control log says what it means, the activations where."""
 
-import time
 from bisect import bisect_right
 
 from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.routing import Routing
-from stream_scorer.errors import RolloutError, SettingsError, UnavailableError
+from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.settings import Settings
-
-_SILENCE_SECONDS = 30.0
 
 
 class RecordedRoutings:
@@ -41,20 +38,12 @@ class RecordedRoutings:
             control.close()
         activations = ActivationLog(settings, open_registry(settings.registry))
         try:
-            self._read(settings, activations)
+            self._read(activations)
         finally:
             activations.close()
 
-    def _read(self, settings: Settings, activations: ActivationLog) -> None:
-        activations.mark_end()
-        deadline = time.monotonic() + _SILENCE_SECONDS
-        while not activations.read():
-            if time.monotonic() > deadline:
-                raise UnavailableError(
-                    f"topic {settings.kafka.topics.activations}: not read to its end within "
-                    f"{_SILENCE_SECONDS:.0f} s",
-                    "check the brokers, and whether a transaction is open there",
-                )
+    def _read(self, activations: ActivationLog) -> None:
+        activations.read_all()
         for partition in activations.last():
             timeline = activations.timeline(partition)
             for offset, revision in timeline:

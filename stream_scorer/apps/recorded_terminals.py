@@ -1,6 +1,5 @@
 """Terminals' rows as past decisions could see them: up to the watermark that each has recorded."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed
-from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.settings import Settings
 from stream_scorer.state.history import NOT_YET
@@ -23,7 +21,6 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _POLL_SECONDS = 0.1
-_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class RecordedTerminals:
 
     Raises:
         SettingsError: The topic does not exist.
-        UnavailableError: The broker has been silent for 30 s.
+        UnavailableError: No offset could be read for 30 s.
     """
 
     def __init__(
@@ -108,13 +105,6 @@ class RecordedTerminals:
 
 
 def _read_all(topic: TopicFollower, reading: TerminalReading) -> None:
-    topic.mark_end()
-    left, heard = topic.left, time.monotonic()
-    while left:
-        reading.step(_POLL_SECONDS)
-        if topic.left < left:
-            left, heard = topic.left, time.monotonic()
-        elif time.monotonic() - heard > _SILENCE_SECONDS:
-            raise UnavailableError(
-                f"topic {topic.topic}: silent for {_SILENCE_SECONDS:.0f} s", "check the brokers"
-            )
+    topic.mark_end(stable=False)
+    while topic.left:
+        reading.step_to_end(_POLL_SECONDS)

@@ -73,6 +73,16 @@ class TerminalReading:
             self._add(raw)
         return raw is not None
 
+    def step_to_end(self, wait: float) -> None:
+        """As :meth:`step`, for a caller that reads to the noted end and has nothing else to do.
+
+        Raises:
+            UnavailableError: No offset could be read for 30 s.
+        """
+        raw = self.topic.poll_to_end(_RECORDS, wait)
+        if raw is not None:
+            self._add(raw)
+
     def _add(self, raw: RawRecords) -> None:
         decoded = self._decoder.decode(raw.values)
         if len(decoded.rejections):

@@ -33,6 +33,7 @@ from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds, unreachable
+from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.ports import Float64, Int64
 
 _FIELDS: Final = frozenset(
@@ -46,7 +47,6 @@ _DEGRADED: Final = Flag.DEGRADED.name.lower()
 _DECODE_AT = 500_000
 _RECORDS_AT_ONCE = 10_000
 _POLL_SECONDS = 0.1
-_SILENCE_SECONDS = 30.0
 _EXAMPLES = 5
 
 
@@ -149,25 +149,27 @@ class Verifier:
     def finish(self) -> Verification:
         """Read the outputs to the ends that they have now, and compare.
 
-        Call it when nothing is in flight: what is not decided yet counts as missing.
+        Call it when nothing is in flight: what is not decided yet counts as missing. A transaction
+        of the outputs that is open now is waited for: the scorer's offsets are visible a moment
+        before its outputs are.
 
         Raises:
-            UnavailableError: The broker has been silent for 30 s.
+            UnavailableError: No offset could be read for 30 s.
         """
         topic = self._kafka.topics.transactions
         low, high = bounds(self._kafka, topic)
         low = {p: min(max(self._since.get(p, 0), at), high[p]) for p, at in low.items()}
-        ends = {(t, p): at for t in self._topics for p, at in bounds(self._kafka, t)[1].items()}
-        heard = time.monotonic()
-        while any(self._positions[place] < end for place, end in ends.items()):
-            before = dict(self._positions)
-            self.read_more()
-            if self._positions != before:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
-                raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+        for output in self._topics:
+            self._read_to(output, bounds(self._kafka, output, stable=False)[1])
         self._decode()
         return self._compare(*self._input(low, high), low, high)
+
+    def _read_to(self, topic: str, ends: Mapping[int, int]) -> None:
+        """Read the outputs until this one is at its ends."""
+        limit = ReadLimit(topic, ends)
+        while any(self._positions[topic, p] < end for p, end in ends.items()):
+            self.read_more()
+            limit.note({p: self._positions[topic, p] for p in ends}, _POLL_SECONDS)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -231,15 +233,12 @@ class Verifier:
         topic = self._kafka.topics.transactions
         try:
             consumer.assign([TopicPartition(topic, p, low[p]) for p in pending])
-            heard = time.monotonic()
-            while pending:
+            limit = ReadLimit(topic, high)
+            positions = dict(low)
+            while any(positions[p] < high[p] for p in pending):
                 first = consumer.poll(_POLL_SECONDS)
-                if first is None:
-                    if time.monotonic() - heard > _SILENCE_SECONDS:
-                        raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
-                    continue
-                heard = time.monotonic()
-                for message in (first, *consumer.consume(_RECORDS_AT_ONCE, 0)):
+                found = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
+                for message in found:
                     partition, offset = message.partition(), message.offset()
                     error = message.error()
                     if error is None:
@@ -250,8 +249,8 @@ class Verifier:
                     elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 as above
                         self._judge(error)
                         continue
-                    if offset >= high[partition]:
-                        pending.discard(partition)
+                    positions[partition] = offset
+                limit.note(positions, _POLL_SECONDS)
         finally:
             consumer.close()
         order = np.argsort(np.array(places, np.int64))

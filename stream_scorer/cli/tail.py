@@ -24,7 +24,7 @@ from stream_scorer.codec.record import RecordError
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds
-from stream_scorer.kafka.reading import follow, newest, read
+from stream_scorer.kafka.reading import follow, newest, read_all
 from stream_scorer.terminal_text import printable
 
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}
@@ -81,13 +81,13 @@ def tail(
 def _messages(
     kafka: settings.Kafka, topic: str, start: str, limit: int | None, *, forever: bool
 ) -> Iterable[Any]:
-    first, end = bounds(kafka, topic)
     if forever:
+        first, end = bounds(kafka, topic)
         return islice(follow(kafka, topic, first if start == "earliest" else end), limit)
     count = 20 if limit is None else limit
     if start == "latest":
         return newest(kafka, topic, count)
-    return islice(read(kafka, topic, first, end), count)
+    return islice(read_all(kafka, topic), count)
 
 
 def _decoded(reader: RecordReader, message: Any) -> dict[str, Any]:

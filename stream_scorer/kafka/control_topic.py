@@ -4,7 +4,6 @@ Kafka has no compare-and-set. Who appends reads to the end behind its record, an
 whether another writer came first.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +13,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from stream_scorer.errors import RolloutError, TransactionError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.following import TopicFollower
-from stream_scorer.kafka.offsets import unreachable
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
 _RECORDS = 1_000
 _STEP_SECONDS = 0.05
-_SILENCE_SECONDS = 10.0
 _APPEND_SECONDS = 15.0
 
 
@@ -53,7 +50,6 @@ class KeptTopic:
     """
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
-        self._kafka = kafka
         self._follower = TopicFollower(kafka, topic, "rollout")
         self._held: list[Kept] = []
         try:
@@ -62,24 +58,21 @@ class KeptTopic:
             self._follower.close()
             raise
 
-    def to_end(self) -> Sequence[Kept]:
+    def to_end(self, *, stable: bool = True) -> Sequence[Kept]:
         """Return the records that have come since the last call, up to the end that there is now.
 
         What was read before an error is returned by the next call, of this or of :meth:`poll`.
 
+        Args:
+            stable: As in :meth:`TopicFollower.mark_end`.
+
         Raises:
-            UnavailableError: The broker does not answer, or has been silent for 10 s.
+            UnavailableError: The broker does not answer, or no offset could be read for 30 s.
         """
-        self._follower.mark_end()
-        heard = time.monotonic()
+        self._follower.mark_end(stable=stable)
         while self._follower.left:
-            some = self._read(_STEP_SECONDS)
-            self._held += some
-            now = time.monotonic()
-            if some:
-                heard = now
-            elif now - heard > _SILENCE_SECONDS:
-                raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
+            raw = self._follower.poll_to_end(_RECORDS, _STEP_SECONDS)
+            self._held += [] if raw is None else _rows(raw)
         return self._released()
 
     def mark_end(self, *, stable: bool = True) -> None:

@@ -6,6 +6,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
 from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -43,6 +44,7 @@ class TopicFollower:
         self.partitions = tuple(sorted(self.first))
         self._next = dict(self.first)
         self._end: dict[int, int] = {}
+        self._limit = ReadLimit(topic, self._end)
         self._consumer = ColumnConsumer(config.reader(kafka, f"{kafka.group}-{reader}"), topic)
         self._consumer.assign(self._next)
 
@@ -57,6 +59,7 @@ class TopicFollower:
             UnavailableError: The broker does not answer.
         """
         self._end = dict(bounds(self._kafka, self.topic, stable=stable)[1])
+        self._limit = ReadLimit(self.topic, self._end)
 
     def partitions_now(self) -> tuple[int, ...]:
         """Return the partitions that the topic has now, whether or not they are read.
@@ -84,6 +87,16 @@ class TopicFollower:
         # The end that is told with records lies behind them.
         for failure in polled.failures:
             self._judge(failure)
+        return raw
+
+    def poll_to_end(self, maximum: int, wait: float) -> RawRecords | None:
+        """Poll for a caller that reads to the end that was noted and has nothing else to do.
+
+        Raises:
+            UnavailableError: As :meth:`poll`; or no offset could be read for 30 s.
+        """
+        raw = self.poll(maximum, wait)
+        self._limit.note(self._next, wait)
         return raw
 
     def _judge(self, failure: Failure) -> None:

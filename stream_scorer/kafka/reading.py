@@ -1,11 +1,10 @@
 """Read a topic read-committed, up to the end that it had when the reading began, or for ever.
 
-A bounded read ends on offsets: at the record before the end, or at the partition-end event when
-aborted records or transaction markers lie there. Only a broker that falls silent ends it early,
-and that is an error.
+A bounded read ends at offsets: at the record before the end, or at the partition-end event when
+aborted records or transaction markers are there. Where it cannot get to the end it raises.
 """
 
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,9 +19,9 @@ from confluent_kafka import (
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import bounds, unreachable
+from stream_scorer.kafka.read_limit import STALLED_SECONDS, ReadLimit
 from stream_scorer.settings import Kafka
 
-_SILENCE_SECONDS = 10.0
 _OPEN_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _TURN_SECONDS = 0.05
@@ -49,41 +48,38 @@ def read(
         kafka: The cluster.
         topic: An existing topic.
         start: First offset by partition; a partition that is not listed is not read.
-        end: Offset behind the last one by partition.
+        end: Next offset after the last one by partition. Where it is after the last stable offset,
+            the open transactions before it are waited for.
         stop: Asked while the broker is waited for whether to end before the end.
 
     Raises:
-        UnavailableError: The broker has been silent for 10 s.
+        UnavailableError: No offset could be read for 30 s; all that could be read was yielded.
     """
-    pending = {partition for partition, offset in start.items() if offset < end[partition]}
-    if not pending:
+    positions = {p: offset for p, offset in start.items() if offset < end[p]}
+    if not positions:
         return
+    limit = ReadLimit(topic, {p: end[p] for p in positions})
     consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
     try:
-        consumer.assign([TopicPartition(topic, part, start[part]) for part in sorted(pending)])
-        heard = time.monotonic()
-        while pending and not stop():
+        consumer.assign([TopicPartition(topic, p, at) for p, at in sorted(positions.items())])
+        while positions and not stop():
             # Not one call for all: it would wait out its time for what the last ones lack.
             first: Any = consumer.poll(_POLL_SECONDS)
             messages = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
-            if not messages and time.monotonic() - heard > _SILENCE_SECONDS:
-                raise unreachable(kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
             for message in messages:
                 partition, offset = message.partition(), message.offset()
-                if partition not in pending:
+                if partition not in positions:
                     continue
                 if message.error():
                     _refuse(kafka, message.error())
-                    behind = offset
+                    positions[partition] = offset
                 else:
-                    behind = offset + 1
+                    positions[partition] = offset + 1
                     if offset < end[partition]:
                         yield message
-                if behind >= end[partition]:
-                    pending.discard(partition)
-            if messages:
-                # What the caller did meanwhile is not the broker's silence.
-                heard = time.monotonic()
+                if positions[partition] >= end[partition]:
+                    del positions[partition]
+            limit.note(positions, _POLL_SECONDS)
     finally:
         consumer.close()
 
@@ -113,7 +109,7 @@ class Readers:
         before the reading began is therefore read, even where its marker is still on its way.
 
         Raises:
-            UnavailableError: The broker has been silent for 10 s, or refuses, or a transaction
+            UnavailableError: The broker sent nothing for 30 s, or refuses, or a transaction
                 stays open for 60 s.
         """
         consumer = self._idle.pop() if self._idle else self._new()
@@ -123,15 +119,15 @@ class Readers:
         try:
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
             yield []
-            # Counted in own waits: what the caller does meanwhile is not the broker's silence.
-            silent = 0.0
+            # Only our own waits count, not what the caller does meanwhile.
+            waited = 0.0
             while not ended:
                 first: Any = consumer.poll(_TURN_SECONDS)
                 found = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
-                silent = 0.0 if found else silent + _TURN_SECONDS
-                if end is None and silent > _SILENCE_SECONDS:
-                    raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
-                if end is not None and silent > _OPEN_SECONDS:
+                waited = 0.0 if found else waited + _TURN_SECONDS
+                if end is None and waited > STALLED_SECONDS:
+                    raise unreachable(self._kafka, f"sent nothing for {STALLED_SECONDS:.0f} s")
+                if end is not None and waited > _OPEN_SECONDS:
                     raise UnavailableError(
                         f"topic {self._topic} partition {partition}: a transaction has been open "
                         f"for {_OPEN_SECONDS:.0f} s before offset {end}",
@@ -141,6 +137,8 @@ class Readers:
                 for message in found:
                     if message.error():
                         _refuse(self._kafka, message.error())
+                        if message.partition() != partition:
+                            continue  # an event of the partition before this one ends nothing
                         if end is None:
                             # As of the fetch that found no more, and with open transactions.
                             _, end = consumer.get_watermark_offsets(place, cached=True)
@@ -163,36 +161,54 @@ class Readers:
 
 
 def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
-    """Yield every committed message that the topic holds now.
+    """Yield every committed message of the records that the topic holds now.
+
+    A transaction that is open now is waited for. A scorer's offsets are visible a moment before its
+    outputs are: a read to the last stable offset would miss what was just reported as committed.
 
     Raises:
         SettingsError: The topic does not exist.
-        UnavailableError: The broker does not answer.
+        UnavailableError: The broker does not answer, or a transaction stays open for 30 s; what
+            could be read was yielded.
     """
-    return read(kafka, topic, *bounds(kafka, topic))
+    return read(kafka, topic, *bounds(kafka, topic, stable=False))
 
 
-def newest(kafka: Kafka, topic: str, count: int) -> list[Any]:
-    """Return the newest ``count`` committed messages by timestamp, oldest first.
+def newest(kafka: Kafka, topic: str, count: int) -> Iterator[Any]:
+    """Yield the newest ``count`` committed messages by timestamp, oldest first.
 
-    Reads backwards in growing steps, because markers and aborted records take offsets too.
+    Reads backwards in growing steps, because markers and aborted records take offsets too. Open
+    transactions are waited for as in :func:`read_all`.
 
     Raises:
         SettingsError: The topic does not exist.
-        UnavailableError: The broker does not answer.
+        UnavailableError: As :func:`read_all`; the newest that could be read were yielded.
     """
-    first, end = bounds(kafka, topic)
+    first, end = bounds(kafka, topic, stable=False)
     span = 2 * count
-    while True:
+    while count:
         start = {partition: max(first[partition], end[partition] - span) for partition in end}
-        found = list(read(kafka, topic, start, end)) if count else []
-        per_partition = dict.fromkeys(end, 0)
-        for message in found:
-            per_partition[message.partition()] += 1
-        if all(per_partition[p] >= count or start[p] == first[p] for p in end):
+        found, failure = _read_as_far_as_possible(kafka, topic, start, end)
+        per_partition = Counter(message.partition() for message in found)
+        if failure or all(per_partition[p] >= count or start[p] == first[p] for p in end):
             found.sort(key=lambda message: message.timestamp()[1])
-            return found[max(len(found) - count, 0) :]
+            yield from found[max(len(found) - count, 0) :]
+            if failure:
+                raise failure
+            return
         span *= 8
+
+
+def _read_as_far_as_possible(
+    kafka: Kafka, topic: str, start: Mapping[int, int], end: Mapping[int, int]
+) -> tuple[list[Any], UnavailableError | None]:
+    """Return the messages of a bounded read, and the error that ended it before its end, if any."""
+    found: list[Any] = []
+    try:
+        found.extend(read(kafka, topic, start, end))
+    except UnavailableError as error:
+        return found, error
+    return found, None
 
 
 def follow(kafka: Kafka, topic: str, start: Mapping[int, int]) -> Iterator[Any]:

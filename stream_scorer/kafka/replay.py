@@ -24,7 +24,8 @@ _UNREADABLE = frozenset(
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
     }
 )
-_STEP_SECONDS = 0.05
+STEP_SECONDS = 0.05
+"""How long a step of a replay waits for records."""
 
 
 class Replay(Protocol):
@@ -118,7 +119,7 @@ class InputReplay:
             StateError: The input was deleted meanwhile.
             UnavailableError: The input cannot be read.
         """
-        polled = self._consumer.poll(_CHUNK, _STEP_SECONDS, 0.0)
+        polled = self._consumer.poll(_CHUNK, STEP_SECONDS, 0.0)
         raw = polled.records
         if raw is not None:
             self.next_offset = int(raw.offset[-1]) + 1

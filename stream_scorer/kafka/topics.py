@@ -27,6 +27,8 @@ The longest window of the shipped models is 30 days; the lateness comes on top."
 # What a decision or dead letter may need beyond its input: metadata, features, headers.
 HEADROOM_BYTES = 65_536
 _SECONDS = 15.0
+_LEADER_SECONDS = 60.0
+"""How long leaders of new partitions are waited for: a broker elects hundreds of them in turn."""
 # Only the newest record of a bucket counts, and a restore reads all that is there: small segments
 # and an eager cleaner keep it near the size of the state.
 COMPACTED = {
@@ -226,7 +228,7 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
 
     The controller acknowledges a new topic a moment before the brokers know it.
     """
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _LEADER_SECONDS
     while True:
         try:
             topics = admin.list_topics(timeout=_SECONDS).topics
@@ -242,7 +244,7 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
             return known
         if time.monotonic() > deadline:
             raise UnavailableError(
-                f"topic {missing[0]}: no leader after {_SECONDS:.0f} s", "is a broker down?"
+                f"topic {missing[0]}: no leader after {_LEADER_SECONDS:.0f} s", "is a broker down?"
             )
         time.sleep(0.02)
 

@@ -60,8 +60,11 @@ class Ground(Protocol):
         """Return a consumer that has joined the group and is given so many partitions."""
         ...
 
-    def visible(self) -> list[bytes]:
-        """Return the values that a reader of committed records is given."""
+    def visible(self, count: int = 0) -> list[bytes]:
+        """Return the values that a reader of committed records is given, at least ``count``.
+
+        A broker may answer a commit before its markers are in the partitions: they are waited for.
+        """
         ...
 
     def outlive(self, seconds: float) -> None:
@@ -136,7 +139,8 @@ class FakeGround:
         _join(made, partitions)
         return made
 
-    def visible(self) -> list[bytes]:
+    def visible(self, count: int = 0) -> list[bytes]:
+        del count  # its markers are there with its answer
         logs = (self._broker.logs[self.topic, partition] for partition in range(PARTITIONS))
         return [value or b"" for log in logs for _, (_, value) in log.visible()]
 
@@ -168,7 +172,13 @@ class KafkaGround:
         _join(made, partitions, leaving)
         return made
 
-    def visible(self) -> list[bytes]:
+    def visible(self, count: int = 0) -> list[bytes]:
+        until = time.monotonic() + _SECONDS
+        while len(found := self._visible()) < count:
+            assert time.monotonic() < until, f"{len(found)} of {count} records are visible"
+        return found
+
+    def _visible(self) -> list[bytes]:
         reader = Consumer(config.reader(self._kafka, "reader"))
         reader.assign([TopicPartition(self.topic, p, 0) for p in range(PARTITIONS)])
         found: list[bytes] = []

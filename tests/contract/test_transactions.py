@@ -71,7 +71,7 @@ class TestClients:
         )
         assert ground.visible() == []
         producer.commit_transaction(SECONDS)
-        assert ground.visible() == [b"v"]
+        assert ground.visible(1) == [b"v"]
         assert committed(member) == {0: 5}
 
     def test_an_abort_hides_both_and_the_client_goes_on(self, ground: Ground, name: str) -> None:
@@ -84,7 +84,7 @@ class TestClients:
         producer.begin_transaction()
         send(producer, ground.topic, b"next")
         producer.commit_transaction(SECONDS)
-        assert ground.visible() == [b"next"]
+        assert ground.visible(1) == [b"next"]
 
     def test_one_that_is_empty_is_committed(self, ground: Ground, name: str) -> None:
         producer = born(ground, name)
@@ -121,7 +121,7 @@ class TestClients:
         second.begin_transaction()
         send(second, ground.topic, b"second")
         second.commit_transaction(SECONDS)
-        assert ground.visible() == [b"second"]
+        assert ground.visible(1) == [b"second"]
         assert committed(member) == {}
 
     def test_offsets_of_a_generation_that_is_over_are_refused(
@@ -157,7 +157,7 @@ class TestClients:
         # A new client of the name goes on.
         last = begun(ground, name, b"new")
         last.commit_transaction(SECONDS)
-        assert b"new" in ground.visible()
+        assert b"new" in ground.visible(2)
 
 
 class TestRequests:
@@ -245,6 +245,7 @@ class TestRequests:
         assert committed(member) == {0: 5}
 
 
+@pytest.mark.thorough
 @pytest.mark.kafka
 def test_offsets_of_a_member_that_polled_too_late_are_refused(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], name: str

@@ -86,7 +86,11 @@ def abortable() -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("stages", "error"), [(COMPUTED + SENT, lost_network), (SENT * 3, abortable)]
+    ("stages", "error"),
+    [
+        (COMPUTED + SENT, lost_network),
+        pytest.param(SENT * 3, abortable, marks=pytest.mark.thorough),
+    ],
 )
 def test_an_abort_after_any_step_leaves_no_trace(
     scene: Scene, undisturbed: Outcome, stages: tuple[str, ...], error: Callable[[], Exception]
@@ -100,6 +104,7 @@ def test_an_abort_after_any_step_leaves_no_trace(
     assert found.dumps == undisturbed.dumps
 
 
+@pytest.mark.thorough
 def test_nor_does_one_with_stored_fields_and_terminals(scene: Scene, tmp_path: Path) -> None:
     write(tmp_path, "1.0.0", RICH)
     plan = tmp_path / "plan.toml"

@@ -13,7 +13,10 @@ from tests.faults.scene import BATCH, feed, transactions
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.parametrize("stage", ["wait", "begin", "send", "offsets"])
+@pytest.mark.parametrize(
+    "stage",
+    ["send", *(pytest.param(s, marks=pytest.mark.thorough) for s in ("wait", "begin", "offsets"))],
+)
 def test_a_fenced_scorer_leaves_with_the_error_of_the_fenced(
     stage: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:

@@ -112,7 +112,9 @@ def test_flawless_outputs_have_no_fault() -> None:
     assert verdict.clean
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.thorough) for n in range(1, 5))]
+)
 @pytest.mark.parametrize("fault", list(MUTANTS))
 def test_a_seeded_fault_is_counted_under_its_name(fault: str, seed: int) -> None:
     verdict, _ = judge(MUTANTS[fault](evidence(), random.Random(seed)))  # noqa: S311 no secrets

@@ -27,7 +27,7 @@ from tests.faults.scene import (
     transactions,
 )
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 KILLS = 5
 _TOOL = "org.apache.kafka.tools.TransactionsCommand"

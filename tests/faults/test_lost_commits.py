@@ -80,7 +80,9 @@ class Faults:
         return not self._left and all(fault.hit.is_set() for fault in self.armed)
 
 
-@pytest.mark.parametrize("direction", ["answer", "request"])
+@pytest.mark.parametrize(
+    "direction", ["answer", pytest.param("request", marks=pytest.mark.thorough)]
+)
 def test_a_commit_of_which_nothing_is_heard_is_settled(
     behind: Behind,
     settings: Callable[[], Kafka],
@@ -97,6 +99,7 @@ def test_a_commit_of_which_nothing_is_heard_is_settled(
     same(found, undisturbed)
 
 
+@pytest.mark.thorough
 def test_each_request_or_its_answer_may_be_lost_once(
     behind: Behind, settings: Callable[[], Kafka], undisturbed: Outcome
 ) -> None:
@@ -122,6 +125,7 @@ class WithoutRebirth(TransactionalProducer):
         del cause, stop
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "visible"),
     [(TransactionalProducer, [b"first"]), (WithoutRebirth, [b"first", b"aborted"])],

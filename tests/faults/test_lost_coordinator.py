@@ -16,7 +16,7 @@ from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Behind, Fault
 from tests.faults.scene import everything_once, feed, scored, transactions
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 LIMIT_SECONDS = 2.0
 RECORDS = transactions()[:500]

@@ -19,7 +19,7 @@ from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Behind
 from tests.integration.profiles.stage import PARTITIONS, Sent, expected, month, rows_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 KILLS = 4
 PER_SECOND = 500

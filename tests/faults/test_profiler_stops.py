@@ -14,7 +14,7 @@ from tests.integration.profiles.stage import SENT, Sent, expected, month, send
 from tests.integration.profiles.test_scorer import FEATURES, hold_to
 from tests.integration.state.test_next_version import write
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 WAIT_SECONDS = 2.0
 NAME = "terminal-profiles"

@@ -13,7 +13,7 @@ from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
 from tests.faults.suite.seams import variables
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 # Longer than a question is waited for, so that some are given up while they are on their way.
 _AWAY_SECONDS = 7.0

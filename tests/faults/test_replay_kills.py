@@ -24,7 +24,7 @@ from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Api, Behind
 from tests.faults.verifier.reader import read_to_end
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 PARTITIONS = 4
 COUNT = 900

@@ -46,7 +46,7 @@ from tests.faults.scene import (
 from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
 from tests.integration.state.test_next_version import AMOUNT, STORED, write
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 FOLLOW = Deployment(model="", start="earliest", follow=True)
 OLD, NEW = "fraud:1.0.0", "fraud:1.2.0"

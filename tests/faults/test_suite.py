@@ -32,6 +32,7 @@ def test_there_are_kinds_of_every_family() -> None:
     assert all(kind.tells for kind in KINDS.values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", QUICK, ids=[kind.name for kind in QUICK])
 def test_a_fault_happens_and_is_survived(kind: Kind, ground: Ground, tmp_path: Path) -> None:
     result = run_kind(kind, ground, SEED, tmp_path)
@@ -50,6 +51,7 @@ def test_seeded_faults_of_outputs_are_caught(ground: Ground, tmp_path: Path) -> 
     assert caught == dict.fromkeys(("lost", "duplicates", "disordered", "aborted_visible"), True)
 
 
+@pytest.mark.thorough
 def test_without_the_rule_of_rebirth_a_late_commit_is_not_survived(
     ground: Ground, tmp_path: Path
 ) -> None:

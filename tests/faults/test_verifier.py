@@ -76,6 +76,7 @@ def test_a_marker_is_judged_by_its_epoch(marker: Marker, fate: Fate) -> None:
     assert log(Written(0, 0, 7, epoch=2, transactional=True), marker).fates() == {0: fate}
 
 
+@pytest.mark.thorough
 @pytest.mark.kafka
 def test_it_reads_segments_as_kafkas_own_tool_does(behind: Behind) -> None:
     topic = "verifier-segments"

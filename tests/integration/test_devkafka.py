@@ -42,7 +42,9 @@ def _consume(settings: Kafka, count: int) -> list[bytes]:
     consumer = Consumer(config.reader(settings, settings.group) | {"enable.partition.eof": False})
     consumer.subscribe([settings.topics.transactions])
     try:
-        return [message.value() for message in consumer.consume(count, timeout=20)]
+        values = [message.value() for message in consumer.consume(count, timeout=60)]
+        assert len(values) == count, f"{len(values)} of {count} records came"
+        return values
     finally:
         consumer.close()
 
@@ -111,6 +113,7 @@ def test_what_a_transaction_produced_is_consumed(
     assert sorted(_consume(settings, 2)) == [b"one", b"two"]
 
 
+@pytest.mark.thorough
 def test_data_and_address_survive_a_restart_and_no_process_stays(tmp_path: Path) -> None:
     with DevKafka(directory=tmp_path) as kafka:
         first, pid = kafka.bootstrap, kafka.brokers[0].pid
@@ -138,6 +141,7 @@ def test_a_temporary_directory_leaves_with_its_kafka() -> None:
     assert started_at(pid) is None
 
 
+@pytest.mark.thorough
 def test_three_nodes_lose_one_and_serve_on() -> None:
     with DevKafka(nodes=3) as kafka:
         settings = Kafka(bootstrap=kafka.bootstrap)
@@ -154,6 +158,7 @@ def test_three_nodes_lose_one_and_serve_on() -> None:
         assert _console(kafka, 1) == ["with two"]
 
 
+@pytest.mark.thorough
 def test_a_port_taken_meanwhile_is_replaced_and_an_advertised_one_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -246,6 +251,7 @@ def test_kafka_start_is_found_by_commands_and_stop_leaves_nothing(tmp_path: Path
     assert _run(tmp_path, "kafka", "status", "--json").returncode == 1
 
 
+@pytest.mark.thorough
 def test_the_registry_runs_beside_kafka_and_keeps_what_is_registered(tmp_path: Path) -> None:
     try:
         started = json.loads(_run(tmp_path, "kafka", "start", "--json").stdout)
@@ -263,6 +269,7 @@ def test_the_registry_runs_beside_kafka_and_keeps_what_is_registered(tmp_path: P
         _run(tmp_path, "kafka", "stop")
 
 
+@pytest.mark.thorough
 def test_a_background_broker_that_crashed_is_reported_and_stop_forgets_it(tmp_path: Path) -> None:
     try:
         started = json.loads(_run(tmp_path, "kafka", "start", "--no-registry", "--json").stdout)
@@ -279,6 +286,7 @@ def test_a_background_broker_that_crashed_is_reported_and_stop_forgets_it(tmp_pa
     assert not (tmp_path / ".dev" / "kafka" / "state.json").exists()
 
 
+@pytest.mark.thorough
 def test_a_kafka_is_found_by_its_data_from_any_folder(tmp_path: Path) -> None:
     home, elsewhere, data = (tmp_path / name for name in ("home", "elsewhere", "data"))
     home.mkdir()

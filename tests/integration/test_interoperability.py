@@ -126,6 +126,7 @@ def test_what_confluents_serializer_writes_is_decided_and_its_deserializer_reads
     assert list(read_all(settings, settings.topics.dead_letters)) == []
 
 
+@pytest.mark.thorough
 def test_kafkas_own_tools_read_our_decisions_and_tell_our_lag(kafka: Any, settings: Kafka) -> None:
     if kafka.devkafka is None:
         pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")

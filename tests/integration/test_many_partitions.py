@@ -4,7 +4,7 @@ import pytest
 
 from bench.many_partitions import PARTITIONS, QUICK_BACKLOG, measure
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 _MOST_PAUSE_SECONDS = 10.0
 _MOST_RESTORE_SECONDS = 30.0

@@ -116,6 +116,7 @@ def test_rows_that_the_model_fails_for_are_reviewed(
     assert found.dead_letters == undisturbed.dead_letters
 
 
+@pytest.mark.thorough
 def test_a_model_that_fails_for_every_row_pauses_until_it_works(
     scene: Any, undisturbed: Outcome, model_that: Callable[..., None]
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_model_that_fails_for_every_row_pauses_until_it_works(
     same(found, undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_slow_model_is_not_thrown_out_of_the_group(
     scene: Any, undisturbed: Outcome, model_that: Callable[..., None]
 ) -> None:

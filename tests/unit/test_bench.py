@@ -39,6 +39,7 @@ def _decoder(registry: FileRegistry) -> ColumnDecoder:
     return ColumnDecoder(registry, reader_schema("transaction.v1"), Plan())
 
 
+@pytest.mark.thorough
 def test_spoilt_input_is_rejected_where_it_is_spoilt_and_nowhere_else(
     registry: FileRegistry,
 ) -> None:
@@ -53,6 +54,7 @@ def test_spoilt_input_is_rejected_where_it_is_spoilt_and_nowhere_else(
     assert RejectReason.FRAMING in rejections.reasons
 
 
+@pytest.mark.thorough
 def test_three_writers_give_the_events_of_one(registry: FileRegistry) -> None:
     table = traffic.transactions(EVENTS)
     one = [p for _, batch in traffic.clean(table, registry) for p in batch]
@@ -96,6 +98,7 @@ def test_each_gate_passes_at_its_least_and_fails_just_below_it(ratio: str) -> No
     assert line.startswith(f"{ratio} is ")
 
 
+@pytest.mark.thorough
 def test_both_loops_outputs_begin_with_the_transactions_number(registry: FileRegistry) -> None:
     table = traffic.transactions(EVENTS)
     payloads = [p for _, batch in traffic.clean(table, registry) for p in batch]
@@ -153,6 +156,7 @@ def test_unlike_excuses_a_row_only_if_its_customers_second_goes_on() -> None:
     assert features.unlike(ours, ours + 1e-10, table) == (0, 0)
 
 
+@pytest.mark.thorough
 def test_rounds_are_interleaved_and_rotate() -> None:
     calls: list[str] = []
     seconds = features.measure({n: partial(calls.append, n) for n in "abc"}, 3)
@@ -231,6 +235,7 @@ def test_customers_come_with_sixty_events_in_a_month_and_go_on_at_that_pace() ->
     assert len(set(numbers)) == 240
 
 
+@pytest.mark.thorough
 def test_a_filled_checkpoint_holds_every_customer_where_its_input_is() -> None:
     plan = Plan()
     where = customers.partitions_of(40, 4)

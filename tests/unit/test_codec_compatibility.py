@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stream_scorer.codec.compatibility import MODES, incompatibilities, verdicts
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.errors import SchemaError
+from tests.support.effort import examples
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -179,7 +180,7 @@ def types(draw: st.DrawFn, path: str = "") -> Any:
             return draw(primitive)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(types(), types())
 def test_the_verdict_is_that_of_the_avro_library(reader: Any, writer: Any) -> None:
     checker: Any = ReaderWriterCompatibilityChecker

@@ -16,6 +16,7 @@ from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch, EventBatch
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
+from tests.support.effort import examples
 
 DECISION = reader_schema("decision.v1")
 SCHEMA = json.dumps(
@@ -69,7 +70,7 @@ rows = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(rows, min_size=1, max_size=20), st.integers(0, 2**31 - 1), st.integers(0, 3))
 def test_columns_give_the_bytes_that_fastavro_gives(
     records: list[dict[str, Any]], schema_id: int, cut: int

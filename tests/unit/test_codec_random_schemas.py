@@ -19,6 +19,7 @@ from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.resolve import adapted
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
+from tests.support.effort import examples
 from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
@@ -232,9 +233,10 @@ class Reference:
 
 def test_columns_stored_by_the_walk_hold_what_fastavro_reads() -> None:
     seen = {"fast": 0, "sure": 0, "accepted": 0}
+    pairs = examples(PAIRS)
 
     @settings(
-        max_examples=PAIRS, deadline=None, database=None,
+        max_examples=pairs, deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.integers(0, 2**64))
@@ -271,7 +273,7 @@ def test_columns_stored_by_the_walk_hold_what_fastavro_reads() -> None:
         seen["accepted"] += len(decoded.rows)
 
     agree()
-    assert seen["fast"] > seen["sure"] > PAIRS // 100
-    assert seen["accepted"] > PAIRS * RECORDS // 4
+    assert seen["fast"] > seen["sure"] > pairs // 100
+    assert seen["accepted"] > pairs * RECORDS // 4
     expected = {"INCOMPATIBLE_SCHEMA", "MALFORMED", "TRAILING_BYTES", "TOO_LARGE"}
-    assert expected <= {name for name, count in seen.items() if count > PAIRS // 10}, seen
+    assert expected <= {name for name, count in seen.items() if count > pairs // 10}, seen

@@ -12,6 +12,7 @@ from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.wire import Framed, check, compile_walk
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
+from tests.support.effort import examples
 
 PLAN = Plan(string_bytes_max=8, array_items_max=4)
 TREE = {
@@ -166,7 +167,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     }[kind]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.data())
 def test_any_schema_takes_what_fastavro_writes_and_nothing_that_it_cannot_read(
     data: st.DataObject,

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 _POLL_SECONDS = 0.1
 _MOST = 5_000
 _METADATA_SECONDS = 20.0
-_SILENCE_SECONDS = 60.0
+_STALLED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,18 @@ def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[tuple[str, int]
     return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
 
 
+def ends_of(bootstrap: str, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return the high watermark of each (topic, partition)."""
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}
+    answers = client.list_offsets(
+        wanted,
+        isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        request_timeout=_METADATA_SECONDS,
+    )
+    return {(at.topic, at.partition): each.result().offset for at, each in answers.items()}
+
+
 def _seen(message: Any) -> Seen:
     return Seen(
         message.topic(), message.partition(), message.offset(), message.key(), message.value(),
@@ -91,32 +109,41 @@ def read_to_end(
 ) -> list[Seen]:
     """Read topics from their beginnings to the ends that they have now.
 
+    The ends are the high watermarks: a transaction that is still open, or whose markers are still
+    being written, is waited for.
+
     Args:
         bootstrap: Where clients begin.
         topics: What is read.
         isolation: ``read_uncommitted`` is for who wants to see what nobody should.
 
     Raises:
-        TimeoutError: Nothing came for a minute before the end, as behind a hanging transaction.
+        TimeoutError: No offset was gained for a minute, as after a hanging transaction.
     """
-    places = partitions_of(bootstrap, topics)
+    ends = ends_of(bootstrap, partitions_of(bootstrap, topics))
     options = {"enable.partition.eof": True, "isolation.level": isolation}
     consumer = Consumer(_options(bootstrap) | options)
     found: list[Seen] = []
     try:
-        consumer.assign([TopicPartition(topic, number, 0) for topic, number in places])
-        left = set(places)
-        heard = time.monotonic()
+        consumer.assign([TopicPartition(topic, number, 0) for topic, number in ends])
+        left = {place: end for place, end in ends.items() if end}
+        gained = time.monotonic()
         while left:
             for message in consumer.consume(_MOST, _POLL_SECONDS):
-                heard = time.monotonic()
-                error = message.error()
+                place, error = (message.topic(), message.partition()), message.error()
                 if error is None:
-                    found.append(_seen(message))
+                    next_offset = message.offset() + 1
+                    if message.offset() < ends[place]:
+                        found.append(_seen(message))
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard((message.topic(), message.partition()))
-            if time.monotonic() - heard > _SILENCE_SECONDS:
-                raise TimeoutError(f"no end of {sorted(left)} for {_SILENCE_SECONDS:.0f} s")
+                    next_offset = message.offset()
+                else:
+                    continue
+                gained = time.monotonic()
+                if next_offset >= ends[place]:
+                    left.pop(place, None)
+            if time.monotonic() - gained > _STALLED_SECONDS:
+                raise TimeoutError(f"no end of {sorted(left)} for {_STALLED_SECONDS:.0f} s")
     finally:
         consumer.close()
     return found

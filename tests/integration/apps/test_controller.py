@@ -167,6 +167,7 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
     scene.log.close()
 
 
+@pytest.mark.thorough
 def test_who_takes_over_reads_to_the_end_before_it_does_anything(scene: Scene) -> None:
     """By the half of it a step would be due, and by the whole a rollback is."""
     scene.start()
@@ -184,6 +185,7 @@ def test_who_takes_over_reads_to_the_end_before_it_does_anything(scene: Scene) -
     scene.log.close()
 
 
+@pytest.mark.thorough
 def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
     scene.start(controller={"key": public(Ed25519PrivateKey.generate())})
     scene.traffic(1, 0)
@@ -202,6 +204,7 @@ def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
     scene.log.close()
 
 
+@pytest.mark.thorough
 def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
     scene: Scene, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_quick_demo_ends_with_a_good_verdict(kafka: Broker) -> None:
     assert 0 < said["average_precision_over"] < said["decisions"]
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_every_process(kafka: Broker, tmp_path: Path) -> None:
     with (tmp_path / "said").open("w") as said:
         demo = subprocess.Popen(  # noqa: S603 our own command

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ DRIFT: dict[str, Any] = {
 }
 
 
+# Not older than the topics keep records: the broker deletes those 30 s after its start, and then
+# every five minutes.
+SENT_MS = int(time.time() - 3_600) * 1_000
+
+
 @pytest.fixture
 def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
     return kafka_topics(kafka_settings())
@@ -92,7 +98,9 @@ def encode(schema_id: int, name: str, record: dict[str, Any]) -> bytes:
 def send(settings: Kafka, topic: str, *values: bytes | None, headers: Any = None) -> None:
     producer = Producer(config.common(settings))
     for number, value in enumerate(values):
-        producer.produce(topic, value, b"k", partition=0, headers=headers, timestamp=1_000 + number)
+        producer.produce(
+            topic, value, b"k", partition=0, headers=headers, timestamp=SENT_MS + number
+        )
     assert producer.flush(10) == 0
 
 

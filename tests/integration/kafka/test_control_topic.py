@@ -193,6 +193,7 @@ def test_what_the_broker_refuses_is_told(cluster: Kafka) -> None:
         append(cluster, cluster.topics.rollout, bytes(999_000) + bytes(60_000))
 
 
+@pytest.mark.thorough
 def test_no_answer_is_no_answer() -> None:
     nowhere = Kafka(bootstrap="127.0.0.1:1", socket_timeout_ms=1_000)
     with pytest.raises(UnavailableError):

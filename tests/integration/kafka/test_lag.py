@@ -58,6 +58,7 @@ def commit(consumer: Any, settings: Kafka, offsets: dict[int, int]) -> None:
     consumer.commit(offsets=at, asynchronous=False)
 
 
+@pytest.mark.thorough
 def test_equals_kafkas_own_tool(kafka: Any, settings: Kafka, member: Any) -> None:
     if kafka.devkafka is None:
         pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")
@@ -135,9 +136,11 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
 def test_markers_alone_are_no_age(settings: Kafka) -> None:
     producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
+    # Old, but not so old that the broker deletes it.
+    stamp = int((time.time() - 3_600) * 1_000)
     for end in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
-        producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=1_000)
+        producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=stamp)
         assert producer.flush(10) == 0
         end(10)
     consumer = Consumer(config.reader(settings, settings.group))
@@ -159,6 +162,7 @@ def test_an_unknown_topic_is_named_and_not_created(settings: Kafka) -> None:
             read_lag(settings, settings.group, "no-such")
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_not_there_is_named_within_ten_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(UnavailableError, match=r"broker 127\.0\.0\.1:1: "):
@@ -200,6 +204,7 @@ def test_the_watch_tells_every_few_seconds_until_closed(settings: Kafka) -> None
     assert len(listener.heard) == told
 
 
+@pytest.mark.thorough
 def test_the_watch_shows_no_old_numbers_while_the_broker_is_gone() -> None:
     listener = Listener()
     gone = Kafka(bootstrap="127.0.0.1:1")

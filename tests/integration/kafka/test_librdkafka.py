@@ -1,6 +1,7 @@
 """Records as columns through a real broker: the same as through confluent-kafka's own clients."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,16 +45,19 @@ def consumer(settings: Kafka) -> Iterator[ColumnConsumer]:
     made.close()
 
 
+DEADLINE_SECONDS = 60.0
+
+
 def read(consumer: ColumnConsumer, count: int) -> RawRecords:
     """Poll until ``count`` records are there."""
     pieces: list[RawRecords] = []
-    for _ in range(200):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while sum(map(len, pieces)) < count:
+        assert time.monotonic() < deadline, f"{sum(map(len, pieces))} of {count} records came"
         polled = consumer.poll(count, 0.1, 0.0)
         assert polled.failures == ()
         if polled.records is not None:
             pieces.append(polled.records)
-        if sum(map(len, pieces)) >= count:
-            break
     return RawRecords.join(pieces)
 
 
@@ -85,7 +89,9 @@ def test_records_are_read_as_they_were_sent(
     other = Consumer(config.reader(settings, "other") | {"enable.partition.eof": False})
     other.assign([TopicPartition(topic, 1, 0)])
     messages: list[Any] = []
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while len(messages) < len(VALUES):
+        assert time.monotonic() < deadline, f"{len(messages)} of {len(VALUES)} records came"
         messages += other.consume(len(VALUES) - len(messages), 0.5)
     other.close()
     assert [m.value() for m in messages] == VALUES
@@ -105,7 +111,9 @@ def received(settings: Kafka, topic: str, records: int) -> int:
     consumer = Consumer(options | {"enable.partition.eof": False})
     consumer.assign([TopicPartition(topic, 0, 0)])
     left = records
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while left:
+        assert time.monotonic() < deadline, f"{left} of {records} records did not come"
         left -= len(consumer.consume(left, 0.5))
     told.clear()
     while not told:

@@ -1,12 +1,13 @@
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka import config, reading
+from stream_scorer.kafka import config, read_limit, reading
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.reading import Readers, follow, newest, read, read_all
 from stream_scorer.settings import Kafka
@@ -46,9 +47,9 @@ def test_reads_to_the_end_behind_markers_and_aborted_records(
     assert sorted(m.value() for m in read_all(settings, topic)) == [b"a", b"b", b"c", b"d"]
     assert time.monotonic() - started < 5
     assert [m.value() for m in newest(settings, topic, 1)] == [b"d"]
-    assert len(newest(settings, topic, 3)) == 3
-    assert len(newest(settings, topic, 99)) == 4
-    assert newest(settings, topic, 0) == []
+    assert len(list(newest(settings, topic, 3))) == 3
+    assert len(list(newest(settings, topic, 99))) == 4
+    assert list(newest(settings, topic, 0)) == []
 
 
 def test_what_comes_after_the_start_is_not_read(settings: Kafka, producer: Any) -> None:
@@ -59,13 +60,42 @@ def test_what_comes_after_the_start_is_not_read(settings: Kafka, producer: Any) 
     assert [m.value() for m in read(settings, topic, first, end)] == [b"before"]
 
 
-def test_an_open_transaction_ends_the_reading_before_it(settings: Kafka, producer: Any) -> None:
+def newest_twenty(kafka: Kafka, topic: str) -> Iterator[Any]:
+    return newest(kafka, topic, 20)
+
+
+@pytest.mark.parametrize("reading", [read_all, newest_twenty])
+def test_an_open_transaction_is_waited_for(
+    settings: Kafka, producer: Any, reading: Callable[[Kafka, str], Iterator[Any]]
+) -> None:
     topic = settings.topics.decisions
     transaction(producer, topic, [b"before"])
     producer.begin_transaction()
     producer.produce(topic, b"open", partition=0)
     assert producer.flush(10) == 0
-    assert [m.value() for m in read_all(settings, topic)] == [b"before"]
+    commit = threading.Timer(1.0, producer.commit_transaction, [10])
+    commit.start()
+    assert [m.value() for m in reading(settings, topic)] == [b"before", b"open"]
+    commit.join()
+
+
+@pytest.mark.parametrize("reading", [read_all, newest_twenty])
+def test_one_that_stays_open_is_an_error_after_what_could_be_read(
+    settings: Kafka,
+    producer: Any,
+    reading: Callable[[Kafka, str], Iterator[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read_limit, "STALLED_SECONDS", 0.5)
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"before"])
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    assert producer.flush(10) == 0
+    messages = reading(settings, topic)
+    assert next(messages).value() == b"before"
+    with pytest.raises(UnavailableError, match="partition 0 is at offset 2 and ends at 3"):
+        next(messages)
     producer.abort_transaction(10)
 
 
@@ -105,7 +135,7 @@ def test_a_bounded_read_of_a_transaction_that_stays_open_is_an_error(
 
 def test_an_empty_topic_is_read_at_once(settings: Kafka) -> None:
     assert list(read_all(settings, settings.topics.decisions)) == []
-    assert newest(settings, settings.topics.decisions, 5) == []
+    assert list(newest(settings, settings.topics.decisions, 5)) == []
 
 
 def test_an_unknown_topic_is_named(settings: Kafka) -> None:

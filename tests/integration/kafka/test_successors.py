@@ -52,6 +52,7 @@ def test_a_namesake_is_told_from_others_and_from_oneself(
     first.close()
 
 
+@pytest.mark.thorough
 def test_who_polled_too_late_hears_that_its_partitions_are_taken_and_leaves_nothing_behind(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:

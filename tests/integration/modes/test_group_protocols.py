@@ -122,6 +122,7 @@ def waits(settings: Kafka, *members: str) -> str:
     )
 
 
+@pytest.mark.thorough
 def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
     same(found, expected)
 
 
+@pytest.mark.thorough
 def test_a_group_changes_over_one_instance_at_a_time(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -219,6 +221,7 @@ def test_a_group_changes_over_one_instance_at_a_time(
     everything_once(outcome(before), records)
 
 
+@pytest.mark.thorough
 def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
     make: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +251,7 @@ def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
         assert (first.probe()[0], second.probe()[0]) == (True, True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_topic_that_does_not_exist_is_named(
     protocol: str,
@@ -261,6 +265,7 @@ def test_a_topic_that_does_not_exist_is_named(
         assert f"topic {settings.topics.transactions} does not exist" in scorer.said
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
@@ -277,7 +282,9 @@ def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
     refuse_members(settings)
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize(
+    "protocol", [pytest.param("classic", marks=pytest.mark.thorough), "consumer"]
+)
 def test_a_static_members_restart_moves_no_partition_of_the_others(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -320,6 +327,7 @@ def test_a_static_members_restart_moves_no_partition_of_the_others(
     everything_once(outcome(settings), records)
 
 
+@pytest.mark.thorough
 def test_a_killed_static_member_takes_its_own_place_under_classic(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -335,6 +343,7 @@ def test_a_killed_static_member_takes_its_own_place_under_classic(
         assert scorer.wait() == 0, scorer.said
 
 
+@pytest.mark.thorough
 def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_ended(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:

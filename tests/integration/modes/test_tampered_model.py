@@ -75,6 +75,7 @@ def decides_on(settings: Kafka, scorer: ScorerProcess) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_asked_it_refuses_the_changed_one_and_decides_on_with_what_it_has(
     settings: Kafka,
     store: Path,
@@ -147,6 +148,7 @@ def test_unasked_it_notices_within_its_time_and_that_it_is_mended(
         assert scorer.wait() == 0, scorer.said
 
 
+@pytest.mark.thorough
 def test_a_parent_passes_the_signal_on_to_each_of_its_workers(settings: Kafka, store: Path) -> None:
     source = SteadyFeed(settings, MANY)
     source.start()

@@ -95,6 +95,7 @@ def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_o
     same(found, expected)
 
 
+@pytest.mark.thorough
 def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
     settings: Kafka, tmp_path: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
     assert done == {(p, offset) for p, end in found.offsets.items() for offset in range(end)}
 
 
+@pytest.mark.thorough
 def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were(
     settings: Kafka, tmp_path: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were
     everything_once(outcome(settings), records)
 
 
+@pytest.mark.thorough
 def test_a_wrong_model_is_one_line_of_a_worker_and_its_exit_code(
     settings: Kafka, tmp_path: Path
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_wrong_model_is_one_line_of_a_worker_and_its_exit_code(
         assert "Traceback" not in parent.said
 
 
+@pytest.mark.thorough
 def test_a_worker_too_many_stands_by_ready(
     tmp_path: Path, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:

@@ -25,7 +25,7 @@ from tests.integration.profiles.stage import (
     settings_of,
 )
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 # The event clock of a transaction this much later settles the row of the first.
 SETTLES = HOLD + PLAN.lateness_ms

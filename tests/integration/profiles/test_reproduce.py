@@ -16,7 +16,7 @@ from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, si
 from tests.integration.profiles.stage import SENT, expected, month, profiled, send
 from tests.integration.profiles.test_scorer import hold_to, scored, store
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 __all__ = ["store"]
 

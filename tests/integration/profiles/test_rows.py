@@ -44,6 +44,7 @@ def test_rows_are_those_of_the_rule(
     assert counted == late > 0
 
 
+@pytest.mark.thorough
 def test_aborts_and_restarts_change_nothing(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:

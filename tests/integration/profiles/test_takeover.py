@@ -30,7 +30,7 @@ from tests.integration.profiles.stage import (
 )
 from tests.integration.profiles.test_scorer import FEATURES, seen
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 COMPILED = compile_features(FEATURES, PLAN)
 BEHIND, AHEAD = START + 30 * DAY, START + 55 * DAY

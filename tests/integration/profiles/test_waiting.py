@@ -30,7 +30,7 @@ from tests.integration.profiles.stage import (
 )
 from tests.integration.profiles.test_scorer import FEATURES
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 COMPILED = compile_features(FEATURES, PLAN)
 WAIT_SECONDS = 2.0

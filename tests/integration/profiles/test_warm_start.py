@@ -9,7 +9,7 @@ import pytest
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import month, send
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 # In a process of its own: in this one, others have compiled what the profiler needs.
 _COUNTED = """

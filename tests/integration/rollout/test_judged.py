@@ -23,7 +23,7 @@ from tests.faults.scene import transaction_codec, transactions
 from tests.integration.profiles.stage import codec
 from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 GUARD = {"first_look": 100, "least_events": 30, "slow_call_us": 1e6, "maturity_seconds": 3_600}
 

@@ -245,6 +245,7 @@ def test_what_cannot_be_loaded_never_decides_and_the_activations_say_why(scene: 
     assert "9.9.9" in refused[lost]
 
 
+@pytest.mark.thorough
 def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) -> None:
     scene.plan(strategy="champion", versions={"champion": OLD})
     with scene.scorer("first") as first:
@@ -274,6 +275,7 @@ def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) ->
     assert json.dumps(sorted(counts)) == json.dumps([1, gated])
 
 
+@pytest.mark.thorough
 def test_two_scorers_killed_again_and_again_during_a_ramp_decide_each_record_once(
     scene: Scene,
 ) -> None:

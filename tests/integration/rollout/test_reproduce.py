@@ -15,7 +15,7 @@ from tests.faults.scene import transactions
 from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, silent
 from tests.integration.rollout.test_live import NEW, OLD, RAMP, Scene, awaits, models
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 __all__ = ["models"]
 

@@ -13,7 +13,7 @@ from tests.faults.scene import everything_once, feed, scored
 from tests.faults.test_rollout import FOLLOW, RECORDS, Breaks, models, planned, with_predictor
 from tests.integration.apps.test_reproduce import DEPTHS, EVER, silent
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 __all__ = ["models"]
 

@@ -13,7 +13,7 @@ from stream_scorer.state.history import CAP
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 
 def changed(directory: Path, old: str, new: str) -> Deployment:

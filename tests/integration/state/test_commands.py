@@ -53,7 +53,7 @@ class Group:
         return json.loads(self.run(*arguments, "--json").splitlines()[-1])
 
 
-@pytest.fixture(params=["topic", "files"])
+@pytest.fixture(params=["topic", pytest.param("files", marks=pytest.mark.thorough)])
 def group(
     request: pytest.FixtureRequest,
     kafka_settings: Callable[..., Kafka],

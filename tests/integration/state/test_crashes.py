@@ -12,7 +12,7 @@ from stream_scorer.settings import Kafka
 from tests.faults.scene import everything_once, feed, same, transactions
 from tests.integration.state.stage import Crash, Life, leavers, live, restored_only, settings_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 CRASHES = 10
 

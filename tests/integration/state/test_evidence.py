@@ -23,7 +23,7 @@ from tests.integration.state.test_commands import Group
 from tests.integration.state.test_next_version import settings
 from tests.integration.state.test_stops import buckets, owner, write
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 __all__ = ["settings"]
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 Made = Callable[..., Settings]
 
 
-@pytest.fixture(params=["topic", "files"])
+@pytest.fixture(params=["topic", pytest.param("files", marks=pytest.mark.thorough)])
 def made(
     request: pytest.FixtureRequest,
     kafka_settings: Callable[..., Kafka],
@@ -123,6 +123,7 @@ def replay_up_to(offsets: dict[int, int], made: Made) -> dict[int, Any]:
     return restored_only(settings).at_restore
 
 
+@pytest.mark.thorough
 def test_an_upgrade_and_a_downgrade_pass_through_both_formats(made: Made) -> None:
     settings = with_recording(made())
 
@@ -158,6 +159,7 @@ def in_format(settings: Settings, number: int) -> Settings:
     return settings.model_copy(update={"state": state})
 
 
+@pytest.mark.thorough
 def test_every_writer_keeps_to_the_setting(made: Made) -> None:
     settings = made(write_format=1)
     ends = {partition: end + 5 for partition, end in recorded().committed.items()}
@@ -170,6 +172,7 @@ def test_every_writer_keeps_to_the_setting(made: Made) -> None:
     assert inspected(settings) == Counter({1: 5 * 1024})
 
 
+@pytest.mark.thorough
 def test_a_label_that_was_changed_stops_it(made: Made) -> None:
     settings = made()
     rebuild(open_checkpoint(settings), Deployment("fraud:1.0.0"))
@@ -184,6 +187,7 @@ def test_a_label_that_was_changed_stops_it(made: Made) -> None:
     assert len(restored_only(settings).restored) == PARTITIONS
 
 
+@pytest.mark.thorough
 def test_a_format_of_later_days_stops_it(made: Made) -> None:
     settings = made()
     rebuild(open_checkpoint(settings), Deployment("fraud:1.0.0"))

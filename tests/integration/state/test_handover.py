@@ -32,7 +32,7 @@ from tests.integration.state.stage import restored_only, settings_of
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.parametrize("where", ["topic", "files"])
+@pytest.mark.parametrize("where", ["topic", pytest.param("files", marks=pytest.mark.thorough)])
 def test_what_is_revoked_is_flushed_first(
     where: str,
     kafka_settings: Callable[..., Kafka],
@@ -98,6 +98,7 @@ def longest_pause(kafka: Kafka) -> float:
     return max(float(each.pauses().max()) for each in found.partitions.values()) / 1_000
 
 
+@pytest.mark.thorough
 def test_a_scale_out_and_a_restart_under_load_decide_once_and_pause_for_seconds(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from tests.faults.scene import PARTITIONS, feed, transactions
 from tests.integration.state.stage import Life, live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 AFTER = 7
 Ring = list[tuple[int, int, int]]

@@ -19,7 +19,7 @@ from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 _DAY_MS = 86_400_000
 AMOUNT = {"name": "AMOUNT", "kind": "passthrough", "field": "amount"}

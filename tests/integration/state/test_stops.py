@@ -99,6 +99,7 @@ def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     assert restored_only(settings_of(ours)).heard.of(StateRestored)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_deleted_offsets_stop_every_start(
     scored: tuple[Kafka, dict[int, int]], start: Literal["earliest", "latest"]
@@ -134,13 +135,31 @@ def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda b: replace(b, engine=b.engine + 1).records, "written by engine"),
-        (lambda b: replace(b, partitions=3).records, "had 3 partitions; now it has 4"),
-        (lambda b: replace(b, payload=b"\x01\x00garbage").records, "bucket 3: bucket: its lengths"),
-        (lambda _: lambda own: [(own.key(0, 3, 0), b"garbage!")], "bucket 3 part 0"),
-        (lambda _: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")], "part 0"),
+        pytest.param(
+            lambda b: replace(b, engine=b.engine + 1).records, "written by engine", id="engine"
+        ),
+        *(
+            pytest.param(damage, told, id=name, marks=pytest.mark.thorough)
+            for damage, told, name in (
+                (
+                    lambda b: replace(b, partitions=3).records,
+                    "had 3 partitions; now it has 4",
+                    "partitions",
+                ),
+                (
+                    lambda b: replace(b, payload=b"\x01\x00garbage").records,
+                    "bucket 3: bucket: its lengths",
+                    "payload",
+                ),
+                (lambda _: lambda own: [(own.key(0, 3, 0), b"garbage!")], "3 part 0", "record"),
+                (
+                    lambda _: lambda own: [(own.key(0, 3, 0), None), (own.key(0, 3, 1), b"")],
+                    "part 0",
+                    "part",
+                ),
+            )
+        ),
     ],
-    ids=["engine", "partitions", "payload", "record", "part"],
 )
 def test_a_bucket_that_does_not_fit_stops_it(
     scored: tuple[Kafka, dict[int, int]], damage: Any, told: str
@@ -152,6 +171,7 @@ def test_a_bucket_that_does_not_fit_stops_it(
     assert "state re" in error.mend
 
 
+@pytest.mark.thorough
 def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     ours, _ = scored
     grow(ours, ours.topics.transactions, 6)

@@ -14,7 +14,7 @@ from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 _DAY_MS = 86_400_000
 MONTHLY = ("CUSTOMER_ID_NB_TX_30DAY_WINDOW", "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW")

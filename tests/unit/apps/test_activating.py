@@ -14,6 +14,7 @@ from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import CHAMPION, Activation, Routing, Version
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import BytesColumn, RawRecords
+from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 
 VERSION = Version("m", "1")
@@ -154,7 +155,7 @@ def test_a_revision_that_is_not_ready_here_is_waited_for() -> None:
     assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     times=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), min_size=1, max_size=30),
     gates=st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=1, max_size=4),

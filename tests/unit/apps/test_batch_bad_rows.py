@@ -249,6 +249,7 @@ def test_a_foreign_csv_value_is_a_reject(tmp_path: Path) -> None:
     assert run(_csv(tmp_path / "alone" / "in.csv", rows), tmp_path / "marked.avro").rejected == {}
 
 
+@pytest.mark.thorough
 def test_bad_csv_rows_keep_their_numbers_over_many_blocks(tmp_path: Path) -> None:
     """Arrow reads blocks of 4 MB; a text of several bytes may lie across their ends."""
     count = 220_000

@@ -281,7 +281,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".avro"])
+@pytest.mark.parametrize("ending", [".avro", pytest.param(".parquet", marks=pytest.mark.thorough)])
 def test_what_the_disk_does_not_take_can_be_written_later(ending: str, tmp_path: Path) -> None:
     """A file that may not grow fails as a full disk does: a write that is refused."""
     source = write(TABLE, tmp_path / "in.parquet")

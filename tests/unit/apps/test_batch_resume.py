@@ -50,8 +50,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{directory}/*"
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".avro"])
-@pytest.mark.parametrize(("rows", "way"), [(700, ""), (2_500, ""), (2_500, "sort")])
+@pytest.mark.parametrize(
+    ("rows", "way", "ending"),
+    [
+        (2_500, "sort", ".parquet"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                (2_500, "sort", ".avro"), (700, "", ".parquet"), (700, "", ".avro"),
+                (2_500, "", ".parquet"), (2_500, "", ".avro"),
+            )
+        ),
+    ],
+)  # fmt: skip
 def test_kill_9_in_the_middle(
     source: str, rows: int, way: str, ending: str, tmp_path: Path
 ) -> None:
@@ -80,7 +91,7 @@ class _StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize("sort", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_an_end_at_every_step_of_the_ledger(
     source: str, *, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
 from stream_scorer.kafka.work import Stages
 from stream_scorer.state.checkpoint import Assembly
+from tests.support.effort import examples
 from tests.unit.apps.checkpoint_process import LENGTH, OWNER, PARTITIONS, Process, records
 from tests.unit.state.stores import MemoryStore
 
@@ -52,7 +53,7 @@ def play(process: Process, kind: str, sizes: tuple[int, int, int]) -> None:
         process.abort(ahead)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(STEPS)
 def test_after_any_crash_the_state_is_a_replay(steps: list[tuple[str, int, int, int]]) -> None:
     store = MemoryStore()

@@ -21,6 +21,7 @@ from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
 from stream_scorer.settings import SCHEMAS_DIRECTORY
+from tests.support.effort import examples
 from tests.unit.apps.rollout_stage import (
     CODECS,
     FILES,
@@ -96,7 +97,7 @@ def traffic(seed: int, count: int = 400, *, fraud: float = 0.3) -> tuple[Command
     return commands, topics
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(st.integers(0, 1_000), st.lists(st.integers(0, 1_200), max_size=6), st.data())
 def test_the_same_records_give_the_same_state_in_whatever_pieces_and_through_crashes(
     tmp_path_factory: pytest.TempPathFactory, seed: int, pieces: list[int], data: st.DataObject

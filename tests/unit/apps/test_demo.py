@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.demo import QUICK, Size
-from stream_scorer.apps.demo_input import Spoiler, traffic
+from stream_scorer.apps.demo_input import Spoiler
+from stream_scorer.apps.demo_input import traffic as made_traffic
 from stream_scorer.apps.demo_precision import Precision, precisions
 from stream_scorer.apps.demo_processes import MODEL
 from stream_scorer.apps.demo_report import Report
@@ -27,6 +29,8 @@ from stream_scorer.simulator import simulate
 
 CHANGE_MS = 1_523_000_000_000
 NOW_MS = 1_700_000_000_000
+# What is made is not changed, and takes seconds to make.
+traffic = cache(made_traffic)
 
 
 def drift(after_ms: int) -> dict[str, Any]:

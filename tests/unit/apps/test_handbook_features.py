@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from bench.handbook import FEATURES, agreement
 from stream_scorer.apps.history import fold
@@ -18,6 +19,7 @@ from tests.oracle.handbook import (
 )
 
 
+@pytest.mark.thorough
 def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Table) -> None:
     manifest = read_manifest(MODELS_DIRECTORY / "fraud" / "1.0.0")
     features = compile_features(manifest.features, Plan())
@@ -35,6 +37,7 @@ def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Tab
     assert differs.sum() == 29
 
 
+@pytest.mark.thorough
 def test_all_terminals_columns_are_the_oracles_in_every_row(published: pa.Table) -> None:
     features = compile_features(FEATURES, Plan())
     assert features.names == (*CUSTOMER_FEATURES, *TERMINAL_FEATURES)

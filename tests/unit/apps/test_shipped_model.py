@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.metrics import average_precision_score
 
 from stream_scorer.apps.history import fold
@@ -29,6 +30,7 @@ def test_it_is_trained_on_the_listed_features_and_on_labels_that_were_known() ->
     assert training.validation.period.last_day <= known
 
 
+@pytest.mark.thorough
 def test_its_average_precision_is_what_it_says_and_high_enough(published: pa.Table) -> None:
     bundle = load_bundle(STORE / "1.1.0")
     split = PROTOCOLS["handbook"]

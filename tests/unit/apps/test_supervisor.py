@@ -149,6 +149,7 @@ def test_a_signal_lets_each_finish_what_it_has_in_hand(
     assert parent.lines == []
 
 
+@pytest.mark.thorough
 def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
@@ -188,6 +189,7 @@ def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
     assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
 
 
+@pytest.mark.thorough
 def test_one_that_does_not_leave_is_killed(folder: Path, begin: Callable[..., Parent]) -> None:
     parent = begin("run", "deaf")
     parent.wait_ready()
@@ -211,6 +213,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(
     wait_until(lambda: all(map(gone, pids)), "the workers end with their parent", 5)
 
 
+@pytest.mark.thorough
 def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
@@ -225,6 +228,7 @@ def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(
     assert gone(stopped)
 
 
+@pytest.mark.thorough
 def test_a_taken_port_ends_it_before_any_worker_starts(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:

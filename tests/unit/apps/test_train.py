@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,38 @@ DATES = (
 )  # fmt: skip
 
 
+Trained = tuple[Path, Manifest]
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """Return the default order's bundle of a kind; each is trained once, and nothing changes it."""
+
+    @cache
+    def of(kind: str) -> Trained:
+        return train(order(data, tmp_path_factory.mktemp(kind), model=kind))
+
+    return of
+
+
+@pytest.fixture
+def tree(trained: Callable[[str], Trained]) -> Trained:
+    return trained("decision_tree")
+
+
 def told_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_the_same_data_gives_the_same_content_and_it_scores(
-    kind: str, data: Path, labelled: pa.Table, tmp_path: Path
+    kind: str,
+    data: Path,
+    labelled: pa.Table,
+    tmp_path: Path,
+    trained: Callable[[str], Trained],
 ) -> None:
-    first, told = train(order(data, tmp_path, model=kind))
+    first, told = trained(kind)
     _, again = train(order(data, tmp_path, "1.0.1", model=kind))
     assert told.content_hash == again.content_hash
     moments = told.training.trained_at, again.training.trained_at
@@ -53,7 +77,7 @@ def test_the_same_data_gives_the_same_content_and_it_scores(
     undated = [one.training.model_copy(update={"trained_at": None}) for one in (told, again)]
     assert undated[0] == undated[1]
     assert told.kind == kind
-    assert find(FolderStore(tmp_path), "fraud:1.0.0").shown == str(first)
+    assert find(FolderStore(first.parents[1]), "fraud:1.0.0").shown == str(first)
 
     loaded = load_bundle(first)
     features = loaded.model(Plan()).features
@@ -80,9 +104,11 @@ def test_the_model_is_fitted_in_one_thread(
     assert threads == [{1}]
 
 
-def test_other_data_and_other_costs_give_another_content(data: Path, tmp_path: Path) -> None:
+def test_other_data_and_other_costs_give_another_content(
+    data: Path, tmp_path: Path, trained: Callable[[str], Trained]
+) -> None:
     model = "hist_gradient_boosting"
-    _, one = train(order(data, tmp_path, model=model))
+    _, one = trained(model)
     later = Split(Days(date(2018, 4, 21), SPLIT.train.last), SPLIT.validation, SPLIT.test)
     _, two = train(order(data, tmp_path, "1.0.1", model=model, split=later))
     assert one.content_hash != two.content_hash
@@ -136,8 +162,8 @@ def test_features_of_customers_are_those_of_the_handbook(labelled: pa.Table) -> 
     assert np.abs(folded.features[:, 6:] - oracle[:, 6:]).max() < 1e-9
 
 
-def test_the_card_and_the_manifest_tell_the_quality(data: Path, tmp_path: Path) -> None:
-    directory, told = train(order(data, tmp_path))
+def test_the_card_and_the_manifest_tell_the_quality(tree: Trained) -> None:
+    directory, told = tree
     files = told_of(directory)
     assert set(files) == {"manifest.json", "model.skops", "golden.json", "card.md", "card.png"}
     for name, digest in told.files.items():
@@ -157,7 +183,7 @@ def test_the_card_and_the_manifest_tell_the_quality(data: Path, tmp_path: Path) 
 
 
 def test_the_manifest_tells_the_training_days_distributions_and_the_hash_does_not(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, tree: Trained
 ) -> None:
     _, told = train(order(data, tmp_path, licence="CC-BY-4.0"))
     reference, rows = told.reference, told.training.train.rows
@@ -170,7 +196,7 @@ def test_the_manifest_tells_the_training_days_distributions_and_the_hash_does_no
     assert (night.edges, len(night.counts)) == ((0.0,), 2)
     assert all(0 <= edge < 1 for edge in reference.score.edges)
     # The same training without a licence decides the same.
-    _, other = train(order(data, tmp_path, "1.0.1"))
+    _, other = tree
     assert (other.licence, other.reference) == (None, reference)
     assert other.content_hash == told.content_hash
 
@@ -182,16 +208,17 @@ def test_a_licence_is_a_name(data: Path, tmp_path: Path) -> None:
         train(order(data, tmp_path, licence="x" * 201))
 
 
-def test_labels_that_came_late_are_not_used(labelled: pa.Table, tmp_path: Path) -> None:
-    def trained(version: str, label_time: pa.Array | None) -> Manifest:
+def test_labels_that_came_late_are_not_used(
+    labelled: pa.Table, tmp_path: Path, tree: Trained
+) -> None:
+    def trained(version: str, label_time: pa.Array) -> Manifest:
         path = tmp_path / f"{version}.parquet"
-        shown = labelled if label_time is None else labelled.append_column("label_time", label_time)
-        write_table(shown, path)
+        write_table(labelled.append_column("label_time", label_time), path)
         return train(order(path, tmp_path, version))[1]
 
     time = labelled["event_time"].cast(pa.int64()).to_numpy()
     stamp = pa.timestamp("ms", "UTC")
-    at_once = trained("1.0.0", None)
+    _, at_once = tree
     soon = trained("1.0.1", pa.array(time + 86_400_000, stamp))
     assert soon.content_hash == at_once.content_hash
     begun = pd.Timestamp("2018-05-18", tz="UTC").value // 1_000_000
@@ -225,10 +252,8 @@ def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_
     assert [path.name for path in (tmp_path / "fraud").iterdir()] == ["1.0.0"]
 
 
-def test_sound_data_say_that_none_was_rejected(
-    data: Path, labelled: pa.Table, tmp_path: Path
-) -> None:
-    directory, told = train(order(data, tmp_path))
+def test_sound_data_say_that_none_was_rejected(labelled: pa.Table, tree: Trained) -> None:
+    directory, told = tree
     assert (told.training.rows, told.training.rejected) == (len(labelled), {})
     card = (directory / "card.md").read_text()
     assert f"None of the data's {len(labelled):,} transactions was rejected." in card

@@ -83,6 +83,7 @@ def test_cards_leave_when_a_fraud_of_theirs_is_known() -> None:
     assert told == [("old", 0), ("second", 0), ("late", 0), ("late", 2), ("none", 1)]
 
 
+@pytest.mark.thorough
 def test_the_published_test_set_comes_out(published: pa.Table) -> None:
     split = PROTOCOLS["handbook"]
     day = published["event_time"].cast(pa.int64()).to_numpy() // 86_400_000

@@ -25,6 +25,7 @@ def test_a_command_is_told_of_as_it_tells_itself(name: str) -> None:
     assert (command.help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name]
 
 
+@pytest.mark.thorough
 def test_help_and_what_asks_of_a_broker_load_no_model() -> None:
     program = (
         "import sys\n"

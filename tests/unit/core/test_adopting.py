@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from stream_scorer.core.features import FeatureSet, compile_union
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from tests.support.effort import examples
 from tests.unit.core.events import batch
 from tests.unit.core.test_scorer import SPECS, contents, rows
 
@@ -23,7 +24,7 @@ def sets(*manifests: list[dict[str, Any]], plan: Plan = PLAN) -> tuple[FeatureSe
     return compile_union(manifests, plan)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(before=rows, between=rows, after=rows)
 def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
     before: list[dict[str, Any]], between: list[dict[str, Any]], after: list[dict[str, Any]]

@@ -29,6 +29,7 @@ from stream_scorer.core.routing import (
     salted_buckets,
 )
 from stream_scorer.core.scorer import Rings, score
+from tests.support.effort import examples
 from tests.unit.core.events import batch, event
 from tests.unit.core.test_scorer import SPECS, Linear, contents, rows
 
@@ -103,7 +104,7 @@ EVENTS = batch(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(before=rows, now=rows)
 def test_a_champion_alone_decides_as_without_a_routing(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
@@ -262,7 +263,7 @@ def test_whom_an_override_sends_there_is_no_evidence() -> None:
             assert propensity == {CANARY: 0.05, CONTROL: 0.05, CHAMPION: 0.9}[arm]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30), buckets=st.integers(0, BUCKETS))
 def test_how_the_input_is_cut_does_not_show(
     stream: list[dict[str, Any]], cut: int, buckets: int

@@ -13,6 +13,7 @@ from stream_scorer.core.batch import Flag
 from stream_scorer.core.features import FeatureSet, compile_features, compile_union
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 from tests.unit.core.feature_oracle import FeatureOracle, longest_ms
 from tests.unit.core.manifests import EVERY_KIND, RICH
@@ -56,7 +57,7 @@ def expected(oracle: FeatureOracle, events: list[dict[str, Any]]) -> list[tuple[
     return [(FLAGS.get(verdict, -1), values) for verdict, values in told]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     stream=rows,
     cuts=st.lists(st.integers(0, 40), max_size=3),
@@ -103,7 +104,7 @@ def test_a_long_stream_with_rings_of_many_events(exponent: int) -> None:
     assert max(len(events) for _, events in oracle.rings.values()) > 128
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(stream=rows, lateness=st.integers(0, 30_000), cap=st.integers(1, 8))
 def test_manifests_that_share_an_engine_compute_what_they_would_alone(
     stream: list[dict[str, Any]], lateness: int, cap: int

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stream_scorer.core.fields import MISSING
 from stream_scorer.core.kernels.folding import ADDED, DUPLICATE
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
+from tests.support.effort import examples
 from tests.unit.core.ring_oracle import (
     Event,
     check_blocks,
@@ -68,7 +69,7 @@ def test_a_bucket_is_the_top_ten_bits_of_the_hash() -> None:
 
 
 @pytest.mark.parametrize("retention", [RETENTION, LONG])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(stream=events)
 def test_what_is_dumped_is_loaded_and_dumps_to_the_same_bytes(
     retention: Retention, stream: list[Event]
@@ -88,7 +89,7 @@ def test_what_is_dumped_is_loaded_and_dumps_to_the_same_bytes(
     assert content(other) == content(rings)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(stream=events, others=events, seed=st.integers(0, 9))
 def test_bytes_do_not_tell_how_the_rings_came_to_be(
     stream: list[Event], others: list[Event], seed: int
@@ -233,7 +234,7 @@ def test_damage_is_refused_by_name(payload: bytes, message: str) -> None:
     assert raw(rings) == before
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 @given(data=st.data())
 def test_any_bytes_are_refused_or_are_rings(data: st.DataObject) -> None:
     body = bytearray(SAMPLE[:-4])
@@ -262,7 +263,7 @@ def test_any_bytes_are_refused_or_are_rings(data: st.DataObject) -> None:
     assert content(again) == content(rings)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(tail=st.binary(max_size=80))
 def test_random_bytes_never_crash(tail: bytes) -> None:
     rings = new()
@@ -347,7 +348,7 @@ def test_slots_ids_and_blocks_serve_again() -> None:
     check_table(rings)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(
@@ -391,7 +392,7 @@ def test_evictions_between_open_batches_change_nothing_that_counts(
         assert set(fresh[0]) == set(fresh[1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     batches=st.lists(
         st.lists(

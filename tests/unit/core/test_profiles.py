@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.profile_columns import Labels, Rows
 from stream_scorer.core.profiles import IDLE_MS, NEVER, Clock, Pending
+from tests.support.effort import examples
 
 PARTITIONS, SOURCES = 2, 4
 HOLD, LATENESS = 600, 100
@@ -99,7 +100,7 @@ def new() -> Pending:
     return Pending(PARTITIONS, SOURCES, HOLD, LATENESS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(streams(), st.data())
 def test_rows_are_the_oracles_in_any_batches_and_restarts(
     records: list[One], data: st.DataObject

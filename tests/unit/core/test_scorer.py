@@ -16,6 +16,7 @@ from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, Scored, replay, score
+from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 
 Float64 = NDArray[np.float64]
@@ -87,7 +88,7 @@ rows = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
 def test_the_same_batch_on_the_same_state_is_decided_the_same(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
@@ -100,7 +101,7 @@ def test_the_same_batch_on_the_same_state_is_decided_the_same(
     assert results[0] == results[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
 def test_a_batch_taken_back_was_never_there(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
@@ -114,7 +115,7 @@ def test_a_batch_taken_back_was_never_there(
     assert told(score(batch(now), rings, PLAN, model())) == told(first)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
 def test_a_replay_leaves_what_deciding_leaves(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
@@ -129,7 +130,7 @@ def test_a_replay_leaves_what_deciding_leaves(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30))
 def test_partitions_and_batches_do_not_show_in_the_features(
     stream: list[dict[str, Any]], cut: int

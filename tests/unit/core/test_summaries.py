@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stream_scorer.core import summaries
 from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
 from stream_scorer.core.summaries import flag_counts, summarize
+from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 
 WIDTH = 1_000
@@ -53,7 +54,7 @@ def summary(rows: list[Row]) -> dict[str, Any]:
     return told
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(rows)
 def test_windows_count_what_plain_python_counts(rows: list[Row]) -> None:
     expected: dict[tuple[int, int], list[Row]] = defaultdict(list)

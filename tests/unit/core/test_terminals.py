@@ -19,6 +19,7 @@ from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.windows import NEVER
+from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 from tests.unit.core.test_scorer import Linear
 
@@ -86,7 +87,7 @@ def seen(table: TerminalTable, asked: Sequence[tuple[str, int]]) -> tuple[list[A
     return out[:, 1:].tolist(), lacking.tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     known=rows,
     cuts=st.lists(st.integers(0, 60), max_size=4),
@@ -105,7 +106,7 @@ def test_every_window_is_as_in_plain_python_in_any_pieces_and_order(
     assert lacking == [watermark is None or t - 10 * SECOND > watermark for _, t in asked]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(known=rows, more=rows, edges=st.lists(st.integers(0, 60 * SECOND), max_size=5))
 def test_what_left_is_not_missed_by_those_who_are_told_nothing_lacks(
     known: list[Row], more: list[Row], edges: list[int]
@@ -194,7 +195,7 @@ def test_decisions_tell_what_they_could_use_and_whether_it_was_enough() -> None:
     assert (decided.terminal_watermark - NOW).tolist() == [-10_000, 0, 5_000]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     known=rows,
     asked=st.lists(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.store import UNITS
 from stream_scorer.core.windows import CustomerRings, Retention
+from tests.support.effort import examples
 from tests.unit.core.ring_oracle import (
     Event,
     OracleRings,
@@ -82,7 +83,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.lists(events, min_size=2, max_size=2), st.sampled_from(FATES)), max_size=6
@@ -99,7 +100,7 @@ def test_any_stream_and_any_fate_of_its_batches_is_as_in_plain_python(
         live(rings, oracle, batches, fate)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     rings, oracle = pair(lateness=200, cap=50, windows=(40, 300, 900))
     before = rings._store

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream_scorer.drift.label_rows import NO_OUTCOME, Decided, Ripe, Told
 from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.errors import StateError, UnavailableError
+from tests.support.effort import examples
 
 DAY = 86_400_000
 MATURITY, SLACK = 7 * DAY, DAY
@@ -236,7 +237,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STEP, max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
 def test_it_is_what_looking_at_everything_says_through_crashes(
     drawn: list[tuple[str, Any]], crash: list[bool]

@@ -1,4 +1,4 @@
-"""A topic that is kept whole: what was read before a silence is not lost."""
+"""A topic that is kept complete: what was read before a read stalled is not lost."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from stream_scorer.settings import Kafka
 
 
 class Follower:
-    """A topic of four records: two that come, and two once the broker speaks again."""
+    """A topic of four records: two that come, and two once the broker sends again."""
 
     def __init__(self) -> None:
         self.partitions = (0,)
@@ -40,19 +40,24 @@ class Follower:
             np.zeros(len(offset), np.int64),
         )
 
+    def poll_to_end(self, maximum: int, wait: float) -> RawRecords | None:
+        raw = self.poll(maximum, wait)
+        if raw is None:
+            raise UnavailableError("stalled")
+        return raw
+
     def close(self) -> None:
         pass
 
 
 @pytest.mark.parametrize("by", ["to_end", "poll"])
-def test_what_was_read_before_a_silence_is_returned_after_it(
+def test_what_was_read_before_a_stall_is_returned_after_it(
     monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     follower = Follower()
     monkeypatch.setattr(control_topic, "TopicFollower", lambda *_: follower)
-    monkeypatch.setattr(control_topic, "_SILENCE_SECONDS", -1.0)
     topic = KeptTopic(Kafka(), "rollout")
-    with pytest.raises(UnavailableError, match="silent for"):
+    with pytest.raises(UnavailableError, match="stalled"):
         topic.to_end()
     follower.speaks = 4
     if by == "poll":

@@ -19,6 +19,7 @@ from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier
 from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
+from tests.support.effort import examples
 from tests.unit.kafka.fake_cluster import ABORT, FATAL, FENCED, RETRIABLE, failure
 
 TOPIC = "transactions.dlq"
@@ -162,7 +163,7 @@ scripts = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(scripts, st.lists(st.booleans(), max_size=8), st.sampled_from([{}, {"DUPLICATE": 0}]))
 def test_each_is_copied_once_in_order(
     script: dict[str, list[KafkaException | None]], applies: list[bool], waits: dict[str, int]

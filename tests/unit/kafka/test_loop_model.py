@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.support.effort import examples
 from tests.unit.kafka.fake_network import Fault
 from tests.unit.kafka.loop_world import (
     GROUP,
@@ -289,7 +290,7 @@ class Loops(RuleBasedStateMachine):
 
 # On a machine that does more than this, drawing takes as long as everything else.
 Loops.TestCase.settings = settings(
-    max_examples=800,
+    max_examples=examples(800),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

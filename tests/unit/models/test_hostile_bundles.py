@@ -100,7 +100,14 @@ def test_each_is_refused_in_one_line(
         load_models(load_settings(), Deployment("fraud:1.0.0", warm="fraud:1.0.1"))
 
 
-@pytest.mark.parametrize(("deed", "why"), [pytest.param(d, w, id=n) for n, d, w in HOSTILE])
+@pytest.mark.parametrize(
+    ("deed", "why"),
+    [
+        # Seven seconds to pack it; at a start it is refused above.
+        pytest.param(d, w, id=n, marks=[pytest.mark.thorough] if "1 GiB" in n else [])
+        for n, d, w in HOSTILE
+    ],
+)
 def test_a_running_scorer_keeps_its_copy_and_tells_of_each(
     deed: Deed, why: str, scene: Scene, trust: Trust
 ) -> None:

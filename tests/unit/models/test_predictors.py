@@ -22,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
 from stream_scorer.models.trees import double_thresholds
+from tests.support.effort import examples
 
 Float64 = NDArray[np.float64]
 WIDTH = 5
@@ -146,7 +147,7 @@ ROWS = arrays(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(rows=ROWS, cut=st.integers(0, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_row_scores_the_same_in_any_batch(kind: str, rows: Float64, cut: int) -> None:
     predictor = fitted(kind)[1]
     whole = predictor.scores(rows)
@@ -159,7 +160,7 @@ def test_a_row_scores_the_same_in_any_batch(kind: str, rows: Float64, cut: int) 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(rows=ROWS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_attributions_and_base_add_up_to_the_raw_score(kind: str, rows: Float64) -> None:
     predictor = fitted(kind)[1]
     contributions, base = predictor.attributions(rows)
@@ -190,7 +191,7 @@ def test_a_scaled_linear_model_explains_the_deviation_from_the_mean() -> None:
     value=st.floats(-1e39, 1e39),
     steps=st.integers(-3, 3),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_double_thresholds_decide_as_single_precision_does(
     threshold: float, value: float, steps: int
 ) -> None:

@@ -23,6 +23,7 @@ from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Judgement, Verdict
 from stream_scorer.rollout.parts import Part
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged, Since
+from tests.support.effort import examples
 from tests.unit.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
 
 RAMP = [{"percent": p, "least_seconds": 60} for p in (5, 25, 100)]
@@ -318,7 +319,7 @@ def test_a_verdict_is_written_once_and_never_behind_a_later_look() -> None:
 VERDICT = st.sampled_from([None, *Verdict])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(
         st.tuples(VERDICT, VERDICT, st.integers(0, 130), st.integers(0, 200)),

@@ -22,6 +22,7 @@ from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.moves import MAY_CHANGE
 from stream_scorer.rollout.progress import Phase
 from stream_scorer.settings import Rollout
+from tests.support.effort import examples
 from tests.unit.rollout.scene import (
     CANARY,
     COLOURS,
@@ -541,7 +542,7 @@ def _said(kind: str, number: int) -> dict[str, Any]:
     }.get(kind, {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(MOVES)
 def test_all_readers_agree_and_customers_only_ever_join(
     moves: list[tuple[str, int, Any, bool]],

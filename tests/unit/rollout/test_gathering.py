@@ -36,6 +36,7 @@ from stream_scorer.rollout.tallies import (
     stages_of,
 )
 from stream_scorer.rollout.trial import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
+from tests.support.effort import examples
 
 SALT = "pepper"
 COSTS = BoundedCosts(most=200.0)
@@ -112,7 +113,7 @@ ROW = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(ROW, min_size=1, max_size=120),
     st.lists(st.integers(0, 120), max_size=5),
@@ -138,7 +139,7 @@ def test_the_same_stream_gives_the_same_state_in_whatever_pieces_and_through_res
     assert again.dump() == whole.dump()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(ROW, min_size=30, max_size=150))
 def test_what_is_judged_is_what_plain_counting_finds(
     rows: list[tuple[int, int, int, int, bool, bool]],
@@ -269,7 +270,7 @@ def test_a_call_is_slow_by_its_time_per_row_and_counts_where_something_is_compar
     assert [column.tolist() for column in columns] == [[1, 0], [1, 1], [0, 0], [1, 0]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1), st.booleans()), max_size=60))
 def test_slots_stay_few_and_are_those_of_plain_counting_at_their_width(
     calls: list[tuple[int, int, bool]],

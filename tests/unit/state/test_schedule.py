@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.state.schedule import BUCKET_BYTES, UNWRITTEN, Held, Schedule, Turn
+from tests.support.effort import examples
 
 SIZE = 500
 
@@ -184,7 +185,7 @@ def test_a_cycle_is_timed() -> None:
     assert made.held[0].cycle_seconds == 7.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 2_000), st.booleans(), st.booleans()), max_size=30))
 def test_aborts_leave_no_trace(batches: list[tuple[int, bool, bool]]) -> None:
     """With turns computed ahead and undone, the schedule is as one that never saw them."""
