@@ -118,7 +118,8 @@ _ROUTES: Final[tuple[tuple[str, str, _Answer], ...]] = tuple(
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    # An id has ten digits; int() refuses thousands with an error.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):  # noqa: PLR2004 of 2^31
         raise RegistryError(404, "HTTP 404 Not Found")
     return int(text)
 
