@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all test-faults test-matrix bench lint types lock clean
+.PHONY: env demo test test-all test-bounds test-faults test-matrix bench lint types lock clean
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -33,6 +33,11 @@ test-all: env
 # half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
 test-faults: env
 	@$(BIN)/python -m tests.faults.suite --seeds $(or $(SEEDS),1) $(FAULTS_ARGS)
+
+# Kernels compiled with every access checked: unit tests, ten minutes of seeded mutation, and seven
+# copies in which a check is missing. BOUNDS_ARGS="--seed N --seconds N --only mutation" and so on.
+test-bounds: env
+	@$(BIN)/python -m tests.bounds $(if $(QUICK),--quick) $(BOUNDS_ARGS)
 
 # The golden rows of every bundle under other versions of numpy and scikit-learn, each pair in an
 # environment of its own below .venv-matrix/.
@@ -78,4 +83,4 @@ lock:
 	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 clean:
-	rm -rf .venv .venv-matrix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-matrix .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -21,9 +21,11 @@
 
 from typing import ClassVar
 
+from stream_scorer.redaction import redacted
+
 
 class StreamScorerError(Exception):
-    """A failure that names the thing that is wrong and how to mend it.
+    """A failure that names the thing that is wrong and how to mend it; secrets are masked in it.
 
     Args:
         what: One line that names the thing.
@@ -33,6 +35,7 @@ class StreamScorerError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, mend: str = "") -> None:
+        what = redacted(what)
         super().__init__(f"{what} — {mend}" if mend else what)
         self.what = what
         self.mend = mend

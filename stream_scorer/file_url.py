@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import fsspec
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
+from stream_scorer.redaction import remember
 
 _USER = re.compile(r"(?<=://)\S*@")
 _QUERY = re.compile(r"\?\S*")
@@ -42,6 +43,8 @@ class FileUrl:
         found = _USER.search(url)
         password = found.group()[:-1].partition(":")[2] if found else ""
         self._secrets = [s for s in (password, unquote(password)) if len(s) >= _LEAST_SECRET]
+        for secret in self._secrets:
+            remember(secret)
 
     def open(self, *, lasting: bool = True) -> tuple[Any, str]:
         """Return (the file system, the path in it).

@@ -140,6 +140,24 @@ def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
     return key
 
 
+def read_secret(path: Path, what: str) -> bytes:
+    """Read a file that nobody but its owner may touch.
+
+    Args:
+        path: The file.
+        what: The setting and the path, for messages.
+
+    Raises:
+        SettingsError: Unreadable, or readable by others.
+    """
+    data = _read(path, what)
+    if stat.S_IMODE(path.stat().st_mode) & _FOREIGN_EYES:
+        raise SettingsError(
+            f"{what}: others than its owner may read it", f"take their rights: chmod 600 {path}"
+        )
+    return data
+
+
 def read_passphrase(path: Path) -> bytes:
     """Return a file's passphrase: all of it but a line's end.
 

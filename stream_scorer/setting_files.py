@@ -1,11 +1,18 @@
 """The files that settings are read from: TOML, and a secret each."""
 
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.errors import SettingsError
+
+_SECRET_OPTION = re.compile(
+    r"(password|passphrase|secret|key\.pem|^sasl\.oauthbearer\.config)$", re.IGNORECASE
+)
+_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 def secret_files(variable: str) -> dict[str, Any]:
@@ -62,9 +69,41 @@ def config_file(name: str | None) -> dict[str, Any]:
     if not name:
         return {}
     try:
-        return tomllib.loads(Path(name).read_text())
+        table = tomllib.loads(Path(name).read_text())
     except OSError as error:
         raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
     except ValueError as error:
         # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads.
         raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
+    for setting, how in _secrets(table):
+        raise SettingsError(
+            f"configuration {name}: {setting} is a secret, and this file is not the place for one",
+            how,
+        )
+    return table
+
+
+def _secrets(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each setting of a file that may only come from a secret file or a variable."""
+    groups = {name: group for name, group in table.items() if isinstance(group, dict)}
+    client = groups.get("kafka", {}).get("client")
+    for option in client if isinstance(client, dict) else ():
+        if is_secret_option(option):
+            yield f"kafka.client {option}", f"write it to the secret file kafka__client__{option}"
+    for group in ("state", "models"):
+        url = groups.get(group, {}).get("url")
+        if isinstance(url, str) and has_password(url):
+            yield (
+                f"the password in {group}.url",
+                f"write the URL to the secret file {group}__url, or give the store's own variables",
+            )
+
+
+def is_secret_option(name: str) -> bool:
+    """Whether an option of librdkafka holds a secret: a password, a private key, a token."""
+    return _SECRET_OPTION.search(name) is not None
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL holds a user and a password, or a token in their place."""
+    return _PASSWORD.search(url) is not None

@@ -1,4 +1,7 @@
-"""The settings tree: how and where a process runs. Nothing here may change a decision.
+"""The settings tree: how and where a process runs.
+
+A decision depends on the input, the model and the plan. Of the settings only those that name the
+model, the plan or the schemas (``models.*``, ``rollout.*``, ``registry.*``) say which these are.
 
 Sources, later wins: defaults, the TOML file named by ``--config`` or ``STREAM_SCORER_CONFIG``,
 environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
@@ -30,7 +33,13 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.setting_files import config_file, secret_files
+from stream_scorer.redaction import remember
+from stream_scorer.setting_files import (
+    config_file,
+    has_password,
+    is_secret_option,
+    secret_files,
+)
 
 _DATA = Path(__file__).parent / "_data"
 _ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
@@ -54,6 +63,7 @@ _SOCKET_SLACK_MS = 100
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+ClientOption = str | int | float | bool | SecretStr
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -169,7 +179,7 @@ class Kafka(_Group):
         le=300_000,
         description="a request's time limit; at most `transaction_timeout_ms` + 100",
     )
-    client: dict[str, str | int | float | bool] = Field(
+    client: dict[str, ClientOption] = Field(
         default_factory=dict,
         description="further librdkafka options for every client (security.protocol, ...)",
         examples=[{"security.protocol": "SSL"}],
@@ -178,11 +188,14 @@ class Kafka(_Group):
 
     @field_validator("client")
     @classmethod
-    def _leave_ours_alone(cls, client: dict[str, Any]) -> dict[str, Any]:
+    def _leave_ours_alone(cls, client: dict[str, ClientOption]) -> dict[str, ClientOption]:
         for name in client:
             if name in _OWN_OPTIONS:
                 raise ValueError(f"{name} cannot stand here: {_OWN_OPTIONS[name]}")
-        return client
+        return {
+            name: SecretStr(value) if isinstance(value, str) and is_secret_option(name) else value
+            for name, value in client.items()
+        }
 
     @model_validator(mode="after")
     def _leave_sessions_to_the_broker(self) -> Self:
@@ -209,6 +222,18 @@ class Kafka(_Group):
             )
         return self
 
+    def unverified(self) -> list[str]:
+        """Return the options of `client` that switch the verification of brokers off."""
+        off = {
+            "enable.ssl.certificate.verification": {"false", "0", "f"},
+            "ssl.endpoint.identification.algorithm": {"none"},
+        }
+        return [
+            name
+            for name, values in off.items()
+            if name in self.client and str(self.client[name]).lower() in values
+        ]
+
     def worker(self, number: int) -> "Kafka":
         """Return these settings for one worker of this instance."""
         # No instance can have such a name: `a.0` would be worker 0 of `a`, or an instance itself.
@@ -232,6 +257,24 @@ class Registry(_Group):
     negative_cache_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long an unknown id is not asked for again"
     )
+    lookups_per_second: float = Field(
+        2.0,
+        ge=0.01,
+        le=1_000,
+        description="look-ups of unknown schema ids that a scorer makes in the long run; records "
+        "of further ones are dead letters without a look-up",
+    )
+    lookups_burst: int = Field(
+        32, ge=2, le=10_000, description="such look-ups that may come at the same time"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _keep_credentials_out(cls, url: str) -> str:
+        # The address appears in logs, health and dead letters.
+        if has_password(url):
+            raise ValueError("credentials belong in registry.user and registry.password")
+        return url
 
 
 class Scorer(_Group):
@@ -291,6 +334,23 @@ class State(_Group):
         description="format of the buckets that are written; 1 while instances of the version "
         "before run in the group, or are to",
     )
+    mac_key_file: Path | None = Field(
+        None,
+        description="secret keys, one a line, hex or base64 of 32 bytes or more: records of the "
+        "checkpoint carry an HMAC-SHA256 with the first, and are refused without one",
+        examples=["/run/secrets/state-mac"],
+    )
+    mac_required: bool = Field(
+        default=True,
+        description="false while records without a MAC are being replaced: they are read, and "
+        "wrong ones are refused; `state.mac_key_file` only",
+    )
+
+    @model_validator(mode="after")
+    def _leave_no_check_without_keys(self) -> Self:
+        if not self.mac_required and self.mac_key_file is None:
+            raise ValueError("mac_required has no meaning without mac_key_file")
+        return self
 
 
 class Http(_Group):
@@ -494,6 +554,9 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
+    mode: Literal["development", "production"] = Field(
+        "development", description="`production` refuses to run with anything that is unsafe"
+    )
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     scorer: Scorer = Scorer()
@@ -590,7 +653,7 @@ def load_settings(
     _refuse_unknown_environment()
     named = _CONFIG.set(str(config) if config else os.environ.get(_CONFIG_VARIABLE))
     try:
-        return Settings(**(overrides or {}))
+        loaded = Settings(**(overrides or {}))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -605,3 +668,16 @@ def load_settings(
         raise SettingsError(f"environment: {error}", "correct the variable") from None
     finally:
         _CONFIG.reset(named)
+    remember_secrets(loaded)
+    return loaded
+
+
+def remember_secrets(settings: BaseModel) -> None:
+    """Have every secret of the settings masked wherever it would appear."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            remember_secrets(value)
+        for each in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(each, SecretStr):
+                remember(each.get_secret_value())

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from stream_scorer import keys
 from stream_scorer.apps.auditing import open_audit
+from stream_scorer.apps.scorer import load_plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.keys import KeyPair, key_id, read_private
 from stream_scorer.models import signature
 from stream_scorer.models.folder import LocalFolder
 from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.plan_signature import SUFFIX, sign_plan
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.signature import SIGNATURE, Signer
 from stream_scorer.models.store import find
@@ -95,6 +97,29 @@ def sign(
         raise
     known = trust.keys.get(signer)
     return manifest.label, Signer(signer, known.name if known else None)
+
+
+def sign_plan_file(
+    settings: Settings, plan: Path, key_file: Path, passphrase: bytes | None
+) -> Path:
+    """Check a plan file and sign it; return the signature's file.
+
+    Raises:
+        SettingsError: The plan or the key cannot be read, or the plan says something impossible.
+        UnavailableError: The audit log cannot be written; nothing is signed.
+    """
+    key = read_private(key_file, passphrase)
+    audit = open_audit(settings.audit)
+    load_plan(plan)
+    text = plan.read_text()
+    out = plan.with_name(plan.name + SUFFIX)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    audit.record("plan.sign", str(plan), {"key_id": key_id(key.public_key()), "sha256": digest})
+    try:
+        out.write_bytes(sign_plan(text, key))
+    except OSError as error:
+        raise SettingsError(f"plan {out}: {error.strerror}", "let this user write there") from error
+    return out
 
 
 class _Bare(LocalFolder):

@@ -17,7 +17,7 @@ from typing import Any
 
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rejecting import others
-from stream_scorer.apps.scorer import Deployment, plan_of
+from stream_scorer.apps.scorer import Deployment, plan_of, plan_trust
 from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
@@ -258,7 +258,9 @@ def monitor_loop(
             )
     kafka, topics = settings.kafka, settings.kafka.topics
     store = open_store(settings.models)
-    plan = plan_of(store, choose(store, deployment.model).name, deployment.plan)
+    plan = plan_of(
+        store, choose(store, deployment.model).name, deployment.plan, plan_trust(settings)
+    )
     registry = open_registry(settings.registry)
     schema = reader_schema("drift-event.v1", settings.registry.directory)
     events = RecordCodec(registry.id_for(f"{topics.drift_events}-value", schema), schema)

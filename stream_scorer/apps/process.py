@@ -13,6 +13,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from stream_scorer.apps.production import refuse_unsafe
 from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.happenings import Happening, Listener
 from stream_scorer.kafka.lag import LagWatch
@@ -70,6 +71,7 @@ def run_process(
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
+    refuse_unsafe(settings)
     registry = CollectorRegistry()
     health = Health(heartbeat_seconds=settings.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
-from stream_scorer.apps.scorer import Deployment, plan_of
+from stream_scorer.apps.scorer import Deployment, plan_of, plan_trust
 from stream_scorer.apps.warming import warm_profiler
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
@@ -73,7 +73,9 @@ def profiler_loop(
     """
     kafka, topics = settings.kafka, settings.kafka.topics
     store = open_store(settings.models)
-    plan = plan_of(store, choose(store, deployment.model).name, deployment.plan)
+    plan = plan_of(
+        store, choose(store, deployment.model).name, deployment.plan, plan_trust(settings)
+    )
     registry = open_registry(settings.registry)
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]

@@ -17,7 +17,11 @@ def others(raw: RawRecords, quarantined: Mapping[int, str]) -> tuple[RawRecords,
 
 
 def decode_without(
-    decoder: TransactionDecoder, raw: RawRecords, quarantined: Mapping[int, str]
+    decoder: TransactionDecoder,
+    raw: RawRecords,
+    quarantined: Mapping[int, str],
+    *,
+    budgeted: bool = False,
 ) -> tuple[EventBatch, Int64, Rejections]:
     """Decode a batch, of which some rows are rejected as ``INTERNAL`` unread.
 
@@ -25,6 +29,7 @@ def decode_without(
         decoder: Reads the others.
         raw: n records.
         quarantined: Rows, each with what fails for it.
+        budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
 
     Returns:
         (m transactions in input order, int64[m] their rows, all other rows).
@@ -33,9 +38,9 @@ def decode_without(
         RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
     """
     if not quarantined:
-        return decoder.decode(raw)
+        return decoder.decode(raw, budgeted=budgeted)
     readable, kept = others(raw, quarantined)
-    events, rows, undecodable = decoder.decode(readable)
+    events, rows, undecodable = decoder.decode(readable, budgeted=budgeted)
     found = [
         *zip(
             kept[undecodable.rows].tolist(), undecodable.reasons, undecodable.details, strict=True

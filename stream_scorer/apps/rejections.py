@@ -156,7 +156,7 @@ class RejectionLog:
         self._segments[partition] = tuple(segments)
         key = self._owner.rejected_key
         return [
-            *((partition, key(partition, kept.first), kept.value) for kept in changed),
+            *((partition, *self._owner.rejection(kept)) for kept in changed),
             *((partition, key(partition, first), None) for first in gone),
         ]
 

@@ -269,7 +269,7 @@ class CheckpointedReplay:
             bucket = buckets.pop()
             self._held_bytes -= len(bucket.payload)
             try:
-                rings.load(bucket.payload, checked=bucket.checked)
+                rings.load(bucket.payload, checked=bucket.checked, bucket=bucket.bucket)
             except ValueError as error:
                 raise damaged(self._taken(), f"bucket {bucket.bucket}: {error}") from error
         if not buckets:

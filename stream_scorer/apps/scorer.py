@@ -12,6 +12,7 @@ from stream_scorer.apps.fleet import Fleet, Pinned
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.process import Exposed, run_process
+from stream_scorer.apps.production import PRODUCTION
 from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Scoring, ScoringWork
@@ -39,14 +40,16 @@ from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
 from stream_scorer.models.loader import Bundle, load_bundle, models_of
+from stream_scorer.models.plan_signature import check_plan
 from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import Store, choose, find
-from stream_scorer.models.trust import trust_of
+from stream_scorer.models.store import Store, choose, find, read_signature
+from stream_scorer.models.trust import Trust, trust_of
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.schedule import Schedule
+from stream_scorer.state.seal import read_seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +73,51 @@ class Deployment:
     follow: bool = False
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: Path, trust: Trust | None = None) -> Plan:
     """Read a plan file.
 
+    Args:
+        path: The file.
+        trust: Whose signature it needs; None for none.
+
     Raises:
-        SettingsError: It cannot be read or says something impossible; names file and key.
+        SettingsError: It cannot be read, is not signed, or says something impossible; names file
+            and key.
     """
     try:
-        return parse_plan(path.read_text())
+        text = path.read_text()
+        if trust is not None:
+            check_plan(text, read_signature(path), trust, f"plan {path}")
+        return parse_plan(text)
     except OSError as error:
         raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
     except ValueError as error:
         raise SettingsError(f"plan {path}: {error}", "correct the file") from error
 
 
-def plan_of(store: Store, model: str, path: Path | None) -> Plan:
+def plan_trust(settings: Settings) -> Trust | None:
+    """Return whose signature a plan needs: in production one of those that bundles need."""
+    return trust_of(settings.models) if settings.mode == PRODUCTION else None
+
+
+def plan_of(store: Store, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
     """Read a plan file, or without one the plan that lies beside a model's versions.
+
+    Args:
+        store: Of the models.
+        model: Its name.
+        path: The file.
+        trust: Whose signature it needs; None for none.
 
     Raises:
         SettingsError: It cannot be read or says something impossible; names file and key.
         UnavailableError: The store does not answer.
     """
     if path is not None:
-        return load_plan(path)
+        return load_plan(path, trust)
     text = store.plan(model)
+    if trust is not None:
+        check_plan(text, store.plan_signature(model), trust, f"plan of {model} in {store.shown}")
     try:
         return parse_plan(text)
     except ValueError as error:
@@ -120,7 +144,7 @@ def load_models(settings: Settings, deployment: Deployment) -> Loaded:
     trust, store = trust_of(settings.models), open_store(settings.models)
     chosen = choose(store, deployment.model)
     bundle = load_bundle(store.folder(chosen), trust)
-    plan = plan_of(store, chosen.name, deployment.plan)
+    plan = plan_of(store, chosen.name, deployment.plan, plan_trust(settings))
     if deployment.warm is None:
         return Loaded(bundle.model(plan), plan, None, (bundle,))
     next_one = load_bundle(find(store, deployment.warm), trust)
@@ -154,6 +178,17 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
             registry.id_for(f"{topics.shadow_scores}-value", shadow), shadow, topics.transactions
         ),
     )
+
+
+def owner_of(settings: Settings) -> Owner:
+    """Return whose checkpoint it is, with the keys that its records are sealed with.
+
+    Raises:
+        SettingsError: The keys cannot be read.
+    """
+    state = settings.state
+    seal = read_seal(state.mac_key_file, required=state.mac_required)
+    return Owner(settings.kafka.group, settings.kafka.topics.transactions, seal)
 
 
 def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
@@ -205,7 +240,7 @@ def scorer_loop(
         warm(codecs, model, fleet.shared)
     kafka = settings.kafka
     topic = kafka.topics.transactions
-    owner = Owner(kafka.group, topic)
+    owner = owner_of(settings)
     store = store_of(settings, owner)
     state_topic = topic_of(settings, owner, store)
     state_topic.refuse_layout()

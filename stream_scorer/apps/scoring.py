@@ -280,7 +280,9 @@ class ScoringWork:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
         try:
-            events, rows, undecodable = decode_without(self._codecs.transactions, raw, quarantined)
+            events, rows, undecodable = decode_without(
+                self._codecs.transactions, raw, quarantined, budgeted=True
+            )
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")

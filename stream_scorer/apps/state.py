@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.scorer import store_of, topic_of
+from stream_scorer.apps.scorer import owner_of, store_of, topic_of
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError
@@ -126,7 +126,7 @@ def open_checkpoint(settings: Settings) -> Checkpoint:
     kafka = settings.kafka
     topic = kafka.topics.transactions
     numbers = partitions(admin(kafka), kafka, [topic])[topic]
-    owner = Owner(kafka.group, topic)
+    owner = owner_of(settings)
     low, _ = bounds(kafka, topic)
     store = store_of(settings, owner)
     return Checkpoint(

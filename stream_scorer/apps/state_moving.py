@@ -206,7 +206,7 @@ def _bring_up(
     for bucket in buckets.values():
         ring_columns(checkpoint, bucket)
         try:
-            own.load(bucket.payload)
+            own.load(bucket.payload, bucket=bucket.bucket)
         except ValueError as error:
             raise damaged(taken, f"bucket {bucket.bucket}: {error}") from error
     since = since_of(buckets.values(), own.fields, own.retention)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream_scorer.apps.scorer import owner_of
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Happening
@@ -24,7 +25,6 @@ from stream_scorer.kafka.source import Assigned, KafkaSource
 from stream_scorer.kafka.work import Paused
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rejections import Kept, segment
 
 INSTANCE = "dlq-take"
@@ -109,14 +109,14 @@ def rejecting(
     )  # fmt: skip
     partition = int(record.partition[0])
     noted = Kept.of(segment(partition, record.offset[:1], [reason]))
-    key = Owner(settings.kafka.group, topics.transactions).rejected_key(partition, noted.first)
+    key, value = owner_of(settings).rejection(noted)
     return [
         Outgoing(
             topics.dead_letters, BytesColumn.of([letter.value]), BytesColumn.of([letter.key]),
             [letter.headers],
         ),
         Outgoing(
-            topics.state, BytesColumn.of([noted.value]), BytesColumn.of([key]),
+            topics.state, BytesColumn.of([value]), BytesColumn.of([key]),
             partition=np.array([partition], np.int32),
         ),
     ]  # fmt: skip

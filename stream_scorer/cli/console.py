@@ -124,6 +124,12 @@ def connected_settings(
         SettingsError: No address is set and no devkafka runs.
     """
     settings = settings_from(config, bootstrap, overrides)
+    for option in settings.kafka.unverified():
+        typer.echo(
+            f"stream-scorer: warning: kafka.client {option} is off: whoever is on the network can "
+            "pose as the broker — remove it, and set ssl.ca.location",
+            err=True,
+        )
     if settings.kafka.bootstrap:
         return settings
     found = devkafka.running()

@@ -5,8 +5,11 @@ asks for a broker's state needs no model.
 """
 
 import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 import typer
@@ -15,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.config import refused_option
+from stream_scorer.redaction import redacted
 from stream_scorer.terminal_text import write_error
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -41,6 +45,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "Model bundles: list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
+    "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is whole.",
 }
 """What each command is for; it is ``app``, or a function of its name, in the file of its name."""
@@ -88,6 +93,9 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line and its own exit code."""
+    threading.excepthook = lambda failed: _trace(
+        failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback
+    )
     try:
         app()
     except StreamScorerError as error:
@@ -95,10 +103,19 @@ def main() -> None:
     except KafkaException as error:
         refused = refused_option(error)
         if refused is None:
-            raise
+            _trace(type(error), error, error.__traceback__)
+            sys.exit(1)
         _leave(refused)
+    except Exception as error:  # noqa: BLE001 the interpreter would print it with its secrets
+        _trace(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a stack trace without the secrets that its texts hold."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _leave(error: StreamScorerError) -> NoReturn:
-    write_error(str(error))
+    write_error(redacted(str(error)))
     sys.exit(error.exit_code)

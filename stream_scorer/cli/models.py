@@ -104,6 +104,23 @@ def verify(
     show(as_json, document, ("", "value"), document.items(), title="Verified")
 
 
+@app.command()
+def sign_plan(
+    *,
+    plan: Annotated[Path, typer.Argument(metavar="FILE", help="The plan, such as plan.toml.")],
+    key: Annotated[Path, typer.Option("--key", help="Private key, of models keygen.")],
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Sign a plan file: writes FILE.sig next to it, which production mode asks for."""
+    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+
+    written = model_signing.sign_plan_file(
+        _settings(config, None), plan, key, passphrase_from(passphrase_file)
+    )
+    typer.echo(f"{written}")
+
+
 @app.command(name="list")
 def list_command(
     *,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from stream_scorer.apps.production import NOT_IN_PRODUCTION, PRODUCTION, refuse_unsafe
 from stream_scorer.apps.scorer import Deployment, run_scorer
 from stream_scorer.apps.workers import run_supervisor
 from stream_scorer.cli.console import (
@@ -67,6 +68,9 @@ def run(
             "--plan: what all arms share is in the rollout's plan",
             "name a --model, or leave it out",
         )
+    refuse_unsafe(settings)
+    if settings.mode != PRODUCTION:
+        typer.echo(NOT_IN_PRODUCTION, err=True)
     deployment = Deployment(model or "", plan, start, accept_cold, warm, follow=model is None)
     if workers is None:
         run_scorer(settings, deployment)

@@ -15,7 +15,10 @@ from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.published import changed_in_place, publish
 from stream_scorer.codec.registry_server import RegistryServer
 from stream_scorer.codec.schemas import FileRegistry, read_schema
+from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.keys import read_passphrase
+from stream_scorer.redaction import remember
 from stream_scorer.settings import SCHEMAS_DIRECTORY, load_settings
 
 app = typer.Typer(help="List, check and serve Avro schemas.", no_args_is_help=True)
@@ -103,14 +106,34 @@ def serve(
         int, typer.Option("--port", min=0, max=65_535, help="0 picks a free port.")
     ] = 8081,
     writable: Annotated[
-        bool, typer.Option("--writable", help="Write registrations to the directory.")
+        bool,
+        typer.Option(
+            "--writable",
+            help="Register schemas, in the directory; one that is empty starts as a copy of the "
+            "shipped schemas. Without it, registrations are refused.",
+        ),
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            help="File with the token that registering takes; needed beyond loopback.",
+        ),
+    ] = None,
 ) -> None:
-    """Serve the directory with Confluent's registry API until SIGTERM or Ctrl-C."""
+    """Serve the directory with Confluent's registry API until SIGTERM or Ctrl-C.
+
+    For development. In production use a registry that is made for it.
+    """
+    token = None if token_file is None else read_passphrase(token_file).decode(errors="replace")
+    if token is not None:
+        remember(token)
+    if writable:
+        seed(directory)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with RegistryServer(directory, host, port, writable=writable) as server:
+    with RegistryServer(directory, host, port, writable=writable, token=token) as server:
         typer.echo(server.url)
         stop.wait()
 

@@ -24,7 +24,7 @@ from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.limits import SchemaLimits
 from stream_scorer.codec.recent import RecentSchemas
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.schemas import SchemaSource, look_up, reader_schema
 from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
@@ -94,8 +94,14 @@ class ColumnDecoder:
         self._limits = SchemaLimits.of(plan_limits)
         self._writers: RecentSchemas[_Writer | str] = RecentSchemas()
 
-    def decode(self, values: BytesColumn | Iterable[bytes | None]) -> Decoded:
+    def decode(
+        self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
+    ) -> Decoded:
         """Decode n payloads; null is a null value.
+
+        Args:
+            values: The payloads.
+            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
@@ -117,24 +123,23 @@ class ColumnDecoder:
             rows = np.flatnonzero(status == 0)
         groups = [(int(ids[rows[0]]), rows)] if uniform and len(rows) else _by_id(ids, rows)
         pieces: list[_Piece] = []
+        writers = self._writers_of(groups, budgeted=budgeted)
         for schema_id, members in groups:
-            self._decode_group(schema_id, members, framed, pieces, refused)
+            self._decode_group(members, framed, pieces, refused, writers[schema_id])
         records, good = self._join(pieces, count)
         return Decoded(records, good, _rejections(refused))
 
     def _decode_group(
         self,
-        schema_id: int,
         rows: Int64,
         framed: Framed,
         pieces: list[_Piece],
         refused: list[_Refusal],
+        writer: _Writer | str | SchemaError,
     ) -> None:
         """Decode the rows of one writer schema."""
-        try:
-            writer = self._writer(schema_id)
-        except SchemaError as error:
-            refused += [(r, RejectReason.UNKNOWN_SCHEMA, error.what) for r in rows.tolist()]
+        if isinstance(writer, SchemaError):
+            refused += [(r, RejectReason.UNKNOWN_SCHEMA, writer.what) for r in rows.tolist()]
             return
         if isinstance(writer, str):
             refused += [(r, RejectReason.INCOMPATIBLE_SCHEMA, writer) for r in rows.tolist()]
@@ -204,15 +209,31 @@ class ColumnDecoder:
         joined = pa.concat_batches([batch for _, batch in pieces])
         return joined.take(pa.array(place[good])), good
 
-    def _writer(self, schema_id: int) -> _Writer | str:
-        """Return the writer schema of an id, or why it never resolves to ours."""
-        known = self._writers.find(schema_id)
-        if known is None:
-            text = self._source.writer_schema(schema_id)
-            known = self._prepare(schema_id, text)
-            size = _REFUSED_BYTES if isinstance(known, str) else len(text)
-            self._writers.keep(schema_id, known, size)
-        return known
+    def _writers_of(
+        self, groups: list[tuple[int, Int64]], *, budgeted: bool
+    ) -> dict[int, _Writer | str | SchemaError]:
+        """Return each id's writer schema, or why it does not resolve to ours, or is unknown."""
+        found: dict[int, _Writer | str | SchemaError] = {}
+        new: list[tuple[int, Int64]] = []
+        for schema_id, rows in groups:
+            known = self._writers.find(schema_id)
+            if known is None:
+                new.append((schema_id, rows))
+            else:
+                found[schema_id] = known
+        if new:
+            new.sort(key=lambda group: -len(group[1]))
+            asked = [schema_id for schema_id, _ in new]
+            for schema_id, text in look_up(self._source, asked, budgeted=budgeted).items():
+                found[schema_id] = self._kept(schema_id, text) if isinstance(text, str) else text
+        return found
+
+    def _kept(self, schema_id: int, text: str) -> _Writer | str:
+        """Prepare a schema that is new here, and keep it."""
+        prepared = self._prepare(schema_id, text)
+        size = _REFUSED_BYTES if isinstance(prepared, str) else len(text)
+        self._writers.keep(schema_id, prepared, size)
+        return prepared
 
     def _prepare(self, schema_id: int, text: str) -> _Writer | str:
         """Return a schema ready to decode with, or why it cannot be; never raises for its text."""
@@ -254,8 +275,14 @@ class TransactionDecoder:
     ) -> None:
         self._decoder = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
 
-    def decode(self, raw: RawRecords) -> tuple[EventBatch, Int64, Rejections]:
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
         """Decode n records.
+
+        Args:
+            raw: The records.
+            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
 
         Returns:
             (m transactions in input order, int64[m] their row numbers, all other rows).
@@ -263,7 +290,7 @@ class TransactionDecoder:
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
-        decoded = self._decoder.decode(raw.values)
+        decoded = self._decoder.decode(raw.values, budgeted=budgeted)
         rows = decoded.rows
         if len(rows) == len(raw):
             batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)

@@ -81,7 +81,8 @@ class Layout:
 
     Attributes:
         arena: uint8, all parts of all columns, not initialised.
-        regions: int64[c, 3], where validity, values and data of a column begin in it; -1: nowhere.
+        regions: int64[c, 6], where validity, values and data of a column begin in it, -1 for
+            nowhere, and how many bytes each has.
 
     Raises:
         OverflowError: The payloads are too large for Arrow's columns.
@@ -91,14 +92,17 @@ class Layout:
         self._kept = kept
         self._regions: list[tuple[int, int, int]] = []
         end = 0
+        whole: list[tuple[int, ...]] = []
         for column in kept:
             starts = []
-            for part in column.sizes(rows, size):
+            sizes = column.sizes(rows, size)
+            for part in sizes:
                 starts.append(end if part >= 0 else -1)
                 end += -(-max(part, 0) // _ALIGNMENT) * _ALIGNMENT
             self._regions.append((starts[0], starts[1], starts[2]))
+            whole.append((*starts, *sizes))
         self.arena = np.empty(end, np.uint8)
-        self.regions = np.array(self._regions, np.int64).reshape(-1, 3)
+        self.regions = np.array(whole, np.int64).reshape(-1, 6)
 
     def columns(self, rows: int) -> list[pa.Array]:
         """Return the columns once ``rows`` rows are stored; they keep the memory alive."""

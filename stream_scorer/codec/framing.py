@@ -6,10 +6,10 @@ It keeps the GIL: 3 ns a payload are over before a busy thread would give it bac
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from stream_scorer.codec.operations import EMPTY, FRAMING, OVERSIZE
+from stream_scorer.core.kernels.compiled import brief
 from stream_scorer.ports import Int64
 
 Bytes = NDArray[np.uint8]
@@ -17,7 +17,7 @@ Bytes = NDArray[np.uint8]
 _HEADER: Final = 5
 
 
-@njit(cache=True)
+@brief
 def frames(
     data: Bytes, offsets: Int64, record_max: int, status: Bytes, ids: Int64
 ) -> tuple[int, bool]:

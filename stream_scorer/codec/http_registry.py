@@ -6,20 +6,30 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from stream_scorer.codec.failing_ids import FailingIds
+from stream_scorer.codec.lookup_budget import WAITED_FOR, WAITS, LookupBudget
+from stream_scorer.codec.references import inline
+from stream_scorer.codec.registry_answers import bound_answers, is_outage
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.settings import Registry
 
 # Subject, version, schema, a subject's own rule.
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
+_OUTAGE_STATUS: Final = {401, 403, 408, 429, 502, 503, 504}
+"""The registry, or what stands in front of it, answers for no id."""
 _NEGATIVES_MAX: Final = 10_000
+_ID_MAX: Final = 2**31 - 1
+"""A registry numbers schemas from 1 with 32 bits and a sign."""
+_AT_ONCE: Final = 8
+"""Look-ups that are on their way at the same time."""
 _REFERENCES_MAX: Final = 64
 
 
@@ -29,16 +39,27 @@ class HttpRegistry:
     A known id is kept for ever, an unknown one for ``negative_cache_seconds``; an outage is not
     kept. While one thread asks for an id, others that want it wait for its answer.
 
+    An id for which the registry answers with an error again and again, while it answers other
+    questions, is an unknown id and not an outage: it may not stop a partition for ever.
+
     Args:
-        registry: URL, credentials, CA file, time limit.
+        registry: URL, credentials, CA file, limits.
         clock: Seconds; only differences count.
+        sleep: Waits for seconds.
 
     Raises:
         SettingsError: The URL or CA file cannot be used.
     """
 
-    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._url = registry.url
+        self._sleep = sleep
+        self._budget = LookupBudget(registry.lookups_per_second, registry.lookups_burst, clock)
         self._negative_seconds = registry.negative_cache_seconds
         self._clock = clock
         # A pause of ours follows a failure: the client's own retries would only delay it.
@@ -60,11 +81,92 @@ class HttpRegistry:
             raise SettingsError(
                 f"setting registry.url: {error}", "name a URL such as https://registry:8081"
             ) from error
+        bound_answers(self._client, registry.timeout_seconds)
         # Whoever holds a source of schemas need not know that this one has connections.
         self._close = weakref.finalize(self, self._client.close)
         self._lock = threading.Lock()
         self._answers: dict[int, Future[str]] = {}
         self._unknown: dict[int, tuple[float, SchemaError]] = {}
+        self._failing = FailingIds(self._answers_others, clock)
+
+    def writer_schemas(self, ids: Sequence[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
+        """Look several ids up; see :func:`~stream_scorer.codec.schemas.look_up`."""
+        found: dict[int, str | SchemaError] = {}
+        to_ask = []
+        for schema_id in ids:
+            settled = self._settled(schema_id)
+            if settled is None:
+                to_ask.append(schema_id)
+            else:
+                found[schema_id] = settled
+        granted = self._budget.take(len(to_ask)) if budgeted and to_ask else len(to_ask)
+        found |= {schema_id: _not_asked(schema_id) for schema_id in to_ask[granted:]}
+        asked = to_ask[:granted]
+        began = self._clock()
+        try:
+            answers = self._ask_for(asked)
+        except RegistryUnavailableError:
+            self._budget.give_back(granted if budgeted else 0)
+            raise
+        if budgeted and asked:
+            unknown = [each for each in asked if isinstance(answers[each], SchemaError)]
+            self._budget.give_back(granted - len(unknown))
+            if unknown:
+                self._budget.charge(self._clock() - began, len(unknown))
+            lacking = [each for each in unknown if _may_come(answers[each])][:WAITED_FOR]
+            if lacking and self._budget.may_wait():
+                answers |= self._ask_again(lacking)
+        return found | answers
+
+    def _settled(self, schema_id: int) -> str | SchemaError | None:
+        """Return what is known of an id without a question; None if one is needed."""
+        with self._lock:
+            answer = self._answers.get(schema_id)
+            if answer is not None and answer.done() and answer.exception() is None:
+                return answer.result()
+            try:
+                self._raise_if_unknown(schema_id)
+            except SchemaError as error:
+                return error
+        return None
+
+    def _ask_for(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
+        """Ask for several ids, some at the same time."""
+        if len(ids) <= 1:
+            return {schema_id: self._answer(schema_id) for schema_id in ids}
+        with ThreadPoolExecutor(min(_AT_ONCE, len(ids)), thread_name_prefix="registry") as pool:
+            # In order, and not further than an outage: the others would meet it, too.
+            pending = [pool.submit(self._answer, schema_id) for schema_id in ids]
+            try:
+                return {
+                    schema_id: each.result() for schema_id, each in zip(ids, pending, strict=True)
+                }
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _answer(self, schema_id: int) -> str | SchemaError:
+        try:
+            return self.writer_schema(schema_id)
+        except SchemaError as error:
+            return error
+
+    def _ask_again(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
+        """Ask for ids again that were unknown a moment ago, twice at most."""
+        found: dict[int, str | SchemaError] = {}
+        for seconds in WAITS:
+            lacking = [each for each in ids if not isinstance(found.get(each), str)]
+            lacking = lacking[: self._budget.take_again(len(lacking))]
+            if not lacking:
+                break
+            self._sleep(seconds)
+            with self._lock:
+                for schema_id in lacking:
+                    self._unknown.pop(schema_id, None)
+            answers = self._ask_for(lacking)
+            self._budget.give_back(sum(isinstance(each, str) for each in answers.values()))
+            found |= answers
+        return found
 
     def writer_schema(self, schema_id: int) -> str:
         """Return the schema's JSON; see :class:`~stream_scorer.codec.schemas.SchemaSource`."""
@@ -124,6 +226,9 @@ class HttpRegistry:
         return str(rule), [(v.version, self._joined(what, v.schema)) for v in found]
 
     def _raise_if_unknown(self, schema_id: int) -> None:
+        if not 0 < schema_id <= _ID_MAX:
+            # Some registries answer such a question with an error that looks like an outage.
+            raise SchemaError(f"schema id {schema_id}: no registry gives it", "see the producer")
         until, error = self._unknown.get(schema_id, (0.0, None))
         if error is None:
             return
@@ -141,14 +246,31 @@ class HttpRegistry:
         what = f"schema id {schema_id}"
         try:
             schema = self._ask(what, self._client.get_schema, schema_id)
-            return self._joined(what, schema)
+            text = self._joined(what, schema)
         except _NotThereError as error:
-            raise SchemaError(f"{what}: {error.what}", "register the schema") from None
+            raise _MissingError(f"{what}: {error.what}", "register the schema") from None
+        except _AnsweredError as error:
+            if self._failing.alone(schema_id):
+                raise SchemaError(
+                    f"{what}: the registry answers other questions and not this: {error.what}",
+                    "look into the registry's log",
+                ) from error
+            raise
+        self._failing.answered(schema_id)
+        return text
+
+    def _answers_others(self) -> bool:
+        """Whether the registry answers a question that is not about a schema."""
+        try:
+            self._ask("compatibility", self._client.get_compatibility)
+        except (RegistryUnavailableError, _NotThereError):
+            return False
+        return True
 
     def _joined(self, what: str, schema: Schema) -> str:
         """Return the schema's JSON with the definitions that it references written into it.
 
-        One that cannot be joined is returned as it is: who parses it refuses its records alone.
+        One that cannot be joined is returned as it is: the decoder refuses its records alone.
         """
         if schema.schema_type != "AVRO":
             raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
@@ -157,7 +279,7 @@ class HttpRegistry:
         definitions: dict[str, Any] = {}
         try:
             self._collect(what, schema, definitions)
-            return json.dumps(_inline(json.loads(schema.schema_str), definitions, ""))
+            return json.dumps(inline(json.loads(schema.schema_str), definitions, ""))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return str(schema.schema_str)
 
@@ -190,15 +312,38 @@ class HttpRegistry:
                     f"(HTTP {error.http_status_code})",
                     "set registry.user and registry.password",
                 ) from error
-            raise RegistryUnavailableError(
+            outage = error.http_status_code in _OUTAGE_STATUS
+            kind = RegistryUnavailableError if outage else _AnsweredError
+            raise kind(
                 f"registry {self._url}: HTTP {error.http_status_code}",
                 "check registry.url and the registry",
             ) from error
         except Exception as error:  # its HTTP library's, which changes with the version
-            raise RegistryUnavailableError(
+            outage = is_outage(error)
+            kind = RegistryUnavailableError if outage else _AnsweredError
+            raise kind(
                 f"registry {self._url}: {str(error) or type(error).__name__}",
                 "check registry.url and the registry",
             ) from error
+
+
+class _MissingError(SchemaError):
+    """The registry has no such id, and may have it a moment later."""
+
+
+class _AnsweredError(RegistryUnavailableError):
+    """The registry answered, but with an error that may be about this one question."""
+
+
+def _may_come(answer: str | SchemaError) -> bool:
+    return isinstance(answer, _MissingError)
+
+
+def _not_asked(schema_id: int) -> SchemaError:
+    return SchemaError(
+        f"schema id {schema_id}: not looked up, because too many unknown ids came before it",
+        "if the id exists, send the record again: stream-scorer dlq replay",
+    )
 
 
 class _NotThereError(Exception):
@@ -207,31 +352,3 @@ class _NotThereError(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
-
-
-def _inline(schema: Any, definitions: dict[str, Any], namespace: str) -> Any:
-    """Put each referenced definition where its name is used first; later uses keep the name."""
-    if isinstance(schema, str):
-        full = schema if "." in schema or not namespace else f"{namespace}.{schema}"
-        for name in (full, schema):
-            if name in definitions:
-                found = definitions.pop(name)
-                return _inline(found, definitions, name.rpartition(".")[0])
-        return schema
-    if isinstance(schema, list):
-        return [_inline(branch, definitions, namespace) for branch in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = schema.get("namespace", namespace)
-    if "." in str(schema.get("name", "")):
-        inner = str(schema["name"]).rpartition(".")[0]
-    copy = dict(schema)
-    for key in ("type", "items", "values"):
-        if key in copy:
-            copy[key] = _inline(copy[key], definitions, inner)
-    if "fields" in copy:
-        copy["fields"] = [
-            {**field, "type": _inline(field["type"], definitions, inner)}
-            for field in copy["fields"]
-        ]
-    return copy

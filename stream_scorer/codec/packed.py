@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec import writing
-from stream_scorer.core.kernels.memory import SLACK
+from stream_scorer.core.kernels.memory import SLACK, pinned
 from stream_scorer.ports import BytesColumn, Int64
 
 _LENGTH_BYTES: Final = 5  # most that the length of an Arrow text takes
@@ -91,16 +91,11 @@ class PackedBatch:
         """Add an Arrow string or binary column; what a null holds is not written."""
         _, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, np.int32)[column.offset :]
-        start = data.address if data else 0
+        size, used = data.size if data else 0, int(ends[self.count])
+        start = pinned(data.address if data else 0, used, size - used)
         self._held.append(column)
-        self._code.append(
-            (
-                writing.TEXT,
-                offsets.address + 4 * column.offset,
-                start,
-                start + (data.size if data else 0),
-            )
-        )
+        lengths = pinned(offsets.address + 4 * column.offset, 4 * (self.count + 1))
+        self._code.append((writing.TEXT, lengths, start, start + size))
         self.room += int(ends[self.count]) - int(ends[0]) + self.count * _LENGTH_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:
@@ -141,7 +136,7 @@ class PackedBatch:
     def _address(self, column: NDArray[Any]) -> int:
         """Return where a contiguous column lies, and keep it there."""
         self._held.append(column)
-        return int(column.__array_interface__["data"][0])
+        return pinned(int(column.__array_interface__["data"][0]), column.nbytes)
 
 
 def _length(size: int) -> bytes:

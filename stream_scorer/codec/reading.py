@@ -6,7 +6,6 @@ Positions are addresses; rows are numbered inside the column.
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from stream_scorer.codec.operations import (
     BIT,
@@ -18,6 +17,7 @@ from stream_scorer.codec.operations import (
     TRUNCATED,
     VARINT,
 )
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
     Number,
@@ -32,7 +32,7 @@ _VARINT_BYTES: Final = 10
 _WORD: Final = 8
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def varint(at: Number, end: Number, limit: Number):  # type: ignore[no-untyped-def] # noqa: ANN201, PLR0911 numba types it
     """Return (zigzag-decoded value, next position, status); on failure the position stays.
 
@@ -77,13 +77,13 @@ def varint(at: Number, end: Number, limit: Number):  # type: ignore[no-untyped-d
     return np.int64(0), at, VARINT
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _unfolded(value: np.uint64) -> np.int64:
     """Undo the zigzag: 0, 1, 2, 3 are 0, -1, 1, -2."""
     return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def ascii_only(at: Number, end: Number) -> bool:
     """Tell whether no byte has its high bit set."""
     seen = np.uint64(0)
@@ -96,7 +96,7 @@ def ascii_only(at: Number, end: Number) -> bool:
     return (seen & HIGH_BITS) == 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def utf8(at: Number, end: Number) -> bool:  # noqa: C901, PLR0912 the table's rows
     """Tell whether the bytes are UTF-8 as the Unicode standard's table 3-7 has it."""
     while at < end:
@@ -130,7 +130,7 @@ def utf8(at: Number, end: Number) -> bool:  # noqa: C901, PLR0912 the table's ro
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def put_bit(bits: Number, row: Number, on: bool) -> None:  # noqa: FBT001 it is the value
     """Set or clear a row's bit; the bits behind it may be anything."""
     place = bits + (row >> 3)
@@ -139,7 +139,7 @@ def put_bit(bits: Number, row: Number, on: bool) -> None:  # noqa: FBT001 it is 
     store(place, np.uint8((byte | mask) if on else (byte & ~mask)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def put_number(values: Number, row: Number, kind: Number, value: Number) -> None:
     """Put a whole number as a column of ``kind`` holds it."""
     if kind == INT64:
@@ -153,7 +153,7 @@ def put_number(values: Number, row: Number, kind: Number, value: Number) -> None
         store(values + 4 * row, np.float32(np.float64(value)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def put_null(values: Number, row: Number, kind: Number) -> None:
     """Give a null's place a value, which nobody reads: an empty text, a zero."""
     if kind == TEXT:

@@ -1,26 +1,40 @@
 """Confluent's schema registry API over the file registry, so that its own serializers work.
 
-Avro only; schemas with references are refused (join them into one). Nothing is deleted.
+For development: in production take a registry that is made for it. Avro only; schemas with
+references are refused (join them into one). Nothing is deleted, and nothing is registered unless
+the server is writable; beyond loopback that takes a token.
 """
 
+import base64
+import binascii
+import hmac
+import io
+import ipaddress
 import json
 import re
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from stream_scorer.codec.registry_connections import BoundedServer, RequestClock
 from stream_scorer.codec.registry_store import RegistryError, RegistryStore
 from stream_scorer.codec.schemas import Entry
 from stream_scorer.errors import SettingsError
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
+_JSON_TYPES: Final = {
+    "application/json", "application/vnd.schemaregistry+json", _CONTENT_TYPE,
+}  # fmt: skip
 _BODY_MAX: Final = 1 << 20
-_IDLE_SECONDS: Final = 60.0
+_SCHEMA_MAX: Final = 256 * 1024
+_DEPTH_MAX: Final = 256
+"""Of nested lists and objects, in a body and in a schema."""
+_TOKEN_LEAST: Final = 16
 
 _Answer = Callable[["_Call"], Any]
 
@@ -45,6 +59,9 @@ class _Call:
         schema = self.body.get("schema")
         if not isinstance(schema, str):
             raise RegistryError(42201, "Invalid schema: the body has no text `schema`")
+        if len(schema.encode(errors="replace")) > _SCHEMA_MAX:
+            raise RegistryError(42201, f"Invalid schema: more than {_SCHEMA_MAX} bytes")
+        _check_depth(schema.encode(errors="replace"))
         return schema
 
     def level(self) -> str:
@@ -111,15 +128,15 @@ _ROUTES: Final[tuple[tuple[str, str, _Answer], ...]] = tuple(
         ("GET", "/config/{s}", _subject_level),
         ("PUT", "/config/{s}",
          lambda c: {"compatibility": c.store.set_level(c.parts[0], c.level())}),
-        ("GET", "/mode", lambda _: {"mode": "READWRITE"}),
-        ("GET", "/mode/{s}", lambda _: {"mode": "READWRITE"}),
+        ("GET", "/mode", lambda c: {"mode": c.store.mode}),
+        ("GET", "/mode/{s}", lambda c: {"mode": c.store.mode}),
     )
 )  # fmt: skip
 
 
 def _number(text: str) -> int:
-    # An id has ten digits; int() refuses thousands with an error.
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10):  # noqa: PLR2004 of 2^31
+    # Not what Python takes for a number: it knows other digits, and refuses very many.
+    if not re.fullmatch("[0-9]{1,10}", text):
         raise RegistryError(404, "HTTP 404 Not Found")
     return int(text)
 
@@ -145,12 +162,37 @@ def _answer(store: RegistryStore, method: str, target: str, body: Any) -> Any:
     raise RegistryError(404, "HTTP 404 Not Found")
 
 
+# Those that only look something up.
+_READING_POST: Final = r"^(/subjects/[^/]+|/compatibility/.*)/?$"
+
+
+def _check_depth(text: bytes) -> None:
+    """Refuse JSON that nests too deep, before anything descends into it."""
+    depth = 0
+    # Strings are left out with their escapes; what is left of broken JSON is refused later.
+    for mark in re.findall(rb"[\[{\]}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text)):
+        depth += 1 if mark in b"[{" else -1
+        if depth > _DEPTH_MAX:
+            raise RegistryError(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"JSON of more than {_DEPTH_MAX} levels"
+            )
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = _IDLE_SECONDS
     # Head and body leave in two writes: without this the second waits for an acknowledgement.
     disable_nagle_algorithm = True
     store: ClassVar[RegistryStore]
+    token: ClassVar[str | None]
+
+    def setup(self) -> None:
+        super().setup()
+        self._clock = RequestClock(self.connection)
+        self.rfile = io.BufferedReader(self._clock)
+
+    def handle_one_request(self) -> None:
+        self._clock.next_request()
+        super().handle_one_request()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
         """Say nothing: a request is normal operation."""
@@ -169,9 +211,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         try:
-            answer, status = _answer(self.store, self.command, self.path, self._body()), 200
+            body = self._body()
+            if self.command != "GET" and not re.match(_READING_POST, urlsplit(self.path).path):
+                self._check_token()
+            answer, status = _answer(self.store, self.command, self.path, body), 200
         except RegistryError as error:
             answer, status = {"error_code": error.code, "message": error.message}, error.status
+        except (TimeoutError, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 one client's request ends with an answer
+            answer = {"error_code": 50001, "message": f"Internal error: {type(error).__name__}"}
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
         payload = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", _CONTENT_TYPE)
@@ -179,9 +229,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
+    def _check_token(self) -> None:
+        """Refuse a request that may change something and does not bring the token."""
+        if self.token is None:
+            return
+        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+            except (binascii.Error, ValueError):
+                given = ""
+        if not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            raise RegistryError(
+                401, "Unauthorized: writing takes the token, as bearer token or as password"
+            )
+
     def _body(self) -> Any:
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            raise RegistryError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length")
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > _BODY_MAX:
+        if not re.fullmatch("[0-9]{1,10}", length) or int(length) > _BODY_MAX:
             # What is not read would be taken for the next request.
             self.close_connection = True
             raise RegistryError(
@@ -190,9 +258,16 @@ class _Handler(BaseHTTPRequestHandler):
         text = self.rfile.read(int(length))
         if not text:
             return {}
+        # A page in a browser can send any text to loopback, but not this type of it.
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind not in _JSON_TYPES:
+            raise RegistryError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"A body needs the Content-Type {_CONTENT_TYPE}"
+            )
+        _check_depth(text)
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RegistryError(400, "HTTP 400 Bad Request: the body is not JSON") from None
         if not isinstance(body, dict):
             raise RegistryError(400, "HTTP 400 Bad Request: the body is not an object")
@@ -206,21 +281,40 @@ class RegistryServer:
         directory: The file registry.
         host: Address to bind.
         port: 0 picks a free one.
-        writable: Whether registrations are written to the directory; else they live in memory.
+        writable: Whether schemas are registered, in the directory; else that is refused.
+        token: What a request that writes has to bring; None asks for none.
 
     Raises:
         SchemaError: The directory's files are not a registry.
-        SettingsError: The address cannot be bound.
+        SettingsError: The address cannot be bound, another server writes to the directory, or it
+            would be writable beyond loopback without a token.
     """
 
     def __init__(
-        self, directory: Path, host: str = "127.0.0.1", port: int = 0, *, writable: bool = False
+        self,
+        directory: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        writable: bool = False,
+        token: str | None = None,
     ) -> None:
+        if writable and token is None and not is_loopback(host):
+            raise SettingsError(
+                f"registry address {host}: would let anybody register schemas",
+                "give --token-file FILE, or leave --writable out",
+            )
+        if token is not None and len(token) < _TOKEN_LEAST:
+            raise SettingsError(
+                f"registry token: is shorter than {_TOKEN_LEAST} characters", "take a longer one"
+            )
         store = RegistryStore(directory, writable=writable)
-        handler = type("_StoreHandler", (_Handler,), {"store": store})
+        handler = type("_StoreHandler", (_Handler,), {"store": store, "token": token})
+        self._store = store
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = BoundedServer((host, port), handler)
         except OSError as error:
+            store.close()
             raise SettingsError(
                 f"registry address {host}:{port}: {error.strerror}", "choose another port"
             ) from error
@@ -242,3 +336,12 @@ class RegistryServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self._store.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

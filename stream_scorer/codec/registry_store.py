@@ -1,14 +1,20 @@
 """What the registry server knows: subjects, versions, ids and rules, on top of the files."""
 
+import fcntl
 import json
+import os
+import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.codec.compatibility import Verdict, check_mode, verdicts
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.schemas import INDEX, Entry, FileRegistry, same_schema
-from stream_scorer.errors import SchemaError
+from stream_scorer.errors import SchemaError, SettingsError
+
+_LOCK: Final = ".registry.lock"
+_ENTRIES_MOST: Final = 10_000
 
 
 class RegistryError(Exception):
@@ -30,20 +36,38 @@ class RegistryStore:
 
     Args:
         directory: The file registry that it starts from.
-        writable: Whether registrations are written back there; else they live in memory.
+        writable: Whether schemas are registered, on disk; else that is refused. They never live in
+            memory alone: after a restart their ids would be given to other schemas.
 
     Raises:
         SchemaError: The directory's files are not a registry.
+        SettingsError: Another server writes to the directory.
     """
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
-        files = FileRegistry(directory)
+        self._locked = _lock(directory) if writable else None
+        try:
+            files = FileRegistry(directory)
+        except BaseException:
+            self.close()
+            raise
         self._directory = directory
         self._writable = writable
         self._lock = threading.Lock()
         self._entries = list(files.entries)
         self._level = files.compatibility
         self._levels = dict(files.subject_compatibility)
+
+    @property
+    def mode(self) -> str:
+        """READWRITE or READONLY."""
+        return "READWRITE" if self._writable else "READONLY"
+
+    def close(self) -> None:
+        """Let another server write to the directory."""
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
 
     def subjects(self) -> list[str]:
         """Return all subjects."""
@@ -61,7 +85,7 @@ class RegistryStore:
         found = self.versions(subject)
         if version in {"latest", "-1"}:
             return found[-1]
-        if not version.isdecimal() or int(version) < 1:
+        if not re.fullmatch("0*[1-9][0-9]{0,9}", version):
             raise RegistryError(
                 42202,
                 f"The specified version '{version}' is not a valid version id. Allowed values "
@@ -103,15 +127,18 @@ class RegistryStore:
                     f'"{subject}", compatibility {self.level(subject)}: '
                     + "; ".join(map(str, found)),
                 )
+            self._check_writable(subject)
+            if len(self._entries) >= _ENTRIES_MOST:
+                raise RegistryError(42201, f"This registry holds {_ENTRIES_MOST} versions at most")
             version = earlier[-1].version + 1 if earlier else 1
             entry = Entry(
                 self._id(schema), subject, version, f"{_file_name(subject)}.v{version}.avsc", schema
             )
-            if self._writable:
-                _replace(self._directory / entry.file, json.dumps(json.loads(schema), indent=2))
-            self._entries.append(entry)
-            self._entries.sort(key=lambda e: (e.subject, e.version))
-            self._write()
+            entries = sorted([*self._entries, entry], key=lambda e: (e.subject, e.version))
+            # On disk before anybody is given the id.
+            _replace(self._directory / entry.file, json.dumps(json.loads(schema), indent=2))
+            self._write(entries, self._level, self._levels)
+            self._entries = entries
             return entry
 
     def compatible(self, subject: str, schema: str, version: str | None) -> list[Verdict]:
@@ -140,12 +167,18 @@ class RegistryStore:
         except SchemaError as error:
             raise RegistryError(42203, f"Invalid compatibility level. {error}") from error
         with self._lock:
-            if subject:
-                self._levels[subject] = level
-            else:
-                self._level = level
-            self._write()
+            self._check_writable(subject or "all")
+            general = self._level if subject else level
+            levels = self._levels | ({subject: level} if subject else {})
+            self._write(self._entries, general, levels)
+            self._level, self._levels = general, levels
         return level
+
+    def _check_writable(self, subject: str) -> None:
+        if not self._writable:
+            raise RegistryError(
+                42205, f"Subject {subject} is in read-only mode: serve with --writable"
+            )
 
     def _id(self, schema: str) -> int:
         for entry in self._entries:
@@ -153,16 +186,14 @@ class RegistryStore:
                 return entry.schema_id
         return max((entry.schema_id for entry in self._entries), default=0) + 1
 
-    def _write(self) -> None:
-        """Write the index back, whole or not at all."""
-        if not self._writable:
-            return
-        index: dict[str, Any] = {"compatibility": self._level}
-        if self._levels:
-            index["subjects"] = self._levels
+    def _write(self, entries: list[Entry], level: str, levels: dict[str, str]) -> None:
+        """Write the index, whole or not at all."""
+        index: dict[str, Any] = {"compatibility": level}
+        if levels:
+            index["subjects"] = levels
         index["schemas"] = [
             {"id": e.schema_id, "subject": e.subject, "version": e.version, "file": e.file}
-            for e in sorted(self._entries, key=lambda e: e.schema_id)
+            for e in sorted(entries, key=lambda e: e.schema_id)
         ]
         _replace(self._directory / INDEX, json.dumps(index, indent=2))
 
@@ -170,7 +201,7 @@ class RegistryStore:
 def _check_schema(schema: str) -> None:
     try:
         parse_definition(schema, "schema")
-    except SchemaError as error:
+    except (SchemaError, RecursionError) as error:
         raise RegistryError(42201, f"Invalid schema: {error}") from error
 
 
@@ -181,5 +212,36 @@ def _file_name(subject: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise RegistryError(50001, f"{path.name} cannot be written: {error.strerror}") from error
+
+
+def _lock(directory: Path) -> int:
+    """Return the lock of a directory that one server may write to."""
+    path = directory / _LOCK
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: {error.strerror}", "name a --directory that this user may write to"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise SettingsError(
+            f"{directory}: another registry server writes there",
+            "end it: two would give one id to two schemas",
+        ) from error
+    return file

@@ -1,7 +1,7 @@
 """Where schemas come from: a directory of files, or a registry over HTTP."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -34,6 +34,31 @@ class SchemaSource(Protocol):
             RegistryUnavailableError: Nobody can tell just now.
         """
         ...
+
+
+def look_up(
+    source: SchemaSource, ids: Sequence[int], *, budgeted: bool = False
+) -> dict[int, str | SchemaError]:
+    """Return the schema of each id, or why there is none.
+
+    Args:
+        source: Asked.
+        ids: Those with the most records first.
+        budgeted: Whether a registry may leave ids out when it was asked for too many unknown ones:
+            for records that can be sent again, and not for those that were decided once.
+
+    Raises:
+        RegistryUnavailableError: Nobody can tell just now; nothing is returned.
+    """
+    if isinstance(source, HttpRegistry):
+        return source.writer_schemas(ids, budgeted=budgeted)
+    found: dict[int, str | SchemaError] = {}
+    for schema_id in ids:
+        try:
+            found[schema_id] = source.writer_schema(schema_id)
+        except SchemaError as error:
+            found[schema_id] = error
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ inside the batch's buffer; what stands behind the record in such a word has no e
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from stream_scorer.codec.operations import (
@@ -56,6 +55,7 @@ from stream_scorer.codec.operations import (
     VARINT,
 )
 from stream_scorer.codec.reading import ascii_only, put_bit, put_null, put_number, utf8, varint
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
     address,
@@ -65,6 +65,8 @@ from stream_scorer.core.kernels.memory import (
     load_int32,
     load_word,
     store,
+    window,
+    within,
 )
 from stream_scorer.ports import Int64
 
@@ -72,12 +74,13 @@ Bytes = NDArray[np.uint8]
 
 _DEPTH_MAX: Final = 64
 _HEADER: Final = 5
+_PARTS: Final = 3
 _NONE: Final = np.iinfo(np.int64).max
 _CALLED: Final = -2
 """In place of a block's end: this level was entered by a call."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     data: Bytes,
     offsets: Int64,
@@ -107,7 +110,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
         items_max: Most items of an array or map.
         steps_per_byte: A record of b bytes takes this times b, and STEPS_BASE more, steps at most.
         arena: The columns' memory, large enough for r rows of these payloads.
-        regions: int64[c, 3], where in it a column's parts begin.
+        regions: int64[c, 6], where in it a column's parts begin, -1 for nowhere, and their sizes.
         status: uint8[r], what a row fails with; 0 is good.
         position: int64[r], a refused row's failing byte in its payload.
         where: int64[r], its failing step.
@@ -119,21 +122,27 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     total = np.empty(_DEPTH_MAX, np.int64)  # items of all blocks so far
     block_end = np.empty(_DEPTH_MAX, np.int64)  # where a sized block must end, or -1
     base = address(data)
-    limit = base + len(data)
+    last_byte = base + len(data)
     texts = address(symbol_text)
     texts_limit = texts + len(symbol_text)
-    places = regions + address(arena)
+    columns = address(arena)
+    places = np.zeros((len(regions), _PARTS), np.int64)
     for column in range(len(regions)):
-        if regions[column, VALIDITY] < 0:
-            places[column, VALIDITY] = 0
+        for part in range(_PARTS):
+            if regions[column, part] >= 0:
+                place = columns + regions[column, part]
+                size = regions[column, _PARTS + part]
+                places[column, part] = window(place, size, place + size)
         if regions[column, DATA] >= 0:
             store(places[column, VALUES], np.int32(0))
     good = 0
     for number in range(len(rows)):
         row = rows[number]
         start = base + offsets[row]
+        start = window(start, offsets[row + 1] - offsets[row], last_byte)
         at = start + _HEADER
-        end = base + offsets[row + 1]
+        end = within(start, base + offsets[row + 1])
+        limit = within(start, last_byte)
         step = np.int64(0)
         depth = 0
         level = 0

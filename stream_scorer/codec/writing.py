@@ -3,9 +3,9 @@
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
     Number,
@@ -36,7 +36,7 @@ OPTIONAL: Final = 7  # uint8[n] validity, position of null. Skips the next opera
 VARINT_BYTES: Final = 10
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _put_long(at: Number, value: Number) -> Number:
     """Write a zigzag varint; up to eight bytes go out as one word. Return the address behind it."""
     left = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
@@ -65,7 +65,7 @@ def _put_long(at: Number, value: Number) -> Number:
     return at + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def write(  # noqa: C901 one loop with a branch per operation
     count: int, code: Int64, pieces: Bytes, spans: Int64, out: Bytes, out_offsets: Int64
 ) -> None:

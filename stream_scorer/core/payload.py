@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.dumping import (
     CUT_OFF,
+    ELSEWHERE,
     IMPOSSIBLE,
     PRESENT,
     SOUND,
@@ -33,6 +34,7 @@ from stream_scorer.core.kernels.dumping import (
     ordered_slots,
 )
 from stream_scorer.core.kernels.store import Store
+from stream_scorer.core.storage import new_store, shape_of
 
 Int64 = NDArray[np.int64]
 
@@ -43,7 +45,10 @@ _FAULTS = {
     IMPOSSIBLE: "it holds an impossible time",
     UNORDERED: "its customers are not in order",
     PRESENT: "a customer is in the rings already",
+    ELSEWHERE: "it holds a customer of another bucket",
 }
+ANY_BUCKET = -1
+"""Rings of any customers, as files of events have them: not those of one bucket alone."""
 
 
 class Rings(NamedTuple):
@@ -80,17 +85,22 @@ def write(store: Store, shape: Int64, fields: tuple[str, ...], bucket: int) -> b
     return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
 
 
-def read(store: Store, payload: bytes, *, checked: bool = False) -> Rings:
+def read(store: Store, payload: bytes, *, checked: bool = False, bucket: int = ANY_BUCKET) -> Rings:
     """Check a payload against itself and the rings that are there; nothing is changed.
+
+    Every length is held to the bytes that are left before anything is allocated by it, and every
+    ring is read once in full, so that the kernels that follow need not check again.
 
     Args:
         store: The partition's arrays.
         payload: What ``write`` gave, of this version.
         checked: Whether somebody has made sure that these are the bytes that were written, so that
             their checksum need not be computed once more.
+        bucket: The only bucket whose customers it may hold.
 
     Raises:
-        ValueError: The bytes are damaged, of another version, or hold a customer who is here.
+        ValueError: The bytes are damaged, of another version, or hold a customer who is here or
+            whose bucket is another.
     """
     if len(payload) < 2 + _CHECKSUM_BYTES:
         raise ValueError("bucket: the bytes are cut off")
@@ -99,19 +109,35 @@ def read(store: Store, payload: bytes, *, checked: bool = False) -> Rings:
     body = payload[:-_CHECKSUM_BYTES]
     if not checked and zlib.crc32(body) != int.from_bytes(payload[-_CHECKSUM_BYTES:], "little"):
         raise ValueError("bucket: the bytes are damaged: the checksum does not match")
-    fields, start = _names(body)
+    fields, start = field_names(body)
     data = np.frombuffer(body, np.uint8)
-    fault = check_rings(store, data, start, len(data), len(fields))
+    fault = check_rings(store, data, start, len(data), len(fields), bucket)
     if fault != SOUND:
         raise ValueError(f"bucket: {_FAULTS[fault]}")
     return Rings(data, start, fields)
 
 
-def _names(body: bytes) -> tuple[tuple[str, ...], int]:
-    """Return the names of the stored fields and where they end."""
+def sound(payload: bytes) -> Rings:
+    """Check a payload against itself alone.
+
+    Raises:
+        ValueError: As :func:`read`.
+    """
+    return read(new_store(shape_of(1, 0)), payload)
+
+
+def field_names(body: bytes) -> tuple[tuple[str, ...], int]:
+    """Return the names of the stored fields and where they end.
+
+    Args:
+        body: A payload, or the beginning of one.
+
+    Raises:
+        ValueError: They are cut off, not ASCII, or two are alike.
+    """
     names: list[str] = []
     at = 2
-    for _ in range(body[1]):
+    for _ in range(body[1] if len(body) > 1 else 0):
         length = body[at] if at < len(body) else 0
         name = body[at + 1 : at + 1 + length]
         if not name or len(name) < length or not name.isascii() or name.decode() in names:

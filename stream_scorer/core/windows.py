@@ -264,7 +264,9 @@ class CustomerRings:
         """Return about how many bytes ``dump`` will give, without looking at the rings."""
         return int(self._store.weights[_checked(bucket)])
 
-    def load(self, payload: bytes, *, checked: bool = False) -> None:
+    def load(
+        self, payload: bytes, *, checked: bool = False, bucket: int = bucket_payload.ANY_BUCKET
+    ) -> None:
         """Add the rings of a bucket that ``dump`` gave.
 
         Fields that the payload lacks are MISSING, those that are not stored here are dropped; so
@@ -273,16 +275,18 @@ class CustomerRings:
         Args:
             payload: What ``dump`` gave; no bytes are no customers.
             checked: Whether somebody has made sure that these are the bytes that were written.
+            bucket: The only bucket whose customers it may hold.
 
         Raises:
-            ValueError: The bytes are damaged, or hold a customer who is here; nothing is changed.
+            ValueError: The bytes are damaged, or hold a customer who is here or whose bucket is
+                another; nothing is changed.
             RuntimeError: A batch is open: its undo would not find the rings as it left them.
         """
         if self._open:
             raise RuntimeError("rings are loaded while a batch is open")
         if not payload:
             return
-        rings = bucket_payload.read(self._store, payload, checked=checked)
+        rings = bucket_payload.read(self._store, payload, checked=checked, bucket=bucket)
         column_of = np.array(
             [1 + rings.fields.index(name) if name in rings.fields else -1 for name in self.fields],
             np.int64,

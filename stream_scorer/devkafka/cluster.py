@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from stream_scorer.codec.registry_server import RegistryServer
+from stream_scorer.codec.schemas import INDEX
 from stream_scorer.devkafka import node as node_files
 from stream_scorer.devkafka.broker import AddressInUseError, Broker
 from stream_scorer.devkafka.jars import classpath
@@ -302,6 +303,28 @@ def seed_registry(directory: Path) -> Path:
         shutil.copytree(SCHEMAS_DIRECTORY, fresh, dirs_exist_ok=True)
         fresh.rename(own)
     return own
+
+
+def seed(directory: Path) -> None:
+    """Copy the shipped schemas into a folder that is empty, such as a new volume.
+
+    Raises:
+        SettingsError: It cannot be written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        shipped = {path.name for path in SCHEMAS_DIRECTORY.iterdir()}
+        # What a copy that was broken off has left is copied again.
+        if any(path.name == INDEX or path.name not in shipped for path in directory.iterdir()):
+            return
+        # The index last: a copy that was broken off is not a registry.
+        for path in sorted(SCHEMAS_DIRECTORY.iterdir(), key=lambda path: path.name == INDEX):
+            if path.is_file():
+                shutil.copyfile(path, directory / path.name)
+    except OSError as error:
+        raise SettingsError(
+            f"{directory}: {error.strerror}", "name a --directory that this user may write to"
+        ) from error
 
 
 def _numbers(ports: Ports) -> tuple[int, int, int]:

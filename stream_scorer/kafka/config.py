@@ -3,6 +3,7 @@
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
+from pydantic import SecretStr
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Kafka
@@ -24,7 +25,10 @@ def common(kafka: Kafka) -> dict[str, Any]:
     }
     if kafka.password is not None:
         options["sasl.password"] = kafka.password.get_secret_value()
-    return options | dict(kafka.client)
+    return options | {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in kafka.client.items()
+    }
 
 
 def member_name(kafka: Kafka, group: str | None = None) -> str:

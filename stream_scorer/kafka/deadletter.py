@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+from stream_scorer.redaction import redacted
 
 REASON = "dlq.reason"
 DETAIL = "dlq.detail"
@@ -109,7 +110,7 @@ def dead_letters(
     for row, reason, detail in zip(rows, reasons, details, strict=True):
         texts = (
             str(reason),
-            shortened(detail),
+            shortened(redacted(detail)),
             source_topic,
             str(raw.partition[row]),
             str(raw.offset[row]),

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.models.trees import TreeEnsemble
 
 Float64 = NDArray[np.float64]
@@ -134,7 +134,7 @@ def _typed_lowest_bit(typing_context, word):  # type: ignore[no-untyped-def] # n
 _lowest_bit: Any = intrinsic(_typed_lowest_bit)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _table_row(value, thresholds, start, count, row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
     """Return the table row of one value: as many thresholds as lie below it, or "missing"."""
     if value != value:  # noqa: PLR0124 the test for NaN
@@ -148,7 +148,7 @@ def _table_row(value, thresholds, start, count, row):  # type: ignore[no-untyped
     return row + at - start + (thresholds[at] < value)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _still_possible(row, features, starts, counts, first_rows, thresholds, table, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
     """Write to ``out`` (a word per tree) the leaves that no feature of the row rules out."""
     for k in range(len(features)):
@@ -162,7 +162,7 @@ def _still_possible(row, features, starts, counts, first_rows, thresholds, table
                 out[t] &= line[t]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def sums(rows, features, starts, counts, first_rows, thresholds, table, leaves, baseline, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
     """Write to ``out`` (float64[n]) the baseline plus the leaf values in tree order.
 

@@ -8,17 +8,17 @@ row's products are added in the order of the features.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.errors import ModelError
-from stream_scorer.models.rows import checked
+from stream_scorer.models.rows import checked, feature_count_of
 
 Float64 = NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
     """Write to ``out`` the intercept plus weight * (row - shift) / scale, feature by feature."""
     for row in range(rows.shape[0]):
@@ -26,6 +26,22 @@ def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-un
         for k in range(rows.shape[1]):
             total += weight[k] * ((rows[row, k] - shift[k]) / scale[k])
         out[row] = total + intercept
+
+
+def _fitted(name: str, values: Any, shape: tuple[int, ...]) -> Float64:
+    """Return a fitted array as the kernel takes it, which reads as far as the features go.
+
+    Raises:
+        ModelError: It is of another shape, or not of finite numbers.
+    """
+    found = np.array(values, np.float64, order="C")
+    if found.shape != shape:
+        raise ModelError(
+            f"model: its {name} has the shape {found.shape}, not {shape}", "train the model again"
+        )
+    if not np.isfinite(found).all():
+        raise ModelError(f"model: its {name} holds no number", "train the model again")
+    return found
 
 
 class LinearPredictor:
@@ -37,21 +53,26 @@ class LinearPredictor:
     Args:
         model: Fitted binary ``LogisticRegression``.
         scaler: Fitted ``StandardScaler`` in front of it, if any.
+
+    Raises:
+        ModelError: An array does not fit the number of features.
     """
 
     def __init__(self, model: Any, scaler: Any = None) -> None:
-        self.feature_count = int(model.n_features_in_)
-        zeros, ones = np.zeros(self.feature_count), np.ones(self.feature_count)
-        self._weight = np.array(model.coef_[0], np.float64)
-        self._intercept = float(model.intercept_[0])
+        self.feature_count = count = feature_count_of(model)
+        zeros, ones = np.zeros(count), np.ones(count)
+        self._weight = _fitted("coef_", model.coef_, (1, count))[0]
+        self._intercept = float(_fitted("intercept_", model.intercept_, (1,))[0])
         self._shift, self._scale, self._mean = zeros, ones, zeros
         if scaler is not None:
             if scaler.with_mean:
-                self._shift = np.array(scaler.mean_, np.float64)
+                self._shift = _fitted("mean_", scaler.mean_, (count,))
             if scaler.scale_ is not None:
-                self._scale = np.array(scaler.scale_, np.float64)
+                self._scale = _fitted("scale_", scaler.scale_, (count,))
             if scaler.mean_ is not None:
-                self._mean = np.array(scaler.mean_, np.float64)
+                self._mean = _fitted("mean_", scaler.mean_, (count,))
+        if not (self._scale != 0).all():
+            raise ModelError("model: its scale_ holds a zero", "train the model again")
 
     def scores(self, features: Float64) -> Float64:
         """Return float64[n]: the probability of fraud; within 1e-12 of scikit-learn's.

@@ -127,12 +127,29 @@ class TreePredictor:
 def predictor_for(model: object) -> FittedPredictor:
     """Return the predictor of a fitted binary classifier.
 
+    What came from a file may be of a known type and hold anything.
+
     Args:
         model: One of :data:`KNOWN`; class 1 is fraud.
 
     Raises:
-        ModelError: Another kind, not fitted, not binary; names what is known.
+        ModelError: Another kind, not fitted, not binary, or with other arrays than a fitted one
+            has; names what is known.
     """
+    try:
+        return _predictor_for(model)
+    except ModelError:
+        raise
+    except Exception as error:
+        cause = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"model: this {type(model).__name__} does not hold what a fitted one does "
+            f"({type(error).__name__}: {cause})",
+            "train the model again",
+        ) from error
+
+
+def _predictor_for(model: object) -> FittedPredictor:
     scaler: Any = None
     fitted: Any = model
     if type(fitted) is Pipeline:

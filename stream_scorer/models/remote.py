@@ -16,6 +16,7 @@ from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.models.bundle import MANIFEST
 from stream_scorer.models.cache import FileCache
 from stream_scorer.models.folder import refused_kind, refused_size
+from stream_scorer.models.plan_signature import BYTES_MOST, SUFFIX
 from stream_scorer.models.store import (
     PLAN,
     PLAN_BYTES_MOST,
@@ -148,6 +149,13 @@ class UrlStore:
             return data.decode()
         except ValueError as error:
             raise SettingsError(f"{what}: {error}", "correct the file") from error
+
+    def plan_signature(self, name: str) -> bytes | None:
+        """Return the signature file next to ``plan.toml``."""
+        try:
+            return self._place.read(f"{self._root}/{name}/{PLAN}{SUFFIX}", BYTES_MOST)
+        except FileNotFoundError:
+            return None
 
 
 class RemoteFolder:

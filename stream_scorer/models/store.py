@@ -9,6 +9,7 @@ from typing import Protocol
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundle import MANIFEST
 from stream_scorer.models.folder import Folder, LocalFolder
+from stream_scorer.models.plan_signature import BYTES_MOST, SUFFIX
 
 PLAN = "plan.toml"
 PLAN_BYTES_MOST = 1024 * 1024
@@ -64,6 +65,14 @@ class Store(Protocol):
         """
         ...
 
+    def plan_signature(self, name: str) -> bytes | None:
+        """Return the signature file next to ``plan.toml``; None where there is none.
+
+        Raises:
+            UnavailableError: The store does not answer.
+        """
+        ...
+
 
 class FolderStore:
     """A store in a folder of this machine.
@@ -102,6 +111,19 @@ class FolderStore:
             raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
         except ValueError as error:
             raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+
+    def plan_signature(self, name: str) -> bytes | None:
+        """Return the signature file next to ``plan.toml``."""
+        return read_signature(self.directory / name / PLAN)
+
+
+def read_signature(plan: Path) -> bytes | None:
+    """Return the signature file next to a plan file; None where there is none."""
+    try:
+        with plan.with_name(plan.name + SUFFIX).open("rb") as file:
+            return file.read(BYTES_MOST)
+    except OSError:
+        return None
 
 
 def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:

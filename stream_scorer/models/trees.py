@@ -1,14 +1,18 @@
 """Fitted tree ensembles of scikit-learn as flat arrays that every tree predictor starts from."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
+from stream_scorer.models.rows import feature_count_of
 
 Float64 = NDArray[np.float64]
+
+NODES_MOST: Final = 1 << 22
+"""Nodes of all trees together: an int32 names each, and the tables are made node by node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,46 +91,70 @@ def double_thresholds(threshold: Float64) -> Float64:
 
 
 def _refuse_malformed(
+    joined: dict[str, NDArray[Any]],
     leaf: NDArray[np.bool_],
-    feature: NDArray[np.int64],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
-    roots: NDArray[np.int32],
+    roots: NDArray[np.int64],
     sizes: NDArray[np.int64],
     feature_count: int,
 ) -> None:
-    """Refuse nodes that a kernel could walk out of: they come from a file."""
+    """Refuse nodes that a kernel could walk out of: they come from a file.
+
+    Children are judged as wide as they came, before anything is counted or allocated by them.
+    """
     inner = np.flatnonzero(~leaf)
     past = np.repeat(roots + sizes, sizes)[inner]
-    parents = np.bincount(np.concatenate([left[inner], right[inner]]).clip(0), minlength=len(leaf))
+    shift = np.repeat(roots, sizes)[inner]
+    feature, left, right = (joined[name][inner] for name in ("feature", "left", "right"))
+    _refuse_unless(
+        all(column.dtype.kind in "iu" for column in (feature, left, right)),
+        "numbers of nodes or features that are not whole",
+    )
+    # Numbers of a whole tree at most, so that no shift of them wraps.
+    for children in (left, right):
+        _refuse_unless(bool((children <= NODES_MOST).all()), "a child outside its tree")
+        _refuse_unless(bool((children >= 0).all()), "a child before its parent")
+    left, right = left.astype(np.int64) + shift, right.astype(np.int64) + shift
+    ascending = bool((left > inner).all() and (right > inner).all())
+    _refuse_unless(ascending, "a child before its parent")
+    _refuse_unless(bool((left < past).all() and (right < past).all()), "a child outside its tree")
+    parents = np.bincount(np.concatenate([left, right]), minlength=len(leaf))
     parents[roots] += 1
-    for holds, what in (
-        ((left[inner] > inner).all() and (right[inner] > inner).all(), "a child before its parent"),
-        ((left[inner] < past).all() and (right[inner] < past).all(), "a child outside its tree"),
-        (len(parents) == len(leaf) and (parents == 1).all(), "a node without just one parent"),
-        ((feature[inner] >= 0).all(), "a split on no feature"),
-        ((feature[inner] < feature_count).all(), "a split on a feature that it does not have"),
-        (feature_count <= np.iinfo(np.int16).max, "more features than a node can name"),
-    ):
-        if not holds:
-            raise ModelError(f"model: its trees hold {what}", "train the model again")
+    _refuse_unless(bool((parents == 1).all()), "a node without just one parent")
+    _refuse_unless(bool((feature >= 0).all()), "a split on no feature")
+    _refuse_unless(
+        bool((feature < feature_count).all()), "a split on a feature that it does not have"
+    )
+    _refuse_unless(not np.isnan(joined["threshold"][inner]).any(), "a split at no number")
+    _refuse_unless(bool(np.isfinite(joined["value"][leaf]).all()), "a leaf without a number")
+
+
+def _refuse_unless(holds: bool, what: str) -> None:  # noqa: FBT001 it is the condition
+    if not holds:
+        raise ModelError(f"model: its trees hold {what}", "train the model again")
 
 
 def _assemble(
     trees: list[dict[str, NDArray[Any]]], baseline: float, feature_count: int
 ) -> TreeEnsemble:
     """Join trees that number their own nodes from 0."""
-    sizes = np.array([len(tree["feature"]) for tree in trees])
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    sizes = np.array([len(tree["feature"]) for tree in trees], np.int64)
+    _refuse_unless(len(sizes) > 0 and sizes.min() > 0, "a tree without a node")
+    _refuse_unless(sizes.sum() <= NODES_MOST, f"more than {NODES_MOST} nodes")
+    _refuse_unless(
+        all(column.shape == (len(tree["feature"]),) for tree in trees for column in tree.values()),
+        "columns of different lengths",
+    )
+    _refuse_unless(bool(np.isfinite(baseline)), "a baseline that is no number")
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     shift = np.repeat(roots, sizes)
     own = np.arange(int(sizes.sum()), dtype=np.int32)
     joined = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
     leaf = joined["leaf"].astype(np.bool_)
+    _refuse_malformed(joined, leaf, roots, sizes, feature_count)
     left = np.where(leaf, own, joined["left"] + shift).astype(np.int32)
     right = np.where(leaf, own, joined["right"] + shift).astype(np.int32)
     cover = joined["cover"].astype(np.float64)
     feature = np.where(leaf, -1, joined["feature"])
-    _refuse_malformed(leaf, feature, left, right, roots, sizes, feature_count)
     return TreeEnsemble(
         feature=feature.astype(np.int32),
         threshold=joined["threshold"].astype(np.float64),
@@ -135,7 +163,7 @@ def _assemble(
         missing_left=joined["missing_left"].astype(np.bool_),
         value=_with_inner_means(joined["value"].astype(np.float64), cover, left, right),
         cover=cover,
-        roots=roots,
+        roots=roots.astype(np.int32),
         baseline=baseline,
         feature_count=feature_count,
     )
@@ -170,7 +198,7 @@ def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
     return _assemble(
         trees,
         float(model._baseline_prediction.ravel()[0]),  # noqa: SLF001 as above
-        int(model.n_features_in_),
+        feature_count_of(model),
     )
 
 
@@ -179,6 +207,8 @@ def from_decision_trees(models: list[Any]) -> TreeEnsemble:
     trees = []
     for model in models:
         tree = model.tree_
+        # scikit-learn makes its arrays as long as the first says, over memory for the second.
+        _refuse_unless(0 < tree.node_count <= tree.capacity, "fewer nodes than they say")
         trees.append(
             {
                 "leaf": tree.children_left < 0,
@@ -191,4 +221,5 @@ def from_decision_trees(models: list[Any]) -> TreeEnsemble:
                 "cover": tree.weighted_n_node_samples,
             }
         )
-    return _assemble(trees, 0.0, int(models[0].n_features_in_))
+    _refuse_unless(bool(trees), "no tree")
+    return _assemble(trees, 0.0, feature_count_of(models[0]))

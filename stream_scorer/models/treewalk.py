@@ -6,9 +6,9 @@ leaves in tree order, so neither changes a bit of its sum.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.models.trees import TreeEnsemble
 
 # One node in 16 bytes; the right child stands behind the left one; feature -1 is a leaf.
@@ -50,7 +50,7 @@ def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
     return ordered, nodes
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def _step(node, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
     """Return the child to which ``value`` goes from an inner node."""
     if value != value:  # noqa: PLR0124 the test for NaN
@@ -58,7 +58,7 @@ def _step(node, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 n
     return node.left + (1 - (value <= node.threshold))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def sums(rows, nodes, value, roots, baseline, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
     """Write to ``out`` (float64[n]) the baseline plus the leaf values in tree order.
 
@@ -105,7 +105,7 @@ def sums(rows, nodes, value, roots, baseline, out):  # type: ignore[no-untyped-d
                 row += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def attribute(rows, nodes, value, roots, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
     """Add to ``out`` (float64[n, m], zeros) each step's change of value at its split feature."""
     for row in range(rows.shape[0]):

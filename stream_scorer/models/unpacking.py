@@ -1,11 +1,13 @@
 """From the bytes of a skops file to a fitted model, if it consists of nothing but what we know."""
 
 import io
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import skops.io
 
 from stream_scorer.errors import ModelError
@@ -25,6 +27,10 @@ that we take; skops's list follows what the installed one makes public."""
 _ZIP = b"PK\x03\x04"
 _MEMBERS = frozenset({".json", ".npy"})
 _UNPACKED_BYTES_MOST = 1024 * 1024 * 1024
+_SCHEMA_BYTES_MOST = 64 * 1024 * 1024
+_MEMBERS_MOST = 65_536
+_ENTRY = b"PK\x01\x02"
+"""What each member's entry in the archive's directory begins with."""
 
 
 def unpack(data: bytes, bundle: str, trust: Trust) -> object:
@@ -43,6 +49,11 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
     try:
         if not data.startswith(_ZIP):
             raise zipfile.BadZipFile  # noqa: TRY301 one way out
+        # Before the directory is read, which takes half a kilobyte an entry.
+        if data.count(_ENTRY) > _MEMBERS_MOST:
+            raise ModelError(
+                f"{label}: {MODEL} holds more than {_MEMBERS_MOST} members", "train a smaller model"
+            )
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile:
@@ -50,13 +61,14 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
             f"{label}: {MODEL} is no skops file; pickle and joblib files are refused",
             "save the model with `stream-scorer train`",
         ) from None
-    names = [member.filename for member in members]
+    seen: set[str] = set()
     for member in members:
-        if names.count(member.filename) > 1:
+        if member.filename in seen:
             raise ModelError(
                 f"{label}: {MODEL} holds {member.filename!r} twice",
                 "save the model with `stream-scorer train`",
             )
+        seen.add(member.filename)
         if Path(member.filename).suffix not in _MEMBERS or "/" in member.filename:
             raise ModelError(
                 f"{label}: {MODEL} holds {member.filename!r}, which no skops model of ours does",
@@ -64,6 +76,7 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
             )
     if sum(member.file_size for member in members) > _UNPACKED_BYTES_MOST:
         raise ModelError(f"{label}: {MODEL} unpacks to over 1 GiB", "train a smaller model")
+    _guarded(label, lambda: _refuse_lengths(data))
     unknown = set(_guarded(label, lambda: skops.io.get_untrusted_types(data=data))) - trusted
     if unknown:
         raise ModelError(
@@ -71,6 +84,34 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
             "after review, add them to the setting models.trusted_types",
         )
     return _guarded(label, lambda: skops.io.loads(data, trusted=sorted(trusted)))
+
+
+def _refuse_lengths(data: bytes) -> None:
+    """Refuse arrays whose shape is not that of their bytes: they are allocated by their shape.
+
+    Raises:
+        ValueError: Names the member.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                if member.file_size > _SCHEMA_BYTES_MOST:
+                    raise ValueError(f"{member.filename} has {member.file_size} bytes")
+                continue
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }.get(version)
+                if read is None:
+                    raise ValueError(f"{member.filename} is of version {version}")
+                shape, _, kind = read(file)
+                size = kind.itemsize * math.prod(shape)
+                if kind.hasobject or min(shape, default=0) < 0:
+                    raise ValueError(f"{member.filename} has the type {kind} and shape {shape}")
+                if file.tell() + size != member.file_size:
+                    raise ValueError(f"{member.filename} has not the length that its shape says")
 
 
 def _guarded(label: str, read: Callable[[], Any]) -> Any:

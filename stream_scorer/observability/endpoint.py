@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from stream_scorer.bounded_http import BoundedHandler, BoundedServer, TlsFiles
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.health import Probed
+from stream_scorer.redaction import redacted
 from stream_scorer.settings import Http
 
 _POLL_SECONDS = 0.1
@@ -119,7 +120,8 @@ class _Handler(BoundedHandler):
             live, silent = self.health.live, self.health.silent_seconds
             self._json(live, {"live": live}, {"seconds_since_progress": round(silent, 3)})
         elif path == "/health/ready":
-            reasons, degraded = self.health.reasons(), self.health.degraded()
+            reasons = [redacted(reason) for reason in self.health.reasons()]
+            degraded = [redacted(reason) for reason in self.health.degraded()]
             ready = not reasons
             self._json(ready, {"ready": ready}, {"reasons": reasons, "degraded": degraded})
         else:

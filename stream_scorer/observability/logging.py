@@ -5,7 +5,6 @@ Normal operation logs nothing: a line is for a person who must act. Every line h
 """
 
 import logging
-import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
@@ -14,14 +13,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger, WrappedLogger
 
-_MASK = "***"
-_SECRET_KEY = re.compile(r"passw|secret|token|credential|private_?key|authorization", re.IGNORECASE)
-# user:password@ in an address, and key=value pairs as librdkafka and URLs write them.
-_ADDRESS_SECRET = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)")
-_PAIR_SECRET = re.compile(
-    r"((?:[\w.-]*(?:password|secret|token))\"?'?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)",
-    re.IGNORECASE,
-)
+from stream_scorer.redaction import MASK, names_secret, redacted
 
 
 def process_logger(
@@ -60,12 +52,12 @@ def redact(
 
 
 def _masked(key: str, value: object) -> object:
-    if isinstance(value, SecretStr) or _SECRET_KEY.search(key):
-        return _MASK
+    if isinstance(value, SecretStr) or names_secret(key):
+        return MASK
     if isinstance(value, Mapping):
         return {inner: _masked(str(inner), part) for inner, part in value.items()}
     if isinstance(value, list | tuple):
         return [_masked("", part) for part in value]
     if isinstance(value, str):
-        return _PAIR_SECRET.sub(rf"\1{_MASK}", _ADDRESS_SECRET.sub(_MASK, value))
+        return redacted(value)
     return value

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 
 from stream_scorer.state.formats import covers_itself
+from stream_scorer.state.seal import bare
 
 _LENGTH_BYTES = 4
 _NAME = b"SCRC"
@@ -31,7 +32,7 @@ def pack(values: Sequence[bytes]) -> bytes:
     [b'SCKP one', b'SCKP two']
     """
     body = b"".join(_behind_its_length(value) for value in values)
-    if all(map(covers_itself, values)):
+    if all(covers_itself(bare(value)) for value in values):
         return body
     return body + _behind_its_length(_NAME + zlib.crc32(body).to_bytes(4, "little"))
 
@@ -58,7 +59,7 @@ def unpack(data: bytes) -> list[bytes]:
             found = zlib.crc32(memoryview(data)[:before])
             if not values or found.to_bytes(4, "little") != value[len(_NAME) :]:
                 raise ValueError("the file is damaged: the checksum does not match")
-        elif at > len(data) or not value.startswith(_RECORD):
+        elif at > len(data) or not bare(value).startswith(_RECORD):
             raise ValueError(f"the file is damaged or cut off in record {len(values)}")
         else:
             values.append(value)

@@ -14,21 +14,35 @@ The reader is strict: what it does not know exactly, it refuses. Each record say
 number, so a store may hold buckets of several.
 """
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stream_scorer.state.formats import CHECKED, FORMAT, parse, refuse_changed, values
+from stream_scorer.state.formats import CHECKED, FORMAT, Piece, parse, refuse_changed, values
+from stream_scorer.state.rejections import Kept
+from stream_scorer.state.seal import OPEN, Seal, SealError
 
 Record = tuple[bytes, bytes]
 _REJECTED = "rejected"
 
+# One number has one spelling, so that no two keys name one place.
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose state it is: a group's, of one input topic."""
+    """Whose state it is: a group's, of one input topic.
+
+    Attributes:
+        group: The consumer group.
+        topic: The input.
+        seal: The keys that its records are sealed with; see ``seal``.
+    """
 
     group: str
     topic: str
+    seal: Seal = field(default=OPEN, compare=False, repr=False)
 
     def key(self, partition: int, bucket: int, part: int) -> bytes:
         """Return a record's key.
@@ -45,6 +59,11 @@ class Owner:
         (b'g/t/3/rejected/170', None)
         """
         return f"{self.group}/{self.topic}/{partition}/{_REJECTED}/{first}".encode()
+
+    def rejection(self, kept: Kept) -> Record:
+        """Return the record of a segment of rejections, sealed."""
+        key = self.rejected_key(kept.partition, kept.first)
+        return key, self.seal.close(key, kept.value)
 
     def rejected(self, key: bytes) -> tuple[int, int] | None:
         """Return (partition, first offset) of such a key of ours; None for any other.
@@ -68,7 +87,7 @@ class Owner:
         ((3, 17, 0), None)
         """
         owner, *place = key.decode(errors="replace").rsplit("/", 3)
-        if owner != f"{self.group}/{self.topic}" or not all(each.isdecimal() for each in place):
+        if owner != f"{self.group}/{self.topic}" or not all(map(_NUMBER.fullmatch, place)):
             return None
         partition, bucket, part = map(int, place)
         return partition, bucket, part
@@ -114,9 +133,10 @@ class Bucket:
 
     def records(self, owner: Owner) -> list[Record]:
         """Return the bucket as (key, value) records, all of one transaction."""
+        keys = (owner.key(self.partition, self.bucket, part) for part in itertools.count())
         return [
-            (owner.key(self.partition, self.bucket, part), value)
-            for part, value in enumerate(values(self))
+            (key, owner.seal.close(key, value))
+            for key, value in zip(keys, values(self), strict=False)
         ]
 
 
@@ -149,6 +169,7 @@ class Assembly:
         """Hand over the buckets by number; the assembly is empty then.
 
         Raises:
+            SealError: A record's MAC is missing or wrong.
             UnknownFormatError: A later version wrote a record.
             ValueError: A record is damaged, does not match its checksum, or lacks its other parts.
         """
@@ -159,14 +180,14 @@ class Assembly:
             first = records.pop((bucket, 0), None)
             if first is None:
                 raise ValueError(f"bucket {bucket}: part 0 is missing")
-            piece = parse(first, self._partition, bucket, 0)
+            piece = _opened(self._owner, first, self._partition, bucket, 0)
             del first
             header, shares = piece.header, [piece.payload]
             for part in range(1, header["parts"]):
                 value = records.pop((bucket, part), None)
                 if value is None:
                     raise ValueError(f"bucket {bucket}: part {part} is missing")
-                other = parse(value, self._partition, bucket, part)
+                other = _opened(self._owner, value, self._partition, bucket, part)
                 if not other.continues(piece):
                     raise ValueError(f"bucket {bucket}: part {part} is of another dump")
                 shares.append(other.payload)
@@ -184,6 +205,15 @@ class Assembly:
         return found
 
 
+def _opened(owner: Owner, value: bytes, partition: int, bucket: int, part: int) -> Piece:
+    """Check a record's MAC where there are keys, and read what is inside."""
+    try:
+        inside = owner.seal.open(owner.key(partition, bucket, part), value)
+    except SealError as error:
+        raise SealError(f"bucket {bucket} part {part}: {error}") from None
+    return parse(inside, partition, bucket, part)
+
+
 def partitions_of(owner: Owner, key: bytes, value: bytes) -> int:
     """Return how many partitions the input had when a record was written.
 
@@ -193,7 +223,7 @@ def partitions_of(owner: Owner, key: bytes, value: bytes) -> int:
     place = owner.place(key)
     if place is None:
         raise ValueError(f"key {key!r} is not of {owner}")
-    piece = parse(value, *place)
+    piece = _opened(owner, value, *place)
     if piece.header["parts"] == 1:
         refuse_changed(piece, piece.payload)
     return int(piece.header["partitions"])

@@ -14,6 +14,7 @@ is cut off before has changed nothing; whoever is cut off behind leaves that fil
 and what is still staged is moved by the next who calls ``finish``.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
@@ -29,6 +30,10 @@ _FILES_AT_ONCE = 32
 _UNFINISHED = ".unfinished"
 _STAGED = ".staged"
 _PLACING = "placing"
+FILE_BYTES_MOST = 1 << 30
+"""A bucket is one of 1,024 of its partition: larger files hold something else."""
+_NAME = re.compile(r"[0-9]{4}")
+_PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 class FileStore:
@@ -72,11 +77,9 @@ class FileStore:
         with self._asking():
             names = self._names(partition)
         for at in range(0, len(names), _FILES_AT_ONCE):
-            with self._asking():
-                found = [
-                    (name, self._files.cat_file(f"{self._root}/{partition}/{name}"))
-                    for name in names[at : at + _FILES_AT_ONCE]
-                ]
+            found = [
+                (name, self._bytes_of(partition, name)) for name in names[at : at + _FILES_AT_ONCE]
+            ]
             yield [
                 record for name, data in found for record in self._records(partition, name, data)
             ]
@@ -90,15 +93,12 @@ class FileStore:
         """
         self._refuse_half()
         with self._asking():
-            found = [
-                (partition, name, self._files.cat_file(f"{self._root}/{partition}/{name}"))
-                for partition in self._partitions()
-                for name in self._names(partition)[:1]
-            ]
+            first = [(p, name) for p in self._partitions() for name in self._names(p)[:1]]
         records: list[tuple[bytes, bytes]] = []
-        for first in found:
+        for partition, name in first:
             with suppress(ValueError):
-                records += self._records(*first)[:1]
+                data = self._bytes_of(partition, name)
+                records += self._records(partition, name, data)[:1]
         return records
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
@@ -204,7 +204,7 @@ class FileStore:
 
     def _partitions(self) -> list[int]:
         """Return the numbers of the partitions that have a directory, ascending."""
-        return sorted(int(name) for name in self._listed(self._root) if name.isdecimal())
+        return sorted(int(name) for name in self._listed(self._root) if _PARTITION.fullmatch(name))
 
     def _prepare(self, partition: int) -> None:
         """Before a partition's first file, make its directory, rid of what another left unfinished.
@@ -225,7 +225,23 @@ class FileStore:
     def _names(self, partition: int) -> list[str]:
         """Return the names of a partition's files, ascending."""
         names = self._listed(f"{self._root}/{partition}")
-        return sorted(name for name in names if name.isdecimal())
+        return sorted(filter(_NAME.fullmatch, names))
+
+    def _bytes_of(self, partition: int, name: str) -> bytes:
+        """Return a file's bytes; its size is looked at first.
+
+        Raises:
+            ValueError: It is larger than any bucket.
+        """
+        path = f"{self._root}/{partition}/{name}"
+        with self._asking():
+            size = self._files.size(path) or 0
+            data = b"" if size > FILE_BYTES_MOST else self._files.cat_file(path)
+        if size > FILE_BYTES_MOST:
+            raise ValueError(
+                f"bucket {int(name)}: a file of {size} bytes; at most {FILE_BYTES_MOST}"
+            )
+        return bytes(data)
 
     def _staged(self) -> list[str]:
         """Return the paths of all files that are staged."""

@@ -24,7 +24,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.windows import BUCKETS, NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,9 @@ FORMAT = CHECKED
 """What is written unless the setting ``state.write_format`` says otherwise."""
 PART_BYTES = 900_000
 """Payload bytes of one record; with header and batch overhead below Kafka's usual 1 MiB."""
+HEADER_BYTES_MOST = 64 * 1024
+REASONS_MOST = 512
+"""Reasons why a bucket's history is missing: three, and one for each stored field."""
 
 _MAGIC = b"SCKP"
 _PREFIX = struct.Struct("<4sHI")
@@ -49,6 +52,13 @@ _NAMES = {
     CHECKED: frozenset({*_COUNTS, "cap", "since", "unit", "watermark"}),
 }
 _ASIDE = "@"
+_COUNT_MOST = 1 << 62
+_TIME_FARTHEST = 1 << 60
+"""No time lies farther from 1970, ms, so that no sum or difference of two overflows."""
+_SINCE_FARTHEST = 1 << 62
+"""Nor a time less a horizon, which is what may be written as a reason's."""
+_TEXT_LONGEST = 256
+_SHOWN = 60
 _CAP = "@cap"
 _UNIT = "@unit="
 
@@ -174,12 +184,14 @@ def parse(value: bytes, partition: int, bucket: int, part: int) -> Piece:
         )
     at = _PREFIX.size + (_CHECKSUM.size if number == CHECKED else 0)
     end = at + length
+    if length > HEADER_BYTES_MOST:
+        raise ValueError(f"{where}: a header of {length} bytes; at most {HEADER_BYTES_MOST}")
     if end > len(value):
         raise ValueError(f"{where}: the header is cut off")
     head = value[at:end]
     try:
         header = json.loads(head)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: the header is no JSON: {error}") from error
     fault = _fault(header, number)
     if fault:
@@ -206,12 +218,13 @@ def _fault(header: Any, number: int) -> str:  # noqa: PLR0911 one check after th
     if not isinstance(header, dict) or header.keys() != _NAMES[number]:
         return "the header's names are not this format's"
     for name in (*_COUNTS, "cap") if number == CHECKED else _COUNTS:
-        if type(header[name]) is not int or header[name] < 0:
-            return f"{name} is {header[name]!r}"
-    if type(header["watermark"]) is not int:
-        return f"watermark is {header['watermark']!r}"
-    if number == CHECKED and type(header["unit"]) is not str:
-        return f"unit is {header['unit']!r}"
+        if type(header[name]) is not int or not 0 <= header[name] <= _COUNT_MOST:
+            return f"{name} is {_shown(header[name])}"
+    watermark = header["watermark"]
+    if type(watermark) is not int or not (watermark == NEVER or abs(watermark) <= _TIME_FARTHEST):
+        return f"watermark is {_shown(watermark)}"
+    if number == CHECKED and not _is_name(header["unit"], empty=True):
+        return f"unit is {_shown(header['unit'])}"
     if header["buckets"] != BUCKETS:
         return f"was written with {header['buckets']} buckets, not {BUCKETS}"
     if not header["part"] < header["parts"] or not header["bucket"] < BUCKETS:
@@ -221,13 +234,35 @@ def _fault(header: Any, number: int) -> str:  # noqa: PLR0911 one check after th
 
 def _fault_of_since(since: Any, number: int) -> str:
     """Return what is wrong with a header's ``since``; empty when nothing is."""
-    if not isinstance(since, dict) or not all(type(ms) is int for ms in since.values()):
-        return f"since is {since!r}"
+    if (
+        not isinstance(since, dict)
+        or len(since) > REASONS_MOST
+        or not all(_is_name(reason) for reason in since)
+        or not all(type(ms) is int and abs(ms) <= _SINCE_FARTHEST for ms in since.values())
+    ):
+        return f"since is {_shown(since)}"
     if number != PLAIN:
         return ""
     aside = [name for name in since if name.startswith(_ASIDE) and name != _CAP]
     if any(not name.startswith(_UNIT) for name in aside) or len(aside) > 1:
-        return f"since is {since!r}"
+        return f"since is {_shown(since)}"
     if since.get(_CAP, 0) < 0:
         return f"the cap is {since[_CAP]}"
     return ""
+
+
+def _is_name(text: Any, *, empty: bool = False) -> bool:
+    """Tell whether a header's text may be shown: short, printable ASCII."""
+    return (
+        type(text) is str
+        and len(text) <= _TEXT_LONGEST
+        and text.isascii()
+        and text.isprintable()
+        and (empty or bool(text))
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a header as a message says it, cut to a line."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -58,12 +58,14 @@ class Rejected:
 
         Raises:
             UnknownFormatError: A later version wrote one.
-            ValueError: One is damaged.
+            ValueError: One is damaged, or its MAC is not valid.
         """
         found, damaged = [], []
         for first in sorted(self._values):
             try:
-                kept = parse(self._values[first], self._partition, first)
+                key = self._owner.rejected_key(self._partition, first)
+                inside = self._owner.seal.open(key, self._values[first])
+                kept = parse(inside, self._partition, first)
                 if forgive:
                     kept.decoded()
             except UnknownFormatError:
@@ -158,8 +160,7 @@ class Rejected:
             told = [reasons[offset] for offset in rows.tolist()]
             more.append(Kept.of(segment(self._partition, rows, told)))
         self._hold(sorted([*self.segments, *more], key=lambda kept: kept.first))
-        key = self._owner.rejected_key
-        return [(key(self._partition, kept.first), kept.value) for kept in more]
+        return [self._owner.rejection(kept) for kept in more]
 
     def without(self, first: int) -> list[tuple[bytes, bytes | None]]:
         """Return the records that take away what was rejected from an offset on.
@@ -185,7 +186,7 @@ class Rejected:
             if whole.codes is not None:
                 names = [whole.names[code] for code in whole.codes[:rows].tolist()]
             cut = Kept.of(segment(self._partition, whole.offsets[:rows], names))
-            records.append((key, cut.value))
+            records.append(self._owner.rejection(cut))
             left.append(cut)
         self._hold(left)
         return records

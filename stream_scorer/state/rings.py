@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.payload import VERSION
+from stream_scorer.core import payload as bucket_payload
+from stream_scorer.core.kernels.compiled import allocating
 
 Int64 = NDArray[np.int64]
 _CHECKSUM_BYTES = 4
@@ -119,39 +119,24 @@ def stored_fields(payload: bytes) -> tuple[str, ...]:
     Raises:
         ValueError: They are damaged.
     """
-    at, names = 2, []
-    for _ in range(payload[1] if payload else 0):
-        length = payload[at] if at < len(payload) else 0
-        name = payload[at + 1 : at + 1 + length]
-        if not length or len(name) < length or not name.isascii():
-            raise ValueError("the payload's names of fields are damaged")
-        names.append(name.decode())
-        at += 1 + length
-    return tuple(names)
+    return bucket_payload.field_names(payload)[0]
 
 
 def columns_of(payload: bytes) -> RingColumns:
     """Read a payload.
 
     Raises:
-        ValueError: It is damaged or of another version.
+        ValueError: It is damaged or of another version; nothing is allocated by its lengths then.
     """
     if not payload:
         none = np.empty(0, np.int64)
         return RingColumns([], np.zeros(1, np.int64), none, none, none, none.view(np.uint64),
                            {}, [], b"")  # fmt: skip
+    # The kernels below do not check: what they are given is what this has found sound.
+    rings = bucket_payload.sound(payload)
+    data, at, names = rings.data, rings.start, rings.fields
     body = payload[:-_CHECKSUM_BYTES]
-    if len(payload) < 2 + _CHECKSUM_BYTES or payload[0] != VERSION:
-        raise ValueError("the payload is cut off or of another version")
-    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != payload[-_CHECKSUM_BYTES:]:
-        raise ValueError("the payload is damaged: the checksum does not match")
-    names = stored_fields(body)
-    at = 2 + sum(1 + len(name) for name in names)
-    data = np.frombuffer(body, np.uint8)
-    counted = _count(data, at, len(names))
-    customers, events = int(counted[0]), int(counted[1])
-    if events < 0:
-        raise ValueError("the payload's lengths do not fit its size")
+    customers, events = (int(each) for each in _count(data, at, len(names)))
     key = np.empty((customers, 2), np.int64)
     place = np.empty(customers + 1, np.int64)
     first = np.zeros(customers + 1, np.int64)
@@ -176,7 +161,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _read(data, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     value = np.uint64(0)
     shift = np.uint64(0)
@@ -190,30 +175,28 @@ def _read(data, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 num
     return np.int64(0), len(data) + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _unzigzag(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     return np.int64(np.uint64(value) >> np.uint64(1)) ^ -(value & np.int64(1))
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _count(data, at, fields):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
-    """Return (customers, events); events is -1 where the lengths do not fit."""
+    """Return (customers, events) of rings that are sound."""
     customers, at = _read(data, at)
     events = np.int64(0)
     for _ in range(customers):
         length, at = _read(data, at)
         _, at = _read(data, at + length)
         count, at = _read(data, at)
-        if at > len(data) or count < 0 or count > len(data):
-            return customers, np.int64(-1)
         for _ in range(2 * count):
             _, at = _read(data, at)
         at += 8 * count * (1 + fields)
         events += count
-    return customers, events if at == len(data) else np.int64(-1)
+    return customers, events
 
 
-@numba.njit(nogil=True, cache=True)
+@allocating
 def _fill(data, at, key, place, first, newest, columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
     """Fill the columns; a payload holds each ring's newest event first."""
     customers, at = _read(data, at)

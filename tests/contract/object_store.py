@@ -65,7 +65,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Weather]:
     """Serve an empty bucket ``s3://ours``; credentials and address are in the environment."""
     weather = Weather()
     application = DomainDispatcherApplication(create_backend_app)
-    server = make_server("127.0.0.1", 0, _Conditions(application, weather), threaded=True)  # type: ignore[arg-type] # any WSGI application
+    server = make_server("127.0.0.1", 0, _Conditions(application, weather), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()

@@ -26,7 +26,7 @@ from stream_scorer.codec.schemas import (
     same_schema,
 )
 from stream_scorer.core.plan import Plan
-from stream_scorer.errors import SchemaError
+from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 
 TRANSACTION = reader_schema("transaction.v1")
@@ -56,7 +56,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(directory: Path) -> Iterator[RegistryServer]:
-    with RegistryServer(directory) as running:
+    with RegistryServer(directory, writable=True) as running:
         yield running
 
 
@@ -65,7 +65,7 @@ def source(request: pytest.FixtureRequest, directory: Path) -> Iterator[SchemaSo
     if request.param == "files":
         yield open_registry(Registry(directory=directory))
     else:
-        with RegistryServer(directory) as running:
+        with RegistryServer(directory, writable=True) as running:
             yield open_registry(Registry(url=running.url))
 
 
@@ -142,20 +142,49 @@ def test_a_serializer_is_told_the_field_that_breaks(client: SchemaRegistryClient
     assert (caught.value.http_status_code, caught.value.error_code) == (409, 409)
 
 
-def test_registrations_last_only_where_the_directory_is_writable(directory: Path) -> None:
-    schema = Schema(changed(default="none"), "AVRO")
-    for writable in (False, True):
-        with RegistryServer(directory, writable=writable) as running, connected(running) as client:
-            assert client.register_schema("transactions-value", schema) == NEXT
+def test_registrations_are_on_disk_and_refused_unless_the_server_is_writable(
+    directory: Path,
+) -> None:
+    new, other = Schema(changed(default="none"), "AVRO"), Schema(changed(default="no"), "AVRO")
+    with RegistryServer(directory) as running, connected(running) as client:
+        assert client.register_schema("transactions-value", Schema(TRANSACTION, "AVRO")) == 1
+        with pytest.raises(SchemaRegistryError, match="read-only"):
+            client.register_schema("transactions-value", new)
+        with pytest.raises(SchemaRegistryError, match="read-only"):
             client.set_compatibility("labels-value", "BACKWARD")
-        files = FileRegistry(directory)
-        assert (files.compatibility, bool(files.subject_compatibility)) == ("FULL", writable)
-        if writable:
-            assert same_schema(files.writer_schema(NEXT), changed(default="none"))
-            assert files.id_for("transactions-value", TRANSACTION) == 1
-        else:
-            with pytest.raises(SchemaError):
-                files.writer_schema(NEXT)
+        assert client.get_global_mode() == "READONLY"
+    with RegistryServer(directory, writable=True) as running, connected(running) as client:
+        assert client.register_schema("transactions-value", new) == NEXT
+        client.set_compatibility("labels-value", "BACKWARD")
+    # After a restart the id still means the same schema, and the next schema has the next id.
+    with RegistryServer(directory, writable=True) as running, connected(running) as client:
+        assert same_schema(str(client.get_schema(NEXT).schema_str), str(new.schema_str))
+        assert client.register_schema("transactions-value", other) == NEXT + 1
+    files = FileRegistry(directory)
+    assert files.subject_compatibility == {"labels-value": "BACKWARD"}
+    assert files.id_for("transactions-value", TRANSACTION) == 1
+
+
+def test_a_schema_that_cannot_be_written_is_given_no_id(directory: Path) -> None:
+    new = Schema(changed(default="none"), "AVRO")
+    with RegistryServer(directory, writable=True) as running, connected(running) as client:
+        (directory / f"{INDEX}.new").mkdir()
+        with pytest.raises(SchemaRegistryError, match="cannot be written"):
+            client.register_schema("transactions-value", new)
+        with pytest.raises(SchemaRegistryError):
+            client.get_schema(NEXT)
+        (directory / f"{INDEX}.new").rmdir()
+        assert client.register_schema("transactions-value", new) == NEXT
+
+
+def test_two_servers_do_not_write_to_one_directory(directory: Path) -> None:
+    with RegistryServer(directory, writable=True):
+        with pytest.raises(SettingsError, match="another registry server"):
+            RegistryServer(directory, writable=True)
+        with RegistryServer(directory):
+            pass
+    with RegistryServer(directory, writable=True):
+        pass
 
 
 def test_the_api_lists_what_the_directory_holds(client: SchemaRegistryClient) -> None:

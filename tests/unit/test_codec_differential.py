@@ -20,6 +20,7 @@ from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from tests.support.effort import examples
+from tests.unit.codec_writers import writer_of
 from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
@@ -275,9 +276,9 @@ def test_fast_and_sure_way_agree_with_fastavro_on_mutated_records() -> None:
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_the_writers_above_take_the_fast_way(number: int) -> None:
     decoder = ColumnDecoder(Source(), TRANSACTION, PLAN)
-    writer = decoder._writer(number)
+    writer = writer_of(decoder, number)
     assert not isinstance(writer, str)
     assert writer.projection is not None
-    tangled = decoder._writer(5)
+    tangled = writer_of(decoder, 5)
     assert not isinstance(tangled, str)
     assert tangled.projection is None

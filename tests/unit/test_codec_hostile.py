@@ -24,6 +24,7 @@ from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
+from tests.unit.codec_writers import writer_of
 from tests.unit.hostile_schemas import accepted, field, fixed, refused, transaction
 from tests.unit.sure_decoder import SureDecoder
 
@@ -83,7 +84,7 @@ def test_a_schema_over_a_limit_refuses_its_own_records_only(what: str, text: str
 def test_an_odd_schema_is_prepared_quickly(what: str, text: str) -> None:
     decoder = ColumnDecoder(Source(text), READER, Plan())
     begun = time.thread_time()
-    writer = decoder._writer(1)
+    writer = writer_of(decoder, 1)
     assert time.thread_time() - begun < SECONDS, what
     assert not isinstance(writer, str), writer
     assert len(writer.program.code) < 10_000
@@ -234,7 +235,7 @@ def test_many_registered_schemas_are_not_all_kept() -> None:
     assert 59 in decoder._writers
     refusing = ColumnDecoder(Source("{"), READER, Plan())
     for number in range(9_000):
-        refusing._writer(number)
+        writer_of(refusing, number)
     assert len(refusing._writers) <= 8_192
 
 
@@ -333,7 +334,7 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
     ]
     channel = ["null", {"type": "enum", "name": "Channel", "symbols": ["POS", "ECOM"]}]
     text = transaction(kinds[0], field(channel, "channel"), *kinds[1:])
-    writer = ColumnDecoder(Source(text), READER, Plan())._writer(1)
+    writer = writer_of(ColumnDecoder(Source(text), READER, Plan()), 1)
     assert not isinstance(writer, str)
     assert writer.projection is not None
     sound = writer.program

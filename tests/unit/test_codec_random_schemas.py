@@ -20,6 +20,7 @@ from stream_scorer.codec.resolve import adapted
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from tests.support.effort import examples
+from tests.unit.codec_writers import writer_of
 from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def test_columns_stored_by_the_walk_hold_what_fastavro_reads() -> None:
             seen[reason] = seen.get(reason, 0) + 1
             if sound[row] and reason is not RejectReason.TOO_LARGE:
                 assert reason is reference.read(bodies[row]) is RejectReason.INCOMPATIBLE_SCHEMA
-        writer = fast._writer(1)
+        writer = writer_of(fast, 1)
         assert not isinstance(writer, str)
         seen["fast" if writer.projection else "sure"] += 1
         seen["accepted"] += len(decoded.rows)

@@ -5,11 +5,9 @@ import json
 import shutil
 import ssl
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +23,7 @@ from stream_scorer.codec.registry_server import RegistryServer
 from stream_scorer.codec.schemas import FileRegistry, open_registry, reader_schema
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
-
-Reply = tuple[int, Any]
-
-
-@contextmanager
-def answering(reply: Callable[[BaseHTTPRequestHandler], Reply]) -> Iterator[str]:
-    """Serve one function over HTTP; give the URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base's name
-            pass
-
-        def do_GET(self) -> None:
-            status, document = reply(self)
-            body = document if isinstance(document, bytes) else json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-UNKNOWN: Reply = (404, {"error_code": 40403, "message": "Schema not found"})
-LONG: Reply = (200, {"schema": '"long"'})
+from tests.unit.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
 
 def test_a_known_id_is_asked_for_once_and_an_unknown_one_again_after_a_while() -> None:
@@ -312,7 +271,8 @@ def test_the_server_takes_what_is_no_request_of_a_registrys_client() -> None:
             ("GET", "/", None, 200),
             ("GET", "/subjects/a%2Fb/versions", None, 404),
         ):
-            connection.request(method, target, body)
+            kind = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, target, body, kind)
             response = connection.getresponse()
             document = json.loads(response.read())
             assert response.status == status, (method, target, body)

@@ -1,22 +1,16 @@
-"""How kernels are compiled and kept on disk, and the hint that fetches memory ahead."""
+"""How kernels are compiled and kept on disk, and the hint that fetches memory ahead.
 
-import hashlib
-from pathlib import Path
+Every kernel of the package is compiled by a decorator of this module. ``cache`` says where the
+machine code is kept, and until when. ``make test-bounds`` puts other decorators in the place of
+these, which check every access; see ``tests/bounds``.
+"""
 
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-
-def _sources() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-_STAMP = _sources()
+from stream_scorer.core.kernels import cache
 
 
 def kernel(function):
@@ -37,15 +31,19 @@ def allocating(function):
     return _compile(function)
 
 
-def _compile(function, **options):  # noqa: ANN003 numba's own
-    """Compile a function without the GIL; its machine code is kept until any kernel changes.
+def numeric(function):
+    """Compile a function whose divisions by zero give what numpy gives, and raise nothing."""
+    return _compile(function, error_model="numpy")
 
-    numba keeps code per file, but a kernel holds the code of those that it calls in other files.
-    """
-    compiled = numba.njit(nogil=True, cache=True, **options)(function)
-    file = getattr(compiled._cache, "_cache_file", None)  # noqa: SLF001 there is no public way
-    if file is not None:
-        file._source_stamp = _STAMP  # noqa: SLF001 the same
+
+def brief(function):
+    """Compile a function that keeps the GIL: it is over before a busy thread would give it back."""
+    return _compile(function, nogil=False)
+
+
+def _compile(function, **options):  # noqa: ANN003 numba's own
+    compiled = numba.njit(**{"nogil": True, **options})(function)
+    cache.attach(compiled)
     return compiled
 
 

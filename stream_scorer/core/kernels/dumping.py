@@ -10,7 +10,7 @@ from stream_scorer.core.kernels.memory import HIGH_BITS, SLACK, address, low_byt
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
 
 # What is wrong with a payload.
-SOUND, CUT_OFF, IMPOSSIBLE, UNORDERED, PRESENT = range(5)
+SOUND, CUT_OFF, IMPOSSIBLE, UNORDERED, PRESENT, ELSEWHERE = range(6)
 
 _FARTHEST = np.int64(1) << 60
 """No time lies farther from 1970, ms, so that no difference of two overflows."""
@@ -184,8 +184,11 @@ def most_bytes(store, shape, order):
 
 
 @kernel
-def check_rings(store, data, start, end, fields):  # noqa: C901, PLR0911, PLR0912 one check after the other
-    """Say whether the bytes are rings in order, none of which is present: one of the codes."""
+def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911, PLR0912 one check after the other
+    """Say whether the bytes are rings in order, none of which is present: one of the codes.
+
+    A customer whose bucket is another than ``bucket`` is refused; -1 takes them all.
+    """
     customers, at = _read(data, start, end)
     if at < 0 or customers < 1 or customers > end - start:
         return CUT_OFF
@@ -203,6 +206,8 @@ def check_rings(store, data, start, end, fields):  # noqa: C901, PLR0911, PLR091
         ):
             return UNORDERED
         last_hash, last_key, last_length = h, at, length
+        if bucket >= 0 and np.int64(h >> BUCKET_SHIFT) != bucket:
+            return ELSEWHERE
         if find(store.table, store.slots, store.keys, h, data, at, at + length) >= 0:
             return PRESENT
         at += length

@@ -5,16 +5,18 @@ do. So bytes are copied in words of eight, and a short run in two of them, whate
 every buffer that is written has :data:`SLACK` bytes to spare, and no word is loaded that reaches
 behind the source's buffer. Little-endian machines only.
 
-Addresses come from arrays that the caller keeps alive. numba's cache notices a change in a kernel's
-own file only: after a change here, touch the codec's kernels, which use this.
+Addresses come from arrays that the caller keeps alive. ``window``, ``within`` and ``pinned`` say
+what may be touched through an address: they cost nothing and change nothing here, and are what
+``make test-bounds`` holds every load, store and copy to.
 """
 
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
+
+from stream_scorer.core.kernels.compiled import numeric
 
 SLACK: Final = 16
 """Bytes behind the end of a written buffer that a copy may overwrite."""
@@ -78,7 +80,42 @@ def _typed_leading(typing_context, word):  # noqa: ARG001 numba's protocol
     return types.uint64(types.uint64), generate
 
 
+def _typed_window(typing_context, at, size, limit):  # noqa: ARG001 numba's protocol
+    """Return an address through which ``size`` bytes from there on may be read and written.
+
+    Words may be loaded up to ``limit``; what they hold behind those bytes must have no effect.
+    """
+
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
+        return arguments[0]
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+def _typed_within(typing_context, at, place):  # noqa: ARG001 numba's protocol
+    """Return ``place`` as an address that can be compared with those made from ``at``."""
+
+    def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
+        return arguments[1]
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def pinned(at: int, size: int, spare: int = 0) -> int:
+    """Return an address for a kernel's program.
+
+    Args:
+        at: Where a buffer begins that the caller keeps alive.
+        size: How many bytes the kernel may read there.
+        spare: How many behind them a word may reach into.
+    """
+    del size, spare
+    return at
+
+
 address: Any = intrinsic(_typed_address)
+window: Any = intrinsic(_typed_window)
+within: Any = intrinsic(_typed_within)
 store: Any = intrinsic(_typed_store)
 trailing_zeros: Any = intrinsic(_typed_bits)
 leading_zeros: Any = intrinsic(_typed_leading)
@@ -89,7 +126,7 @@ load_word: Any = intrinsic(_loading(types.uint64))
 load_float32: Any = intrinsic(_loading(types.float32))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def low_bytes(count: Number) -> np.uint64:
     """Return a mask of the ``count`` low bytes, 0 to 8, of a word."""
     if count <= 0:
@@ -99,7 +136,7 @@ def low_bytes(count: Number) -> np.uint64:
     return (np.uint64(1) << np.uint64(8 * count)) - np.uint64(1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@numeric
 def copy(target: Number, source: Number, size: Number, limit: Number) -> np.uint64:
     """Copy ``size`` bytes between addresses; up to :data:`SLACK` bytes more may be overwritten.
 

@@ -6,8 +6,8 @@ compiled code can be kept on disk.
 """
 
 import numpy as np
-from numba import njit
 
+from stream_scorer.core.kernels.compiled import allocating
 from stream_scorer.kafka.librdkafka.foreign import (
     call_five,
     call_free,
@@ -34,7 +34,7 @@ _PARTITION_AT, _PAYLOAD_AT, _LENGTH_AT, _KEY_AT, _KEY_LENGTH_AT = 2, 3, 4, 5, 6
 _LOW_HALF = 0xFFFFFFFF
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def measure(messages):
     """Return (bytes of all values, bytes of all keys, errors among the messages)."""
     values = keys = errors = np.int64(0)
@@ -47,7 +47,7 @@ def measure(messages):
     return values, keys, errors
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def take(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
     partition, offset, timestamp, traced, scratch, timestamp_of, headers_of, destroy,
@@ -88,7 +88,7 @@ def take(
     return null_values, null_keys, with_headers
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def fill(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null, partition
 ):
@@ -109,7 +109,7 @@ def fill(
             message[_KEY_LENGTH_AT] = key_offsets[row + 1] - key_offsets[row]
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def error_of(messages):
     """Return the first error among messages that were produced; 0 for none."""
     for row in range(len(messages)):
@@ -119,7 +119,7 @@ def error_of(messages):
     return np.int64(0)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def send_with_headers(
     client, messages, arguments, name_data, name_offsets, text_data, text_offsets, text_null,
     counts, produce, headers_new, header_add,

@@ -106,7 +106,7 @@ def told() -> list[Happening]:
 @pytest.fixture
 def reading(rows: Rows, told: list[Happening]) -> TerminalReading:
     decoder = ColumnDecoder(REGISTRY, reader_schema("terminal-profile.v1"), Plan())
-    return TerminalReading(rows, decoder, told.append)  # type: ignore[arg-type] what it asks of it
+    return TerminalReading(rows, decoder, told.append)  # type: ignore[arg-type] # what it asks of it
 
 
 def row(when: int, terminal: str | None = "t", partitions: int = 0) -> bytes:
@@ -222,7 +222,7 @@ def test_records_that_are_not_commands_change_nothing_and_are_told(
     topic = Topic()
     first, second = commands()
     for value in (*VALUES, first, *VALUES, second):
-        topic.put(value)  # type: ignore[arg-type] a null value is one
+        topic.put(value)  # type: ignore[arg-type] # a null value is one
     log = opened(topic)
     assert log.refresh().sequence == 2
     assert [each.accepted for each in log.log.entries].count(True) == 2

@@ -1,97 +1,168 @@
-"""Where a signature is required, nothing that scores takes a bundle without one."""
+"""Production mode: each finding names its setting and its fix, and is refused."""
 
 import json
-import shutil
-import sys
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.model_signing import sign
-from stream_scorer.apps.scorer import Deployment, load_models, run_scorer
-from stream_scorer.cli.main import main
-from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.keys import KeyPair, generate
-from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
-from tests.unit.apps.batch_cases import transactions
-from tests.unit.apps.test_bundle_watch import Told
+from stream_scorer.apps.model_signing import sign_plan_file
+from stream_scorer.apps.production import file_findings, refuse_unsafe, setting_findings
+from stream_scorer.apps.scorer import load_plan, plan_of, plan_trust
+from stream_scorer.cli.main import app
+from stream_scorer.errors import SettingsError
+from stream_scorer.keys import generate
+from stream_scorer.models.store import FolderStore
+from stream_scorer.settings import Settings, load_settings
 
-
-@pytest.fixture
-def keys(tmp_path: Path) -> KeyPair:
-    return generate(tmp_path / "key")
-
-
-@pytest.fixture
-def production(tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    shutil.copytree(MODELS_DIRECTORY / "fraud", tmp_path / "store" / "fraud")
-    for name, value in (
-        ("DIRECTORY", str(tmp_path / "store")),
-        ("REQUIRE_SIGNATURE", "true"),
-        ("TRUSTED_KEYS", json.dumps({"release": str(keys.public)})),
-        ("VERIFY_SECONDS", "0"),
-    ):
-        monkeypatch.setenv(f"STREAM_SCORER_MODELS__{name}", value)
-    return load_settings({"kafka": {"bootstrap": "127.0.0.1:1"}})
+KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+SAFE: dict[str, Any] = {
+    "mode": "production",
+    "kafka": {
+        "bootstrap": "b:9092", "instance": "scorer-1",
+        "client": {"security.protocol": "SASL_SSL"},
+    },
+    "registry": {"url": "https://registry", "user": "me", "password": "correct horse"},
+    "models": {"require_signature": True, "trusted_keys": {"release": KEY}},
+    "rollout": {"require_signature": True, "operator_keys": {"risk": KEY}},
+    "audit": {"path": "/var/log/audit.log"},
+}  # fmt: skip
+MAC = {"mac_key_file"} & set(Settings.model_fields["state"].annotation.model_fields)  # type: ignore[union-attr]
+if MAC:
+    SAFE["state"] = {"mac_key_file": "/etc/stream-scorer/mac.key"}
 
 
-def test_a_scorer_does_not_start(production: Settings) -> None:
-    with pytest.raises(ModelError, match=r"fraud:1\.0\.0: is not signed"):
-        run_scorer(production, Deployment("fraud:1.0.0"))
+def settings(**changed: dict[str, Any]) -> Settings:
+    table = {
+        group: values | changed.get(group, {}) if isinstance(values, dict) else values
+        for group, values in (SAFE | {g: {} for g in changed if g not in SAFE}).items()
+    }
+    return load_settings(table)
 
 
-def test_a_version_that_is_warmed_must_be_signed_too(production: Settings, keys: KeyPair) -> None:
-    sign(production, "fraud:1.0.0", keys.private, None, replace=False)
-    loaded = load_models(production, Deployment("fraud:1.0.0"))
-    assert str(loaded.bundles[0].seal.signer) == "release"
-    with pytest.raises(ModelError, match=r"fraud:1\.1\.0: is not signed"):
-        load_models(production, Deployment("fraud:1.0.0", warm="fraud:1.1.0"))
+def test_safe_settings_have_no_finding() -> None:
+    assert list(setting_findings(settings())) == []
+    refuse_unsafe(settings())
 
 
-def test_a_batch_is_refused_and_then_taken(
-    production: Settings,
-    keys: KeyPair,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    table = transactions(days=3, customers=10)
-    pq.write_table(table, tmp_path / "in.parquet")
-    words = ["batch", str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"),
-             "--model", "fraud:1.0.0"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["stream-scorer", *words])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 3
-    assert "is not signed" in capsys.readouterr().err
-    sign(production, "fraud:1.0.0", keys.private, None, replace=False)
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 0
-    assert pq.read_table(tmp_path / "out.parquet").num_rows == table.num_rows > 0
+@pytest.mark.parametrize(
+    ("changed", "setting"),
+    [
+        ({"kafka": {"client": {}}}, "kafka.client security.protocol"),
+        ({"kafka": {"client": {"security.protocol": "SASL_PLAINTEXT"}}},
+         "kafka.client security.protocol"),
+        ({"kafka": {"client": {"security.protocol": "SSL",
+                               "enable.ssl.certificate.verification": False}}},
+         "kafka.client enable.ssl.certificate.verification"),
+        ({"kafka": {"client": {"security.protocol": "SSL",
+                               "ssl.endpoint.identification.algorithm": "none"}}},
+         "kafka.client ssl.endpoint.identification.algorithm"),
+        ({"kafka": {"instance": "0"}}, "kafka.instance"),
+        ({"registry": {"url": "http://registry"}}, "registry.url"),
+        ({"registry": {"url": "https://a,http://b"}}, "registry.url"),
+        ({"registry": {"user": ""}}, "registry.user"),
+        ({"registry": {"password": None}}, "registry.user"),
+        ({"state": {"url": "http://store/checkpoints"}}, "state.url"),
+        ({"models": {"url": "ftp://store/models"}}, "models.url"),
+        ({"models": {"require_signature": False}}, "models.require_signature"),
+        ({"rollout": {"require_signature": False}}, "rollout.require_signature"),
+        ({"audit": {"path": None}}, "audit.path"),
+        ({"http": {"host": "0.0.0.0", "token": "correct horse battery"}}, "http.tls_certificate"),  # noqa: S104
+        ({"http": {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k"}}, "http.token"),
+        *([({"state": {"mac_key_file": None}}, "state.mac_key_file")] if MAC else []),
+    ],
+)  # fmt: skip
+def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setting: str) -> None:
+    unsafe = settings(**changed)
+    (found,) = setting_findings(unsafe)
+    assert found.setting == setting
+    assert found.fix
+    assert "\n" not in str(found)
+    with pytest.raises(SettingsError) as refused:
+        refuse_unsafe(unsafe)
+    assert setting in refused.value.what
+    assert refused.value.mend == found.fix
+    refuse_unsafe(unsafe.model_copy(update={"mode": "development"}))
 
 
-def test_a_signature_that_is_taken_away_is_told(
-    production: Settings, keys: KeyPair, tmp_path: Path
-) -> None:
-    sign(production, "fraud:1.0.0", keys.private, None, replace=False)
-    told = Told()
-    with BundleWatch(0) as watch:
-        for bundle in load_models(production, Deployment("fraud:1.0.0")).bundles:
-            watch.add(bundle, told)
-        watch.begin(told)
-        assert told.next() == ("1.0.0", "start", "")
-        watch.ask()
-        assert told.next() == ("1.0.0", "signal", "")
-        (tmp_path / "store" / "fraud" / "1.0.0" / "signature.json").unlink()
-        watch.ask()
-        assert "is not signed" in told.next()[2]
+@pytest.mark.parametrize("near", ["127.0.0.1:9092,localhost:9093", "[::1]:9092"])
+def test_plaintext_that_stays_on_the_machine_is_no_finding(near: str) -> None:
+    kafka = {"bootstrap": near, "client": {}}
+    assert list(setting_findings(settings(kafka=kafka, registry={"url": "http://localhost"}))) == []
 
 
-def test_a_signature_is_not_required_without_a_key_to_trust() -> None:
-    with pytest.raises(SettingsError, match="would refuse every bundle"):
-        load_settings({"models": {"require_signature": True}})
-    with pytest.raises(SettingsError, match=r"models\.trusted_keys"):
-        load_settings({"models": {"trusted_keys": {"a b": "x"}}})
+def test_a_secret_in_the_file_of_settings_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "scorer.toml"
+    path.write_text('[kafka]\npassword = "hunter2"\n[audit]\npassphrase = "hunter2"\n')
+    found = list(file_findings(path))
+    assert [each.setting for each in found] == ["kafka.password", "audit.passphrase"]
+    assert "hunter2" not in "".join(map(str, found))
+    assert list(file_findings(None)) == []
+
+
+class TestPlan:
+    """A plan file in production."""
+
+    @pytest.fixture
+    def plan(self, tmp_path: Path) -> Path:
+        (tmp_path / "store" / "fraud").mkdir(parents=True)
+        path = tmp_path / "store" / "fraud" / "plan.toml"
+        path.write_text("revision = 7\r\n", newline="")
+        return path
+
+    @pytest.fixture
+    def signing(self, tmp_path: Path) -> tuple[Settings, Path]:
+        made = generate(tmp_path / "key")
+        return settings(models={"trusted_keys": {"release": made.public_base64}}, audit={
+            "path": str(tmp_path / "audit.log")}), made.private  # fmt: skip
+
+    def test_one_that_is_signed_is_loaded(self, plan: Path, signing: tuple[Settings, Path]) -> None:
+        loaded, key = signing
+        assert sign_plan_file(loaded, plan, key, None).name == "plan.toml.sig"
+        trust = plan_trust(loaded)
+        assert load_plan(plan, trust).revision == 7
+        assert plan_of(FolderStore(plan.parents[1]), "fraud", None, trust).revision == 7
+        assert "plan.sign" in (plan.parents[2] / "audit.log").read_text()
+
+    @pytest.mark.parametrize("case", ["unsigned", "changed", "unknown key", "broken", "of another"])
+    def test_any_other_is_refused(
+        self, plan: Path, signing: tuple[Settings, Path], case: str, tmp_path: Path
+    ) -> None:
+        loaded, key = signing
+        signature = plan.with_name("plan.toml.sig")
+        if case != "unsigned":
+            sign_plan_file(loaded, plan, key, None)
+        if case == "changed":
+            plan.write_text("revision = 8\n")
+        if case == "unknown key":
+            sign_plan_file(loaded, plan, generate(tmp_path / "other").private, None)
+        if case == "broken":
+            signature.write_text("{")
+        if case == "of another":
+            document = json.loads(signature.read_text())
+            signature.write_text(json.dumps(document | {"signature": "AAAA"}))
+        store = FolderStore(plan.parents[1])
+        trust = plan_trust(loaded)
+        with pytest.raises(SettingsError, match="plan") as refused:
+            load_plan(plan, trust)
+        assert refused.value.mend
+        with pytest.raises(SettingsError, match="plan"):
+            plan_of(store, "fraud", None, trust)
+
+    def test_none_is_needed_outside_production(self, plan: Path) -> None:
+        assert plan_trust(settings().model_copy(update={"mode": "development"})) is None
+        assert load_plan(plan).revision == 7
+
+
+def test_the_command_lists_the_findings_of_the_settings_alone(tmp_path: Path) -> None:
+    path = tmp_path / "scorer.toml"
+    path.write_text('[kafka]\nbootstrap = "b:9092"\n')
+    answer = CliRunner().invoke(
+        app, ["security", "check", "--offline", "--json", "--config", str(path)]
+    )
+    assert answer.exit_code == 2
+    document = json.loads(answer.stdout)
+    assert document["mode"] == "development"
+    assert {"setting", "problem", "fix"} == set(document["findings"][0])
+    assert "audit.path" in {each["setting"] for each in document["findings"]}

@@ -188,7 +188,12 @@ def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
         ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
         (whole(9, payload=b"\x01\x00", unit="USD/2"), Input(), "holds amounts in USD/2", "rebuild"),
         (whole(9, payload=b"\x01\x00", unit="EUR/3"), Input(), "plan says EUR/2", "the plan that"),
-        ([bucket(1, 9, payload=b"no rings")], Input(), "bucket 1: the payload's names", "rebuild"),
+        (
+            [bucket(1, 9, payload=b"no rings")],
+            Input(),
+            "bucket 1: bucket: the names of its fields",
+            "rebuild",
+        ),
         ([bucket(1, 9, payload=b"\x01\x00")], Input(), "bucket 1: bucket: the bytes", "rebuild"),
     ],
     ids=[

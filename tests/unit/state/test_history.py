@@ -104,7 +104,7 @@ def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
     assert since_of([capped], [], kept(30, cap=5)) == {}
     assert since_of([capped], [], kept(30, cap=4)) == {}
     assert since_of([replace(capped, cap=0)], [], kept(30, cap=6)) == {}
-    with pytest.raises(ValueError, match="bucket 5: the payload is damaged"):
+    with pytest.raises(ValueError, match="bucket 5: bucket: the bytes are damaged"):
         since_of([replace(capped, payload=full(5)[:-1] + b"x")], [], kept(30, cap=6))
 
 

@@ -1,0 +1,102 @@
+"""What is unsafe in a cluster: the settings of our topics, and whether anybody may do anything."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import ConfigResource, ResourceType
+
+from stream_scorer.apps.production import Finding
+from stream_scorer.kafka.offsets import admin, unreachable
+from stream_scorer.settings import Kafka
+
+_SECONDS: Final = 10.0
+_COPIES_LEAST: Final = 3
+_IN_SYNC_LEAST: Final = 2
+_FOR_EVER: Final = "-1"
+
+
+def cluster_findings(kafka: Kafka) -> Iterator[Finding]:
+    """Yield what is unsafe in the topics that we use, and in the cluster's access control.
+
+    Raises:
+        UnavailableError: The cluster does not answer.
+    """
+    client = admin(kafka)
+    try:
+        known = client.list_topics(timeout=_SECONDS)
+        topics = known.topics
+        names = [name for name in kafka.topics.model_dump().values() if name in topics]
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = client.describe_configs(asked, request_timeout=_SECONDS) if asked else {}
+        configured = {resource.name: each.result() for resource, each in answers.items()}
+        access = list(_of_access(client, min(known.brokers)))
+    except KafkaException as error:
+        raise unreachable(kafka, error) from error
+    for name in kafka.topics.model_dump().values():
+        if name not in topics:
+            yield Finding(f"topic {name}", "is missing", "stream-scorer topics create")
+            continue
+        partitions = topics[name].partitions
+        copies = min(len(each.replicas) for each in partitions.values())
+        values = {key: entry.value for key, entry in configured[name].items()}
+        yield from _of_topic(kafka, name, len(partitions), copies, values)
+    yield from access
+
+
+def _of_topic(
+    kafka: Kafka, name: str, partitions: int, copies: int, values: Mapping[str, str]
+) -> Iterator[Finding]:
+    what = f"topic {name}"
+    alter = f"kafka-configs.sh --alter --topic {name} --add-config"
+    if copies < _COPIES_LEAST:
+        yield Finding(
+            what, f"replication factor {copies}: one broker's loss may lose decisions",
+            f"reassign its partitions to {_COPIES_LEAST} brokers",
+        )  # fmt: skip
+    if int(values["min.insync.replicas"]) < _IN_SYNC_LEAST:
+        yield Finding(
+            what, f"min.insync.replicas is {values['min.insync.replicas']}",
+            f"{alter} min.insync.replicas={_IN_SYNC_LEAST}",
+        )  # fmt: skip
+    if values["unclean.leader.election.enable"] == "true":
+        yield Finding(
+            what, "unclean.leader.election.enable is true: committed records may be lost",
+            f"{alter} unclean.leader.election.enable=false",
+        )  # fmt: skip
+    compacted = name == kafka.topics.state
+    wanted = "compact" if compacted else "delete"
+    if values["cleanup.policy"] != wanted:
+        yield Finding(
+            what, f"cleanup.policy is {values['cleanup.policy']}",
+            f"{alter} cleanup.policy={wanted}",
+        )  # fmt: skip
+    if name in {kafka.topics.rollout, kafka.topics.activations}:
+        if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
+            yield Finding(
+                what, "retention is limited: a start needs its first record",
+                f"{alter} retention.ms=-1,retention.bytes=-1",
+            )  # fmt: skip
+        if partitions != 1:
+            yield Finding(
+                what, f"has {partitions} partitions: its records have no order",
+                "create it again with one: stream-scorer topics create",
+            )  # fmt: skip
+
+
+def _of_access(client: Any, broker: int) -> Iterator[Finding]:
+    """Yield whether the cluster has access control, as far as it says so to this user."""
+    # Asked for ACLs, librdkafka gives an empty list with an authorizer and without one.
+    asked = ConfigResource(ResourceType.BROKER, str(broker))
+    try:
+        values = client.describe_configs([asked], request_timeout=_SECONDS)[asked].result()
+    except KafkaException as error:
+        # A user that may not read it has shown that there is an authorizer.
+        if error.args[0].code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+            return
+        raise
+    if not values["authorizer.class.name"].value:
+        yield Finding(
+            "cluster", "has no authorizer: every client may write to every topic",
+            "set authorizer.class.name, and the ACLs of docs/CONFIGURATION.md",
+        )  # fmt: skip

@@ -1,0 +1,161 @@
+"""What a production system may not do without: one rule, one finding, one fix each.
+
+``mode = "production"`` refuses to run while the settings have a finding; ``security check`` lists
+those of the settings and of the cluster.
+"""
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.settings import Http, Kafka, Settings, State
+
+PRODUCTION = "production"
+NOT_IN_PRODUCTION = (
+    'stream-scorer: not in production mode: set mode = "production" to refuse what is unsafe; '
+    "`stream-scorer security check` lists it"
+)
+_PLAINTEXT_SCHEMES = {"http", "ftp", "webdav"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is unsafe.
+
+    Attributes:
+        setting: The setting or the topic that it is about.
+        problem: What is wrong, in a few words.
+        fix: What to do about it.
+    """
+
+    setting: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.problem} — {self.fix}"
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Refuse settings that have a finding, where the mode is production.
+
+    Raises:
+        SettingsError: Names the first finding and its fix, and how many more there are.
+    """
+    if settings.mode != PRODUCTION:
+        return
+    found = list(setting_findings(settings))
+    if found:
+        more = f" (and {len(found) - 1} more: stream-scorer security check)" if found[1:] else ""
+        raise SettingsError(
+            f"mode is production: {found[0].setting}: {found[0].problem}{more}", found[0].fix
+        )
+
+
+def setting_findings(settings: Settings) -> Iterator[Finding]:
+    """Yield what is unsafe in the settings of a process."""
+    yield from _of_kafka(settings.kafka)
+    registry = settings.registry
+    if registry.url:
+        if any(_is_plaintext(url) for url in registry.url.split(",")):
+            yield Finding("registry.url", "is not encrypted", "use https://")
+        if not registry.user or registry.password is None:
+            yield Finding(
+                "registry.user", "is empty: the registry asks for no password",
+                "have the registry require one, and set registry.user and registry.password",
+            )  # fmt: skip
+    for name, url in (("state.url", settings.state.url), ("models.url", settings.models.url)):
+        if _is_plaintext(url):
+            yield Finding(name, "is not encrypted", "use https:// or the store's own protocol")
+    if not settings.models.require_signature:
+        yield Finding(
+            "models.require_signature", "is false: unsigned bundles and plans are loaded",
+            "set it to true, and models.trusted_keys",
+        )  # fmt: skip
+    if not settings.rollout.require_signature:
+        yield Finding(
+            "rollout.require_signature", "is false: whoever writes to the topic commands a rollout",
+            "set it to true, and rollout.operator_keys",
+        )  # fmt: skip
+    if settings.audit.path is None:
+        yield Finding("audit.path", "is empty: no audit log is kept", "name a file")
+    yield from _of_checkpoints(settings.state)
+    yield from _of_endpoint(settings.http)
+
+
+def _of_checkpoints(state: State) -> Iterator[Finding]:
+    # Where this release can authenticate checkpoints, those that anybody may write are refused.
+    if getattr(state, "mac_key_file", ...) is None:
+        yield Finding(
+            "state.mac_key_file", "is empty: checkpoints are not authenticated", "name a key file"
+        )
+    elif getattr(state, "mac_required", True) is False:
+        yield Finding("state.mac_required", "is false: forged checkpoints are read", "remove it")
+
+
+def _of_endpoint(http: Http) -> Iterator[Finding]:
+    if _is_near(http.host):
+        return
+    if http.tls_certificate is None:
+        yield Finding(
+            "http.tls_certificate", f"is empty, and http.host {http.host} is beyond loopback",
+            "set http.tls_certificate and http.tls_key, or bind 127.0.0.1",
+        )  # fmt: skip
+    if http.token is None:
+        yield Finding(
+            "http.token",
+            "is empty: anybody may read metrics and reasons",
+            "set it in a secret file",
+        )
+
+
+def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
+    protocol = str(kafka.client.get("security.protocol", "plaintext")).upper()
+    far = [each for each in kafka.bootstrap.split(",") if each and not _is_near(_host(each))]
+    if far and not protocol.endswith("SSL"):
+        yield Finding(
+            "kafka.client security.protocol", f"is {protocol}: nothing is encrypted to {far[0]}",
+            "set it to SSL or SASL_SSL",
+        )  # fmt: skip
+    for option in kafka.unverified():
+        yield Finding(
+            f"kafka.client {option}", "switches verification of the broker off", "remove it"
+        )
+    if kafka.instance == "0":
+        yield Finding(
+            "kafka.instance", "is the default: two processes with one name fence each other",
+            "give each process a stable name",
+        )  # fmt: skip
+
+
+def file_findings(path: Path | None) -> Iterator[Finding]:
+    """Yield the secrets in a TOML file of settings."""
+    table = {} if path is None else tomllib.loads(path.read_text())
+    for group, values in table.items():
+        for key in values if isinstance(values, dict) else ():
+            if re.fullmatch("password|passphrase", key):
+                yield Finding(
+                    f"{group}.{key}", f"is a secret in {path}",
+                    f"move it to the secret file {group}__{key}",
+                )  # fmt: skip
+
+
+def _host(address: str) -> str:
+    return address.strip().rpartition("://")[2].rpartition(":")[0].strip("[]")
+
+
+def _is_near(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_plaintext(url: str) -> bool:
+    parts = urlsplit(url.strip())
+    return parts.scheme in _PLAINTEXT_SCHEMES and not _is_near(parts.hostname or "")

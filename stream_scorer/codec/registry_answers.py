@@ -1,0 +1,68 @@
+"""Limits for what a registry answers: its bytes, its time, its encoding.
+
+A registry is asked with confluent-kafka's client, which reads an answer to its end. So the limits
+are put around the stream that it reads from.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+
+# The binding's HTTP library has another name from one release to the next.
+_httpx: Any = sys.modules[SchemaRegistryClient.__module__].httpx
+
+ANSWER_BYTES_MOST: Final = 2 * 1024 * 1024
+"""Of one answer's body: a schema of 256 KiB, escaped as JSON, fits."""
+
+
+class AnswerRefusedError(Exception):
+    """The registry answered, and its answer is larger or slower than the limits allow."""
+
+
+class _Bounded(_httpx.SyncByteStream):
+    """A body that ends with an error past the limits."""
+
+    def __init__(self, stream: Any, until: float) -> None:
+        self._stream = stream
+        self._until = until
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for part in self._stream:
+            size += len(part)
+            if size > ANSWER_BYTES_MOST:
+                raise AnswerRefusedError(f"answer of more than {ANSWER_BYTES_MOST} bytes")
+            if time.monotonic() > self._until:
+                raise AnswerRefusedError("answer not complete within registry.timeout_seconds")
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
+    """Make a client refuse answers that are too large, too slow or compressed.
+
+    Args:
+        client: Of a registry.
+        seconds: Within which a body must be complete.
+    """
+    # The binding has no public way to its HTTP client.
+    session: Any = client._rest_client.session  # noqa: SLF001 see above
+
+    def bound(response: Any) -> None:
+        # A compressed answer could be small on the wire and without end in memory.
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise AnswerRefusedError("answer is compressed, which was not asked for")
+        response.stream = _Bounded(response.stream, time.monotonic() + seconds)
+
+    session.headers["Accept-Encoding"] = "identity"
+    session.event_hooks = {"request": [], "response": [bound]}
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a failure of the client means that no answer came."""
+    return isinstance(error, _httpx.TransportError)

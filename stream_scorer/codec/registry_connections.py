@@ -1,0 +1,81 @@
+"""The registry server's connections: a fixed number, each request within a time limit."""
+
+import io
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+CONNECTIONS_MOST: Final = 64
+"""Open connections, and with them threads; further ones are closed without an answer."""
+REQUEST_SECONDS: Final = 20.0
+"""From the first byte of a request to its last."""
+IDLE_SECONDS: Final = 60.0
+"""Until the first byte of a connection's next request."""
+
+
+class BoundedServer(ThreadingHTTPServer):
+    """A thread for each connection, and at most :data:`CONNECTIONS_MOST` of them."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(CONNECTIONS_MOST)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection on its own thread, or close it."""
+        if self._free.acquire(blocking=False):
+            try:
+                super().process_request(request, client_address)
+            except BaseException:
+                self._free.release()
+                raise
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away or was too slow."""
+
+
+class RequestClock(io.RawIOBase):
+    """A connection's bytes; a request that is not read whole in time ends the connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._until: float | None = None
+
+    def next_request(self) -> None:
+        """Expect a new request: its first byte starts the clock."""
+        self._until = None
+
+    def readable(self) -> bool:
+        """Whether it can be read: always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there, within what is left of the time.
+
+        Raises:
+            TimeoutError: The request takes too long.
+        """
+        left = IDLE_SECONDS if self._until is None else self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(buffer)
+        if self._until is None:
+            self._until = time.monotonic() + REQUEST_SECONDS
+        # Answers are written to the same connection.
+        self._connection.settimeout(REQUEST_SECONDS)
+        return count

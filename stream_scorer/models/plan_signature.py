@@ -1,0 +1,82 @@
+"""The signature of a plan file: ``plan.toml.sig`` next to it, Ed25519 over its sha256."""
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream_scorer.canonical import canonical, parse
+from stream_scorer.errors import SettingsError
+from stream_scorer.keys import key_id
+from stream_scorer.models.trust import Trust
+
+SUFFIX = ".sig"
+BYTES_MOST = 4 * 1024
+_SIGNED = b"stream-scorer plan signature 1\n"
+"""In front of what is signed, so that no other signature of ours passes for a plan's."""
+
+
+class _Document(BaseModel):
+    """What the file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    algorithm: Literal["Ed25519"]
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    signature: str
+
+
+def sign_plan(text: str, key: Ed25519PrivateKey) -> bytes:
+    """Return the signature file of a plan."""
+    signer = key_id(key.public_key())
+    document = {
+        "format": 1,
+        "algorithm": "Ed25519",
+        "key_id": signer,
+        "signature": base64.b64encode(key.sign(_statement(text, signer))).decode(),
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def check_plan(text: str, signature: bytes | None, trust: Trust, what: str) -> str:
+    """Return the name of the trusted key that signed a plan.
+
+    Args:
+        text: The plan.
+        signature: The file next to it; None where there is none.
+        trust: Whose signatures count.
+        what: Names the plan in the error.
+
+    Raises:
+        SettingsError: It is not signed, by no trusted key, or is not what was signed.
+    """
+    sign = "sign it: stream-scorer models sign-plan FILE --key FILE"
+    if signature is None:
+        raise SettingsError(f"{what}: is not signed, and mode is production", sign)
+    try:
+        document = _Document.model_validate(parse(signature))
+    except (ValidationError, ValueError):
+        raise SettingsError(f"{what}: its signature file cannot be read", sign) from None
+    trusted = trust.keys.get(document.key_id)
+    if trusted is None:
+        raise SettingsError(
+            f"{what}: is signed by an unknown key, {document.key_id}",
+            "have it signed by a key in models.trusted_keys",
+        )
+    try:
+        raw = base64.b64decode(document.signature, validate=True)
+        trusted.key.verify(raw, _statement(text, document.key_id))
+    except (binascii.Error, ValueError, InvalidSignature):
+        raise SettingsError(f"{what}: is not what {trusted.name} signed", sign) from None
+    return trusted.name
+
+
+def _statement(text: str, signer: str) -> bytes:
+    digest = hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
+    return _SIGNED + canonical({"algorithm": "Ed25519", "key_id": signer, "sha256": digest})

@@ -1,0 +1,112 @@
+# ruff: noqa: E501, ISC004 the texts of other files, as they are there
+"""Checks that are taken out of a copy of the package, to see that their absence is found."""
+
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A check that is missing.
+
+    Attributes:
+        name: What it checked.
+        edits: (file below the package, its text, what is there instead).
+    """
+
+    name: str
+    edits: tuple[tuple[str, str, str], ...]
+
+
+NEGATIVE_FIXED = Mutant(
+    "the size of a fixed",
+    (
+        ("codec/limits.py", "not 0 <= size <= self._limits.fixed_bytes", "abs(size) > 2**62"),
+        ("codec/wire.py", "        check_program(self.code", "        print if check_program else (self.code"),
+        ("codec/walk.py", "if size < 0 or size > end - at:\n                        failed = TRUNC",
+         "if size > end - at:\n                        failed = TRUNC"),
+    ),
+)  # fmt: skip
+FORGED_BUCKET = Mutant(
+    "the rings of a bucket",
+    (("core/payload.py", "    if fault != SOUND:\n", "    if fault > ELSEWHERE:\n"),),
+)
+OTHERS = (
+    Mutant("the length of a string", (
+        ("codec/walk.py", "elif value > end - at:\n", "elif value > string_max:\n"),)),
+    Mutant("the sign of a string's length", (
+        ("codec/walk.py", "if value < 0:\n                        failed = LENGTH",
+         "if value < -(1 << 62):\n                        failed = LENGTH"),)),
+    Mutant("the bytes of a double", (
+        ("codec/walk.py", "if width > end - at:\n", "if width > limit - at + 64:\n"),)),
+    Mutant("the number of a symbol", (
+        ("codec/walk.py", "if value < 0 or value >= code[step, 1]:\n                        "
+         "failed = SYMBOL", "if value < 0:\n                        failed = SYMBOL"),)),
+    Mutant("the number of a branch", (
+        ("codec/walk.py", "if value < 0 or value >= code[step, 1]:\n                        "
+         "failed = BRANCH", "if value < -1000:\n                        failed = BRANCH"),)),
+    Mutant("a boolean's byte", (
+        ("codec/walk.py", "if at >= end:\n                    failed = TRUNCATED",
+         "if at > end + 64:\n                    failed = TRUNCATED"),)),
+    Mutant("the bytes of a varint", (
+        ("codec/reading.py", "            if at + size > end:\n                return np.int64(0), "
+         "at, TRUNCATED\n", ""),)),
+    Mutant("room behind a column's text", (
+        ("codec/columns.py", "return validity, values, size + SLACK",
+         "return validity, values, size"),)),
+    Mutant("room behind what is encoded to bytes", (
+        ("codec/columns.py", "values = (rows + 1) * _WIDTH[self.kind]",
+         "values = rows * _WIDTH[self.kind]"),)),
+    Mutant("the length of an id in a bucket", (
+        ("core/kernels/dumping.py", "if at < 0 or length < 0 or length > end - at:",
+         "if at < 0 or length < 0:"),)),
+    Mutant("the count of events in a bucket", (
+        ("core/kernels/dumping.py", " or count * (10 + 8 * fields) > end - at:", ":"),
+        ("core/kernels/dumping.py", "        if count * 8 * (1 + fields) > end - at:\n"
+         "            return CUT_OFF\n", ""),
+        ("core/kernels/dumping.py", "    return SOUND if at == end else CUT_OFF", "    return SOUND"),
+    )),
+    Mutant("the children of a tree", (
+        ("models/trees.py", '    _refuse_unless(bool((left < past).all() and (right < past).all()), '
+         '"a child outside its tree")\n', ""),
+        ("models/trees.py", "    parents[roots] += 1\n", "    parents[:] = 1\n"),
+        ("models/trees.py", "np.bincount(np.concatenate([left, right]), minlength=len(leaf))",
+         "np.ones(len(leaf), np.int64)"),
+    )),
+    Mutant("the feature of a split", (
+        ("models/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
+    Mutant("the shape of coefficients", (
+        ("models/linear.py", "    if found.shape != shape:\n", "    if not found.shape:\n"),)),
+)  # fmt: skip
+
+
+def chosen(seed: int) -> list[Mutant]:
+    """Return the two that are always tried, and five of the others."""
+    more = random.Random(seed).sample(OTHERS, 5)  # noqa: S311 a test's choice, no secret
+    return [NEGATIVE_FIXED, FORGED_BUCKET, *more]
+
+
+def make(mutant: Mutant, root: Path) -> None:
+    """Make a copy of the package in which a check is missing.
+
+    Args:
+        mutant: Which.
+        root: An empty folder; it is to be first on the path.
+
+    Raises:
+        ValueError: The check is not where it is said to be.
+    """
+    package = root / "stream_scorer"
+    shutil.copytree(_ROOT / "stream_scorer", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("schemas", "models"):
+        (root / name).symlink_to(_ROOT / name)
+    for name, old, new in mutant.edits:
+        path = package / name
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise ValueError(f"{mutant.name}: {name} holds {text.count(old)} times {old!r}")
+        path.write_text(text.replace(old, new), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""The findings of a real cluster: its topics' settings, and who may do what."""
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from stream_scorer.apps.cluster_check import cluster_findings
+from stream_scorer.kafka.topics import create_topics, grow
+from stream_scorer.settings import Kafka
+
+pytestmark = pytest.mark.kafka
+
+
+def problems(kafka: Kafka, topic: str) -> str:
+    return " ".join(f"{f.problem} | {f.fix}" for f in cluster_findings(kafka) if topic in f.setting)
+
+
+def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., Kafka]) -> None:
+    kafka = kafka_settings()
+    topics = kafka.topics
+    assert "stream-scorer topics create" in problems(kafka, topics.labels)
+    create_topics(kafka, 2, 1)
+    before = problems(kafka, topics.decisions)
+    assert "replication factor 1" in before
+    assert "min.insync.replicas is 1" in before
+    assert "unclean" not in before
+    for topic in (topics.state, topics.rollout, topics.decisions):
+        assert "cleanup.policy" not in problems(kafka, topic)
+    assert "retention" not in problems(kafka, topics.rollout)
+
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for topic, name, value in (
+        (topics.decisions, "unclean.leader.election.enable", "true"),
+        (topics.decisions, "min.insync.replicas", "2"),
+        (topics.state, "cleanup.policy", "delete"),
+        (topics.labels, "cleanup.policy", "compact"),
+        (topics.rollout, "retention.ms", "1000"),
+    ):
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result()
+    grow(kafka, topics.activations, 2)
+    after = problems(kafka, topics.decisions)
+    assert "unclean.leader.election.enable=false" in after
+    assert "min.insync.replicas" not in after
+    assert "cleanup.policy=compact" in problems(kafka, topics.state)
+    assert "cleanup.policy=delete" in problems(kafka, topics.labels)
+    assert "retention.ms=-1" in problems(kafka, topics.rollout)
+    assert "has 2 partitions" in problems(kafka, topics.activations)
+
+
+def test_a_cluster_without_access_control_is_found(kafka_settings: Callable[..., Kafka]) -> None:
+    assert "has no authorizer" in problems(kafka_settings(), "cluster")

@@ -1,0 +1,12 @@
+"""What a decoder prepares for a writer's schema."""
+
+from typing import Any
+
+import numpy as np
+
+from stream_scorer.codec.avro import ColumnDecoder
+
+
+def writer_of(decoder: ColumnDecoder, schema_id: int) -> Any:
+    """Return what a decoder has ready for an id, or why it has nothing."""
+    return decoder._writers_of([(schema_id, np.arange(1))], budgeted=False)[schema_id]

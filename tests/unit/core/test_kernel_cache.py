@@ -1,0 +1,128 @@
+"""Where compiled kernels are kept: never where another user can put code for us to run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.core.kernels import cache
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "kernels"
+    made.mkdir(mode=0o755)
+    (made / "walk.nbi").write_bytes(b"")
+    (made / "walk.nbi").chmod(0o644)
+    return made
+
+
+def test_a_folder_of_this_user_alone_is_taken(folder: Path) -> None:
+    assert cache.fault_of(folder) is None
+
+
+def test_a_folder_that_others_may_write_is_refused(folder: Path) -> None:
+    folder.chmod(0o777)
+    assert cache.fault_of(folder) == f"{folder} is writable for every user"
+    folder.chmod(0o1777)
+    assert cache.fault_of(folder) == f"{folder} is writable for every user"
+
+
+def test_a_folder_that_a_group_may_write_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.chmod(0o775)
+    monkeypatch.setattr(cache, "_is_private", lambda _: False)
+    assert cache.fault_of(folder) == f"{folder} is writable for a group"
+    monkeypatch.setattr(cache, "_is_private", lambda _: True)
+    assert cache.fault_of(folder) is None
+
+
+def test_a_folder_or_file_of_another_user_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner:
+        assert cache.fault_of(folder) == f"{folder} belongs to another user"
+    else:
+        assert cache.fault_of(folder) is None, "what root wrote is as good as ours"
+
+
+def test_a_way_that_others_may_write_is_refused_unless_nothing_can_be_replaced(
+    folder: Path,
+) -> None:
+    folder.parent.chmod(0o777)
+    assert cache.fault_of(folder) == f"{folder.parent} is writable for every user"
+    folder.parent.chmod(0o1777)
+    assert cache.fault_of(folder) is None
+
+
+def test_a_file_that_others_may_write_or_lead_elsewhere_is_refused(folder: Path) -> None:
+    file = folder / "walk.nbi"
+    file.chmod(0o666)
+    assert cache.fault_of(folder) == f"{file} is writable for every user"
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+    assert cache.fault_of(folder) == f"{file} is a link"
+
+
+def test_the_stamp_covers_every_file_that_a_kernel_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, core = tmp_path / "codec", tmp_path / "kernels"
+    for place, name in ((own, "walk.py"), (own, "operations.py"), (core, "memory.py")):
+        place.mkdir(exist_ok=True)
+        (place / name).write_text("A = 1\n")
+    monkeypatch.setattr(cache, "_HERE", core)
+    stamps = {cache.stamp.__wrapped__(own)}
+    for changed in (own / "walk.py", own / "operations.py", core / "memory.py"):
+        changed.write_text("A = 2\n")
+        stamps.add(cache.stamp.__wrapped__(own))
+    assert len(stamps) == 4
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 our own interpreter
+        [sys.executable, "-c", command],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder)},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_line_says_in_one_line_which_folder_it_refuses(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    done = run(
+        "import sys; sys.argv = ['stream-scorer', 'batch', '--help']\n"
+        "from stream_scorer.cli import main; main()", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"stream-scorer: variable NUMBA_CACHE_DIR: {tmp_path}: ")
+    assert "writable for every user" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+_FRAMES = (
+    "import numpy as np\n"
+    "from stream_scorer.codec.framing import frames\n"
+    "n = np.zeros(1, np.int64)\n"
+    "frames(np.zeros(9, np.uint8), np.array([0, 9]), 99, np.zeros(1, np.uint8), n)\n"
+    "print(sum(frames.stats.cache_hits.values()))"
+)
+
+
+def test_code_is_kept_and_found_again_where_it_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    first, second = run(_FRAMES, folder), run(_FRAMES, folder)
+    assert (first.stdout, second.stdout) == ("0\n", "1\n"), first.stderr + second.stderr
+    (inside,) = folder.iterdir()
+    assert folder.stat().st_mode & 0o077 == 0
+    before = sorted(inside.iterdir())
+    inside.chmod(0o555)
+    try:
+        assert run(_FRAMES, folder).stdout == "1\n"
+    finally:
+        inside.chmod(0o755)
+    assert sorted(inside.iterdir()) == before

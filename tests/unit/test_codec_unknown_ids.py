@@ -1,0 +1,232 @@
+"""Unknown schema ids: how often a registry is asked, and what waits for its answers."""
+
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.http_registry import HttpRegistry
+from stream_scorer.codec.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.registry_answers import ANSWER_BYTES_MOST
+from stream_scorer.codec.schemas import look_up, reader_schema
+from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import RegistryUnavailableError, SchemaError
+from stream_scorer.settings import Registry
+from tests.unit.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
+
+TRANSACTION = reader_schema("transaction.v1")
+RECORD = {
+    "transaction_id": "t-1", "event_time": 1_500, "customer_id": "c", "terminal_id": "x",
+    "amount_minor": 1234, "currency": "EUR", "channel": "POS", "mcc": None, "country": "DE",
+    "card_present": True, "device_id": None,
+}  # fmt: skip
+VALUE = RecordCodec(1, TRANSACTION).encode(RECORD)
+KNOWN: Reply = (200, {"schema": TRANSACTION})
+BURST = 32
+RESERVED = 8
+
+
+def framed(schema_id: int) -> bytes:
+    return b"\0" + schema_id.to_bytes(4, "big") + VALUE[5:]
+
+
+class Asked:
+    """Answers for id 1 alone, and counts."""
+
+    def __init__(self, answer: Callable[[int], Reply] = lambda _: UNKNOWN) -> None:
+        self.ids: list[int] = []
+        self._answer = answer
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> Reply:
+        if request.path == "/config":
+            return 200, {"compatibilityLevel": "FULL"}
+        schema_id = int(request.path.rpartition("/")[2])
+        self.ids.append(schema_id)
+        return KNOWN if schema_id == 1 else self._answer(schema_id)
+
+
+class Sleeps:
+    """Passes on a clock what would be slept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seconds: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self.clock.now += seconds
+
+
+def test_a_batch_of_distinct_unknown_ids_costs_no_more_requests_than_the_budget() -> None:
+    asked, clock = Asked(), Clock()
+    with answering(asked) as url:
+        sleeps = Sleeps(clock)
+        registry = HttpRegistry(Registry(url=url, lookups_burst=BURST), clock, sleeps)
+        decoder = ColumnDecoder(registry, TRANSACTION, Plan())
+        values = [framed(1), *(framed(number) for number in range(100, 5_100)), framed(1)]
+        decoded = decoder.decode(values, budgeted=True)
+        assert decoded.rows.tolist() == [0, 5_001]
+        assert set(decoded.rejections.reasons) == {RejectReason.UNKNOWN_SCHEMA}
+        # Each first look-up that the budget has, and two more for each id that was waited for.
+        assert len(asked.ids) == 1 + (BURST - RESERVED - 1) + RESERVED
+        assert "not looked up" in decoded.rejections.details[-1]
+        before = len(asked.ids)
+        decoder.decode(values, budgeted=True)
+        assert len(asked.ids) == before
+
+
+def test_the_budget_fills_again_at_its_rate() -> None:
+    asked, clock = Asked(), Clock()
+    with answering(asked) as url:
+        registry = HttpRegistry(
+            Registry(url=url, lookups_burst=BURST, lookups_per_second=2.0), clock, Sleeps(clock)
+        )
+        look_up(registry, range(100, 200), budgeted=True)
+        before = len(asked.ids)
+        clock.now += 10.0
+        look_up(registry, range(1_000, 1_100), budgeted=True)
+        # 20 tokens came, of which 8 are kept for ids that are waited for.
+        assert before < len(asked.ids) <= before + 20 - RESERVED
+
+
+def test_an_id_that_comes_a_moment_later_is_waited_for_once_a_minute() -> None:
+    clock = Clock()
+    sleeps = Sleeps(clock)
+    answers = {7: 2, 8: 2, 9: 2}
+
+    def late(schema_id: int) -> Reply:
+        answers[schema_id] -= 1
+        return KNOWN if answers[schema_id] < 0 else UNKNOWN
+
+    asked = Asked(late)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url, negative_cache_seconds=0), clock, sleeps)
+        assert look_up(registry, [7], budgeted=True)[7] == TRANSACTION
+        assert asked.ids == [7, 7, 7]
+        assert sleeps.seconds == list(WAITS)
+        assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
+        assert sleeps.seconds == list(WAITS)
+        clock.now += WAIT_EVERY_SECONDS
+        assert look_up(registry, [9], budgeted=True)[9] == TRANSACTION
+        assert sleeps.seconds == [*WAITS, *WAITS]
+
+
+def test_a_wait_and_its_look_ups_are_short() -> None:
+    assert sum(WAITS) <= 0.5
+    assert len(WAITS) + 1 == 3
+
+
+def test_an_id_with_many_records_is_looked_up_before_ids_with_one() -> None:
+    asked = Asked(lambda schema_id: KNOWN if schema_id == 50_000 else UNKNOWN)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url, lookups_burst=2), Clock(), lambda _: None)
+        decoder = ColumnDecoder(registry, TRANSACTION, Plan())
+        values = [framed(number) for number in range(100, 200)] + [framed(50_000)] * 2
+        assert decoder.decode(values, budgeted=True).rows.tolist() == [100, 101]
+
+
+def test_look_ups_that_succeed_cost_nothing() -> None:
+    asked = Asked(lambda _: LONG)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url, lookups_burst=16), Clock())
+        for first in range(100, 150, 5):
+            found = look_up(registry, range(first, first + 5), budgeted=True)
+            assert set(found.values()) == {'"long"'}
+
+
+def test_what_was_decided_once_is_decoded_without_a_budget() -> None:
+    asked = Asked(lambda _: LONG)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url, lookups_burst=2), Clock())
+        found = look_up(registry, range(100, 150))
+    assert set(found.values()) == {'"long"'}
+
+
+@pytest.mark.parametrize("schema_id", [0, 2**31, 2**32 - 1])
+def test_an_id_that_no_registry_gives_is_not_asked_for(schema_id: int) -> None:
+    asked = Asked(lambda _: (404, {"error_code": 404, "message": "HTTP 404 Not Found"}))
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url))
+        decoder = ColumnDecoder(registry, TRANSACTION, Plan())
+        decoded = decoder.decode([framed(schema_id), framed(1)], budgeted=True)
+    assert decoded.rejections.reasons == (RejectReason.UNKNOWN_SCHEMA,)
+    assert asked.ids == [1]
+
+
+def test_an_outage_pauses_and_gives_its_tokens_back() -> None:
+    replies = {"answer": (503, b"busy")}
+    asked = Asked(lambda _: replies["answer"])
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url, lookups_burst=2), Clock())
+        for _ in range(10):
+            with pytest.raises(RegistryUnavailableError):
+                look_up(registry, [7], budgeted=True)
+        replies["answer"] = KNOWN
+        assert look_up(registry, [7], budgeted=True)[7] == TRANSACTION
+
+
+ENDLESS = b'{"schema": "' + b" " * ANSWER_BYTES_MOST + b'"}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON"), (200, ENDLESS)],
+    ids=["error", "not JSON", "too large"],
+)
+def test_one_id_that_fails_alone_pauses_for_seconds_and_not_for_ever(answer: Reply) -> None:
+    clock = Clock()
+    asked = Asked(lambda _: answer)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url), clock)
+        for _ in range(5):
+            with pytest.raises(RegistryUnavailableError):
+                look_up(registry, [7], budgeted=True)
+            clock.now += 1.0
+        error = look_up(registry, [7], budgeted=True)[7]
+        assert isinstance(error, SchemaError)
+        assert "answers other questions" in error.what
+        # The next one of its kind is not waited for.
+        assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
+
+
+def test_a_registry_that_answers_nothing_else_is_an_outage_for_as_long_as_it_lasts() -> None:
+    clock = Clock()
+    with answering(lambda _: (500, {"error_code": 50001, "message": "store"})) as url:
+        registry = HttpRegistry(Registry(url=url), clock)
+        for _ in range(20):
+            with pytest.raises(RegistryUnavailableError):
+                look_up(registry, [7], budgeted=True)
+            clock.now += 10.0
+
+
+def test_references_that_cannot_be_joined_leave_the_schema_as_it_is() -> None:
+    deep = "[" * 100_000
+    reference = [{"name": "n", "subject": "s", "version": 1}]
+    answers: dict[int, Reply] = {
+        5: (200, {"schema": deep, "references": reference}),
+        6: (200, {"schema": "no JSON", "references": reference}),
+    }
+    other = (200, {"schema": '"long"', "id": 3, "version": 1, "subject": "s"})
+    with answering(
+        lambda request: (
+            other if "subjects" in request.path else answers[int(request.path.rpartition("/")[2])]
+        )
+    ) as url:
+        registry = HttpRegistry(Registry(url=url))
+        for schema_id in answers:
+            assert registry.writer_schema(schema_id) in {deep, "no JSON"}
+
+
+def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
+    clock = Clock()
+    budget = LookupBudget(2.0, BURST, clock)
+    assert budget.take(1) == 1
+    budget.charge(3.0, 1)
+    # 3 s in vain are 1 % of 300 s.
+    clock.now += 280.0
+    assert budget.take(1) == 0
+    clock.now += 20.0
+    assert budget.take(1) == 1
