@@ -178,7 +178,8 @@ CASES: Final = (
          _decoded(_ONE, lambda h: _send(h, 200, b"[" * 100_000), tries=12)),
     Case("lookup: a Protobuf schema", 6, "answers", _INCOMPATIBLE,
          _decoded(_ONE, _schema("syntax", schemaType="PROTOBUF"), tries=12)),
-    Case("lookup: a schema that references itself", 6, "answers", f"{_INCOMPATIBLE}|few questions, good True, 0 ",
+    Case("lookup: a schema that references itself", 6, "answers",
+         f"{_INCOMPATIBLE}|few questions, good True, 0 ",
          _decoded(
              _ONE,
              _schema(schema_with(), references=[{"name": "A", "subject": "s", "version": 1}]),
