@@ -30,7 +30,7 @@ def _rejected(fails: Fails) -> Callable[[Place], str]:
 
         batch = raw([str(n).encode() for n in range(_ROWS)])
         quarantine = module.Quarantine(trial, lambda _: None, lambda: True)
-        first = ValueError("not raised")
+        first: Exception = ValueError("not raised")
         try:
             fails(0, range(_ROWS))
         except Exception as error:  # noqa: BLE001 what the computation raises
