@@ -33,8 +33,8 @@ _FIRST_ID: Final = 100_000
 """The attacks' schemas have ids from here on."""
 _UNKNOWN_ID: Final = 10_000_000
 _WARM_UP_SECONDS: Final = 4
-_LATE_SECONDS: Final = 40.0
-_START_SECONDS: Final = 60.0
+_LATE_SECONDS: Final = 90.0
+_START_SECONDS: Final = 180.0
 
 
 def attacks() -> list[Attack]:
