@@ -225,7 +225,10 @@ class ColumnDecoder:
             new.sort(key=lambda group: -len(group[1]))
             asked = [schema_id for schema_id, _ in new]
             for schema_id, text in look_up(self._source, asked, budgeted=budgeted).items():
-                found[schema_id] = self._kept(schema_id, text) if isinstance(text, str) else text
+                if isinstance(text, SchemaError):
+                    found[schema_id] = text
+                else:
+                    found[schema_id] = self._kept(schema_id, text)
         return found
 
     def _kept(self, schema_id: int, text: str) -> _Writer | str:
