@@ -71,7 +71,11 @@ def _folder_of(sources: Path) -> Path | None:
     if config.CACHE_DIR:  # type: ignore[attr-defined] # numba sets it as it is imported
         chosen = Path(config.CACHE_DIR)  # type: ignore[attr-defined] # the same
         folder = chosen / name
-        fault = _made(folder) or fault_of(folder)
+        unmade = _made(folder)
+        if unmade is not None and chosen.is_dir() and fault_of(chosen) is None:
+            # A read-only folder that has no code of these sources.
+            return None
+        fault = unmade or fault_of(folder)
         if fault is not None:
             raise SettingsError(
                 f"variable {_VARIABLE}: {chosen}: {fault}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.core.kernels import cache
+from stream_scorer.errors import SettingsError
 
 
 @pytest.fixture
@@ -126,3 +127,18 @@ def test_code_is_kept_and_found_again_where_it_cannot_be_written(tmp_path: Path)
     finally:
         inside.chmod(0o755)
     assert sorted(inside.iterdir()) == before
+
+
+def test_a_read_only_folder_without_code_of_some_sources_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "shipped"
+    monkeypatch.setattr(cache.config, "CACHE_DIR", str(chosen))
+    monkeypatch.setattr(cache, "_made", lambda _: "Read-only file system")
+    with pytest.raises(SettingsError, match="Read-only file system"):
+        cache._folder_of.__wrapped__(Path("/sources"))
+    chosen.mkdir(mode=0o755)
+    assert cache._folder_of.__wrapped__(Path("/sources")) is None
+    chosen.chmod(0o777)
+    with pytest.raises(SettingsError, match="Read-only file system"):
+        cache._folder_of.__wrapped__(Path("/sources"))
