@@ -1,12 +1,14 @@
-"""Compile what a scorer runs, and leave: ``python -m stream_scorer.apps.compiling``.
+"""Compile what a scorer and a profiler run, and leave: ``python -m stream_scorer.apps.compiling``.
 
 An image calls it when it is built, so that the code is kept in a folder that nobody can write to
 when the image runs; see ``core.kernels.cache``.
 """
 
+from stream_scorer.apps.profiling import RowEncoder
 from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
-from stream_scorer.apps.warming import warm
-from stream_scorer.codec.schemas import FileRegistry
+from stream_scorer.apps.warming import warm, warm_profiler
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.kafka.librdkafka import kernels
 from stream_scorer.settings import Settings
 
 
@@ -14,7 +16,13 @@ def main() -> None:
     """Send made-up transactions through the model that is shipped with the package."""
     settings = Settings()
     model, plan = load_model(settings, Deployment())
-    warm(open_codecs(settings, plan, FileRegistry(settings.registry.directory)), model, plan)
+    directory = settings.registry.directory
+    registry = FileRegistry(directory)
+    warm(open_codecs(settings, plan, registry), model, plan)
+    topic = settings.kafka.topics.terminal_profiles
+    schema = reader_schema("terminal-profile.v1", directory)
+    warm_profiler(RowEncoder(registry.id_for(f"{topic}-value", schema), schema, topic, 1), plan)
+    kernels.compile_all()
 
 
 if __name__ == "__main__":

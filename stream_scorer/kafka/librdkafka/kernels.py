@@ -6,6 +6,7 @@ compiled code can be kept on disk.
 """
 
 import numpy as np
+from numba import types
 
 from stream_scorer.core.kernels.compiled import allocating
 from stream_scorer.kafka.librdkafka.foreign import (
@@ -156,3 +157,25 @@ def send_with_headers(
         if error:
             return error, listed
     return np.int64(0), np.int64(0)
+
+
+def compile_all() -> None:
+    """Compile every kernel for the types that the binding passes, and call none.
+
+    The first message of a process would wait for that otherwise, where the code is not kept on disk.
+    """
+    words, rows = types.int64[::1], types.int64[:, ::1]
+    nulls, numbers, address = types.bool_[::1], types.int32[::1], types.int64
+    data = types.uint8[::1]
+    text = types.Array(types.uint8, 1, "C", readonly=True)
+    measure.compile((words,))
+    take.compile(
+        (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, words)
+        + 3 * (address,)
+    )
+    for values, keys in ((data, data), (text, data), (text, text)):
+        fill.compile((rows, values, words, nulls, keys, words, nulls, numbers))
+    error_of.compile((rows,))
+    send_with_headers.compile(
+        (address, rows, rows, text, words, text, words, nulls, words) + 3 * (address,)
+    )
