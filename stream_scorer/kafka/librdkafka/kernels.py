@@ -162,7 +162,7 @@ def send_with_headers(
 def compile_all() -> None:
     """Compile every kernel for the types that the binding passes, and call none.
 
-    The first message of a process would wait for that otherwise, where the code is not kept on disk.
+    Otherwise, where code cannot be kept on disk, the first message of each process waits for it.
     """
     words, rows = types.int64[::1], types.int64[:, ::1]
     nulls, numbers, address = types.bool_[::1], types.int32[::1], types.int64
