@@ -133,7 +133,7 @@ def test_a_read_only_folder_without_code_of_some_sources_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = tmp_path / "shipped"
-    monkeypatch.setattr(cache.config, "CACHE_DIR", str(chosen))
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(chosen))
     monkeypatch.setattr(cache, "_made", lambda _: "Read-only file system")
     with pytest.raises(SettingsError, match="Read-only file system"):
         cache._folder_of.__wrapped__(Path("/sources"))
