@@ -1,22 +1,19 @@
 """A record that ends every process: none tries it for ever, and an operator takes it out."""
 
-import io
 import json
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 
 from stream_scorer.settings import Kafka
+from tests.faults.poison import poisoned
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.faults.scene import Record, committed, everything_once, feed, outcome, transactions
-from tests.faults.suite.seams import POISON, program, variables
-from tests.faults.verifier.payloads import SCHEMAS, transaction
+from tests.faults.suite.seams import program, variables
 
 pytestmark = pytest.mark.kafka
 
@@ -39,11 +36,7 @@ def with_poison() -> tuple[tuple[Record, ...], Record, int]:
         for number in range(len(records) // 2, len(records))
         if not records[number].bad and not records[number + 1].bad
     )
-    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
-    out = io.BytesIO()
-    value = records[at].value or b""
-    fastavro.schemaless_writer(out, schema, transaction(value) | {"device_id": POISON})
-    poison = replace(records[at], value=value[:5] + out.getvalue(), bad="INTERNAL")
+    poison = poisoned(records[at])
     records[at] = poison
     offset = sum(record.partition == poison.partition for record in records[:at])
     return tuple(records), poison, offset
@@ -64,7 +57,7 @@ def test_none_tries_for_ever_and_the_record_is_taken_once(
     ends = feed(settings, records)
 
     def scorer(name: str) -> ScorerProcess:
-        # Only a process of its own can be given the seam; its workers are forked with it.
+        # Only a process of its own can be given the seam; its workers import it.
         seams: dict[str, Any] = {"program": program("--dies-of-poison"), "variables": variables()}
         return ScorerProcess(
             settings, tmp_path / name, "--from", "earliest", *workers, fresh=True, **seams

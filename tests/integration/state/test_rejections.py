@@ -35,6 +35,7 @@ from tests.integration.state.rejecting import (
     beside,
     broken_and_fixed,
     dumps,
+    ends_of,
     feed_timed,
     rejected_and_good,
     replay_letters,
@@ -42,14 +43,6 @@ from tests.integration.state.rejecting import (
 from tests.integration.state.stage import Crash, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
-
-
-def ends_of(kafka: Kafka) -> dict[int, int]:
-    """Return the next offset of each partition's last record; a marker may come after it."""
-    ends = dict.fromkeys(range(PARTITIONS), 0)
-    for message in read_all(kafka, kafka.topics.transactions):
-        ends[message.partition()] = message.offset() + 1
-    return ends
 
 
 def deployed(of: Configuration) -> Deployment:
