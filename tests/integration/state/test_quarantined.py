@@ -69,6 +69,9 @@ def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
         wait_until(lambda: committed(ours) == first, lambda: f"all decided: {scorer.said}")
         scorer.kill()
     everything_once(outcome(ours), records)
+    calm_kafka = beside(ours, kafka_topics, kafka_settings(session_timeout_ms=6_000))
+    with patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison)):
+        live(settings_of(calm_kafka), first)
 
     # The cause is fixed: the seam is gone.
     with process("fixed") as scorer:
@@ -88,10 +91,6 @@ def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
     assert len(found.dead_letters) == poison
 
     # The same input without crashes.
-    other = kafka_settings(session_timeout_ms=6_000)
-    calm_kafka = beside(ours, kafka_topics, other)
-    with patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison)):
-        live(settings_of(calm_kafka), first)
     expected = live(settings_of(calm_kafka), ends)
     state = restored_only(settings_of(ours))
     assert dumps(state) == dumps(expected)
