@@ -183,18 +183,19 @@ def _with_computation(before: Callable[[Any], None]) -> None:
     module.score_by_arms = preceded(before)
 
 
-def _poisoned(events: Any) -> bool:
+def hold_poison(events: Any) -> bool:
+    """Whether one of these transactions is poisoned."""
     return POISON in events.records.column("device_id").to_pylist()
 
 
 def raise_for_poison(events: Any) -> None:
     """Fail for a batch that holds a poisoned transaction."""
-    if _poisoned(events):
+    if hold_poison(events):
         raise ValueError("poison")
 
 
 def _die_of_poison(events: Any) -> None:
-    if _poisoned(events):
+    if hold_poison(events):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
