@@ -35,12 +35,12 @@ pytestmark = pytest.mark.kafka
 EVERY = 97
 
 
-def with_poison() -> tuple[Record, ...]:
+def with_poison(days: int) -> tuple[Record, ...]:
     """Return good transactions of few customers; now and then one for which the seam raises.
 
     Their customers have others before and after them, which see whether they were folded.
     """
-    good = [record for record in transactions(days=6, customers=40) if not record.bad]
+    good = [record for record in transactions(days, customers=40) if not record.bad]
     return tuple(poisoned(r) if n % EVERY == EVERY // 2 else r for n, r in enumerate(good))
 
 
@@ -51,10 +51,32 @@ def by_id(found: Outcome) -> dict[str, dict[str, Any]]:
     return {each["transaction_id"]: each for each in found.decisions.values()}
 
 
+def failing() -> Any:
+    """Return a context in which batches that hold poison fail."""
+    return patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison))
+
+
+def test_a_quarantined_record_is_decided_once_when_it_is_replayed(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    records = with_poison(days=3)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    first = feed(ours, records)
+    with failing():
+        live(settings_of(ours), first)
+    everything_once(outcome(ours), records)
+    assert replay_letters(ours).copied.keys() == {"INTERNAL"}
+    live(settings_of(ours), ends_of(ours))
+    found = outcome(ours)
+    assert found.doubled == []
+    assert len(by_id(found)) == len(records)
+
+
+@pytest.mark.thorough
 def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
-    records = with_poison()
+    records = with_poison(days=6)
     poison = sum(record.bad == "INTERNAL" for record in records)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     first = feed(ours, records)
@@ -70,7 +92,7 @@ def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
         scorer.kill()
     everything_once(outcome(ours), records)
     calm_kafka = beside(ours, kafka_topics, kafka_settings(session_timeout_ms=6_000))
-    with patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison)):
+    with failing():
         live(settings_of(calm_kafka), first)
 
     # The cause is fixed: the seam is gone.
