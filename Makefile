@@ -65,6 +65,7 @@ bench: env
 	$(BIN)/python bench/rollout_guarded.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 
 lint: env
 	$(BIN)/ruff check .

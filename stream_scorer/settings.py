@@ -9,6 +9,7 @@ environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -58,6 +59,7 @@ _VARIABLES = frozenset({_CONFIG_VARIABLE, _SECRETS_VARIABLE, PASSPHRASE_VARIABLE
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
 _DAY_MS = 86_400_000
+_HOSTNAME = "@hostname"
 _SOCKET_SLACK_MS = 100
 """By how much a request may outlast a transaction: librdkafka's own limit."""
 
@@ -145,7 +147,8 @@ class Kafka(_Group):
     instance: str = Field(
         "0",
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="stable name of this instance; part of its transactional id",
+        description="stable name of this instance; part of its transactional id. `@hostname` is "
+        "the host's name, which a StatefulSet keeps and a container keeps until it is replaced",
     )
     topics: Topics = Topics()
     group_protocol: Literal["classic", "consumer"] = Field(
@@ -185,6 +188,12 @@ class Kafka(_Group):
         examples=[{"security.protocol": "SSL"}],
     )
     password: SecretStr | None = Field(None, description="sasl.password, from env or secret file")
+
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _take_the_hosts_name(cls, instance: Any) -> Any:
+        """Replace ``@hostname``; a host's name has dots and hyphens, as an instance's may."""
+        return socket.gethostname() if instance == _HOSTNAME else instance
 
     @field_validator("client")
     @classmethod

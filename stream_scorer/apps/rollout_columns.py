@@ -22,6 +22,7 @@ from stream_scorer.core.batch import Outcome
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.profiles import mixed
+from stream_scorer.core.plan import Plan
 from stream_scorer.core.routing import CANARY, Routing
 from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
@@ -117,7 +118,8 @@ class Columns:
 
         self._decisions = decoder("decision.v1", _DECISION)
         self._shadows = decoder("shadow-score.v1", _SHADOW)
-        self._labels = decoder("label.v1")
+        # Others write labels, too: they are held to the limits of what strangers send.
+        self._labels = ColumnDecoder(registry, reader_schema("label.v1", directory), Plan())
         # Decoding goes by the writer's schema; the codec's own is what it would encode with.
         self._summaries = RecordCodec(1, reader_schema("summary.v2", directory))
 

@@ -70,7 +70,7 @@ def _listed(path: Path) -> tuple[FeatureSpec, ...]:
         raise SettingsError(
             f"features {path}: cannot be read ({error.strerror})", "name a file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         what = " ".join(str(error).split())
         raise SettingsError(f"features {path}: {what}", f"make it sound {path.suffix}") from None
     listed = document.get("features") if isinstance(document, dict) else document

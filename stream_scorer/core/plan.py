@@ -135,7 +135,8 @@ def parse_plan(text: str) -> Plan:
     """
     try:
         table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # A store hands it out: the reader's recursion is the file's fault, too.
         raise ValueError(f"not TOML: {error}") from error
     return plan_from(table)
 

@@ -197,7 +197,7 @@ def plan_table(text: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not TOML: {error}") from error
 
 

@@ -75,7 +75,8 @@ class Owner:
         if owner != f"{self.group}/{self.topic}" or place[1:2] != [_REJECTED]:
             return None
         partition, _, first = place
-        if not (partition.isdecimal() and first.isdecimal()):
+        # ASCII, and no longer than an offset: int() refuses thousands of digits with an error.
+        if not all(n.isascii() and n.isdecimal() and len(n) < 20 for n in (partition, first)):  # noqa: PLR2004 digits of 2^63
             return None
         return int(partition), int(first)
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from stream_scorer.cli.main import load
+from stream_scorer.core.features import compile_features
+from stream_scorer.core.plan import Plan
+from stream_scorer.models.bundle import parse_manifest
 from stream_scorer.settings import load_settings
 
+DAY_MS = 86_400_000
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose" / "compose.yaml"
 DOCKERFILE = ROOT / "compose" / "Dockerfile"
@@ -27,6 +32,10 @@ def read(path: Path) -> dict[str, Any]:
 
 SERVICES: dict[str, dict[str, Any]] = read(COMPOSE)["services"]
 OURS = [name for name, service in SERVICES.items() if service.get("image") == "stream-scorer"]
+
+
+BROKERS = ["kafka-1", "kafka-2", "kafka-3"]
+PROCESSES = ["scorer", "monitor", "profiler", "controller"]
 
 
 def violations(path: Path) -> str:
@@ -48,7 +57,7 @@ def test_a_key_that_the_specification_does_not_know_is_found(tmp_path: Path) -> 
 
 
 def test_the_services_are_those_of_the_pipe() -> None:
-    assert set(SERVICES) == {*OURS, "kafka", "prometheus"}
+    assert set(SERVICES) == {*OURS, *BROKERS, "prometheus"}
     assert OURS == ["registry", "topics", "scorer", "monitor", "profiler", "controller"]
 
 
@@ -71,7 +80,8 @@ def test_settings_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(variable, str(value))
     settings = load_settings()
     if environment:
-        assert settings.kafka.bootstrap == "kafka:9092"
+        assert settings.kafka.bootstrap == "kafka-1:9092,kafka-2:9092,kafka-3:9092"
+        assert settings.kafka.instance == socket.gethostname()
         assert settings.registry.url == "http://registry:8081"
 
 
@@ -82,7 +92,7 @@ def test_nothing_is_published_beyond_loopback_and_no_secret_is_inline() -> None:
 
 
 def test_what_serves_says_when_it_is_healthy_and_what_waits_waits_for_that() -> None:
-    for name in ("kafka", "registry", "scorer", "monitor", "controller"):
+    for name in (*BROKERS, "registry", *PROCESSES):
         assert "healthcheck" in SERVICES[name]
     for service in SERVICES.values():
         depends = service.get("depends_on", {})
@@ -96,14 +106,14 @@ def test_volumes_and_scrape_targets_exist() -> None:
     named = read(COMPOSE)["volumes"]
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
+            source, mounted, _ = volume.partition(":")
+            if not mounted:
+                continue  # a container's own
             assert (COMPOSE.parent / source).is_file() if source[0] == "." else source in named
     port = load_settings().http.port
     (job,) = read(PROMETHEUS)["scrape_configs"]
-    for target in job["static_configs"][0]["targets"]:
-        service, _, number = target.partition(":")
-        assert service in SERVICES
-        assert int(number) == port
+    (found,) = job["dns_sd_configs"]
+    assert (set(found["names"]), found["port"]) == (set(PROCESSES), port)
 
 
 def test_what_a_container_must_keep_lies_on_a_volume_that_its_user_may_write() -> None:
@@ -111,9 +121,54 @@ def test_what_a_container_must_keep_lies_on_a_volume_that_its_user_may_write() -
     (volume,) = keeper["volumes"]
     folder = volume.partition(":")[2]
     kept = [v for v in keeper["environment"].values() if str(v).startswith("/var/")]
-    assert len(kept) == 2
+    assert len(kept) == 4
     assert all(Path(each).parent == Path(folder) for each in kept)
     assert f"install --directory --owner scorer {folder}" in DOCKERFILE.read_text()
+
+
+def test_what_runs_comes_back_after_a_crash_and_a_reboot_and_a_fenced_one_stays_out() -> None:
+    for name in (*BROKERS, "registry", *PROCESSES, "prometheus"):
+        assert SERVICES[name]["restart"] == "unless-stopped"
+    for name in PROCESSES:
+        service = SERVICES[name]
+        (volume,) = service["volumes"]
+        # Not a tmpfs, which is empty after a restart.
+        folder = Path(volume.rpartition(":")[2])
+        note = Path(service["environment"]["STREAM_SCORER_KAFKA__FENCED_FILE"])
+        assert note.parent == folder
+        assert Path(service["environment"]["STREAM_SCORER_MODELS__CACHE"]).parent == folder
+
+
+def test_a_health_check_starts_no_java() -> None:
+    for name in BROKERS:
+        words = " ".join(SERVICES[name]["healthcheck"]["test"])
+        assert "nc -z" in words
+        assert not re.search(r"java|\.sh|kafka-", words)
+
+
+def test_the_scorer_can_be_scaled() -> None:
+    scorer = SERVICES["scorer"]
+    assert scorer["ports"] == ["127.0.0.1::9464"]
+    assert not {"container_name", "hostname"} & set(scorer)
+    assert scorer["environment"]["STREAM_SCORER_KAFKA__INSTANCE"] == "@hostname"
+
+
+def test_three_brokers_keep_three_copies_and_the_input_long_enough() -> None:
+    words = SERVICES["topics"]["command"]
+    assert words[words.index("--replication") + 1] == "3"
+    for number, name in enumerate(BROKERS, 1):
+        environment = SERVICES[name]["environment"]
+        assert environment["KAFKA_NODE_ID"] == number
+        assert environment["KAFKA_MIN_INSYNC_REPLICAS"] == 2
+        assert "REPLICATION_FACTOR: 1" not in str(environment)
+        assert SERVICES["topics"]["depends_on"][name]["condition"] == "service_healthy"
+    days = int(words[words.index("--input-retention-days") + 1])
+    longest = 0
+    for path in (ROOT / "models").glob("fraud/*/manifest.json"):
+        features = compile_features(parse_manifest(path.read_bytes(), "here").features, Plan())
+        longest = max(longest, features.engine.retention.horizon_ms)
+    assert longest > 30 * DAY_MS
+    assert days * DAY_MS >= longest
 
 
 def test_the_grace_period_is_longer_than_leaving_takes() -> None:

@@ -308,3 +308,13 @@ def test_what_a_variable_says_of_truth_is_a_text(monkeypatch: pytest.MonkeyPatch
     assert load_settings().kafka.client == {"enable.sparse.connections": True}
     monkeypatch.setenv("STREAM_SCORER_HTTP__PORT", "true")
     assert refusal().startswith("setting http.port: ")
+
+
+def test_an_instance_may_be_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "scorer-1.example")
+    assert load_settings({"kafka": {"instance": "@hostname"}}).kafka.instance == "scorer-1.example"
+    monkeypatch.setattr("socket.gethostname", lambda: "two words")
+    with pytest.raises(SettingsError, match=r"kafka\.instance"):
+        load_settings({"kafka": {"instance": "@hostname"}})
+    with pytest.raises(SettingsError, match=r"kafka\.instance"):
+        load_settings({"kafka": {"instance": "@other"}})

@@ -1,0 +1,250 @@
+"""Model bundles that a stranger may put into the model store."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import skops.io
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from bench.hostile_cases.case import Case, Place, entry
+
+_FEATURES: Final = (
+    {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
+    {"name": "NIGHT", "kind": "night"},
+    {"name": "COUNT", "kind": "count", "window": "7d"},
+)
+
+
+def _rows() -> tuple[Any, Any]:
+    numbers = np.random.default_rng(3)
+    rows = numbers.normal(0, 1, (400, 3))
+    return rows, (rows[:, 0] > 0.5).astype(np.int64)
+
+
+def _linear() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def _histogram() -> Any:
+    return HistGradientBoostingClassifier(max_iter=2, max_leaf_nodes=4, random_state=0)
+
+
+def _written(store: Path, model: Any) -> Path:
+    """Write a good bundle of a model; return its folder."""
+    made, writer = entry("stream_scorer.models.bundle"), entry("stream_scorer.models.writer")
+    rows, fraud = _rows()
+    day = date(2018, 4, 1)
+    period = made.Period(first_day=day, last_day=day, rows=400, frauds=100)
+    quality = made.Quality(
+        period=period, auc=0.9, average_precision=0.8, review_or_block_rate=0.1, block_rate=0.0
+    )
+    found: Path = writer.write_bundle(
+        store,
+        writer.Candidate(
+            name="fraud", version="1.0.0", model=model.fit(rows, fraud), features=_FEATURES,
+            thresholds=made.DecisionThresholds(review=0.5, block=0.9),
+            training=made.Training(train=period, validation=quality, test=quality),
+        ),
+        rows,
+    )  # fmt: skip
+    return found
+
+
+def _put(bundle: Path, name: str, data: bytes) -> None:
+    """Put another file into a bundle, and its hash into the manifest."""
+    (bundle / name).write_bytes(data)
+    _say(bundle, lambda m: m["files"].update({name: hashlib.sha256(data).hexdigest()}))
+
+
+def _say(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    change(manifest)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _loaded(change: Callable[[Path, Any], object], make: Callable[[], Any] = _linear) -> Any:
+    """Load a bundle after a change; say what came of it, and whether anything in it was run."""
+
+    def run(place: Place) -> str:
+        warnings.simplefilter("ignore")
+        model = make()
+        bundle = _written(place.folder / "store", model)
+        change(bundle, model)
+        try:
+            entry("stream_scorer.models.loader", "load_bundle")(bundle)
+        finally:
+            if (place.folder / "fired").exists():
+                raise RuntimeError("what the bundle holds was run")
+        return "loaded"
+
+    return run
+
+
+def _model(change: Callable[[Any], object], make: Callable[[], Any] = _linear) -> Any:
+    """Load a bundle whose fitted model was changed."""
+
+    def put(bundle: Path, model: Any) -> None:
+        change(model)
+        _put(bundle, "model.skops", skops.io.dumps(model))
+
+    return _loaded(put, make)
+
+
+def _members(add: Callable[[zipfile.ZipFile], object]) -> Any:
+    """Load a bundle to whose model file further members were added."""
+
+    def put(bundle: Path, _: Any) -> None:
+        out = io.BytesIO((bundle / "model.skops").read_bytes())
+        with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
+            add(archive)
+        _put(bundle, "model.skops", out.getvalue())
+
+    return _loaded(put)
+
+
+def _few_coefficients(model: Any) -> None:
+    model[-1].coef_ = model[-1].coef_[:, :1]
+
+
+def _few_means(model: Any) -> None:
+    model[0].mean_ = model[0].mean_[:1]
+
+
+def _few_scales(model: Any) -> None:
+    model[0].scale_ = model[0].scale_[:1]
+
+
+def _no_intercept(model: Any) -> None:
+    model[-1].intercept_ = np.empty(0)
+
+
+def _matrix(model: Any) -> None:
+    model[-1].coef_ = np.zeros((1, 3, 2))
+
+
+def _texts(model: Any) -> None:
+    model[-1].coef_ = np.array([["a", "b", "c"]])
+
+
+def _many_features(model: Any) -> None:
+    model[-1].n_features_in_ = 2**40
+
+
+def _child(place: int) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        nodes = model._predictors[0][0].nodes  # noqa: SLF001 what the file holds
+        nodes["left"][0] = place
+
+    return change
+
+
+def _split(model: Any) -> None:
+    nodes = model._predictors[0][0].nodes  # noqa: SLF001 what the file holds
+    nodes["feature_idx"][0] = 2**31 - 1
+
+
+def _loop(model: Any) -> None:
+    nodes = model._predictors[0][0].nodes  # noqa: SLF001 what the file holds
+    nodes["left"][0] = 0
+
+
+class _Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def _pickled(bundle: Path, _: Any) -> None:
+    _put(bundle, "model.skops", pickle.dumps(_Bomb(bundle.parents[2] / "fired")))
+
+
+def _pipe(bundle: Path, _: Any) -> None:
+    (bundle / "golden.json").unlink()
+    os.mkfifo(bundle / "golden.json")
+
+
+def _linked(bundle: Path, _: Any) -> None:
+    (bundle / "model.skops").rename(bundle.parent / "elsewhere")
+    (bundle / "model.skops").symlink_to(bundle.parent / "elsewhere")
+
+
+def _long(bundle: Path, _: Any) -> None:
+    with (bundle / "model.skops").open("r+b") as file:
+        file.truncate(3 << 30)
+
+
+def _text(text: Callable[[str], str]) -> Any:
+    def put(bundle: Path, _: Any) -> None:
+        path = bundle / "manifest.json"
+        path.write_text(text(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    return _loaded(put)
+
+
+def _bomb_member(archive: zipfile.ZipFile) -> None:
+    """Say of a member of a few bytes that it unpacks to 4 GB."""
+    archive.writestr("big.npy", b"\0" * 100)
+    archive.infolist()[-1].file_size = 2**32 - 2
+
+
+def _many_members(archive: zipfile.ZipFile) -> None:
+    for number in range(70_000):
+        archive.writestr(f"{number}.json", b"")
+
+
+_REFUSED: Final = "ModelError: bundle "
+_SHAPE: Final = rf"{_REFUSED}(?!.*golden)(?!.*content hash)"
+
+CASES: Final = (
+    Case("bundle: one coefficient for three features", 7, "shapes", _SHAPE,
+         _model(_few_coefficients)),
+    Case("bundle: one mean for three features", 7, "shapes", _SHAPE, _model(_few_means)),
+    Case("bundle: one scale for three features", 7, "shapes", _SHAPE, _model(_few_scales)),
+    Case("bundle: no intercept", 7, "shapes", _SHAPE, _model(_no_intercept)),
+    Case("bundle: coefficients in three dimensions", 7, "shapes", _SHAPE, _model(_matrix)),
+    Case("bundle: coefficients that are texts", 7, "shapes", _SHAPE, _model(_texts)),
+    Case("bundle: 2^40 features", 7, "shapes", _SHAPE, _model(_many_features)),
+    Case("bundle: a tree whose child is node 2^31 - 1", 7, "trees", _SHAPE,
+         _model(_child(2**31 - 1), _histogram)),
+    Case("bundle: a tree whose child is node 2^32 - 5", 7, "trees", _SHAPE,
+         _model(_child(2**32 - 5), _histogram)),
+    Case("bundle: a tree that asks for feature 2^31 - 1", 7, "trees", _SHAPE,
+         _model(_split, _histogram)),
+    Case("bundle: a tree that leads back to its root", 7, "trees", _SHAPE,
+         _model(_loop, _histogram)),
+    Case("bundle: 70,000 members", 7, "members", _REFUSED, _members(_many_members)),
+    Case("bundle: a member that claims 4 GB", 7, "members", _REFUSED, _members(_bomb_member)),
+    Case("bundle: a member that climbs out", 7, "members", _REFUSED,
+         _members(lambda a: a.writestr("../../fired.json", b"{}"))),
+    Case("bundle: a member twice", 7, "members", _REFUSED,
+         _members(lambda a: a.writestr("schema.json", b"{}"))),
+    Case("bundle: a pickle in the model's place", 7, "members", _REFUSED, _loaded(_pickled)),
+    Case("bundle: a pipe in a file's place", 7, "files", _REFUSED, _loaded(_pipe)),
+    Case("bundle: a model that is a link", 7, "files", _REFUSED, _loaded(_linked)),
+    Case("bundle: a model of 3 GB", 7, "files", _REFUSED, _loaded(_long)),
+    Case("bundle: a manifest nested 100,000 deep", 7, "files", _REFUSED,
+         _text(lambda _: '{"a":' * 100_000)),
+    Case("bundle: a threshold that is not a number", 7, "files", _REFUSED,
+         _text(lambda text: text.replace("0.5", "NaN", 1))),
+    Case("bundle: a decision tree, untouched", 7, "files", "loaded",
+         _loaded(lambda *_: None, lambda: DecisionTreeClassifier(random_state=0))),
+)  # fmt: skip

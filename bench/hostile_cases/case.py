@@ -1,0 +1,84 @@
+"""What a hostile case is: an attack on one door, and the documented answer to it.
+
+The modules of cases import the product inside their functions, so that the same cases also run
+against an older tree, where an entry may be missing.
+"""
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ERROR_LENGTH = 300
+"""How much of an outcome is kept for the report."""
+
+
+class NotThereError(Exception):
+    """The tree under test does not have the entry that a case attacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a case runs.
+
+    Attributes:
+        folder: An empty folder of its own.
+        root: The root of the tree under test.
+    """
+
+    folder: Path
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One attack.
+
+    Attributes:
+        name: Unique: door, then what is done.
+        item: Number of the item that the attack belongs to; see ``ITEMS``.
+        rule: Key of the documented rule in ``rules.RULES``.
+        expected: Regular expression that the outcome begins with.
+        run: Attacks the real entry and returns in one line what happened.
+    """
+
+    name: str
+    item: int
+    rule: str
+    expected: str
+    run: Callable[[Place], str]
+
+    @property
+    def door(self) -> str:
+        """The part of the name before the colon."""
+        return self.name.partition(":")[0]
+
+    def answers(self, outcome: str) -> bool:
+        """Return whether an outcome is the documented one."""
+        return re.match(self.expected, outcome, re.DOTALL) is not None
+
+
+def entry(module: str, *names: str) -> Any:
+    """Return a module of the product, or what it has under a name.
+
+    Raises:
+        NotThereError: The tree under test has no such module or name.
+    """
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise NotThereError(str(error)) from error
+    for name in names:
+        if not hasattr(found, name):
+            raise NotThereError(f"{module}: {name}")
+        found = getattr(found, name)
+    return found
+
+
+def cut(text: str) -> str:
+    """Return an outcome as the report shows it: printable, in one line, of bounded length."""
+    shown = text.encode("ascii", "backslashreplace").decode()
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
+    return shown if len(shown) <= ERROR_LENGTH else f"{shown[:ERROR_LENGTH]}..."

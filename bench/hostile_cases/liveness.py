@@ -1,0 +1,82 @@
+"""Computations that do not come back."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.requests import asked, status, until
+
+
+def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callable[[Place], str]:
+    """Ask ``/health/live`` after some happenings."""
+
+    def run(_: Place) -> str:
+        module, happenings = (
+            entry("stream_scorer.observability.health"), entry("stream_scorer.happenings")
+        )  # fmt: skip
+        now = [1_000.0]
+        health = module.Health(clock=lambda: now[0])
+        happen(health, happenings)
+        now[0] += silent
+        try:
+            endpoint = entry("stream_scorer.observability.endpoint", "Endpoint")
+        except NotThereError:
+            endpoint = module.Endpoint
+        http = entry("stream_scorer.settings", "Http")(port=0)
+        with endpoint(http, CollectorRegistry(), health) as served:
+            return status(asked(served.port, b"GET /health/live HTTP/1.0\r\n\r\n"))
+
+    return run
+
+
+def _hung(health: Any, happenings: Any) -> None:
+    if not hasattr(happenings, "ComputationHung"):
+        raise NotThereError("ComputationHung")
+    health.progress() if hasattr(health, "progress") else None
+    health(happenings.ComputationHung(301.0, "core/windows.py:161 fold"))
+
+
+def _over(health: Any, happenings: Any) -> None:
+    _hung(health, happenings)
+    health(happenings.ComputationOver())
+
+
+def _stack(_: Place) -> str:
+    """Look for the frames of a thread that hangs."""
+    stack_of = entry("stream_scorer.kafka.stacks", "stack_of")
+    go, pool = threading.Event(), ThreadPoolExecutor(1)
+
+    def hangs() -> None:
+        go.wait(20.0)
+
+    pool.submit(hangs)
+    seen = until(lambda: "hangs" in stack_of(pool), 10.0)
+    go.set()
+    pool.shutdown()
+    return "the call is named" if seen else "nothing is named"
+
+
+def _configured(hang: float) -> Callable[[Place], str]:
+    def run(_: Place) -> str:
+        settings = entry("stream_scorer.settings")
+        if "hang_seconds" not in settings.Scorer.model_fields:
+            raise NotThereError("scorer.hang_seconds")
+        settings.load_settings({"scorer": {"hang_seconds": hang, "model_timeout_ms": 1_000}})
+        return "accepted"
+
+    return run
+
+
+CASES: Final = (
+    Case("liveness: a batch that is computed for 301 s", 10, "hang", "503", _probed(_hung)),
+    Case("liveness: a batch that came back", 10, "hang", "200", _probed(_over)),
+    Case("liveness: a loop that has not gone round for 31 s", 10, "heartbeat", "503",
+         _probed(lambda *_: None, silent=31.0)),
+    Case("liveness: where a hung computation is", 10, "hang", "the call is named", _stack),
+    Case("liveness: a hang_seconds of half a second", 10, "hang-least", "SettingsError: ",
+         _configured(0.5)),
+)  # fmt: skip

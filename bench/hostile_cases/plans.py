@@ -1,0 +1,161 @@
+"""Plans and commands of rollouts that a stranger may write to the control log."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench.hostile_cases.case import Case, Place, entry
+
+_PLAN: Final = {
+    "name": "try 0.2", "strategy": "canary", "salt": "salt",
+    "versions": {"champion": "fraud:0.1.0", "canary": "fraud:0.2.0"},
+    "ramp": [{"percent": 1}, {"percent": 100}],
+}  # fmt: skip
+
+
+def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], str]:
+    """Read a plan after a change."""
+
+    def run(_: Place) -> str:
+        plan = json.loads(json.dumps(_PLAN))
+        change(plan)
+        try:
+            entry("stream_scorer.rollout.documents", "plan_of")(plan)
+        except ValueError as error:
+            return f"refused: {error}"
+        return "accepted"
+
+    return run
+
+
+def _toml(text: str) -> Callable[[Place], str]:
+    def run(_: Place) -> str:
+        try:
+            entry("stream_scorer.rollout.documents", "plan_table")(text)
+        except ValueError as error:
+            return f"refused: {error}"
+        return "accepted"
+
+    return run
+
+
+def _shared(text: str) -> Callable[[Place], str]:
+    """Read a plan file of the core."""
+
+    def run(_: Place) -> str:
+        try:
+            entry("stream_scorer.core.plan", "parse_plan")(text)
+        except ValueError as error:
+            return f"refused: {error}"
+        return "accepted"
+
+    return run
+
+
+class _Log:
+    """A control log in which every command must be signed, with an operator's first plan."""
+
+    def __init__(self) -> None:
+        self.control = entry("stream_scorer.rollout.control")
+        keys = entry("stream_scorer.keys")
+        self.operator, self.stranger = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+        public = self.operator.public_key()
+        trusted = {keys.key_id(public): keys.TrustedKey("ann", public)}
+        self.log = entry("stream_scorer.rollout.fold", "Log")(
+            self.control.Authority(trusted, required=True)
+        )
+        self.give(self.command("plan", _PLAN))
+
+    def command(self, kind: str, body: dict[str, Any], key: Any = None) -> Any:
+        commands = entry("stream_scorer.rollout.commands")
+        read = entry("stream_scorer.rollout.parts", "read")
+        state, of = self.log.state, commands.Kind(kind)
+        return self.control.write(
+            state.sequence + 1, state.head, of, read(commands.BODIES[of], body), 1_000,
+            key or self.operator,
+        )  # fmt: skip
+
+    def give(self, command: Any) -> str:
+        entry_ = self.log.take(len(self.log.entries), command)
+        return f"refused: {entry_.refused}" if entry_.refused else "accepted"
+
+
+def _given(make: Callable[[_Log], Any]) -> Callable[[Place], str]:
+    """Fold a stranger's command; the operator's next one must still count."""
+
+    def run(_: Place) -> str:
+        log = _Log()
+        found = log.give(make(log))
+        after = log.give(log.command("step", {"stage": 1}))
+        return f"{found}; the operator's next: {after}"
+
+    return run
+
+
+def _body(text: str) -> Callable[[_Log], Any]:
+    """Return a command of the operator whose body was put in afterwards, unsigned by it."""
+    return lambda log: replace(log.command("step", {"stage": 1}), body=text)
+
+
+def _signed(**changed: Any) -> Callable[[_Log], Any]:
+    """Return a command with other fields, signed by a stranger."""
+
+    def make(log: _Log) -> Any:
+        made = replace(log.command("step", {"stage": 1}, log.stranger), **changed)
+        return replace(made, signature=log.stranger.sign(made.statement))
+
+    return make
+
+
+_REFUSED: Final = "refused: "
+_NOTHING: Final = "refused: .*; the operator's next: accepted"
+
+CASES: Final = (
+    Case("plan: a ramp of 10,000 stages", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(ramp=[{"percent": n / 100} for n in range(10_000)]))),
+    Case("plan: a share of NaN", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(ramp=[{"percent": float("nan")}]))),
+    Case("plan: a share of 10^400", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(ramp=[{"percent": 10**400}]))),
+    Case("plan: a salt of 10 MB", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(salt="s" * 10_000_000))),
+    Case("plan: a version that climbs", 4, "plans", _REFUSED,
+         _planned(lambda p: p["versions"].update(canary="../../etc:0.0.1"))),
+    Case("plan: an arm with an escape sequence", 4, "plans", _REFUSED,
+         _planned(lambda p: p["versions"].update({"\x1b]52": "fraud:0.1.0"}))),
+    Case("plan: an unknown key", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(admin=True))),
+    Case("plan: a lone surrogate in its name", 4, "plans", _REFUSED,
+         _planned(lambda p: p.update(name="a\ud800"))),
+    Case("plan: TOML nested 100,000 deep", 4, "plans", _REFUSED, _toml("a=" + "[" * 100_000)),
+    Case("plan: plan.toml nested 100,000 deep", 4, "plans", _REFUSED,
+         _shared("a = " + "[" * 100_000)),
+    Case("plan: a number of 100,000 digits", 4, "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
+    Case("plan: a ring_cap of 2^62", 4, "plans", _REFUSED, _shared(f"ring_cap = {2**62}")),
+    Case("plan: string_bytes_max of -1", 4, "plans", _REFUSED, _shared("string_bytes_max = -1")),
+    Case("plan: a currency exponent of 10^6", 4, "plans", _REFUSED,
+         _shared("[currencies]\nEUR = 1000000")),
+    Case("command: signed by a stranger", 4, "commands", _NOTHING,
+         _given(lambda log: log.command("step", {"stage": 1}, log.stranger))),
+    Case("command: not signed", 4, "commands", _NOTHING,
+         _given(lambda log: replace(log.command("step", {"stage": 1}), key_id="", signature=b""))),
+    Case("command: the operator's, with another body", 4, "commands", _NOTHING,
+         _given(_body('{"format":1,"reason":"","stage":0,"effective_at":null}'))),
+    Case("command: a body nested 100,000 deep", 4, "commands", _NOTHING,
+         _given(_body('{"a":' * 100_000))),
+    Case("command: a signature of 1 MB", 4, "commands", _NOTHING,
+         _given(lambda log: replace(log.command("step", {"stage": 1}), signature=b"x" * 2**20))),
+    Case("command: number 2^62 by a stranger", 4, "commands", _NOTHING,
+         _given(_signed(sequence=2**62))),
+    Case("command: a kind of a later program by a stranger", 4, "commands", _NOTHING,
+         _given(_signed(kind="erase"))),
+    Case("command: a time of -2^63 by a stranger", 4, "commands", _NOTHING,
+         _given(_signed(at=-(2**63)))),
+    Case("command: a lone surrogate in its body", 4, "commands", _NOTHING,
+         _given(_body('{"format":1,"reason":"\ud800"}'))),
+    Case("command: the plan once more", 4, "commands", _NOTHING,
+         _given(lambda log: log.log.accepted(1))),
+)  # fmt: skip

@@ -1,0 +1,81 @@
+"""Settings that leave a door open, where the mode is production."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
+
+_KEY: Final = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+_SAFE: Final[dict[str, Any]] = {
+    "mode": "production",
+    "kafka": {
+        "bootstrap": "b:9092", "instance": "scorer-1",
+        "client": {"security.protocol": "SASL_SSL"},
+    },
+    "registry": {"url": "https://registry", "user": "me", "password": "gallop horse"},
+    "models": {"require_signature": True, "trusted_keys": {"release": _KEY}},
+    "rollout": {"require_signature": True, "operator_keys": {"risk": _KEY}},
+    "audit": {"path": "/var/log/audit.log"},
+    "state": {"mac_key_file": "/etc/stream-scorer/mac.key"},
+}  # fmt: skip
+
+
+def _settings(changed: dict[str, dict[str, Any]]) -> Any:
+    module = entry("stream_scorer.settings")
+    if "mode" not in module.Settings.model_fields:
+        raise NotThereError("settings: mode")
+    table = {
+        group: values | changed.get(group, {}) if isinstance(values, dict) else values
+        for group, values in (
+            _SAFE | {group: {} for group in changed if group not in _SAFE}
+        ).items()
+    }
+    if "mac_key_file" not in module.State.model_fields:
+        table["state"].pop("mac_key_file", None)
+    return module.load_settings(table)
+
+
+def _with(**changed: dict[str, Any]) -> Callable[[Place], str]:
+    """Start with safe settings, some of them changed."""
+
+    def run(_: Place) -> str:
+        entry("stream_scorer.apps.production", "refuse_unsafe")(_settings(changed))
+        return "started"
+
+    return run
+
+
+def _client(**options: Any) -> dict[str, Any]:
+    return {"client": {"security.protocol": "SSL"} | options}
+
+
+_REFUSED: Final = "SettingsError: mode is production: "
+CASES: Final = (
+    Case("production: safe settings", 18, "production", "started", _with()),
+    Case("production: brokers in plain text", 18, "plaintext", _REFUSED,
+         _with(kafka={"client": {}})),
+    Case("production: passwords in plain text", 18, "plaintext", _REFUSED,
+         _with(kafka={"client": {"security.protocol": "SASL_PLAINTEXT"}})),
+    Case("production: a registry in plain text", 18, "plaintext", _REFUSED,
+         _with(registry={"url": "http://registry:8081"})),
+    Case("production: checkpoints in plain text", 18, "plaintext", _REFUSED,
+         _with(state={"url": "http://store/state"})),
+    Case("production: brokers that are not verified", 18, "verified", _REFUSED,
+         _with(kafka=_client(**{"enable.ssl.certificate.verification": False}))),
+    Case("production: host names that are not verified", 18, "verified", _REFUSED,
+         _with(kafka=_client(**{"ssl.endpoint.identification.algorithm": "none"}))),
+    Case("production: the default name of an instance", 18, "verified", _REFUSED,
+         _with(kafka={"instance": "0"})),
+    Case("production: a registry without a password", 18, "registry-password", _REFUSED,
+         _with(registry={"user": "", "password": None})),
+    Case("production: no audit log", 18, "registry-password", _REFUSED,
+         _with(audit={"path": None})),
+    Case("production: unsigned bundles", 18, "signatures", _REFUSED,
+         _with(models={"require_signature": False})),
+    Case("production: unsigned commands", 18, "signatures", _REFUSED,
+         _with(rollout={"require_signature": False})),
+    Case("production: checkpoints without a MAC", 18, "mac-key", _REFUSED,
+         _with(state={"mac_key_file": None})),
+    Case("production: metrics beyond loopback without TLS", 18, "endpoint", _REFUSED,
+         _with(http={"host": "0.0.0.0", "token": "a-long-token-of-the-operator"})),  # noqa: S104 the attack
+)  # fmt: skip

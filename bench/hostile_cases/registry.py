@@ -1,0 +1,172 @@
+"""Requests to the development registry, and schemas that a client registers there."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.requests import asked, held, status
+
+_JSON: Final = "application/vnd.schemaregistry.v1+json"
+_TOKEN: Final = "a-token-of-the-developer-0123456789"  # noqa: S105 of no account
+_PATH: Final = "/subjects/stranger-value/versions"
+Serve = Callable[[int], str]
+
+
+def _body(schema: Any) -> bytes:
+    return json.dumps(
+        {"schema": schema if isinstance(schema, str) else json.dumps(schema)}
+    ).encode()
+
+
+def _request(
+    data: bytes, *, method: str = "POST", path: str = _PATH, kind: str = _JSON, more: str = "",
+    length: int | None = None,
+) -> bytes:  # fmt: skip
+    size = len(data) if length is None else length
+    head = f"{method} {path} HTTP/1.1\r\nHost: r\r\nConnection: close\r\n{more}"
+    head += f"Content-Type: {kind}\r\n" * bool(kind) + f"Content-Length: {size}\r\n\r\n"
+    return head.encode() + data
+
+
+def _open(place: Place, directory: Path, **options: Any) -> Any:
+    if not directory.exists():
+        shutil.copytree(place.root / "schemas", directory)
+    server = entry("stream_scorer.codec.registry_server", "RegistryServer")
+    if "token" in options and "token" not in server.__init__.__annotations__:
+        raise NotThereError("RegistryServer token")
+    return server(directory, **options)
+
+
+def _served(case: Callable[[int], str], **options: Any) -> Callable[[Place], str]:
+    """Run a case against a server of a copy of the shipped schemas; it is given the port."""
+
+    def run(place: Place) -> str:
+        with _open(place, place.folder / "registry", **options) as server:
+            return case(int(server.url.rpartition(":")[2]))
+
+    return run
+
+
+def _raw(data: bytes) -> Serve:
+    return lambda port: status(asked(port, data))
+
+
+def _registered(schema: Any) -> Serve:
+    return _raw(_request(_body(schema)))
+
+
+def _field(kind: Any) -> dict[str, Any]:
+    return {"type": "record", "name": "S", "fields": [{"name": "f", "type": kind}]}
+
+
+def _twice(place: Place) -> str:
+    """Register a schema, restart the server, register another; an id must mean one schema."""
+    directory = place.folder / "registry"
+    answers = []
+    for number, options in enumerate(({}, {}, {"writable": True}, {"writable": True})):
+        request = _request(_body(_field(["int", "long", "string", "bytes"][number])),
+                           path=f"/subjects/s{number}/versions")  # fmt: skip
+        with _open(place, directory, **options) as server:
+            found = asked(int(server.url.rpartition(":")[2]), request)
+        answers.append(
+            found.rpartition(b"\r\n")[2].decode() if status(found) == "200" else "refused"
+        )
+    given = [each for each in answers if each != "refused"]
+    return f"{len(given)} ids, {len(set(given))} different" if given else "all refused"
+
+
+def _beyond(place: Place) -> str:
+    """Serve registrations beyond loopback without a token."""
+    with _open(place, place.folder / "registry", host="0.0.0.0", writable=True):  # noqa: S104 the attack
+        return "served"
+
+
+def _climbing(place: Place) -> str:
+    """Register under a subject whose name climbs out of the directory."""
+    directory = place.folder / "inner" / "registry"
+    directory.parent.mkdir()
+    with _open(place, directory, writable=True) as server:
+        path = f"/subjects/{quote('../../fired', safe='')}/versions"
+        code = status(
+            asked(int(server.url.rpartition(":")[2]), _request(_body('"int"'), path=path))
+        )
+    outside = [
+        p for p in place.folder.rglob("*") if "fired" in p.name and directory not in p.parents
+    ]
+    return f"written outside: {outside}" if outside else f"{code}, nothing outside"
+
+
+def _crowd(port: int) -> str:
+    """Hold 300 connections that send no complete request."""
+    before = threading.active_count()
+    with held(port, 300, b"POST / HTTP/1.1\r\n"):
+        more = threading.active_count() - before
+    return "few threads" if more <= 70 else f"{more} threads"
+
+
+def _after(data: bytes) -> Serve:
+    """Ask for the subjects after a hostile request."""
+
+    def run(port: int) -> str:
+        first = status(asked(port, data))
+        second = status(asked(port, _request(b"", method="GET", path="/subjects", kind="")))
+        return f"{first}, then {second}"
+
+    return run
+
+
+_REFUSED: Final = "4(03|05|22)"
+CASES: Final = (
+    Case("registry: a registration where the server is read-only", 12, "read-only", _REFUSED,
+         _served(_registered(_field("int")))),
+    Case("registry: a compatibility level where the server is read-only", 12, "read-only",
+         _REFUSED,
+         _served(_raw(_request(b'{"compatibility":"NONE"}', method="PUT", path="/config")))),
+    Case("registry: an id that would mean two schemas after a restart", 12, "schema-ids",
+         "2 ids, 2 different", _twice),
+    Case("registry: registrations beyond loopback without a token", 12, "beyond",
+         "SettingsError: ", _beyond),
+    Case("registry: a registration without the token", 12, "registry-token", "401",
+         _served(_registered(_field("int")), writable=True, token=_TOKEN)),
+    Case("registry: a registration with another token", 12, "registry-token", "401",
+         _served(_raw(_request(_body(_field("int")), more="Authorization: Bearer x\r\n")),
+                 writable=True, token=_TOKEN)),
+    Case("registry: a token in Latin-1", 12, "registry-token", "401",
+         _served(_raw(_request(_body(_field("int"))).replace(
+             b"Host: r", b"Host: r\r\nAuthorization: Bearer \xe9\xff")),
+                 writable=True, token=_TOKEN)),
+    Case("registry: a body of 3 MB", 12, "body", "413",
+         _served(_raw(_request(b"{" + b" " * (3 << 20)) ))),
+    Case("registry: a body of -5 bytes", 12, "body", "(400|411|413)",
+         _served(_raw(_request(b"", length=-5)))),
+    Case("registry: a chunked body", 12, "body", "(400|411|415)",
+         _served(_raw(f"POST {_PATH} HTTP/1.1\r\nHost: r\r\nConnection: close\r\n"
+                      f"Content-Type: {_JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
+                      "5\r\nhello\r\n0\r\n\r\n".encode()))),
+    Case("registry: JSON nested 100,000 deep", 12, "levels", "4(00|22), then 200",
+         _served(_after(_request(b'{"a":' * 100_000)), writable=True)),
+    Case("registry: a schema nested 5,000 deep", 12, "levels", "422, then 200",
+         _served(_after(_request(_body('{"type":"array","items":' * 5_000))), writable=True)),
+    Case("registry: a form of a page in a browser", 12, "content-type", "415",
+         _served(_raw(_request(_body(_field("int")), kind="text/plain")), writable=True)),
+    Case("registry: no content type", 12, "content-type", "415",
+         _served(_raw(_request(_body(_field("int")), kind="")), writable=True)),
+    Case("registry: a fixed of size -5", 12, "registered", "422",
+         _served(_registered(_field({"type": "fixed", "name": "F", "size": -5})), writable=True)),
+    Case("registry: a fixed of size x", 12, "registered", "422",
+         _served(_registered(_field({"type": "fixed", "name": "F", "size": "x"})), writable=True)),
+    Case("registry: a schema of 400 KB", 12, "registered", "4(13|22)",
+         _served(_registered({**_field("int"), "doc": "d" * 400_000}), writable=True)),
+    Case("registry: a subject that climbs out", 12, "directory", "(200|4..), nothing outside",
+         _climbing),
+    Case("registry: an id of 5,000 digits", 12, "schema-ids", "404, then 200",
+         _served(_after(_request(b"", method="GET", path="/schemas/ids/" + "9" * 5_000, kind="")))),
+    Case("registry: an id in Arabic digits", 12, "schema-ids", "404, then 200",
+         _served(_after(_request(b"", method="GET", path="/schemas/ids/%D9%A3", kind="")))),
+    Case("registry: 300 connections", 12, "connections", "few threads", _served(_crowd)),
+)  # fmt: skip

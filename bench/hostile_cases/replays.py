@@ -1,0 +1,167 @@
+"""Dead letters that a stranger forges, and reads of topics with an end, on a real broker."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.terminals import letter
+
+BOOTSTRAP: Final = "HOSTILE_BOOTSTRAP"
+"""The variable that names the broker of a run."""
+_SECONDS: Final = 20.0
+Written = Sequence[tuple[bytes, list[tuple[str, bytes]]]]
+
+
+def _settings() -> Any:
+    """Return settings with topics of their own on the run's broker."""
+    address = os.environ.get(BOOTSTRAP)
+    if address is None:
+        raise NotThereError("no broker was started")
+    unique = uuid.uuid4().hex[:8]
+    module = entry("stream_scorer.settings")
+    names = {
+        name: f"{unique}-{field.default}" for name, field in module.Topics.model_fields.items()
+    }
+    kafka = module.Kafka(
+        bootstrap=address, group=f"g-{unique}", instance="0", topics=module.Topics(**names)
+    )
+    entry("stream_scorer.kafka.topics", "create_topics")(kafka, 1, replication=1)
+    return module.Settings(kafka=kafka)
+
+
+def _produce(kafka: Any, topic: str, records: Written) -> None:
+    from confluent_kafka import Producer  # noqa: PLC0415 no librdkafka in the warm process
+
+    producer: Any = Producer({"bootstrap.servers": kafka.bootstrap})
+    for value, headers in records:
+        producer.produce(topic, value, None, 0, headers=headers)
+    if producer.flush(_SECONDS):
+        raise RuntimeError("records were not acknowledged")
+
+
+def _forged(kafka: Any, value: bytes, offset: int | str, **changed: bytes) -> Any:
+    given = {
+        "dlq_source_topic": kafka.topics.transactions.encode(),
+        "dlq_source_partition": b"0", "dlq_source_offset": str(offset).encode(), **changed,
+    }  # fmt: skip
+    return value, letter(**given)
+
+
+def _copied(forge: Callable[[Any], Written], **options: Any) -> Callable[[Place], str]:
+    """Run ``dlq replay`` over forged dead letters; offset 0 of the input holds ``good``."""
+
+    def run(_: Place) -> str:
+        settings = _settings()
+        kafka = settings.kafka
+        _produce(kafka, kafka.topics.transactions, [(b"good", []), (b"other", [])])
+        _produce(kafka, kafka.topics.dead_letters, forge(kafka))
+        chosen = entry("stream_scorer.kafka.letter_progress", "Selection")(frozenset())
+        found = entry("stream_scorer.apps.replaying", "replay")(settings, chosen, **options)
+        copied = found.copied.total()
+        mismatched = getattr(found, "mismatched", 0)
+        return (
+            f"{copied} copied, {mismatched} mismatched, {found.foreign} foreign, "
+            f"{found.other_input} of another input, {found.replayed_before} replayed before"
+        )
+
+    return run
+
+
+def _deleted(_: Place) -> str:
+    """Replay a dead letter whose source record retention has taken."""
+    from confluent_kafka import TopicPartition  # noqa: PLC0415 as above
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 as above
+
+    settings = _settings()
+    kafka = settings.kafka
+    _produce(kafka, kafka.topics.transactions, [(b"good", []), (b"other", [])])
+    admin: Any = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    place = TopicPartition(kafka.topics.transactions, 0, 1)
+    for future in admin.delete_records([place]).values():
+        future.result()
+    _produce(kafka, kafka.topics.dead_letters, [_forged(kafka, b"good", 0)])
+    chosen = entry("stream_scorer.kafka.letter_progress", "Selection")(frozenset())
+    found = entry("stream_scorer.apps.replaying", "replay")(settings, chosen)
+    return f"{found.copied.total()} copied"
+
+
+def _transaction(kafka: Any, topic: str, count: int, end: str) -> Any:
+    """Write records in a transaction that is committed, aborted or left open."""
+    from confluent_kafka import Producer  # noqa: PLC0415 as above
+
+    producer: Any = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": uuid.uuid4().hex,
+         "transaction.timeout.ms": 2_000}
+    )  # fmt: skip
+    producer.init_transactions(_SECONDS)
+    producer.begin_transaction()
+    for number in range(count):
+        producer.produce(topic, b"%d" % number, None, 0)
+    producer.flush(_SECONDS)
+    if end == "commit":
+        producer.commit_transaction(_SECONDS)
+    elif end == "abort":
+        producer.abort_transaction(_SECONDS)
+    return producer
+
+
+def _read(*ends: str) -> Callable[[Place], str]:
+    """Read a topic that transactions of three records each were written to, one after another."""
+
+    def run(_: Place) -> str:
+        kafka = _settings().kafka
+        topic = kafka.topics.decisions
+        held = [_transaction(kafka, topic, 3, end) for end in ends]
+        began = time.monotonic()
+        found = list(entry("stream_scorer.kafka.reading", "read_all")(kafka, topic))
+        seconds = time.monotonic() - began
+        del held
+        return f"{len(found)} records, {'soon' if seconds < 9 else f'after {seconds:.0f} s'}"
+
+    return run
+
+
+def _stalled(_: Place) -> str:
+    """Wait for records that never come."""
+    limit = entry("stream_scorer.kafka.read_limit", "ReadLimit")("t", {0: 10, 1: 5})
+    for seconds in range(100):
+        try:
+            limit.note({0: 4, 1: 5}, 1.0)
+        except entry("stream_scorer.errors", "UnavailableError") as error:
+            return f"an error after {seconds} s: {error}"
+    return "silence ends it"
+
+
+_NONE: Final = "0 copied, 1 mismatched"
+CASES: Final = (
+    Case("replay: the record that its source offset holds", 15, "replay", "1 copied, 0 mismatched",
+         _copied(lambda k: [_forged(k, b"good", 0)])),
+    Case("replay: another record than its source offset holds", 15, "replay", _NONE,
+         _copied(lambda k: [_forged(k, b"evil", 0)])),
+    Case("replay: the bytes of another offset", 15, "replay", _NONE,
+         _copied(lambda k: [_forged(k, b"other", 0)])),
+    Case("replay: an offset past the input's end", 15, "replay", _NONE,
+         _copied(lambda k: [_forged(k, b"good", 9_000)])),
+    Case("replay: a header that the original does not have", 15, "replay", _NONE,
+         _copied(lambda k: [(b"good", [("x", b"1"), *_forged(k, b"good", 0)[1]])])),
+    Case("replay: a record that retention took", 15, "retention",
+         "OffsetsError: .*--trust-headers", _deleted),
+    Case("replay: a partition that the input does not have", 15, "replay", "OffsetsError: ",
+         _copied(lambda k: [_forged(k, b"good", 0, dlq_source_partition=b"77")])),
+    Case("replay: another topic", 15, "replay", ".* 1 of another input",
+         _copied(lambda k: [_forged(k, b"good", 0, dlq_source_topic=b"secrets")])),
+    Case("replay: headers that are not ours", 15, "replay", ".* 1 foreign",
+         _copied(lambda _: [(b"good", [("dlq.reason", b"CURRENCY")])])),
+    Case("replay: an offset of 5,000 digits", 15, "replay", ".* 1 foreign",
+         _copied(lambda k: [_forged(k, b"good", "9" * 5_000)])),
+    Case("reads: a transaction that was aborted at the end", 11, "reads", "3 records, soon",
+         _read("commit", "abort")),
+    Case("reads: nothing but aborted transactions", 11, "reads", "0 records, soon",
+         _read("abort", "abort")),
+    Case("reads: a stranger's transaction that is abandoned", 11, "open", "3 records",
+         _read("commit", "open")),
+    Case("reads: records that never come", 11, "stalled", "an error after", _stalled),
+)  # fmt: skip

@@ -1,0 +1,108 @@
+"""The documented rules that the cases hold the product to, by the page that states them.
+
+Each is the heading of a section of docs/SECURITY.md and a part of its text, word for word apart
+from line breaks and code marks; the bench fails where the page does not say it.
+"""
+
+from typing import Final
+
+_RECORDS: Final = "Schemas and records"
+_OWN: Final = "Our own topics"
+_STATE: Final = "Checkpoints"
+_IDS: Final = "Schema ids that are unknown"
+_BUNDLES: Final = "Model bundles"
+_REJECTED: Final = "Rejections are history"
+_GROUP: Final = "Group membership and fencing"
+_READS: Final = "Reads end at offsets"
+_TERMINALS: Final = "Terminals"
+_LETTERS: Final = "Replaying dead letters"
+_HTTP: Final = "Metrics and probe server"
+_FAILS: Final = "A record that fails the computation"
+_LIVE: Final = "Liveness"
+_DEVELOPMENT: Final = "The development registry"
+_SECRETS: Final = "Secrets"
+_CODE: Final = "Compiled code on disk"
+_PRODUCTION: Final = "Production mode"
+_STACK: Final = "The container stack"
+
+RULES: Final[dict[str, tuple[str, str]]] = {
+    "fixed": (_RECORDS, "`fixed` of 0 to `record_bytes_max` bytes"),
+    "limits": (_RECORDS, "text ≤ 256 KiB, 64 nested types, 2,048 fields, 65,536 compiled steps"),
+    "steps": (_RECORDS, "A record of b bytes takes at most 64 b + 4,096 steps"),
+    "depth": (_RECORDS, "64 nested types"),
+    "prepare": (_RECORDS, "an error while one is prepared rejects *its own* records"),
+    "records": (_RECORDS, "A client may register any schema and send any bytes."),
+    "own-topics": (_OWN, "What is not readable is skipped"),
+    "plans": (_OWN, "an entry of `history` that changes nothing"),
+    "commands": (_OWN, "an entry of `history` that changes nothing"),
+    "buckets": (_STATE, "A record that breaks a rule stops the start with exit code 9"),
+    "mac": (_STATE, "A record without a MAC, or with a wrong one, is refused like a damaged one."),
+    "budget": (_IDS, "A failed look-up costs a token."),
+    "id-range": (_IDS, "Id 0 and ids of 2^31 or more are not asked for"),
+    "failing": (_IDS, "one broken id does not stop a partition"),
+    "answers": (_IDS, "An answer is at most 2 MiB, uncompressed, complete within"),
+    "shapes": (_BUNDLES, "coefficients, intercept, means and scales of exactly that shape"),
+    "trees": (_BUNDLES, "A child comes behind its parent, in its own tree"),
+    "members": (_BUNDLES, "`model.skops` has at most 65,536 members, each name once"),
+    "files": (_BUNDLES, "A bundle that breaks a rule is refused with exit code 3"),
+    "quarantine": (_FAILS, "The batch is halved until that record is found"),
+    "eight": (_FAILS, "8 records a batch, and 8 in a row without one that passes"),
+    "repeats": (_FAILS, "that repeats, from restored state and at the same line"),
+    "not-records": (_FAILS, "operating system errors and outages are never blamed on a record"),
+    "no-values": (_FAILS, "it goes to the dead letters as `INTERNAL`"),
+    "hang": (_LIVE, "`/health/live` answers 503"),
+    "heartbeat": (_LIVE, "A slow batch keeps the process alive"),
+    "hang-least": (_LIVE, "computed for longer than `scorer.hang_seconds` (300) hangs"),
+    "read-only": (_DEVELOPMENT, "It is read-only unless `--writable` is given"),
+    "schema-ids": (_DEVELOPMENT, "So an id means one schema, also after a restart."),
+    "beyond": (_DEVELOPMENT, "Writable beyond loopback takes `--token-file FILE`"),
+    "registry-token": (_DEVELOPMENT, "A client sends the token as bearer token"),
+    "body": (_DEVELOPMENT, "has a length (411) and at most 1 MiB (413)"),
+    "levels": (_DEVELOPMENT, "a schema has at most 256 KiB and 256 levels (422)"),
+    "content-type": (_DEVELOPMENT, "A body is JSON by its `Content-Type` (else 415)"),
+    "registered": (_RECORDS, "The registry server and `schemas check` refuse such a schema"),
+    "directory": (_DEVELOPMENT, "One server at a time may write to a directory"),
+    "connections": (_DEVELOPMENT, "At most 64 connections; further ones are closed."),
+    "credentials": (_SECRETS, "registry.url"),
+    "secret-files": (_SECRETS, "`state.url` and `models.url`"),
+    "redactor": (_SECRETS, "One redactor"),
+    "verification": (_SECRETS, "print a warning with each command that needs a cluster"),
+    "cache": (_CODE, "A folder is taken if it, the files in it and all folders on the way"),
+    "stamp": (_CODE, "Kept code is stale as soon as any file of its own folder"),
+    "production": (_PRODUCTION, "makes every long-running process refuse unsafe settings"),
+    "plaintext": (_PRODUCTION, "plaintext beyond loopback"),
+    "verified": (_PRODUCTION, "verification of brokers that is switched off; the default"),
+    "registry-password": (_PRODUCTION, "a registry without `registry.user` and"),
+    "signatures": (_PRODUCTION, "`models.require_signature` or `rollout.require_signature`"),
+    "mac-key": (_PRODUCTION, "an empty `state.mac_key_file`"),
+    "endpoint": (_PRODUCTION, "an `http.host` beyond loopback without"),
+    "published": (_STACK, "nothing published beyond the loopback"),
+    "checks": (_STACK, "three brokers, a read-only registry, the processes"),
+    "scale": (_STACK, "`--scale scorer=2` works"),
+    "reboot": (_STACK, "Everything comes back after a crash and after a reboot"),
+    "locked": (_STACK, "with a read-only root, without capabilities"),
+    "kernels": (_STACK, "Kernels are compiled when the image is built"),
+    "brokers": (_STACK, "Brokers keep three copies of each record"),
+    "segments": (_REJECTED, "a damaged segment, or a rejected offset at or after"),
+    "ids": (_GROUP, "no instance name contains `:`, `/` or `@`"),
+    "expelled": (_GROUP, "no member id, or a generation below 0, aborts"),
+    "clock": (_GROUP, "**Ages count suspension.**"),
+    "reads": (_READS, "read to the **high watermark** of when they began"),
+    "open": (_READS, "A transaction that is open then is waited for"),
+    "stalled": (_READS, "30 s of waiting for the broker without an offset gained"),
+    "escaped": (_TERMINALS, "Every command escapes characters that are not printable"),
+    "one-line": (_TERMINALS, "line breaks inside a value"),
+    "markup": (_TERMINALS, "Markup such as `[/x]` or `[link=…]` is shown as text."),
+    "error": (_TERMINALS, "An error is one line, whatever it quotes."),
+    "shape": (_TERMINALS, "A record that has not the shape of its topic is one line"),
+    "times": (_TERMINALS, "Times that no calendar has are shown in milliseconds."),
+    "foreign": (_TERMINALS, "headers are not ones that a scorer can have written"),
+    "replay": (_LETTERS, "only if the input holds the same value, key and headers"),
+    "retention": (_LETTERS, "Retention took the source: exit code 7"),
+    "threads": (_HTTP, "At most 8 requests are served at the same time"),
+    "seconds": (_HTTP, "A connection is closed after 5 seconds"),
+    "head": (_HTTP, "Request line and header fields together have at most 16 KiB"),
+    "get-only": (_HTTP, "Only GET is served, and a body is not read."),
+    "token": (_HTTP, "Others get 401, and of a probe its status alone."),
+    "tls": (_HTTP, "serve HTTPS (TLS 1.2 or newer)"),
+}  # fmt: skip

@@ -1,0 +1,359 @@
+"""Schemas that a stranger may register: not quite Avro, or valid Avro that costs too much."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.hostile_cases.case import Case, Place
+from bench.hostile_cases.decoding import (
+    FIELDS,
+    Attack,
+    Source,
+    body,
+    decoded,
+    framed,
+    number,
+    schema_with,
+    text,
+)
+
+_LONG_NAME: Final = "n" * 500_000
+_HUGE_SYMBOL: Final = "S" * 900_000
+
+
+def _field(kind: Any, name: str = "hostile") -> dict[str, Any]:
+    return {"name": name, "type": kind}
+
+
+def _fixed(size: Any) -> str:
+    return schema_with(_field({"type": "fixed", "name": "F", "size": size}))
+
+
+def _leak(_: Place) -> str:
+    """Let a record carry the transaction id of the record before it out as its own."""
+    back = len(Source().good("before"))
+    fixed = [_field({"type": "fixed", "name": f"F{n}", "size": size}, f"f{n}")
+             for n, size in enumerate((-back, back - len(text(b"before"))))]  # fmt: skip
+    kinds = [fixed[0], FIELDS[0], fixed[1], *FIELDS[1:]]
+    schema = json.dumps({"type": "record", "name": "Transaction", "fields": kinds})
+    return decoded(framed(body()[len(text(b"h-1")) :]), schema)
+
+
+def _record(schema: Callable[[], str], content: Callable[[], bytes] = body, **plan: Any) -> Attack:
+    return Attack(schema, lambda: framed(content()), plan)
+
+
+def _deep(depth: int, kind: Callable[[Any], Any]) -> str:
+    inner: Any = "int"
+    for _ in range(depth):
+        inner = kind(inner)
+    return schema_with(_field(inner))
+
+
+def _nested_text(depth: int) -> str:
+    return '{"type":"array","items":' * depth + '"int"' + "}" * depth
+
+
+def _doubled(count: int) -> str:
+    """Return record types of which each holds the one before twice."""
+    kind = '{"type":"record","name":"R0","fields":[{"name":"a","type":"int"}]}'
+    for n in range(1, count):
+        fields = f'{{"name":"a","type":{kind}}},{{"name":"b","type":"R{n - 1}"}}'
+        kind = f'{{"type":"record","name":"R{n}","fields":[{fields}]}}'
+    return schema_with(_field("PLACE")).replace('"PLACE"', f'["null",{kind}]')
+
+
+def _union_of_records(count: int, fields: int) -> str:
+    branches = [
+        {
+            "type": "record",
+            "name": f"B{n}",
+            "fields": [_field("int", f"f{k}") for k in range(fields)],
+        }
+        for n in range(count)
+    ]
+    return schema_with(_field(branches))
+
+
+def _many_fields(count: int) -> str:
+    return schema_with(*[_field("null", f"f{n}") for n in range(count)])
+
+
+def _symbols(kind: str) -> str:
+    symbols = {"type": "enum", "name": "E", "symbols": ["A", _HUGE_SYMBOL]}
+    return schema_with(transaction_id=symbols if kind == "plain" else ["null", symbols])
+
+
+def _enum_body(symbol: int, *, branch: bool = False) -> bytes:
+    whole = body(b"")
+    return (number(1) if branch else b"") + number(symbol) + whole[1:]
+
+
+def _recursive() -> str:
+    node = {
+        "type": "record",
+        "name": "Node",
+        "fields": [_field({"type": "array", "items": "Node"}, "children")],
+    }
+    return schema_with(_field(node))
+
+
+def _zero_arrays(levels: int) -> str:
+    """Return nested records of arrays of zero-byte items."""
+    inner: Any = {"type": "record", "name": "Z", "fields": []}
+    for _ in range(levels):
+        inner = {"type": "array", "items": inner}
+    return schema_with(_field(inner))
+
+
+def _text(text_of: Callable[[str], str]) -> Attack:
+    return _record(lambda: text_of(schema_with(_field("int"))))
+
+
+def _surrogate(key: str) -> str:
+    return schema_with(_field({"type": "long", key: "A"})).replace('"A"', '"\\ud800"')
+
+
+def _of_size(size: Any) -> Attack:
+    return _record(lambda: _fixed(size))
+
+
+_REFUSED: Final = r"INCOMPATIBLE_SCHEMA: "
+_COUNTED: Final = r"TOO_LARGE: "
+
+_FIXED: Final = (
+    Case("schema: a fixed that goes back to another customer's id", 1, "fixed", _REFUSED, _leak),
+    *(
+    Case(f"schema: a fixed of size {shown}", 1, "fixed", _REFUSED, _of_size(size))
+    for shown, size in (
+        ("-1", -1), ("-40", -40), ("-2^45", -(2**45)),
+        ("-2^63", -(2**63)), ("2^31", 2**31), ("2^63 - 1", 2**63 - 1), ("2^70", 2**70),
+        ("the text x", "x"), ("null", None), ("1.5", 1.5), ("true", True), ("a list", [4]),
+    )),
+)  # fmt: skip
+
+_COSTLY: Final = (
+    Case(
+        "schema: 60 record types, each with the one before twice", 2, "limits",
+        rf"{_REFUSED}|decoded ",
+        _record(lambda: _doubled(60), lambda: body(front=number(0))),
+    ),
+    Case(
+        "schema: 1,000 record types, each with the one before twice", 2, "limits", _REFUSED,
+        _record(lambda: _doubled(1_000)),
+    ),
+    Case(
+        "schema: 340 nested optional arrays", 2, "limits", _REFUSED,
+        _record(lambda: _deep(340, lambda x: ["null", {"type": "array", "items": x}])),
+    ),
+    Case(
+        "schema: 65 nested maps", 2, "limits", _REFUSED,
+        _record(lambda: _deep(65, lambda x: {"type": "map", "values": x})),
+    ),
+    Case(
+        "schema: 900 nested type objects", 2, "limits", _REFUSED,
+        _record(lambda: _deep(900, lambda x: {"type": x})),
+    ),
+    Case(
+        "schema: JSON nested 5,000 deep", 2, "limits", _REFUSED,
+        _record(lambda: _nested_text(5_000)),
+    ),
+    Case(
+        "schema: JSON nested 100,000 deep", 2, "limits", _REFUSED,
+        _record(lambda: "[" * 100_000),
+    ),
+    Case(
+        "schema: an enum symbol of 900,000 letters as transaction_id", 2, "limits", _REFUSED,
+        _record(lambda: _symbols("plain"), lambda: _enum_body(1)),
+    ),
+    Case(
+        "schema: an optional enum symbol of 900,000 letters, the other symbol sent", 2, "limits",
+        _REFUSED, _record(lambda: _symbols("optional"), lambda: _enum_body(0, branch=True)),
+    ),
+    Case(
+        "schema: an enum symbol of 5,000 letters, over string_bytes_max", 2, "limits", _REFUSED,
+        _record(
+            lambda: schema_with(
+                transaction_id={"type": "enum", "name": "E", "symbols": ["A" * 5_000]}
+            ),
+            lambda: _enum_body(0), string_bytes_max=1_024,
+        ),
+    ),
+    Case(
+        "schema: 12,000 fields", 2, "limits", _REFUSED, _record(lambda: _many_fields(12_000)),
+    ),
+    Case(
+        "schema: 2,100 fields in 255 KB", 2, "limits", _REFUSED,
+        _record(lambda: _many_fields(2_100)),
+    ),
+    Case(
+        "schema: a field name of 500,000 letters", 2, "limits", _REFUSED,
+        _record(lambda: schema_with(_field("int", _LONG_NAME)), lambda: body(front=number(1))),
+    ),
+    Case(
+        "schema: a field name of 300 letters", 2, "limits", _REFUSED,
+        _record(lambda: schema_with(_field("int", "n" * 300)), lambda: body(front=number(1))),
+    ),
+    Case(
+        "schema: a record's name of 100,000 letters", 2, "limits", _REFUSED,
+        _record(
+            lambda: schema_with(
+                _field({"type": "record", "name": "N" * 100_000, "fields": []})
+            ),
+        ),
+    ),
+    Case(
+        "schema: a doc of 2 MB", 2, "limits", _REFUSED,
+        _record(lambda: schema_with({**_field("int"), "doc": "d" * 2_000_000})),
+    ),
+    Case(
+        "schema: a default of 300 KB", 2, "limits", _REFUSED,
+        _record(lambda: schema_with({**_field("string"), "default": "d" * 300_000})),
+    ),
+    Case(
+        "schema: a union of 300 records of 300 fields", 2, "limits", _REFUSED,
+        _record(lambda: _union_of_records(300, 300)),
+    ),
+)  # fmt: skip
+
+_STEPS: Final = (
+    Case(
+        "schema: an array of 2^20 items of no byte", 2, "steps", _COUNTED,
+        _record(
+            lambda: schema_with(_field({"type": "array", "items": "null"})),
+            lambda: body(front=number(2**20) + number(0)), array_items_max=2**31 - 1,
+        ),
+    ),
+    Case(
+        "schema: 2^30 items of no byte in one block", 2, "steps", _COUNTED,
+        _record(
+            lambda: schema_with(_field({"type": "array", "items": "null"})),
+            lambda: body(front=number(2**30) + number(0)), array_items_max=2**31 - 1,
+        ),
+    ),
+    Case(
+        "schema: an array of records of 2,000 null fields", 2, "steps", _COUNTED,
+        _record(
+            lambda: schema_with(
+                _field({"type": "array", "items": {
+                    "type": "record", "name": "W",
+                    "fields": [_field("null", f"f{n}") for n in range(2_000)]}})
+            ),
+            lambda: body(front=number(1_000) + number(0)),
+        ),
+    ),
+    Case(
+        "schema: arrays of arrays of nothing, 20 deep", 2, "steps", rf"{_COUNTED}|MALFORMED: ",
+        _record(
+            lambda: _zero_arrays(20), lambda: body(front=b"".join(number(1_000) for _ in range(20)))
+        ),
+    ),
+    Case(
+        "schema: a recursive type, the record 10,000 deep", 2, "depth", _COUNTED,
+        _record(_recursive, lambda: body(front=number(1) * 10_000)),
+    ),
+)  # fmt: skip
+
+_NOT_AVRO: Final = (
+    Case(
+        "schema: a field name that is the number 5", 2, "prepare", _REFUSED,
+        _text(lambda s: s.replace('"hostile"', "5")),
+    ),
+    Case(
+        "schema: a field name that is null", 2, "prepare", _REFUSED,
+        _text(lambda s: s.replace('"hostile"', "null")),
+    ),
+    Case(
+        "schema: a field name that is a list", 2, "prepare", _REFUSED,
+        _text(lambda s: s.replace('"hostile"', '["a"]')),
+    ),
+    Case(
+        "schema: a lone surrogate as logicalType", 2, "prepare", rf"{_REFUSED}|decoded ",
+        _record(lambda: _surrogate("logicalType"), lambda: body(front=number(1))),
+    ),
+    Case(
+        "schema: a lone surrogate as a field's name", 2, "prepare", _REFUSED,
+        _text(lambda s: s.replace('"hostile"', '"\\ud800"')),
+    ),
+    Case(
+        "schema: a lone surrogate as an enum symbol", 2, "prepare", _REFUSED,
+        _record(
+            lambda: schema_with(
+                transaction_id={"type": "enum", "name": "E", "symbols": ["@"]}
+            ).replace('"@"', '"\\ud800"'),
+            lambda: _enum_body(0),
+        ),
+    ),
+    Case(
+        "schema: a lone surrogate as a type's name", 2, "prepare", _REFUSED,
+        _text(lambda s: s.replace('"int"', '"\\ud800"')),
+    ),
+    Case(
+        "schema: fields that are a text", 2, "prepare", _REFUSED,
+        _record(lambda: '{"type":"record","name":"T","fields":"x"}'),
+    ),
+    Case(
+        "schema: fields that are numbers", 2, "prepare", _REFUSED,
+        _record(lambda: '{"type":"record","name":"T","fields":[1,2]}'),
+    ),
+    Case(
+        "schema: an enum whose symbols are numbers", 2, "prepare", _REFUSED,
+        _record(
+            lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": [1, 2]}),
+            lambda: _enum_body(0),
+        ),
+    ),
+    Case(
+        "schema: an enum without symbols", 2, "prepare", rf"{_REFUSED}|MALFORMED: ",
+        _record(
+            lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": []}),
+            lambda: _enum_body(0),
+        ),
+    ),
+    Case(
+        "schema: the number 17", 2, "prepare", _REFUSED,
+        _record(lambda: "17"),
+    ),
+    Case(
+        "schema: an empty text", 2, "prepare", _REFUSED, _record(lambda: ""),
+    ),
+    Case(
+        "schema: a union of unions", 2, "prepare", _REFUSED,
+        _record(lambda: schema_with(_field([["int"], "string"]))),
+    ),
+    Case(
+        "schema: a record that contains itself and never ends", 2, "prepare",
+        rf"{_REFUSED}|{_COUNTED}|MALFORMED: ",
+        _record(
+            lambda: schema_with(
+                _field({"type": "record", "name": "Me", "fields": [_field("Me", "me")]})
+            )
+        ),
+    ),
+    Case(
+        "schema: a decimal of precision -5", 2, "prepare", rf"{_REFUSED}|decoded |INCOMP",
+        _record(
+            lambda: schema_with(
+                _field({"type": "bytes", "logicalType": "decimal", "precision": -5, "scale": "x"})
+            ),
+            lambda: body(front=text(b"\1")),
+        ),
+    ),
+    Case(
+        "schema: a default that does not fit its type", 2, "prepare", rf"{_REFUSED}|decoded ",
+        _record(
+            lambda: schema_with({**_field("int"), "default": {"a": []}}),
+            lambda: body(front=number(1)),
+        ),
+    ),
+    Case(
+        "schema: an alias list that is a number", 2, "prepare", rf"{_REFUSED}|decoded ",
+        _record(
+            lambda: json.dumps(
+                {"type": "record", "name": "Transaction", "aliases": 5, "fields": FIELDS}
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+CASES: Final = (*_FIXED, *_COSTLY, *_STEPS, *_NOT_AVRO)

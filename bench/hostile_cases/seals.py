@@ -1,0 +1,60 @@
+"""Checkpoint records where they must carry a MAC, written by a stranger who has no key."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.hostile_cases.buckets import payload, records_of, restored, ring
+from bench.hostile_cases.case import Case, Place, entry
+
+_KEY, _OTHER = b"k" * 32, b"o" * 32
+
+
+def _seal(secret: bytes = _KEY) -> Any:
+    import hashlib  # noqa: PLC0415 only here
+
+    found = entry("stream_scorer.state.seal", "Seal")
+    return found({hashlib.sha256(secret).digest()[:8]: secret})
+
+
+def _forged(change: Callable[[bytes, bytes], bytes]) -> Callable[[Place], str]:
+    """Restore with a key from a good bucket whose sealed records were changed.
+
+    ``change`` is given a record's key and its value without a MAC.
+    """
+
+    def run(place: Place) -> str:
+        seal = _seal()
+        records = [
+            (key, change(key or b"", value or b"")) for key, value in records_of(payload(ring()))
+        ]
+        return restored(place, records, seal=seal)
+
+    return run
+
+
+def _sealed(key: bytes, value: bytes) -> bytes:
+    return bytes(_seal().close(key, value))
+
+
+def _flipped(key: bytes, value: bytes) -> bytes:
+    made = bytearray(_sealed(key, value))
+    made[-1] ^= 1
+    return bytes(made)
+
+
+_STOPS: Final = r"StateError: checkpoint of t partition 0: .*MAC"
+CASES: Final = (
+    Case("seal: a record that was sealed", 5, "mac", r"restored \[\('c-1', 1\)\]",
+         _forged(_sealed)),
+    Case("seal: a record without a MAC", 5, "mac", _STOPS, _forged(lambda _, value: value)),
+    Case("seal: a MAC by another key", 5, "mac", _STOPS,
+         _forged(lambda key, value: bytes(_seal(_OTHER).close(key, value)))),
+    Case("seal: another key under the id of ours", 5, "mac", _STOPS,
+         _forged(lambda key, value: _sealed(key, value)[:14] + b"\1" * 32 + value)),
+    Case("seal: the MAC of another bucket", 5, "mac", _STOPS,
+         _forged(lambda _, value: _sealed(b"g/t/0/1/0", value))),
+    Case("seal: a byte that was changed", 5, "mac", _STOPS, _forged(_flipped)),
+    Case("seal: a MAC of a later version", 5, "mac", _STOPS,
+         _forged(lambda key, value: b"SMAC\2\0" + _sealed(key, value)[6:])),
+    Case("seal: a MAC that is cut off", 5, "mac", _STOPS, _forged(lambda *_: b"SMAC\1\0x")),
+)  # fmt: skip

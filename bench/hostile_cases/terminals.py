@@ -1,0 +1,220 @@
+"""Texts from topics that reach a person's terminal."""
+
+import io
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest import mock
+
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.decoding import Source, framed
+
+CLIPBOARD: Final = "\x1b]52;c;c3RvbGVu\x07"
+"""Sets the clipboard of a terminal that obeys it (OSC 52)."""
+_DECISION: Final = {
+    "decision": "BLOCK", "score": 0.9, "transaction_id": "t", "customer_id": "c",
+    "reasons": ["AMOUNT"], "flags": [], "model": "fraud", "model_version": "1.0.0",
+    "source_partition": 0, "source_offset": 7,
+}  # fmt: skip
+
+
+class _Message:
+    """A record as the binding hands it out."""
+
+    def __init__(
+        self,
+        value: bytes | None = b"",
+        headers: list[tuple[str, bytes]] | None = None,
+        timestamp: int = 5_000,
+    ) -> None:
+        self._found = {
+            "value": value, "headers": headers, "timestamp": (1, timestamp), "partition": 0,
+            "offset": 3, "key": None, "topic": "t", "error": None,
+        }  # fmt: skip
+
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        return lambda: self._found[name]
+
+
+def letter(**changed: bytes) -> list[tuple[str, bytes]]:
+    """Return a dead letter's headers; names without the dots of ``dlq.source.offset``."""
+    names = entry("stream_scorer.kafka.deadletter", "NAMES")
+    good = dict(zip(names, (b"MALFORMED", b"d", b"t", b"0", b"1", b"2", b"i"), strict=True))
+    return list((good | {name.replace("_", "."): value for name, value in changed.items()}).items())
+
+
+def _printed(print_it: Callable[[], object]) -> str:
+    """Return what a command prints: how many lines, and whether a terminal obeys any of it."""
+    out = io.StringIO()
+    with mock.patch.object(sys, "stdout", out), mock.patch.object(sys, "stderr", out):
+        try:
+            print_it()
+        except SystemExit as left:
+            out.write(f"exit {left.code}\n")
+    text = out.getvalue()
+    raw = sorted({c for c in text if not c.isprintable() and c != "\n"})
+    if raw:
+        return f"RAW {[hex(ord(c)) for c in raw]}: {text}"
+    return f"{len(text.splitlines())} lines: {text}"
+
+
+def _tail(what: str, *messages: _Message, decoded: dict[str, Any] | None = None) -> str:
+    """Run ``tail`` over records that lie in a topic."""
+    tail = entry("stream_scorer.cli.tail")
+    settings = entry("stream_scorer.settings", "Settings")()
+    record = SimpleNamespace(decode=lambda _: decoded)
+    with (
+        mock.patch.object(tail, "connected_settings", return_value=settings),
+        mock.patch.object(tail, "_messages", return_value=messages),
+        mock.patch.object(tail, "RecordReader", return_value=record),
+    ):
+        return _printed(lambda: tail.tail(what=what, follow_=False, limit=20, start="latest"))
+
+
+def _decision(timestamp: int = 5_000, **changed: Any) -> Callable[[Place], str]:
+    return lambda _: _tail("decisions", _Message(timestamp=timestamp), decoded=_DECISION | changed)
+
+
+def _letter(**changed: bytes) -> Callable[[Place], str]:
+    return lambda _: _tail("dlq", _Message(headers=letter(**changed)))
+
+
+def _listed(**changed: bytes) -> Callable[[Place], str]:
+    """Run ``dlq list`` over a dead letter with some headers changed."""
+
+    def run(_: Place) -> str:
+        dlq, reading = entry("stream_scorer.cli.dlq"), entry("stream_scorer.apps.dead_letters")
+        settings = entry("stream_scorer.settings", "Settings")()
+        messages = [_Message(headers=letter(**changed))]
+        if not hasattr(reading, "read_all"):
+            raise NotThereError("dead_letters.read_all")
+        with (
+            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            mock.patch.object(reading, "read_all", return_value=iter(messages)),
+        ):
+            return _printed(lambda: dlq.list_(reason=None, limit=20))
+
+    return run
+
+
+def _shown(message: Callable[[], _Message]) -> Callable[[Place], str]:
+    """Run ``dlq show`` of one dead letter."""
+
+    def run(_: Place) -> str:
+        dlq = entry("stream_scorer.cli.dlq")
+        found = entry("stream_scorer.kafka.deadletter", "parse")(message())
+        settings = entry("stream_scorer.settings", "Settings")()
+        with (
+            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            mock.patch.object(dlq, "dead_letter_at", return_value=found),
+        ):
+            return _printed(lambda: dlq.show_(partition=0, offset=3, source=None))
+
+    return run
+
+
+def _error(text: str) -> Callable[[Place], str]:
+    def run(_: Place) -> str:
+        error = entry("stream_scorer.errors", "SettingsError")(text)
+        return _printed(lambda: entry("stream_scorer.cli.main", "_leave")(error))
+
+    return run
+
+
+def _table(text: str) -> Callable[[Place], str]:
+    return lambda _: _printed(
+        lambda: entry("stream_scorer.cli.console", "show")(False, {}, ("a",), [(text,)], text)
+    )
+
+
+def _undecodable(_: Place) -> str:
+    """Run ``tail decisions`` over a record whose schema has a hostile name."""
+    tail = entry("stream_scorer.cli.tail")
+    settings = entry("stream_scorer.settings", "Settings")()
+    stranger = f'{{"type":"record","name":"{CLIPBOARD}","fields":[]}}'.encode("unicode_escape")
+    reader = entry("stream_scorer.apps.records")
+    with (
+        mock.patch.object(tail, "connected_settings", return_value=settings),
+        mock.patch.object(tail, "_messages", return_value=[_Message(framed(b""))]),
+        mock.patch.object(reader, "open_registry", return_value=Source(stranger.decode())),
+    ):
+        return _printed(
+            lambda: tail.tail(what="decisions", follow_=False, limit=20, start="latest")
+        )
+
+
+_ONE: Final = "1 lines: "
+CASES: Final = (
+    Case(
+        "terminal: a transaction id that sets the clipboard", 14, "escaped", rf"{_ONE}.*\\x1b\]52",
+        _decision(transaction_id=CLIPBOARD),
+    ),
+    Case(
+        "terminal: a customer id that forges a second decision", 14, "one-line", _ONE,
+        _decision(customer_id="c\n00:00:00.000  APPROVE  forged"),
+    ),
+    Case(
+        "terminal: a carriage return that overwrites the line", 14, "escaped", rf"{_ONE}.*\\r",
+        _decision(transaction_id="BLOCK\rAPPROVE"),
+    ),
+    Case(
+        "terminal: a name that is read backwards", 14, "escaped", rf"{_ONE}.*\\u202e",
+        _decision(customer_id="\u202egnp.exe"),
+    ),
+    Case(
+        "terminal: C1 controls", 14, "escaped", rf"{_ONE}.*\\x9b", _decision(customer_id="\x9b31m"),
+    ),
+    Case(
+        "terminal: a time that no calendar has", 14, "times", _ONE, _decision(timestamp=1 << 62),
+    ),
+    Case(
+        "terminal: a decision without its fields", 14, "shape", rf"{_ONE}0:3",
+        lambda _: _tail("decisions", _Message(), decoded={"x": 1}),
+    ),
+    Case(
+        "terminal: a score that is a text", 14, "shape", rf"{_ONE}0:3",
+        _decision(score="%s%s%n"),
+    ),
+    Case(
+        "terminal: a schema whose name sets the clipboard", 14, "escaped", rf"{_ONE}0:3",
+        _undecodable,
+    ),
+    Case(
+        "terminal: a dead letter whose reason is markup", 14, "markup", r"\d+ lines: .*\(?foreign",
+        _listed(dlq_reason=b"[/x]"),
+    ),
+    Case(
+        "terminal: a dead letter whose detail is markup", 14, "markup", r"\d+ lines: .*\[/x\]",
+        _listed(dlq_detail=b"[/x]"),
+    ),
+    Case(
+        "terminal: a dead letter whose detail clears the screen", 14, "escaped",
+        rf"{_ONE}.*\\x1b\[2J", _letter(dlq_detail=b"\x1b[2J\x1b[H"),
+    ),
+    Case(
+        "terminal: a dead letter whose source topic forges a line", 14, "one-line",
+        _ONE, _letter(dlq_source_topic=b"t\nAPPROVE"),
+    ),
+    Case(
+        "terminal: a dead letter with headers in Latin-1", 14, "foreign", _ONE,
+        _letter(dlq_detail=b"\xe9"),
+    ),
+    Case(
+        "terminal: a dead letter from offset 9 followed by 5,000 digits", 14, "foreign", _ONE,
+        _letter(dlq_source_offset=b"9" * 5_000),
+    ),
+    Case(
+        "terminal: a header of a dead letter that sets the clipboard", 14, "escaped",
+        r"\d+ lines: ",
+        _shown(lambda: _Message(b"\1", [(CLIPBOARD, CLIPBOARD.encode()), *letter()])),
+    ),
+    Case(
+        "terminal: an error that quotes an escape sequence", 14, "error", r"2 lines: .*\\x1b",
+        _error(f"topic {CLIPBOARD}\nstream-scorer: all is well"),
+    ),
+    Case("terminal: a table cell with a link", 14, "markup", r"\d+ lines: .*\[link=file",
+         _table("[link=file:///x]y[/link]")),
+    Case("terminal: a table cell with an unopened tag", 14, "markup", r"\d+ lines: .*\[/red\]",
+         _table("[/red]")),
+)  # fmt: skip

@@ -1,0 +1,288 @@
+"""Records that a stranger may write to this project's own topics."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.decoding import Source, framed, number, raw, text
+
+_NAMES: Final = {
+    "rollout": "rollout.v1", "activations": "activation.v1", "summaries": "summary.v2",
+    "labels": "label.v1", "terminal-profiles": "terminal-profile.v1",
+    "drift-events": "drift-event.v1",
+}  # fmt: skip
+
+
+def _schema(topic: str) -> dict[str, Any]:
+    found = entry("stream_scorer.codec.schemas", "reader_schema")(_NAMES[topic])
+    document: dict[str, Any] = json.loads(found)
+    return document
+
+
+def _codec(topic: str, source: Source) -> Any:
+    schema = json.dumps(_schema(topic))
+    identity = source.id_for(f"{topic}-value", schema)
+    return entry("stream_scorer.codec.record", "RecordCodec")(identity, schema)
+
+
+def _with_field(topic: str, kind: Any) -> str:
+    """Return the topic's schema with one more field in front, as a stranger may register it."""
+    own = _schema(topic)
+    own["fields"] = [{"name": "hostile", "type": kind}, *own["fields"]]
+    return json.dumps(own)
+
+
+def _read(topic: str, schema: Callable[[], str], content: bytes) -> Callable[[Place], str]:
+    """Decode a record of a stranger's schema as the reader of a topic does."""
+
+    def run(_: Place) -> str:
+        source = Source(schema())
+        record = _codec(topic, source).decode(framed(content), source)
+        return f"decoded {sorted(record)}"
+
+    return run
+
+
+def _own(topic: str, change: Callable[[bytes], bytes]) -> Callable[[Place], str]:
+    """Decode bytes of our own schema after a change."""
+
+    def run(_: Place) -> str:
+        source = Source()
+        codec = _codec(topic, source)
+        value = codec.encode(_example(topic))
+        record = codec.decode(change(value), source)
+        return f"decoded {sorted(record)}"
+
+    return run
+
+
+def _example(topic: str) -> dict[str, Any]:
+    """Return a record of a topic, each field with the plainest value of its type."""
+    schema = _schema(topic)
+    return {each["name"]: _plainest(each["type"]) for each in schema["fields"]}
+
+
+def _plainest(kind: Any) -> Any:
+    if isinstance(kind, list):
+        return None if "null" in kind else _plainest(kind[0])
+    if isinstance(kind, dict):
+        if kind["type"] == "record":
+            return {each["name"]: _plainest(each["type"]) for each in kind["fields"]}
+        if kind["type"] == "enum":
+            return kind["symbols"][0]
+        return {"array": [], "map": {}}.get(kind["type"], _plainest_word(kind["type"]))
+    return _plainest_word(kind)
+
+
+def _plainest_word(kind: str) -> Any:
+    words = {"string": "a", "bytes": b"a", "boolean": False, "float": 0.5, "double": 0.5}
+    return words.get(kind, 1)
+
+
+def _many(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _nested(topic: str, depth: int) -> str:
+    arrays = '{"type":"array","items":' * depth + '"int"' + "}" * depth
+    return _with_field(topic, "PLACE").replace('"PLACE"', arrays)
+
+
+_NOTHING: Final = {"type": "record", "name": "Nothing", "fields": []}
+_FOUR_MILLION: Final = number(4_000_000) + number(0) + b"\2a" * 20
+_STRANGE: Final = (
+    ("4 million records of no byte", lambda t: _with_field(t, _many(_NOTHING)), _FOUR_MILLION),
+    ("a text of 2^40 bytes", lambda t: _with_field(t, "string"), number(2**40)),
+    ("a text of negative length", lambda t: _with_field(t, "string"), number(-7)),
+    ("2^62 numbers", lambda t: _with_field(t, _many("long")), number(2**62)),
+    ("arrays nested 300 deep", lambda t: _nested(t, 300), number(1) * 300),
+    (
+        "a fixed of size -5",
+        lambda t: _with_field(t, {"type": "fixed", "name": "F", "size": -5}),
+        number(1) * 8,
+    ),
+    ("a schema of another family", lambda _: _transaction(), b"\2x" * 3),
+    ("a schema that is a number", lambda _: '"long"', number(5)),
+    ("a schema that is not JSON", lambda _: "{", b""),
+)
+
+
+def _transaction() -> str:
+    return str(entry("stream_scorer.codec.schemas", "reader_schema")("transaction.v1"))
+
+
+_REFUSED: Final = "(RecordError|SchemaError): "
+
+
+def _of_strangers(topic: str, *chosen: int) -> tuple[Case, ...]:
+    return tuple(
+        Case(
+            f"{topic}: {what}", 4, "own-topics", _REFUSED,
+            _read(topic, lambda s=schema: s(topic), content),  # type: ignore[misc]
+        )
+        for what, schema, content in (_STRANGE[n] for n in chosen)
+    )  # fmt: skip
+
+
+_DECODED: Final = (
+    *_of_strangers("rollout", *range(len(_STRANGE))),
+    *_of_strangers("activations", 0, 1, 6),
+    *_of_strangers("summaries", 0, 4, 6),
+    *_of_strangers("drift-events", 0, 1, 6),
+    Case(
+        "rollout: a record cut off", 4, "own-topics", _REFUSED, _own("rollout", lambda v: v[:-3]),
+    ),
+    Case(
+        "rollout: bytes after the record", 4, "own-topics", _REFUSED,
+        _own("rollout", lambda v: v + b"\0"),
+    ),
+    Case(
+        "activations: a text that is not UTF-8", 4, "own-topics", _REFUSED,
+        _own("activations", lambda v: v.replace(text(b"a"), text(b"\xff"))),
+    ),
+)  # fmt: skip
+
+
+class _Follower:
+    """A topic of one partition in memory, as a follower of it reads."""
+
+    topic = "terminal-profiles"
+    partitions = (0,)
+
+    def __init__(self, values: list[bytes | None]) -> None:
+        self._values = values
+        self.left = 1
+
+    def poll(self, *_: object) -> Any:
+        values, self._values, self.left = self._values, [], 0
+        return raw(values) if values else None
+
+
+def _terminal(source: Source, value: Mapping[str, Any]) -> bytes:
+    return bytes(_codec("terminal-profiles", source).encode(value))
+
+
+def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
+    """Follow the rows of terminals with a hostile record before a good one."""
+
+    def run(_: Place) -> str:
+        source = Source(schema)
+        found = entry("stream_scorer.apps.terminals", "TerminalReading")
+        decoder = entry("stream_scorer.codec.avro", "ColumnDecoder")(
+            source,
+            json.dumps(_schema("terminal-profiles")),
+            entry("stream_scorer.core.plan").Plan(),
+        )
+        good = _example("terminal-profiles") | {"terminal_id": "m-1", "event_time": 5_000}
+        reading = found(_Follower([hostile(source), _terminal(source, good)]), decoder)
+        reading.step(0.0)
+        return f"{len(reading.table)} good row read"
+
+    return run
+
+
+_READ: Final = "1 good row read"
+_TERMINALS: Final = (
+    Case(
+        "terminal-profiles: bytes that are nothing", 4, "own-topics", _READ,
+        _terminals(lambda _: b"\xff" * 9),
+    ),
+    Case("terminal-profiles: no value", 4, "own-topics", _READ, _terminals(lambda _: None)),
+    Case(
+        "terminal-profiles: an unknown schema id", 4, "own-topics", _READ,
+        _terminals(lambda _: framed(b"\0\0", 123_456)),
+    ),
+    Case(
+        "terminal-profiles: a stranger's schema with a negative fixed", 4, "own-topics", _READ,
+        _terminals(
+            lambda _: framed(b"\0" * 9),
+            json.dumps({"type": "record", "name": "T", "fields": [
+                {"name": "f", "type": {"type": "fixed", "name": "F", "size": -(2**45)}}]}),
+        ),
+    ),
+)  # fmt: skip
+
+
+def _labels(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
+    """Read labels as a rollout's evidence does, with a hostile record before a good one."""
+
+    def run(_: Place) -> str:
+        source = Source(schema)
+        made = entry("stream_scorer.apps.rollout_columns", "Columns")(
+            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
+        )
+        good = _example("labels") | {"transaction_id": "t-1", "event_time": 5_000}
+        value = bytes(_codec("labels", source).encode(good))
+        told, rows, others = made.labels(raw([hostile(source), value]), 0)
+        return f"{len(told)} label at row {rows.tolist()}, {others} refused"
+
+    return run
+
+
+_LABEL: Final = r"1 label at row \[1\], 1 refused"
+
+
+def _label(source: Source, **changed: Any) -> bytes:
+    return bytes(_codec("labels", source).encode(_example("labels") | changed))
+
+
+_LABELS: Final = (
+    Case(
+        "labels: bytes that are nothing", 4, "own-topics", _LABEL, _labels(lambda _: b"\0" * 30),
+    ),
+    Case(
+        "labels: 2^30 items of no byte", 4, "own-topics", _LABEL,
+        _labels(
+            lambda _: framed(number(2**30) + number(0) + b"\0" * 9),
+            json.dumps({"type": "record", "name": "Label", "fields": [
+                {"name": "h", "type": {"type": "array", "items": "null"}},
+                {"name": "transaction_id", "type": "string"},
+                {"name": "customer_id", "type": "string"},
+                {"name": "event_time", "type": "long"}, {"name": "is_fraud", "type": "boolean"},
+                {"name": "label_time", "type": "long"}]}),
+        ),
+    ),
+    Case(
+        "labels: a text of 20 MB", 4, "own-topics", _LABEL,
+        _labels(lambda s: _label(s, transaction_id="x" * 20_000_000)),
+    ),
+    Case(
+        "labels: a schema of another family", 4, "own-topics", _LABEL,
+        _labels(lambda _: framed(text(b"a") * 4), json.dumps(
+            {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]})),
+    ),
+)  # fmt: skip
+
+
+def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
+    """Read summaries as a rollout's evidence does."""
+
+    def run(_: Place) -> str:
+        source = Source(_with_field("summaries", _many(_NOTHING)))
+        made = entry("stream_scorer.apps.rollout_columns", "Columns")(
+            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
+        )
+        good = bytes(_codec("summaries", source).encode(_example("summaries")))
+        found, others = made.timings(raw([value(source), good]))
+        return f"{len(found)} read, {others} refused"
+
+    return run
+
+
+_SUMMARIES: Final = (
+    Case(
+        "summaries: 4 million records of no byte, read as evidence", 4, "own-topics",
+        "1 read, 1 refused", _timings(lambda _: framed(_FOUR_MILLION)),
+    ),
+    Case(
+        "summaries: a summary cut off", 4, "own-topics", "1 read, 1 refused",
+        _timings(lambda s: bytes(_codec("summaries", s).encode(_example("summaries")))[:-1]),
+    ),
+    Case(
+        "summaries: a record under the transactions' schema", 4, "own-topics", "1 read, 1 refused",
+        _timings(lambda s: s.good("x")),
+    ),
+)  # fmt: skip
+
+CASES: Final = (*_DECODED, *_TERMINALS, *_LABELS, *_SUMMARIES)

@@ -1,0 +1,251 @@
+"""The hostile records between good ones, on a real broker, to a running scorer.
+
+Turns without and with hostile records alternate. Each record that a strange client sends names a
+schema of its own, which the registry hands out. Nothing may be lost or decided twice, and the age
+of the good records' decisions is compared.
+"""
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import numpy as np
+from confluent_kafka import Producer
+
+from bench.arena import PARTITIONS, Arena, Contender
+from bench.hostile_cases import records, schemas
+from bench.hostile_cases.decoding import HOSTILE_ID, Attack
+from bench.latency import FULL, Reader, row_number
+from stream_scorer.apps.verification import verify
+from stream_scorer.codec.schemas import FileRegistry
+from stream_scorer.errors import SchemaError
+from stream_scorer.kafka import config
+
+RATE, SECONDS, ROUNDS = 2_000, 15, 3
+HOSTILE_PER_SECOND: Final = 20
+MOST_RATIO: Final = 2.0
+_FIRST_ID: Final = 100_000
+"""The attacks' schemas have ids from here on."""
+_UNKNOWN_ID: Final = 10_000_000
+_WARM_UP_SECONDS: Final = 4
+_LATE_SECONDS: Final = 90.0
+_START_SECONDS: Final = 180.0
+
+
+def attacks() -> list[Attack]:
+    """Return every attack by a record and its schema."""
+    cases = (*schemas.CASES, *records.CASES)
+    return [case.run for case in cases if isinstance(case.run, Attack)]
+
+
+@contextmanager
+def registry(files: FileRegistry, strangers: Sequence[str]) -> Iterator[str]:
+    """Serve the shipped schemas and those of strangers; yield the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if not path.startswith("/schemas/ids/"):
+                self._send(200, {"compatibilityLevel": "BACKWARD"})
+                return
+            number = int(path.removeprefix("/schemas/ids/").partition("/")[0])
+            if 0 <= number - _FIRST_ID < len(strangers):
+                self._send(200, {"schema": strangers[number - _FIRST_ID]})
+                return
+            try:
+                self._send(200, {"schema": files.writer_schema(number)})
+            except SchemaError:
+                self._send(404, {"error_code": 40403, "message": "Schema not found"})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            subject = self.path.split("/")[2]
+            try:
+                number = files.id_for(subject, body["schema"])
+            except SchemaError:
+                self._send(404, {"error_code": 40403, "message": "Schema not found"})
+                return
+            self._send(
+                200,
+                {"id": number, "subject": subject, "version": 1, "schema": body["schema"]},
+            )
+
+        def _send(self, status: int, document: dict[str, Any]) -> None:
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Stranger(threading.Thread):
+    """Sends hostile records to a topic, some a second, until stopped.
+
+    Args:
+        arena: Where.
+        topic: The input.
+        values: What is sent, one after another; with them go records of unknown ids.
+    """
+
+    def __init__(self, arena: Arena, topic: str, values: Sequence[bytes | None]) -> None:
+        super().__init__(name="stranger", daemon=True)
+        self.sent = 0
+        self._options = config.common(arena.settings.kafka) | {"linger.ms": 5}
+        self._topic = topic
+        self._values = values
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Send."""
+        producer: Any = Producer(self._options)
+        while not self._over.wait(1 / HOSTILE_PER_SECOND):
+            value = self._values[self.sent % len(self._values)]
+            if self.sent % HOSTILE_PER_SECOND == 0:
+                value = b"\0" + (_UNKNOWN_ID + self.sent).to_bytes(4, "big") + b"x"
+            producer.produce(self._topic, value, b"c-%d" % self.sent, self.sent % PARTITIONS)
+            producer.poll(0)
+            self.sent += 1
+        producer.flush(_LATE_SECONDS)
+
+    def stop(self) -> int:
+        """Send no more; return how many were sent."""
+        self._over.set()
+        self.join()
+        return self.sent
+
+
+class GoodReader(Reader):
+    """Notes when the decisions of simulated transactions came; others are passed over."""
+
+    def close(self) -> dict[int, float]:
+        """Leave; return seconds since the epoch by transaction number."""
+        self._consumer.close()
+        return {
+            number: at
+            for at, messages in self._taken
+            for message in messages
+            if (number := _number(message.value())) is not None
+        }
+
+
+def _number(value: bytes) -> int | None:
+    try:
+        return row_number(value)
+    except (ValueError, IndexError):
+        return None
+
+
+def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> dict[str, Any]:
+    """Run the scorer once; with no values it is undisturbed."""
+    source, count = f"{name}.transactions", RATE * SECONDS
+    arena.create({source: PARTITIONS})
+    entry = arena.entry(
+        name, source, "run", "--from", "earliest", "--model", FULL, registry={"url": url}
+    )
+    arena.create_outputs(entry)
+    scorer = arena.start(entry)
+    producer = arena.start(
+        arena.entry(f"{name}-producer", source, "schedule", str(RATE), str(count))
+    )
+    for process in (scorer, producer):
+        process.wait_ready()
+    scorer.go()
+    arena.wait_committed(scorer, 0, _START_SECONDS)
+    reader = GoodReader(arena, entry.settings.kafka.topics.decisions)
+    stranger = Stranger(arena, source, values)
+    producer.go()
+    if values:
+        stranger.start()
+    reader.read(count, time.time() + SECONDS + _LATE_SECONDS)
+    sent = stranger.stop() if values else 0
+    scorer.refuse_death()
+    _drain(arena, scorer, count + sent)
+    scorer.stop()
+    seen = reader.close()
+    due = {
+        number: message.timestamp()[1]
+        for message in arena.outputs(source)
+        if (number := _number(message.value() or b"")) is not None
+    }
+    start = min(due.values()) + _WARM_UP_SECONDS * 1_000
+    ages = [seen[row] * 1_000 - at for row, at in due.items() if at >= start and row in seen]
+    found = verify(entry.settings.kafka, arena.settings.registry)
+    return {
+        "p99_ms": round(float(np.percentile(ages, 99)), 1),
+        "hostile": sent,
+        "dead_letters": found.dead_letters,
+        "lost": found.missing,
+        "duplicates": found.duplicates,
+    }
+
+
+def _drain(arena: Arena, scorer: Contender, total: int) -> None:
+    """Return when all input is committed."""
+    arena.wait_committed(scorer, total, _LATE_SECONDS)
+
+
+def measure(say: Callable[[str], None] = lambda _: None, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Run turns without and with hostile records; return the report."""
+    found: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    chosen = attacks()
+    texts = [attack.schema() for attack in chosen]
+    values: list[bytes | None] = []
+    for number, attack in enumerate(chosen):
+        value = attack.value()
+        if value is not None and value[1:5] == HOSTILE_ID.to_bytes(4, "big"):
+            value = b"\0" + (_FIRST_ID + number).to_bytes(4, "big") + value[5:]
+        values.append(value)
+    with Arena() as arena, registry(arena.registry, texts) as url:
+        turn(arena, "warm-up", url, [])
+        for number in range(rounds):
+            for hostile in (False, True) if number % 2 == 0 else (True, False):
+                name = f"{'hostile' if hostile else 'quiet'}-{number}"
+                done = turn(arena, name, url, values if hostile else [])
+                found[hostile].append(done)
+                say(f"{name}: {done}")
+    quiet, hostile_p99 = (
+        statistics.median(each["p99_ms"] for each in found[which]) for which in (False, True)
+    )
+    every = [*found[False], *found[True]]
+    return {
+        "rounds": rounds,
+        "rate": RATE,
+        "hostile": sum(each["hostile"] for each in every),
+        "dead_letters": sum(each["dead_letters"] for each in every),
+        "lost": sum(each["lost"] for each in every),
+        "duplicates": sum(each["duplicates"] for each in every),
+        "quiet_p99_ms": quiet,
+        "hostile_p99_ms": hostile_p99,
+        "p99_ratio": round(hostile_p99 / quiet, 2),
+    }
+
+
+def failures(document: dict[str, Any]) -> list[str]:
+    """Return one line for each missed gate."""
+    failed = [
+        f"load: {document[name]} {name}, must be 0"
+        for name in ("lost", "duplicates") if document[name]
+    ]  # fmt: skip
+    if document["p99_ratio"] > MOST_RATIO:
+        failed.append(f"load: p99 of good records is {document['p99_ratio']} x, most {MOST_RATIO}")
+    return failed

@@ -1,0 +1,160 @@
+"""Checks taken out of a copy of the package, one at a time: the hostile cases must notice.
+
+A check is an ``if`` that ends in ``raise`` or that gives a record its reason; it is taken out by
+making its condition false. Checks are drawn from the files that stand in the doors.
+"""
+
+import ast
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+FILES: Final[Mapping[str, str]] = {
+    "codec/limits.py": "schema",
+    "codec/definition.py": "schema",
+    "codec/program_check.py": "schema",
+    "codec/record.py": "rollout,activations,summaries,drift-events",
+    "codec/lookup_budget.py": "lookup",
+    "codec/http_registry.py": "lookup",
+    "codec/registry_answers.py": "lookup",
+    "codec/registry_server.py": "registry",
+    "codec/registry_store.py": "registry",
+    "codec/walk.py": "schema,record",
+    "core/payload.py": "bucket",
+    "core/kernels/dumping.py": "bucket",
+    "state/checkpoint.py": "bucket,rejected",
+    "state/formats.py": "bucket",
+    "state/rejections.py": "rejected",
+    "state/seal.py": "seal",
+    "apps/production.py": "production",
+    "state/restore.py": "bucket,rejected",
+    "models/unpacking.py": "bundle",
+    "models/linear.py": "bundle",
+    "models/trees.py": "bundle",
+    "kafka/quarantine.py": "quarantine",
+    "kafka/source.py": "membership",
+    "kafka/deadletter.py": "terminal,replay",
+    "kafka/read_limit.py": "reads",
+    "rollout/fold.py": "command",
+    "rollout/control.py": "command",
+    "core/plan.py": "plan",
+    "bounded_http.py": "probe",
+    "observability/endpoint.py": "probe",
+    "setting_files.py": "secret",
+    "core/kernels/cache.py": "cache",
+    "terminal_text.py": "terminal",
+}
+"""Files of the package, each with the doors whose cases are run when a check of it is taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes:
+        file: Below the package.
+        line: Where it begins.
+        begin: Where its condition begins in the text.
+        end: Where it ends.
+        text: The condition.
+    """
+
+    file: str
+    line: int
+    begin: int
+    end: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} if {' '.join(self.text.split())[:100]}"
+
+
+def checks(package: Path, files: Sequence[str] = tuple(FILES)) -> list[Check]:
+    """Return the checks of some files of a package that are there."""
+    return [check for file in files if (package / file).exists() for check in _of(package, file)]
+
+
+def _of(package: Path, file: str) -> Iterator[Check]:
+    text = (package / file).read_text(encoding="utf-8")
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.If) and _refuses(node.body):
+            test = node.test
+            assert test.end_lineno is not None  # noqa: S101 parsed from text
+            assert test.end_col_offset is not None  # noqa: S101 parsed from text
+            begin = starts[test.lineno - 1] + test.col_offset
+            end = starts[test.end_lineno - 1] + test.end_col_offset
+            if text.isascii():
+                yield Check(file, node.lineno, begin, end, text[begin:end])
+
+
+def _refuses(body: Sequence[ast.stmt]) -> bool:
+    """Return whether statements end in a refusal: an error, or a code that names a fault."""
+    last = body[-1]
+    if isinstance(last, ast.Return):
+        return isinstance(last.value, ast.Name) and last.value.id.isupper()
+    if isinstance(last, ast.Assign):
+        target, value = last.targets[0], last.value
+        named = isinstance(value, ast.Name) and value.id.isupper()
+        return named and isinstance(target, ast.Name) and target.id == "failed"
+    return isinstance(last, ast.Raise)
+
+
+def taken_out(check: Check, text: str) -> str:
+    """Return a file's text without a check."""
+    assert text[check.begin : check.end] == check.text  # noqa: S101 of the same file
+    # As many lines as before, so that everything else keeps its place.
+    return text[: check.begin] + "(False" + "\n" * check.text.count("\n") + ")" + text[check.end :]
+
+
+def drawn(found: Sequence[Check], count: int, seed: int) -> list[Check]:
+    """Return some checks by a seed."""
+    return random.Random(seed).sample(list(found), min(count, len(found)))  # noqa: S311 a draw
+
+
+def mutate(
+    root: Path, count: int, seed: int,
+    run: Callable[..., Iterator[dict[str, Any]]], say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Take out checks of a copy of a checkout; return which were noticed.
+
+    Args:
+        root: Of the checkout.
+        count: How many.
+        seed: Draws them.
+        run: Runs cases against a checkout; see ``hostile.run_cases``.
+        say: Told of each.
+    """
+    noticed: list[str] = []
+    missed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Path(folder)
+        for name in ("stream_scorer", "schemas", "models", "compose"):
+            shutil.copytree(root / name, copy / name)
+        for check in drawn(checks(copy / "stream_scorer"), count, seed):
+            path = copy / "stream_scorer" / check.file
+            before = path.stat()
+            text = path.read_text(encoding="utf-8")
+            path.write_text(taken_out(check, text), encoding="utf-8")
+            found = [
+                each for each in run(copy, "--stop", "--doors", FILES[check.file])
+                if not each["expected"]
+            ]  # fmt: skip
+            path.write_text(text, encoding="utf-8")
+            # What was compiled of the file before is then still good.
+            _restore_times(path, before)
+            (noticed if found else missed).append(str(check))
+            say(f"{check}: {found[0]['name'] if found else 'NOT NOTICED'}")
+    return {"taken_out": len(noticed) + len(missed), "noticed": len(noticed), "missed": missed}
+
+
+def _restore_times(path: Path, before: Any) -> None:
+    import os  # noqa: PLC0415 only here
+
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
