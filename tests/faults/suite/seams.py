@@ -1,10 +1,12 @@
 """The scorer as a program with seams that only tests have: where it stops, or what fails in it.
 
-``python -m tests.faults.suite.seams SEAM... -- run ...`` runs ``stream-scorer run ...``.
+``python -m tests.faults.suite.seams SEAM... -- run ...`` runs ``stream-scorer run ...``. Workers of
+``run --workers`` have the seams as well: each imports this module before it starts.
 """
 
 import argparse
 import faulthandler
+import json
 import os
 import signal
 import sys
@@ -19,6 +21,7 @@ import numpy as np
 
 from stream_scorer.apps import scorer, scoring
 from stream_scorer.cli import main as stream_scorer
+from stream_scorer.core.arms import score_by_arms
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.ports import Float64
 from stream_scorer.settings import Settings
@@ -30,6 +33,7 @@ _LEFT_ALONE = ("slow commit", "transport error")
 # So that what was produced lies at the broker when the process is gone.
 _ARRIVAL_SECONDS = 0.3
 _ROUND_SECONDS = 0.02
+_SEAMS = "TEST_SEAMS"
 
 
 def program(*seams: str) -> list[str]:
@@ -163,29 +167,35 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
     scorer.load_models = load_broken
 
 
-def _with_computation(before: Callable[[Any], None]) -> None:
-    """Do something before each batch of events is decided."""
-    module: Any = scoring
-    decide = module.score_by_arms
+def preceded(before: Callable[[Any], None]) -> Callable[..., Any]:
+    """Return what decides a batch of events, with something done before each."""
+    decide: Any = score_by_arms
 
     def decided(events: Any, *others: Any) -> Any:
         before(events)
         return decide(events, *others)
 
-    module.score_by_arms = decided
+    return decided
 
 
-def _poisoned(events: Any) -> bool:
+def _with_computation(before: Callable[[Any], None]) -> None:
+    module: Any = scoring
+    module.score_by_arms = preceded(before)
+
+
+def hold_poison(events: Any) -> bool:
+    """Whether one of these transactions is poisoned."""
     return POISON in events.records.column("device_id").to_pylist()
 
 
-def _raise_for_poison(events: Any) -> None:
-    if _poisoned(events):
+def raise_for_poison(events: Any) -> None:
+    """Fail for a batch that holds a poisoned transaction."""
+    if hold_poison(events):
         raise ValueError("poison")
 
 
 def _die_of_poison(events: Any) -> None:
-    if _poisoned(events):
+    if hold_poison(events):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
@@ -197,9 +207,8 @@ def _hang_while(path: Path) -> Callable[[Any], None]:
     return hang
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Install the seams and run the command."""
-    at = list(arguments).index("--")
+def install(arguments: Sequence[str]) -> None:
+    """Install seams in this process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
     parser.add_argument("--suspended-clock", action="store_true")
@@ -212,9 +221,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--raises-for-poison", action="store_true")
     parser.add_argument("--dies-of-poison", action="store_true")
     parser.add_argument("--hangs-while", type=Path)
-    seams = parser.parse_args(arguments[:at])
+    seams = parser.parse_args(arguments)
     if seams.raises_for_poison:
-        _with_computation(_raise_for_poison)
+        _with_computation(raise_for_poison)
     if seams.dies_of_poison:
         _with_computation(_die_of_poison)
     if seams.hangs_while:
@@ -240,9 +249,19 @@ def main(arguments: Sequence[str]) -> None:
                 real, seams.model_fails_while, seams.model_sleeps_while, seams.model_sleeps_seconds
             )
         )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Install the seams and run the command."""
+    at = list(arguments).index("--")
+    install(arguments[:at])
+    os.environ[_SEAMS] = json.dumps(arguments[:at])
     sys.argv = ["stream-scorer", *arguments[at + 1 :]]
     stream_scorer()
 
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+elif __name__ == "__mp_main__":
+    # A worker: its process is spawned, and imports the parent's main module by this name.
+    install(json.loads(os.environ[_SEAMS]))

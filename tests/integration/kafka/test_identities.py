@@ -23,6 +23,7 @@ from tests.faults.verifier.reader import read_to_end
 pytestmark = pytest.mark.kafka
 
 SECONDS = 30.0
+PROTOCOLS = ["classic", pytest.param("consumer", marks=pytest.mark.thorough)]
 
 
 @pytest.fixture
@@ -86,6 +87,7 @@ def test_a_process_of_the_version_before_is_fenced_by_the_first_start(settings: 
     old.close()
 
 
+@pytest.mark.thorough
 def test_a_command_and_an_instance_of_its_name_do_not_fence_each_other(settings: Kafka) -> None:
     kafka = settings
     named = kafka.model_copy(update={"instance": "one"})
@@ -115,7 +117,7 @@ def joined(kafka: Kafka) -> KafkaSource:
     return source
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_broker_takes_a_workers_name_as_a_static_member(
     protocol: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
@@ -129,7 +131,7 @@ def test_the_broker_takes_a_workers_name_as_a_static_member(
     source.close()
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_members_identity_has_generation_and_member(
     protocol: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
@@ -165,6 +167,7 @@ def test_the_client_of_an_expelled_member_forgets_who_it_is_and_sends_no_offsets
     source.close()
 
 
+@pytest.mark.thorough
 def test_the_broker_believes_offsets_without_a_member_even_while_the_group_has_one(
     settings: Kafka,
 ) -> None:

@@ -1,22 +1,24 @@
 """A record that ends every process: none tries it for ever, and an operator takes it out."""
 
-import io
 import json
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import fastavro
 import pytest
 
+from stream_scorer.apps import scoring
+from stream_scorer.apps.taking import take
+from stream_scorer.errors import CrashLoopError, SettingsError
 from stream_scorer.settings import Kafka
+from tests.faults.poison import poisoned
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.faults.scene import Record, committed, everything_once, feed, outcome, transactions
-from tests.faults.suite.seams import POISON, program, variables
-from tests.faults.verifier.payloads import SCHEMAS, transaction
+from tests.faults.suite import seams
+from tests.integration.state.stage import live, settings_of
 
 pytestmark = pytest.mark.kafka
 
@@ -39,11 +41,7 @@ def with_poison() -> tuple[tuple[Record, ...], Record, int]:
         for number in range(len(records) // 2, len(records))
         if not records[number].bad and not records[number + 1].bad
     )
-    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
-    out = io.BytesIO()
-    value = records[at].value or b""
-    fastavro.schemaless_writer(out, schema, transaction(value) | {"device_id": POISON})
-    poison = replace(records[at], value=value[:5] + out.getvalue(), bad="INTERNAL")
+    poison = poisoned(records[at])
     records[at] = poison
     offset = sum(record.partition == poison.partition for record in records[:at])
     return tuple(records), poison, offset
@@ -56,6 +54,39 @@ def command(settings: Kafka, *arguments: str) -> "subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
+class Death(BaseException):
+    """The process ends here, and says nothing."""
+
+
+def test_where_three_processes_ended_none_begins_and_the_record_is_taken(settings: Kafka) -> None:
+    records, poison, offset = with_poison()
+    ends = feed(settings, records)
+    ours = settings_of(settings)
+
+    def die(events: Any) -> None:
+        if seams.hold_poison(events):
+            raise Death
+
+    def restarted() -> None:
+        for _ in range(MOST_STARTS):
+            with pytest.raises(Death):
+                live(ours, ends)
+
+    with (
+        patch.object(scoring, "score_by_arms", seams.preceded(die)),
+        pytest.raises(CrashLoopError) as raised,
+    ):
+        restarted()
+    assert f"stream-scorer dlq take {poison.partition} {offset}" in raised.value.mend
+    assert committed(settings)[poison.partition] == offset
+    with pytest.raises(SettingsError, match="is not its next record"):
+        take(ours, poison.partition, offset + 1)
+    assert take(ours, poison.partition, offset).after == offset + 1
+    live(ours, ends)
+    everything_once(outcome(settings), records)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])
 def test_none_tries_for_ever_and_the_record_is_taken_once(
     settings: Kafka, tmp_path: Path, workers: tuple[str, ...]
@@ -64,10 +95,13 @@ def test_none_tries_for_ever_and_the_record_is_taken_once(
     ends = feed(settings, records)
 
     def scorer(name: str) -> ScorerProcess:
-        # Only a process of its own can be given the seam; its workers are forked with it.
-        seams: dict[str, Any] = {"program": program("--dies-of-poison"), "variables": variables()}
+        # Only a process of its own can be given the seam; its workers import it.
         return ScorerProcess(
-            settings, tmp_path / name, "--from", "earliest", *workers, fresh=True, **seams
+            settings,
+            tmp_path / name,
+            *("--from", "earliest", *workers),
+            program=seams.program("--dies-of-poison"),
+            variables=seams.variables(),
         )
 
     codes: list[int] = []

@@ -15,6 +15,7 @@ from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.kafka import config
 from stream_scorer.kafka.letter_progress import Selection
+from stream_scorer.kafka.reading import read_all
 from stream_scorer.settings import (
     MODELS_DIRECTORY,
     SCHEMAS_DIRECTORY,
@@ -151,6 +152,14 @@ def replay_letters(kafka: Kafka, *reasons: str) -> Replayed:
     """Copy the dead letters back as ``dlq replay`` does."""
     settings = Settings(kafka=kafka, replay=Replay(group=f"replay-{kafka.group}"))
     return replay(settings, Selection(frozenset(reasons)))
+
+
+def ends_of(kafka: Kafka) -> dict[int, int]:
+    """Return the next offset of each partition's last record; a marker may come after it."""
+    ends = dict.fromkeys(range(PARTITIONS), 0)
+    for message in read_all(kafka, kafka.topics.transactions):
+        ends[message.partition()] = message.offset() + 1
+    return ends
 
 
 def beside(kafka: Kafka, create: Callable[..., Kafka], other: Kafka) -> Kafka:

@@ -35,6 +35,7 @@ from tests.integration.state.rejecting import (
     beside,
     broken_and_fixed,
     dumps,
+    ends_of,
     feed_timed,
     rejected_and_good,
     replay_letters,
@@ -42,14 +43,6 @@ from tests.integration.state.rejecting import (
 from tests.integration.state.stage import Crash, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
-
-
-def ends_of(kafka: Kafka) -> dict[int, int]:
-    """Return the next offset of each partition's last record; a marker may come after it."""
-    ends = dict.fromkeys(range(PARTITIONS), 0)
-    for message in read_all(kafka, kafka.topics.transactions):
-        ends[message.partition()] = message.offset() + 1
-    return ends
 
 
 def deployed(of: Configuration) -> Deployment:
@@ -96,6 +89,7 @@ def each_once(kafka: Kafka, records: list[Timed], copies: int) -> None:
     assert (len(ids), set(ids.values())) == (len(records), {1})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("where", "stage"), [("topic", "commit"), ("files", "send")])
 def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
     where: str,
@@ -135,6 +129,7 @@ def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
     assert outcome(calm_kafka).decisions == outcome(ours).decisions
 
 
+@pytest.mark.thorough
 def test_killed_after_a_rejecting_batch_and_a_fixed_plan_and_dlq_replay(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -213,7 +208,7 @@ def _again(record: Record) -> Record:
     return Record(record.key, other, record.bad)
 
 
-@pytest.mark.parametrize("where", ["topic", "files"])
+@pytest.mark.parametrize("where", ["topic", pytest.param("files", marks=pytest.mark.thorough)])
 def test_commands_pass_over_what_was_rejected(
     where: str,
     kafka_settings: Callable[..., Kafka],
@@ -254,6 +249,7 @@ def test_commands_pass_over_what_was_rejected(
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["topic", "files"])
 def test_a_repartition_passes_over_what_was_rejected(
     where: str,
@@ -286,6 +282,7 @@ def test_a_repartition_passes_over_what_was_rejected(
     assert by_customer(after.rings()) == by_customer(life.rings())
 
 
+@pytest.mark.thorough
 def test_a_rebuild_finds_what_a_version_without_segments_rejected(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:

@@ -1,41 +1,20 @@
 """Faults of the computation itself: a record for which it fails, and one that it does not end."""
 
-import io
-import json
-from dataclasses import replace
-
-import fastavro
-
+from tests.faults.poison import poisoned
 from tests.faults.process import wait_until
-from tests.faults.scene import Record
 from tests.faults.suite.kinds.data import good
 from tests.faults.suite.registry import kind
-from tests.faults.suite.seams import POISON
 from tests.faults.suite.stage import Stage
-from tests.faults.verifier.payloads import SCHEMAS, transaction
 
 _QUARANTINED = "stream_scorer_records_quarantined_total"
 _HANG_SECONDS = 3
-
-
-def poisoned(count: int) -> list[Record]:
-    """Return valid transactions for which a scorer with a seam fails, or ends."""
-    schema = fastavro.parse_schema(json.loads((SCHEMAS / "transaction.v1.avsc").read_text()))
-    bad = []
-    for record in good(count):
-        out = io.BytesIO()
-        row = transaction(record.value or b"") | {"device_id": POISON}
-        fastavro.schemaless_writer(out, schema, row)
-        value = (record.value or b"")[:5] + out.getvalue()
-        bad.append(replace(record, value=value, bad="INTERNAL"))
-    return bad
 
 
 @kind("process", quick=True)
 def quarantined_record(stage: Stage) -> None:
     """The computation raises for some records each time: they are dead letters, the others not."""
     scorer = stage.start("--raises-for-poison")
-    for record in poisoned(3):
+    for record in map(poisoned, good(3)):
         before = scorer.metric(_QUARANTINED, where="batch") or 0
         stage.feed.insert([record])
 

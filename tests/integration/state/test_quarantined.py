@@ -1,0 +1,143 @@
+"""Quarantined, the cause fixed, killed, replayed: the record is decided once."""
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scorer.apps import scoring
+from stream_scorer.kafka import config
+from stream_scorer.kafka.reading import read_all
+from stream_scorer.settings import Kafka
+from tests.faults.poison import poisoned
+from tests.faults.process import ScorerProcess, wait_until
+from tests.faults.scene import (
+    PARTITIONS,
+    Outcome,
+    Record,
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    transactions,
+)
+from tests.faults.suite import seams
+from tests.integration.state.rejecting import beside, dumps, ends_of, replay_letters
+from tests.integration.state.stage import live, restored_only, settings_of
+
+pytestmark = pytest.mark.kafka
+
+EVERY = 97
+
+
+def with_poison(days: int) -> tuple[Record, ...]:
+    """Return good transactions of few customers; now and then one for which the seam raises.
+
+    Their customers have others before and after them, which see whether they were folded.
+    """
+    good = [record for record in transactions(days, customers=40) if not record.bad]
+    return tuple(poisoned(r) if n % EVERY == EVERY // 2 else r for n, r in enumerate(good))
+
+
+def by_id(found: Outcome) -> dict[str, dict[str, Any]]:
+    """Return decisions by transaction, each decided once."""
+    ids = Counter(each["transaction_id"] for each in found.decisions.values())
+    assert set(ids.values()) == {1}
+    return {each["transaction_id"]: each for each in found.decisions.values()}
+
+
+def failing() -> Any:
+    """Return a context in which batches that hold poison fail."""
+    return patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison))
+
+
+def test_a_quarantined_record_is_decided_once_when_it_is_replayed(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    records = with_poison(days=3)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    first = feed(ours, records)
+    with failing():
+        live(settings_of(ours), first)
+    everything_once(outcome(ours), records)
+    assert replay_letters(ours).copied.keys() == {"INTERNAL"}
+    live(settings_of(ours), ends_of(ours))
+    found = outcome(ours)
+    assert found.doubled == []
+    assert len(by_id(found)) == len(records)
+
+
+@pytest.mark.thorough
+def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    records = with_poison(days=6)
+    poison = sum(record.bad == "INTERNAL" for record in records)
+    ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    first = feed(ours, records)
+
+    def process(name: str, *more: str, **options: Any) -> ScorerProcess:
+        return ScorerProcess(ours, tmp_path / f"{name}.log", *more, **options)
+
+    broken: dict[str, Any] = {
+        "program": seams.program("--raises-for-poison"), "variables": seams.variables(),
+    }  # fmt: skip
+    with process("broken", "--from", "earliest", **broken) as scorer:
+        wait_until(lambda: committed(ours) == first, lambda: f"all decided: {scorer.said}")
+        scorer.kill()
+    everything_once(outcome(ours), records)
+    calm_kafka = beside(ours, kafka_topics, kafka_settings(session_timeout_ms=6_000))
+    with failing():
+        live(settings_of(calm_kafka), first)
+
+    # The cause is fixed: the seam is gone.
+    with process("fixed") as scorer:
+        scorer.wait_ready()
+        assert replay_letters(ours).copied == {"INTERNAL": poison}
+        ends = ends_of(ours)
+        wait_until(lambda: committed(ours) == ends, lambda: f"all decided: {scorer.said}")
+        scorer.kill()
+    with process("last") as scorer:
+        scorer.wait_ready()
+        assert replay_letters(ours).copied == {}
+        scorer.send(signal.SIGTERM)
+        assert scorer.wait() == 0, scorer.said
+    found = outcome(ours)
+    assert found.doubled == []
+    assert len(by_id(found)) == len(records)
+    assert len(found.dead_letters) == poison
+
+    # The same input without crashes.
+    expected = live(settings_of(calm_kafka), ends)
+    state = restored_only(settings_of(ours))
+    assert dumps(state) == dumps(expected)
+    assert outcome(calm_kafka).decisions == found.decisions
+
+    # An input that never held the originals, under a scorer that never failed.
+    never_kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000))
+    never = live(settings_of(never_kafka), copied_without(ours, never_kafka, found.dead_letters))
+    assert never.rings() == state.rings()
+    assert by_id(outcome(never_kafka)) == by_id(found)
+
+
+def copied_without(
+    source: Kafka, target: Kafka, places: dict[tuple[int, int], Any]
+) -> dict[int, int]:
+    """Copy an input without some of its records; return how many each partition got."""
+    producer = Producer(config.common(target) | {"enable.idempotence": True, "linger.ms": 20})
+    counts = dict.fromkeys(range(PARTITIONS), 0)
+    for message in read_all(source, source.topics.transactions):
+        if (message.partition(), message.offset()) in places:
+            continue
+        producer.produce(
+            target.topics.transactions, message.value(), message.key(), message.partition(),
+            timestamp=message.timestamp()[1],
+        )  # fmt: skip
+        counts[message.partition()] += 1
+    assert producer.flush(30) == 0
+    return counts
