@@ -157,6 +157,7 @@ class TerminalFollower:
         self._stopping = _never
         self._open_topic = open_topic
         self._decoder = decoder
+        self._listener = listener
         self._live = self._open()
         self._coming: TerminalReading | None = None
         self._taken: frozenset[int] = frozenset()
@@ -164,7 +165,6 @@ class TerminalFollower:
         self._ahead_ms = plan.ahead_ms
         self._delayed = delayed
         self._rings = rings
-        self._listener = listener
         self._moved: dict[int, tuple[int, float]] = {}
         self._missing: dict[int, int] = {}
         self._late = False

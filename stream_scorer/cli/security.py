@@ -18,7 +18,9 @@ from stream_scorer.cli.console import (
     show,
 )
 
-app = typer.Typer(help="What is unsafe, and how to fix it.", no_args_is_help=True)
+app = typer.Typer(
+    help="What is unsafe in settings and cluster, and how to fix it.", no_args_is_help=True
+)
 
 _FINDINGS = 2
 

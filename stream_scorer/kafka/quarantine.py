@@ -21,6 +21,7 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import StreamScorerError
+from stream_scorer.kafka.producer import TransactionAborted
 from stream_scorer.kafka.work import Paused, Result, Stages
 from stream_scorer.ports import RawRecords
 
@@ -37,13 +38,15 @@ _OURS = Path(__file__).parents[1]
 def blames_records(error: BaseException) -> bool:
     """Whether a failure of the computation may be the fault of its records.
 
-    Never: no memory, the operating system, an outage (``Paused``), what Kafka's client raises, and
+    Never: no memory, the operating system, an outage (``Paused``), an aborted transaction, what Kafka's client raises, and
     our own errors, each of which says what is wrong and has an exit code.
 
     Args:
         error: What the computation raised.
     """
-    others = (Paused, StreamScorerError, MemoryError, OSError, KafkaException)
+    others = (
+        Paused, StreamScorerError, TransactionAborted, MemoryError, OSError, KafkaException,
+    )  # fmt: skip
     return isinstance(error, Exception) and not isinstance(error, others)
 
 

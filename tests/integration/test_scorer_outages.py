@@ -160,7 +160,14 @@ def test_a_slow_model_is_not_thrown_out_of_the_group(
 
 def serve_registry(port: int, output: Path) -> subprocess.Popen[bytes]:
     """Start a registry of the shipped schemas; return once it answers."""
-    process = processes.start([str(COMMAND), "schemas", "serve", "--port", str(port)], output)
+    # Both keep the registrations in one directory, so that an id means one schema.
+    directory = output.parent / "registered"
+    directory.mkdir(exist_ok=True)
+    process = processes.start(
+        [str(COMMAND), "schemas", "serve", "--writable", "--directory", str(directory), "--port",
+         str(port)],
+        output,
+    )  # fmt: skip
 
     def answers() -> bool:
         with closing(socket.socket()) as probe:

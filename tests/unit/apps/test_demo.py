@@ -190,5 +190,6 @@ def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> No
     assert [reasons(bad.key, bad.value, n + 1) for n, bad in enumerate(made)] == [
         [bad.reason] for bad in made
     ]
-    assert set(RejectReason) == {bad.reason for bad in made}
+    # INTERNAL is a defect of ours, for which there are no bytes.
+    assert set(RejectReason) - {RejectReason.INTERNAL} == {bad.reason for bad in made}
     assert spoiler.sent.total() == len(made) >= 13

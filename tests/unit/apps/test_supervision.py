@@ -21,7 +21,7 @@ def test_who_dies_is_started_again(code: int) -> None:
     assert Supervision().left(0, code, 100.0) == Restart(0.5)
 
 
-@pytest.mark.parametrize("code", [2, 3, 4, 6, 7, 8, 9, 10])
+@pytest.mark.parametrize("code", [2, 3, 4, 6, 7, 8, 9, 10, 14])
 def test_what_a_restart_does_not_mend_ends_all_with_that_code(code: int) -> None:
     assert Supervision().left(0, code, 100.0) == EndAll(code)
 
@@ -33,7 +33,7 @@ def test_every_exit_code_of_ours_is_one_or_the_other() -> None:
     ours = codes(errors.StreamScorerError)
     again = {c for c in ours if isinstance(Supervision().left(0, c, 0.0), Restart)}
     assert again == {1, 5}
-    assert len(ours) == 13
+    assert len(ours) == 14
 
 
 def test_one_that_dies_again_and_again_waits_longer_each_time_up_to_a_bound() -> None:

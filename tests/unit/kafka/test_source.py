@@ -34,6 +34,9 @@ class FakeConsumer:
     def committed(self, partitions: tuple[int, ...], _: float) -> dict[int, int]:
         return dict.fromkeys(partitions, 5)
 
+    def noted(self, partitions: tuple[int, ...], _: float) -> dict[int, tuple[int, bytes]]:
+        return dict.fromkeys(partitions, (5, b""))
+
     def add(self, offsets: Mapping[int, int]) -> None: ...
 
     def remove(self, partitions: tuple[int, ...]) -> None: ...
