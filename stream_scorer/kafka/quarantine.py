@@ -38,8 +38,9 @@ _OURS = Path(__file__).parents[1]
 def blames_records(error: BaseException) -> bool:
     """Whether a failure of the computation may be the fault of its records.
 
-    Never: no memory, the operating system, an outage (``Paused``), an aborted transaction, what Kafka's client raises, and
-    our own errors, each of which says what is wrong and has an exit code.
+    Never: no memory, the operating system, an outage (``Paused``), an aborted transaction, what
+    Kafka's client raises, and our own errors, each of which says what is wrong and has an exit
+    code.
 
     Args:
         error: What the computation raised.

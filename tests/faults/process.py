@@ -49,6 +49,9 @@ def environment(kafka: Kafka) -> dict[str, str]:
     return variables | {"STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump())}
 
 
+_MODE = "not in production mode"
+
+
 class ScorerProcess:
     """``stream-scorer run``, or another command; killed at the context's end if it still runs.
 
@@ -94,8 +97,14 @@ class ScorerProcess:
 
     @property
     def said(self) -> str:
-        """What it wrote so far."""
-        return self._output.read_text()
+        """What it wrote so far, without the line that it is not in production mode."""
+        lines = self._output.read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if _MODE not in line)
+
+    @property
+    def told_its_mode(self) -> bool:
+        """Whether it wrote, in one line, that it is not in production mode."""
+        return self._output.read_text().count(_MODE) == 1
 
     @property
     def pid(self) -> int:

@@ -26,7 +26,7 @@ from stream_scorer.kafka.topics import create_topics
 from stream_scorer.settings import Kafka, Settings
 from tests.faults.feeding import SteadyFeed
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
-from tests.faults.scene import committed, everything_once, outcome, transactions
+from tests.faults.scene import committed, everything_once, feed, outcome, transactions
 
 pytestmark = pytest.mark.kafka
 

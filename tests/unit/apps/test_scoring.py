@@ -258,7 +258,7 @@ def test_quarantined_records_are_rejected_unread_and_the_state_is_as_if_they_wer
 def test_a_batch_of_which_all_is_quarantined_decides_nothing() -> None:
     scoring = work()
     result = scoring.compute(raw([transaction(0)]), Stages(), {0: "x"})
-    assert [o.topic for o in result.outgoing] == ["transactions.dlq", "state", "summaries"]
+    assert [o.topic for o in result.outgoing] == ["transactions.dlq", "summaries", "state"]
     assert rings_of(scoring) == []
 
 
