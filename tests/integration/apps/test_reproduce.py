@@ -59,7 +59,8 @@ def killed(
             scorer.kill()
     finally:
         first = source.stop()
-    ends = feed(kafka, every[4_000:])
+    rest = feed(kafka, every[4_000:])
+    ends = {partition: end + rest[partition] for partition, end in source.ends.items()}
     records = (*first, *every[4_000:])
     assert sum(committed(kafka).values()) < len(records) == sum(ends.values())
     with ScorerProcess(kafka, folder / "second") as scorer:
