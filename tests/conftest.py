@@ -33,6 +33,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from stream_scorer import redaction
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
@@ -95,6 +96,13 @@ def _container() -> Iterator[Broker]:
         container.with_env(name, value)
     with container:
         yield Broker(container.get_bootstrap_server())
+
+
+@pytest.fixture(autouse=True)
+def forgotten_secrets() -> Iterator[None]:
+    """Mask in no test what was a secret in another: the redactor keeps what a process has read."""
+    yield
+    redaction._known.clear()
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_the_passphrase_must_be_the_right_one(tmp_path: Path) -> None:
     locked, bare = generate(tmp_path / "k", b"right").private, generate(tmp_path / "b").private
     for path, passphrase, why in (
         (locked, None, "is encrypted"),
-        (locked, b"wrong", "no private key in PEM, or another"),
+        (locked, b"wrong", "another passphrase"),
         (bare, b"right", "is not encrypted"),
     ):
         with pytest.raises(SettingsError) as refused:
