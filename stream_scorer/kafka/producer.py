@@ -128,8 +128,8 @@ def cause_of(error: KafkaException) -> KafkaError:
 def _first_cause(error: KafkaException, again: Callable[[], None]) -> KafkaException:
     """Return why a request was refused for the transaction's state.
 
-    A record that the broker refuses while offsets are on their way puts the transaction into a
-    state that their error names alone; the next request's error tells what happened.
+    What the broker refuses on another thread puts the transaction into a state that is all that
+    the next request's error names; the error of ``again`` tells what happened.
     """
     if cause_of(error).code() == KafkaError._STATE:  # noqa: SLF001 the binding's own name
         try:
@@ -298,7 +298,9 @@ class TransactionalProducer:
                 outgoing.headers,
             )  # fmt: skip
         except KafkaException as error:
-            raise self.given_up(error) from error
+            # None begins here: the open one is in the way, and the error says what ended it.
+            cause = _first_cause(error, self._client.begin_transaction)
+            raise self.given_up(cause) from error
         except BufferError as error:
             self.abort()
             raise TransactionAborted(str(error), network=False) from error

@@ -137,6 +137,12 @@ class TestClients:
         )
         assert told.code() == KafkaError.UNKNOWN_MEMBER_ID
         assert told.txn_requires_abort()
+        # A record does not tell what ended the transaction; to begin another does.
+        refused = error_of(lambda: send(producer, ground.topic, b"next"))
+        assert refused.code() == KafkaError._STATE
+        begun_again = error_of(producer.begin_transaction)
+        assert begun_again.code() == KafkaError.UNKNOWN_MEMBER_ID
+        assert begun_again.txn_requires_abort()
         again = error_of(lambda: producer.commit_transaction(SECONDS))
         assert again.txn_requires_abort()
         producer.abort_transaction(SECONDS)

@@ -99,8 +99,7 @@ class FakeProducer:
         self.identity = self._request("init", ask, seconds)
 
     def begin_transaction(self) -> None:
-        if self._fatal is not None:
-            raise KafkaException(self._fatal)
+        self._check()
         self._state(open_=False)
         self._open = True
 
@@ -112,10 +111,9 @@ class FakeProducer:
         partition: NDArray[Any] | None = None,
         headers: Sequence[Headers] | None = None,
     ) -> None:
-        if self._fatal is not None:
-            raise KafkaException(self._fatal)
         del headers
-        self._state(open_=True)
+        # Unlike the other requests, it does not say what ended the transaction.
+        self._state(open_=self._fatal is None and self._failed is None)
         count = self._broker.partitions(topic)
         for row, message in enumerate(zip(keys, values, strict=True)):
             number = zlib.crc32(message[0] or b"") % count
