@@ -19,7 +19,7 @@
     └── CrashLoopError              14   processes end each time they compute the same records
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from stream_scorer.redaction import redacted
 
@@ -39,6 +39,15 @@ class StreamScorerError(Exception):
         super().__init__(f"{what} — {mend}" if mend else what)
         self.what = what
         self.mend = mend
+
+    def as_value(self) -> Self:
+        """Drop the traceback and the context, and return the error, to be kept and not raised.
+
+        A traceback keeps alive every frame on its way, and all that these frames hold: of an answer
+        kept in a batch, the batch itself, in a circle that only the garbage collector ends.
+        """
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 class SettingsError(StreamScorerError):

@@ -127,7 +127,7 @@ class HttpRegistry:
             try:
                 self._raise_if_unknown(schema_id)
             except SchemaError as error:
-                return error
+                return error.as_value()
         return None
 
     def _ask_for(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
@@ -149,7 +149,7 @@ class HttpRegistry:
         try:
             return self.writer_schema(schema_id)
         except SchemaError as error:
-            return error
+            return error.as_value()
 
     def _ask_again(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
         """Ask for ids again that were unknown a moment ago, twice at most."""
@@ -240,7 +240,8 @@ class HttpRegistry:
         # Corrupt headers can name any id: what is remembered is bounded, the oldest leave.
         while len(self._unknown) >= _NEGATIVES_MAX:
             del self._unknown[next(iter(self._unknown))]
-        self._unknown[schema_id] = (self._clock() + self._negative_seconds, error)
+        remembered = SchemaError(error.what, error.mend)
+        self._unknown[schema_id] = (self._clock() + self._negative_seconds, remembered)
 
     def _fetch(self, schema_id: int) -> str:
         what = f"schema id {schema_id}"

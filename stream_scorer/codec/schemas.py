@@ -57,7 +57,7 @@ def look_up(
         try:
             found[schema_id] = source.writer_schema(schema_id)
         except SchemaError as error:
-            found[schema_id] = error
+            found[schema_id] = error.as_value()
     return found
 
 

@@ -1,5 +1,7 @@
 """Unknown schema ids: how often a registry is asked, and what waits for its answers."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
@@ -10,11 +12,12 @@ from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.registry_answers import ANSWER_BYTES_MOST
-from stream_scorer.codec.schemas import look_up, reader_schema
+from stream_scorer.codec.schemas import FileRegistry, SchemaSource, look_up, reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
-from stream_scorer.settings import Registry
+from stream_scorer.ports import BytesColumn
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 from tests.unit.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
 TRANSACTION = reader_schema("transaction.v1")
@@ -230,3 +233,26 @@ def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
     assert budget.take(1) == 0
     clock.now += 20.0
     assert budget.take(1) == 1
+
+
+def freed_after_decoding(source: SchemaSource) -> bool:
+    """Return whether a batch with an unknown id is gone without the garbage collector."""
+    decoder = ColumnDecoder(source, TRANSACTION, Plan())
+    values = BytesColumn.of([framed(1), framed(999)])
+    alive = weakref.ref(values.data)
+    gc.disable()
+    try:
+        (reason,) = decoder.decode(values).rejections.reasons
+        del values
+        return reason == RejectReason.UNKNOWN_SCHEMA and alive() is None
+    finally:
+        gc.enable()
+
+
+def test_an_unknown_id_does_not_keep_its_batch_in_memory() -> None:
+    assert freed_after_decoding(FileRegistry(SCHEMAS_DIRECTORY))
+    with answering(Asked()) as url:
+        source = HttpRegistry(Registry(url=url))
+        # First asked, then remembered.
+        assert freed_after_decoding(source)
+        assert freed_after_decoding(source)
