@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from stream_scorer import settings
 from stream_scorer.apps.records import RecordReader
+from stream_scorer.apps.stop_request import StopRequest
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -66,24 +68,24 @@ def tail(
     }
     reader = RecordReader(chosen.registry, _FAMILIES.get(what))
     console = TerminalConsole(soft_wrap=True)
-    try:
-        for message in _messages(chosen.kafka, names[what], start, limit, forever=follow_):
+    with ExitStack() as stack:
+        # A KeyboardInterrupt is lost where it is raised in code whose errors nobody takes, such as
+        # a finalizer, and to follow has no other end.
+        stop = stack.enter_context(StopRequest()) if follow_ else None
+        for message in _messages(chosen.kafka, names[what], start, limit, stop):
             record = _dead_letter(message) if what == "dlq" else _decoded(reader, message)
             if as_json:
                 typer.echo(json.dumps(record, default=_plain))
             else:
                 console.print(_written(what, record))
-    except KeyboardInterrupt:
-        if not follow_:
-            raise
 
 
 def _messages(
-    kafka: settings.Kafka, topic: str, start: str, limit: int | None, *, forever: bool
+    kafka: settings.Kafka, topic: str, start: str, limit: int | None, stop: StopRequest | None
 ) -> Iterable[Any]:
-    if forever:
+    if stop is not None:
         first, end = bounds(kafka, topic)
-        return islice(follow(kafka, topic, first if start == "earliest" else end), limit)
+        return islice(follow(kafka, topic, first if start == "earliest" else end, stop), limit)
     count = 20 if limit is None else limit
     if start == "latest":
         return newest(kafka, topic, count)

@@ -211,8 +211,16 @@ def _read_as_far_as_possible(
     return found, None
 
 
-def follow(kafka: Kafka, topic: str, start: Mapping[int, int]) -> Iterator[Any]:
+def follow(
+    kafka: Kafka, topic: str, start: Mapping[int, int], stop: Callable[[], bool]
+) -> Iterator[Any]:
     """Yield committed messages from ``start`` on as they come, until the caller stops.
+
+    Args:
+        kafka: The cluster.
+        topic: An existing topic.
+        start: First offset by partition.
+        stop: Asked ten times a second, and before each message, whether to end.
 
     Raises:
         UnavailableError: The broker is gone.
@@ -220,7 +228,7 @@ def follow(kafka: Kafka, topic: str, start: Mapping[int, int]) -> Iterator[Any]:
     consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
     try:
         consumer.assign([TopicPartition(topic, part, at) for part, at in sorted(start.items())])
-        while True:
+        while not stop():
             message: Any = consumer.poll(_POLL_SECONDS)
             if message is None:
                 continue

@@ -42,6 +42,7 @@ def test_a_fault_happens_and_is_survived(kind: Kind, ground: Ground, tmp_path: P
     assert result.verdict["sent"] > 200
 
 
+@pytest.mark.thorough
 def test_seeded_faults_of_outputs_are_caught(ground: Ground, tmp_path: Path) -> None:
     with Stage(ground, SEED, tmp_path) as stage:
         KINDS["kill_after_produce"].act(stage)

@@ -35,6 +35,7 @@ def test_there_are_two_versions_of_each_at_least() -> None:
     assert len({scikit_learn for _, scikit_learn in PAIRS}) >= 2
 
 
+@pytest.mark.thorough
 def test_an_environment_is_asked_and_answers() -> None:
     answer = ask(Path(sys.executable), "fraud:1.0.0")
     assert answer.held

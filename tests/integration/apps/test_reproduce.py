@@ -183,7 +183,13 @@ PLANTED: dict[str, tuple[dict[str, Any], dict[Depth, set[str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in {"score", "arm"} else pytest.mark.thorough)
+        for name in PLANTED
+    ],
+)
 def test_what_was_altered_is_found_and_named(
     killed: tuple[Kafka, int], victim: dict[str, Any], name: str
 ) -> None:
@@ -215,6 +221,7 @@ def test_a_feature_that_was_altered_is_named(
     assert found.examples[0]["recorded"] > found.examples[0]["recomputed"]
 
 
+@pytest.mark.thorough
 def test_one_that_is_gone_or_made_up_is_found(
     killed: tuple[Kafka, int], victim: dict[str, Any]
 ) -> None:
@@ -250,6 +257,7 @@ def test_a_plan_with_other_limits_is_found(killed: tuple[Kafka, int], tmp_path: 
     assert found.fields["flags"] > 100
 
 
+@pytest.mark.thorough
 def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
     kafka, decisions = killed
     # A copy of the input, so that the others keep theirs.

@@ -146,9 +146,12 @@ def test_an_unknown_topic_is_named(settings: Kafka) -> None:
 def test_following_gives_what_comes(settings: Kafka, producer: Any) -> None:
     topic = settings.topics.decisions
     transaction(producer, topic, [b"old"])
-    messages = follow(settings, topic, bounds(settings, topic)[1])
+    asked: list[bool] = []
+    messages = follow(settings, topic, bounds(settings, topic)[1], lambda: bool(asked))
     transaction(producer, topic, [b"gone"], commit=False)
     transaction(producer, topic, [b"new"])
     assert next(messages).value() == b"new"
     transaction(producer, topic, [b"newer"])
     assert next(messages).value() == b"newer"
+    asked.append(True)
+    assert list(messages) == []

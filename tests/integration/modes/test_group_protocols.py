@@ -282,9 +282,8 @@ def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
     refuse_members(settings)
 
 
-@pytest.mark.parametrize(
-    "protocol", [pytest.param("classic", marks=pytest.mark.thorough), "consumer"]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_static_members_restart_moves_no_partition_of_the_others(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
 ) -> None:

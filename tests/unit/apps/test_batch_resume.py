@@ -91,7 +91,8 @@ class _StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("sort", [False, pytest.param(True, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("sort", [False, True])
 def test_an_end_at_every_step_of_the_ledger(
     source: str, *, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

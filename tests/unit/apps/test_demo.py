@@ -140,7 +140,10 @@ def test_scores_are_joined_with_labels_by_transaction_and_changed_ones_are_apart
     assert precisions(Scores(ids[:1], np.ones(1)), sent)[0] == Precision(1, 0, None)
 
 
-@pytest.mark.parametrize(("size", "found"), [(Size(), 0.6368), (QUICK, 0.5320)])
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [pytest.param(Size(), 0.6368, marks=pytest.mark.thorough), (QUICK, 0.5320)],
+)
 def test_the_least_precision_needs_the_terminals_and_what_is_known_reaches_it(
     size: Size, found: float
 ) -> None:

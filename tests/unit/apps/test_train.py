@@ -61,7 +61,13 @@ def told_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "decision_tree" else pytest.mark.thorough)
+        for kind in ESTIMATORS
+    ],
+)
 def test_the_same_data_gives_the_same_content_and_it_scores(
     kind: str,
     data: Path,
