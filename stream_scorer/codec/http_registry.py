@@ -16,7 +16,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from stream_scorer.codec.failing_ids import FailingIds
 from stream_scorer.codec.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.codec.references import inline
-from stream_scorer.codec.registry_answers import bound_answers, is_outage
+from stream_scorer.codec.registry_answers import AnswerTooLargeError, bound_answers, is_outage
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.settings import Registry
 
@@ -319,6 +319,8 @@ class HttpRegistry:
                 f"registry {self._url}: HTTP {error.http_status_code}",
                 "check registry.url and the registry",
             ) from error
+        except AnswerTooLargeError as error:
+            raise SchemaError(f"{what}: {error}", "make the schema shorter") from None
         except Exception as error:  # its HTTP library's, which changes with the version
             outage = is_outage(error)
             kind = RegistryUnavailableError if outage else _AnsweredError

@@ -19,7 +19,11 @@ ANSWER_BYTES_MOST: Final = 2 * 1024 * 1024
 
 
 class AnswerRefusedError(Exception):
-    """The registry answered, and its answer is larger or slower than the limits allow."""
+    """The registry answered, and its answer is slower than the limits allow, or compressed."""
+
+
+class AnswerTooLargeError(AnswerRefusedError):
+    """The answer is larger than the limit. It would be so again: this is no outage."""
 
 
 class _Bounded(_httpx.SyncByteStream):
@@ -34,7 +38,7 @@ class _Bounded(_httpx.SyncByteStream):
         for part in self._stream:
             size += len(part)
             if size > ANSWER_BYTES_MOST:
-                raise AnswerRefusedError(f"answer of more than {ANSWER_BYTES_MOST} bytes")
+                raise AnswerTooLargeError(f"answer of more than {ANSWER_BYTES_MOST} bytes")
             if time.monotonic() > self._until:
                 raise AnswerRefusedError("answer not complete within registry.timeout_seconds")
             yield part

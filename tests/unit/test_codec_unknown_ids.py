@@ -176,8 +176,8 @@ ENDLESS = b'{"schema": "' + b" " * ANSWER_BYTES_MOST + b'"}'
 
 @pytest.mark.parametrize(
     "answer",
-    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON"), (200, ENDLESS)],
-    ids=["error", "not JSON", "too large"],
+    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON")],
+    ids=["error", "not JSON"],
 )
 def test_one_id_that_fails_alone_pauses_for_seconds_and_not_for_ever(answer: Reply) -> None:
     clock = Clock()
@@ -193,6 +193,17 @@ def test_one_id_that_fails_alone_pauses_for_seconds_and_not_for_ever(answer: Rep
         assert "answers other questions" in error.what
         # The next one of its kind is not waited for.
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
+
+
+def test_a_schema_that_is_too_large_to_be_answered_pauses_nothing() -> None:
+    asked = Asked(lambda _: (200, ENDLESS))
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url))
+        for _ in range(2):
+            error = look_up(registry, [7], budgeted=True)[7]
+            assert isinstance(error, SchemaError)
+            assert f"more than {ANSWER_BYTES_MOST} bytes" in error.what
+        assert asked.ids == [7]
 
 
 def test_a_registry_that_answers_nothing_else_is_an_outage_for_as_long_as_it_lasts() -> None:
