@@ -120,7 +120,8 @@ class Stranger(threading.Thread):
         producer: Any = Producer(self._options)
         while not self._over.wait(1 / HOSTILE_PER_SECOND):
             value = self._values[self.sent % len(self._values)]
-            if self.sent % HOSTILE_PER_SECOND == 0:
+            if self.sent % HOSTILE_PER_SECOND < PARTITIONS:
+                # Once a second in every partition, an id that nobody has seen.
                 value = b"\0" + (_UNKNOWN_ID + self.sent).to_bytes(4, "big") + b"x"
             producer.produce(self._topic, value, b"c-%d" % self.sent, self.sent % PARTITIONS)
             producer.poll(0)
