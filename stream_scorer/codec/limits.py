@@ -86,7 +86,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
         raise SchemaError(f"{what}: not JSON: {type(text).__name__}", "write an Avro schema")
     if max(len(text), len(text.encode("utf-8", "surrogatepass"))) > limits.text_bytes:
         raise SchemaError(f"{what}: longer than {limits.text_bytes} bytes", "split the schema")
-    if _nesting(text) > 4 * limits.depth:
+    if json_depth(text) > 4 * limits.depth:
         raise SchemaError(f"{what}: nested deeper than {limits.depth} types", "flatten it")
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
@@ -99,7 +99,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
     return document
 
 
-def _nesting(text: str) -> int:
+def json_depth(text: str) -> int:
     """Return how deep the text's brackets go, whether or not it is JSON."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from stream_scorer.codec import http_registry
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
@@ -267,3 +268,20 @@ def test_an_unknown_id_does_not_keep_its_batch_in_memory() -> None:
         # First asked, then remembered.
         assert freed_after_decoding(source)
         assert freed_after_decoding(source)
+
+
+def test_the_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_registry, "_TEXT_BYTES_MOST", 3 * len(TRANSACTION))
+    asked = Asked(lambda _: KNOWN)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url))
+        for _ in range(2):
+            for schema_id in (1, 2, 3):
+                assert look_up(registry, [schema_id])[schema_id] == TRANSACTION
+        assert asked.ids == [1, 2, 3]
+        look_up(registry, [4])
+        look_up(registry, [3])
+        assert asked.ids == [1, 2, 3, 4]
+        # The one that was used least recently went.
+        look_up(registry, [1])
+        assert asked.ids == [1, 2, 3, 4, 1]
