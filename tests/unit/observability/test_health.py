@@ -242,7 +242,6 @@ def test_metrics_come_in_the_format_that_is_asked_for(endpoint: Endpoint) -> Non
     "accepted",
     [
         "text/plain;version=x",
-        "application/openmetrics-text;version=",
         "text/plain;version=1.x",
         ";",
     ],
