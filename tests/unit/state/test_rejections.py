@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.apps import rejections
 from stream_scorer.apps.rejections import MERGED_AT_ONCE, RejectionLog
+from stream_scorer.errors import StateError
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.formats import UnknownFormatError
@@ -269,6 +270,16 @@ def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.Monkey
     assert mask is not None
     assert np.flatnonzero(mask)[:4].tolist() == [3, 5, 13, 15]
     assert mask.sum() == 2 * MERGED_AT_ONCE**2
+
+
+def test_a_damaged_segment_that_is_to_be_merged_ends_it_with_the_way_out() -> None:
+    topic = Topic()
+    bad = made([5, 7], ["MALFORMED"] * 2)
+    value = forged(bad, reasons=reasons(ONE, [0, 1]))
+    segments = [parse(value, 3, 5)] * (MERGED_AT_ONCE - 1)
+    topic.log.start(0, segments, 0)
+    with pytest.raises(StateError, match="state rebuild"):
+        topic.batch(100, 10, [3], ONE)
 
 
 def test_what_was_undone_is_as_if_it_had_not_been() -> None:
