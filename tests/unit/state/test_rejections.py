@@ -274,9 +274,11 @@ def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.Monkey
 
 def test_a_damaged_segment_that_is_to_be_merged_ends_it_with_the_way_out() -> None:
     topic = Topic()
-    bad = made([5, 7], ["MALFORMED"] * 2)
-    value = forged(bad, reasons=reasons(ONE, [0, 1]))
-    segments = [parse(value, 3, 5)] * (MERGED_AT_ONCE - 1)
+    bad = reasons(ONE, [0, 1])
+    segments = [
+        parse(forged(made([at, at + 2], ONE * 2), reasons=bad), 3, at)
+        for at in range(MERGED_AT_ONCE - 1)
+    ]
     topic.log.start(0, segments, 0)
     with pytest.raises(StateError, match="state rebuild"):
         topic.batch(100, 10, [3], ONE)
