@@ -6,6 +6,7 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,6 +96,7 @@ def test_it_is_writable_beyond_loopback_with_a_token_only(host: str, directory: 
         ('\\"' * 500_000, JSON, 400),
         (json.dumps({"schema": '\\"' * 100_000}), JSON, 422),
         (b"\xff" * 10, JSON, 400),
+        ("[1]", JSON, 400),
         (b"x" * (_BODY_MAX + 1), JSON, 413),
         (NEW, JSON | {"Transfer-Encoding": "chunked"}, 411),
     ],
@@ -129,6 +131,20 @@ def test_a_number_that_is_not_one_of_the_registrys_is_refused(
     server: RegistryServer, path: str, status: int
 ) -> None:
     assert ask(server, "GET", path, "", {})[0] == status
+
+
+def test_what_is_not_read_of_a_body_is_not_the_next_request(server: RegistryServer) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), 20) as client:
+        head = f"POST {VERSIONS} HTTP/1.1\r\nContent-Length: {_BODY_MAX + 1}\r\n\r\n"
+        client.sendall(head.encode() + b"GET /subjects HTTP/1.1\r\n\r\n")
+        client.settimeout(20)
+        answer = b""
+        with suppress(ConnectionResetError):
+            while part := client.recv(65_536):
+                answer += part
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b" 413 " in answer.partition(b"\r\n")[0]
 
 
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(

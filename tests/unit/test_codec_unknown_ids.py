@@ -1,8 +1,10 @@
 """Unknown schema ids: how often a registry is asked, and what waits for its answers."""
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -285,3 +287,37 @@ def test_the_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
         # The one that was used least recently went.
         look_up(registry, [1])
         assert asked.ids == [1, 2, 3, 4, 1]
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    def drip(request: BaseHTTPRequestHandler) -> Reply:
+        if request.path == "/config":
+            return 200, {"compatibilityLevel": "FULL"}
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        with suppress(ConnectionError):
+            for _ in range(1_000):
+                request.wfile.write(b" ")
+                time.sleep(0.02)
+        return 200, b""
+
+    with answering(drip) as url:
+        registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
+        with pytest.raises(RegistryUnavailableError, match="not complete within"):
+            registry.writer_schema(7)
+
+
+def test_a_schema_of_more_references_than_the_limit_is_left_as_it_is() -> None:
+    asked = []
+
+    def chained(request: BaseHTTPRequestHandler) -> Reply:
+        asked.append(request.path)
+        number = len(asked)
+        reference = {"name": f"n{number}", "subject": f"s{number}", "version": 1}
+        return 200, {"schema": '"long"', "references": [reference],
+                     "id": 3, "version": 1, "subject": "s"}  # fmt: skip
+
+    with answering(chained) as url:
+        assert HttpRegistry(Registry(url=url)).writer_schema(7) == '"long"'
+    assert len(asked) == 1 + 64
