@@ -217,3 +217,8 @@ def test_of_two_secrets_of_which_one_begins_with_the_other_nothing_is_left() -> 
     remember("abcdef1")
     remember("abcdef1-long-tail")
     assert redacted("abcdef1-long-tail, abcdef1") == f"{MASK}, {MASK}"
+
+
+def test_a_secret_is_masked_as_python_shows_it() -> None:
+    remember("line\nbreak-secret")
+    assert redacted(repr({"key": "line\nbreak-secret"})) == f"{{'key': '{MASK}'}}"

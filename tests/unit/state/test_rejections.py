@@ -153,7 +153,7 @@ FAR = 5 + (1 << 62)
         {"reasons": reasons([7], [0, 2])},
         {"reasons": reasons(ONE, [0, 2]) + b"more"},
         {"reasons": reasons(ONE, [0, 2])[:-4]},
-        {"how": RUNS, "offsets": runs(*[1 << 62, 1] * 4, 2), "end": FAR + 4, "count": 2},
+        {"how": RUNS, "offsets": runs(*[1 << 62, 1] * 4, 5), "end": FAR + 4, "count": 5},
         {"how": RUNS, "offsets": runs(1, 1, 1, 1)},
         {"how": RUNS, "offsets": runs(1, -1, 1)},
         {"how": RUNS, "offsets": runs(2, 1)},
