@@ -66,7 +66,7 @@ OTHERS: Final[Mapping[str, str]] = {
 """Single checks that are not drawn, by file and condition, with the reason of each."""
 
 _WAITING: Final = frozenset({"Paused", "OffsetsError"})
-_KERNELS: Final = frozenset({"kernel", "allocating"})
+_KERNELS: Final = frozenset({"kernel", "allocating", "numeric", "inlined"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,9 @@ def mutate(
             before = path.stat()
             text = path.read_text(encoding="utf-8")
             path.write_text(taken_out(check, text), encoding="utf-8")
+            kept = ["--kernels-of", str(root)] * (not any(_compiled(ast.parse(text))))
             found = [
-                each for each in run(copy, "--stop", "--doors", FILES[check.file])
+                each for each in run(copy, "--stop", "--doors", FILES[check.file], *kept)
                 if not each["expected"] and each["kind"] != "not there"
             ]  # fmt: skip
             path.write_text(text, encoding="utf-8")

@@ -181,11 +181,29 @@ def run(cases: Iterable[Case], root: Path, jobs: int, *, exactly: bool = True) -
             yield running.pop(number).ended()
 
 
+def _keep_kernels(of: Path, root: Path) -> None:
+    """Load compiled kernels as long as those of another tree would be loaded.
+
+    A file next to the kernels has changed and no kernel holds any of it: without this, each such
+    change would compile them all again.
+    """
+    from stream_scorer.core.kernels import cache  # noqa: PLC0415 of the tree under test
+
+    whole, own = cache.stamp, Path(cache.__file__).parent
+
+    def stamp(folder: Path) -> str:
+        others = folder == own or root not in folder.parents
+        return whole(folder if others else of / folder.relative_to(root))
+
+    cache.stamp = stamp  # type: ignore[assignment] # for the caches of this process
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--doors", default="", help="their doors, with commas between")
+    parser.add_argument("--kernels-of", type=Path, help="root of a tree with the same kernels")
     parser.add_argument("--older", action="store_true", help="do not ask for this tree's words")
     parser.add_argument("--stop", action="store_true", help="end at the first unexpected outcome")
     options = parser.parse_args()
@@ -194,6 +212,8 @@ def main() -> int:
     from bench.hostile_cases import all_cases, warm  # noqa: PLC0415 they are warmed here
 
     root = Path(stream_scorer.__file__).parents[1]
+    if options.kernels_of is not None:
+        _keep_kernels(options.kernels_of, root)
     warm(root)
     doors = set(options.doors.split(",")) if options.doors else None
     cases = [
