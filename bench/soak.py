@@ -28,6 +28,7 @@ from rich.table import Table
 
 from bench.gates import conclude
 from bench.soak_gates import MOST_GROWTH, Sample, failures, watched
+from stream_scorer.apps import compiling
 from tests.faults.suite import endurance
 from tests.faults.suite import kinds as registered
 from tests.faults.suite.endurance import Endurance
@@ -212,6 +213,8 @@ def main() -> int:
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
     names = QUICK if options.quick else endurance.KINDS
     before = os.getloadavg()
+    # The first scorer must not wait for that.
+    compiling.main()
     document = soak(60 * minutes, options.seed, names)
     document["load_average"] = [round(load[0], 1) for load in (before, os.getloadavg())]
     failed = failures(document)

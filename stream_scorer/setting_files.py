@@ -72,8 +72,9 @@ def config_file(name: str | None) -> dict[str, Any]:
         table = tomllib.loads(Path(name).read_text())
     except OSError as error:
         raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
-    except ValueError as error:
-        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads.
+    except (ValueError, RecursionError) as error:
+        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads, and
+        # brackets in brackets.
         raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
     for setting, how in _secrets(table):
         raise SettingsError(

@@ -152,6 +152,12 @@ _FORGED: Final = tuple(
         ),
         ("reasons that are numbers", _STOPS, _CONTRADICTS, _packed(b"[[5],[0,3]]")),
         (
+            "a reason that its list does not have",
+            _STOPS,
+            _CONTRADICTS,
+            _packed(b'[["CURRENCY"],[1,3]]'),
+        ),
+        (
             "reasons for two of three offsets",
             _STOPS,
             _CONTRADICTS,

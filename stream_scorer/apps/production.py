@@ -5,7 +5,6 @@ those of the settings and of the cluster.
 """
 
 import ipaddress
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.redaction import names_secret
 from stream_scorer.settings import Http, Kafka, Settings, State
 
 PRODUCTION = "production"
@@ -20,7 +20,11 @@ NOT_IN_PRODUCTION = (
     'stream-scorer: not in production mode: set mode = "production" to refuse what is unsafe; '
     "`stream-scorer security check` lists it"
 )
-_PLAINTEXT_SCHEMES = {"http", "ftp", "webdav"}
+_SAFE_SCHEMES = {
+    "", "file", "local", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "sftp", "ssh",
+    "simplecache", "filecache", "blockcache",
+}  # fmt: skip
+"""On this machine, or encrypted by default. Others are refused: they may be plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,11 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_checkpoints(state: State) -> Iterator[Finding]:
-    # Where this release can authenticate checkpoints, those that anybody may write are refused.
-    if getattr(state, "mac_key_file", ...) is None:
+    if state.mac_key_file is None:
         yield Finding(
             "state.mac_key_file", "is empty: checkpoints are not authenticated", "name a key file"
         )
-    elif getattr(state, "mac_required", True) is False:
+    elif not state.mac_required:
         yield Finding("state.mac_required", "is false: forged checkpoints are read", "remove it")
 
 
@@ -115,9 +118,13 @@ def _of_endpoint(http: Http) -> Iterator[Finding]:
 
 
 def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
-    protocol = str(kafka.client.get("security.protocol", "plaintext")).upper()
+    chosen = str(kafka.client.get("security.protocol", "plaintext"))
     far = [each for each in kafka.bootstrap.split(",") if each and not _is_near(_host(each))]
-    if far and not protocol.endswith("SSL"):
+    # An address may name a protocol of its own.
+    protocols = {address: (address.rpartition("://")[0] or chosen).upper() for address in far}
+    far = [address for address, protocol in protocols.items() if not protocol.endswith("SSL")]
+    if far:
+        protocol = protocols[far[0]]
         yield Finding(
             "kafka.client security.protocol", f"is {protocol}: nothing is encrypted to {far[0]}",
             "set it to SSL or SASL_SSL",
@@ -138,7 +145,7 @@ def file_findings(path: Path | None) -> Iterator[Finding]:
     table = {} if path is None else tomllib.loads(path.read_text())
     for group, values in table.items():
         for key in values if isinstance(values, dict) else ():
-            if re.fullmatch("password|passphrase", key):
+            if names_secret(key):
                 yield Finding(
                     f"{group}.{key}", f"is a secret in {path}",
                     f"move it to the secret file {group}__{key}",
@@ -157,5 +164,10 @@ def _is_near(host: str) -> bool:
 
 
 def _is_plaintext(url: str) -> bool:
-    parts = urlsplit(url.strip())
-    return parts.scheme in _PLAINTEXT_SCHEMES and not _is_near(parts.hostname or "")
+    """Whether a URL, or one of the URLs that fsspec chains with ``::``, goes out unencrypted."""
+    *wrappers, last = url.strip().split("::")
+    schemes = [urlsplit(each).scheme or each for each in wrappers]
+    if any(scheme not in _SAFE_SCHEMES for scheme in schemes):
+        return True
+    parts = urlsplit(last)
+    return parts.scheme not in _SAFE_SCHEMES and not _is_near(parts.hostname or "")

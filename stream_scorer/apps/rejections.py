@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.errors import StateError, StreamScorerError
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.state.checkpoint import Owner
@@ -24,6 +24,7 @@ from stream_scorer.state.rejections import (
     merged,
     segment,
 )
+from stream_scorer.state.restore import REBUILD
 
 MERGED_AT_ONCE = 16
 """Segments of one level that become one of the next."""
@@ -141,7 +142,13 @@ class RejectionLog:
         segments = [kept for kept in before.values() if kept.end > low]
         # No batch has more records than a segment may hold.
         segments.append(Kept.of(segment(partition, offsets, reasons)))
-        full = _merge(segments)
+        try:
+            full = _merge(segments)
+        except ValueError as error:
+            # It was written by another client: one that we wrote can be read.
+            raise StateError(
+                f"rejections of {self._owner.topic} partition {partition}: {error}", REBUILD
+            ) from error
         after = {kept.first: kept for kept in segments}
         gone = [first for first in before if first not in after]
         changed = [

@@ -8,7 +8,7 @@ that is not the canary's (flag ``fallback``). The amount is the model's own feat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,9 @@ _SHADOW: Final = (
 _OUTCOMES: Final = [outcome.name for outcome in Outcome]
 _FLOAT_BYTES: Final = 8
 _SECONDS: Final = "seconds."
+_UNREADABLE: Final = (0, -1)
+"""No decision has features of that size."""
+_VERSIONS_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +137,7 @@ class Columns:
             minor_per_unit: Minor units in a unit of the currency.
 
         Raises:
-            ModelError: A version decided that has no feature of the amount.
+            ModelError: A version of a revision has no feature of the amount, or is not there.
             RegistryUnavailableError: A writer schema cannot be had just now.
         """
         decoded = self._decisions.decode(raw.values)
@@ -143,7 +146,11 @@ class Columns:
             records.column("model"), records.column("model_version"), ":"
         ).dictionary_encode()
         labels, which = models.dictionary.to_pylist(), np.asarray(models.indices, np.int64)
-        amount, sound = self._amount(records.column("features"), labels, which)
+        revision = _int64(records, "plan_revision")
+        known = routings(int(revision.max(initial=0)))
+        named = {version.label for each in known.values() for version in each.versions.values()}
+        places = [self._place(label, named=label in named) for label in labels]
+        amount, sound = _amounts(records.column("features"), places, which)
         if not sound.all():
             kept = np.flatnonzero(sound)
             decoded = _take(decoded, kept)
@@ -151,7 +158,6 @@ class Columns:
         revision = _int64(records, "plan_revision")
         arm = _text(records, "arm")
         score = np.asarray(records.column("score"), np.float64)
-        known = routings(int(revision.max(initial=0)))
         error = np.isnan(score) | _fallen_back(arm, revision, labels, which, known)
         decisions = Decisions(
             _hashed(records, "customer_id"), arm, revision,
@@ -213,38 +219,57 @@ class Columns:
             found.append(told)
         return found, len(raw) - len(found)
 
-    def _amount(
-        self, features: pa.Array, labels: Sequence[str], which: Int64
-    ) -> tuple[Float64, NDArray[np.bool_]]:
-        """Return float64[n], amounts, and bool[n], where the features have their model's size."""
-        offsets, data = string_views(features)
-        begins, sizes = offsets[:-1].astype(np.int64), np.diff(offsets)
-        places = np.array([self._place(label) for label in labels], np.int64).reshape(-1, 2)
-        sound = sizes == places[which, 1] * _FLOAT_BYTES
-        amount = np.zeros(len(which))
-        at = begins[sound] + places[which[sound], 0] * _FLOAT_BYTES
-        bytes_of = data[at[:, None] + np.arange(_FLOAT_BYTES)]
-        amount[sound] = np.ascontiguousarray(bytes_of).view("<f8").ravel()
-        return amount, sound & np.isfinite(amount)
+    def _place(self, label: str, *, named: bool) -> tuple[int, int]:
+        """Return which of its features is a version's amount, and how many it has.
 
-    def _place(self, label: str) -> tuple[int, int]:
-        """Return which of its features is a version's amount, and how many it has."""
+        Args:
+            label: NAME:VERSION.
+            named: Whether a revision names it. Other decisions may be another client's: where their
+                version cannot be had or has no amount, they are not readable.
+        """
         found = self._amounts.get(label)
-        if found is None:
-            specs = self._manifest_of(label).features
-            own = [
-                at
-                for at, spec in enumerate(specs)
-                if spec.get("kind") == "passthrough" and spec.get("field") == "amount"
-            ]
-            if not own:
-                raise ModelError(
-                    f"model {label}: has no feature of kind passthrough over the amount, so its "
-                    "decisions do not say what they were worth",
-                    "a rollout with a controller needs one in every version: see docs/ROLLOUT.md",
-                )
-            found = self._amounts[label] = (own[0], len(specs))
+        if found is not None and (found != _UNREADABLE or not named):
+            return found
+        if not named and len(self._amounts) >= _VERSIONS_MOST:
+            return _UNREADABLE
+        try:
+            found = _place_of_amount(label, self._manifest_of(label).features)
+        except ModelError:
+            if named:
+                raise
+            found = _UNREADABLE
+        self._amounts[label] = found
         return found
+
+
+def _place_of_amount(label: str, specs: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    own = [
+        at
+        for at, spec in enumerate(specs)
+        if spec.get("kind") == "passthrough" and spec.get("field") == "amount"
+    ]
+    if not own:
+        raise ModelError(
+            f"model {label}: has no feature of kind passthrough over the amount, so its "
+            "decisions do not say what they were worth",
+            "a rollout with a controller needs one in every version: see docs/ROLLOUT.md",
+        )
+    return own[0], len(specs)
+
+
+def _amounts(
+    features: pa.Array, places: Sequence[tuple[int, int]], which: Int64
+) -> tuple[Float64, NDArray[np.bool_]]:
+    """Return float64[n], amounts, and bool[n], where the features have their model's size."""
+    offsets, data = string_views(features)
+    begins, sizes = offsets[:-1].astype(np.int64), np.diff(offsets)
+    of = np.array(places, np.int64).reshape(-1, 2)
+    sound = sizes == of[which, 1] * _FLOAT_BYTES
+    amount = np.zeros(len(which))
+    at = begins[sound] + of[which[sound], 0] * _FLOAT_BYTES
+    bytes_of = data[at[:, None] + np.arange(_FLOAT_BYTES)]
+    amount[sound] = np.ascontiguousarray(bytes_of).view("<f8").ravel()
+    return amount, sound & np.isfinite(amount)
 
 
 def _fallen_back(

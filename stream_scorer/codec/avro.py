@@ -10,7 +10,7 @@ record alone.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from fastavro.read import SchemaResolutionError
 from stream_scorer.codec import framing, operations, resolve
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.limits import SchemaLimits
+from stream_scorer.codec.preparation_budget import PreparationBudget
 from stream_scorer.codec.recent import RecentSchemas
 from stream_scorer.codec.schemas import SchemaSource, look_up, reader_schema
 from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
@@ -70,7 +71,8 @@ class _Writer:
     program: Program
     schema: Any
     reader: Any
-    projection: resolve.Projection | None = None
+    projection: resolve.Projection | None
+    steps_per_byte: int
 
 
 class ColumnDecoder:
@@ -93,6 +95,7 @@ class ColumnDecoder:
         self._plain_reader = self._reader.plain()
         self._limits = SchemaLimits.of(plan_limits)
         self._writers: RecentSchemas[_Writer | str] = RecentSchemas()
+        self._budget = PreparationBudget()
 
     def decode(
         self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
@@ -144,7 +147,7 @@ class ColumnDecoder:
         if isinstance(writer, str):
             refused += [(r, RejectReason.INCOMPATIBLE_SCHEMA, writer) for r in rows.tolist()]
             return
-        walked = check(framed, rows, writer.program, self._plan)
+        walked = check(framed, rows, writer.program, self._plan, writer.steps_per_byte)
         if walked.good < len(rows):
             for k in np.flatnonzero(walked.status).tolist():
                 verdict = writer.program.verdict(
@@ -215,6 +218,8 @@ class ColumnDecoder:
         """Return each id's writer schema, or why it does not resolve to ours, or is unknown."""
         found: dict[int, _Writer | str | SchemaError] = {}
         new: list[tuple[int, Int64]] = []
+        # The schema of the most records is used last, and so is the last to be forgotten.
+        groups = sorted(groups, key=lambda group: len(group[1]))
         for schema_id, rows in groups:
             known = self._writers.find(schema_id)
             if known is None:
@@ -224,11 +229,28 @@ class ColumnDecoder:
         if new:
             new.sort(key=lambda group: -len(group[1]))
             asked = [schema_id for schema_id, _ in new]
-            for schema_id, text in look_up(self._source, asked, budgeted=budgeted).items():
-                if isinstance(text, SchemaError):
-                    found[schema_id] = text
-                else:
-                    found[schema_id] = self._kept(schema_id, text)
+            texts = look_up(self._source, asked, budgeted=budgeted)
+            found |= self._prepared(texts, budgeted=budgeted)
+            for schema_id, _ in groups:
+                self._writers.find(schema_id)
+        return found
+
+    def _prepared(
+        self, texts: Mapping[int, str | SchemaError], *, budgeted: bool
+    ) -> dict[int, _Writer | str | SchemaError]:
+        """Prepare schemas that are new here, the shortest first."""
+        found: dict[int, _Writer | str | SchemaError] = {}
+        self._budget.begin()
+        for schema_id, text in sorted(
+            texts.items(), key=lambda each: len(each[1]) if isinstance(each[1], str) else 0
+        ):
+            if isinstance(text, SchemaError):
+                found[schema_id] = text
+            elif budgeted and self._budget.is_spent():
+                found[schema_id] = _not_prepared(schema_id)
+            else:
+                found[schema_id] = self._kept(schema_id, text)
+        self._budget.end()
         return found
 
     def _kept(self, schema_id: int, text: str) -> _Writer | str:
@@ -261,6 +283,7 @@ class ColumnDecoder:
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
             projection,
+            operations.STEPS_PER_BYTE if projection else operations.SURE_STEPS_PER_BYTE,
         )
 
 
@@ -302,6 +325,13 @@ class TransactionDecoder:
                 decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
             )
         return batch, rows, decoded.rejections
+
+
+def _not_prepared(schema_id: int) -> SchemaError:
+    return SchemaError(
+        f"schema id {schema_id}: not prepared, because too many new schemas came before it",
+        "send the record again: stream-scorer dlq replay",
+    )
 
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:

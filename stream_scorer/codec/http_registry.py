@@ -15,6 +15,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.codec.failing_ids import FailingIds
 from stream_scorer.codec.lookup_budget import WAITED_FOR, WAITS, LookupBudget
+from stream_scorer.codec.recent import RecentSchemas
 from stream_scorer.codec.references import inline
 from stream_scorer.codec.registry_answers import AnswerTooLargeError, bound_answers, is_outage
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
@@ -31,13 +32,15 @@ _ID_MAX: Final = 2**31 - 1
 _AT_ONCE: Final = 8
 """Look-ups that are on their way at the same time."""
 _REFERENCES_MAX: Final = 64
+_TEXT_BYTES_MOST: Final = 64 * 1024 * 1024
 
 
 class HttpRegistry:
     """A registry over HTTP(S): answers are kept, and an id is asked for once at a time.
 
-    A known id is kept for ever, an unknown one for ``negative_cache_seconds``; an outage is not
-    kept. While one thread asks for an id, others that want it wait for its answer.
+    The schemas used last are kept, up to 64 MiB of text; an unknown id for
+    ``negative_cache_seconds``; an outage is not kept. While one thread asks for an id, others that
+    want it wait for its answer.
 
     An id for which the registry answers with an error again and again, while it answers other
     questions, is an unknown id and not an outage: it may not stop a partition for ever.
@@ -64,7 +67,7 @@ class HttpRegistry:
         self._clock = clock
         # A pause of ours follows a failure: the client's own retries would only delay it.
         options: dict[str, Any] = {
-            "url": registry.url, "timeout": registry.timeout_seconds, "max.retries": 0
+            "url": registry.url, "timeout": registry.timeout_seconds, "max.retries": 0,
         }  # fmt: skip
         if registry.user:
             password = registry.password.get_secret_value() if registry.password else ""
@@ -85,7 +88,8 @@ class HttpRegistry:
         # Whoever holds a source of schemas need not know that this one has connections.
         self._close = weakref.finalize(self, self._client.close)
         self._lock = threading.Lock()
-        self._answers: dict[int, Future[str]] = {}
+        self._asked: dict[int, Future[str]] = {}
+        self._texts: RecentSchemas[str] = RecentSchemas(_TEXT_BYTES_MOST)
         self._unknown: dict[int, tuple[float, SchemaError]] = {}
         self._failing = FailingIds(self._answers_others, clock)
 
@@ -121,9 +125,9 @@ class HttpRegistry:
     def _settled(self, schema_id: int) -> str | SchemaError | None:
         """Return what is known of an id without a question; None if one is needed."""
         with self._lock:
-            answer = self._answers.get(schema_id)
-            if answer is not None and answer.done() and answer.exception() is None:
-                return answer.result()
+            text = self._texts.find(schema_id)
+            if text is not None:
+                return text
             try:
                 self._raise_if_unknown(schema_id)
             except SchemaError as error:
@@ -171,21 +175,27 @@ class HttpRegistry:
     def writer_schema(self, schema_id: int) -> str:
         """Return the schema's JSON; see :class:`~stream_scorer.codec.schemas.SchemaSource`."""
         with self._lock:
-            answer = self._answers.get(schema_id)
+            text = self._texts.find(schema_id)
+            if text is not None:
+                return text
+            answer = self._asked.get(schema_id)
             if answer is None:
                 self._raise_if_unknown(schema_id)
-                asked = self._answers[schema_id] = Future()
+                asked = self._asked[schema_id] = Future()
         if answer is not None:
             return answer.result()
         try:
             schema = self._fetch(schema_id)
         except BaseException as error:
             with self._lock:
-                del self._answers[schema_id]
+                del self._asked[schema_id]
                 if isinstance(error, SchemaError):
                     self._remember_unknown(schema_id, error)
             asked.set_exception(error)
             raise
+        with self._lock:
+            self._texts.keep(schema_id, schema, len(schema.encode(errors="replace")))
+            del self._asked[schema_id]
         asked.set_result(schema)
         return schema
 
@@ -258,6 +268,8 @@ class HttpRegistry:
                 ) from error
             raise
         self._failing.answered(schema_id)
+        # It would keep every schema for ever.
+        self._client.clear_caches()
         return text
 
     def _answers_others(self) -> bool:

@@ -84,7 +84,7 @@ def read_document(text: str, what: str, limits: SchemaLimits) -> Any:
 def _load(text: str, what: str, limits: SchemaLimits) -> Any:
     if max(len(text), len(text.encode("utf-8", "surrogatepass"))) > limits.text_bytes:
         raise SchemaError(f"{what}: longer than {limits.text_bytes} bytes", "split the schema")
-    if _nesting(text) > 4 * limits.depth:
+    if json_depth(text) > 4 * limits.depth:
         raise SchemaError(f"{what}: nested deeper than {limits.depth} types", "flatten it")
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
@@ -97,7 +97,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
     return document
 
 
-def _nesting(text: str) -> int:
+def json_depth(text: str) -> int:
     """Return how deep the text's brackets go, whether or not it is JSON."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):

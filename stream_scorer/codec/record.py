@@ -25,7 +25,7 @@ from stream_scorer.ports import BytesColumn
 
 RECORD_BYTES: Final = 1_048_576 + 65_536
 """The largest message that this program's producers write."""
-STEPS_PER_BYTE: Final = 4
+STEPS_PER_BYTE: Final = 2
 """Fewer than a batch may take: here each value becomes an object."""
 _SIZES: Final = Plan(
     record_bytes_max=RECORD_BYTES, string_bytes_max=RECORD_BYTES, array_items_max=65_536

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from stream_scorer.codec.limits import json_depth
 from stream_scorer.codec.registry_connections import BoundedServer, RequestClock
 from stream_scorer.codec.registry_store import RegistryError, RegistryStore
 from stream_scorer.codec.schemas import Entry
@@ -164,14 +165,10 @@ _READING_POST: Final = r"^(/subjects/[^/]+|/compatibility/.*)/?$"
 
 def _check_depth(text: bytes) -> None:
     """Refuse JSON that nests too deep, before anything descends into it."""
-    depth = 0
-    # Strings are left out with their escapes; what is left of broken JSON is refused later.
-    for mark in re.findall(rb"[\[{\]}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text)):
-        depth += 1 if mark in b"[{" else -1
-        if depth > _DEPTH_MAX:
-            raise RegistryError(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"JSON of more than {_DEPTH_MAX} levels"
-            )
+    if json_depth(text.decode(errors="replace")) > _DEPTH_MAX:
+        raise RegistryError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"JSON of more than {_DEPTH_MAX} levels"
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,6 +7,7 @@ import re
 import threading
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from stream_scorer.codec.compatibility import Verdict, check_mode, verdicts
 from stream_scorer.codec.definition import parse_definition
@@ -206,8 +207,8 @@ def _check_schema(schema: str) -> None:
 
 
 def _file_name(subject: str) -> str:
-    """Return a file name for a subject, which may hold any character."""
-    return "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):02x}" for c in subject)
+    """Return a file name of its own for a subject, which may hold any character."""
+    return quote(subject, safe="")
 
 
 def _replace(path: Path, text: str) -> None:

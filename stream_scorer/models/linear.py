@@ -34,11 +34,12 @@ def _fitted(name: str, values: Any, shape: tuple[int, ...]) -> Float64:
     Raises:
         ModelError: It is of another shape, or not of finite numbers.
     """
-    found = np.array(values, np.float64, order="C")
-    if found.shape != shape:
+    if np.shape(values) != shape:
         raise ModelError(
-            f"model: its {name} has the shape {found.shape}, not {shape}", "train the model again"
+            f"model: its {name} has the shape {np.shape(values)}, not {shape}",
+            "train the model again",
         )
+    found = np.array(values, np.float64, order="C")
     if not np.isfinite(found).all():
         raise ModelError(f"model: its {name} holds no number", "train the model again")
     return found

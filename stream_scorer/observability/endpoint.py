@@ -107,7 +107,7 @@ class _Handler(BoundedHandler):
         path = self.path.split("?")[0].rstrip("/")
         trusted = self._trusted()
         if path == "/metrics" and trusted:
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            encode, content_type = _encoder(self.headers.get("Accept", ""))
             self.answer(HTTPStatus.OK, encode(self.registry), content_type)
         elif path == "/metrics":
             self.answer(
@@ -145,3 +145,13 @@ class _Handler(BoundedHandler):
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         body = verdict | details if self._trusted() else verdict
         self.answer(status, json.dumps(body).encode() + b"\n", "application/json")
+
+
+def _encoder(accepted: str) -> tuple[Any, str]:
+    """Return how metrics are written, and the content type, by an Accept header."""
+    try:
+        encode, content_type = choose_encoder(accepted)
+    except (TypeError, ValueError):
+        # The library compares versions, also where the header's is no number.
+        encode, content_type = choose_encoder("")
+    return encode, content_type

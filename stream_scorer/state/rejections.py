@@ -295,8 +295,11 @@ def _reasons_of(kept: Kept, data: bytes) -> tuple[tuple[str, ...], Int64 | None,
             return names, None, counts
         pairs = np.array(told[1], np.int64)
         runs, lengths = pairs[0::2], pairs[1::2]
-        fits = len(pairs) % 2 == 0 and (lengths > 0).all() and int(lengths.sum()) == kept.count
-        if not fits or not ((runs >= 0) & (runs < len(names))).all():
+        if pairs.ndim != 1 or len(pairs) % 2 or not ((runs >= 0) & (runs < len(names))).all():
+            raise _contradicts(kept)
+        # Each first, so that the sum cannot overflow.
+        fits = ((lengths > 0) & (lengths <= kept.count)).all()
+        if not fits or int(lengths.sum()) != kept.count:
             raise _contradicts(kept)
         codes = np.repeat(runs, lengths)
     except (TypeError, LookupError, OverflowError, RecursionError) as error:

@@ -20,7 +20,8 @@ from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.schedule import UNWRITTEN
 
 Int64 = NDArray[np.int64]
-_REBUILD = "with every scorer of the group stopped: stream-scorer state rebuild"
+REBUILD = "with every scorer of the group stopped: stream-scorer state rebuild"
+"""What mends a checkpoint that is damaged."""
 _REPARTITION = "with every scorer of the group stopped: stream-scorer state repartition"
 
 
@@ -107,26 +108,26 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
         if bucket.engine != taken.engine:
             raise StateError(
                 f"{where} was written by engine {bucket.engine}, and this is {taken.engine}",
-                f"run the version that wrote it, or, {_REBUILD}",
+                f"run the version that wrote it, or, {REBUILD}",
             )
         if bucket.payload and bucket.unit and taken.unit not in ("", bucket.unit):
             raise StateError(
                 f"{where} holds amounts in {bucket.unit} (currency/exponent), and the plan says "
                 f"{taken.unit}",
-                f"run the plan that it was kept by, or, {_REBUILD}",
+                f"run the plan that it was kept by, or, {REBUILD}",
             )
         if taken.fresh:
             raise StateError(
                 f"{taken.name}: the group has no committed offset, though buckets up to offset "
                 f"{bucket.offset} exist",
                 "find out who deleted the group's offsets and set them back; to begin anew, give "
-                f"kafka.group another name, or set the offsets and, {_REBUILD}",
+                f"kafka.group another name, or set the offsets and, {REBUILD}",
             )
         if bucket.offset > taken.offset:
             raise StateError(
                 f"{where} is as of offset {bucket.offset}, and the group's committed offset "
                 f"{taken.offset} lies before it",
-                f"set the offsets forward again, or, to decide those records anew, {_REBUILD}",
+                f"set the offsets forward again, or, to decide those records anew, {REBUILD}",
             )
         if taken.offset < taken.low:
             # What the group has not decided is gone: more than history.
@@ -139,7 +140,7 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             raise StateError(
                 f"{where} needs the input from offset {bucket.offset}, and the oldest retained is "
                 f"{taken.low}",
-                f"{_REBUILD} from what is retained; its history is then incomplete",
+                f"{REBUILD} from what is retained; its history is then incomplete",
             )
 
 
@@ -158,13 +159,13 @@ def refuse_rejected(taken: Takeover, end: int) -> None:
             f"{taken.name}: the group has no committed offset, though records up to offset "
             f"{end - 1} were rejected",
             "find out who deleted the group's offsets and set them back; to begin anew, give "
-            f"kafka.group another name, or set the offsets and, {_REBUILD}",
+            f"kafka.group another name, or set the offsets and, {REBUILD}",
         )
     if end > taken.offset:
         raise StateError(
             f"{taken.name}: offset {end - 1} was rejected, and the group's committed offset "
             f"{taken.offset} is before it",
-            f"set the offsets forward again, or, to decide those records again, {_REBUILD}",
+            f"set the offsets forward again, or, to decide those records again, {REBUILD}",
         )
 
 
@@ -184,7 +185,7 @@ def refuse_layout(taken: Takeover, partitions: int) -> None:
 
 def damaged(taken: Takeover, error: object) -> StateError:
     """Return the error for a record or a payload that cannot be read."""
-    mend = _REBUILD
+    mend = REBUILD
     if isinstance(error, UnknownFormatError):
-        mend = f"run the version that wrote it, or a later one, or, {_REBUILD}"
+        mend = f"run the version that wrote it, or a later one, or, {REBUILD}"
     return StateError(f"{taken.name}: {error}", mend)

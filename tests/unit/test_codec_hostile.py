@@ -18,6 +18,12 @@ from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.compatibility import incompatibilities, verdicts
 from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.limits import STANDARD, SchemaLimits
+from stream_scorer.codec.preparation_budget import (
+    BATCH_SECONDS,
+    BURST_SECONDS,
+    RATE,
+    PreparationBudget,
+)
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.codec.wire import Program, check, compile_walk, frame
 from stream_scorer.core.batch import RejectReason
@@ -25,7 +31,7 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
 from tests.unit.codec_writers import writer_of
-from tests.unit.hostile_schemas import accepted, field, fixed, refused, transaction
+from tests.unit.hostile_schemas import BASE, accepted, field, fixed, refused, transaction
 from tests.unit.sure_decoder import SureDecoder
 
 READER = reader_schema("transaction.v1")
@@ -138,6 +144,40 @@ def test_calls_that_take_no_bytes_are_bounded_by_the_record() -> None:
         fields.append(field({"type": "record", "name": f"D{level}", "fields": pair}, f"f{level}"))
     begun = time.thread_time()
     assert verdict(transaction(*fields), BODY) is RejectReason.TOO_LARGE
+    assert time.thread_time() - begun < SECONDS
+
+
+def chain(length: int) -> Any:
+    """Return records of one field each, one in the other, around nothing."""
+    inner: Any = "null"
+    for level in range(length):
+        inner = {"type": "record", "name": f"C{level}", "fields": [field(inner, "f")]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("amount", "found"), [("long", ()), (["int", "long"], (RejectReason.TOO_LARGE,))]
+)
+def test_records_in_records_that_take_no_bytes_are_bounded_by_the_record(
+    amount: Any, found: tuple[RejectReason, ...]
+) -> None:
+    # With the union fastavro reads it, and makes a dictionary of each record: it takes fewer.
+    fields = [field(amount if each["name"] == "amount_minor" else each["type"], each["name"])
+              for each in BASE]  # fmt: skip
+    items = field({"type": "array", "items": {"type": "array", "items": chain(50)}}, "items")
+    text = json.dumps({"type": "record", "name": "Transaction", "namespace": "u",
+                       "fields": [*fields, items, field("bytes", "pad")]})  # fmt: skip
+    body = io.BytesIO()
+    record: dict[str, Any] = dict.fromkeys(("transaction_id", "customer_id", "terminal_id"), "t")
+    empty: Any = None
+    for _ in range(50):
+        empty = {"f": empty}
+    record |= {"event_time": 1, "amount_minor": 1, "currency": "EUR"}
+    record |= {"items": [[empty] * 60] * 250, "pad": bytes(48_000)}
+    fastavro.schemaless_writer(body, fastavro.parse_schema(json.loads(text)), record)
+    decoder = ColumnDecoder(Source(text), READER, Plan(string_bytes_max=50_000))
+    begun = time.thread_time()
+    assert decoder.decode([HEADER + body.getvalue()]).rejections.reasons == found
     assert time.thread_time() - begun < SECONDS
 
 
@@ -457,3 +497,44 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
 
 def test_the_limits_are_what_the_document_says() -> None:
     assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 256, 65_536) == STANDARD
+
+
+def test_preparing_schemas_takes_a_batch_no_longer_than_its_budget() -> None:
+    members = ["null", "int", "string", "long", "bytes", "double", "float", "boolean"]
+    large = {"type": "record", "name": "R",
+             "fields": [field(members, f"f{number}") for number in range(1_900)]}  # fmt: skip
+    # One small schema, which is in every batch, and 150 large ones.
+    texts = [transaction(), *[transaction(field(large))] * 150]
+    decoder = ColumnDecoder(Source(*texts), READER, Plan())
+
+    def batch(last: int) -> list[bytes]:
+        return [b"\0" + number.to_bytes(4, "big") + BODY for number in range(1, last + 1)]
+
+    begun = time.thread_time()
+    decoded = decoder.decode(batch(151), budgeted=True)
+    # The burst, the one that is begun before it is spent, and the batch.
+    assert time.thread_time() - begun < BURST_SECONDS + 2 * SECONDS
+    assert decoded.rows.tolist() == [0]
+    assert RejectReason.UNKNOWN_SCHEMA in decoded.rejections.reasons
+    assert "not prepared" in decoded.rejections.details[-1]
+    # Spent; and yet what is small is prepared, and what was prepared is kept.
+    other = ColumnDecoder(Source(*texts), READER, Plan())
+    other._budget = decoder._budget
+    begun = time.thread_time()
+    assert other.decode(batch(151), budgeted=True).rows.tolist() == [0]
+    assert decoder.decode(batch(1), budgeted=True).rows.tolist() == [0]
+    assert time.thread_time() - begun < 2 * SECONDS
+
+
+def test_a_budget_for_preparing_fills_with_time_and_each_batch_has_some() -> None:
+    now, cpu = [0.0], [0.0]
+    budget = PreparationBudget(lambda: now[0], lambda: cpu[0])
+    for seconds, given in ((0.0, BURST_SECONDS), (0.0, BATCH_SECONDS), (10.0, 10.0 * RATE),
+                           (1_000.0, BURST_SECONDS)):  # fmt: skip
+        now[0] += seconds
+        budget.begin()
+        cpu[0] += given - 0.001
+        assert not budget.is_spent()
+        cpu[0] += 0.002
+        assert budget.is_spent()
+        budget.end()

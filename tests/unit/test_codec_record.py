@@ -112,6 +112,9 @@ BOMBS = {
 }
 
 
+LISTS = {"type": "array", "items": "int"}
+
+
 @pytest.mark.parametrize("family", [True, False])
 @pytest.mark.parametrize("items", BOMBS)
 def test_a_small_record_costs_little_memory(items: str, family: bool) -> None:  # noqa: FBT001
@@ -129,9 +132,9 @@ def test_a_small_record_costs_little_memory(items: str, family: bool) -> None:  
 
 
 def test_a_record_of_a_megabyte_costs_a_few_hundred() -> None:
-    bomb = label({"name": "x", "type": {"type": "array", "items": BOMBS["lists"]}})
+    bomb = label({"name": "x", "type": {"type": "array", "items": LISTS}})
     value = written(bomb, LABEL | {"x": []})[:-1]
-    value += b"\x80\x80\x08" + b"\x04\0" * 65_536 + b"\0"
+    value += b"\x80\x80\x08" + b"\x02\x02\0" * 65_536 + b"\0"
     tracemalloc.start()
     found = RecordDecoder(Written(bomb)).decode(value)
     assert len(found["x"]) == 65_536
@@ -144,6 +147,23 @@ def test_a_record_of_a_megabyte_costs_a_few_hundred() -> None:
     assert peak < 64 * 2**20
     with pytest.raises(RecordError, match="longer than 1114112 bytes"):
         codec().decode(codec().encode(LABEL) + bytes(1_114_112), SOURCE)
+
+
+def test_records_in_records_cost_no_more() -> None:
+    inner: Any = "null"
+    for level in range(50):
+        inner = {"type": "record", "name": f"C{level}", "fields": [{"name": "f", "type": inner}]}
+    pad = {"name": "pad", "type": "bytes"}
+    bomb = label({"name": "x", "type": {"type": "array", "items": inner}}, pad)
+    value = written(bomb, LABEL | {"x": [], "pad": bytes(1 << 20)})
+    at = value.index(b"\0\x80\x80\x80\x01")
+    tracemalloc.start()
+    with pytest.raises(RecordError, match="its size allows"):
+        # 24,000 times 50 records of no bytes.
+        RecordDecoder(Written(bomb)).decode(value[:at] + b"\x80\xf7\x02" + value[at:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
 
 
 def test_a_decimal_of_any_length_is_shown_as_bytes() -> None:

@@ -6,6 +6,7 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import pytest
 
 from stream_scorer.codec import registry_connections
 from stream_scorer.codec.registry_server import _BODY_MAX, RegistryServer
+from stream_scorer.codec.registry_store import RegistryStore
 from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import SCHEMAS_DIRECTORY
@@ -91,7 +93,10 @@ def test_it_is_writable_beyond_loopback_with_a_token_only(host: str, directory: 
         (json.dumps({"schema": '{"type": "array", "items": ' * 255 + '"int"'}), JSON, 422),
         (json.dumps({"schema": json.dumps("x" * 300_000)}), JSON, 422),
         (json.dumps({"schema": "\ud800"}), JSON, 422),
+        ('\\"' * 500_000, JSON, 400),
+        (json.dumps({"schema": '\\"' * 100_000}), JSON, 422),
         (b"\xff" * 10, JSON, 400),
+        ("[1]", JSON, 400),
         (b"x" * (_BODY_MAX + 1), JSON, 413),
         (NEW, JSON | {"Transfer-Encoding": "chunked"}, 411),
     ],
@@ -126,6 +131,20 @@ def test_a_number_that_is_not_one_of_the_registrys_is_refused(
     server: RegistryServer, path: str, status: int
 ) -> None:
     assert ask(server, "GET", path, "", {})[0] == status
+
+
+def test_what_is_not_read_of_a_body_is_not_the_next_request(server: RegistryServer) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), 20) as client:
+        head = f"POST {VERSIONS} HTTP/1.1\r\nContent-Length: {_BODY_MAX + 1}\r\n\r\n"
+        client.sendall(head.encode() + b"GET /subjects HTTP/1.1\r\n\r\n")
+        client.settimeout(20)
+        answer = b""
+        with suppress(ConnectionResetError):
+            while part := client.recv(65_536):
+                answer += part
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b" 413 " in answer.partition(b"\r\n")[0]
 
 
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
@@ -173,6 +192,17 @@ def test_connections_past_the_limit_are_closed_and_others_served(
                 continue
             break
         assert status == 200
+
+
+def test_subjects_whose_names_look_alike_keep_their_schemas(directory: Path) -> None:
+    schemas = {"\u2028": '"string"', " 28": '"bytes"'}
+    store = RegistryStore(directory, writable=True)
+    found = {name: store.register(name, text) for name, text in schemas.items()}
+    store.close()
+    again = RegistryStore(directory, writable=False)
+    for name, entry in found.items():
+        (again_entry,) = again.by_id(entry.schema_id)
+        assert json.loads(again_entry.schema) == json.loads(schemas[name])
 
 
 def test_an_empty_folder_starts_as_a_copy_of_the_shipped_schemas(tmp_path: Path) -> None:

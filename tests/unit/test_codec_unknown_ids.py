@@ -1,12 +1,15 @@
 """Unknown schema ids: how often a registry is asked, and what waits for its answers."""
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from stream_scorer.codec import http_registry
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
@@ -267,3 +270,54 @@ def test_an_unknown_id_does_not_keep_its_batch_in_memory() -> None:
         # First asked, then remembered.
         assert freed_after_decoding(source)
         assert freed_after_decoding(source)
+
+
+def test_the_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_registry, "_TEXT_BYTES_MOST", 3 * len(TRANSACTION))
+    asked = Asked(lambda _: KNOWN)
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url))
+        for _ in range(2):
+            for schema_id in (1, 2, 3):
+                assert look_up(registry, [schema_id])[schema_id] == TRANSACTION
+        assert asked.ids == [1, 2, 3]
+        look_up(registry, [4])
+        look_up(registry, [3])
+        assert asked.ids == [1, 2, 3, 4]
+        # The one that was used least recently went.
+        look_up(registry, [1])
+        assert asked.ids == [1, 2, 3, 4, 1]
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    def drip(request: BaseHTTPRequestHandler) -> Reply:
+        if request.path == "/config":
+            return 200, {"compatibilityLevel": "FULL"}
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        with suppress(ConnectionError):
+            for _ in range(1_000):
+                request.wfile.write(b" ")
+                time.sleep(0.02)
+        return 200, b""
+
+    with answering(drip) as url:
+        registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
+        with pytest.raises(RegistryUnavailableError, match="not complete within"):
+            registry.writer_schema(7)
+
+
+def test_a_schema_of_more_references_than_the_limit_is_left_as_it_is() -> None:
+    asked = []
+
+    def chained(request: BaseHTTPRequestHandler) -> Reply:
+        asked.append(request.path)
+        number = len(asked)
+        reference = {"name": f"n{number}", "subject": f"s{number}", "version": 1}
+        return 200, {"schema": '"long"', "references": [reference],
+                     "id": 3, "version": 1, "subject": "s"}  # fmt: skip
+
+    with answering(chained) as url:
+        assert HttpRegistry(Registry(url=url)).writer_schema(7) == '"long"'
+    assert len(asked) == 1 + 64

@@ -22,7 +22,7 @@ from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.redaction import redacted, remember
+from stream_scorer.redaction import MASK, redacted, remember
 from stream_scorer.settings import Http, Registry, load_settings
 
 main: Any = importlib.import_module("stream_scorer.cli.main")
@@ -211,3 +211,9 @@ def test_an_error_that_is_not_ours_leaves_a_masked_stack_trace(
     assert left.value.code == 1
     assert "ValueError: ***" in said
     assert SECRET not in said
+
+
+def test_of_two_secrets_of_which_one_begins_with_the_other_nothing_is_left() -> None:
+    remember("abcdef1")
+    remember("abcdef1-long-tail")
+    assert redacted("abcdef1-long-tail, abcdef1") == f"{MASK}, {MASK}"

@@ -282,7 +282,7 @@ def test_a_broker_that_is_not_there_is_one_line_and_exit_code_5() -> None:
         [sys.executable, "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 5

@@ -366,6 +366,22 @@ def test_features_of_another_size_than_their_models_are_counted_and_left_out() -
     assert stage.told == [RolloutEvidence(0, 0, unreadable=4)]
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_forged_decision_of_a_version_that_no_revision_names_stops_nothing(there: bool) -> None:  # noqa: FBT001
+    def manifest(label: str) -> Any:
+        if not label.startswith("other"):
+            return manifest_of(label)
+        if not there:
+            raise ModelError(f"model {label}: is not there")
+        return manifest_of("fraud:1.0.0").model_copy(update={"features": []})
+
+    commands, topics = traffic(7, 3)
+    topics.decision("a", "forged", DAY, model="other", plan_revision=2**62)
+    stage = Stage(commands, columns=Columns(FILES, SCHEMAS_DIRECTORY, manifest))
+    stage.controlling.fold(topics.raw())
+    assert [told.unreadable for told in stage.told if isinstance(told, RolloutEvidence)][-1] == 1
+
+
 def _ms(when: Any) -> int:
     return round(when.timestamp() * 1_000)
 

@@ -40,7 +40,8 @@ LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)
         (1, "n_features_in_", 2**40, "takes 1099511627776 features"),
         (1, "n_features_in_", -1, "takes -1 features"),
         (1, "n_features_in_", "many", "does not hold what a fitted one does"),
-        (1, "coef_", "text", "does not hold what a fitted one does"),
+        (1, "coef_", "text", "coef_ has the shape"),
+        (1, "coef_", np.zeros((1, 50_000_000), np.bool_), "coef_ has the shape"),
     ],
 )
 def test_linear_arrays_must_fit(step: int, name: str, value: Any, told: str) -> None:

@@ -238,6 +238,22 @@ def test_metrics_come_in_the_format_that_is_asked_for(endpoint: Endpoint) -> Non
     assert body.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        "text/plain;version=x",
+        "text/plain;version=1.x",
+        ";",
+    ],
+)
+def test_a_format_that_nobody_knows_is_answered_with_the_common_one(
+    endpoint: Endpoint, accepted: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, kind, _ = get(endpoint, "/metrics", accepted)
+    assert (status, kind.partition(";")[0]) == (200, "text/plain")
+    assert capfd.readouterr().err == ""
+
+
 def test_an_unknown_path_names_the_known_ones(endpoint: Endpoint) -> None:
     status, _, body = get(endpoint, "/")
     assert status == 404

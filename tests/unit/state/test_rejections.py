@@ -1,6 +1,9 @@
 """Segments of rejected offsets: bytes and back, merged, damaged, and what a flood costs."""
 
+import json
 import random
+import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -11,11 +14,19 @@ from hypothesis import strategies as st
 
 from stream_scorer.apps import rejections
 from stream_scorer.apps.rejections import MERGED_AT_ONCE, RejectionLog
+from stream_scorer.errors import StateError
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.formats import UnknownFormatError
 from stream_scorer.state.rejected import Rejected
-from stream_scorer.state.rejections import Kept, merged, parse, segment
+from stream_scorer.state.rejections import (
+    MOST_REJECTED,
+    MOST_SPAN,
+    Kept,
+    merged,
+    parse,
+    segment,
+)
 
 OWNER = Owner("a/g", "t")
 REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")
@@ -82,17 +93,93 @@ def test_damage_is_refused_and_never_more_than_a_value_error(
     assert (np.diff(found.offsets) > 0).all()
 
 
-def test_what_would_inflate_without_bound_is_refused() -> None:
+HEADER = struct.Struct("<BBIqqI")
+BITMAP, RUNS = 0, 1
+
+
+def forged(
+    kept: Kept, *, offsets: bytes | None = None, reasons: bytes | None = None, **changed: int
+) -> bytes:
+    """Return a segment's record with other parts or header fields, and a checksum that fits."""
+    names = ("level", "how", "partition", "first", "end", "count")
+    fields = dict(zip(names, HEADER.unpack(kept.value[10:36]), strict=True)) | changed
+    size = int.from_bytes(kept.value[36:40], "little")
+    parts = (offsets or kept.value[44 : 44 + size], reasons or kept.value[44 + size :])
+    body = HEADER.pack(*fields.values())
+    body += b"".join(len(part).to_bytes(4, "little") for part in parts) + b"".join(parts)
+    return kept.value[:6] + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize("part", ["offsets", "reasons"])
+def test_what_would_inflate_without_bound_is_refused(part: str) -> None:
     kept = made([5, 7], ["MALFORMED"] * 2)
-    bomb = zlib.compress(bytes(50_000_000))
-    body = bytearray(kept.value[10:])
-    header = 38
-    body[30:34] = len(bomb).to_bytes(4, "little")
-    places = int.from_bytes(kept.value[40:44], "little")
-    body = body[:header] + bomb + body[header + places :]
-    value = kept.value[:6] + zlib.crc32(body).to_bytes(4, "little") + bytes(body)
+    assert parse(forged(kept), 3, 5).decoded().offsets.tolist() == [5, 7]
+    bomb = zlib.compress(bytes(500_000_000))
+    tracemalloc.start()
     with pytest.raises(ValueError, match="do not fit"):
-        parse(value, 3, 5).decoded()
+        parse(forged(kept, **{part: bomb}), 3, 5).decoded()  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Reasons may have 32 MiB, and for a moment twice that.
+    assert peak < 80_000_000
+
+
+def reasons(*told: Any) -> bytes:
+    return zlib.compress(json.dumps(told).encode())
+
+
+def runs(*lengths: int) -> bytes:
+    return zlib.compress(np.array(lengths, "<i8").tobytes())
+
+
+ONE = ["MALFORMED"]
+FAR = 5 + (1 << 62)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"reasons": reasons(ONE, [0, 1 << 62] * 4 + [0, 2])},
+        {"reasons": reasons(ONE, [[0, 1], [0, 1]])},
+        {"reasons": reasons(ONE, [0, 1, 0])},
+        {"reasons": reasons(ONE, [0, 3])},
+        {"reasons": reasons(ONE, [0, 3, 0, -1])},
+        {"reasons": reasons(ONE, [1, 2])},
+        {"reasons": reasons(ONE, [-1, 2])},
+        {"reasons": reasons(ONE, 7)},
+        {"reasons": reasons(ONE, None, [1, 1])},
+        {"reasons": reasons([], None, [])},
+        {"reasons": reasons([str(number) for number in range(257)], None, [1] * 257)},
+        {"reasons": reasons([7], [0, 2])},
+        {"reasons": reasons(ONE, [0, 2]) + b"more"},
+        {"reasons": reasons(ONE, [0, 2])[:-4]},
+        {"how": RUNS, "offsets": runs(*[1 << 62, 1] * 4, 2), "end": FAR + 4, "count": 2},
+        {"how": RUNS, "offsets": runs(1, 1, 1, 1)},
+        {"how": RUNS, "offsets": runs(1, -1, 1)},
+        {"how": RUNS, "offsets": runs(2, 1)},
+        {"how": RUNS, "offsets": runs(1, 2, 1)},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x05\0")},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x07")},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x03")},
+    ],
+)
+def test_parts_that_are_not_what_the_header_says_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        parse(forged(made([5, 7], ["MALFORMED"] * 2), **changed), 3, 5).decoded()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"first": -5}, {"how": 2}, {"count": 0}, {"count": 4}, {"end": 5}, {"end": 4},
+        {"how": RUNS, "end": FAR, "count": MOST_REJECTED + 1},
+        {"how": BITMAP, "end": 5 + MOST_SPAN + 1},
+    ],
+)  # fmt: skip
+def test_a_header_that_cannot_be_is_refused_before_its_parts(changed: dict[str, int]) -> None:
+    value = forged(made([5, 7], ["MALFORMED"] * 2), **changed)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="contradicts itself"):
+        parse(value, 3, changed.get("first", 5))
 
 
 def test_a_later_format_is_refused_by_its_number() -> None:
@@ -183,6 +270,18 @@ def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.Monkey
     assert mask is not None
     assert np.flatnonzero(mask)[:4].tolist() == [3, 5, 13, 15]
     assert mask.sum() == 2 * MERGED_AT_ONCE**2
+
+
+def test_a_damaged_segment_that_is_to_be_merged_ends_it_with_the_way_out() -> None:
+    topic = Topic()
+    bad = reasons(ONE, [0, 1])
+    segments = [
+        parse(forged(made([at, at + 2], ONE * 2), reasons=bad), 3, at)
+        for at in range(MERGED_AT_ONCE - 1)
+    ]
+    topic.log.start(0, segments, 0)
+    with pytest.raises(StateError, match="state rebuild"):
+        topic.batch(100, 10, [3], ONE)
 
 
 def test_what_was_undone_is_as_if_it_had_not_been() -> None:
