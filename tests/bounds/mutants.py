@@ -80,7 +80,7 @@ OTHERS = (
     Mutant("the feature of a split", (
         ("models/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
     Mutant("the shape of coefficients", (
-        ("models/linear.py", "    if found.shape != shape:\n", "    if not found.shape:\n"),)),
+        ("models/linear.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),)),
 )  # fmt: skip
 
 
