@@ -217,11 +217,10 @@ def main() -> int:
     options = parser.parse_args()
     cases = [case for case in all_cases() if options.only in case.name]
     root = (options.against or ROOT).resolve()
+    given = ["--only", options.only, "--jobs", str(options.jobs)]
+    given += ["--older"] * (options.against is not None)
     with broker(cases):
-        outcomes = {
-            each["name"]: each
-            for each in run_cases(root, "--only", options.only, "--jobs", str(options.jobs))
-        }
+        outcomes = {each["name"]: each for each in run_cases(root, *given)}
     if options.record:
         record(outcomes)
     before = recorded()["outcomes"]
@@ -232,7 +231,7 @@ def main() -> int:
         failed += malformed(cases) + undocumented(PAGE.read_text(encoding="utf-8"), RULES)
     mutants = options.mutants if options.mutants is not None else 0 if options.quick else MUTANTS
     if mutants and options.against is None:
-        with broker(cases):
+        with broker(all_cases()):
             document["mutants"] = mutate(ROOT, mutants, options.seed, run_cases, say)
         failed += unnoticed(document["mutants"])
     if options.load or not (options.quick or options.only or options.against):

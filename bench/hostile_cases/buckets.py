@@ -75,18 +75,27 @@ class _Store:
 
 
 class _Input:
-    """An input of which nothing is left to replay."""
+    """An input of which nothing is left to replay.
+
+    Args:
+        offset: What the group has committed; -1 for nothing.
+        low: The oldest offset that is retained.
+    """
 
     next_offset, end, done = 0, 100, False
 
+    def __init__(self, offset: int, low: int) -> None:
+        self._offset = offset
+        self._low = low
+
     def low_watermark(self, _: int) -> int:
-        return 0
+        return self._low
 
     def partition_count(self) -> int:
         return _PARTITIONS
 
     def committed(self, partitions: set[int]) -> dict[int, int]:
-        return dict.fromkeys(partitions, 100)
+        return dict.fromkeys(partitions, self._offset)
 
     def open(self, *_: int) -> "_Input":
         return self
@@ -110,6 +119,9 @@ def restored(
     records: Sequence[Record],
     look: Callable[[Any], None] = lambda _: None,
     seal: Any = None,
+    *,
+    offset: int = 100,
+    low: int = 0,
 ) -> str:
     """Restore a partition from a stranger's records; return what came of it.
 
@@ -118,11 +130,13 @@ def restored(
         records: What the store holds.
         look: Called with the replay when its buckets are loaded.
         seal: The keys that records must be sealed with.
+        offset: What the group has committed; -1 for nothing.
+        low: The oldest offset of the input that is retained.
     """
     rings = entry("stream_scorer.core.scorer", "Rings")(_features(place))
     owned = {} if seal is None else {"seal": seal}
     owner = entry("stream_scorer.state.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
-    source = _Input()
+    source = _Input(offset, low)
     found = entry("stream_scorer.apps.restoring", "Restoration")(
         _TOPIC, source, owner, _Store(records), rings, source.open
     )
@@ -144,6 +158,76 @@ def good(place: Place) -> str:
 
 def _payload(content: Callable[[], bytes], **changed: Any) -> Callable[[Place], str]:
     return lambda place: restored(place, records_of(content(), **changed))
+
+
+def _misfit(*, offset: int = 100, low: int = 0, **changed: Any) -> Callable[[Place], str]:
+    """Restore from a bucket that is whole and does not fit the group, the input or the program."""
+    return lambda place: restored(
+        place, records_of(payload(ring()), **changed), offset=offset, low=low
+    )
+
+
+def _parts(*parts: Callable[[bytes], bytes] | None) -> Callable[[Place], str]:
+    """Restore from records of one bucket; each part is a changed copy of the good record."""
+
+    def run(place: Place) -> str:
+        ((key, value),) = records_of(payload(ring()))
+        first = (key or b"").rpartition(b"/")[0]
+        return restored(
+            place,
+            [
+                (b"%s/%d" % (first, part), change(value or b""))
+                for part, change in enumerate(parts)
+                if change is not None
+            ],
+        )
+
+    return run
+
+
+def _astray() -> bytes:
+    """Return a bucket of two rings, of which the numbers of the first one's events are damaged.
+
+    A reader that goes on all the same, by the bytes that four events would have, comes to the
+    second ring, which is whole and ends where the bucket ends.
+    """
+    import pyarrow as pa  # noqa: PLC0415 as the product
+
+    names = [f"c-{number:05}" for number in range(20_000)]
+    buckets = entry("stream_scorer.core.windows", "bucket_of")(pa.array(names))
+    sound = entry("stream_scorer.core.payload", "sound")
+    for name, bucket in zip(names, buckets.tolist(), strict=True):
+        after = ring(key=name.encode())
+        head = 3 + len(ring(events=b""))
+        events = b"\xff" * (8 * 4 - 1 - head)
+        if bucket == _bucket():
+            try:
+                sound(payload(ring() + after, customers=2))
+            except ValueError:
+                continue  # it comes before the other
+            return payload(ring(count=4, events=events) + after, customers=2)
+    raise AssertionError("no customer of the same bucket comes later")
+
+
+def _twice(place: Place) -> str:
+    """Load two files of a backfill that hold the same customer."""
+    rings = entry("stream_scorer.core.scorer", "Rings")(_features(place)).of(0)
+    rings.load(payload(ring()))
+    try:
+        rings.load(payload(ring()))
+    except ValueError as error:
+        return f"refused: {error}"
+    return "loaded twice"
+
+
+def _sampled(key: bytes, **changed: int) -> Callable[[Place], str]:
+    """Restore a partition without buckets from a store that has one of another place."""
+
+    def run(place: Place) -> str:
+        ((_, value),) = records_of(payload(ring()))
+        return restored(place, [(key, _header(**changed)(value or b""))])
+
+    return run
 
 
 def _values(change: Callable[[bytes], bytes]) -> Callable[[Place], str]:
@@ -223,12 +307,14 @@ _PLACES: Final = (
     Case(
         "bucket: a header of 4 GB", 5, "buckets", _STOPS,
         _values(lambda v: v[:6] + b"\xff" * 4 + v[10:]),
+        words="a header of 4294967295 bytes",
     ),
     Case(
         "bucket: a header nested 100,000 deep", 5, "buckets", _STOPS,
         _values(
             lambda _: struct.pack("<4sHII", b"SCKP", 2, 100_000, 0) + b"[" * 100_000
         ),
+        words="a header of 100000 bytes",
     ),
     Case(
         "bucket: a header in Latin-1", 5, "buckets", _STOPS,
@@ -259,6 +345,7 @@ _PLACES: Final = (
     Case(
         "bucket: an offset after the committed one", 5, "buckets", "(StateError|OffsetsError): ",
         _values(_header(offset=10_000)),
+        words="committed offset 100 lies before it",
     ),
     Case(
         "bucket: a key with a number of 5,000 digits", 5, "buckets", "restored ",
@@ -278,9 +365,52 @@ _PLACES: Final = (
         lambda place: restored(place, [(b"g/t/0/\xff/0", b"x"), *records_of(payload(ring()))]),
     ),
     Case(
+        "bucket: another group's, where there is none of ours", 5, "buckets", r"restored \[\]",
+        _sampled(b"other/t/0/5/0", bucket=5),
+    ),
+    Case(
+        "bucket: one customer in two files of a backfill", 5, "once", "refused: ", _twice,
+        words="a customer is in the rings already",
+    ),
+    Case(
         "bucket: a good one", 5, "buckets", r"restored \[\('c-1', 1\)\]",
         good,
     ),
 )  # fmt: skip
 
-CASES: Final = (*_LENGTHS, *_PLACES)
+_OTHER: Final = tuple(
+    Case(f"bucket: {what}", 5, rule, _STOPS, run, words=words)
+    for what, rule, words, run in (
+        ("an event of an impossible time", "buckets", "an impossible time",
+         _payload(lambda: payload(ring(events=varint(2**61) + varint(100) + b"\7" * 8)))),
+        ("events whose numbers lead into the next ring", "buckets",
+         "its lengths do not fit its size", _payload(_astray)),
+        ("a newest time of 2^61", "buckets", "an impossible time",
+         _payload(lambda: payload(ring(newest=varint(2**62))))),
+        ("a record of another kind", "buckets", "does not begin as a checkpoint record",
+         _values(lambda value: b"X" + value[1:])),
+        ("a format of a later version", "buckets", "format 9 is not known",
+         _values(lambda value: value[:4] + b"\x09\0" + value[6:])),
+        ("a header that is cut off", "buckets", "the header is cut off",
+         _values(lambda value: value[:50])),
+        ("a header of another bucket", "buckets", "the header is another record's",
+         _values(_header(bucket=3))),
+        ("a checksum of another bucket", "buckets", "its checksum is 0x00000000",
+         _values(lambda value: value[:10] + b"\0" * 4 + value[14:])),
+        ("a part 1 without part 0", "buckets", "part 0 is missing", _parts(None, _header(part=1))),
+        ("a part 1 of another dump", "buckets", "part 1 is of another dump",
+         _parts(_header(parts=2), _header(parts=2, part=1, offset=80))),
+        ("a bucket of another engine", "fits", "was written by engine 77,", _misfit(engine=77)),
+        ("amounts in another currency", "fits", "holds amounts in USD/2", _misfit(unit="USD/2")),
+        ("a bucket of another number of partitions", "fits", "the input had 8 partitions",
+         _misfit(partitions=8)),
+        ("a bucket where the group has no offset", "fits", "no committed offset, though buckets",
+         _misfit(offset=-1)),
+        ("a bucket whose input is gone", "fits", "needs the input from offset 90",
+         _misfit(low=95)),
+        ("another partition's bucket of another number of partitions", "fits",
+         "the input had 8 partitions", _sampled(b"g/t/3/5/0", partition=3, bucket=5, partitions=8)),
+    )
+)  # fmt: skip
+
+CASES: Final = (*_LENGTHS, *_PLACES, *_OTHER)

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,6 +118,52 @@ def _members(add: Callable[[zipfile.ZipFile], object]) -> Any:
     return _loaded(put)
 
 
+def _array(data: bytes) -> Any:
+    """Load a bundle to whose model file an array was added."""
+    return _members(lambda archive: archive.writestr("more.npy", data))
+
+
+def _saved(array: Any, shown: bytes = b"", instead: bytes = b"") -> bytes:
+    """Return an array as numpy writes it, some bytes of it changed."""
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=True)
+    return out.getvalue().replace(shown, instead, 1)
+
+
+def _long_member(archive: zipfile.ZipFile) -> None:
+    """Say of a member of a few bytes that it unpacks to 100 MB."""
+    archive.writestr("big.json", b"{}")
+    archive.infolist()[-1].file_size = 100 << 20
+
+
+def _behind(bundle: Path, _: Any) -> None:
+    """Put a program in front of the model file: a zip is read from its end."""
+    _put(bundle, "model.skops", b"#!/bin/sh\n" + (bundle / "model.skops").read_bytes())
+
+
+def _untrusted(bundle: Path, _: Any) -> None:
+    _put(bundle, "model.skops", skops.io.dumps(Fraction(1, 2)))
+
+
+def _no_number(model: Any) -> None:
+    model[-1].coef_ = np.full((1, 3), np.nan)
+
+
+def _no_scale(model: Any) -> None:
+    model[0].scale_ = np.zeros(3)
+
+
+def _too_large(bundle: Path, _: Any) -> None:
+    """Give the golden rows values whose sum is infinite."""
+    rows = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    rows["features"] = [[1.7e308] * 3 for _ in rows["features"]]
+    _put(bundle, "golden.json", json.dumps(rows).encode())
+
+
+def _categories(model: Any) -> None:
+    model.is_categorical_ = np.array([True, False, False])
+
+
 def _few_coefficients(model: Any) -> None:
     model[-1].coef_ = model[-1].coef_[:, :1]
 
@@ -214,7 +261,33 @@ def _many_members(archive: zipfile.ZipFile) -> None:
 _REFUSED: Final = "ModelError: bundle "
 _SHAPE: Final = rf"{_REFUSED}(?!.*golden)(?!.*content hash)"
 
+_MORE: Final = tuple(
+    Case(f"bundle: {what}", 7, rule, _REFUSED, run, words=words)
+    for what, rule, words, run in (
+        ("a program in front of the model file", "files", "is no skops file", _loaded(_behind)),
+        ("a type that is not trusted", "types", "holds types that are not trusted",
+         _loaded(_untrusted)),
+        ("a text of 100 MB in the model file", "members", "big.json has",
+         _members(_long_member)),
+        ("an array of a later format", "lengths", r"of version \(3, 0\)",
+         _array(_saved(np.zeros(3), b"NUMPY\1", b"NUMPY\3"))),
+        ("an array of objects", "lengths", "has the type object",
+         _array(_saved(np.array([{}, None], dtype=object)))),
+        ("an array of -3 numbers", "lengths", r"shape \(-3,\)",
+         _array(_saved(np.zeros(3), b"(3,), ", b"(-3,),"))),
+        ("an array of 9 numbers in the bytes of 3", "lengths", "has not the length",
+         _array(_saved(np.zeros(3), b"(3,)", b"(9,)"))),
+        ("coefficients that are no number", "finite", "coef_ holds no number", _model(_no_number)),
+        ("a scale of 0", "finite", "holds a zero", _model(_no_scale)),
+        ("a tree that splits on categories", "trees", "categorical features",
+         _model(_categories, _histogram)),
+    )
+)  # fmt: skip
+
 CASES: Final = (
+    *_MORE,
+    Case("bundle: golden rows whose sum is infinite", 7, "files", "ModelError: ",
+         _loaded(_too_large), words="missing or infinite"),
     Case("bundle: one coefficient for three features", 7, "shapes", _SHAPE,
          _model(_few_coefficients)),
     Case("bundle: one mean for three features", 7, "shapes", _SHAPE, _model(_few_means)),
@@ -231,12 +304,15 @@ CASES: Final = (
          _model(_split, _histogram)),
     Case("bundle: a tree that leads back to its root", 7, "trees", _SHAPE,
          _model(_loop, _histogram)),
-    Case("bundle: 70,000 members", 7, "members", _REFUSED, _members(_many_members)),
-    Case("bundle: a member that claims 4 GB", 7, "members", _REFUSED, _members(_bomb_member)),
+    Case("bundle: 70,000 members", 7, "members", _REFUSED, _members(_many_members),
+         words="more than 65536 members"),
+    Case("bundle: a member that claims 4 GB", 7, "members", _REFUSED, _members(_bomb_member),
+         words="unpacks to over 1 GiB"),
     Case("bundle: a member that climbs out", 7, "members", _REFUSED,
          _members(lambda a: a.writestr("../../fired.json", b"{}"))),
     Case("bundle: a member twice", 7, "members", _REFUSED,
-         _members(lambda a: a.writestr("schema.json", b"{}"))),
+         _members(lambda a: a.writestr("schema.json", b"{}")),
+         words="twice"),
     Case("bundle: a pickle in the model's place", 7, "members", _REFUSED, _loaded(_pickled)),
     Case("bundle: a pipe in a file's place", 7, "files", _REFUSED, _loaded(_pipe)),
     Case("bundle: a model that is a link", 7, "files", _REFUSED, _loaded(_linked)),

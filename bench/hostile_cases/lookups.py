@@ -14,6 +14,7 @@ from bench.hostile_cases.case import Case, Place, entry
 from bench.hostile_cases.decoding import Source, body, framed, raw, schema_with
 
 _ASKED: Final = "/schemas/ids/"
+_CHAIN: Final = "/subjects/chain/versions/"
 _MISSING: Final = b'{"error_code":40403,"message":"Schema not found"}'
 _MB: Final = b" " * (1 << 20)
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -38,6 +39,10 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
+            if path.startswith(_CHAIN):
+                asked.append(path)
+                _send(self, 200, _link(int(path.removeprefix(_CHAIN))))
+                return
             if not path.startswith(_ASKED):
                 _send(self, 200, b'{"compatibilityLevel":"BACKWARD"}')
                 return
@@ -63,6 +68,14 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _link(number: int) -> bytes:
+    """Return a version of a subject that references the next one."""
+    after = {"name": f"R{number + 1}", "subject": "chain", "version": number + 1}
+    return json.dumps(
+        {"subject": "chain", "id": 901, "version": number, "schema": '"int"', "references": [after]}
+    ).encode()
 
 
 def _unknown(handler: BaseHTTPRequestHandler) -> None:
@@ -148,6 +161,18 @@ def _decoded(
     return run
 
 
+def _again(_: Place) -> str:
+    """Decode 30 batches of the same unknown id, one after the other."""
+    settings = entry("stream_scorer.settings", "Registry")
+    plan = entry("stream_scorer.core.plan", "Plan")()
+    with _registry(_unknown) as (url, asked):
+        source = entry("stream_scorer.codec.http_registry", "HttpRegistry")(settings(url=url))
+        for _batch in range(30):
+            decoder = entry("stream_scorer.codec.avro", "TransactionDecoder")(source, plan)
+            decoder.decode(raw([framed(body(), 900)]))
+        return f"asked {len(asked)} times"
+
+
 def _ids(first: int, count: int) -> Callable[[], list[int]]:
     return lambda: list(range(first, first + count))
 
@@ -177,7 +202,21 @@ CASES: Final = (
     Case("lookup: an answer nested 100,000 deep", 6, "answers", _UNKNOWN,
          _decoded(_ONE, lambda h: _send(h, 200, b"[" * 100_000), tries=12)),
     Case("lookup: a Protobuf schema", 6, "answers", _INCOMPATIBLE,
-         _decoded(_ONE, _schema("syntax", schemaType="PROTOBUF"), tries=12)),
+         _decoded(_ONE, _schema("syntax", schemaType="PROTOBUF"), tries=12),
+         words="1 UNKNOWN_SCHEMA"),
+    Case("lookup: a schema that the registry refuses", 6, "refused", _UNKNOWN,
+         _decoded(_ONE, lambda h: _send(h, 422, b'{"error_code":42201,"message":"invalid"}'))),
+    Case("lookup: a registry that refuses our password", 6, "outage",
+         "RegistryUnavailableError: ",
+         _decoded(_ONE, lambda h: _send(h, 401, b'{"error_code":40101,"message":"no"}')),
+         words="refuses our credentials"),
+    Case("lookup: one unknown id in 30 batches", 6, "remembered", "asked [1-3] times", _again),
+    Case("lookup: references without an end", 6, "references",
+         r"6[456] questions, good True, 0 $",
+         _decoded(
+             _ONE,
+             _schema(schema_with(), references=[{"name": "R", "subject": "chain", "version": 1}]),
+         )),
     Case("lookup: a schema that references itself", 6, "answers",
          f"{_INCOMPATIBLE}|few questions, good True, 0 ",
          _decoded(

@@ -1,6 +1,7 @@
 """Plans and commands of rollouts that a stranger may write to the control log."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -56,16 +57,22 @@ def _shared(text: str) -> Callable[[Place], str]:
 
 
 class _Log:
-    """A control log in which every command must be signed, with an operator's first plan."""
+    """A control log with an operator's first plan.
 
-    def __init__(self) -> None:
+    Args:
+        required: Whether every command must be signed.
+        last: The last number that the operator's key may have signed; 0 for no limit.
+    """
+
+    def __init__(self, *, required: bool = True, last: int = 0) -> None:
         self.control = entry("stream_scorer.rollout.control")
         keys = entry("stream_scorer.keys")
         self.operator, self.stranger = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         public = self.operator.public_key()
         trusted = {keys.key_id(public): keys.TrustedKey("ann", public)}
+        retired = dict.fromkeys(trusted, last) if last else {}
         self.log = entry("stream_scorer.rollout.fold", "Log")(
-            self.control.Authority(trusted, required=True)
+            self.control.Authority(trusted, retired, required=required)
         )
         self.give(self.command("plan", _PLAN))
 
@@ -83,11 +90,11 @@ class _Log:
         return f"refused: {entry_.refused}" if entry_.refused else "accepted"
 
 
-def _given(make: Callable[[_Log], Any]) -> Callable[[Place], str]:
-    """Fold a stranger's command; the operator's next one must still count."""
+def _given(make: Callable[[_Log], Any], **options: Any) -> Callable[[Place], str]:
+    """Fold a hostile command; the operator's next one must still count."""
 
     def run(_: Place) -> str:
-        log = _Log()
+        log = _Log(**options)
         found = log.give(make(log))
         after = log.give(log.command("step", {"stage": 1}))
         return f"{found}; the operator's next: {after}"
@@ -110,10 +117,81 @@ def _signed(**changed: Any) -> Callable[[_Log], Any]:
     return make
 
 
+def _operators(**changed: Any) -> Callable[[_Log], Any]:
+    """Return a command with other fields, signed by the operator."""
+
+    def make(log: _Log) -> Any:
+        made = replace(log.command("step", {"stage": 1}), **changed)
+        return replace(made, signature=log.operator.sign(made.statement))
+
+    return make
+
+
+def _controlled(key: Callable[[_Log], bytes]) -> Callable[[_Log], Any]:
+    """Return an operator's plan that names a controller with a key."""
+    return lambda log: log.command(
+        "plan", {**_PLAN, "controller": {"key": b64encode(key(log)).decode()}}
+    )
+
+
+def _file(what: str, words: str, text: str) -> Case:
+    """Return the case of a plan file that the core refuses."""
+    return Case(f"plan: plan.toml with {what}", 4, "plan-file", _REFUSED, _shared(text),
+                words=words)  # fmt: skip
+
+
 _REFUSED: Final = "refused: "
 _NOTHING: Final = "refused: .*; the operator's next: accepted"
 
+_COMMANDS: Final = tuple(
+    Case(f"command: {what}", 4, "commands", expected, run, words=words)
+    for what, expected, words, run in (
+        ("a body of 600 KB by an operator", _NOTHING, "its body has 6",
+         _given(_operators(body=json.dumps({"a": "x" * 600_000}, separators=(",", ":"))))),
+        ("a body that an operator wrote another way", _NOTHING, "no canonical JSON",
+         _given(_operators(body='{"stage": 1, "format": 1}'))),
+        ("a format of a later program by an operator", "RolloutError: ",
+         "format 99 is a later program's", _given(_operators(body='{"format":99}'))),
+        ("number 9 by an operator", "RolloutError: ", "number 2 was expected, and 9 came",
+         _given(_operators(sequence=9))),
+        ("a command of another log", _NOTHING, "does not follow number 1 of this log",
+         _given(_operators(previous=b"\1" * 32))),
+        ("a controller without a key", _NOTHING, "controller.key: is empty",
+         _given(_controlled(lambda _: b""))),
+        ("a controller with an operator's key", _NOTHING, "is the key of the operator ann",
+         _given(_controlled(lambda log: log.operator.public_key().public_bytes_raw()))),
+        ("a signature that names no key", _NOTHING, "bears a signature and names no key",
+         _given(lambda log: replace(log.command("step", {"stage": 1}), key_id=""),
+                required=False)),
+        ("a key that was retired", _REFUSED, "retired after number 1",
+         _given(_operators(), last=1)),
+    )
+)  # fmt: skip
+
+_FILES: Final = (
+    _file("sums of more than 64 bits", "a sum would overflow",
+          f"ring_cap = {2**20}\namount_minor_max = {10**15}"),
+    _file("a share of errors of 2", "must be between 0 and 1", "model_error_share = 2.0"),
+    _file("a lateness of 31 days", "would keep every ring for ever",
+          f"lateness_ms = {31 * 86_400_000}"),
+    _file("a slack longer than the delay", "is more than terminal_delay_ms",
+          f"terminal_slack_ms = {9 * 86_400_000}"),
+    _file("no currency", "at least one must be listed", "[currencies]"),
+    _file("two currencies", "more than one needs rates", "[currencies]\nEUR = 2\nUSD = 2"),
+    _file("a currency that is none", "is not an ISO 4217 code", "[currencies]\neuro = 2"),
+    _file("an exponent that is a text", "must be a table of ISO code = exponent",
+          '[currencies]\nEUR = "2"'),
+    _file("currencies that are a number", "must be a table of ISO code = exponent",
+          "currencies = 5"),
+    _file("an unknown key", "unknown key 'admin'", "admin = true"),
+    _file("a share that is a text", "model_error_share: must be a number",
+          'model_error_share = "0.1"'),
+    _file("half an event", "ring_cap: must be a whole number", "ring_cap = 1.5"),
+)  # fmt: skip
+
 CASES: Final = (
+    *_COMMANDS,
+    *_FILES,
     Case("plan: a ramp of 10,000 stages", 4, "plans", _REFUSED,
          _planned(lambda p: p.update(ramp=[{"percent": n / 100} for n in range(10_000)]))),
     Case("plan: a share of NaN", 4, "plans", _REFUSED,
@@ -134,14 +212,17 @@ CASES: Final = (
     Case("plan: plan.toml nested 100,000 deep", 4, "plans", _REFUSED,
          _shared("a = " + "[" * 100_000)),
     Case("plan: a number of 100,000 digits", 4, "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
-    Case("plan: a ring_cap of 2^62", 4, "plans", _REFUSED, _shared(f"ring_cap = {2**62}")),
-    Case("plan: string_bytes_max of -1", 4, "plans", _REFUSED, _shared("string_bytes_max = -1")),
+    Case("plan: a ring_cap of 2^62", 4, "plans", _REFUSED, _shared(f"ring_cap = {2**62}"),
+         words="must be at most"),
+    Case("plan: string_bytes_max of -1", 4, "plans", _REFUSED, _shared("string_bytes_max = -1"),
+         words="must be at least"),
     Case("plan: a currency exponent of 10^6", 4, "plans", _REFUSED,
          _shared("[currencies]\nEUR = 1000000")),
     Case("command: signed by a stranger", 4, "commands", _NOTHING,
          _given(lambda log: log.command("step", {"stage": 1}, log.stranger))),
     Case("command: not signed", 4, "commands", _NOTHING,
-         _given(lambda log: replace(log.command("step", {"stage": 1}), key_id="", signature=b""))),
+         _given(lambda log: replace(log.command("step", {"stage": 1}), key_id="", signature=b"")),
+         words="is not signed"),
     Case("command: the operator's, with another body", 4, "commands", _NOTHING,
          _given(_body('{"format":1,"reason":"","stage":0,"effective_at":null}'))),
     Case("command: a body nested 100,000 deep", 4, "commands", _NOTHING,
@@ -157,5 +238,6 @@ CASES: Final = (
     Case("command: a lone surrogate in its body", 4, "commands", _NOTHING,
          _given(_body('{"format":1,"reason":"\ud800"}'))),
     Case("command: the plan once more", 4, "commands", _NOTHING,
-         _given(lambda log: log.log.accepted(1))),
+         _given(lambda log: log.log.accepted(1)),
+         words="has number 1, and 2 is next: another command came first"),
 )  # fmt: skip

@@ -120,8 +120,76 @@ def _after(data: bytes) -> Serve:
     return run
 
 
+def _answered(
+    body: Any, *, method: str = "POST", path: str = _PATH, **options: Any
+) -> Callable[[Place], str]:
+    """Send a request; return its status and its answer."""
+
+    def run(port: int) -> str:
+        data = b"" if body is None else json.dumps(body).encode()
+        found = asked(port, _request(data, method=method, path=path))
+        answer = found.rpartition(b"\r\n")[2].decode()
+        return f"{status(found)}: {answer}"
+
+    return _served(run, **options)
+
+
+def _full(place: Place) -> str:
+    """Register with a registry that holds 10,000 versions."""
+    directory = place.folder / "registry"
+    shutil.copytree(place.root / "schemas", directory)
+    (directory / "int.avsc").write_text('"int"', encoding="utf-8")
+    entries = [
+        {"id": 1, "subject": f"s{number}", "version": 1, "file": "int.avsc"}
+        for number in range(10_000)
+    ]
+    (directory / "registry.json").write_text(
+        json.dumps({"compatibility": "FULL", "schemas": entries}), encoding="utf-8"
+    )
+    with _open(place, directory, writable=True) as server:
+        return status(asked(int(server.url.rpartition(":")[2]), _request(_body('"int"'))))
+
+
+def _short_token(place: Place) -> str:
+    """Serve registrations for a token of five letters."""
+    with _open(place, place.folder / "registry", writable=True, token="short"):  # noqa: S106 the attack
+        return "served"
+
+
 _REFUSED: Final = "4(03|05|22)"
+_GET: Final[dict[str, Any]] = {"body": None, "method": "GET"}
+_MORE: Final = tuple(
+    Case(f"registry: {what}", 12, rule, expected, run, words=words)
+    for what, rule, expected, words, run in (
+        ("a method that a path does not have", "paths", "405: ", "Not Allowed",
+         _answered(None, method="DELETE", path="/subjects")),
+        ("a subject that is not there", "paths", "404: ", "40401",
+         _answered(**_GET, path="/subjects/nothing/versions")),
+        ("an id that is not there", "paths", "404: ", "40403",
+         _answered(**_GET, path="/schemas/ids/999")),
+        ("the level of a subject that has none", "paths", "404: ", "40408",
+         _answered(**_GET, path="/config/nothing")),
+        ("a version that is a word", "paths", "422: ", "42202",
+         _answered(**_GET, path="/subjects/labels-value/versions/x")),
+        ("a version of 5,000 digits", "paths", "422: ", "42202",
+         _answered(**_GET, path="/subjects/labels-value/versions/" + "9" * 5_000)),
+        ("an incompatible schema", "paths", "409: ", "incompatible",
+         _answered({"schema": '"int"'}, path="/subjects/labels-value/versions", writable=True)),
+        ("a body that is a list", "content-type", "400: ", "not an object", _answered([1])),
+        ("a schema of Protobuf", "avro", "422: ", "Avro only",
+         _answered({"schema": '"int"', "schemaType": "PROTOBUF"}, writable=True)),
+        ("a schema with references", "avro", "422: ", "references are not held",
+         _answered({"schema": '"int"', "references": [{"name": "A"}]}, writable=True)),
+        ("a schema that is no text", "avro", "422: ", "no text `schema`",
+         _answered({"schema": {"type": "int"}}, writable=True)),
+        ("the 10,001st version", "versions", "422", "", _full),
+        ("a token of five letters", "beyond", "SettingsError: ", "shorter than 16 characters",
+         _short_token),
+    )
+)  # fmt: skip
+
 CASES: Final = (
+    *_MORE,
     Case("registry: a registration where the server is read-only", 12, "read-only", _REFUSED,
          _served(_registered(_field("int")))),
     Case("registry: a compatibility level where the server is read-only", 12, "read-only",
@@ -149,7 +217,8 @@ CASES: Final = (
                       f"Content-Type: {_JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
                       "5\r\nhello\r\n0\r\n\r\n".encode()))),
     Case("registry: JSON nested 100,000 deep", 12, "levels", "4(00|22), then 200",
-         _served(_after(_request(b'{"a":' * 100_000)), writable=True)),
+         _served(_after(_request(b'{"a":' * 100_000)), writable=True),
+         words="422"),
     Case("registry: a schema nested 5,000 deep", 12, "levels", "422, then 200",
          _served(_after(_request(_body('{"type":"array","items":' * 5_000))), writable=True)),
     Case("registry: a form of a page in a browser", 12, "content-type", "415",

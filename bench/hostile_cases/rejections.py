@@ -24,7 +24,9 @@ def _segment(
     return struct.pack("<4sHI", b"SREJ", number, zlib.crc32(body)) + body
 
 
-def _with(value: Callable[[], bytes], key: bytes = b"g/t/0/rejected/40") -> Callable[[Place], str]:
+def _with(
+    value: Callable[[], bytes], key: bytes = b"g/t/0/rejected/40", **group: int
+) -> Callable[[Place], str]:
     """Restore a good bucket next to a stranger's segment; replay records of offsets 40 to 42."""
 
     def run(place: Place) -> str:
@@ -43,7 +45,8 @@ def _with(value: Callable[[], bytes], key: bytes = b"g/t/0/rejected/40") -> Call
             kept = opened.restored.others(records)
             found.append([] if kept is None else kept.offset.tolist())
 
-        text = restored(place, [*records_of(payload(ring())), (key, value())], replayed)
+        buckets = [] if group else records_of(payload(ring()))
+        text = restored(place, [*buckets, (key, value())], replayed, **group)
         return f"{text}, folded {found}"
 
     return run
@@ -53,43 +56,118 @@ def _runs(*lengths: int) -> bytes:
     return zlib.compress(struct.pack(f"<{len(lengths)}q", *lengths))
 
 
+def _packed(reasons: bytes) -> Callable[[], bytes]:
+    return lambda: _segment(reasons=zlib.compress(reasons))
+
+
 _STOPS: Final = "StateError: checkpoint of t partition 0: "
+_CONTRADICTS: Final = "contents and header do not fit"
 _BOMB: Final = zlib.compress(b"\0" * 200_000_000, 1)
 _ALL: Final = r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 40, 41, 42, 43, 44\]\]"
 
 _FORGED: Final = tuple(
-    Case(f"rejected: {what}", 8, "segments", expected, _with(value))
-    for what, expected, value in (
-        ("a good segment", r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 43, 44\]\]", _segment),
-        ("a checksum that is not true", _STOPS, lambda: _segment()[:-1] + b"\0"),
-        ("a format of a later version", _STOPS, lambda: _segment(number=2)),
-        ("a record of three bytes", _STOPS, lambda: b"SRE"),
+    Case(f"rejected: {what}", 8, "segments", expected, _with(value), words=words)
+    for what, expected, words, value in (
+        (
+            "a good segment",
+            r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 43, 44\]\]",
+            "",
+            _segment,
+        ),
+        (
+            "a checksum that is not true",
+            _STOPS,
+            "the checksum does not match",
+            lambda: _segment()[:-1] + b"\0",
+        ),
+        (
+            "a format of a later version",
+            _STOPS,
+            "format 2 is not known",
+            lambda: _segment(number=2),
+        ),
+        ("a record of three bytes", _STOPS, "3 bytes are not a record", lambda: b"SRE"),
         (
             "a header cut off",
             _STOPS,
+            "the header is cut off",
             lambda: struct.pack("<4sHI", b"SREJ", 1, zlib.crc32(b"\0")) + b"\0",
         ),
-        ("another place's header", _STOPS, lambda: _segment(first=39)),
-        ("4 billion offsets", _STOPS, lambda: _segment(count=2**32 - 1)),
-        ("a span of 2^62 in a bitmap", _STOPS, lambda: _segment(end=2**62)),
-        ("an end before its beginning", _STOPS, lambda: _segment(end=_FIRST - 5)),
-        ("lengths beyond its bytes", _STOPS, lambda: _segment(sizes=(2**31, 2**31))),
-        ("a bitmap of 200 MB", _STOPS, lambda: _segment(offsets=_BOMB)),
-        ("reasons of 200 MB", _STOPS, lambda: _segment(reasons=_BOMB)),
+        (
+            "another place's header",
+            _STOPS,
+            "the header is another record's",
+            lambda: _segment(first=39),
+        ),
+        (
+            "4 billion offsets",
+            _STOPS,
+            "the header contradicts itself",
+            lambda: _segment(count=2**32 - 1),
+        ),
+        (
+            "a span of 2^62 in a bitmap",
+            _STOPS,
+            "the header contradicts itself",
+            lambda: _segment(end=2**62),
+        ),
+        (
+            "an end before its beginning",
+            _STOPS,
+            "the header contradicts itself",
+            lambda: _segment(end=_FIRST - 5),
+        ),
+        (
+            "lengths beyond its bytes",
+            _STOPS,
+            "the header contradicts itself",
+            lambda: _segment(sizes=(2**31, 2**31)),
+        ),
+        ("a bitmap of 200 MB", _STOPS, _CONTRADICTS, lambda: _segment(offsets=_BOMB)),
+        ("reasons of 200 MB", _STOPS, _CONTRADICTS, lambda: _segment(reasons=_BOMB)),
         (
             "runs whose sum overflows",
             _STOPS,
+            _CONTRADICTS,
             lambda: _segment(how=1, offsets=_runs(2**62, 2**62, 2**62)),
         ),
         (
             "runs of negative length",
             _STOPS,
+            _CONTRADICTS,
             lambda: _segment(how=1, offsets=_runs(5, -4, 2), count=3),
         ),
-        ("bits that are not zlib", _STOPS, lambda: _segment(offsets=b"\xff\xff")),
+        ("bits that are not zlib", _STOPS, _CONTRADICTS, lambda: _segment(offsets=b"\xff\xff")),
+        (
+            "a record of another kind",
+            _STOPS,
+            "does not begin as a record of rejections",
+            lambda: b"XREJ" + _segment()[4:],
+        ),
+        (
+            "fewer offsets than its bitmap has",
+            _STOPS,
+            _CONTRADICTS,
+            lambda: _segment(count=2, reasons=zlib.compress(b'[["CURRENCY"],[0,2]]')),
+        ),
+        ("reasons that are numbers", _STOPS, _CONTRADICTS, _packed(b"[[5],[0,3]]")),
+        (
+            "a reason that its list does not have",
+            _STOPS,
+            _CONTRADICTS,
+            _packed(b'[["CURRENCY"],[1,3]]'),
+        ),
+        (
+            "reasons for two of three offsets",
+            _STOPS,
+            _CONTRADICTS,
+            _packed(b'[["CURRENCY"],[0,2]]'),
+        ),
+        ("two counts of one reason", _STOPS, _CONTRADICTS, _packed(b'[["CURRENCY"],null,[1,2]]')),
         (
             "an offset that is not committed yet",
             _STOPS,
+            "offset 9999 was rejected",
             lambda: _segment(end=10_000, count=2, how=1, offsets=_runs(1, 9_958, 1)),
         ),
     )
@@ -97,6 +175,8 @@ _FORGED: Final = tuple(
 
 CASES: Final = (
     *_FORGED,
+    Case("rejected: a segment where the group has no offset", 8, "segments", _STOPS,
+         _with(_segment, offset=-1), words="no committed offset, though records"),
     Case("rejected: a key with a number of 5,000 digits", 8, "segments", _ALL,
          _with(_segment, b"g/t/0/rejected/" + b"9" * 5_000)),
     Case("rejected: another group's segment", 8, "segments", _ALL,

@@ -77,7 +77,7 @@ def _settled(case: Case, place: Place) -> tuple[str, str]:
         return "escaped", f"{type(error).__name__}: {error}"
 
 
-def _child(case: Case, place: Place, answer: int) -> None:
+def _child(case: Case, place: Place, answer: int, *, exactly: bool) -> None:
     faulthandler.disable()
     # Process groups end with their case, and its terminal output is nobody's.
     os.setsid()
@@ -89,13 +89,14 @@ def _child(case: Case, place: Place, answer: int) -> None:
     before = int(resident) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    whole = int(WALL_SECONDS_MOST)
+    # A second more, so that what it has used says that it is stuck.
+    whole = int(SECONDS_MOST) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         kind, text = _settled(case, place)
     text = text.replace(str(place.folder), "FOLDER").replace(str(place.root), "ROOT")
-    fits = kind == "returned" and case.answers(text)
+    fits = kind == "returned" and case.answers(text, exactly=exactly)
     with contextlib.suppress(BrokenPipeError):
         os.write(answer, json.dumps([kind, cut(text), fits, before]).encode())
 
@@ -103,7 +104,7 @@ def _child(case: Case, place: Place, answer: int) -> None:
 class _Running:
     """One case in a process of its own."""
 
-    def __init__(self, case: Case, root: Path) -> None:
+    def __init__(self, case: Case, root: Path, *, exactly: bool) -> None:
         self.case = case
         self.folder = tempfile.TemporaryDirectory(prefix="hostile-")
         self._rss = _resident()
@@ -116,7 +117,7 @@ class _Running:
                 null = os.open(os.devnull, os.O_RDWR)
                 for stream in (0, 1, 2):
                     os.dup2(null, stream)
-                _child(case, Place(Path(self.folder.name), root), theirs)
+                _child(case, Place(Path(self.folder.name), root), theirs, exactly=exactly)
             finally:
                 os._exit(_EXIT)
         os.close(theirs)
@@ -158,19 +159,20 @@ def _resident() -> int:
     return pages * resource.getpagesize()
 
 
-def run(cases: Iterable[Case], root: Path, jobs: int) -> Iterator[Outcome]:
+def run(cases: Iterable[Case], root: Path, jobs: int, *, exactly: bool = True) -> Iterator[Outcome]:
     """Run cases, some at a time; yield what each did, in the order in which they end.
 
     Args:
         cases: What to run.
         root: The root of the tree under test.
         jobs: How many at a time.
+        exactly: Whether an outcome must have the case's own words, too.
     """
     waiting = iter(cases)
     running: dict[int, _Running] = {}
     while True:
         while len(running) < jobs and (case := next(waiting, None)) is not None:
-            begun = _Running(case, root)
+            begun = _Running(case, root, exactly=exactly)
             running[begun.answer] = begun
         if not running:
             return
@@ -179,11 +181,30 @@ def run(cases: Iterable[Case], root: Path, jobs: int) -> Iterator[Outcome]:
             yield running.pop(number).ended()
 
 
+def _keep_kernels(of: Path, root: Path) -> None:
+    """Load compiled kernels as long as those of another tree would be loaded.
+
+    A file next to the kernels has changed and no kernel holds any of it: without this, each such
+    change would compile them all again.
+    """
+    from stream_scorer.core.kernels import cache  # noqa: PLC0415 of the tree under test
+
+    whole, own = cache.stamp, Path(cache.__file__).parent
+
+    def stamp(folder: Path) -> str:
+        others = folder == own or root not in folder.parents
+        return whole(folder if others else of / folder.relative_to(root))
+
+    cache.stamp = stamp  # type: ignore[assignment] # for the caches of this process
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--doors", default="", help="their doors, with commas between")
+    parser.add_argument("--kernels-of", type=Path, help="root of a tree with the same kernels")
+    parser.add_argument("--older", action="store_true", help="do not ask for this tree's words")
     parser.add_argument("--stop", action="store_true", help="end at the first unexpected outcome")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -191,13 +212,15 @@ def main() -> int:
     from bench.hostile_cases import all_cases, warm  # noqa: PLC0415 they are warmed here
 
     root = Path(stream_scorer.__file__).parents[1]
+    if options.kernels_of is not None:
+        _keep_kernels(options.kernels_of, root)
     warm(root)
     doors = set(options.doors.split(",")) if options.doors else None
     cases = [
         case for case in all_cases()
         if options.only in case.name and (doors is None or case.door in doors)
     ]  # fmt: skip
-    for outcome in run(cases, root, options.jobs):
+    for outcome in run(cases, root, options.jobs, exactly=not options.older):
         sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
         sys.stdout.flush()
         if options.stop and not outcome.expected:

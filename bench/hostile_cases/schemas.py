@@ -149,6 +149,7 @@ _COSTLY: Final = (
     Case(
         "schema: 65 nested maps", 2, "limits", _REFUSED,
         _record(lambda: _deep(65, lambda x: {"type": "map", "values": x})),
+        words="nested deeper than 64 types",
     ),
     Case(
         "schema: 900 nested type objects", 2, "limits", _REFUSED,
@@ -157,10 +158,12 @@ _COSTLY: Final = (
     Case(
         "schema: JSON nested 5,000 deep", 2, "limits", _REFUSED,
         _record(lambda: _nested_text(5_000)),
+        words="nested deeper than 64 types",
     ),
     Case(
         "schema: JSON nested 100,000 deep", 2, "limits", _REFUSED,
         _record(lambda: "[" * 100_000),
+        words="nested deeper than 64 types",
     ),
     Case(
         "schema: an enum symbol of 900,000 letters as transaction_id", 2, "limits", _REFUSED,
@@ -223,6 +226,7 @@ _STEPS: Final = (
             lambda: schema_with(_field({"type": "array", "items": "null"})),
             lambda: body(front=number(2**20) + number(0)), array_items_max=2**31 - 1,
         ),
+        words="more values than its size allows",
     ),
     Case(
         "schema: 2^30 items of no byte in one block", 2, "steps", _COUNTED,
@@ -251,6 +255,7 @@ _STEPS: Final = (
     Case(
         "schema: a recursive type, the record 10,000 deep", 2, "depth", _COUNTED,
         _record(_recursive, lambda: body(front=number(1) * 10_000)),
+        words="nested deeper than 64",
     ),
 )  # fmt: skip
 
@@ -258,14 +263,17 @@ _NOT_AVRO: Final = (
     Case(
         "schema: a field name that is the number 5", 2, "prepare", _REFUSED,
         _text(lambda s: s.replace('"hostile"', "5")),
+        words="is not an Avro name",
     ),
     Case(
         "schema: a field name that is null", 2, "prepare", _REFUSED,
         _text(lambda s: s.replace('"hostile"', "null")),
+        words="is not an Avro name",
     ),
     Case(
         "schema: a field name that is a list", 2, "prepare", _REFUSED,
         _text(lambda s: s.replace('"hostile"', '["a"]')),
+        words="is not an Avro name",
     ),
     Case(
         "schema: a lone surrogate as logicalType", 2, "prepare", rf"{_REFUSED}|decoded ",
@@ -291,10 +299,12 @@ _NOT_AVRO: Final = (
     Case(
         "schema: fields that are a text", 2, "prepare", _REFUSED,
         _record(lambda: '{"type":"record","name":"T","fields":"x"}'),
+        words="fields are not a list",
     ),
     Case(
         "schema: fields that are numbers", 2, "prepare", _REFUSED,
         _record(lambda: '{"type":"record","name":"T","fields":[1,2]}'),
+        words="a field has no type",
     ),
     Case(
         "schema: an enum whose symbols are numbers", 2, "prepare", _REFUSED,
@@ -302,6 +312,7 @@ _NOT_AVRO: Final = (
             lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": [1, 2]}),
             lambda: _enum_body(0),
         ),
+        words="1 is not a symbol",
     ),
     Case(
         "schema: an enum without symbols", 2, "prepare", rf"{_REFUSED}|MALFORMED: ",
@@ -320,6 +331,7 @@ _NOT_AVRO: Final = (
     Case(
         "schema: a union of unions", 2, "prepare", _REFUSED,
         _record(lambda: schema_with(_field([["int"], "string"]))),
+        words="a union stands in a union",
     ),
     Case(
         "schema: a record that contains itself and never ends", 2, "prepare",
@@ -329,6 +341,7 @@ _NOT_AVRO: Final = (
                 _field({"type": "record", "name": "Me", "fields": [_field("Me", "me")]})
             )
         ),
+        words="nested deeper than 64",
     ),
     Case(
         "schema: a decimal of precision -5", 2, "prepare", rf"{_REFUSED}|decoded |INCOMP",
@@ -353,7 +366,46 @@ _NOT_AVRO: Final = (
                 {"type": "record", "name": "Transaction", "aliases": 5, "fields": FIELDS}
             ),
         ),
+        words="aliases are not a list",
     ),
 )  # fmt: skip
 
-CASES: Final = (*_FIXED, *_COSTLY, *_STEPS, *_NOT_AVRO)
+
+def _refused(what: str, words: str, change: Callable[[str], str]) -> Case:
+    """Return the case of a schema with a field ``hostile`` of type int, whose text was changed."""
+    return Case(f"schema: {what}", 2, "prepare", _REFUSED, _text(change), words=words)
+
+
+def _typed(what: str, words: str, kind: Any) -> Case:
+    """Return the case of a schema whose field ``hostile`` has another type."""
+    return Case(
+        f"schema: {what}", 2, "prepare", _REFUSED, _record(lambda: schema_with(_field(kind))),
+        words=words,
+    )  # fmt: skip
+
+
+_SHAPES: Final = (
+    _refused("a key twice", "a key is there twice",
+             lambda s: s.replace('"name": "hostile"', '"name": "hostile", "name": "other"')),
+    _refused("a key that fastavro keeps for itself", "a key of fastavro's own",
+             lambda s: s.replace('"name": "hostile"',
+                                 '"name": "hostile", "__fastavro_parsed": true')),
+    _refused("a field's name twice", "field 'hostile' is there twice",
+             lambda s: s.replace('"transaction_id"', '"hostile"')),
+    _refused("a field's name with a blank", "field: 'a b' is not an Avro name",
+             lambda s: s.replace('"hostile"', '"a b"')),
+    _refused("the name of a type that is not there", "unknown type 'Nothing'",
+             lambda _: '"Nothing"'),
+    _typed("a type whose type is a number", "5 is not the name of a type", {"type": 5}),
+    _typed("a logicalType that is a number", "a logicalType is not a text",
+           {"type": "long", "logicalType": 5}),
+    _typed("symbols that are a text", "symbols are not a list",
+           {"type": "enum", "name": "E", "symbols": "AB"}),
+    _typed("a record whose name is int", "'int' is Avro's own name",
+           {"type": "record", "name": "int", "fields": []}),
+    _typed("a union of nothing", "a union of nothing", []),
+    _typed("an array of nothing", "a type array has no items", {"type": "array"}),
+    _typed("a union that has a type twice", "a union has one type twice", ["int", "int"]),
+)  # fmt: skip
+
+CASES: Final = (*_FIXED, *_COSTLY, *_STEPS, *_NOT_AVRO, *_SHAPES)

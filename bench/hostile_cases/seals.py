@@ -42,6 +42,19 @@ def _flipped(key: bytes, value: bytes) -> bytes:
     return bytes(made)
 
 
+def _file(text: bytes) -> Callable[[Place], str]:
+    """Read a key file."""
+
+    def run(place: Place) -> str:
+        path = place.folder / "mac.key"
+        path.write_bytes(text)
+        path.chmod(0o600)
+        entry("stream_scorer.state.seal", "read_seal")(path, required=True)
+        return "read"
+
+    return run
+
+
 _STOPS: Final = r"StateError: checkpoint of t partition 0: .*MAC"
 CASES: Final = (
     Case("seal: a record that was sealed", 5, "mac", r"restored \[\('c-1', 1\)\]",
@@ -57,4 +70,9 @@ CASES: Final = (
     Case("seal: a MAC of a later version", 5, "mac", _STOPS,
          _forged(lambda key, value: b"SMAC\2\0" + _sealed(key, value)[6:])),
     Case("seal: a MAC that is cut off", 5, "mac", _STOPS, _forged(lambda *_: b"SMAC\1\0x")),
+    Case("seal: a key file of one good key", 5, "mac-keys", "read", _file(b"ab" * 32)),
+    Case("seal: a key of 8 bytes", 5, "mac-keys", "SettingsError: ", _file(b"ab" * 8),
+         words="holds a line that is not"),
+    Case("seal: a key file that is empty", 5, "mac-keys", "SettingsError: ", _file(b"\n"),
+         words="holds no key"),
 )  # fmt: skip

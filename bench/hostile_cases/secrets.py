@@ -33,6 +33,25 @@ def _configured(toml: str) -> Callable[[Place], str]:
     return run
 
 
+def _mounted(*names: str) -> Callable[[Place], str]:
+    """Load settings with a folder of secret files; without names there is no folder."""
+
+    def run(place: Place) -> str:
+        folder = place.folder / "secrets"
+        for name in names:
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text("hunter2", encoding="utf-8")
+        os.environ["STREAM_SCORER_SECRETS_DIR"] = str(folder)
+        error = entry("stream_scorer.errors", "SettingsError")
+        try:
+            entry("stream_scorer.settings", "load_settings")()
+        except error as refused:
+            return _kept(str(refused), "refused")
+        return "accepted"
+
+    return run
+
+
 def _with_secret() -> None:
     os.environ["STREAM_SCORER_REGISTRY__PASSWORD"] = _SECRET
     os.environ["STREAM_SCORER_REGISTRY__USER"] = "me"
@@ -141,6 +160,10 @@ CASES: Final = (
          _configured('[kafka.client]\n"ssl.key.pem" = "hunter2"\n')),
     Case("secret: a password in state.url", 13, "secret-files", "refused: ",
          _configured('[state]\nurl = "s3://key:hunter2@bucket/path"\n')),
+    Case("secret: a folder of secret files that is not there", 13, "secret-folder", "refused: ",
+         _mounted(), words="is no directory"),
+    Case("secret: two files for one secret", 13, "secret-folder", "refused: ",
+         _mounted("registry__password", "REGISTRY__PASSWORD"), words="names the same setting"),
     Case("secret: an error that quotes a password", 13, "redactor", "masked: ",
          _told(_error, f"cannot log in with {_SECRET}")),
     Case("secret: an error that quotes an address", 13, "redactor", "masked: ",

@@ -205,6 +205,19 @@ CASES: Final = (
         _letter(dlq_source_offset=b"9" * 5_000),
     ),
     Case(
+        "terminal: a dead letter from offset -5", 14, "foreign", _ONE,
+        _letter(dlq_source_offset=b"-5"), words="is not a partition, offset or time",
+    ),
+    Case(
+        "terminal: a dead letter whose reason is no code", 14, "foreign", _ONE,
+        _letter(dlq_reason=b"all is well"), words="is not a reason code",
+    ),
+    Case(
+        "terminal: a dead letter whose headers have other names", 14, "foreign", _ONE,
+        lambda _: _tail("dlq", _Message(headers=[(f"x{n}", v) for n, v in letter()])),
+        words="headers do not end with",
+    ),
+    Case(
         "terminal: a header of a dead letter that sets the clipboard", 14, "escaped",
         r"\d+ lines: ",
         _shown(lambda: _Message(b"\1", [(CLIPBOARD, CLIPBOARD.encode()), *letter()])),

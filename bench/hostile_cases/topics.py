@@ -44,7 +44,18 @@ def _read(topic: str, schema: Callable[[], str], content: bytes) -> Callable[[Pl
     return run
 
 
-def _own(topic: str, change: Callable[[bytes], bytes]) -> Callable[[Place], str]:
+def _any(schema: str, content: bytes) -> Callable[[Place], str]:
+    """Decode a record as commands do that read any schema."""
+
+    def run(_: Place) -> str:
+        source = Source(schema)
+        decoder = entry("stream_scorer.codec.record", "RecordDecoder")(source)
+        return f"decoded {sorted(decoder.decode(framed(content)))}"
+
+    return run
+
+
+def _own(topic: str, change: Callable[[bytes], bytes | None]) -> Callable[[Place], str]:
     """Decode bytes of our own schema after a change."""
 
     def run(_: Place) -> str:
@@ -136,6 +147,22 @@ _DECODED: Final = (
     Case(
         "rollout: bytes after the record", 4, "own-topics", _REFUSED,
         _own("rollout", lambda v: v + b"\0"),
+    ),
+    Case(
+        "rollout: a record without a value", 4, "own-topics", _REFUSED,
+        _own("rollout", lambda _: None), words="no value",
+    ),
+    Case(
+        "rollout: a record of 1.2 MB", 4, "own-limits", _REFUSED,
+        _own("rollout", lambda v: v + bytes(1_200_000)), words="longer than 1114112 bytes",
+    ),
+    Case(
+        "rollout: a record of another framing", 4, "own-topics", _REFUSED,
+        _own("rollout", lambda v: b"\1" + v[1:]), words="no magic byte",
+    ),
+    Case(
+        "drift-events: a number, as commands read it that read any schema", 4, "own-topics",
+        _REFUSED, _any('"long"', number(5)), words="is no record",
     ),
     Case(
         "activations: a text that is not UTF-8", 4, "own-topics", _REFUSED,

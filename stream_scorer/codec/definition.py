@@ -7,7 +7,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import UnknownType
 
-from stream_scorer.codec.limits import PRIMITIVES, STANDARD, SchemaLimits, read_document, shown
+from stream_scorer.codec.limits import STANDARD, SchemaLimits, read_document, shown
 from stream_scorer.errors import SchemaError
 
 _WHY = 200
@@ -98,8 +98,6 @@ def parse_definition(text: str, what: str, limits: SchemaLimits = STANDARD) -> D
         SchemaError: The text is not JSON, not an Avro schema, or over a limit.
     """
     document = read_document(text, what, limits)
-    if isinstance(document, str) and document not in PRIMITIVES:
-        raise SchemaError(f"{what}: unknown type {shown(document)}", "name an Avro type")
     return _parsed(document, what)
 
 

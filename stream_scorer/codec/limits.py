@@ -82,8 +82,6 @@ def read_document(text: str, what: str, limits: SchemaLimits) -> Any:
 
 
 def _load(text: str, what: str, limits: SchemaLimits) -> Any:
-    if not isinstance(text, str):
-        raise SchemaError(f"{what}: not JSON: {type(text).__name__}", "write an Avro schema")
     if max(len(text), len(text.encode("utf-8", "surrogatepass"))) > limits.text_bytes:
         raise SchemaError(f"{what}: longer than {limits.text_bytes} bytes", "split the schema")
     if json_depth(text) > 4 * limits.depth:

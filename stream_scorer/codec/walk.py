@@ -313,16 +313,15 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                     if count == 0:
                         depth -= 1
                         step = code[step, 1]
-                    # The smallest int64 has no positive counterpart.
-                    elif count < -items_max or count > items_max - total[depth - 1]:
-                        failed = COUNT_LIMIT
                     else:
                         count = abs(count)
-                        total[depth - 1] += count
-                        left[depth - 1] = count
-                        if total[depth - 1] > items_max:
+                        # The smallest int64 has no positive counterpart.
+                        if count < 0 or count > items_max - total[depth - 1]:
                             failed = COUNT_LIMIT
-                        step += failed == 0
+                        else:
+                            total[depth - 1] += count
+                            left[depth - 1] = count
+                            step += 1
                 elif operation == SKIP:
                     size = code[step, 1]
                     if size < 0 or size > end - at:

@@ -66,7 +66,7 @@ OTHERS = (
          "if at < 0 or length < 0:"),)),
     Mutant("the count of events in a bucket", (
         ("core/kernels/dumping.py", " or count * (10 + 8 * fields) > end - at:", ":"),
-        ("core/kernels/dumping.py", "        if count * 8 * (1 + fields) > end - at:\n"
+        ("core/kernels/dumping.py", "        if at < 0 or count * 8 * (1 + fields) > end - at:\n"
          "            return CUT_OFF\n", ""),
         ("core/kernels/dumping.py", "    return SOUND if at == end else CUT_OFF", "    return SOUND"),
     )),
@@ -80,7 +80,7 @@ OTHERS = (
     Mutant("the feature of a split", (
         ("models/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
     Mutant("the shape of coefficients", (
-        ("models/linear.py", "    if found.shape != shape:\n", "    if not found.shape:\n"),)),
+        ("models/linear.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),)),
 )  # fmt: skip
 
 

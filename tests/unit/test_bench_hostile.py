@@ -118,6 +118,40 @@ def test_a_check_is_taken_out_and_nothing_else(tmp_path: Path) -> None:
     assert found["f"](9) == 9
 
 
+def test_what_refuses_no_input_is_not_a_check(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(
+        "def f(a):\n"
+        "    if a > 1:\n        raise a\n"
+        '    if a > 2:\n        raise Paused("x")\n'
+        "    if a > 3:\n        return OPEN\n"
+        "    if a > 4:\n        raise other.BadFile\n"
+        "@kernel\ndef g(a):\n"
+        "    if a > 5:\n        return CUT_OFF\n"
+        "    if a > 6:\n        failed = BRANCH\n"
+    )
+    found = [check.text for check in hostile_mutants.checks(tmp_path, ("x.py",))]
+    assert sorted(found) == ["a > 4", "a > 5", "a > 6"]
+
+
+def test_few_single_checks_are_not_drawn_and_each_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package, others = ROOT / "stream_scorer", dict(hostile_mutants.OTHERS)
+    drawn = {check.name for check in hostile_mutants.checks(package)}
+    monkeypatch.setattr(hostile_mutants, "OTHERS", {})
+    found = {check.name for check in hostile_mutants.checks(package)}
+    assert found - drawn == set(others)
+    assert len(others) <= 10
+
+
+def test_an_outcome_needs_the_words_of_this_trees_check() -> None:
+    case = Case("a", 1, "records", "refused", _raise(ValueError()), words="two .* lengths")
+    assert case.answers("refused: two unequal lengths")
+    assert not case.answers("refused: cut off")
+    assert case.answers("refused: cut off", exactly=False)
+    assert not case.answers("two equal lengths", exactly=False)
+
+
 def test_the_doors_files_have_checks_to_take_out() -> None:
     package = ROOT / "stream_scorer"
     assert [file for file in hostile_mutants.FILES if not (package / file).exists()] == []

@@ -53,7 +53,12 @@ def _write(at, value):
 
 @kernel
 def _read(data, at, end):
-    """Return (value, next place); the place is -1 when no varint of 64 bits stands there."""
+    """Return (value, next place); the place is -1 when no varint of 64 bits stands there.
+
+    From the place -1 nothing is read: what follows a failed read fails as well.
+    """
+    if at < 0:
+        return np.int64(0), np.int64(-1)
     value = np.uint64(0)
     for k in range(_VARINT):
         if at >= end:
@@ -184,7 +189,7 @@ def most_bytes(store, shape, order):
 
 
 @kernel
-def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911, PLR0912 one check after the other
+def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911 one check after the other
     """Say whether the bytes are rings in order, none of which is present: one of the codes.
 
     A customer whose bucket is another than ``bucket`` is refused; -1 takes them all.
@@ -212,8 +217,6 @@ def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911
             return PRESENT
         at += length
         coded, at = _read(data, at, end)
-        if at < 0:
-            return CUT_OFF
         newest = _unzigzag(coded)
         if newest > _FARTHEST or newest < -_FARTHEST:
             return IMPOSSIBLE
@@ -223,16 +226,12 @@ def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911
         time = newest
         for _ in range(count):
             step, at = _read(data, at, end)
-            if at < 0:
-                return CUT_OFF
             if step < 0 or step > _FARTHEST or time - step < -_FARTHEST:
                 return IMPOSSIBLE
             time -= step
         for _ in range(count):
             _, at = _read(data, at, end)
-            if at < 0:
-                return CUT_OFF
-        if count * 8 * (1 + fields) > end - at:
+        if at < 0 or count * 8 * (1 + fields) > end - at:
             return CUT_OFF
         at += count * 8 * (1 + fields)
     return SOUND if at == end else CUT_OFF
