@@ -72,6 +72,7 @@ class Attempts:
         self._guarded = guarded
         self._noted: dict[int, Note] = {}
         self._unmarked: set[int] = set()
+        self._before: dict[int, Note | None] = {}
 
     def begin(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
         """Take partitions over.
@@ -88,6 +89,7 @@ class Attempts:
         for partition, offset in offsets.items():
             self._unmarked.add(partition)
             self._noted.pop(partition, None)
+            self._before.pop(partition, None)
             note = Note.read(notes.get(partition, b""))
             if note is None or note.end <= offset:
                 continue
@@ -106,6 +108,20 @@ class Attempts:
         for partition in partitions:
             self._unmarked.discard(partition)
             self._noted.pop(partition, None)
+            self._before.pop(partition, None)
+
+    def taken_back(self, partitions: Iterable[int]) -> dict[int, bytes]:
+        """Return the notes as they were before this process, which leaves partitions alive.
+
+        Args:
+            partitions: About to leave; those without a note of this process are passed over.
+        """
+        return {
+            partition: b"" if before is None else before.write()
+            for partition in partitions
+            if partition in self._noted
+            for before in (self._before.get(partition, self._noted[partition]),)
+        }
 
     def most(self, maximum: int) -> int:
         """Return how many records a batch may have.
@@ -143,6 +159,7 @@ class Attempts:
     def marked(self, ends: Mapping[int, int]) -> None:
         """The notes are committed."""
         for partition in self._unmarked & ends.keys():
+            self._before[partition] = self._noted.get(partition)
             self._noted[partition] = self._marked(partition, ends[partition])
             self._unmarked.discard(partition)
 
@@ -159,3 +176,4 @@ class Attempts:
         for partition, note in list(self._noted.items()):
             if ends.get(partition, 0) >= note.end:
                 del self._noted[partition]
+                self._before.pop(partition, None)

@@ -343,8 +343,14 @@ class TransactionLoop(Generic[Delta]):
             patience: For how many seconds it is tried again; not inside a poll.
         """
         gone = self._settled(partitions)
+        if not gone:
+            return
+        # This process did not end in the batches that it leaves: they are no attempts.
+        notes = self._attempts.taken_back(gone)
         batch = self._current
-        if not gone or (batch is not None and not batch.computed):
+        if batch is not None and not batch.computed:
+            if notes:
+                self._left_behind((), {p: gone[p] for p in notes}, notes)
             return
         if batch is not None and batch.result is not None:
             # The state holds what is not committed; whoever polls gives the batch up.
@@ -353,7 +359,7 @@ class TransactionLoop(Generic[Delta]):
         self._say_kept()
         outgoing = self._pool.submit(self._work.flush, set(gone)).result()
         until = time.monotonic() + patience
-        while outgoing and not self._left_behind(outgoing, gone):
+        while (outgoing or notes) and not self._left_behind(outgoing, gone, notes):
             if time.monotonic() >= until:
                 return
             # Others leave or come at the same time: their rebalance ends the generation that the
@@ -363,10 +369,12 @@ class TransactionLoop(Generic[Delta]):
             if self._settled(gone) != gone:
                 return
 
-    def _left_behind(self, outgoing: Sequence[Outgoing], gone: Mapping[int, int]) -> bool:
+    def _left_behind(
+        self, outgoing: Sequence[Outgoing], gone: Mapping[int, int], notes: Mapping[int, bytes]
+    ) -> bool:
         """Publish without moving offsets; return whether it is committed."""
         try:
-            return self._publisher.publish(outgoing, gone, gone, 0)
+            return self._publisher.publish(outgoing, gone, gone, 0, notes=notes)
         except TransactionAborted as error:
             self._listener(BatchAborted(str(error), 0))
             return False

@@ -17,6 +17,7 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     Happening,
 )
+from stream_scorer.kafka.attempts import Attempts, Note
 from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Places, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
@@ -380,6 +381,48 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
     scene.loop.stop()
     scene.loop.run()
     assert scene.work.flushed == []
+
+
+@pytest.mark.parametrize("where", ["computing", "computed", "leaving"])
+def test_who_leaves_a_partition_alive_leaves_no_attempt_behind(where: str) -> None:
+    """Rebalances and restarts are not deaths: three of them must not stop the group."""
+    scene = Scene()
+    scene.loop._attempts = Attempts(guarded=True)
+    notes: list[Mapping[int, bytes]] = []
+    publish = scene.loop._publisher.publish
+
+    def noting(*given: Any, **named: Any) -> bool:
+        if "notes" in named:
+            notes.append(named["notes"])
+        return publish(*given, **named)
+
+    scene.loop._publisher.publish = noting  # type: ignore[method-assign]  # tells what is noted
+
+    def leave() -> None:
+        assert scene.source.before_revoke is not None
+        scene.source.before_revoke((0,))
+
+    compute = scene.work.compute
+    scene.loop._rebalance()
+
+    def computing(raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        assert notes == [{0: Note(1, 2).write()}]
+        if where == "computing":
+            leave()
+        if where == "leaving":
+            scene.loop.stop()
+            raise Paused("registry", "gone")
+        return compute(raw, stages)
+
+    scene.work.compute = computing  # type: ignore[method-assign, assignment]  # leaves meanwhile
+    if where == "computed":
+        scene.loop._look_ahead = lambda _: leave()  # type: ignore[method-assign, assignment]  # in its poll
+    if where == "leaving":
+        scene.loop.run()
+    else:
+        scene.loop.step()
+    # As there was none before.
+    assert notes == [{0: Note(1, 2).write()}, {0: b""}]
 
 
 def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> None:
