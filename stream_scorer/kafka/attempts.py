@@ -72,7 +72,6 @@ class Attempts:
         self._guarded = guarded
         self._noted: dict[int, Note] = {}
         self._unmarked: set[int] = set()
-        self._before: dict[int, Note | None] = {}
 
     def begin(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
         """Take partitions over.
@@ -89,7 +88,6 @@ class Attempts:
         for partition, offset in offsets.items():
             self._unmarked.add(partition)
             self._noted.pop(partition, None)
-            self._before.pop(partition, None)
             note = Note.read(notes.get(partition, b""))
             if note is None or note.end <= offset:
                 continue
@@ -108,20 +106,14 @@ class Attempts:
         for partition in partitions:
             self._unmarked.discard(partition)
             self._noted.pop(partition, None)
-            self._before.pop(partition, None)
 
-    def taken_back(self, partitions: Iterable[int]) -> dict[int, bytes]:
-        """Return the notes as they were before this process, which leaves partitions alive.
+    def forgotten(self, partitions: Iterable[int]) -> dict[int, bytes]:
+        """Return the empty notes to commit for partitions that this process leaves alive.
 
         Args:
-            partitions: About to leave; those without a note of this process are passed over.
+            partitions: About to leave; those without a note are passed over.
         """
-        return {
-            partition: b"" if before is None else before.write()
-            for partition in partitions
-            if partition in self._noted
-            for before in (self._before.get(partition, self._noted[partition]),)
-        }
+        return {partition: b"" for partition in partitions if partition in self._noted}
 
     def most(self, maximum: int) -> int:
         """Return how many records a batch may have.
@@ -159,7 +151,6 @@ class Attempts:
     def marked(self, ends: Mapping[int, int]) -> None:
         """The notes are committed."""
         for partition in self._unmarked & ends.keys():
-            self._before[partition] = self._noted.get(partition)
             self._noted[partition] = self._marked(partition, ends[partition])
             self._unmarked.discard(partition)
 
@@ -176,4 +167,3 @@ class Attempts:
         for partition, note in list(self._noted.items()):
             if ends.get(partition, 0) >= note.end:
                 del self._noted[partition]
-                self._before.pop(partition, None)

@@ -346,7 +346,7 @@ class TransactionLoop(Generic[Delta]):
         if not gone:
             return
         # This process did not end in the batches that it leaves: they are no attempts.
-        notes = self._attempts.taken_back(gone)
+        notes = self._attempts.forgotten(gone)
         batch = self._current
         if batch is not None and not batch.computed:
             if notes:

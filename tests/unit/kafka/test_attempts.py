@@ -60,19 +60,14 @@ def test_another_programs_note_another_versions_and_one_that_is_passed_count_not
     assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20)
 
 
-@pytest.mark.parametrize("before", [None, Note(1, 500), Note(2, 500)])
-def test_a_process_that_leaves_alive_takes_its_attempt_back(before: Note | None) -> None:
-    attempts = begun(b"" if before is None else before.write())
-    found = {} if before is None else {0: before.write()}
-    # What others noted stays, also where nothing was begun.
-    assert attempts.taken_back((0, 1)) == found
-    attempts.marked({0: 20})
-    assert attempts.taken_back((0, 1)) == {0: b""} | found
-    assert attempts.taken_back((1,)) == {}
-    attempts.passed({0: 15})
-    assert attempts.taken_back((0, 1)) == {0: b""} | found
-    attempts.passed({0: 500})
-    assert attempts.taken_back((0, 1)) == {}
+def test_a_process_that_leaves_alive_forgets_the_attempts() -> None:
+    attempts = begun(Note(1, 500).write())
+    assert attempts.forgotten((0, 1)) == {0: b""}
+    attempts.marked({0: 20, 1: 9})
+    assert attempts.forgotten((0, 1)) == {0: b"", 1: b""}
+    assert attempts.forgotten((1,)) == {1: b""}
+    attempts.passed({0: 500, 1: 9})
+    assert attempts.forgotten((0, 1)) == {}
 
 
 def test_what_leaves_is_forgotten_and_nothing_is_kept_where_none_is_asked_for() -> None:
