@@ -267,9 +267,10 @@ class HttpRegistry:
                     "look into the registry's log",
                 ) from error
             raise
+        finally:
+            # The client would keep for ever what it was given, also what is refused here.
+            self._client.clear_caches()
         self._failing.answered(schema_id)
-        # It would keep every schema for ever.
-        self._client.clear_caches()
         return text
 
     def _answers_others(self) -> bool:

@@ -321,3 +321,14 @@ def test_a_schema_of_more_references_than_the_limit_is_left_as_it_is() -> None:
     with answering(chained) as url:
         assert HttpRegistry(Registry(url=url)).writer_schema(7) == '"long"'
     assert len(asked) == 1 + 64
+
+
+def test_what_is_refused_is_not_kept_by_the_client_either() -> None:
+    clock, asked = Clock(), Asked(lambda _: (200, {"schema": "x", "schemaType": "PROTOBUF"}))
+    with answering(asked) as url:
+        registry = HttpRegistry(Registry(url=url), clock)
+        for _ in range(2):
+            with pytest.raises(SchemaError, match="is PROTOBUF, not Avro"):
+                registry.writer_schema(7)
+            clock.now += 3_600.0
+    assert asked.ids == [7, 7]
