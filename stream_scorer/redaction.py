@@ -32,11 +32,11 @@ _known: dict[str, None] = {}
 
 def remember(secret: str) -> None:
     """Mask a text from now on wherever it appears, also as part of a URL."""
+    global _known  # noqa: PLW0603 replaced as one: another thread may be masking
     forms = {secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]}
     known = {*_known, *(text for text in forms if len(text) >= _LEAST_CHARACTERS)}
-    _known.clear()
     # The longest first: one may begin with another.
-    _known.update(dict.fromkeys(sorted(known, key=len, reverse=True)))
+    _known = dict.fromkeys(sorted(known, key=len, reverse=True))
 
 
 def redacted(text: str) -> str:
