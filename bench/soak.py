@@ -28,11 +28,10 @@ from rich.table import Table
 
 from bench.gates import conclude
 from bench.soak_gates import MOST_GROWTH, Sample, failures, watched
-from stream_scorer.apps import compiling
 from tests.faults.suite import endurance
 from tests.faults.suite import kinds as registered
 from tests.faults.suite.endurance import Endurance
-from tests.faults.suite.ground import opened
+from tests.faults.suite.ground import compile_first, opened
 from tests.faults.suite.registry import KINDS
 from tests.faults.verifier.judge import Verdict
 
@@ -213,8 +212,7 @@ def main() -> int:
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
     names = QUICK if options.quick else endurance.KINDS
     before = os.getloadavg()
-    # The first scorer must not wait for that.
-    compiling.main()
+    compile_first()
     document = soak(60 * minutes, options.seed, names)
     document["load_average"] = [round(load[0], 1) for load in (before, os.getloadavg())]
     failed = failures(document)

@@ -1,11 +1,14 @@
 """The clusters that faults are done to: one node behind a proxy, and three nodes."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stream_scorer.apps import compiling
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
 from tests.faults.proxy import Proxy
@@ -61,6 +64,11 @@ class Ground:
                 broker.start()
         for broker in self.kafka.brokers:
             broker.wait_ready(len(self.kafka.brokers))
+
+
+def compile_first() -> None:
+    """Compile what scorers run, in a process of its own: the first scorer must not wait for it."""
+    subprocess.run([sys.executable, "-m", compiling.__name__], check=True)  # noqa: S603 our own program
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Runs kinds of fault on their clusters, one after another."""
 
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -9,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from stream_scorer.apps import compiling
-from tests.faults.suite.ground import Cluster, Ground, opened
+from tests.faults.suite.ground import Cluster, Ground, compile_first, opened
 from tests.faults.suite.registry import Kind
 from tests.faults.suite.report import Result
 from tests.faults.suite.stage import Stage
@@ -59,7 +56,7 @@ def run_all(
 
     What scorers run is compiled first: the first kind must not wait for that.
     """
-    subprocess.run([sys.executable, "-m", compiling.__name__], check=True)  # noqa: S603 our own program
+    compile_first()
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         for cluster in get_args(Cluster):
             chosen = [kind for kind in kinds if kind.cluster == cluster]

@@ -216,25 +216,24 @@ def test_offsets_that_a_refused_record_overtook_name_what_happened_to_the_record
     assert cluster.calls[-3:] == [(0, "offsets"), (0, "offsets"), (0, "abort")]
 
 
-def test_a_record_that_a_refused_one_overtook_names_what_happened_to_that(
-    cluster: Cluster,
+@pytest.mark.parametrize(
+    ("told", "raised", "calls"),
+    [
+        (failure(KafkaError.MSG_SIZE_TOO_LARGE, "large", abort=True), TransactionAborted,
+         ["produce", "begin", "abort"]),
+        (failure(KafkaError._FENCED, "fenced", fatal=True), FencedError, ["produce", "begin"]),
+    ],
+)  # fmt: skip
+def test_a_record_is_told_what_ended_its_transaction_before_it(
+    cluster: Cluster, told: KafkaException, raised: type[Exception], calls: list[str]
 ) -> None:
     producer = cluster.producer()
     producer.begin()
     cluster.raises["produce"] = [failure(KafkaError._STATE)]
-    cluster.raises["begin"] = [failure(KafkaError.MSG_SIZE_TOO_LARGE, "large", abort=True)]
-    with pytest.raises(TransactionAborted, match="large"):
+    cluster.raises["begin"] = [told]
+    with pytest.raises(raised, match=told.args[0].str()):
         go_on(producer)
-    assert cluster.calls[-3:] == [(0, "produce"), (0, "begin"), (0, "abort")]
-
-
-def test_a_record_that_a_takeover_overtook_is_told_of_the_takeover(cluster: Cluster) -> None:
-    producer = cluster.producer()
-    producer.begin()
-    cluster.raises["produce"] = [failure(KafkaError._STATE)]
-    cluster.raises["begin"] = [failure(KafkaError._FENCED, "fenced", fatal=True)]
-    with pytest.raises(FencedError, match="fenced"):
-        go_on(producer)
+    assert cluster.calls[-len(calls) :] == [(0, call) for call in calls]
 
 
 def test_offsets_that_are_taken_the_second_time_are_given_up_too(cluster: Cluster) -> None:
