@@ -8,13 +8,14 @@
 
 A process that is killed, or that a compiled kernel ends, says nothing. So before it computes its
 first batch of a partition, it commits a note beside the partition's offset, which does not move.
-After each death the batches that follow are smaller, until they have one record: then the committed
-offset is the record's own. See docs/adr/0067-attempts.md.
+After each death the batches that follow are smaller, until they have one record: then the
+committed offset is the record's own. Where that offset moves, the count of attempts begins anew:
+only deaths at the same record stop the group. See docs/adr/0067-attempts.md.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import stream_scorer
 from stream_scorer.errors import CrashLoopError
@@ -22,7 +23,7 @@ from stream_scorer.errors import CrashLoopError
 MOST_ATTEMPTS = 3
 """Attempts without a commit after which no process begins a batch at that offset again."""
 _RECORDS = (1 << 30, 64, 1)
-"""Records of a batch at most, by the attempts before it."""
+"""Records of a batch at most: no process has ended in these offsets, one has, more have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +31,36 @@ class Note:
     """What the broker keeps beside a partition's committed offset.
 
     Attributes:
-        attempts: Processes that began a batch there and committed none.
+        attempts: Processes that began a batch at the committed offset and committed none.
         end: Next offset after the batch of the first of them.
+        level: How small the batches of the last of them were: 0, 1 or 2, an index of ``_RECORDS``.
         version: Of the program that attempted it: another one begins anew.
     """
 
     attempts: int
     end: int
+    level: int
     version: str = stream_scorer.__version__
 
     def write(self) -> bytes:
         """Return its bytes."""
-        fields = {"attempts": self.attempts, "end": self.end, "version": self.version}
-        return json.dumps(fields, separators=(",", ":")).encode()
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def read(cls, text: bytes) -> "Note | None":
         """Return what a note says; None where it is none of ours, or of another version.
 
-        >>> Note.read(Note(2, 17).write())
-        Note(attempts=2, end=17, version='0.1.0')
+        >>> Note.read(Note(2, 17, 1).write())
+        Note(attempts=2, end=17, level=1, version='0.1.0')
         >>> Note.read(b"")
         """
         try:
             found = json.loads(text)
-            note = cls(found["attempts"], found["end"], found["version"])
+            note = cls(found["attempts"], found["end"], found["level"], found["version"])
         except (ValueError, TypeError, KeyError):
             return None
-        sound = type(note.attempts) is int and type(note.end) is int
+        sound = all(type(number) is int for number in (note.attempts, note.end, note.level))
+        sound = sound and 0 <= note.level < len(_RECORDS)
         return note if sound and note.version == stream_scorer.__version__ else None
 
 
@@ -99,7 +102,7 @@ class Attempts:
                     f"stop the group, then `stream-scorer dlq take {partition} {offset}`; see "
                     "docs/RUNBOOK.md, section 'The scorer left with exit code 14'",
                 )
-            self._noted[partition] = note
+            self._noted[partition] = replace(note, level=min(note.level + 1, len(_RECORDS) - 1))
 
     def end(self, partitions: Iterable[int]) -> None:
         """Forget partitions that left."""
@@ -123,11 +126,7 @@ class Attempts:
         """
         if not self._noted:
             return maximum
-        before = max(
-            note.attempts - (partition not in self._unmarked)
-            for partition, note in self._noted.items()
-        )
-        return min(maximum, _RECORDS[min(before, len(_RECORDS) - 1)])
+        return min(maximum, *(_RECORDS[note.level] for note in self._noted.values()))
 
     def unmarked(self, ends: Mapping[int, int]) -> bool:
         """Whether a batch that ends at these offsets must be marked before it is computed."""
@@ -145,8 +144,8 @@ class Attempts:
         }
 
     def _marked(self, partition: int, end: int) -> Note:
-        before = self._noted.get(partition, Note(0, 0))
-        return Note(before.attempts + 1, max(before.end, end))
+        before = self._noted.get(partition, Note(0, 0, 0))
+        return replace(before, attempts=before.attempts + 1, end=max(before.end, end))
 
     def marked(self, ends: Mapping[int, int]) -> None:
         """The notes are committed."""
@@ -155,15 +154,20 @@ class Attempts:
             self._unmarked.discard(partition)
 
     def carried(self, ends: Mapping[int, int]) -> dict[int, bytes]:
-        """Return the notes that stay when offsets are committed: those not passed yet."""
+        """Return the notes that stay when offsets are committed: those not passed yet.
+
+        This process attempts the next batch too, and the attempts before it were at other offsets.
+        """
         return {
-            partition: note.write()
+            partition: replace(note, attempts=1).write()
             for partition, note in self._noted.items()
             if partition in ends and ends[partition] < note.end
         }
 
     def passed(self, ends: Mapping[int, int]) -> None:
         """Offsets are committed: what ends before them is not suspected any more."""
-        for partition, note in list(self._noted.items()):
-            if ends.get(partition, 0) >= note.end:
+        for partition in ends.keys() & self._noted.keys():
+            if ends[partition] >= self._noted[partition].end:
                 del self._noted[partition]
+            else:
+                self._noted[partition] = replace(self._noted[partition], attempts=1)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kafka
 
 CRASH_LOOP = 14
 WRONG = 2
-MOST_STARTS = 6
+MOST_STARTS = 7
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def begun(note: bytes = b"", offset: int = 10) -> Attempts:
 def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
     attempts = begun()
     assert attempts.unmarked({0: 20})
-    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20)
+    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20, 0)
     attempts.marked({0: 20})
     assert not attempts.unmarked({0: 20})
     assert attempts.unmarked({0: 30, 1: 9})
@@ -26,13 +26,16 @@ def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
 
 
 def test_after_each_death_batches_are_smaller_until_the_range_is_passed() -> None:
-    for before, most in ((1, 64), (2, 1)):
-        attempts = begun(Note(before, 500).write())
+    for attempts_before, level, most in ((1, 0, 64), (2, 1, 1), (1, 2, 1)):
+        attempts = begun(Note(attempts_before, 500, level).write())
         assert attempts.most(1_000) == most
+        now = min(level + 1, 2)
+        assert Note.read(attempts.marks({0: 11})[0]) == Note(attempts_before + 1, 500, now)
         attempts.marked({0: 11})
         assert attempts.most(1_000) == most
-        # A commit inside the range keeps the note, so that the next process goes on from it.
-        assert Note.read(attempts.carried({0: 11})[0]) == Note(before + 1, 500)
+        # A commit inside the range keeps the range: the next process goes on from it. It begins
+        # the count anew, with this process, which has the next batch in hand.
+        assert Note.read(attempts.carried({0: 11})[0]) == Note(1, 500, now)
         attempts.passed({0: 11})
         assert attempts.most(1_000) == most
         assert attempts.carried({0: 500}) == {}
@@ -42,14 +45,51 @@ def test_after_each_death_batches_are_smaller_until_the_range_is_passed() -> Non
 
 def test_after_three_nobody_begins_there_and_the_offsets_are_named() -> None:
     with pytest.raises(CrashLoopError, match=r"partition 0 offsets 10 to 499.*dlq take 0 10"):
-        begun(Note(MOST_ATTEMPTS, 500).write())
+        begun(Note(MOST_ATTEMPTS, 500, 2).write())
+
+
+@pytest.mark.parametrize("at", [10, 70, 273])
+def test_the_third_death_at_a_record_stops_there_and_names_it(at: int) -> None:
+    """Whatever else is in its batch; five deaths at most, from the batch that had it first."""
+    note, offset, deaths = b"", 10, 0
+    while deaths < MOST_ATTEMPTS + 2:
+        attempts = begun(note, offset)
+        while True:
+            most = attempts.most(1_000)
+            end = min(offset + most, 1_010)
+            if attempts.unmarked({0: end}):
+                note = attempts.marks({0: end})[0]
+                attempts.marked({0: end})
+            if offset <= at < end:
+                break
+            note = attempts.carried({0: end})[0]
+            attempts.passed({0: end})
+            offset = end
+        deaths += 1
+        if deaths >= MOST_ATTEMPTS and offset == at and Note.read(note) == Note(3, 1_010, 2):
+            break
+    with pytest.raises(CrashLoopError, match=f"dlq take 0 {at}"):
+        begun(note, offset)
+    assert (offset, most) == (at, 1)
+
+
+def test_deaths_between_which_the_offset_moves_never_stop_a_group() -> None:
+    note = b""
+    for offset in range(10, 60):
+        attempts = begun(note, offset)
+        assert Note.read(attempts.marks({0: 500})[0])
+        attempts.marked({0: 500})
+        note = attempts.carried({0: offset + 1})[0]
+        attempts.passed({0: offset + 1})
 
 
 @pytest.mark.parametrize(
     "note",
     [
-        b"", b"x", b"[]", b"7", b"{}", b'{"attempts":"3","end":99,"version":"0.1.0"}', b"\xff",
-        Note(3, 500, "another").write(), Note(3, 10).write(),
+        b"", b"x", b"[]", b"7", b"{}", b"\xff",
+        b'{"attempts":"3","end":99,"level":0,"version":"0.1.0"}',
+        b'{"attempts":3,"end":99,"version":"0.1.0"}', Note(3, 500, 3).write(),
+        Note(3, 500, -1).write(), Note(3, 500, 2, "another").write(), Note(3, 10, 2).write(),
     ],
 )  # fmt: skip
 def test_another_programs_note_another_versions_and_one_that_is_passed_count_nothing(
@@ -57,11 +97,11 @@ def test_another_programs_note_another_versions_and_one_that_is_passed_count_not
 ) -> None:
     attempts = begun(note)
     assert attempts.most(1_000) == 1_000
-    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20)
+    assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20, 0)
 
 
 def test_a_process_that_leaves_alive_forgets_the_attempts() -> None:
-    attempts = begun(Note(1, 500).write())
+    attempts = begun(Note(1, 500, 0).write())
     assert attempts.forgotten((0, 1)) == {0: b""}
     attempts.marked({0: 20, 1: 9})
     assert attempts.forgotten((0, 1)) == {0: b"", 1: b""}
@@ -71,10 +111,10 @@ def test_a_process_that_leaves_alive_forgets_the_attempts() -> None:
 
 
 def test_what_leaves_is_forgotten_and_nothing_is_kept_where_none_is_asked_for() -> None:
-    attempts = begun(Note(2, 500).write())
+    attempts = begun(Note(2, 500, 1).write())
     attempts.end([0, 1])
     assert attempts.most(1_000) == 1_000
     assert not attempts.unmarked({0: 20, 1: 20})
     silent = Attempts(guarded=False)
-    silent.begin({0: 10}, {0: Note(3, 500).write()})
+    silent.begin({0: 10}, {0: Note(3, 500, 2).write()})
     assert not silent.unmarked({0: 20})

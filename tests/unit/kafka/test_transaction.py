@@ -406,7 +406,7 @@ def test_who_leaves_a_partition_alive_leaves_no_attempt_behind(where: str) -> No
     scene.loop._rebalance()
 
     def computing(raw: RawRecords, stages: Stages) -> Result[list[int]]:
-        assert notes == [{0: Note(1, 2).write()}]
+        assert notes == [{0: Note(1, 2, 0).write()}]
         if where == "computing":
             leave()
         if where == "leaving":
@@ -422,7 +422,7 @@ def test_who_leaves_a_partition_alive_leaves_no_attempt_behind(where: str) -> No
     else:
         scene.loop.step()
     # As there was none before.
-    assert notes == [{0: Note(1, 2).write()}, {0: b""}]
+    assert notes == [{0: Note(1, 2, 0).write()}, {0: b""}]
 
 
 def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> None:
