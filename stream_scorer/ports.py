@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Headers = list[tuple[str, bytes | None]] | None
+Start = Literal["earliest", "latest"]
+"""Where a group's first run begins."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +159,25 @@ class RawRecords:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """n records for one topic, as columns.
+
+    Attributes:
+        topic: Where to.
+        values: n values.
+        keys: n keys.
+        headers: n header lists; None means that none has any.
+        partition: int32[n]; None means that the partitioner chooses by key.
+    """
+
+    topic: str
+    values: BytesColumn
+    keys: BytesColumn
+    headers: Sequence[Headers] | None = None
+    partition: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OutgoingRecord:
     """One record to be produced inside the open transaction."""
 
@@ -165,6 +186,30 @@ class OutgoingRecord:
     key: bytes | None = None
     headers: Headers = None
     partition: int = -1
+
+
+class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The work cannot be done now, through no fault of the batch; the loop waits and retries.
+
+    Attributes:
+        dependency: What is missing: ``registry``, ``model``.
+    """
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(detail)
+        self.dependency = dependency
+
+
+class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
+    """The open transaction was given up and nothing of it will be seen.
+
+    Attributes:
+        network: The cause was the way to the broker, so that trying again is right.
+    """
+
+    def __init__(self, cause: str, *, network: bool) -> None:
+        super().__init__(cause)
+        self.network = network
 
 
 StoredRecords = Sequence[tuple[bytes | None, bytes | None]]

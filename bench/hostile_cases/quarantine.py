@@ -20,6 +20,7 @@ def _rejected(fails: Fails) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         work, module = entry("stream_scorer.kafka.work"), entry("stream_scorer.kafka.quarantine")
+        paused = entry("stream_scorer.ports", "Paused")
         trials = [0]
 
         def trial(records: Any, _: Any, rejected: Mapping[int, str]) -> Any:
@@ -39,7 +40,7 @@ def _rejected(fails: Fails) -> Callable[[Place], str]:
             first = error
         try:
             result, rejected = quarantine.compute(batch, work.Stages(), first)
-        except work.Paused as error:
+        except paused as error:
             return f"paused: {error}"
         kept = "the others decided" if len(result.found) == _ROWS - len(rejected) else "LOST"
         return f"{sorted(rejected)} rejected ({'/'.join(sorted(set(rejected.values())))}), {kept}"

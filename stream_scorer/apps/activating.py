@@ -14,8 +14,7 @@ from stream_scorer.apps.fleet import ANY_OLDER, Fleet
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import Activation, Routing, activated
 from stream_scorer.core.validation import validate
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Paused, RawRecords
 
 Int64 = NDArray[np.int64]
 

@@ -9,8 +9,7 @@ from stream_scorer.codec.schemas import SchemaSource, reader_schema
 from stream_scorer.errors import SchemaError
 from stream_scorer.happenings import Listener, RecordsSkipped
 from stream_scorer.kafka.control_topic import Kept, KeptTopic
-from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.ports import BytesColumn
+from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Settings
 
 ACTIVE, _REFUSED = "ACTIVE", "REFUSED"

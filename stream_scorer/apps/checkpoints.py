@@ -22,8 +22,7 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listener
-from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.ports import BytesColumn, CheckpointStore
+from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
 from stream_scorer.state.checkpoint import Bucket, Owner, Record
 from stream_scorer.state.formats import FORMAT
 from stream_scorer.state.schedule import Held, Schedule, Turn

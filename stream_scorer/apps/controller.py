@@ -24,12 +24,12 @@ from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, Roll
 from stream_scorer.kafka.leading import Leadership
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.offsets import admin, offsets, partitions
-from stream_scorer.kafka.work import Outage, Paused
+from stream_scorer.kafka.work import Outage
 from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundle import Manifest, read_manifest
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.controller import trial_of
 from stream_scorer.rollout.parts import Part

@@ -31,14 +31,14 @@ from stream_scorer.errors import (
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.offsets import admin, partitions
-from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
+from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.settings import Settings
 
 _LINGER_SECONDS = 0.25

@@ -15,8 +15,7 @@ from stream_scorer.core.arms import Decided, ScoredByArms
 from stream_scorer.core.batch import EventBatch, Flag, Rejections, RejectReason
 from stream_scorer.core.summaries import summarize
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
 from stream_scorer.settings import Topics
 
 Int64 = NDArray[np.int64]

@@ -21,10 +21,9 @@ from stream_scorer.core.validation import reason_of, validate
 from stream_scorer.errors import RegistryUnavailableError, StateError
 from stream_scorer.happenings import BatchCommitted, Listener, RowsSettled
 from stream_scorer.kafka.partitioner import partition_of
-from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import InputReplay, Replays
-from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, Int64, RawRecords
+from stream_scorer.kafka.work import NO_ROWS, Result, Stages
+from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
 
 _NOTE = b"1"
 _LATE, _AFTER = "delivered_late", "after_cutoff"

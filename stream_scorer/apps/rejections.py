@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import StateError, StreamScorerError
-from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rejections import (
     MOST_REJECTED,

@@ -18,8 +18,7 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import CheckpointStore, RawRecords, StoredRecords
+from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
 from stream_scorer.state.heap import give_back, release_early, release_late
 from stream_scorer.state.history import since_of

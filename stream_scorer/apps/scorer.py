@@ -35,7 +35,7 @@ from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.offsets import oldest_offset
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import Consumers, InputReplay
-from stream_scorer.kafka.source import KafkaSource, Start
+from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
@@ -44,7 +44,7 @@ from stream_scorer.models.plan_signature import check_plan
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import Store, choose, find, read_signature
 from stream_scorer.models.trust import Trust, trust_of
-from stream_scorer.ports import CheckpointStore
+from stream_scorer.ports import CheckpointStore, Start
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.files import FileStore

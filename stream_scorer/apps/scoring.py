@@ -36,10 +36,9 @@ from stream_scorer.happenings import (
     RevisionRefused,
     StateRestored,
 )
-from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.replay import Replays
-from stream_scorer.kafka.work import NO_ROWS, Paused, Result, Stages
-from stream_scorer.ports import RawRecords
+from stream_scorer.kafka.work import NO_ROWS, Result, Stages
+from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived

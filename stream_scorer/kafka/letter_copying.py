@@ -15,15 +15,9 @@ from stream_scorer.kafka.identity import command
 from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
-from stream_scorer.kafka.producer import (
-    Client,
-    CommitUncertain,
-    Outgoing,
-    TransactionAborted,
-    TransactionalProducer,
-)
+from stream_scorer.kafka.producer import Client, CommitUncertain, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts
-from stream_scorer.ports import BytesColumn
+from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 
 _PATIENCE_SECONDS = 60.0

@@ -25,8 +25,8 @@ from stream_scorer.kafka.groups import noted
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure, GroupMetadata
 from stream_scorer.kafka.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
-from stream_scorer.kafka.source import Assigned, Places, Revoked, Start
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.kafka.source import Assigned, Places, Revoked
+from stream_scorer.ports import Int64, RawRecords, Start
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 0.25

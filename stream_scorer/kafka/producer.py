@@ -16,7 +16,6 @@ replaced, too.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -32,7 +31,7 @@ from stream_scorer.kafka.fencing import OwnDoing
 from stream_scorer.kafka.identity import Identity, instance
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
-from stream_scorer.ports import BytesColumn, Headers
+from stream_scorer.ports import BytesColumn, Headers, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 
 _FENCED = frozenset(
@@ -49,18 +48,6 @@ _TRANSPORT = frozenset(
 _INIT_SECONDS = 10.0
 
 
-class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The open transaction was given up and nothing of it will be seen.
-
-    Attributes:
-        network: The cause was the way to the broker, so that trying again is right.
-    """
-
-    def __init__(self, cause: str, *, network: bool) -> None:
-        super().__init__(cause)
-        self.network = network
-
-
 class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
     """The commit's answer was lost; the committed offsets tell whether it happened.
 
@@ -71,25 +58,6 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
     def __init__(self, cause: str, *, fenced: bool = False) -> None:
         super().__init__(cause)
         self.fenced = fenced
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """n records for one topic, as columns.
-
-    Attributes:
-        topic: Where to.
-        values: n values.
-        keys: n keys.
-        headers: n header lists; None means that none has any.
-        partition: int32[n]; None means that the partitioner chooses by key.
-    """
-
-    topic: str
-    values: BytesColumn
-    keys: BytesColumn
-    headers: Sequence[Headers] | None = None
-    partition: NDArray[np.int32] | None = None
 
 
 class Client(Protocol):

@@ -21,9 +21,8 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import StreamScorerError
-from stream_scorer.kafka.producer import TransactionAborted
-from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import RawRecords
+from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.ports import Paused, RawRecords, TransactionAborted
 
 MOST_RECORDS = 8
 """Records that one batch may lose, or that are lost in a row without one that passes."""

@@ -12,8 +12,7 @@ from stream_scorer.happenings import Listener, ReplayLeftOut, ReplayProgress
 from stream_scorer.kafka import config
 from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
 from stream_scorer.kafka.quarantine import MOST_RECORDS, blames_records, kind_of
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka
 
 _CHUNK = 10_000

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from confluent_kafka import KafkaException
@@ -20,11 +20,8 @@ from stream_scorer.kafka.librdkafka.consumer import (
 )
 from stream_scorer.kafka.librdkafka.library import NO_OFFSET
 from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Paused, RawRecords, Start
 from stream_scorer.settings import Kafka
-
-Start = Literal["earliest", "latest"]
 
 _IDLE_SECONDS = 0.1
 _REQUEST_SECONDS = 30.0

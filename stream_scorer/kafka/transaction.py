@@ -32,13 +32,13 @@ from stream_scorer.happenings import (
     RecordQuarantined,
 )
 from stream_scorer.kafka.attempts import Attempts
-from stream_scorer.kafka.producer import Outgoing, TransactionAborted, TransactionalProducer
+from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff, blames_records
 from stream_scorer.kafka.source import Assigned, Source
 from stream_scorer.kafka.stacks import stack_of
-from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Paused, Result, Stages, Work
-from stream_scorer.ports import RawRecords
+from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
+from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
 
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0

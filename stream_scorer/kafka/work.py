@@ -13,21 +13,7 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     Listener,
 )
-from stream_scorer.kafka.producer import Outgoing
-from stream_scorer.ports import RawRecords
-
-
-class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The work cannot be done now, through no fault of the batch; the loop waits and retries.
-
-    Attributes:
-        dependency: What is missing: ``registry``, ``model``.
-    """
-
-    def __init__(self, dependency: str, detail: str) -> None:
-        super().__init__(detail)
-        self.dependency = dependency
-
+from stream_scorer.ports import Outgoing, Paused, RawRecords
 
 Delta = TypeVar("Delta")
 

@@ -12,7 +12,7 @@ from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import BatchAborted
 from stream_scorer.kafka.offsets import admin
-from stream_scorer.kafka.producer import TransactionAborted
+from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models
 from tests.faults.scene import Outcome, everything_once, feed, outcome, same, scored, transactions
 from tests.integration.state.test_next_version import write

@@ -12,9 +12,9 @@ from stream_scorer.happenings import (
     ProducerReborn,
 )
 from stream_scorer.kafka.offsets import LATEST, admin, offsets
-from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.reading import read_all
-from stream_scorer.ports import BytesColumn
+from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Behind, Direction, Fault, Proxy

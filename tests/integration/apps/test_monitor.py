@@ -13,8 +13,8 @@ from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.happenings import BatchAborted, BatchCommitted, Happening
 from stream_scorer.kafka import config
-from stream_scorer.kafka.producer import TransactionAborted
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Monitor, Settings
 from tests.unit.drift.simulated import changed, summaries, transactions, watch, windows
 

@@ -13,9 +13,9 @@ from stream_scorer.kafka.identity import command, fence_former, instance
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
 from stream_scorer.kafka.librdkafka.library import library
 from stream_scorer.kafka.librdkafka.producer import ColumnProducer
-from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource, NotAMember, Revoked
-from stream_scorer.ports import BytesColumn
+from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka
 from tests.contract.raw_requests import RawRequests
 from tests.faults.verifier.reader import read_to_end

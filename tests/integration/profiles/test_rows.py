@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_scorer.happenings import BatchAborted, RowsSettled
-from stream_scorer.kafka.producer import TransactionAborted
+from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import (
     HOLD,

@@ -12,8 +12,7 @@ from stream_scorer.apps.activating import Activations, Cut, Refusal
 from stream_scorer.apps.fleet import ANY_OLDER, Fleet
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.routing import CHAMPION, Activation, Routing, Version
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from tests.support.effort import examples
 from tests.unit.core.events import NOW, batch, event
 

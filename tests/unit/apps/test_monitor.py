@@ -13,8 +13,8 @@ from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schem
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.errors import RegistryUnavailableError, SettingsError
 from stream_scorer.happenings import DriftDetected, Happening
-from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
 from tests.unit.drift.simulated import (
     DAY_MS,

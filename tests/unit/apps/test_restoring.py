@@ -13,8 +13,7 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.gap import past_the_gap
-from stream_scorer.kafka.work import Paused
-from stream_scorer.ports import CheckpointStore
+from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Bucket, Owner
 from stream_scorer.state.files import FileStore

@@ -20,8 +20,8 @@ from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
 from stream_scorer.kafka.partitioner import partition_of
-from stream_scorer.kafka.work import Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule

@@ -10,11 +10,11 @@ import pytest
 
 from stream_scorer.errors import FencedError, StreamScorerError
 from stream_scorer.happenings import BatchCommitted, Happening
-from stream_scorer.kafka.producer import Outgoing, TransactionalProducer
+from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
 from tests.unit.kafka.fake_broker import NO_OFFSET, Broker, Clock
 from tests.unit.kafka.fake_consumer import FakeConsumer

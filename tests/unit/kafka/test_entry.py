@@ -15,7 +15,7 @@ from stream_scorer.kafka.entry import Entry
 from stream_scorer.kafka.librdkafka.consumer import Failure, Polled
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.standby import Standby, spare
-from stream_scorer.kafka.work import Paused
+from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
 
 CLASSIC, NEW = ConsumerGroupType.CLASSIC, ConsumerGroupType.CONSUMER

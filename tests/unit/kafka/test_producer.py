@@ -13,13 +13,8 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     ProducerReborn,
 )
-from stream_scorer.kafka.producer import (
-    CommitUncertain,
-    Outgoing,
-    TransactionAborted,
-    TransactionalProducer,
-)
-from stream_scorer.ports import BytesColumn
+from stream_scorer.kafka.producer import CommitUncertain, TransactionalProducer
+from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from tests.unit.kafka.fake_cluster import (
     ABORT,
     FATAL,

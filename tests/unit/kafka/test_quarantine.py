@@ -20,8 +20,8 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.quarantine import MOST_RECORDS, Quarantine, blames_records, kind_of
 from stream_scorer.kafka.replay import Replays
-from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT
 from tests.unit.kafka.test_transaction import Adding, FakeSource, Scene
 

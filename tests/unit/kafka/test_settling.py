@@ -7,9 +7,9 @@ import pytest
 from stream_scorer.errors import OffsetsError
 from stream_scorer.happenings import BatchAborted, CommitSettled
 from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
-from stream_scorer.kafka.producer import TransactionAborted
 from stream_scorer.kafka.publishing import Publisher
 from stream_scorer.kafka.source import NotAMember, Places
+from stream_scorer.ports import TransactionAborted
 from tests.unit.kafka.fake_cluster import RETRIABLE, Cluster
 
 STARTS = {0: 3, 1: 5, 2: 0}

@@ -18,11 +18,10 @@ from stream_scorer.happenings import (
     Happening,
 )
 from stream_scorer.kafka.attempts import Attempts, Note
-from stream_scorer.kafka.producer import Outgoing
 from stream_scorer.kafka.source import Assigned, Places, Revoked
 from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import NO_ROWS, Limits, Paused, Result, Stages
-from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
