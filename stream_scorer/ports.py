@@ -1,6 +1,6 @@
 """The few Protocols between the core and the outside, and the plain data that crosses them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol, Self
@@ -136,6 +136,12 @@ class RawRecords:
             self.offset[rows],
             self.timestamp[rows],
         )
+
+    def without(self, rows: Collection[int]) -> tuple[Self, Int64]:
+        """Return the other rows, and where they are in this."""
+        kept = np.ones(len(self), np.bool_)
+        kept[list(rows)] = False
+        return self.where(kept), np.flatnonzero(kept)
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:

@@ -47,6 +47,8 @@ _ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
 SCHEMAS_DIRECTORY = _ROOT / "schemas"
 MODELS_DIRECTORY = _ROOT / "models"
 
+PRODUCTION = "production"
+"""The mode that refuses what is unsafe."""
 _PREFIX = "STREAM_SCORER_"
 _CONFIG_VARIABLE = "STREAM_SCORER_CONFIG"
 _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"

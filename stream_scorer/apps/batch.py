@@ -26,11 +26,11 @@ from stream_scorer.apps.batch_output import (
     ENDINGS,
     refuse_feature_names,
 )
-from stream_scorer.apps.scorer import Deployment, load_models
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
 
 LABELS = ("read", "in_time", "frauds", "frauds_in_input")

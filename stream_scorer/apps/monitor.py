@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.apps.process import run_process
-from stream_scorer.apps.rejecting import others
-from stream_scorer.apps.scorer import Deployment, plan_of, plan_trust
 from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
@@ -38,6 +36,7 @@ from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
+from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.settings import Settings
 
@@ -134,7 +133,7 @@ class MonitorWork:
         """
         before = copy.deepcopy(self._watch)
         try:
-            drifts, skipped = self._fold(others(raw, quarantined)[0] if quarantined else raw)
+            drifts, skipped = self._fold(raw.without(quarantined)[0] if quarantined else raw)
             stages.lap("detect")
             outgoing = self._outgoing(drifts)
             stages.lap("encode")

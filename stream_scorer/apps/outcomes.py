@@ -7,10 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.apps.activating import Piece
-from stream_scorer.codec.avro import TransactionDecoder
-from stream_scorer.codec.encode import DecisionEncoder
-from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.shadow import ShadowEncoder
+from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.arms import Decided, ScoredByArms
 from stream_scorer.core.batch import EventBatch, Flag, Rejections, RejectReason
 from stream_scorer.core.summaries import summarize
@@ -22,16 +19,6 @@ Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
-
-
-@dataclass(frozen=True, slots=True)
-class Codecs:
-    """How bytes become columns and back."""
-
-    transactions: TransactionDecoder
-    decisions: DecisionEncoder
-    summaries: RecordCodec
-    shadows: ShadowEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.redaction import names_secret
-from stream_scorer.settings import Http, Kafka, Settings, State
+from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
-PRODUCTION = "production"
 NOT_IN_PRODUCTION = (
     'stream-scorer: not in production mode: set mode = "production" to refuse what is unsafe; '
     "`stream-scorer security check` lists it"

@@ -8,9 +8,8 @@ one transaction.
 from collections.abc import Callable
 
 from stream_scorer.apps.process import run_process
+from stream_scorer.apps.profiler_warming import warm_profiler
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
-from stream_scorer.apps.scorer import Deployment, plan_of, plan_trust
-from stream_scorer.apps.warming import warm_profiler
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.plan import Plan
@@ -27,6 +26,7 @@ from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
+from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka, Settings
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.rejecting import others
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.encode import ColumnEncoder, Constant
 from stream_scorer.core.batch import RejectReason
@@ -244,7 +243,7 @@ class ProfilerWork:
         """Return what ``_decode`` does of the rows that are not passed over."""
         if not quarantined:
             return self._decode(raw)
-        readable, kept = others(raw, quarantined)
+        readable, kept = raw.without(quarantined)
         rows, row_order, rejected, labels, label_order = self._decode(readable)
         rejected[RejectReason.INTERNAL.value] = len(quarantined)
         return rows, kept[row_order], rejected, labels, kept[label_order]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings, replay
@@ -12,6 +12,7 @@ from stream_scorer.core.windows import CustomerRings
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.kafka.replay import STEP_SECONDS, InputReplay
+from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.beginning import Beginning

@@ -9,13 +9,6 @@ from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.ports import Int64, RawRecords
 
 
-def others(raw: RawRecords, quarantined: Mapping[int, str]) -> tuple[RawRecords, Int64]:
-    """Return the records that may be read, and their rows in ``raw``."""
-    kept = np.ones(len(raw), np.bool_)
-    kept[list(quarantined)] = False
-    return raw.where(kept), np.flatnonzero(kept)
-
-
 def decode_without(
     decoder: TransactionDecoder,
     raw: RawRecords,
@@ -39,7 +32,7 @@ def decode_without(
     """
     if not quarantined:
         return decoder.decode(raw, budgeted=budgeted)
-    readable, kept = others(raw, quarantined)
+    readable, kept = raw.without(quarantined)
     events, rows, undecodable = decoder.decode(readable, budgeted=budgeted)
     found = [
         *zip(

@@ -3,32 +3,25 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.bundle_watch import BundleWatch
+from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Fleet, Pinned
 from stream_scorer.apps.live_versions import LiveVersions
-from stream_scorer.apps.outcomes import Codecs
 from stream_scorer.apps.process import Exposed, run_process
-from stream_scorer.apps.production import PRODUCTION
 from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
-from stream_scorer.codec.encode import DecisionEncoder
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
-from stream_scorer.codec.shadow import ShadowEncoder
 from stream_scorer.core.deciding import Model
-from stream_scorer.core.features import ENGINE
-from stream_scorer.core.plan import Plan, parse_plan
 from stream_scorer.core.scorer import Rings
-from stream_scorer.errors import SettingsError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.kafka.identity import fence_former, instance
@@ -39,175 +32,15 @@ from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.loader import Bundle, load_bundle, models_of
-from stream_scorer.models.plan_signature import check_plan
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import Store, choose, find, read_signature
-from stream_scorer.models.trust import Trust, trust_of
-from stream_scorer.ports import CheckpointStore, Start
+from stream_scorer.models.loader import Bundle
+from stream_scorer.models.stores.deployment import (
+    Deployment,
+    load_models,
+)
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.files import FileStore
 from stream_scorer.state.schedule import Schedule
-from stream_scorer.state.seal import read_seal
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """What is deployed: which model decides under which plan, and where a first run begins.
-
-    Attributes:
-        model: NAME or NAME:VERSION.
-        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
-        start: Where a group's first run begins; None refuses to guess.
-        accept_cold: Whether features may decide that lack history.
-        warm: NAME or NAME:VERSION whose fields and windows are kept too; it does not decide.
-        follow: Whether the control log says what is deployed, instead of ``model`` and ``plan``.
-    """
-
-    model: str = "fraud"
-    plan: Path | None = None
-    start: Start | None = None
-    accept_cold: bool = False
-    warm: str | None = None
-    follow: bool = False
-
-
-def load_plan(path: Path, trust: Trust | None = None) -> Plan:
-    """Read a plan file.
-
-    Args:
-        path: The file.
-        trust: Whose signature it needs; None for none.
-
-    Raises:
-        SettingsError: It cannot be read, is not signed, or says something impossible; names file
-            and key.
-    """
-    try:
-        text = path.read_text()
-        if trust is not None:
-            check_plan(text, read_signature(path), trust, f"plan {path}")
-        return parse_plan(text)
-    except OSError as error:
-        raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
-    except ValueError as error:
-        raise SettingsError(f"plan {path}: {error}", "correct the file") from error
-
-
-def plan_trust(settings: Settings) -> Trust | None:
-    """Return whose signature a plan needs: in production one of those that bundles need."""
-    return trust_of(settings.models) if settings.mode == PRODUCTION else None
-
-
-def plan_of(store: Store, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
-    """Read a plan file, or without one the plan that lies beside a model's versions.
-
-    Args:
-        store: Of the models.
-        model: Its name.
-        path: The file.
-        trust: Whose signature it needs; None for none.
-
-    Raises:
-        SettingsError: It cannot be read or says something impossible; names file and key.
-        UnavailableError: The store does not answer.
-    """
-    if path is not None:
-        return load_plan(path, trust)
-    text = store.plan(model)
-    if trust is not None:
-        check_plan(text, store.plan_signature(model), trust, f"plan of {model} in {store.shown}")
-    try:
-        return parse_plan(text)
-    except ValueError as error:
-        raise SettingsError(f"plan of {model} in {store.shown}: {error}", "correct it") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What was deployed, verified and compiled for the same rings."""
-
-    model: Model
-    plan: Plan
-    warming: Model | None
-    bundles: tuple[Bundle, ...]
-
-
-def load_models(settings: Settings, deployment: Deployment) -> Loaded:
-    """Load and verify the deployed model, its plan, and the version that is to be warmed.
-
-    Raises:
-        ModelError: A bundle is missing or refused.
-        SettingsError: The plan is refused.
-    """
-    trust, store = trust_of(settings.models), open_store(settings.models)
-    chosen = choose(store, deployment.model)
-    bundle = load_bundle(store.folder(chosen), trust)
-    plan = plan_of(store, chosen.name, deployment.plan, plan_trust(settings))
-    if deployment.warm is None:
-        return Loaded(bundle.model(plan), plan, None, (bundle,))
-    next_one = load_bundle(find(store, deployment.warm), trust)
-    model, warming = models_of((bundle, next_one), plan)
-    return Loaded(model, plan, warming, (bundle, next_one))
-
-
-def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
-    """Load the deployed model and its plan alone; raises like :func:`load_models`."""
-    loaded = load_models(settings, deployment)
-    return loaded.model, loaded.plan
-
-
-def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:
-    """Make the codecs of our schemas under the registry's ids."""
-    topics = settings.kafka.topics
-    directory = settings.registry.directory
-    decision, summary, shadow = (
-        reader_schema(name, directory) for name in ("decision.v1", "summary.v2", "shadow-score.v1")
-    )
-    return Codecs(
-        transactions=TransactionDecoder(registry, plan, directory),
-        decisions=DecisionEncoder(
-            registry.id_for(f"{topics.decisions}-value", decision),
-            decision,
-            topics.transactions,
-            ENGINE,
-        ),
-        summaries=RecordCodec(registry.id_for(f"{topics.summaries}-value", summary), summary),
-        shadows=ShadowEncoder(
-            registry.id_for(f"{topics.shadow_scores}-value", shadow), shadow, topics.transactions
-        ),
-    )
-
-
-def owner_of(settings: Settings) -> Owner:
-    """Return whose checkpoint it is, with the keys that its records are sealed with.
-
-    Raises:
-        SettingsError: The keys cannot be read.
-    """
-    state = settings.state
-    seal = read_seal(state.mac_key_file, required=state.mac_required)
-    return Owner(settings.kafka.group, settings.kafka.topics.transactions, seal)
-
-
-def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
-    """Return where the checkpoint lies.
-
-    Raises:
-        SettingsError: The URL cannot be used.
-    """
-    if settings.state.url:
-        return FileStore(settings.state.url, owner)
-    return TopicStore(settings.kafka, owner)
-
-
-def topic_of(settings: Settings, owner: Owner, store: CheckpointStore) -> TopicStore:
-    """Return the state topic: what was rejected lies there, wherever the buckets do.
-
-    Only there a rejection can be written in the transaction of the batch that rejects.
-    """
-    return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner)
 
 
 def scorer_loop(

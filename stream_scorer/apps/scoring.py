@@ -14,12 +14,13 @@ from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.key_sample import KeySample
-from stream_scorer.apps.outcomes import Codecs, Decoded, Outcomes, Scored
+from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
 from stream_scorer.apps.rejecting import decode_without
 from stream_scorer.apps.rejections import Noted, RejectionLog
 from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
+from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.arms import score_by_arms
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.deciding import ModelFailure

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.scorer import owner_of, store_of, topic_of
+from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SettingsError

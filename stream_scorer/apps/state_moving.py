@@ -8,7 +8,6 @@ import numpy as np
 
 from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings
@@ -20,6 +19,7 @@ from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics import grow
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoint import Record, partitions_of
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.history import merged, outlived, since_of

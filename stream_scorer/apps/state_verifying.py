@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_scorer.apps.refolding import Refolding
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.windows import NEVER, bucket_of
 from stream_scorer.errors import StateError
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.history import NOT_YET
 from stream_scorer.state.restore import gone, labels_of
 from stream_scorer.state.rings import columns_of

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from stream_scorer.apps.adopting_rejections import rejected_by_letters
 from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint
 from stream_scorer.core.windows import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
 from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.state_topic import publish
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.rejected import Rejected
 from stream_scorer.state.restore import damaged

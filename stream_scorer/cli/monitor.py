@@ -1,7 +1,6 @@
 """``stream-scorer monitor``: watch the stream for drift until a signal ends it."""
 
 from stream_scorer.apps.monitor import run_monitor
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -11,6 +10,7 @@ from stream_scorer.cli.console import (
     WhosePlanOption,
     connected_settings,
 )
+from stream_scorer.models.stores.deployment import Deployment
 
 
 def monitor(

@@ -1,7 +1,6 @@
 """``stream-scorer profile``: settle terminals' rows until a signal ends it."""
 
 from stream_scorer.apps.profiler import run_profiler
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -10,6 +9,7 @@ from stream_scorer.cli.console import (
     WhosePlanOption,
     connected_settings,
 )
+from stream_scorer.models.stores.deployment import Deployment
 
 
 def profile(

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.apps.production import NOT_IN_PRODUCTION, PRODUCTION, refuse_unsafe
-from stream_scorer.apps.scorer import Deployment, run_scorer
+from stream_scorer.apps.production import NOT_IN_PRODUCTION, refuse_unsafe
+from stream_scorer.apps.scorer import run_scorer
 from stream_scorer.apps.workers import run_supervisor
 from stream_scorer.cli.console import (
     BootstrapOption,
@@ -17,6 +17,8 @@ from stream_scorer.cli.console import (
     connected_settings,
 )
 from stream_scorer.errors import SettingsError
+from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.settings import PRODUCTION
 
 
 def run(

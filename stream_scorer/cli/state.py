@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import Checkpoint, open_checkpoint
 from stream_scorer.apps.state import export as export_rings
 from stream_scorer.apps.state import inspect as inspect_partitions
@@ -26,6 +25,7 @@ from stream_scorer.cli.console import (
     show,
     utc_text,
 )
+from stream_scorer.models.stores.deployment import Deployment
 
 app = typer.Typer(
     help="The checkpoint of the customers' histories: look at it, check it, make it anew.",

@@ -71,12 +71,12 @@ def train(
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
     from stream_scorer.apps import train as training  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.apps.scorer import load_plan  # noqa: PLC0415 as above
     from stream_scorer.apps.train_costs import read_costs  # noqa: PLC0415 as above
     from stream_scorer.apps.train_days import split_for  # noqa: PLC0415 as above
     from stream_scorer.apps.train_models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.apps.train_report import report  # noqa: PLC0415 as above
     from stream_scorer.core.plan import Plan  # noqa: PLC0415 as above
+    from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
 
     beside = out / name / "plan.toml"
     chosen = plan or (beside if beside.is_file() else None)

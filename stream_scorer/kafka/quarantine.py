@@ -12,17 +12,14 @@ confirmed: the prefix that ends with the record fails once more, and passes with
 docs/adr/0066-quarantine.md.
 """
 
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from confluent_kafka import KafkaException
 
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.kafka.blame import blames_records, kind_of
 from stream_scorer.kafka.work import Result, Stages
-from stream_scorer.ports import Paused, RawRecords, TransactionAborted
+from stream_scorer.ports import Paused, RawRecords
 
 MOST_RECORDS = 8
 """Records that one batch may lose, or that are lost in a row without one that passes."""
@@ -31,43 +28,6 @@ MOST_CHANGES = 3
 
 Delta = TypeVar("Delta")
 Trial = Callable[[RawRecords, Stages, Mapping[int, str]], Result[Delta]]
-_OURS = Path(__file__).parents[1]
-
-
-def blames_records(error: BaseException) -> bool:
-    """Whether a failure of the computation may be the fault of its records.
-
-    Never: no memory, the operating system, an outage (``Paused``), an aborted transaction, what
-    Kafka's client raises, and our own errors, each of which says what is wrong and has an exit
-    code.
-
-    Args:
-        error: What the computation raised.
-    """
-    others = (
-        Paused, StreamScorerError, TransactionAborted, MemoryError, OSError, KafkaException,
-    )  # fmt: skip
-    return isinstance(error, Exception) and not isinstance(error, others)
-
-
-def kind_of(error: BaseException) -> str:
-    """Return what failed and where, without the error's text, which may hold values of the record.
-
-    Args:
-        error: What the computation raised.
-
-    Returns:
-        Such as ``ValueError at core/policy.py:31``.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [each for each in frames if Path(each.filename).is_relative_to(_OURS)]
-    name = type(error).__name__
-    if not frames:
-        return name
-    last = (ours or frames)[-1]
-    path = Path(last.filename)
-    where = path.relative_to(_OURS) if ours else path.name
-    return f"{name} at {where}:{last.lineno}"
 
 
 class SearchBrokenOff(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error

@@ -17,7 +17,7 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from stream_scorer.apps.scorer import Deployment, scorer_loop
+from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
@@ -29,6 +29,7 @@ from stream_scorer.kafka.groups import COORDINATION
 from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
 

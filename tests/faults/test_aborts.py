@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import BatchAborted
 from stream_scorer.kafka.offsets import admin
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models
 from tests.faults.scene import Outcome, everything_once, feed, outcome, same, scored, transactions

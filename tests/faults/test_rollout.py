@@ -11,7 +11,6 @@ import pytest
 
 from stream_scorer.apps import live_versions
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.deciding import Model
@@ -26,6 +25,7 @@ from stream_scorer.happenings import (
 )
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models import loader
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
 from stream_scorer.rollout.commands import Kind, Step
 from stream_scorer.rollout.documents import plan_of

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps import scorer
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.happenings import (
@@ -23,6 +22,7 @@ from stream_scorer.happenings import (
     ModelFailed,
     PartitionsRevoked,
 )
+from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
 from stream_scorer.observability.health import Health
 from stream_scorer.ports import Float64
 from stream_scorer.settings import Kafka, Registry, Settings
@@ -77,10 +77,8 @@ class Predictor:
 @pytest.fixture
 def model_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Float64], None]], None]:
     def install(before: Callable[[Float64], None]) -> None:
-        load = scorer.load_models
-
-        def load_broken(settings: Settings, deployment: Deployment) -> scorer.Loaded:
-            loaded = load(settings, deployment)
+        def load_broken(settings: Settings, deployment: Deployment) -> Loaded:
+            loaded = load_models(settings, deployment)
             broken = Predictor(loaded.model.predictor, before)
             return replace(loaded, model=replace(loaded.model, predictor=broken))
 

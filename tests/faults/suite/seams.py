@@ -23,6 +23,7 @@ from stream_scorer.apps import scorer, scoring
 from stream_scorer.cli import main as stream_scorer
 from stream_scorer.core.arms import score_by_arms
 from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
 from stream_scorer.ports import Float64
 from stream_scorer.settings import Settings
 
@@ -158,13 +159,11 @@ def _without_rebirth() -> None:
 
 
 def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
-    load = scorer.load_models
-
-    def load_broken(settings: Settings, deployment: scorer.Deployment) -> scorer.Loaded:
-        loaded = load(settings, deployment)
+    def load_broken(settings: Settings, deployment: Deployment) -> Loaded:
+        loaded = load_models(settings, deployment)
         return replace(loaded, model=replace(loaded.model, predictor=wrap(loaded.model.predictor)))
 
-    scorer.load_models = load_broken
+    scorer.load_models = load_broken  # type: ignore[attr-defined]  # what it imported
 
 
 def preceded(before: Callable[[Any], None]) -> Callable[..., Any]:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from stream_scorer.apps.profiler import profiler_loop
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import OffsetsError
 from stream_scorer.happenings import BatchCommitted, RowsSettled
 from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import (
     DAY,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.apps.scorer import Deployment, scorer_loop
+from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.happenings import (
     BatchCommitted,
     DependencyBack,
@@ -16,6 +16,7 @@ from stream_scorer.happenings import (
     TerminalsRead,
 )
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
 from stream_scorer.settings import Kafka, Models, Scorer, Settings
 from tests.faults.scene import decision

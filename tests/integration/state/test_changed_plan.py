@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import StateIncomplete
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
 from stream_scorer.state.history import CAP
 from tests.faults.scene import feed, transactions

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import ModelWarming, StateIncomplete
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import grow
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state import beginning
 from stream_scorer.state.history import INPUT

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_scorer.apps.scorer import Deployment, store_of
+from stream_scorer.apps.checkpoint_store import store_of
 from stream_scorer.apps.state import inspect, open_checkpoint
 from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.topics import grow
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoint import Owner
 from tests.faults.process import wait_until

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import NotWarmError
 from stream_scorer.happenings import ModelWarming
 from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
 from tests.faults.scene import feed, transactions

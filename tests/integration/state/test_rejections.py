@@ -11,7 +11,6 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.apps.reproducing import Question, reproduce
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.apps.state import open_checkpoint
 from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_verifying import refuse_differences, verify
@@ -22,6 +21,7 @@ from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics import grow
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner

@@ -13,12 +13,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from stream_scorer.apps.scorer import Deployment
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import StateRestored
 from stream_scorer.kafka import config
 from stream_scorer.kafka.offsets import admin
 from stream_scorer.kafka.topics import grow
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
 from tests.faults.scene import committed, feed, outcome, transactions

@@ -14,8 +14,8 @@ import pytest
 from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.apps.batch_ledger import WorkDirectory
-from stream_scorer.apps.scorer import load_models
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.models.stores.deployment import load_models
 from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
 
 _DIES = """

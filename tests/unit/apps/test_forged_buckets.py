@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.restoring import Restoration
-from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.payload import sound
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import bucket_of
 from stream_scorer.errors import StateError
+from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state import files

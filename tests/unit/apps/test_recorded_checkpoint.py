@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.apps.scorer import Deployment, load_model, open_codecs
+from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.state.checkpoint import Assembly
 from stream_scorer.state.files import FileStore

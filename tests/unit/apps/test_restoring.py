@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
-from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.gap import past_the_gap
+from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Bucket, Owner

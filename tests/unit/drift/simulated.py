@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.scorer import Deployment, load_model
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.core.summaries import summarize
 from stream_scorer.drift.detectors import Drift, SignalDetector
 from stream_scorer.drift.windows import Window, Windows
+from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.settings import Settings
 from stream_scorer.simulator import SCHEMA, simulate
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.apps.scorer import Deployment, load_models
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
 from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.models.folder import LocalFolder
 from stream_scorer.models.loader import load_bundle, verify_again
+from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.models.trust import Trust
 from stream_scorer.models.writer import write_bundle
 from stream_scorer.settings import load_settings

@@ -1,0 +1,38 @@
+"""Where the checkpoint of a group lies: a folder or bucket, or the state topic."""
+
+from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.ports import CheckpointStore
+from stream_scorer.settings import Settings
+from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.files import FileStore
+from stream_scorer.state.seal import read_seal
+
+
+def owner_of(settings: Settings) -> Owner:
+    """Return whose checkpoint it is, with the keys that its records are sealed with.
+
+    Raises:
+        SettingsError: The keys cannot be read.
+    """
+    state = settings.state
+    seal = read_seal(state.mac_key_file, required=state.mac_required)
+    return Owner(settings.kafka.group, settings.kafka.topics.transactions, seal)
+
+
+def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
+    """Return where the checkpoint lies.
+
+    Raises:
+        SettingsError: The URL cannot be used.
+    """
+    if settings.state.url:
+        return FileStore(settings.state.url, owner)
+    return TopicStore(settings.kafka, owner)
+
+
+def topic_of(settings: Settings, owner: Owner, store: CheckpointStore) -> TopicStore:
+    """Return the state topic: what was rejected lies there, wherever the buckets do.
+
+    Only there a rejection can be written in the transaction of the batch that rejects.
+    """
+    return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner)

@@ -1,0 +1,46 @@
+"""Compile and touch everything of a profiler once before the first event."""
+
+import numpy as np
+
+from stream_scorer.apps.profiling import Decoders, ProfilerWork, RowEncoder
+from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.records.made_up import as_polled, made_up_labels, made_up_transactions
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.kernels.profiles import merge
+from stream_scorer.core.plan import Plan
+from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.work import Stages
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+
+def warm_profiler(rows: RowEncoder, plan: Plan) -> None:
+    """Take made-up transactions and labels through all that a profiler does; nothing is kept.
+
+    Args:
+        rows: Rows to bytes.
+        plan: Delay, slack, lateness, limits.
+    """
+    schemas = FileRegistry(SCHEMAS_DIRECTORY)
+    decoders = Decoders(
+        TransactionDecoder(schemas, plan),
+        ColumnDecoder(schemas, reader_schema("label.v1", SCHEMAS_DIRECTORY), plan),
+    )
+    settles = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
+    # Columns that were taken apart are others to a compiler: with a duplicate, and none at all.
+    for paid, labels in ((1, 1), (300, 300), (300, 0), (0, 300)):
+        first = made_up_transactions(plan, paid)
+        # The later ones let the rows of the others leave.
+        later = made_up_transactions(plan, paid, settles)
+        twice = first[:1] if labels == 0 else []
+        values = [*first, *later, *twice, *made_up_labels(labels)]
+        partition = np.repeat(np.array([0, 1], np.int32), (len(values) - labels, labels))
+        raw = as_polled(values, partition)
+        work = ProfilerWork(plan, 1, 2, decoders, rows, {}, lambda _: None, _no_replay)
+        stages = Stages()
+        work.keep(work.compute(raw, stages), stages, raw)
+    one = np.zeros(1, np.int64)
+    merge(one, one.copy(), one + 1, one + 1, np.ones(1, np.bool_), 1, one.copy())
+
+
+def _no_replay(partition: int, _: int, __: int) -> InputReplay:
+    raise RuntimeError(f"partition {partition}: made-up records have no past")

@@ -1,0 +1,1 @@
+"""Records of our own schemas, one at a time or as columns."""

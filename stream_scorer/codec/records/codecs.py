@@ -1,0 +1,44 @@
+"""The codecs of a scorer: transactions in, decisions, summaries and shadow scores out."""
+
+from dataclasses import dataclass
+
+from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import SchemaSource, reader_schema
+from stream_scorer.codec.shadow import ShadowEncoder
+from stream_scorer.core.features import ENGINE
+from stream_scorer.core.plan import Plan
+from stream_scorer.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Codecs:
+    """How bytes become columns and back."""
+
+    transactions: TransactionDecoder
+    decisions: DecisionEncoder
+    summaries: RecordCodec
+    shadows: ShadowEncoder
+
+
+def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:
+    """Make the codecs of our schemas under the registry's ids."""
+    topics = settings.kafka.topics
+    directory = settings.registry.directory
+    decision, summary, shadow = (
+        reader_schema(name, directory) for name in ("decision.v1", "summary.v2", "shadow-score.v1")
+    )
+    return Codecs(
+        transactions=TransactionDecoder(registry, plan, directory),
+        decisions=DecisionEncoder(
+            registry.id_for(f"{topics.decisions}-value", decision),
+            decision,
+            topics.transactions,
+            ENGINE,
+        ),
+        summaries=RecordCodec(registry.id_for(f"{topics.summaries}-value", summary), summary),
+        shadows=ShadowEncoder(
+            registry.id_for(f"{topics.shadow_scores}-value", shadow), shadow, topics.transactions
+        ),
+    )

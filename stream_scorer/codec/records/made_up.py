@@ -1,0 +1,73 @@
+"""Made-up records, to compile and touch everything before the first event."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.schemas import FileRegistry, reader_schema
+from stream_scorer.core.plan import Plan
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+EVENT_TIME_MS = 1_600_000_000_000
+"""When the first of them happened, ms since the epoch."""
+_NOW_MS = 1_700_000_000_000
+
+
+def made_up_transactions(plan: Plan, count: int, later_ms: int = 0) -> list[bytes]:
+    """Return ``count`` transactions of seven customers, in bytes; ``later_ms`` moves their time."""
+    return _encoded(
+        "transaction",
+        [
+            {
+                "transaction_id": f"warm-{row}",
+                "event_time": EVENT_TIME_MS + later_ms,
+                "customer_id": f"{row % 7}",
+                "terminal_id": "1",
+                "amount_minor": 100 * row,
+                "currency": plan.currency,
+            }
+            for row in range(count)
+        ],
+    )
+
+
+def made_up_labels(count: int) -> list[bytes]:
+    """Return labels of as many of these transactions, in bytes."""
+    return _encoded(
+        "label",
+        [
+            {
+                "transaction_id": f"warm-{row}",
+                "event_time": EVENT_TIME_MS,
+                "customer_id": f"{row % 7}",
+                "terminal_id": "1",
+                "is_fraud": True,
+            }
+            for row in range(count)
+        ],
+    )
+
+
+def _encoded(name: str, records: Sequence[dict[str, Any]]) -> list[bytes]:
+    schema = reader_schema(f"{name}.v1", SCHEMAS_DIRECTORY)
+    identity = FileRegistry(SCHEMAS_DIRECTORY).id_for(f"{name}s-value", schema)
+    codec = RecordCodec(identity, schema)
+    return [codec.encode(record) for record in records]
+
+
+def as_polled(values: Sequence[bytes], partition: NDArray[np.int32] | None = None) -> RawRecords:
+    """Return values as a poll returns them, without keys; partition 0 unless int32[n] says else."""
+    count = len(values)
+    return RawRecords(
+        values=BytesColumn.of(values),
+        keys=BytesColumn.nulls(count),
+        headers=None,
+        partition=np.zeros(count, np.int32) if partition is None else partition,
+        offset=np.arange(count, dtype=np.int64),
+        # Far ahead of the events: none is too early.
+        timestamp=np.full(count, _NOW_MS, np.int64),
+    )

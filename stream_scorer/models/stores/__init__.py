@@ -1,0 +1,1 @@
+"""Where bundles lie, and what is deployed of them."""
