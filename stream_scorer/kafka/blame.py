@@ -8,6 +8,8 @@ from confluent_kafka import KafkaException
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.ports import Paused, TransactionAborted
 
+MOST_RECORDS = 8
+"""Records that one batch may lose, or that are lost in a row without one that passes."""
 _OURS = Path(__file__).parents[1]
 
 

@@ -17,12 +17,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from stream_scorer.kafka.blame import blames_records, kind_of
+from stream_scorer.kafka.blame import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.ports import Paused, RawRecords
 
-MOST_RECORDS = 8
-"""Records that one batch may lose, or that are lost in a row without one that passes."""
 MOST_CHANGES = 3
 """How often a batch may fail otherwise than the time before until it pauses."""
 

@@ -18,8 +18,8 @@ from stream_scorer.happenings import (
     RecordQuarantined,
     ReplayLeftOut,
 )
-from stream_scorer.kafka.blame import blames_records, kind_of
-from stream_scorer.kafka.quarantine import MOST_RECORDS, Quarantine
+from stream_scorer.kafka.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.quarantine import Quarantine
 from stream_scorer.kafka.replay import Replays
 from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
