@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any, Final
 
 FILES: Final[Mapping[str, str]] = {
-    "codec/limits.py": "schema",
-    "codec/definition.py": "schema",
+    "registry/limits.py": "schema",
+    "registry/definition.py": "schema",
     "codec/program_check.py": "schema",
     "codec/record.py": "rollout,activations,summaries,drift-events",
-    "codec/lookup_budget.py": "lookup",
-    "codec/http_registry.py": "lookup",
-    "codec/registry_answers.py": "lookup",
-    "codec/registry_server.py": "registry",
-    "codec/registry_store.py": "registry",
+    "registry/lookup_budget.py": "lookup",
+    "registry/http.py": "lookup",
+    "registry/answers.py": "lookup",
+    "registry/server.py": "registry",
+    "registry/store.py": "registry",
     "codec/walk.py": "schema,record",
     "core/payload.py": "bucket",
     "core/kernels/dumping.py": "bucket",

@@ -16,9 +16,9 @@ import numpy as np
 import skops.io
 from confluent_kafka import Consumer, Message, Producer
 
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.kafka import config
 from stream_scorer.models.bundle import MODEL, read_manifest
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 
 _WAIT_SECONDS = 0.1

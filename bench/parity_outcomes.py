@@ -11,11 +11,11 @@ import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.core.scorer import Scored
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.registry.registry import reader_schema
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]

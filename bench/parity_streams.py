@@ -17,11 +17,11 @@ from bench.parity_labels import Labels
 from bench.parity_outcomes import Outcomes, places, published
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.codec.encode import ColumnEncoder
-from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.feed import Riders
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics import create_topics
+from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Owner
 from stream_scorer.state.rings import columns_of

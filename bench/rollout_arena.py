@@ -15,10 +15,10 @@ from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import narrowed, reader_schema
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords
+from stream_scorer.registry.registry import narrowed, reader_schema
 from stream_scorer.rollout.commands import Kind, VerdictGiven
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.parts import Part

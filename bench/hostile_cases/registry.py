@@ -36,7 +36,7 @@ def _request(
 def _open(place: Place, directory: Path, **options: Any) -> Any:
     if not directory.exists():
         shutil.copytree(place.root / "schemas", directory)
-    server = entry("stream_scorer.codec.registry_server", "RegistryServer")
+    server = entry("stream_scorer.registry.server", "RegistryServer")
     if "token" in options and "token" not in server.__init__.__annotations__:
         raise NotThereError("RegistryServer token")
     return server(directory, **options)

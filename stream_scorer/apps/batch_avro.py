@@ -13,8 +13,8 @@ import numpy as np
 
 from stream_scorer.apps.batch_output import Decided, Form
 from stream_scorer.codec.encode import Choice, DecisionEncoder
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.features import ENGINE
+from stream_scorer.registry.registry import reader_schema
 
 _SYNC_BYTES = 16
 _BLOCK_ROWS = 4_000

@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch
 from stream_scorer.errors import SettingsError
+from stream_scorer.registry.registry import reader_schema
 
 ENDINGS = (".parquet", ".avro")
 

@@ -10,7 +10,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.codec.record import RecordCodec, RecordError
-from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.errors import (
     RolloutError,
     SchemaError,
@@ -18,6 +17,7 @@ from stream_scorer.errors import (
 )
 from stream_scorer.happenings import Listener, RecordsSkipped
 from stream_scorer.kafka.control_topic import Kept, KeptTopic, append
+from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.control import Command, authority_of, write
 from stream_scorer.rollout.fold import Entry, Log

@@ -18,7 +18,6 @@ from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
 from stream_scorer.kafka.leading import Leadership
@@ -30,6 +29,7 @@ from stream_scorer.models.bundle import Manifest, read_manifest
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
 from stream_scorer.ports import Paused, RawRecords
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.controller import trial_of
 from stream_scorer.rollout.parts import Part

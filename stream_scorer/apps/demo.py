@@ -36,13 +36,13 @@ from stream_scorer.apps.label_feeding import LabelledRows
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.signals import handled
 from stream_scorer.apps.verification import Verifier
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.feed import Feed
 from stream_scorer.kafka.lag import read_lag
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.topics import create_topics
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings, Topics
 
 _RATE = 5_000.0

@@ -5,11 +5,11 @@ from typing import Any
 import pyarrow as pa
 
 from stream_scorer import settings
-from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.encode import ColumnEncoder
 from stream_scorer.codec.resolve import arrow_schema
-from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.kafka.feed import Feed
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.registry import open_registry, reader_schema
 
 _SUBJECT = "transactions-value"
 _SCHEMA = "transaction.v1"

@@ -11,10 +11,10 @@ import pyarrow as pa
 from stream_scorer import settings
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.encode import ColumnEncoder, Constant
-from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.kafka.feed import KEY_COLUMN, Feed, Riders
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.ports import Int64
+from stream_scorer.registry.registry import open_registry, reader_schema
 
 _SUBJECT = "labels-value"
 _SCHEMA = "label.v1"

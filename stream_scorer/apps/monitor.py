@@ -17,7 +17,6 @@ from typing import Any
 
 from stream_scorer.apps.process import run_process
 from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
-from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
@@ -38,6 +37,7 @@ from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
+from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
 
 _LINGER_SECONDS = 0.25

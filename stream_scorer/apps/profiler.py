@@ -11,7 +11,6 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiler_warming import warm_profiler
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
-from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
@@ -28,6 +27,7 @@ from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import choose
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.ports import RawRecords
+from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 
 _LINGER_SECONDS = 0.25

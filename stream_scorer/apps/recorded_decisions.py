@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords
+from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
 from stream_scorer.settings import Settings
 
 _LISTS: Final = ("reasons", "flags")

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed
 from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.history import NOT_YET
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.windows import CustomerRings
@@ -14,6 +13,7 @@ from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.kafka.replay import STEP_SECONDS, InputReplay
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import RawRecords
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT

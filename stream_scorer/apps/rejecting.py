@@ -22,7 +22,7 @@ def decode_without(
         decoder: Reads the others.
         raw: n records.
         quarantined: Rows, each with what fails for it.
-        budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
+        budgeted: As in :func:`~stream_scorer.registry.registry.look_up`.
 
     Returns:
         (m transactions in input order, int64[m] their rows, all other rows).

@@ -35,7 +35,6 @@ from stream_scorer.apps.reproduction import (
     libraries,
     whole_numbers,
 )
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import Flag
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
@@ -44,6 +43,7 @@ from stream_scorer.kafka.offsets import bounds
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.trust import trust_of
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 
 Depth = Literal["recorded", "input"]

@@ -25,7 +25,6 @@ from stream_scorer.apps.reproduction import (
     whole_numbers,
 )
 from stream_scorer.codec.avro import TransactionDecoder
-from stream_scorer.codec.schemas import open_registry
 from stream_scorer.core.batch import EventBatch, Flag
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.kernels.store import NEVER
@@ -36,6 +35,7 @@ from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.models.loader import models_of
+from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.checkpoint import Owner

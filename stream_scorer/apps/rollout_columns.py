@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder, Decoded
 from stream_scorer.codec.record import RecordCodec, RecordError
-from stream_scorer.codec.schemas import SchemaSource, narrowed, reader_schema
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
@@ -28,6 +27,7 @@ from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
+from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
 from stream_scorer.rollout.tallies import Decisions, Shadowed
 
 UInt64 = NDArray[np.uint64]

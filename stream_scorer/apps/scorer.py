@@ -19,7 +19,6 @@ from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.codec.schemas import SchemaSource, open_registry, reader_schema
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.scorer import Rings
 from stream_scorer.happenings import Listener
@@ -38,6 +37,7 @@ from stream_scorer.models.stores.deployment import (
     load_models,
 )
 from stream_scorer.ports import CheckpointStore
+from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule

@@ -28,13 +28,13 @@ from stream_scorer.apps.verdict import (
     split,
 )
 from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.schemas import narrowed, open_registry, reader_schema
 from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.ports import Float64, Int64
+from stream_scorer.registry.registry import narrowed, open_registry, reader_schema
 
 _FIELDS: Final = frozenset(
     {

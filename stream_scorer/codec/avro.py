@@ -21,16 +21,16 @@ import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec import framing, operations, resolve
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.limits import SchemaLimits
 from stream_scorer.codec.preparation_budget import PreparationBudget
-from stream_scorer.codec.recent import RecentSchemas
-from stream_scorer.codec.schemas import SchemaSource, look_up, reader_schema
 from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.limits import SchemaLimits
+from stream_scorer.registry.recent import RecentSchemas
+from stream_scorer.registry.registry import SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _FRAME_REASONS: Final = {
@@ -104,7 +104,7 @@ class ColumnDecoder:
 
         Args:
             values: The payloads.
-            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
+            budgeted: As in :func:`~stream_scorer.registry.registry.look_up`.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
@@ -308,7 +308,7 @@ class TransactionDecoder:
 
         Args:
             raw: The records.
-            budgeted: As in :func:`~stream_scorer.codec.schemas.look_up`.
+            budgeted: As in :func:`~stream_scorer.registry.registry.look_up`.
 
         Returns:
             (m transactions in input order, int64[m] their row numbers, all other rows).

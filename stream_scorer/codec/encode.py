@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec.definition import Definition, parse_definition
 from stream_scorer.codec.packed import PackedBatch, Pieces
 from stream_scorer.core.batch import DecisionBatch, Flag
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
+from stream_scorer.registry.definition import Definition, parse_definition
 
 _CACHE_MAX: Final = 10_000
 _REASONS_MAX: Final = 1_000

@@ -13,15 +13,15 @@ from typing import Any, Final
 import fastavro
 import numpy as np
 
-from stream_scorer.codec.compatibility import incompatibilities
-from stream_scorer.codec.definition import Definition, parse_definition
-from stream_scorer.codec.limits import SchemaLimits, shown
-from stream_scorer.codec.recent import RecentSchemas
-from stream_scorer.codec.schemas import SchemaSource
 from stream_scorer.codec.wire import HEADER_BYTES, Program, check, compile_walk, frame
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError, StreamScorerError
 from stream_scorer.ports import BytesColumn
+from stream_scorer.registry.compatibility import incompatibilities
+from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.limits import SchemaLimits, shown
+from stream_scorer.registry.recent import RecentSchemas
+from stream_scorer.registry.registry import SchemaSource
 
 RECORD_BYTES: Final = 1_048_576 + 65_536
 """The largest message that this program's producers write."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from stream_scorer.codec import operations
 from stream_scorer.codec.columns import Kept
-from stream_scorer.codec.compatibility import incompatibilities
-from stream_scorer.codec.definition import Definition
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.compatibility import incompatibilities
+from stream_scorer.registry.definition import Definition
 
 _ARROW: Final = {
     "null": pa.null(), "boolean": pa.bool_(), "int": pa.int32(), "long": pa.int64(),

@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec import operations, walk
 from stream_scorer.codec.columns import Kept, Layout
-from stream_scorer.codec.definition import Definition
-from stream_scorer.codec.limits import STANDARD
 from stream_scorer.codec.program_check import check_program
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64
+from stream_scorer.registry.definition import Definition
+from stream_scorer.registry.limits import STANDARD
 
 HEADER_BYTES = 5  # magic byte 0 and the schema id, 4 bytes big-endian
 _SIMPLE: Final = {

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stream_scorer.codec.registry_server import RegistryServer
-from stream_scorer.codec.schemas import INDEX
 from stream_scorer.devkafka import node as node_files
 from stream_scorer.devkafka.broker import AddressInUseError, Broker
 from stream_scorer.devkafka.jars import classpath
 from stream_scorer.devkafka.java import find_java
 from stream_scorer.devkafka.node import HOST, Ports
 from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.registry.registry import INDEX
+from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _ATTEMPTS = 5

@@ -25,7 +25,7 @@ class Mutant:
 NEGATIVE_FIXED = Mutant(
     "the size of a fixed",
     (
-        ("codec/limits.py", "not 0 <= size <= self._limits.fixed_bytes", "abs(size) > 2**62"),
+        ("registry/limits.py", "not 0 <= size <= self._limits.fixed_bytes", "abs(size) > 2**62"),
         ("codec/wire.py", "        check_program(self.code", "        print if check_program else (self.code"),
         ("codec/walk.py", "if size < 0 or size > end - at:\n                        failed = TRUNC",
          "if size > end - at:\n                        failed = TRUNC"),

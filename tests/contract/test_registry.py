@@ -14,10 +14,11 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.registry_server import RegistryServer
-from stream_scorer.codec.schemas import (
+from stream_scorer.core.plan import Plan
+from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry.registry import (
     INDEX,
     FileRegistry,
     SchemaSource,
@@ -25,8 +26,7 @@ from stream_scorer.codec.schemas import (
     reader_schema,
     same_schema,
 )
-from stream_scorer.core.plan import Plan
-from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 
 TRANSACTION = reader_schema("transaction.v1")

@@ -20,7 +20,6 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
@@ -30,6 +29,7 @@ from stream_scorer.kafka.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
 

@@ -12,7 +12,6 @@ import pytest
 from stream_scorer.apps import live_versions
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.deciding import Model
 from stream_scorer.happenings import (
     BatchAborted,
@@ -27,6 +26,7 @@ from stream_scorer.kafka.reading import read_all
 from stream_scorer.models import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Step
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings

@@ -16,11 +16,11 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from stream_scorer.codec.registry_server import RegistryServer
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.devkafka.cluster import seed_registry
 from stream_scorer.kafka import config
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import Kafka, Registry
 from tests.faults.process import COMMAND, environment
 from tests.faults.scene import feed, outcome, scored, transactions

@@ -14,11 +14,11 @@ from bench.latency import row_number
 from bench.polars_features import WAYS, frame
 from bench.state_gates import Size
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import BUCKETS
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate
 from stream_scorer.state.checkpoint import Assembly, Owner

@@ -11,8 +11,8 @@ from bench.hostile_cases.case import Case, NotThereError, Place, cut, entry
 from bench.hostile_cases.decoding import FIELDS, HOSTILE_ID, TRANSACTION, Attack
 from bench.hostile_cases.rules import RULES
 from bench.hostile_cases.running import run
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.schemas import reader_schema
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.registry import reader_schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = "# T\n\n## Doors\n\nA `door` is\nclosed.\n\n## Walls\n\nHold.\n"

@@ -10,11 +10,11 @@ import pytest
 from stream_scorer.codec import operations, walk
 from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.columns import Kept, Layout
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.registry import reader_schema
 
 PLAN = Plan()
 TRANSACTION = reader_schema("transaction.v1")

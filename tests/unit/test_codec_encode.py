@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from stream_scorer.codec import encode, writing
 from stream_scorer.codec.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import DecisionBatch, EventBatch
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.registry import reader_schema
 from tests.support.effort import examples
 
 DECISION = reader_schema("decision.v1")

@@ -15,23 +15,30 @@ import pytest
 from stream_scorer.codec import operations as o
 from stream_scorer.codec import wire
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.compatibility import incompatibilities, verdicts
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.limits import STANDARD, SchemaLimits
 from stream_scorer.codec.preparation_budget import (
     BATCH_SECONDS,
     BURST_SECONDS,
     RATE,
     PreparationBudget,
 )
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.codec.wire import Program, check, compile_walk, frame
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
+from stream_scorer.registry.compatibility import incompatibilities, verdicts
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.limits import STANDARD, SchemaLimits
+from stream_scorer.registry.registry import reader_schema
+from tests.support.registry.hostile_schemas import (
+    BASE,
+    accepted,
+    field,
+    fixed,
+    refused,
+    transaction,
+)
 from tests.unit.codec_writers import writer_of
-from tests.unit.hostile_schemas import BASE, accepted, field, fixed, refused, transaction
 from tests.unit.sure_decoder import SureDecoder
 
 READER = reader_schema("transaction.v1")

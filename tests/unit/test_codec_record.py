@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 SOURCE = FileRegistry(SCHEMAS_DIRECTORY)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.definition import parse_definition
 from stream_scorer.codec.wire import Framed, check, compile_walk
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
+from stream_scorer.registry.definition import parse_definition
 from tests.support.effort import examples
 
 PLAN = Plan(string_bytes_max=8, array_items_max=4)

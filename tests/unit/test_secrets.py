@@ -14,7 +14,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.cli.console import connected_settings
-from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.happenings import DependencyUnavailable
 from stream_scorer.kafka import config, deadletter
@@ -23,6 +22,7 @@ from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.redaction import MASK, redacted, remember
+from stream_scorer.registry.http import HttpRegistry
 from stream_scorer.settings import Http, Registry, load_settings
 
 main: Any = importlib.import_module("stream_scorer.cli.main")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import SchemaSource, reader_schema
 from stream_scorer.codec.shadow import ShadowEncoder
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
+from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 
 

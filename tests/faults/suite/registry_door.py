@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from stream_scorer.codec.registry_server import RegistryServer
 from stream_scorer.devkafka.cluster import seed_registry
+from stream_scorer.registry.server import RegistryServer
 
 _SECONDS = 10
 

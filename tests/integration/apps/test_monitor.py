@@ -9,12 +9,12 @@ from confluent_kafka import Producer
 from stream_scorer.apps.monitor import monitor_loop, monitor_settings
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.happenings import BatchAborted, BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
+from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import Kafka, Monitor, Settings
 from tests.unit.drift.simulated import changed, summaries, transactions, watch, windows
 

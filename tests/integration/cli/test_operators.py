@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

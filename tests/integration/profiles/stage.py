@@ -11,13 +11,13 @@ from confluent_kafka import Producer
 from stream_scorer.apps.profiler import profiler_loop, profiler_settings
 from stream_scorer.apps.records import RecordReader
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
 
 PARTITIONS = 4

@@ -12,13 +12,13 @@ from confluent_kafka import Producer
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import open_registry, reader_schema
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.scorer import Rings
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from tests.integration.profiles.stage import (
     DAY,

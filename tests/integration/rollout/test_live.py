@@ -16,12 +16,12 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.fleet import ANY_OLDER
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.plan import Plan
 from stream_scorer.happenings import Happening, RevisionRefused
 from stream_scorer.kafka.reading import read_all
 from stream_scorer.models import loader
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Rollback, Step
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings

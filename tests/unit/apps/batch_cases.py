@@ -12,11 +12,11 @@ import pyarrow as pa
 from stream_scorer.apps.batch import Report, run_batch
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.codec.encode import DecisionEncoder
-from stream_scorer.codec.schemas import reader_schema
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.scorer import Rings, Scored, score
 from stream_scorer.models.stores.deployment import Deployment, load_model
+from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import load_settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table

@@ -13,13 +13,13 @@ from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.happenings import Happening, StateRestored
 from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from stream_scorer.apps.recorded_decisions import DecisionReader
 from stream_scorer.codec.encode import DecisionEncoder
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE
@@ -16,6 +15,7 @@ from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.simulator.simulate import simulate
 

@@ -11,10 +11,10 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controller import ControllerLoop
 from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.control_topic import Kept
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictGiven
 from stream_scorer.rollout.control import Authority, Command, write
 from stream_scorer.rollout.controller import Action

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.rollout_columns import Columns
-from stream_scorer.codec.schemas import SchemaSource
 from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.happenings import Happening, RolloutEvidence, RolloutJudged
+from stream_scorer.registry.registry import SchemaSource
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict

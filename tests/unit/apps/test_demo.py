@@ -19,11 +19,11 @@ from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.verdict import Arrivals, Scores, Verification
 from stream_scorer.codec.avro import TransactionDecoder
-from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.registry import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
 from stream_scorer.simulator import simulate
 

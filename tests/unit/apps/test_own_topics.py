@@ -14,7 +14,6 @@ from stream_scorer.apps.monitor import MonitorWork
 from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.avro import ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.schemas import FileRegistry, reader_schema
 from stream_scorer.core.plan import Plan
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
@@ -23,10 +22,11 @@ from stream_scorer.happenings import Happening, RecordsSkipped
 from stream_scorer.kafka.control_topic import Kept
 from stream_scorer.kafka.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.control import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.unit.apps.test_control_log import Reader, Topic, encoded
-from tests.unit.hostile_schemas import field, fixed, transaction
 from tests.unit.rollout.scene import Writer, plan
 
 HOSTILE = {

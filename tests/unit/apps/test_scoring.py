@@ -13,7 +13,6 @@ from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.codec.schemas import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.core import scorer
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings
@@ -23,6 +22,7 @@ from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
+from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from stream_scorer.codec.compatibility import Verdict, check_mode, verdicts
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.schemas import INDEX, Entry, FileRegistry, same_schema
 from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.registry.compatibility import Verdict, check_mode, verdicts
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.registry import INDEX, Entry, FileRegistry, same_schema
 
 _LOCK: Final = ".registry.lock"
 _ENTRIES_MOST: Final = 10_000

@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from stream_scorer.codec.limits import json_depth
-from stream_scorer.codec.registry_connections import BoundedServer, RequestClock
-from stream_scorer.codec.registry_store import RegistryError, RegistryStore
-from stream_scorer.codec.schemas import Entry
 from stream_scorer.errors import SettingsError
+from stream_scorer.registry.connections import BoundedServer, RequestClock
+from stream_scorer.registry.limits import json_depth
+from stream_scorer.registry.registry import Entry
+from stream_scorer.registry.store import RegistryError, RegistryStore
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _JSON_TYPES: Final = {

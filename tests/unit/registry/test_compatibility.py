@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.compatibility import MODES, incompatibilities, verdicts
-from stream_scorer.codec.definition import parse_definition
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.compatibility import MODES, incompatibilities, verdicts
+from stream_scorer.registry.definition import parse_definition
 from tests.support.effort import examples
 
 with warnings.catch_warnings():

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from stream_scorer import settings
-from stream_scorer.codec.definition import parse_definition
-from stream_scorer.codec.http_registry import HttpRegistry
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.http import HttpRegistry
 
 INDEX: Final = "registry.json"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stream_scorer.codec.definition import Definition, parse_definition
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.definition import Definition, parse_definition
 
 MODES: Final = (
     "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL",

@@ -9,19 +9,19 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from stream_scorer.codec import http_registry
 from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.http_registry import HttpRegistry
-from stream_scorer.codec.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.registry_answers import ANSWER_BYTES_MOST
-from stream_scorer.codec.schemas import FileRegistry, SchemaSource, look_up, reader_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.ports import BytesColumn
+from stream_scorer.registry import http as http_registry
+from stream_scorer.registry.answers import ANSWER_BYTES_MOST
+from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
+from stream_scorer.registry.registry import FileRegistry, SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
-from tests.unit.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
+from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
 TRANSACTION = reader_schema("transaction.v1")
 RECORD = {

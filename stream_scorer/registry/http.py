@@ -13,12 +13,12 @@ from typing import Any, Final
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from stream_scorer.codec.failing_ids import FailingIds
-from stream_scorer.codec.lookup_budget import WAITED_FOR, WAITS, LookupBudget
-from stream_scorer.codec.recent import RecentSchemas
-from stream_scorer.codec.references import inline
-from stream_scorer.codec.registry_answers import AnswerTooLargeError, bound_answers, is_outage
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
+from stream_scorer.registry.answers import AnswerTooLargeError, bound_answers, is_outage
+from stream_scorer.registry.failing_ids import FailingIds
+from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
+from stream_scorer.registry.recent import RecentSchemas
+from stream_scorer.registry.references import inline
 from stream_scorer.settings import Registry
 
 # Subject, version, schema, a subject's own rule.
@@ -94,7 +94,7 @@ class HttpRegistry:
         self._failing = FailingIds(self._answers_others, clock)
 
     def writer_schemas(self, ids: Sequence[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
-        """Look several ids up; see :func:`~stream_scorer.codec.schemas.look_up`."""
+        """Look several ids up; see :func:`~stream_scorer.registry.registry.look_up`."""
         found: dict[int, str | SchemaError] = {}
         to_ask = []
         for schema_id in ids:
@@ -173,7 +173,7 @@ class HttpRegistry:
         return found
 
     def writer_schema(self, schema_id: int) -> str:
-        """Return the schema's JSON; see :class:`~stream_scorer.codec.schemas.SchemaSource`."""
+        """Return the schema's JSON; see :class:`~stream_scorer.registry.registry.SchemaSource`."""
         with self._lock:
             text = self._texts.find(schema_id)
             if text is not None:

@@ -7,8 +7,8 @@ from typing import Any
 import fastavro
 from fastavro.schema import UnknownType
 
-from stream_scorer.codec.limits import STANDARD, SchemaLimits, read_document, shown
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.limits import STANDARD, SchemaLimits, read_document, shown
 
 _WHY = 200
 """Letters of a parser's error that are shown: it may repeat the schema."""

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from stream_scorer.codec.schemas import FileRegistry
 from stream_scorer.errors import SchemaError
+from stream_scorer.registry.registry import FileRegistry
 
 LOCK: Final = "registry.lock.json"
 

@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from stream_scorer.codec.http_registry import HttpRegistry
-from stream_scorer.codec.registry_server import RegistryServer
-from stream_scorer.codec.schemas import FileRegistry, open_registry, reader_schema
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
+from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry.registry import FileRegistry, open_registry, reader_schema
+from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
-from tests.unit.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
+from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
 
 def test_a_known_id_is_asked_for_once_and_an_unknown_one_again_after_a_while() -> None:

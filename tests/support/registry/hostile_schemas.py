@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from stream_scorer.codec.limits import STANDARD
+from stream_scorer.registry.limits import STANDARD
 
 BASE: Final[list[dict[str, Any]]] = [
     {"name": "transaction_id", "type": "string"},

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stream_scorer.codec import registry_connections
-from stream_scorer.codec.registry_server import _BODY_MAX, RegistryServer
-from stream_scorer.codec.registry_store import RegistryStore
 from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SettingsError
+from stream_scorer.registry import connections as registry_connections
+from stream_scorer.registry.server import _BODY_MAX, RegistryServer
+from stream_scorer.registry.store import RegistryStore
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105 of no account
