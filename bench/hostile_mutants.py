@@ -23,14 +23,14 @@ from typing import Any, Final
 FILES: Final[Mapping[str, str]] = {
     "registry/limits.py": "schema",
     "registry/definition.py": "schema",
-    "codec/program_check.py": "schema",
+    "codec/reading/program_check.py": "schema",
     "codec/record.py": "rollout,activations,summaries,drift-events",
     "registry/lookup_budget.py": "lookup",
     "registry/http.py": "lookup",
     "registry/answers.py": "lookup",
     "registry/server.py": "registry",
     "registry/store.py": "registry",
-    "codec/walk.py": "schema,record",
+    "codec/reading/decode_kernel.py": "schema,record",
     "core/payload.py": "bucket",
     "core/kernels/dumping.py": "bucket",
     "state/checkpoint.py": "bucket,rejected",
@@ -60,7 +60,7 @@ FILES: Final[Mapping[str, str]] = {
 OTHERS: Final[Mapping[str, str]] = {
     "kafka/source.py: isinstance(failure, KafkaException)":
         "names the broker's own error; without it the same error leaves under another name",
-    "codec/program_check.py: not held":
+    "codec/reading/program_check.py: not held":
         "holds our own compiler to its promise: no schema of a client gets so far",
 }  # fmt: skip
 """Single checks that are not drawn, by file and condition, with the reason of each."""

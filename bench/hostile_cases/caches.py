@@ -78,7 +78,7 @@ def _owned(chosen: Path, file: Path) -> None:
 
 def _stamped(_: Place) -> str:
     """Look at what the walk's kept code depends on."""
-    walk = entry("stream_scorer.codec.walk", "walk")
+    walk = entry("stream_scorer.codec.reading.decode_kernel", "walk")
     stamp = walk._cache._cache_file._source_stamp  # noqa: SLF001 numba has no public way
     return "all files" if isinstance(stamp, str) else "its own file alone"
 

@@ -112,7 +112,7 @@ def decoded(value: bytes | None, schema: str = "", **plan: Any) -> str:
     """
     made = entry("stream_scorer.core.plan", "Plan")(**plan)
     source = Source(schema)
-    decoder = entry("stream_scorer.codec.avro", "TransactionDecoder")(source, made)
+    decoder = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")(source, made)
     events, rows, rejections = decoder.decode(
         raw([source.good("before"), value, source.good("after")])
     )

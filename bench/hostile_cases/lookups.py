@@ -132,7 +132,7 @@ def _decoded(
 
     def run(_: Place) -> str:
         settings = entry("stream_scorer.settings", "Registry")
-        decoder_of = entry("stream_scorer.codec.avro", "TransactionDecoder")
+        decoder_of = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")
         plan = entry("stream_scorer.core.plan", "Plan")()
         now = [0.0]
         with _registry(answer) as (url, asked):
@@ -168,7 +168,9 @@ def _again(_: Place) -> str:
     with _registry(_unknown) as (url, asked):
         source = entry("stream_scorer.registry.http", "HttpRegistry")(settings(url=url))
         for _batch in range(30):
-            decoder = entry("stream_scorer.codec.avro", "TransactionDecoder")(source, plan)
+            decoder = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")(
+                source, plan
+            )
             decoder.decode(raw([framed(body(), 900)]))
         return f"asked {len(asked)} times"
 

@@ -196,7 +196,7 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
     def run(_: Place) -> str:
         source = Source(schema)
         found = entry("stream_scorer.apps.terminals", "TerminalReading")
-        decoder = entry("stream_scorer.codec.avro", "ColumnDecoder")(
+        decoder = entry("stream_scorer.codec.reading.decode", "ColumnDecoder")(
             source,
             json.dumps(_schema("terminal-profiles")),
             entry("stream_scorer.core.plan").Plan(),

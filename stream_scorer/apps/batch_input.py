@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
 from stream_scorer.apps.batch_pieces import Piece
 from stream_scorer.apps.column_fitting import Column, as_read, fit, fits, is_text
-from stream_scorer.codec.resolve import arrow_schema
+from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError

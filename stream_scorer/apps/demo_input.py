@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.codec.wire import HEADER_BYTES
+from stream_scorer.codec.reading.program import HEADER_BYTES
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.ports import Int64
 from stream_scorer.registry.registry import SchemaSource, reader_schema

@@ -24,7 +24,7 @@ from stream_scorer.apps.reproduction import (
     flag_bits,
     whole_numbers,
 )
-from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.batch import EventBatch, Flag
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.kernels.store import NEVER

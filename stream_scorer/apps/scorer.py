@@ -17,7 +17,7 @@ from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.scorer import Rings

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.plan import Plan

@@ -27,7 +27,7 @@ from stream_scorer.apps.verdict import (
     places,
     split,
 )
-from stream_scorer.codec.avro import UNLIMITED, ColumnDecoder
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse

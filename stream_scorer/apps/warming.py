@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.codec.records.made_up import EVENT_TIME_MS, as_polled, made_up_transactions
 from stream_scorer.core.deciding import Model

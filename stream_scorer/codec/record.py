@@ -1,9 +1,10 @@
 """Single records as dictionaries: summaries, labels, drift events, and what the CLI shows.
 
 Whoever may write to a topic chooses the bytes, and the schema that they name. So a record is walked
-within limits before fastavro builds it (see :mod:`stream_scorer.codec.wire`), and what reads a
-topic of ours takes records of that topic's family only: of a writer schema with the same full name
-that ours can read. They come out with our fields, of our types, whatever else was written.
+within limits before fastavro builds it (see :mod:`stream_scorer.codec.reading.program`), and what
+reads a topic of ours takes records of that topic's family only: of a writer schema with the same
+full name that ours can read. They come out with our fields, of our types, whatever else was
+written.
 """
 
 import io
@@ -13,7 +14,7 @@ from typing import Any, Final
 import fastavro
 import numpy as np
 
-from stream_scorer.codec.wire import HEADER_BYTES, Program, check, compile_walk, frame
+from stream_scorer.codec.reading.program import HEADER_BYTES, Program, check, compile_walk, frame
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError, StreamScorerError
 from stream_scorer.ports import BytesColumn

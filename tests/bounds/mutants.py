@@ -26,8 +26,8 @@ NEGATIVE_FIXED = Mutant(
     "the size of a fixed",
     (
         ("registry/limits.py", "not 0 <= size <= self._limits.fixed_bytes", "abs(size) > 2**62"),
-        ("codec/wire.py", "        check_program(self.code", "        print if check_program else (self.code"),
-        ("codec/walk.py", "if size < 0 or size > end - at:\n                        failed = TRUNC",
+        ("codec/reading/program.py", "        check_program(self.code", "        print if check_program else (self.code"),
+        ("codec/reading/decode_kernel.py", "if size < 0 or size > end - at:\n                        failed = TRUNC",
          "if size > end - at:\n                        failed = TRUNC"),
     ),
 )  # fmt: skip
@@ -37,29 +37,29 @@ FORGED_BUCKET = Mutant(
 )
 OTHERS = (
     Mutant("the length of a string", (
-        ("codec/walk.py", "elif value > end - at:\n", "elif value > string_max:\n"),)),
+        ("codec/reading/decode_kernel.py", "elif value > end - at:\n", "elif value > string_max:\n"),)),
     Mutant("the sign of a string's length", (
-        ("codec/walk.py", "if value < 0:\n                        failed = LENGTH",
+        ("codec/reading/decode_kernel.py", "if value < 0:\n                        failed = LENGTH",
          "if value < -(1 << 62):\n                        failed = LENGTH"),)),
     Mutant("the bytes of a double", (
-        ("codec/walk.py", "if width > end - at:\n", "if width > limit - at + 64:\n"),)),
+        ("codec/reading/decode_kernel.py", "if width > end - at:\n", "if width > limit - at + 64:\n"),)),
     Mutant("the number of a symbol", (
-        ("codec/walk.py", "if value < 0 or value >= code[step, 1]:\n                        "
+        ("codec/reading/decode_kernel.py", "if value < 0 or value >= code[step, 1]:\n                        "
          "failed = SYMBOL", "if value < 0:\n                        failed = SYMBOL"),)),
     Mutant("the number of a branch", (
-        ("codec/walk.py", "if value < 0 or value >= code[step, 1]:\n                        "
+        ("codec/reading/decode_kernel.py", "if value < 0 or value >= code[step, 1]:\n                        "
          "failed = BRANCH", "if value < -1000:\n                        failed = BRANCH"),)),
     Mutant("a boolean's byte", (
-        ("codec/walk.py", "if at >= end:\n                    failed = TRUNCATED",
+        ("codec/reading/decode_kernel.py", "if at >= end:\n                    failed = TRUNCATED",
          "if at > end + 64:\n                    failed = TRUNCATED"),)),
     Mutant("the bytes of a varint", (
-        ("codec/reading.py", "            if at + size > end:\n                return np.int64(0), "
+        ("codec/reading/read_kernels.py", "            if at + size > end:\n                return np.int64(0), "
          "at, TRUNCATED\n", ""),)),
     Mutant("room behind a column's text", (
-        ("codec/columns.py", "return validity, values, size + SLACK",
+        ("codec/reading/arrow_layout.py", "return validity, values, size + SLACK",
          "return validity, values, size"),)),
     Mutant("room behind what is encoded to bytes", (
-        ("codec/columns.py", "values = (rows + 1) * _WIDTH[self.kind]",
+        ("codec/reading/arrow_layout.py", "values = (rows + 1) * _WIDTH[self.kind]",
          "values = rows * _WIDTH[self.kind]"),)),
     Mutant("the length of an id in a bucket", (
         ("core/kernels/dumping.py", "if at < 0 or length < 0 or length > end - at:",

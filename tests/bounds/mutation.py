@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import CustomerRings, Retention
 from stream_scorer.errors import ModelError
@@ -25,8 +25,15 @@ from stream_scorer.models.predictors import TreePredictor
 from stream_scorer.models.trees import _assemble
 from stream_scorer.state.rings import columns_of
 from tests.bounds import windows
+from tests.unit.codec.reading.test_random_schemas import (
+    Reference,
+    Source,
+    pair,
+    plain,
+    spoilt,
+    value,
+)
 from tests.unit.core.ring_oracle import Event, counts_and_sums, fold
-from tests.unit.test_codec_random_schemas import Reference, Source, pair, plain, spoilt, value
 
 PLAN = Plan(string_bytes_max=40, array_items_max=6)
 HOSTILE = (

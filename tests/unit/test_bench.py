@@ -13,7 +13,7 @@ from bench.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
 from bench.polars_features import WAYS, frame
 from bench.state_gates import Size
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.plan import Plan

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.avro import TransactionDecoder
 from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.shadow import ShadowEncoder
 from stream_scorer.core.features import ENGINE

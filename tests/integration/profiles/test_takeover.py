@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.apps import terminals
 from stream_scorer.apps.terminals import TerminalFollower
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.features import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
 from stream_scorer.core.scorer import Rings

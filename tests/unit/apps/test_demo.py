@@ -18,7 +18,7 @@ from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.verdict import Arrivals, Scores, Verification
-from stream_scorer.codec.avro import TransactionDecoder
+from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.models.stores.deployment import Deployment, load_model

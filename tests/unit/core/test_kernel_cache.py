@@ -107,7 +107,7 @@ def test_the_command_line_says_in_one_line_which_folder_it_refuses(tmp_path: Pat
 
 _FRAMES = (
     "import numpy as np\n"
-    "from stream_scorer.codec.framing import frames\n"
+    "from stream_scorer.codec.reading.framing import frames\n"
     "n = np.zeros(1, np.int64)\n"
     "frames(np.zeros(9, np.uint8), np.array([0, 9]), 99, np.zeros(1, np.uint8), n)\n"
     "print(sum(frames.stats.cache_hits.values()))"

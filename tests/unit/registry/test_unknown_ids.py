@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.record import RecordCodec
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan

@@ -12,16 +12,16 @@ import fastavro
 import numpy as np
 import pytest
 
-from stream_scorer.codec import operations as o
-from stream_scorer.codec import wire
-from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.preparation_budget import (
+from stream_scorer.codec.reading import operations as o
+from stream_scorer.codec.reading import program as wire
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.preparation_budget import (
     BATCH_SECONDS,
     BURST_SECONDS,
     RATE,
     PreparationBudget,
 )
-from stream_scorer.codec.wire import Program, check, compile_walk, frame
+from stream_scorer.codec.reading.program import Program, check, compile_walk, frame
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
@@ -30,6 +30,8 @@ from stream_scorer.registry.compatibility import incompatibilities, verdicts
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.limits import STANDARD, SchemaLimits
 from stream_scorer.registry.registry import reader_schema
+from tests.support.codec.codec_writers import writer_of
+from tests.support.codec.sure_decoder import SureDecoder
 from tests.support.registry.hostile_schemas import (
     BASE,
     accepted,
@@ -38,8 +40,6 @@ from tests.support.registry.hostile_schemas import (
     refused,
     transaction,
 )
-from tests.unit.codec_writers import writer_of
-from tests.unit.sure_decoder import SureDecoder
 
 READER = reader_schema("transaction.v1")
 HEADER = b"\0\0\0\0\1"
@@ -258,7 +258,7 @@ def test_an_error_while_a_schema_is_prepared_refuses_its_records(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("stream_scorer.codec.avro.compile_walk", broken)
+    monkeypatch.setattr("stream_scorer.codec.reading.decode.compile_walk", broken)
     decoded = ColumnDecoder(Source(transaction()), READER, Plan()).decode([HEADER + BODY])
     assert decoded.rejections.reasons == (RejectReason.INCOMPATIBLE_SCHEMA,)
     assert decoded.rejections.details == ("schema id 1: cannot be prepared: ZeroDivisionError",)
@@ -268,7 +268,7 @@ def test_memory_that_is_out_is_nobodys_schema(monkeypatch: pytest.MonkeyPatch) -
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("stream_scorer.codec.avro.compile_walk", full)
+    monkeypatch.setattr("stream_scorer.codec.reading.decode.compile_walk", full)
     with pytest.raises(MemoryError):
         ColumnDecoder(Source(transaction()), READER, Plan()).decode([HEADER + BODY])
 

@@ -14,14 +14,14 @@ from fastavro.read import SchemaResolutionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.avro import ColumnDecoder
-from stream_scorer.codec.resolve import adapted
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.resolve import adapted
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.registry.definition import parse_definition
+from tests.support.codec.codec_writers import writer_of
+from tests.support.codec.sure_decoder import SureDecoder
 from tests.support.effort import examples
-from tests.unit.codec_writers import writer_of
-from tests.unit.sure_decoder import SureDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The way of decoding that every other one is held to."""
 
-from stream_scorer.codec.avro import ColumnDecoder, _Writer
+from stream_scorer.codec.reading.decode import ColumnDecoder, _Writer
 
 
 class SureDecoder(ColumnDecoder):

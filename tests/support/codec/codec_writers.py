@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.codec.avro import ColumnDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
 
 
 def writer_of(decoder: ColumnDecoder, schema_id: int) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from stream_scorer.codec import operations
-from stream_scorer.codec.columns import Kept
+from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading.arrow_layout import Kept
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.compatibility import incompatibilities
 from stream_scorer.registry.definition import Definition

@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec import operations, walk
-from stream_scorer.codec.columns import Kept, Layout
-from stream_scorer.codec.program_check import check_program
+from stream_scorer.codec.reading import decode_kernel as walk
+from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading.arrow_layout import Kept, Layout
+from stream_scorer.codec.reading.program_check import check_program
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.core.plan import Plan

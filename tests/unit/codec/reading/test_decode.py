@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.codec import operations, walk
-from stream_scorer.codec.avro import ColumnDecoder, TransactionDecoder
-from stream_scorer.codec.columns import Kept, Layout
+from stream_scorer.codec.reading import decode_kernel as walk
+from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading.arrow_layout import Kept, Layout
+from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError

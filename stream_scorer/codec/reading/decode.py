@@ -1,12 +1,12 @@
 """Confluent-framed Avro to columns: a fast way for most writer schemas, a sure way for all.
 
-Every payload is walked (the rules stand in :mod:`stream_scorer.codec.wire`), so both ways refuse
-the same records. The fast way stores the reader's columns in that walk; the sure one gives the
-sound bytes to fastavro, record by record, for writer schemas in which a field that the reader wants
-is more than a single value, perhaps optional. Both read plain numbers, without logical types: a
-long is a long, whether or not a date can hold it. A value that the bytes give soundly and the
-reader schema cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for that
-record alone.
+Every payload is walked (the rules stand in :mod:`stream_scorer.codec.reading.program`), so both
+ways refuse the same records. The fast way stores the reader's columns in that walk; the sure one
+gives the sound bytes to fastavro, record by record, for writer schemas in which a field that the
+reader wants is more than a single value, perhaps optional. Both read plain numbers, without logical
+types: a long is a long, whether or not a date can hold it. A value that the bytes give soundly and
+the reader schema cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for
+that record alone.
 """
 
 import io
@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 
-from stream_scorer.codec import framing, operations, resolve
-from stream_scorer.codec.preparation_budget import PreparationBudget
-from stream_scorer.codec.wire import Framed, Program, check, compile_walk, frame
+from stream_scorer.codec.reading import framing, operations, resolve
+from stream_scorer.codec.reading.preparation_budget import PreparationBudget
+from stream_scorer.codec.reading.program import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError

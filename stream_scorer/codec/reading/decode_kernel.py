@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.operations import (
+from stream_scorer.codec.reading.operations import (
     BIT,
     BLOCK,
     BOOL,
@@ -54,7 +54,14 @@ from stream_scorer.codec.operations import (
     VALUES,
     VARINT,
 )
-from stream_scorer.codec.reading import ascii_only, put_bit, put_null, put_number, utf8, varint
+from stream_scorer.codec.reading.read_kernels import (
+    ascii_only,
+    put_bit,
+    put_null,
+    put_number,
+    utf8,
+    varint,
+)
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.core.kernels.memory import (
     HIGH_BITS,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec import operations
+from stream_scorer.codec.reading import operations
 from stream_scorer.core.kernels.memory import SLACK
 
 _ALIGNMENT: Final = 64  # as Arrow recommends

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.wire import Framed, check, compile_walk
+from stream_scorer.codec.reading.program import Framed, check, compile_walk
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.registry.definition import parse_definition

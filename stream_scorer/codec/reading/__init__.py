@@ -1,0 +1,1 @@
+"""Avro bytes become columns."""
