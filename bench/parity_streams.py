@@ -16,7 +16,7 @@ from bench.parity_input import Input
 from bench.parity_labels import Labels
 from bench.parity_outcomes import Outcomes, places, published
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
-from stream_scorer.codec.encode import ColumnEncoder
+from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.feed import Riders
 from stream_scorer.kafka.state_topic import TopicStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stream_scorer.codec.encode import ColumnEncoder
+from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.registry.registry import INDEX, FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.simulator import simulate

@@ -12,7 +12,7 @@ import fastavro
 import numpy as np
 
 from stream_scorer.apps.batch_output import Decided, Form
-from stream_scorer.codec.encode import Choice, DecisionEncoder
+from stream_scorer.codec.writing.encode import Choice, DecisionEncoder
 from stream_scorer.core.features import ENGINE
 from stream_scorer.registry.registry import reader_schema
 

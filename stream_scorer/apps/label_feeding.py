@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stream_scorer import settings
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.codec.encode import ColumnEncoder, Constant
+from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.kafka.feed import KEY_COLUMN, Feed, Riders
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.ports import Int64

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.encode import ColumnEncoder, Constant
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.core.profile_columns import Labels, Rows, labels_of, rows_of

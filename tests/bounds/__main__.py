@@ -14,7 +14,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent.parent
 _UNITS = (
-    "tests/unit/codec/reading/test_differential.py", "tests/unit/test_codec_encode.py",
+    "tests/unit/codec/reading/test_differential.py", "tests/unit/codec/writing/test_encode.py",
     "tests/unit/codec/reading/test_hostile.py", "tests/unit/codec/reading/test_random_schemas.py",
     "tests/unit/codec/reading/test_program.py", "tests/unit/core", "tests/unit/state",
     "tests/unit/apps/test_forged_buckets.py", "tests/unit/models/test_predictors.py",

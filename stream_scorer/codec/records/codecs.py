@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.encode import DecisionEncoder
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.record import RecordCodec
-from stream_scorer.codec.shadow import ShadowEncoder
+from stream_scorer.codec.writing.encode import DecisionEncoder
+from stream_scorer.codec.writing.shadow import ShadowEncoder
 from stream_scorer.core.features import ENGINE
 from stream_scorer.core.plan import Plan
 from stream_scorer.registry.registry import SchemaSource, reader_schema

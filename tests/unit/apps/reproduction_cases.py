@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.apps.recorded_decisions import DecisionReader
-from stream_scorer.codec.encode import DecisionEncoder
+from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.features import ENGINE

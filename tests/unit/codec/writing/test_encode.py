@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec import encode, writing
-from stream_scorer.codec.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
+from stream_scorer.codec.writing import encode
+from stream_scorer.codec.writing import write_kernel as writing
+from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
 from stream_scorer.core.batch import DecisionBatch, EventBatch
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError

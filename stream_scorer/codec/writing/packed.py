@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec import writing
+from stream_scorer.codec.writing import write_kernel as writing
 from stream_scorer.core.kernels.memory import SLACK, pinned
 from stream_scorer.ports import BytesColumn, Int64
 
