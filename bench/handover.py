@@ -33,7 +33,7 @@ from bench.arena import PARTITIONS, Arena, Contender, Entry
 from bench.gates import conclude, loads
 from bench.handover_gates import Counted, Phase, Source, counted, failures, report
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse

@@ -24,7 +24,7 @@ FILES: Final[Mapping[str, str]] = {
     "registry/limits.py": "schema",
     "registry/definition.py": "schema",
     "codec/reading/program_check.py": "schema",
-    "codec/record.py": "rollout,activations,summaries,drift-events",
+    "codec/records/record.py": "rollout,activations,summaries,drift-events",
     "registry/lookup_budget.py": "lookup",
     "registry/http.py": "lookup",
     "registry/answers.py": "lookup",

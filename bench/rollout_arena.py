@@ -14,7 +14,7 @@ from bench.rollout_live_gates import Begun, Decisions, Stage
 from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords

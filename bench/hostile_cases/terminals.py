@@ -133,7 +133,7 @@ def _undecodable(_: Place) -> str:
     tail = entry("stream_scorer.cli.tail")
     settings = entry("stream_scorer.settings", "Settings")()
     stranger = f'{{"type":"record","name":"{CLIPBOARD}","fields":[]}}'.encode("unicode_escape")
-    reader = entry("stream_scorer.apps.records")
+    reader = entry("stream_scorer.codec.records.record_reader")
     with (
         mock.patch.object(tail, "connected_settings", return_value=settings),
         mock.patch.object(tail, "_messages", return_value=[_Message(framed(b""))]),

@@ -23,7 +23,7 @@ def _schema(topic: str) -> dict[str, Any]:
 def _codec(topic: str, source: Source) -> Any:
     schema = json.dumps(_schema(topic))
     identity = source.id_for(f"{topic}-value", schema)
-    return entry("stream_scorer.codec.record", "RecordCodec")(identity, schema)
+    return entry("stream_scorer.codec.records.record", "RecordCodec")(identity, schema)
 
 
 def _with_field(topic: str, kind: Any) -> str:
@@ -49,7 +49,7 @@ def _any(schema: str, content: bytes) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         source = Source(schema)
-        decoder = entry("stream_scorer.codec.record", "RecordDecoder")(source)
+        decoder = entry("stream_scorer.codec.records.record", "RecordDecoder")(source)
         return f"decoded {sorted(decoder.decode(framed(content)))}"
 
     return run

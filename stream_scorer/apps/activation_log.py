@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from stream_scorer.apps.activating import Cut
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.errors import SchemaError
 from stream_scorer.happenings import Listener, RecordsSkipped
 from stream_scorer.kafka.control_topic import Kept, KeptTopic

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.errors import (
     RolloutError,
     SchemaError,

@@ -33,9 +33,9 @@ from stream_scorer.apps.demo_processes import Process, start_process
 from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.apps.label_feeding import LabelledRows
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.signals import handled
 from stream_scorer.apps.verification import Verifier
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.feed import Feed

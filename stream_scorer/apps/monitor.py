@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.apps.process import run_process
-from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
+from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible

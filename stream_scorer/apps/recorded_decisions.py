@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.following import TopicFollower

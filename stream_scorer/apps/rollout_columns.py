@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, Decoded
-from stream_scorer.codec.record import RecordCodec, RecordError
+from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.core.batch import Outcome
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings

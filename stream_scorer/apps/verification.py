@@ -17,7 +17,6 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
 from stream_scorer import settings
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.verdict import (
     Arrivals,
     Scores,
@@ -28,6 +27,7 @@ from stream_scorer.apps.verdict import (
     split,
 )
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.batch import Flag, Outcome
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse

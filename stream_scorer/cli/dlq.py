@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from stream_scorer.apps.dead_letters import dead_letter_at, dead_letter_of, list_dead_letters
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.replaying import Replayed
 from stream_scorer.apps.replaying import replay as replay_dead_letters
 from stream_scorer.apps.stop_request import StopRequest
@@ -21,6 +20,7 @@ from stream_scorer.cli.console import (
     show,
     utc_text,
 )
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.deadletter import DeadLetter

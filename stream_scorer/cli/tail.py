@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from stream_scorer import settings
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.stop_request import StopRequest
 from stream_scorer.cli.console import (
     MOST_RECORDS,
@@ -22,7 +21,8 @@ from stream_scorer.cli.console import (
     connected_settings,
     utc,
 )
-from stream_scorer.codec.record import RecordError
+from stream_scorer.codec.records.record import RecordError
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.offsets import bounds

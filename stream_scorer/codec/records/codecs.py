@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.codec.writing.shadow import ShadowEncoder
 from stream_scorer.core.features import ENGINE

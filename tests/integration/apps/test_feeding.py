@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
-from stream_scorer.apps.records import RecordReader
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError, TransactionError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.feed import Feed

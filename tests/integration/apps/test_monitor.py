@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.apps.monitor import monitor_loop, monitor_settings
-from stream_scorer.apps.records import RecordReader
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.happenings import BatchAborted, BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.reading import read_all

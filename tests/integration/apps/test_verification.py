@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.apps.verification import Verifier, verify
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import NAMES
 from stream_scorer.registry.registry import FileRegistry, reader_schema

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka import config

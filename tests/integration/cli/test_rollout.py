@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.cli.main import app
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.kafka import config
 from stream_scorer.keys import KeyPair, generate, read_private

@@ -7,7 +7,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.control_topic import KeptTopic, append

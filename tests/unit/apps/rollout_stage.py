@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.routing import CANARY as CANARY_ARM

@@ -10,7 +10,7 @@ from stream_scorer.apps.auditing import Audit
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controller import ControllerLoop
 from stream_scorer.apps.rollouts import Operator
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.control_topic import Kept

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.monitor import MonitorWork, monitor_loop
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.errors import RegistryUnavailableError, SettingsError
 from stream_scorer.happenings import DriftDetected, Happening

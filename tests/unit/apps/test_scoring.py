@@ -11,8 +11,8 @@ from stream_scorer.apps.rejections import RejectionLog
 from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.apps.warmth import Warmth
-from stream_scorer.codec.record import RecordCodec
 from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core import scorer
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.scorer import Rings

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.apps.records import RecordReader
 from stream_scorer.apps.transaction_files import read_transactions
+from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Registry
 

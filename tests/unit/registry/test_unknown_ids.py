@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.record import RecordCodec
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.batch import RejectReason
 from stream_scorer.core.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError

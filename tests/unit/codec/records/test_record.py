@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.codec.record import RecordCodec, RecordDecoder, RecordError
+from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stream_scorer import settings
-from stream_scorer.codec.record import RecordDecoder
+from stream_scorer.codec.records.record import RecordDecoder
 from stream_scorer.registry.registry import open_registry, reader_schema
 
 
