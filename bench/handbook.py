@@ -33,8 +33,8 @@ from bench.gates import conclude
 from bench.handbook_protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
 from bench.polars_handbook import WAYS, frame
 from stream_scorer.apps.history import fold
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.plan import Plan
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from tests.oracle.handbook import handbook_features

@@ -48,7 +48,7 @@ FILES: Final[Mapping[str, str]] = {
     "kafka/read_limit.py": "reads",
     "rollout/fold.py": "command",
     "rollout/control.py": "command",
-    "core/plan.py": "plan",
+    "core/events/plan.py": "plan",
     "bounded_http.py": "probe",
     "observability/endpoint.py": "probe",
     "setting_files.py": "secret",

@@ -12,7 +12,7 @@ from bench.arena import Arena
 from bench.parity_input import Input
 from bench.parity_labels import Labels
 from bench.parity_outcomes import KEPT, Outcomes
-from stream_scorer.core.batch import Flag, Outcome
+from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.simulator.files import write_table
 
 _SECONDS = 300.0

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.parity_input import AFTER_EVICTION, AGAIN, Input
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals import TerminalTable
 
 Int64 = NDArray[np.int64]

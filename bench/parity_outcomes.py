@@ -11,7 +11,7 @@ import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import Flag, Outcome
+from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.scorer import Scored
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.partitioner import partition_of

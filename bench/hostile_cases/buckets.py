@@ -110,7 +110,7 @@ class _Input:
 def _features(place: Place) -> Any:
     folder = place.root / "models" / "fraud" / "1.0.0"
     specs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["features"]
-    plan = entry("stream_scorer.core.plan", "Plan")()
+    plan = entry("stream_scorer.core.events.plan", "Plan")()
     return entry("stream_scorer.core.features", "compile_features")(specs, plan)
 
 

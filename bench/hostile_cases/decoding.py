@@ -110,7 +110,7 @@ def decoded(value: bytes | None, schema: str = "", **plan: Any) -> str:
     The text begins with the reject reason, or with ``decoded`` and the record's values. It begins
     with ``NEIGHBOURS`` where a good record did not come through as it was sent.
     """
-    made = entry("stream_scorer.core.plan", "Plan")(**plan)
+    made = entry("stream_scorer.core.events.plan", "Plan")(**plan)
     source = Source(schema)
     decoder = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")(source, made)
     events, rows, rejections = decoder.decode(

@@ -133,7 +133,7 @@ def _decoded(
     def run(_: Place) -> str:
         settings = entry("stream_scorer.settings", "Registry")
         decoder_of = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")
-        plan = entry("stream_scorer.core.plan", "Plan")()
+        plan = entry("stream_scorer.core.events.plan", "Plan")()
         now = [0.0]
         with _registry(answer) as (url, asked):
             source = entry("stream_scorer.registry.http", "HttpRegistry")(
@@ -164,7 +164,7 @@ def _decoded(
 def _again(_: Place) -> str:
     """Decode 30 batches of the same unknown id, one after the other."""
     settings = entry("stream_scorer.settings", "Registry")
-    plan = entry("stream_scorer.core.plan", "Plan")()
+    plan = entry("stream_scorer.core.events.plan", "Plan")()
     with _registry(_unknown) as (url, asked):
         source = entry("stream_scorer.registry.http", "HttpRegistry")(settings(url=url))
         for _batch in range(30):

@@ -48,7 +48,7 @@ def _shared(text: str) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         try:
-            entry("stream_scorer.core.plan", "parse_plan")(text)
+            entry("stream_scorer.core.events.plan", "parse_plan")(text)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"

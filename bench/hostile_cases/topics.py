@@ -199,7 +199,7 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
         decoder = entry("stream_scorer.codec.reading.decode", "ColumnDecoder")(
             source,
             json.dumps(_schema("terminal-profiles")),
-            entry("stream_scorer.core.plan").Plan(),
+            entry("stream_scorer.core.events.plan").Plan(),
         )
         good = _example("terminal-profiles") | {"terminal_id": "m-1", "event_time": 5_000}
         reading = found(_Follower([hostile(source), _terminal(source, good)]), decoder)

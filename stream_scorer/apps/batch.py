@@ -27,8 +27,8 @@ from stream_scorer.apps.batch_output import (
     refuse_feature_names,
 )
 from stream_scorer.core.deciding import Model
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import ENGINE
-from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings

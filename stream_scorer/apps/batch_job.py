@@ -19,7 +19,7 @@ from stream_scorer.apps.batch_sort import merge, write_runs
 from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.batch_threads import Behind, ahead
 from stream_scorer.core.deciding import Model
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 
 PART_ROWS = 1_000_000
 CHUNK_ROWS = 50_000

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
 from stream_scorer.apps.batch_pieces import Piece
 from stream_scorer.apps.column_fitting import as_read, fit
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.fields import string_views
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.profiles import mixed
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.validation import LATEST_MS
 from stream_scorer.errors import SettingsError
 
 Int64 = NDArray[np.int64]

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch
+from stream_scorer.core.events.batch import DecisionBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.registry import reader_schema
 

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.apps.batch_labels import Frauds
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.fields import string_views
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.profiles import mixed
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed, TerminalTable
-from stream_scorer.core.validation import LATEST_MS
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]

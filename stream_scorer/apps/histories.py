@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.windows import CustomerRings
 from stream_scorer.happenings import Listener, StateComplete, StateIncomplete
 from stream_scorer.state.beginning import Beginning

@@ -18,15 +18,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.apps.history_parts import GROUPS, Part, group_of, parts_of
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import reason_of
 from stream_scorer.core.features import FeatureSet
-from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import TerminalTable
-from stream_scorer.core.validation import reason_of
 from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]

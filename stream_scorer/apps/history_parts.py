@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import DUPLICATE_CODE
 from stream_scorer.core.features import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import DUPLICATE
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import fold, judge
-from stream_scorer.core.validation import DUPLICATE_CODE
 from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Part:
         accepted: bool[n], likewise.
 
     Attributes:
-        refused: uint8[r], why each row is that was refused: codes of ``core.validation``.
+        refused: uint8[r], why each row is that was refused: codes of ``core.events.validation``.
     """
 
     def __init__(self, events: EventBatch, computed: Float64, accepted: Bool) -> None:

@@ -11,7 +11,7 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiler_warming import warm_profiler
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.identity import command, fence_former

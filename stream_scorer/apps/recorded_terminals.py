@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.registry.registry import SchemaSource, reader_schema

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.core.windows import CustomerRings
 from stream_scorer.errors import StateError

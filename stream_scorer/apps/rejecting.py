@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
+from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.ports import Int64, RawRecords
 
 

@@ -15,7 +15,7 @@ import scipy
 import sklearn
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import Flag, Outcome
+from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ReproductionError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_scorer.apps.checkpoint_store import owner_of
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Happening
 from stream_scorer.kafka.deadletter import dead_letters

@@ -24,7 +24,7 @@ from stream_scorer.apps.train_days import PROTOCOLS, Days, Split, new_cards, num
 from stream_scorer.apps.train_features import read_features
 from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import LICENCE_LONGEST, Costs, Manifest, Period, Quality, Training
 from stream_scorer.models.loader import kind_of, load_bundle

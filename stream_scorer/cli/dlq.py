@@ -21,7 +21,7 @@ from stream_scorer.cli.console import (
     utc_text,
 )
 from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.letter_progress import Selection

@@ -75,7 +75,7 @@ def train(
     from stream_scorer.apps.train_days import split_for  # noqa: PLC0415 as above
     from stream_scorer.apps.train_models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.apps.train_report import report  # noqa: PLC0415 as above
-    from stream_scorer.core.plan import Plan  # noqa: PLC0415 as above
+    from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
     from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
 
     beside = out / name / "plan.toml"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.deciding import Model, Rows, decide_rows, model_scores, refuse_failure
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.policy import decide
 from stream_scorer.core.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.scorer import Remembered, Rings, remember

@@ -9,8 +9,8 @@ from zoneinfo import available_timezones
 
 import numpy as np
 
-from stream_scorer.core.fields import STRINGS
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.fields import STRINGS
+from stream_scorer.core.events.plan import Plan
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW_MS = 400 * 86_400_000

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
 from stream_scorer.core.declarations import (
     Declaration,
     feature_name,
@@ -22,7 +21,9 @@ from stream_scorer.core.declarations import (
     length_ms,
     refusal,
 )
-from stream_scorer.core.fields import AMOUNT, STORABLE, kept_values
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import AMOUNT, STORABLE, kept_values
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
@@ -30,7 +31,6 @@ from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import Delayed
 from stream_scorer.core.windows import Retention
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import Outcome
+from stream_scorer.core.events.batch import Outcome
 
 Float64 = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
 
 Int64 = NDArray[np.int64]
 

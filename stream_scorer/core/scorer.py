@@ -12,16 +12,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.deciding import Model, Rows, decide_rows, refuse_failure
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.features import FeatureSet
-from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.terminals import TerminalTable
-from stream_scorer.core.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.windows import CustomerRings, Journal
 
 Float64 = NDArray[np.float64]

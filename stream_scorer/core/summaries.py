@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.kernels.summaries import (
     AMOUNT_AT,
     SCORE_AT,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.fields import string_views
+from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.store import EMPTY, NEVER
 from stream_scorer.core.kernels.terminals import (

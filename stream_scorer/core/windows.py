@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core import payload as bucket_payload
-from stream_scorer.core.fields import MISSING, string_views
+from stream_scorer.core.events.fields import MISSING, string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, hash_strings

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 
 OTHERS = "*"
 """In the place of a reason: all that are not named."""

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})

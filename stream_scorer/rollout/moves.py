@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.rollout.commands import (
     BODIES,
     Answer,

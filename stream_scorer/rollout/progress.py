@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.routing import Routing
 from stream_scorer.keys import TrustedKey
 from stream_scorer.rollout.commands import Kind, VerdictGiven

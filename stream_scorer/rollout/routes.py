@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.routing import (
     BUCKETS,
     CHAMPION,

@@ -21,9 +21,9 @@ function of the retained input and the plan, however it is read in pieces.
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.validation import validate
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import validate
 from stream_scorer.state.history import INPUT, NOT_YET
 
 FIRST = 1_000

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.windows import CustomerRings, Retention
 from stream_scorer.errors import ModelError
 from stream_scorer.models.linear import LinearPredictor

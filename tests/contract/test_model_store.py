@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.core.plan import parse_plan
+from stream_scorer.core.events.plan import parse_plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.models import signature

@@ -15,7 +15,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.http import HttpRegistry
 from stream_scorer.registry.registry import (

@@ -14,9 +14,9 @@ from bench.latency import row_number
 from bench.polars_features import WAYS, frame
 from bench.state_gates import Size
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka

@@ -15,9 +15,9 @@ from bench.parity_input import AFTER_EVICTION, AGAIN, LATE, Input, build
 from bench.parity_labels import Labels, label, settled
 from bench.parity_outcomes import ASPECTS, Outcomes, Way, differences, places, report
 from bench.parity_streams import Traffic
-from stream_scorer.core.batch import EventBatch, Flag
+from stream_scorer.core.events.batch import EventBatch, Flag
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.profile_columns import labels_of, rows_of
 from stream_scorer.core.profiles import Pending
 from stream_scorer.core.terminals import TerminalTable

@@ -23,8 +23,8 @@ from fastavro.read import SchemaResolutionError
 from stream_scorer.codec.reading import framing, operations, resolve
 from stream_scorer.codec.reading.preparation_budget import PreparationBudget
 from stream_scorer.codec.reading.program import Framed, Program, check, compile_walk, frame
-from stream_scorer.core.batch import EventBatch, Rejections, RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import parse_definition

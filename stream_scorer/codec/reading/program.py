@@ -28,9 +28,9 @@ from stream_scorer.codec.reading import decode_kernel as walk
 from stream_scorer.codec.reading import operations
 from stream_scorer.codec.reading.arrow_layout import Kept, Layout
 from stream_scorer.codec.reading.program_check import check_program
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.memory import SLACK
-from stream_scorer.core.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64
 from stream_scorer.registry.definition import Definition

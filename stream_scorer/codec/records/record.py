@@ -15,7 +15,7 @@ import fastavro
 import numpy as np
 
 from stream_scorer.codec.reading.program import HEADER_BYTES, Program, check, compile_walk, frame
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError, StreamScorerError
 from stream_scorer.ports import BytesColumn
 from stream_scorer.registry.compatibility import incompatibilities

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.packed import PackedBatch, Pieces
-from stream_scorer.core.batch import DecisionBatch, Flag
+from stream_scorer.core.events.batch import DecisionBatch, Flag
 from stream_scorer.core.windows import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn

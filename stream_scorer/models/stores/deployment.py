@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_scorer.core.deciding import Model
-from stream_scorer.core.plan import Plan, parse_plan
+from stream_scorer.core.events.plan import Plan, parse_plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.plan_signature import check_plan

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import dead_letters

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from stream_scorer.apps.profiler import profiler_loop, profiler_settings
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.partitioner import partition_of

@@ -10,7 +10,7 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.apps.batch_job import Order
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.models.bundle import DecisionThresholds, FeatureSpec, Period, Quality, Training
 from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import Settings, load_settings

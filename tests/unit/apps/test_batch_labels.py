@@ -15,7 +15,7 @@ from stream_scorer.apps.batch import run_batch
 from stream_scorer.apps.batch_files import find_files
 from stream_scorer.apps.batch_job import Progress
 from stream_scorer.apps.batch_labels import Frauds, read_frauds
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings
 from tests.unit.apps.batch_cases import AS_OF, write

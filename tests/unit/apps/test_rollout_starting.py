@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.apps.rollout_starting import Given, planned, verify
 from stream_scorer.apps.rollouts import event_time
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings

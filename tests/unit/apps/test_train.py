@@ -23,8 +23,8 @@ from stream_scorer.apps.train_days import Days, Split
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.apps.train_models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.cli.main import app
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundle import Costs, Manifest
 from stream_scorer.models.loader import load_bundle

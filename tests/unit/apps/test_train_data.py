@@ -13,7 +13,7 @@ from stream_scorer.apps.train import train
 from stream_scorer.apps.train_data import read_labelled, take
 from stream_scorer.apps.train_features import read_features
 from stream_scorer.apps.train_report import report
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator.files import write_table
 from tests.unit.apps.train_cases import order

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 
 Row = Mapping[str, Any]
 Verdict = str

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.fields import string_views
+from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.aggregates import COUNT, SUM
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings

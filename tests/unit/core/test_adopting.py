@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import FeatureSet, compile_union
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from tests.support.core.events import batch
 from tests.support.effort import examples
-from tests.unit.core.events import batch
 from tests.unit.core.test_scorer import SPECS, contents, rows
 
 PLAN = Plan(lateness_ms=1_000, ring_cap=5)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.core.arms import Decided, Failure, ScoredByArms, score_by_arms
-from stream_scorer.core.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.deciding import Model, ModelFailure
+from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_union
-from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.routing import (
     BUCKETS,
@@ -29,8 +29,8 @@ from stream_scorer.core.routing import (
     salted_buckets,
 )
 from stream_scorer.core.scorer import Rings, score
+from tests.support.core.events import batch, event
 from tests.support.effort import examples
-from tests.unit.core.events import batch, event
 from tests.unit.core.test_scorer import SPECS, Linear, contents, rows
 
 Float64 = NDArray[np.float64]

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import (
     FeatureSet,
     Float64,
@@ -14,9 +16,7 @@ from stream_scorer.core.features import (
     compile_features,
     compile_union,
 )
-from stream_scorer.core.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.windows import CustomerRings
 from tests.unit.core.manifests import EVERY_KIND, RICH
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import Flag
+from stream_scorer.core.events.batch import Flag
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import FeatureSet, compile_features, compile_union
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.scorer import Rings, remember
+from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.events import NOW, batch, event
 from tests.unit.core.feature_oracle import FeatureOracle, longest_ms
 from tests.unit.core.manifests import EVERY_KIND, RICH
 

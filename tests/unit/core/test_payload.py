@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.fields import MISSING
+from stream_scorer.core.events.fields import MISSING
 from stream_scorer.core.kernels.folding import ADDED, DUPLICATE
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
 from tests.support.effort import examples

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.core import policy
-from stream_scorer.core.batch import Outcome
+from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.policy import Thresholds, decide
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.fields import string_views
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.routing import (
     BUCKETS,

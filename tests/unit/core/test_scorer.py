@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.deciding import Model, ModelFailure
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, Scored, replay, score
+from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.events import NOW, batch, event
 
 Float64 = NDArray[np.float64]
 PLAN = Plan(lateness_ms=1_000, ring_cap=5, model_error_share=0.5)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core import summaries
-from stream_scorer.core.batch import DecisionBatch, Flag, RejectReason
+from stream_scorer.core.events.batch import DecisionBatch, Flag, RejectReason
 from stream_scorer.core.summaries import flag_counts, summarize
+from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.events import NOW, batch, event
 
 WIDTH = 1_000
 Row = tuple[int, int, int, float, int]

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.batch import Flag
 from stream_scorer.core.deciding import Model
+from stream_scorer.core.events.batch import Flag
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features import compile_features, compile_union
-from stream_scorer.core.plan import Plan
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals import TerminalTable
 from stream_scorer.core.windows import NEVER
+from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.events import NOW, batch, event
 from tests.unit.core.test_scorer import Linear
 
 SECOND = 1_000

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.core.summaries import summarize
 from stream_scorer.drift.detectors import Drift, SignalDetector

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.kafka.deadletter import NAMES, dead_letters, parse
 from stream_scorer.ports import BytesColumn, Headers, OutgoingRecord, RawRecords
 

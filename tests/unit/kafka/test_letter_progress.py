@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.core.batch import RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 
 REASONS = ["DUPLICATE", "MALFORMED", "CURRENCY", "a later version's", "another's"]

@@ -21,8 +21,8 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from stream_scorer.core.batch import Outcome
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.store import FolderStore, find

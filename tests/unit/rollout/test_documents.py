@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.routing import Version
 from stream_scorer.rollout.documents import RolloutPlan, plan_of, plan_table
 from stream_scorer.rollout.guardrail import GUARDS

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.core.batch import EventBatch
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.state import beginning
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import INPUT, NOT_YET

@@ -11,8 +11,8 @@ from stream_scorer.codec.reading import decode_kernel as walk
 from stream_scorer.codec.reading import operations
 from stream_scorer.codec.reading.arrow_layout import Kept, Layout
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import reader_schema

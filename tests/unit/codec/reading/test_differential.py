@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from stream_scorer.codec.reading.decode import ColumnDecoder, Decoded
 from stream_scorer.codec.reading.resolve import adapted
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.registry import reader_schema

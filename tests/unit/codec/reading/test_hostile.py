@@ -22,8 +22,8 @@ from stream_scorer.codec.reading.preparation_budget import (
     PreparationBudget,
 )
 from stream_scorer.codec.reading.program import Program, check, compile_walk, frame
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
 from stream_scorer.registry.compatibility import incompatibilities, verdicts

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.codec.reading.program import Framed, check, compile_walk
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.registry.definition import parse_definition
 from tests.support.effort import examples
 

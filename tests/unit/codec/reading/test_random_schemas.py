@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.reading.resolve import adapted
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.registry.definition import parse_definition
 from tests.support.codec.codec_writers import writer_of
 from tests.support.codec.sure_decoder import SureDecoder

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 
 NOW = 1_522_600_000_000
 FIELDS = {

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.kernels.hashing import hash_strings
 
 Int64 = NDArray[np.int64]

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.core.batch import RejectReason
-from stream_scorer.core.plan import Plan
-from stream_scorer.core.validation import _CODES, _DETAILS, reason_of, validate
-from tests.unit.core.events import NOW, batch, event
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import _CODES, _DETAILS, reason_of, validate
+from tests.support.core.events import NOW, batch, event
 
 PLAN = Plan(ahead_ms=1_000, amount_minor_max=5_000)
 LATEST = 253_402_300_799_999

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.batch import EventBatch, RejectReason
-from stream_scorer.core.fields import string_views
-from stream_scorer.core.plan import Plan
+from stream_scorer.core.events.batch import EventBatch, RejectReason
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.plan import Plan
 
 UInt8 = NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from stream_scorer.core.plan import Plan, parse_plan
+from stream_scorer.core.events.plan import Plan, parse_plan
 from stream_scorer.settings import MODELS_DIRECTORY
 
 
