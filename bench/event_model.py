@@ -15,7 +15,7 @@ from stream_scorer.apps.train_costs import choose_thresholds
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.apps.train_models import ESTIMATORS
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundle import (
     Costs,
     DecisionThresholds,

@@ -36,7 +36,7 @@ from bench.polars_features import WAYS, frame
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate
 
 ROUNDS, QUICK_ROUNDS = 9, 3

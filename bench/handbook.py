@@ -34,7 +34,7 @@ from bench.handbook_protocol import MODELS, Rows, first_leaf, fit, judge, split,
 from bench.polars_handbook import WAYS, frame
 from stream_scorer.apps.history import fold
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from tests.oracle.handbook import handbook_features

@@ -46,7 +46,7 @@ from bench.state_gates import (
 from bench.state_runner import MODEL, Runner
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.models.stores.deployment import Deployment, load_model
-from tests.unit.core.manifests import RICH
+from tests.support.core.manifests import RICH
 
 FEATURES = tuple(RICH)
 """What the scorers compute: fifteen features of several kinds."""

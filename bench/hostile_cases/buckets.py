@@ -51,7 +51,7 @@ def records_of(
     """Return a forged bucket's records: everything in them is consistent but the payload."""
     made = entry("stream_scorer.state.checkpoint")
     values = {
-        "partitions": _PARTITIONS, "engine": entry("stream_scorer.core.features", "ENGINE"),
+        "partitions": _PARTITIONS, "engine": entry("stream_scorer.core.features.compile", "ENGINE"),
         "watermark": 7, "horizon": 1, "payload": content, "cap": cap, **changed,
     }  # fmt: skip
     bucket = made.Bucket(0, _bucket() if number is None else number, _OFFSET, **values)
@@ -111,7 +111,7 @@ def _features(place: Place) -> Any:
     folder = place.root / "models" / "fraud" / "1.0.0"
     specs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["features"]
     plan = entry("stream_scorer.core.events.plan", "Plan")()
-    return entry("stream_scorer.core.features", "compile_features")(specs, plan)
+    return entry("stream_scorer.core.features.compile", "compile_features")(specs, plan)
 
 
 def restored(

@@ -28,7 +28,7 @@ from stream_scorer.apps.batch_output import (
 )
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings

@@ -13,7 +13,7 @@ import numpy as np
 
 from stream_scorer.apps.batch_output import Decided, Form
 from stream_scorer.codec.writing.encode import Choice, DecisionEncoder
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.registry import reader_schema
 
 _SYNC_BYTES = 16

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.batch_output import Decided, Form
 from stream_scorer.apps.parquet_footer import cut_footer, join_footers
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.windows import NEVER
 
 _TIME = pa.timestamp("ms", "UTC")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.routing import CHAMPION, Routing, Version
 
 ANY_OLDER = 0

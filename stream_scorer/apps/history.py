@@ -22,7 +22,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import reason_of
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT

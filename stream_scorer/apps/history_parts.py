@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import DUPLICATE
 from stream_scorer.core.scorer import fold, judge

@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.deciding import MODEL_ERROR, Answers, Model, answers, model_scores
-from stream_scorer.core.declarations import declared_plan
+from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.core.routing import Version
 from stream_scorer.errors import ModelError
 from stream_scorer.models.loader import Bundle, load_bundle

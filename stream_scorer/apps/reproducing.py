@@ -37,7 +37,7 @@ from stream_scorer.apps.reproduction import (
 )
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.models.remote import open_store

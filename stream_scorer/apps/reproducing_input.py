@@ -27,7 +27,7 @@ from stream_scorer.apps.reproduction import (
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.routing import Routing, Version
 from stream_scorer.core.scorer import Remembered, Rings, remember, replay

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import bucket_of
 from stream_scorer.errors import UnavailableError

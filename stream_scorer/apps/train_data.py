@@ -16,7 +16,7 @@ from stream_scorer.apps.history import fold
 from stream_scorer.apps.time_order import refuse_disorder
 from stream_scorer.apps.transaction_files import read_transactions
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
 

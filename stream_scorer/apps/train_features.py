@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet, compile_features
+from stream_scorer.core.features.compile import FeatureSet, compile_features
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundle import FeatureSpec
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Outcome
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
 from stream_scorer.core.terminals import TerminalTable, used_up_to

@@ -17,7 +17,7 @@ from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rej
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE, reason_of, validate
-from stream_scorer.core.features import FeatureSet
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings

@@ -211,7 +211,7 @@ class Manifest(_Part):
         version: Semantic version, MAJOR.MINOR.PATCH.
         kind: What was trained.
         engine: Version of the feature semantics that it was trained on.
-        features: Declarations in column order; their meaning lives in ``core.features``.
+        features: Declarations in column order; their meaning lives in ``core.features.compile``.
         thresholds: The decision policy.
         on_model_error: The outcome of a row that the model fails for.
         parameters: The estimator's parameters.

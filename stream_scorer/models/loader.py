@@ -16,9 +16,9 @@ import sklearn
 from sklearn.pipeline import Pipeline
 
 from stream_scorer.core.deciding import Model
-from stream_scorer.core.declarations import declared_plan
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE, compile_features, compile_union
+from stream_scorer.core.features.compile import ENGINE, compile_features, compile_union
+from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models import golden
 from stream_scorer.models.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash

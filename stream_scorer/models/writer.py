@@ -16,7 +16,7 @@ import skops
 import skops.io
 from numpy.typing import NDArray
 
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import ModelError
 from stream_scorer.models import golden
 from stream_scorer.models.bundle import (

@@ -16,7 +16,7 @@ from bench.state_gates import Size
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka
@@ -24,7 +24,7 @@ from stream_scorer.simulator import simulate
 from stream_scorer.state.checkpoint import Assembly, Owner
 from stream_scorer.state.rings import columns_of
 from tests.oracle.handbook import customer_features
-from tests.unit.core.manifests import RICH
+from tests.support.core.manifests import RICH
 
 EVENTS = 1_200
 

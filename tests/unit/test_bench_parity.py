@@ -17,7 +17,7 @@ from bench.parity_outcomes import ASPECTS, Outcomes, Way, differences, places, r
 from bench.parity_streams import Traffic
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.profile_columns import labels_of, rows_of
 from stream_scorer.core.profiles import Pending
 from stream_scorer.core.terminals import TerminalTable

@@ -15,7 +15,7 @@ from stream_scorer import errors
 from stream_scorer.cli.main import load
 from stream_scorer.core.events.batch import Flag, RejectReason
 from stream_scorer.core.events.plan import _RANGES, Plan
-from stream_scorer.core.kinds import KINDS
+from stream_scorer.core.features.kinds import KINDS
 from stream_scorer.models.bundle import Manifest
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 

@@ -7,7 +7,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.codec.writing.shadow import ShadowEncoder
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 

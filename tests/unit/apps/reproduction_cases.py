@@ -11,7 +11,7 @@ from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.scorer import Rings, score
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords

@@ -16,7 +16,7 @@ from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.history import fold
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import LATEST_MS
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.profile_columns import labels_of, rows_of
 from stream_scorer.core.profiles import Pending
 from stream_scorer.core.terminals import TerminalTable

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.restoring import Restoration
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.payload import sound
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import bucket_of

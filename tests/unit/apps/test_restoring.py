@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
-from stream_scorer.core.features import ENGINE
+from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.scorer import Rings
 from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError

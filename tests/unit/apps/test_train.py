@@ -24,7 +24,7 @@ from stream_scorer.apps.train_features import CUSTOMER_FEATURES, FEATURES, read_
 from stream_scorer.apps.train_models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.cli.main import app
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundle import Costs, Manifest
 from stream_scorer.models.loader import load_bundle

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet, compile_union
+from stream_scorer.core.features.compile import FeatureSet, compile_union
 from stream_scorer.core.scorer import Rings, remember
 from tests.support.core.events import batch
 from tests.support.effort import examples

@@ -14,7 +14,7 @@ from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_union
+from stream_scorer.core.features.compile import compile_union
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.routing import (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.deciding import Model, ModelFailure
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features
+from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, Scored, replay, score
 from tests.support.core.events import NOW, batch, event

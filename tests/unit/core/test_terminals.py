@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stream_scorer.core.deciding import Model
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_features, compile_union
+from stream_scorer.core.features.compile import compile_features, compile_union
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals import TerminalTable

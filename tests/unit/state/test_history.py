@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import compile_union
+from stream_scorer.core.features.compile import compile_union
 from stream_scorer.core.windows import NEVER, CustomerRings, Retention, bucket_of
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.history import (

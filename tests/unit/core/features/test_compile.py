@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import (
+from stream_scorer.core.features.compile import (
     FeatureSet,
     Float64,
     Need,
@@ -18,7 +18,7 @@ from stream_scorer.core.features import (
 )
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.windows import CustomerRings
-from tests.unit.core.manifests import EVERY_KIND, RICH
+from tests.support.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000
 AMOUNT = {"name": "amount", "kind": "passthrough", "field": "amount"}

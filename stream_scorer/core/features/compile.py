@@ -14,23 +14,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.declarations import (
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import AMOUNT, STORABLE, kept_values
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.declarations import (
     Declaration,
     feature_name,
     is_by_terminal,
     length_ms,
     refusal,
 )
-from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import AMOUNT, STORABLE, kept_values
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
 from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
-from stream_scorer.core.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
 from stream_scorer.core.terminals import Delayed
 from stream_scorer.core.windows import Retention
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features import FeatureSet, compile_features, compile_union
+from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
 from stream_scorer.core.scorer import Rings, remember
 from tests.support.core.events import NOW, batch, event
+from tests.support.core.feature_oracle import FeatureOracle, longest_ms
+from tests.support.core.manifests import EVERY_KIND, RICH
 from tests.support.effort import examples
-from tests.unit.core.feature_oracle import FeatureOracle, longest_ms
-from tests.unit.core.manifests import EVERY_KIND, RICH
 
 Float64 = NDArray[np.float64]
 FLAGS = {"added": 0, "late": int(Flag.LATE), "capped": int(Flag.CAPPED)}

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.declarations import TERMINAL, Declaration
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.calendar import local_ms
 from stream_scorer.core.events.fields import AMOUNT, BOOLEANS, STORABLE, STRINGS
+from stream_scorer.core.features.declarations import TERMINAL, Declaration
 from stream_scorer.core.kernels.aggregates import (
     COUNT,
     DISTINCT,
