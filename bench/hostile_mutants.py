@@ -31,7 +31,7 @@ FILES: Final[Mapping[str, str]] = {
     "registry/server.py": "registry",
     "registry/store.py": "registry",
     "codec/reading/decode_kernel.py": "schema,record",
-    "core/payload.py": "bucket",
+    "core/rings/payload.py": "bucket",
     "core/kernels/dumping.py": "bucket",
     "state/checkpoint.py": "bucket,rejected",
     "state/formats.py": "bucket",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.gates import Int64, rate
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.schedule import BUCKET_BYTES
 
 MOST_BYTES_PER_KEY = 2_048

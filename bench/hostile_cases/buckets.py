@@ -42,7 +42,9 @@ def payload(rings: bytes, *, customers: int = 1, fields: bytes = b"\0") -> bytes
 def _bucket() -> int:
     import pyarrow as pa  # noqa: PLC0415 as the product
 
-    return int(entry("stream_scorer.core.windows", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0])
+    return int(
+        entry("stream_scorer.core.rings.rings", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0]
+    )
 
 
 def records_of(
@@ -194,8 +196,8 @@ def _astray() -> bytes:
     import pyarrow as pa  # noqa: PLC0415 as the product
 
     names = [f"c-{number:05}" for number in range(20_000)]
-    buckets = entry("stream_scorer.core.windows", "bucket_of")(pa.array(names))
-    sound = entry("stream_scorer.core.payload", "sound")
+    buckets = entry("stream_scorer.core.rings.rings", "bucket_of")(pa.array(names))
+    sound = entry("stream_scorer.core.rings.payload", "sound")
     for name, bucket in zip(names, buckets.tolist(), strict=True):
         after = ring(key=name.encode())
         head = 3 + len(ring(events=b""))

@@ -37,7 +37,7 @@ def _hung(health: Any, happenings: Any) -> None:
     if not hasattr(happenings, "ComputationHung"):
         raise NotThereError("ComputationHung")
     health.progress() if hasattr(health, "progress") else None
-    health(happenings.ComputationHung(301.0, "core/windows.py:161 fold"))
+    health(happenings.ComputationHung(301.0, "core/rings/rings.py:161 fold"))
 
 
 def _over(health: Any, happenings: Any) -> None:

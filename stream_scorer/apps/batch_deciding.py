@@ -25,8 +25,8 @@ from stream_scorer.core.events.batch import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.core.scorer import Rings, score
-from stream_scorer.core.windows import BUCKETS
 from stream_scorer.errors import ModelError
 
 Int64 = NDArray[np.int64]

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.core.windows import NEVER
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
 FORMAT = 3

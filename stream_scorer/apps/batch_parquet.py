@@ -15,7 +15,7 @@ from stream_scorer.apps.batch_output import Decided, Form
 from stream_scorer.apps.parquet_footer import cut_footer, join_footers
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.windows import NEVER
+from stream_scorer.core.rings.rings import NEVER
 
 _TIME = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.windows import CustomerRings
+from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.happenings import Listener, StateComplete, StateIncomplete
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import DEGRADING, outlived

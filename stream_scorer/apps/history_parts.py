@@ -17,8 +17,8 @@ from stream_scorer.core.events.validation import DUPLICATE_CODE
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import DUPLICATE
+from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.core.scorer import fold, judge
-from stream_scorer.core.windows import CustomerRings
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.core.scorer import Rings
-from stream_scorer.core.windows import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords

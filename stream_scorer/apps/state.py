@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.windows import NEVER
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.groups import committed_offsets
 from stream_scorer.kafka.offsets import admin, bounds, partitions

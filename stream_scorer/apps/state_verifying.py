@@ -8,7 +8,7 @@ import numpy as np
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.windows import NEVER, bucket_of
+from stream_scorer.core.rings.rings import NEVER, bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.history import NOT_YET

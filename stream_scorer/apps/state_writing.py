@@ -7,7 +7,7 @@ from stream_scorer.apps.adopting_rejections import rejected_by_letters
 from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.state import Checkpoint
-from stream_scorer.core.windows import BUCKETS, CustomerRings
+from stream_scorer.core.rings.rings import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
 from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.groups import refuse_members

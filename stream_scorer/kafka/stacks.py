@@ -16,7 +16,7 @@ def stack_of(pool: ThreadPoolExecutor) -> str:
         pool: With one worker.
 
     Returns:
-        One line per frame, such as ``core/windows.py:161 fold``; empty where it has no thread.
+        One line per frame, such as ``core/rings/rings.py:161 fold``; empty where it has no thread.
     """
     frames = sys._current_frames()  # noqa: SLF001 the documented way to see another thread
     for thread in pool._threads:  # noqa: SLF001 the pool names its threads nowhere else

@@ -99,7 +99,7 @@ class Bucket:
 
     Attributes:
         partition: Input partition.
-        bucket: Number of the bucket, below :data:`~stream_scorer.core.windows.BUCKETS`.
+        bucket: Number of the bucket, below :data:`~stream_scorer.core.rings.rings.BUCKETS`.
         offset: The partition's next input offset when it was dumped.
         partitions: How many partitions the input had.
         engine: Version of the meaning of features.

@@ -24,7 +24,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stream_scorer.core.windows import BUCKETS, NEVER
+from stream_scorer.core.rings.rings import BUCKETS, NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stream_scorer.core.windows import NEVER, Retention
+from stream_scorer.core.rings.rings import NEVER, Retention
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.rings import columns_of, stored_fields
 

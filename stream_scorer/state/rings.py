@@ -1,6 +1,6 @@
 """A bucket's payload as columns: for the commands that show, compare, export and move rings.
 
-The scorer itself loads payloads into its rings; see ``core.payload`` for the bytes.
+The scorer itself loads payloads into its rings; see ``core.rings.payload`` for the bytes.
 """
 
 import zlib
@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core import payload as bucket_payload
 from stream_scorer.core.kernels.compiled import allocating
+from stream_scorer.core.rings import payload as bucket_payload
 
 Int64 = NDArray[np.int64]
 _CHECKSUM_BYTES = 4

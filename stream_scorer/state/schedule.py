@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS
 
 BUCKET_BYTES = 4_000
 """What a bucket costs beside its payload, in bytes: dump, header, record."""

@@ -33,7 +33,7 @@ NEGATIVE_FIXED = Mutant(
 )  # fmt: skip
 FORGED_BUCKET = Mutant(
     "the rings of a bucket",
-    (("core/payload.py", "    if fault != SOUND:\n", "    if fault > ELSEWHERE:\n"),),
+    (("core/rings/payload.py", "    if fault != SOUND:\n", "    if fault > ELSEWHERE:\n"),),
 )
 OTHERS = (
     Mutant("the length of a string", (

@@ -18,13 +18,14 @@ from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.windows import CustomerRings, Retention
+from stream_scorer.core.rings.rings import CustomerRings, Retention
 from stream_scorer.errors import ModelError
 from stream_scorer.models.linear import LinearPredictor
 from stream_scorer.models.predictors import TreePredictor
 from stream_scorer.models.trees import _assemble
 from stream_scorer.state.rings import columns_of
 from tests.bounds import windows
+from tests.support.core.ring_oracle import Event, counts_and_sums, fold
 from tests.unit.codec.reading.test_random_schemas import (
     Reference,
     Source,
@@ -33,7 +34,6 @@ from tests.unit.codec.reading.test_random_schemas import (
     spoilt,
     value,
 )
-from tests.unit.core.ring_oracle import Event, counts_and_sums, fold
 
 PLAN = Plan(string_bytes_max=40, array_items_max=6)
 HOSTILE = (

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.packed import PackedBatch, Pieces
 from stream_scorer.core.events.batch import DecisionBatch, Flag
-from stream_scorer.core.windows import NEVER
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
 from stream_scorer.registry.definition import Definition, parse_definition

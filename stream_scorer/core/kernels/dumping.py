@@ -1,4 +1,4 @@
-"""The kernels that write a bucket's rings as bytes and read them again; see ``core.payload``."""
+"""Kernels that write a bucket's rings as bytes and read them again; see ``core.rings.payload``."""
 
 import numpy as np
 

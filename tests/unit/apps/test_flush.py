@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.apps import checkpoints
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
 from stream_scorer.state.checkpoint import Assembly
 from stream_scorer.state.files import FileStore

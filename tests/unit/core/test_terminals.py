@@ -16,9 +16,9 @@ from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features, compile_union
 from stream_scorer.core.policy import Thresholds
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals import TerminalTable
-from stream_scorer.core.windows import NEVER
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 from tests.unit.core.test_scorer import Linear

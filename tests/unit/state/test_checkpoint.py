@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.core.windows import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state import formats
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
 

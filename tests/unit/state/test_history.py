@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_union
-from stream_scorer.core.windows import NEVER, CustomerRings, Retention, bucket_of
+from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, bucket_of
 from stream_scorer.state.checkpoint import Bucket
 from stream_scorer.state.history import (
     CAP,

@@ -14,7 +14,7 @@ from stream_scorer.codec.writing import encode
 from stream_scorer.codec.writing import write_kernel as writing
 from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch
-from stream_scorer.core.windows import NEVER
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.registry import reader_schema
 from tests.support.effort import examples

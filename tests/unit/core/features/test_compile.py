@@ -17,7 +17,7 @@ from stream_scorer.core.features.compile import (
     compile_union,
 )
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.windows import CustomerRings
+from stream_scorer.core.rings.rings import CustomerRings
 from tests.support.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000

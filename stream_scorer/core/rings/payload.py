@@ -34,7 +34,7 @@ from stream_scorer.core.kernels.dumping import (
     ordered_slots,
 )
 from stream_scorer.core.kernels.store import Store
-from stream_scorer.core.storage import new_store, shape_of
+from stream_scorer.core.rings.storage import new_store, shape_of
 
 Int64 = NDArray[np.int64]
 

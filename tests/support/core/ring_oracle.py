@@ -14,7 +14,7 @@ from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
-from stream_scorer.core.windows import CustomerRings, Journal, Retention
+from stream_scorer.core.rings.rings import CustomerRings, Journal, Retention
 
 
 class Event(NamedTuple):

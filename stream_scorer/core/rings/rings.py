@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core import payload as bucket_payload
 from stream_scorer.core.events.fields import MISSING, string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
@@ -25,7 +24,8 @@ from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, hash_strin
 from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
 from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
-from stream_scorer.core.storage import new_scratch, new_store, shape_of, with_room
+from stream_scorer.core.rings import payload as bucket_payload
+from stream_scorer.core.rings.storage import new_scratch, new_store, shape_of, with_room
 
 __all__ = [
     "BUCKETS",

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.events.fields import MISSING
 from stream_scorer.core.kernels.folding import ADDED, DUPLICATE
-from stream_scorer.core.windows import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
-from tests.support.effort import examples
-from tests.unit.core.ring_oracle import (
+from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, Retention, bucket_of
+from tests.support.core.ring_oracle import (
     Event,
     check_blocks,
     check_table,
@@ -25,6 +24,7 @@ from tests.unit.core.ring_oracle import (
     raw,
     stored,
 )
+from tests.support.effort import examples
 
 RETENTION = Retention(lateness_ms=30, horizon_ms=90, cap=6)
 LONG = Retention(lateness_ms=30, horizon_ms=2**33, cap=6)

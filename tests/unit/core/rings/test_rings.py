@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.store import UNITS
-from stream_scorer.core.windows import CustomerRings, Retention
-from tests.support.effort import examples
-from tests.unit.core.ring_oracle import (
+from stream_scorer.core.rings.rings import CustomerRings, Retention
+from tests.support.core.ring_oracle import (
     Event,
     OracleRings,
     check_blocks,
@@ -23,6 +22,7 @@ from tests.unit.core.ring_oracle import (
     hashes,
     raw,
 )
+from tests.support.effort import examples
 
 WINDOWS = (4, 10, 25)
 Fate = Literal["kept", "undone", "two kept", "second undone", "both undone"]
