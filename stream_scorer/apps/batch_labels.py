@@ -16,7 +16,7 @@ from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.kernels.profiles import mixed
+from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
 
 Int64 = NDArray[np.int64]

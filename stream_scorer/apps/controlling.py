@@ -25,9 +25,9 @@ from stream_scorer.apps.rollout_batches import (
 )
 from stream_scorer.apps.rollout_columns import Columns, Timings
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.kernels.profiles import advance
-from stream_scorer.core.profiles import IDLE_MS, NEVER
 from stream_scorer.core.routing import CANARY, CONTROL, Routing
+from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
+from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.happenings import Listener, RolloutEvidence, RolloutJudged
 from stream_scorer.ports import Int64, RawRecords

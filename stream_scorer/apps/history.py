@@ -27,7 +27,7 @@ from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

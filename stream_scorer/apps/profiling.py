@@ -15,8 +15,15 @@ from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import reason_of, validate
-from stream_scorer.core.profile_columns import Labels, Rows, labels_of, rows_of
-from stream_scorer.core.profiles import NEVER, NOWHERE, Clock, Folded, Pending, Settled
+from stream_scorer.core.terminals.columns import Labels, Rows, labels_of, rows_of
+from stream_scorer.core.terminals.pending_rows import (
+    NEVER,
+    NOWHERE,
+    Clock,
+    Folded,
+    Pending,
+    Settled,
+)
 from stream_scorer.errors import RegistryUnavailableError, StateError
 from stream_scorer.happenings import BatchCommitted, Listener, RowsSettled
 from stream_scorer.kafka.partitioner import partition_of

@@ -21,8 +21,8 @@ from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.kernels.profiles import mixed
 from stream_scorer.core.routing import CANARY, Routing
+from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundle import Manifest

@@ -20,7 +20,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.scorer import Rings
-from stream_scorer.core.terminals import Delayed, TerminalTable
+from stream_scorer.core.terminals.table import Delayed, TerminalTable
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import (
     DependencyBack,

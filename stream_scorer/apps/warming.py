@@ -11,7 +11,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.summaries import summarize
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY

@@ -17,7 +17,7 @@ from stream_scorer.core.policy import decide
 from stream_scorer.core.rings.rings import Journal
 from stream_scorer.core.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.scorer import Remembered, Rings, remember
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

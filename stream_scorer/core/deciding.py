@@ -12,7 +12,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.policy import Thresholds, decide
 from stream_scorer.core.reasons import top_reasons
-from stream_scorer.core.terminals import TerminalTable, used_up_to
+from stream_scorer.core.terminals.table import TerminalTable, used_up_to
 from stream_scorer.ports import Predictor
 
 Float64 = NDArray[np.float64]

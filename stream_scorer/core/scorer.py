@@ -22,7 +22,7 @@ from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.rings.rings import CustomerRings, Journal
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.core.kernels.profiles import merge
+from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka import config
 from stream_scorer.kafka.groups import noted

@@ -17,9 +17,9 @@ from stream_scorer.apps.history import fold
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.profile_columns import labels_of, rows_of
-from stream_scorer.core.profiles import Pending
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.columns import labels_of, rows_of
+from stream_scorer.core.terminals.pending_rows import Pending
+from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.settings import Settings
 from tests.unit.apps.batch_cases import AS_OF, write
 from tests.unit.apps.terminal_cases import DAY, FEATURES, PLAN, order_of, settings, table

@@ -13,7 +13,7 @@ from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.scorer import Rings, remember
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.simulator import simulate
 
 PLAN = Plan()

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels.profiles import advance
-from stream_scorer.core.profile_columns import Labels, Rows, joined_labels, joined_rows
+from stream_scorer.core.terminals.columns import Labels, Rows, joined_labels, joined_rows
+from stream_scorer.core.terminals.profile_kernels import advance
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.kernels.profiles import mixed
+from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]

@@ -8,8 +8,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.profile_columns import Labels, Rows
-from stream_scorer.core.profiles import IDLE_MS, NEVER, Clock, Pending
+from stream_scorer.core.terminals.columns import Labels, Rows
+from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER, Clock, Pending
 from tests.support.effort import examples
 
 PARTITIONS, SOURCES = 2, 4

@@ -18,7 +18,7 @@ from stream_scorer.core.features.compile import compile_features, compile_union
 from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.core.scorer import Rings, remember, score
-from stream_scorer.core.terminals import TerminalTable
+from stream_scorer.core.terminals.table import TerminalTable
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 from tests.unit.core.test_scorer import Linear

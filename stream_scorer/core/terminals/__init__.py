@@ -1,0 +1,1 @@
+"""The delayed history of terminals."""
