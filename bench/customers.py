@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.apps.checkpoints import Checkpoints
+from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.settings import Kafka

@@ -46,8 +46,8 @@ from bench.parity_labels import label, settled
 from bench.parity_outcomes import Outcomes, Way, differences, report
 from bench.parity_streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import Flag
-from stream_scorer.core.scorer import Rings, score
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import open_registry

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from stream_scorer.core.routing import CANARY
+from stream_scorer.core.decision.routing import CANARY
 
 Int64 = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from stream_scorer.apps.batch_parquet import ParquetDecisions
 from stream_scorer.apps.batch_sort import merge, write_runs
 from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.batch_threads import Behind, ahead
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
 
 PART_ROWS = 1_000_000

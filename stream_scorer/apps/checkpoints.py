@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.happenings import CheckpointFailed, CheckpointWritten, Listener
 from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing

@@ -24,8 +24,8 @@ from stream_scorer.apps.rollout_batches import (
     waiting_in_shadow,
 )
 from stream_scorer.apps.rollout_columns import Columns, Timings
+from stream_scorer.core.decision.routing import CANARY, CONTROL, Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.routing import CANARY, CONTROL, Routing
 from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
 from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.drift.labels import LabelJoin

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.routing import CHAMPION, Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.routing import CHAMPION, Routing, Version
 
 ANY_OLDER = 0
 """Asks for every revision that there ever was."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.core.decision.scorer import fold, judge
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE
@@ -18,7 +19,6 @@ from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import DUPLICATE
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.core.scorer import fold, judge
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

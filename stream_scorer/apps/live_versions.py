@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.fleet import ANY_OLDER, Fleet
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.routing import Routing, Version
 from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.happenings import (
     Listener,

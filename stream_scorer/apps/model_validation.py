@@ -13,7 +13,7 @@ import sklearn
 import skops
 from numpy.typing import NDArray
 
-from stream_scorer.core.policy import decide
+from stream_scorer.core.decision.policy import decide
 from stream_scorer.errors import ModelError
 from stream_scorer.models import golden
 from stream_scorer.models.bundle import GOLDEN, MODEL

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.core.routing import Version
+from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.ports import RawRecords

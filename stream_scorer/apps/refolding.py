@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.core.decision.scorer import Rings, replay
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.core.scorer import Rings, replay
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.read_limit import ReadLimit
 from stream_scorer.kafka.replay import STEP_SECONDS, InputReplay

@@ -25,12 +25,12 @@ from stream_scorer.apps.reproduction import (
     whole_numbers,
 )
 from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.core.decision.routing import Routing, Version
+from stream_scorer.core.decision.scorer import Remembered, Rings, remember, replay
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.routing import Routing, Version
-from stream_scorer.core.scorer import Remembered, Rings, remember, replay
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.state_topic import TopicStore

@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import bucket_of
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, Decoded
 from stream_scorer.codec.records.record import RecordCodec, RecordError
+from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.routing import CANARY, Routing
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError

@@ -9,7 +9,7 @@ from stream_scorer.apps.activation_log import ACTIVE
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.core.routing import Routing
+from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stream_scorer.core.decision.routing import CHAMPION
 from stream_scorer.core.events.plan import parse_plan
-from stream_scorer.core.routing import CHAMPION
 from stream_scorer.errors import SettingsError
 from stream_scorer.keys import read_public
 from stream_scorer.models.loader import load_bundle

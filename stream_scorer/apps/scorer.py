@@ -19,8 +19,8 @@ from stream_scorer.apps.warming import warm
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.deciding import Model
-from stream_scorer.core.scorer import Rings
+from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.kafka.identity import fence_former, instance

@@ -21,12 +21,12 @@ from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoratio
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.records.codecs import Codecs
-from stream_scorer.core.arms import score_by_arms
-from stream_scorer.core.deciding import ModelFailure
+from stream_scorer.core.decision.arms import score_by_arms
+from stream_scorer.core.decision.deciding import ModelFailure
+from stream_scorer.core.decision.routing import CHAMPION, Routing
+from stream_scorer.core.decision.scorer import Rings, replay
+from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.core.routing import CHAMPION, Routing
-from stream_scorer.core.scorer import Rings, replay
-from stream_scorer.core.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.happenings import (
     BatchCommitted,

@@ -9,9 +9,9 @@ import numpy as np
 from stream_scorer.apps.checkpoints import dump
 from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.state import Checkpoint, ring_columns
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.groups import refuse_members
 from stream_scorer.kafka.offsets import bounds

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
 from stream_scorer.errors import NotWarmError
 from stream_scorer.happenings import ColdAccepted, Listener, ModelWarming
 from stream_scorer.state.history import DEGRADING, history

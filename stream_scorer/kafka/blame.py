@@ -36,7 +36,7 @@ def kind_of(error: BaseException) -> str:
         error: What the computation raised.
 
     Returns:
-        Such as ``ValueError at core/policy.py:31``.
+        Such as ``ValueError at core/decision/policy.py:31``.
     """
     frames = traceback.extract_tb(error.__traceback__)
     ours = [each for each in frames if Path(each.filename).is_relative_to(_OURS)]

@@ -15,8 +15,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from stream_scorer.core.decision.routing import (
+    BUCKETS,
+    CANARY,
+    CHAMPION,
+    CONTROL,
+    Override,
+    Version,
+)
 from stream_scorer.core.events.plan import Plan, plan_from
-from stream_scorer.core.routing import BUCKETS, CANARY, CHAMPION, CONTROL, Override, Version
 from stream_scorer.rollout.parts import (
     DAY_SECONDS,
     Arm,

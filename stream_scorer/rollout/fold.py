@@ -20,7 +20,7 @@ that comes about:
 from dataclasses import dataclass, replace
 
 from stream_scorer.canonical import canonical, parse
-from stream_scorer.core.routing import Routing
+from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, Signer

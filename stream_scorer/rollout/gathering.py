@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.routing import BUCKETS, Routing, salted_buckets
+from stream_scorer.core.decision.routing import BUCKETS, Routing, salted_buckets
 from stream_scorer.rollout.evidence import GROWTH, Sample, look_number
 from stream_scorer.rollout.guardrail import Judgement, Matured, Verdict, judge_fast, judge_slow
 from stream_scorer.rollout.tallies import (

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.routing import Routing
 from stream_scorer.keys import TrustedKey
 from stream_scorer.rollout.commands import Kind, VerdictGiven
 from stream_scorer.rollout.control import BEGINNING

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.routing import (
+from stream_scorer.core.decision.routing import (
     BUCKETS,
     CHAMPION,
     CONTROL,
@@ -13,6 +12,7 @@ from stream_scorer.core.routing import (
     canary_slices,
     split_slices,
 )
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.rollout.documents import COLOURS, RolloutPlan, Strategy
 from stream_scorer.rollout.parts import buckets_of
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.routing import BUCKETS, CANARY, CONTROL, Routing, salted_buckets
+from stream_scorer.core.decision.routing import BUCKETS, CANARY, CONTROL, Routing, salted_buckets
 from stream_scorer.rollout.evidence import Sample
 
 Int64 = NDArray[np.int64]
@@ -102,7 +102,7 @@ class Shadowed:
 def paired(routing: Routing) -> int:
     """Return how many pairs a routing compares: a control as large as the canary, or none.
 
-    >>> from stream_scorer.core.routing import CHAMPION, Version, canary_slices
+    >>> from stream_scorer.core.decision.routing import CHAMPION, Version, canary_slices
     >>> versions = dict.fromkeys((CHAMPION, CANARY, CONTROL), Version("fraud", "1"))
     >>> [paired(Routing(1, versions, canary_slices(n))) for n in (500, 5_000, 5_001)]
     [500, 5000, 0]

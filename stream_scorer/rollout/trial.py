@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.routing import BUCKETS
+from stream_scorer.core.decision.routing import BUCKETS
 from stream_scorer.rollout.costs import BoundedCosts
 from stream_scorer.rollout.guardrail import (
     GUARDS,

@@ -12,7 +12,7 @@ import pytest
 from stream_scorer.apps import live_versions
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
 from stream_scorer.happenings import (
     BatchAborted,
     DependencyBack,

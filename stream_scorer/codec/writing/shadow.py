@@ -1,7 +1,7 @@
 """What shadows would have decided, as bytes."""
 
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
-from stream_scorer.core.arms import Shadowed
+from stream_scorer.core.decision.arms import Shadowed
 from stream_scorer.ports import BytesColumn
 
 

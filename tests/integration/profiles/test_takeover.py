@@ -10,9 +10,9 @@ import pytest
 from stream_scorer.apps import terminals
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
-from stream_scorer.core.scorer import Rings
 from stream_scorer.happenings import Happening, TerminalsRead
 from stream_scorer.kafka.following import TopicFollower
 from stream_scorer.registry.registry import open_registry, reader_schema

@@ -12,9 +12,9 @@ from confluent_kafka import Producer
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.scorer import Rings
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Happening
 from stream_scorer.kafka import config
 from stream_scorer.kafka.following import TopicFollower

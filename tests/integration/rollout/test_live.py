@@ -16,7 +16,7 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.fleet import ANY_OLDER
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.happenings import Happening, RevisionRefused
 from stream_scorer.kafka.reading import read_all

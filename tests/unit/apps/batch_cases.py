@@ -12,9 +12,9 @@ import pyarrow as pa
 from stream_scorer.apps.batch import Report, run_batch
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.codec.writing.encode import DecisionEncoder
+from stream_scorer.core.decision.scorer import Rings, Scored, score
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.scorer import Rings, Scored, score
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import load_settings

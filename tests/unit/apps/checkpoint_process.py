@@ -13,8 +13,8 @@ from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.core.scorer import Rings
 from stream_scorer.happenings import Happening, StateRestored
 from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model

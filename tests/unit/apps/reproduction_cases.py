@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from stream_scorer.apps.recorded_decisions import DecisionReader
 from stream_scorer.codec.writing.encode import DecisionEncoder
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.scorer import Rings, score
 from stream_scorer.models.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema

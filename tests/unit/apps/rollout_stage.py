@@ -11,10 +11,10 @@ import pyarrow as pa
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.decision.routing import CANARY as CANARY_ARM
+from stream_scorer.core.decision.routing import CONTROL, Routing, salted_buckets
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.routing import CANARY as CANARY_ARM
-from stream_scorer.core.routing import CONTROL, Routing, salted_buckets
 from stream_scorer.models.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.rollout_columns import Columns
-from stream_scorer.core.routing import CANARY, CHAMPION, CONTROL
+from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.happenings import Happening, RolloutEvidence, RolloutJudged
 from stream_scorer.registry.registry import SchemaSource

@@ -19,8 +19,8 @@ from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.verdict import Arrivals, Scores, Verification
 from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry

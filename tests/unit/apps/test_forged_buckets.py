@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.apps.restoring import Restoration
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.core.rings.rings import bucket_of
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore

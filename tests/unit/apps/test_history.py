@@ -9,10 +9,10 @@ import pytest
 from stream_scorer.apps import history, history_parts
 from stream_scorer.apps.history import fold
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
+from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.scorer import Rings, remember
 from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.simulator import simulate
 

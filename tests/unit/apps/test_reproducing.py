@@ -17,8 +17,8 @@ from stream_scorer.apps.recorded_decisions import Beginnings, Decided, Published
 from stream_scorer.apps.reproducing import Question, compare_recorded
 from stream_scorer.apps.reproducing_arms import arms_of, routings
 from stream_scorer.apps.reproduction import Reproduction
+from stream_scorer.core.decision.routing import Override, Routing, Version, canary_slices
 from stream_scorer.core.events.batch import Flag
-from stream_scorer.core.routing import Override, Routing, Version, canary_slices
 from stream_scorer.errors import ReproductionError, SettingsError
 from stream_scorer.models.store import FolderStore
 from stream_scorer.models.trust import ANY

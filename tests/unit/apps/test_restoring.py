@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.gap import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model

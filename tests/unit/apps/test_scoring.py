@@ -13,9 +13,9 @@ from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core import scorer
+from stream_scorer.core.decision import scorer
+from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.core.scorer import Rings
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
 from stream_scorer.kafka.partitioner import partition_of

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.scorer import Rings, score
-from stream_scorer.core.summaries import summarize
 from stream_scorer.drift.detectors import Drift, SignalDetector
 from stream_scorer.drift.windows import Window, Windows
 from stream_scorer.models.stores.deployment import Deployment, load_model

@@ -5,7 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.core.routing import Routing
+from stream_scorer.core.decision.routing import Routing
 from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.rollout.commands import BODIES, Kind
 from stream_scorer.rollout.control import Authority, Command, write

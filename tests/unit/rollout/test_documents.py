@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.routing import Version
 from stream_scorer.rollout.documents import RolloutPlan, plan_of, plan_table
 from stream_scorer.rollout.guardrail import GUARDS
 from stream_scorer.rollout.parts import buckets_of, read

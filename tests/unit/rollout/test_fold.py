@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stream_scorer.canonical import canonical
-from stream_scorer.core.routing import BUCKETS, Override, Slice, Version
+from stream_scorer.core.decision.routing import BUCKETS, Override, Slice, Version
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.keys import key_id
 from stream_scorer.rollout import commands

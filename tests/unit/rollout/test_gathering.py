@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.routing import (
+from stream_scorer.core.decision.routing import (
     BUCKETS,
     CANARY,
     CHAMPION,

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
-from stream_scorer.core.scorer import Rings, remember
 from tests.support.core.events import NOW, batch, event
 from tests.support.core.feature_oracle import FeatureOracle, longest_ms
 from tests.support.core.manifests import EVERY_KIND, RICH

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.deciding import Model
+from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.policy import Thresholds
+from stream_scorer.core.decision.scorer import Rings, remember, score
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features, compile_union
-from stream_scorer.core.policy import Thresholds
 from stream_scorer.core.rings.rings import NEVER
-from stream_scorer.core.scorer import Rings, remember, score
 from stream_scorer.core.terminals.table import TerminalTable
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.test_scorer import Linear
+from tests.unit.core.decision.test_scorer import Linear
 
 SECOND = 1_000
 PLAN = Plan(terminal_delay_ms=10 * SECOND, terminal_slack_ms=2 * SECOND, lateness_ms=SECOND)

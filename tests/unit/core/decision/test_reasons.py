@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from stream_scorer.core import reasons
-from stream_scorer.core.reasons import top_reasons
+from stream_scorer.core.decision import reasons
+from stream_scorer.core.decision.reasons import top_reasons
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.deciding import Model, ModelFailure
+from stream_scorer.core.decision.deciding import Model, ModelFailure
+from stream_scorer.core.decision.policy import Thresholds
+from stream_scorer.core.decision.scorer import Rings, Scored, replay, score
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.policy import Thresholds
-from stream_scorer.core.scorer import Rings, Scored, replay, score
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.decision.policy import Thresholds, decide
+from stream_scorer.core.decision.reasons import top_reasons
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.policy import Thresholds, decide
-from stream_scorer.core.reasons import top_reasons
 from stream_scorer.core.terminals.table import TerminalTable, used_up_to
 from stream_scorer.ports import Predictor
 

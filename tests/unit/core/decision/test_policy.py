@@ -5,9 +5,9 @@ import doctest
 import numpy as np
 import pytest
 
-from stream_scorer.core import policy
+from stream_scorer.core.decision import policy
+from stream_scorer.core.decision.policy import Thresholds, decide
 from stream_scorer.core.events.batch import Outcome
-from stream_scorer.core.policy import Thresholds, decide
 
 
 def test_a_score_on_a_threshold_reaches_it() -> None:

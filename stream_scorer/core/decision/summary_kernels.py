@@ -1,4 +1,4 @@
-"""The counts of a batch by partition and event-time window; see ``core.summaries``."""
+"""The counts of a batch by partition and event-time window; see ``core.decision.summaries``."""
 
 import numpy as np
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.deciding import Model, Rows, decide_rows, refuse_failure
+from stream_scorer.core.decision.deciding import Model, Rows, decide_rows, refuse_failure
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan

@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.routing import (
+from stream_scorer.core.decision.routing import (
     BUCKETS,
     CANARY,
     CHAMPION,
@@ -27,6 +24,9 @@ from stream_scorer.core.routing import (
     salted_buckets,
     split_slices,
 )
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.kernels.hashing import hash_strings
 
 OLD, NEW = Version("fraud", "1.0.0"), Version("fraud", "1.1.0")
 ARMS = {CHAMPION: OLD, CONTROL: OLD, CANARY: NEW}

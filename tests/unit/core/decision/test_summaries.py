@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core import summaries
+from stream_scorer.core.decision import summaries
+from stream_scorer.core.decision.summaries import flag_counts, summarize
 from stream_scorer.core.events.batch import DecisionBatch, Flag, RejectReason
-from stream_scorer.core.summaries import flag_counts, summarize
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 

@@ -11,12 +11,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.deciding import Model, Rows, decide_rows, model_scores, refuse_failure
+from stream_scorer.core.decision.deciding import (
+    Model,
+    Rows,
+    decide_rows,
+    model_scores,
+    refuse_failure,
+)
+from stream_scorer.core.decision.policy import decide
+from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
+from stream_scorer.core.decision.scorer import Remembered, Rings, remember
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
-from stream_scorer.core.policy import decide
 from stream_scorer.core.rings.rings import Journal
-from stream_scorer.core.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.scorer import Remembered, Rings, remember
 from stream_scorer.core.terminals.table import TerminalTable
 
 Float64 = NDArray[np.float64]

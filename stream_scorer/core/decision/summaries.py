@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
-from stream_scorer.core.kernels.summaries import (
+from stream_scorer.core.decision.summary_kernels import (
     AMOUNT_AT,
     SCORE_AT,
     WINDOW_BLOCK,
@@ -21,6 +20,7 @@ from stream_scorer.core.kernels.summaries import (
     WINDOW_SUM,
     count_windows,
 )
+from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
 
 Int64 = NDArray[np.int64]
 

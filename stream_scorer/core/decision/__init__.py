@@ -1,0 +1,1 @@
+"""Route, score, decide, explain and summarise."""
