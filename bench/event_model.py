@@ -16,7 +16,7 @@ from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.apps.train_models import ESTIMATORS
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.models.bundle import (
+from stream_scorer.models.bundles.bundle import (
     Costs,
     DecisionThresholds,
     FeatureSpec,
@@ -24,8 +24,8 @@ from stream_scorer.models.bundle import (
     Quality,
     Training,
 )
+from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.predictors import predictor_for
-from stream_scorer.models.writer import Candidate, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
 
 NAME = "event"

@@ -39,7 +39,7 @@ FILES: Final[Mapping[str, str]] = {
     "state/seal.py": "seal",
     "apps/production.py": "production",
     "state/restore.py": "bucket,rejected",
-    "models/unpacking.py": "bundle",
+    "models/bundles/unpack.py": "bundle",
     "models/linear.py": "bundle",
     "models/trees.py": "bundle",
     "kafka/quarantine.py": "quarantine",

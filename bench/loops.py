@@ -17,7 +17,7 @@ import skops.io
 from confluent_kafka import Consumer, Message, Producer
 
 from stream_scorer.kafka import config
-from stream_scorer.models.bundle import MODEL, read_manifest
+from stream_scorer.models.bundles.bundle import MODEL, read_manifest
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 

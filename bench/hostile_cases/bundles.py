@@ -46,7 +46,10 @@ def _histogram() -> Any:
 
 def _written(store: Path, model: Any) -> Path:
     """Write a good bundle of a model; return its folder."""
-    made, writer = entry("stream_scorer.models.bundle"), entry("stream_scorer.models.writer")
+    made, writer = (
+        entry("stream_scorer.models.bundles.bundle"),
+        entry("stream_scorer.models.bundles.writer"),
+    )
     rows, fraud = _rows()
     day = date(2018, 4, 1)
     period = made.Period(first_day=day, last_day=day, rows=400, frauds=100)
@@ -87,7 +90,7 @@ def _loaded(change: Callable[[Path, Any], object], make: Callable[[], Any] = _li
         bundle = _written(place.folder / "store", model)
         change(bundle, model)
         try:
-            entry("stream_scorer.models.loader", "load_bundle")(bundle)
+            entry("stream_scorer.models.bundles.loader", "load_bundle")(bundle)
         finally:
             if (place.folder / "fired").exists():
                 raise RuntimeError("what the bundle holds was run")

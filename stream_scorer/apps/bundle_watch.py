@@ -11,7 +11,7 @@ from typing import Self
 
 from stream_scorer.errors import ModelError
 from stream_scorer.happenings import Listener, ModelVerified
-from stream_scorer.models.loader import Bundle, verify_again
+from stream_scorer.models.bundles.loader import Bundle, verify_again
 
 
 class BundleWatch:

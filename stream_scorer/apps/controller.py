@@ -25,7 +25,7 @@ from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.offsets import admin, offsets, partitions
 from stream_scorer.kafka.work import Outage
 from stream_scorer.keys import key_id, signing_key
-from stream_scorer.models.bundle import Manifest, read_manifest
+from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
 from stream_scorer.ports import Paused, RawRecords

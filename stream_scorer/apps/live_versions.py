@@ -22,10 +22,10 @@ from stream_scorer.happenings import (
     RevisionRefused,
 )
 from stream_scorer.kafka.work import Outage
-from stream_scorer.models.loader import Bundle, load_bundle, models_of
+from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
+from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
-from stream_scorer.models.trust import trust_of
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Settings
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundle import Manifest
-from stream_scorer.models.folder import Folder
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.models.bundles.folder import Folder
+from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.signature import Signer
+from stream_scorer.models.bundles.trust import Trust, trust_of
+from stream_scorer.models.bundles.verify import read_seal
 from stream_scorer.models.remote import open_store
-from stream_scorer.models.signature import Signer
 from stream_scorer.models.store import Stored, find
-from stream_scorer.models.trust import Trust, trust_of
-from stream_scorer.models.verifying import read_seal
 from stream_scorer.settings import Settings
 
 _JUDGED = ("validation", "test", "test_new_cards")

@@ -9,15 +9,15 @@ from stream_scorer import keys
 from stream_scorer.apps.auditing import open_audit
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.keys import KeyPair, key_id, read_private
-from stream_scorer.models import signature
-from stream_scorer.models.folder import LocalFolder
-from stream_scorer.models.loader import load_bundle
-from stream_scorer.models.plan_signature import SUFFIX, sign_plan
+from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles.folder import LocalFolder
+from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
+from stream_scorer.models.bundles.signature import SIGNATURE, Signer
+from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.remote import open_store
-from stream_scorer.models.signature import SIGNATURE, Signer
 from stream_scorer.models.store import find
 from stream_scorer.models.stores.deployment import load_plan
-from stream_scorer.models.trust import Trust, trust_of
 from stream_scorer.settings import Settings
 
 _MODE = 0o644

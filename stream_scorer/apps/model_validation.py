@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import decide
 from stream_scorer.errors import ModelError
-from stream_scorer.models import golden
-from stream_scorer.models.bundle import GOLDEN, MODEL
-from stream_scorer.models.loader import check_engine, predictor_of
+from stream_scorer.models.bundles import golden
+from stream_scorer.models.bundles.bundle import GOLDEN, MODEL
+from stream_scorer.models.bundles.loader import check_engine, predictor_of
+from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.bundles.unpack import unpack
+from stream_scorer.models.bundles.verify import read_seal, verified_files
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
-from stream_scorer.models.trust import trust_of
-from stream_scorer.models.unpacking import unpack
-from stream_scorer.models.verifying import read_seal, verified_files
 from stream_scorer.settings import Settings
 
 Float64 = NDArray[np.float64]

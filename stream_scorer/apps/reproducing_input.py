@@ -34,7 +34,7 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.state_topic import TopicStore
-from stream_scorer.models.loader import models_of
+from stream_scorer.models.bundles.loader import models_of
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 from stream_scorer.state.beginning import Beginning

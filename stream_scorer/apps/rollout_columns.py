@@ -25,7 +25,7 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
-from stream_scorer.models.bundle import Manifest
+from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
 from stream_scorer.rollout.tallies import Decisions, Shadowed

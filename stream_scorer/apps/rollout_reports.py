@@ -13,10 +13,10 @@ from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.bundles.verify import read_seal, verified_files
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
-from stream_scorer.models.trust import trust_of
-from stream_scorer.models.verifying import read_seal, verified_files
 from stream_scorer.rollout.commands import (
     Answer,
     Promote,

@@ -31,7 +31,7 @@ from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.loader import Bundle
+from stream_scorer.models.bundles.loader import Bundle
 from stream_scorer.models.stores.deployment import (
     Deployment,
     load_models,

@@ -26,16 +26,23 @@ from stream_scorer.apps.train_metrics import Judging, Scored, measures
 from stream_scorer.apps.train_models import make_model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import LICENCE_LONGEST, Costs, Manifest, Period, Quality, Training
-from stream_scorer.models.loader import kind_of, load_bundle
-from stream_scorer.models.predictors import FittedPredictor, predictor_for
-from stream_scorer.models.reference import reference_of
-from stream_scorer.models.writer import (
+from stream_scorer.models.bundles.bundle import (
+    LICENCE_LONGEST,
+    Costs,
+    Manifest,
+    Period,
+    Quality,
+    Training,
+)
+from stream_scorer.models.bundles.loader import kind_of, load_bundle
+from stream_scorer.models.bundles.reference import reference_of
+from stream_scorer.models.bundles.writer import (
     Candidate,
     new_directory,
     refuse_unwritable,
     write_bundle,
 )
+from stream_scorer.models.predictors import FittedPredictor, predictor_for
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

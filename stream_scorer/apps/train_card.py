@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from stream_scorer.apps.train_metrics import FALSE_POSITIVE_RATE, Scored, calibration
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.models.bundle import (
+from stream_scorer.models.bundles.bundle import (
     CARD,
     PLOTS,
     DecisionThresholds,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import Costs, DecisionThresholds
+from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

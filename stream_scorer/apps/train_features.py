@@ -9,7 +9,7 @@ from typing import Any
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundle import FeatureSpec
+from stream_scorer.models.bundles.bundle import FeatureSpec
 
 _WINDOWS = ("1d", "7d", "30d")
 

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from stream_scorer.apps.train_costs import missed_cost
-from stream_scorer.models.bundle import Costs, DecisionThresholds, Interval
+from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds, Interval
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.models.bundle import Manifest
+from stream_scorer.models.bundles.bundle import Manifest
 
 
 def report(directory: Path, manifest: Manifest) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import Any
 from stream_scorer import settings
 from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
 from stream_scorer.file_url import FileUrl, protocols
-from stream_scorer.models.bundle import MANIFEST
+from stream_scorer.models.bundles.bundle import MANIFEST
+from stream_scorer.models.bundles.folder import refused_kind, refused_size
+from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
 from stream_scorer.models.cache import FileCache
-from stream_scorer.models.folder import refused_kind, refused_size
-from stream_scorer.models.plan_signature import BYTES_MOST, SUFFIX
 from stream_scorer.models.store import (
     PLAN,
     PLAN_BYTES_MOST,

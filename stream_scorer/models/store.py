@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.bundle import MANIFEST
-from stream_scorer.models.folder import Folder, LocalFolder
-from stream_scorer.models.plan_signature import BYTES_MOST, SUFFIX
+from stream_scorer.models.bundles.bundle import MANIFEST
+from stream_scorer.models.bundles.folder import Folder, LocalFolder
+from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
 
 PLAN = "plan.toml"
 PLAN_BYTES_MOST = 1024 * 1024

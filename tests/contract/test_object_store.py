@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.errors import ModelError, StateError, UnavailableError
-from stream_scorer.models.loader import load_bundle, verify_again
+from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import find
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner

@@ -23,7 +23,7 @@ from stream_scorer.happenings import (
     RevisionActivated,
 )
 from stream_scorer.kafka.reading import read_all
-from stream_scorer.models import loader
+from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
 from stream_scorer.registry.registry import FileRegistry, reader_schema

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from stream_scorer.cli.main import load
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.models.bundle import parse_manifest
+from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.settings import load_settings
 
 DAY_MS = 86_400_000

@@ -16,7 +16,7 @@ from stream_scorer.cli.main import load
 from stream_scorer.core.events.batch import Flag, RejectReason
 from stream_scorer.core.events.plan import _RANGES, Plan
 from stream_scorer.core.features.kinds import KINDS
-from stream_scorer.models.bundle import Manifest
+from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from stream_scorer.keys import (
     read_private,
     read_public,
 )
-from stream_scorer.models.trust import trust_of
+from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.settings import Models
 
 

@@ -13,7 +13,7 @@ from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings

@@ -15,7 +15,7 @@ from stream_scorer.core.decision.routing import CANARY as CANARY_ARM
 from stream_scorer.core.decision.routing import CONTROL, Routing, salted_buckets
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.models.bundle import Manifest, read_manifest
+from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.fold import Log

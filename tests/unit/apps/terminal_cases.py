@@ -11,8 +11,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.apps.batch_job import Order
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.models.bundle import DecisionThresholds, FeatureSpec, Period, Quality, Training
-from stream_scorer.models.writer import Candidate, write_bundle
+from stream_scorer.models.bundles.bundle import (
+    DecisionThresholds,
+    FeatureSpec,
+    Period,
+    Quality,
+    Training,
+)
+from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.settings import Settings, load_settings
 from tests.unit.apps.batch_cases import AS_OF, transactions
 

@@ -20,11 +20,11 @@ from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.core.decision.routing import Override, Routing, Version, canary_slices
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.errors import ReproductionError, SettingsError
+from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.store import FolderStore
-from stream_scorer.models.trust import ANY
 from stream_scorer.settings import MODELS_DIRECTORY
+from tests.support.models.bundle_cases import edit
 from tests.unit.apps.reproduction_cases import PLAN, altered, events, model, published
-from tests.unit.models.bundle_cases import edit
 
 FIRST = Version("fraud", "1.0.0")
 SECOND = Version("fraud", "1.1.0")

@@ -11,7 +11,7 @@ from stream_scorer.apps.history import fold
 from stream_scorer.apps.train_days import PROTOCOLS, new_cards
 from stream_scorer.apps.train_features import FEATURES, read_features
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
 
 STORE = MODELS_DIRECTORY / "fraud"

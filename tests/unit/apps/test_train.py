@@ -26,8 +26,8 @@ from stream_scorer.cli.main import app
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.bundle import Costs, Manifest
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.bundles.bundle import Costs, Manifest
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
 from tests.unit.apps.train_cases import SPLIT, order

@@ -11,7 +11,7 @@ import pytest
 from stream_scorer.apps.auditing import open_audit
 from stream_scorer.cli.main import main
 from stream_scorer.keys import generate
-from stream_scorer.models.bundle import read_manifest
+from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.security.audit import user
 from stream_scorer.settings import MODELS_DIRECTORY, Audit
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.cli.main import main
-from stream_scorer.models.bundle import read_manifest
+from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.settings import MODELS_DIRECTORY
 
 

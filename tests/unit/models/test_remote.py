@@ -9,8 +9,8 @@ import fsspec
 import pytest
 
 from stream_scorer.errors import ModelError, SettingsError, UnavailableError
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.cache import FileCache
-from stream_scorer.models.loader import load_bundle
 from stream_scorer.models.remote import open_store
 from stream_scorer.models.store import FolderStore, find
 from stream_scorer.settings import Models

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stream_scorer.canonical import canonical, parse
 from stream_scorer.errors import SettingsError
 from stream_scorer.keys import key_id
-from stream_scorer.models.trust import Trust
+from stream_scorer.models.bundles.trust import Trust
 
 SUFFIX = ".sig"
 BYTES_MOST = 4 * 1024

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models import signature
-from stream_scorer.models.bundle import (
+from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles.bundle import (
     CARD,
     GOLDEN,
     MANIFEST,
@@ -21,9 +21,9 @@ from stream_scorer.models.bundle import (
     Manifest,
     parse_manifest,
 )
-from stream_scorer.models.folder import Folder
-from stream_scorer.models.signature import SIGNATURE, Signer
-from stream_scorer.models.trust import Trust
+from stream_scorer.models.bundles.folder import Folder
+from stream_scorer.models.bundles.signature import SIGNATURE, Signer
+from stream_scorer.models.bundles.trust import Trust
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
 _FILE_BYTES_MOST = 512 * 1024 * 1024

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stream_scorer.canonical import canonical, parse
 from stream_scorer.errors import ModelError
 from stream_scorer.keys import key_id
-from stream_scorer.models.bundle import MANIFEST, Hash, Manifest
-from stream_scorer.models.trust import Trust
+from stream_scorer.models.bundles.bundle import MANIFEST, Hash, Manifest
+from stream_scorer.models.bundles.trust import Trust
 
 SIGNATURE = "signature.json"
 BYTES_MOST = 64 * 1024

@@ -20,13 +20,13 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE, compile_features, compile_union
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
-from stream_scorer.models import golden
-from stream_scorer.models.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash
-from stream_scorer.models.folder import Folder, LocalFolder
+from stream_scorer.models.bundles import golden
+from stream_scorer.models.bundles.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash
+from stream_scorer.models.bundles.folder import Folder, LocalFolder
+from stream_scorer.models.bundles.trust import ANY, Trust
+from stream_scorer.models.bundles.unpack import unpack
+from stream_scorer.models.bundles.verify import Seal, read_seal, verified_files
 from stream_scorer.models.predictors import FittedPredictor, predictor_for
-from stream_scorer.models.trust import ANY, Trust
-from stream_scorer.models.unpacking import unpack
-from stream_scorer.models.verifying import Seal, read_seal, verified_files
 
 _KINDS = {
     "HistGradientBoostingClassifier": "hist_gradient_boosting",

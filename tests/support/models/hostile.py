@@ -16,9 +16,9 @@ import skops.io
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.ensemble import GradientBoostingClassifier
 
-from stream_scorer.models import signature
-from stream_scorer.models.bundle import read_manifest
-from tests.unit.models.bundle_cases import FRAUD, ROWS, Bomb, edit, replace
+from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles.bundle import read_manifest
+from tests.support.models.bundle_cases import FRAUD, ROWS, Bomb, edit, replace
 
 Value = Any
 

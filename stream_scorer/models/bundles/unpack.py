@@ -11,8 +11,8 @@ import numpy as np
 import skops.io
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundle import MODEL
-from stream_scorer.models.trust import Trust
+from stream_scorer.models.bundles.bundle import MODEL
+from stream_scorer.models.bundles.trust import Trust
 
 TRUSTED_TYPES = frozenset(
     {

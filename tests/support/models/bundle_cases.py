@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from stream_scorer.models.bundle import DecisionThresholds, Period, Quality, Training
-from stream_scorer.models.writer import Candidate
+from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
+from stream_scorer.models.bundles.writer import Candidate
 
 MODELS: dict[str, Any] = {
     "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),

@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
 from stream_scorer.keys import TrustedKey, key_id
-from stream_scorer.models.folder import LocalFolder
-from stream_scorer.models.loader import load_bundle, verify_again
+from stream_scorer.models.bundles.folder import LocalFolder
+from stream_scorer.models.bundles.loader import load_bundle, verify_again
+from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_models
-from stream_scorer.models.trust import Trust
-from stream_scorer.models.writer import write_bundle
 from stream_scorer.settings import load_settings
-from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
-from tests.unit.models.hostile import Deed, Scene
-from tests.unit.models.hostile_table import HOSTILE
+from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
+from tests.support.models.hostile import Deed, Scene
+from tests.support.models.hostile_table import HOSTILE
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "MODELS.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "MODELS.md"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ what it is, whoever vouches for it.
 
 import pickle
 
-from tests.unit.models.hostile import (
+from tests.support.models.hostile import (
     Deed,
     added,
     elsewhere,

@@ -24,12 +24,12 @@ from sklearn.tree import DecisionTreeClassifier
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError
-from stream_scorer.models.loader import load_bundle
+from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.bundles.writer import new_directory, write_bundle
 from stream_scorer.models.store import FolderStore, find
-from stream_scorer.models.trust import Trust
-from stream_scorer.models.writer import new_directory, write_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
-from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, candidate, edit, replace
+from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, candidate, edit, replace
 
 
 @pytest.fixture(scope="module")

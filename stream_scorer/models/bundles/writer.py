@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import ModelError
-from stream_scorer.models import golden
-from stream_scorer.models.bundle import (
+from stream_scorer.models.bundles import golden
+from stream_scorer.models.bundles.bundle import (
     GOLDEN,
     MANIFEST,
     MODEL,
@@ -32,9 +32,9 @@ from stream_scorer.models.bundle import (
     Training,
     content_hash,
 )
-from stream_scorer.models.loader import kind_of, parameters_of
+from stream_scorer.models.bundles.loader import kind_of, parameters_of
+from stream_scorer.models.bundles.reference import Reference
 from stream_scorer.models.predictors import predictor_for
-from stream_scorer.models.reference import Reference
 
 Float64 = NDArray[np.float64]
 

@@ -15,13 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models import unpacking
-from stream_scorer.models.golden import read
+from stream_scorer.models.bundles import unpack as unpacking
+from stream_scorer.models.bundles.golden import read
+from stream_scorer.models.bundles.trust import ANY
+from stream_scorer.models.bundles.unpack import unpack
 from stream_scorer.models.predictors import predictor_for
 from stream_scorer.models.trees import NODES_MOST, _assemble
-from stream_scorer.models.trust import ANY
-from stream_scorer.models.unpacking import unpack
-from tests.unit.models.bundle_cases import FRAUD, MODELS, ROWS
+from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)
 

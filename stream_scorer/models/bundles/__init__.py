@@ -1,0 +1,1 @@
+"""Bundles: sign, verify, load and write them."""
