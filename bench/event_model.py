@@ -25,7 +25,7 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
-from stream_scorer.models.predictors import predictor_for
+from stream_scorer.models.predictors.predictors import predictor_for
 from stream_scorer.settings import MODELS_DIRECTORY
 
 NAME = "event"

@@ -42,7 +42,7 @@ from stream_scorer.models.bundles.writer import (
     refuse_unwritable,
     write_bundle,
 )
-from stream_scorer.models.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -71,16 +71,16 @@ OTHERS = (
         ("core/kernels/dumping.py", "    return SOUND if at == end else CUT_OFF", "    return SOUND"),
     )),
     Mutant("the children of a tree", (
-        ("models/trees.py", '    _refuse_unless(bool((left < past).all() and (right < past).all()), '
+        ("models/predictors/trees.py", '    _refuse_unless(bool((left < past).all() and (right < past).all()), '
          '"a child outside its tree")\n', ""),
-        ("models/trees.py", "    parents[roots] += 1\n", "    parents[:] = 1\n"),
-        ("models/trees.py", "np.bincount(np.concatenate([left, right]), minlength=len(leaf))",
+        ("models/predictors/trees.py", "    parents[roots] += 1\n", "    parents[:] = 1\n"),
+        ("models/predictors/trees.py", "np.bincount(np.concatenate([left, right]), minlength=len(leaf))",
          "np.ones(len(leaf), np.int64)"),
     )),
     Mutant("the feature of a split", (
-        ("models/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
+        ("models/predictors/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
     Mutant("the shape of coefficients", (
-        ("models/linear.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),)),
+        ("models/predictors/linear.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),)),
 )  # fmt: skip
 
 

@@ -20,9 +20,9 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import CustomerRings, Retention
 from stream_scorer.errors import ModelError
-from stream_scorer.models.linear import LinearPredictor
-from stream_scorer.models.predictors import TreePredictor
-from stream_scorer.models.trees import _assemble
+from stream_scorer.models.predictors.linear import LinearPredictor
+from stream_scorer.models.predictors.predictors import TreePredictor
+from stream_scorer.models.predictors.trees import _assemble
 from stream_scorer.state.rings import columns_of
 from tests.bounds import windows
 from tests.support.core.ring_oracle import Event, counts_and_sums, fold

@@ -26,7 +26,7 @@ from stream_scorer.models.bundles.folder import Folder, LocalFolder
 from stream_scorer.models.bundles.trust import ANY, Trust
 from stream_scorer.models.bundles.unpack import unpack
 from stream_scorer.models.bundles.verify import Seal, read_seal, verified_files
-from stream_scorer.models.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 
 _KINDS = {
     "HistGradientBoostingClassifier": "hist_gradient_boosting",

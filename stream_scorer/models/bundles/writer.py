@@ -34,7 +34,7 @@ from stream_scorer.models.bundles.bundle import (
 )
 from stream_scorer.models.bundles.loader import kind_of, parameters_of
 from stream_scorer.models.bundles.reference import Reference
-from stream_scorer.models.predictors import predictor_for
+from stream_scorer.models.predictors.predictors import predictor_for
 
 Float64 = NDArray[np.float64]
 

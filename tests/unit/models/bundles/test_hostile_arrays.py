@@ -19,8 +19,8 @@ from stream_scorer.models.bundles import unpack as unpacking
 from stream_scorer.models.bundles.golden import read
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.bundles.unpack import unpack
-from stream_scorer.models.predictors import predictor_for
-from stream_scorer.models.trees import NODES_MOST, _assemble
+from stream_scorer.models.predictors.predictors import predictor_for
+from stream_scorer.models.predictors.trees import NODES_MOST, _assemble
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)

@@ -30,10 +30,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models import leafmasks, treewalk
-from stream_scorer.models.linear import LinearPredictor
-from stream_scorer.models.rows import checked
-from stream_scorer.models.trees import (
+from stream_scorer.models.predictors import leaf_masks as leafmasks
+from stream_scorer.models.predictors import tree_walk as treewalk
+from stream_scorer.models.predictors.linear import LinearPredictor
+from stream_scorer.models.predictors.rows import checked
+from stream_scorer.models.predictors.trees import (
     TreeEnsemble,
     from_decision_trees,
     from_hist_gradient_boosting,

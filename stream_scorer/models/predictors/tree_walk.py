@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.compiled import numeric
-from stream_scorer.models.trees import TreeEnsemble
+from stream_scorer.models.predictors.trees import TreeEnsemble
 
 # One node in 16 bytes; the right child stands behind the left one; feature -1 is a leaf.
 NODE = np.dtype(

@@ -20,8 +20,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors import FittedPredictor, predictor_for
-from stream_scorer.models.trees import double_thresholds
+from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.predictors.trees import double_thresholds
 from tests.support.effort import examples
 
 Float64 = NDArray[np.float64]

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.compiled import numeric
-from stream_scorer.models.trees import TreeEnsemble
+from stream_scorer.models.predictors.trees import TreeEnsemble
 
 Float64 = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models import leafmasks
-from stream_scorer.models.predictors import TreePredictor, predictor_for
-from stream_scorer.models.trees import from_hist_gradient_boosting
+from stream_scorer.models.predictors import leaf_masks as leafmasks
+from stream_scorer.models.predictors.predictors import TreePredictor, predictor_for
+from stream_scorer.models.predictors.trees import from_hist_gradient_boosting
 
 
 def fitted() -> Any:

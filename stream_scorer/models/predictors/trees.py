@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.rows import feature_count_of
+from stream_scorer.models.predictors.rows import feature_count_of
 
 Float64 = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.errors import ModelError
-from stream_scorer.models.rows import checked, feature_count_of
+from stream_scorer.models.predictors.rows import checked, feature_count_of
 
 Float64 = NDArray[np.float64]
 

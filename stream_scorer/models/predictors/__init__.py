@@ -1,0 +1,1 @@
+"""scikit-learn's bits without its cost."""
