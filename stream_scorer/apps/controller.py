@@ -26,8 +26,8 @@ from stream_scorer.kafka.offsets import admin, offsets, partitions
 from stream_scorer.kafka.work import Outage
 from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.rollout.commands import Kind

@@ -24,8 +24,8 @@ from stream_scorer.happenings import (
 from stream_scorer.kafka.work import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Settings
 

@@ -10,8 +10,8 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.signature import Signer
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.bundles.verify import read_seal
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import Stored, find
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import Stored, find
 from stream_scorer.settings import Settings
 
 _JUDGED = ("validation", "test", "test_new_cards")

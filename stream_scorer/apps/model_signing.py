@@ -15,9 +15,9 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
 from stream_scorer.models.bundles.signature import SIGNATURE, Signer
 from stream_scorer.models.bundles.trust import Trust, trust_of
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
 from stream_scorer.models.stores.deployment import load_plan
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import find
 from stream_scorer.settings import Settings
 
 _MODE = 0o644

@@ -23,9 +23,9 @@ from stream_scorer.kafka.reading import read_all
 from stream_scorer.kafka.replay import InputReplay
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import choose
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings

@@ -41,8 +41,8 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.remote import open_store
 from stream_scorer.models.stores.deployment import plan_of
+from stream_scorer.models.stores.remote import open_store
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 

@@ -15,8 +15,8 @@ from stream_scorer.kafka.control_topic import KeptTopic
 from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify import read_seal, verified_files
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import find
 from stream_scorer.rollout.commands import (
     Answer,
     Promote,

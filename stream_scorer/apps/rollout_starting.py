@@ -14,8 +14,8 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.keys import read_public
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import choose, find
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import choose, find
 from stream_scorer.rollout.documents import RolloutPlan, Strategy, plan_of, plan_table
 from stream_scorer.rollout.progress import State
 from stream_scorer.rollout.rules import Controller

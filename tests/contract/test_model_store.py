@@ -14,12 +14,12 @@ from stream_scorer.models.bundles import signature
 from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.trust import Trust
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import find
 from stream_scorer.models.stores.deployment import Deployment, load_models
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import find
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
 from tests.contract.object_store import object_store
-from tests.unit.models.stores import KINDS, Shelves
+from tests.support.models.stores import KINDS, Shelves
 
 KEY = Ed25519PrivateKey.generate()
 TRUST = Trust(

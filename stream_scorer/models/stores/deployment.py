@@ -9,8 +9,8 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.plan_signature import check_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
-from stream_scorer.models.remote import open_store
-from stream_scorer.models.store import Store, choose, find, read_signature
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.store import Store, choose, find, read_signature
 from stream_scorer.ports import Start
 from stream_scorer.settings import PRODUCTION, Settings
 

@@ -21,7 +21,7 @@ from stream_scorer.core.decision.routing import Override, Routing, Version, cana
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.errors import ReproductionError, SettingsError
 from stream_scorer.models.bundles.trust import ANY
-from stream_scorer.models.store import FolderStore
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.settings import MODELS_DIRECTORY
 from tests.support.models.bundle_cases import edit
 from tests.unit.apps.reproduction_cases import PLAN, altered, events, model, published

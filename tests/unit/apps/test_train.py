@@ -28,7 +28,7 @@ from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import Costs, Manifest
 from stream_scorer.models.bundles.loader import load_bundle
-from stream_scorer.models.store import FolderStore, find
+from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
 from tests.unit.apps.train_cases import SPLIT, order
 

@@ -16,8 +16,8 @@ from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.models.bundles.bundle import MANIFEST
 from stream_scorer.models.bundles.folder import refused_kind, refused_size
 from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
-from stream_scorer.models.cache import FileCache
-from stream_scorer.models.store import (
+from stream_scorer.models.stores.cache import FileCache
+from stream_scorer.models.stores.store import (
     PLAN,
     PLAN_BYTES_MOST,
     FolderStore,
