@@ -45,7 +45,7 @@ def keygen(
 
     With a passphrase the private key is encrypted. Scorers need the public key alone.
     """
-    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     passphrase = passphrase_from(passphrase_file)
     made = model_signing.generate(settings_from(config), out, passphrase)
@@ -76,7 +76,7 @@ def sign(
 
     Exit code 3: the bundle is refused or signed already; 2: the key cannot be used.
     """
-    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     label, signer = model_signing.sign(
         _settings(config, store), model, key,
@@ -98,7 +98,7 @@ def verify(
 
     Exit code 3 and one line with the reason when it is refused.
     """
-    from stream_scorer.apps.model_reports import verified  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands.report import verified  # noqa: PLC0415 scikit-learn loads slowly
 
     document = verified(_settings(config, store), model)
     show(as_json, document, ("", "value"), document.items(), title="Verified")
@@ -113,7 +113,7 @@ def sign_plan(
     config: ConfigOption = None,
 ) -> None:
     """Sign a plan file: writes FILE.sig next to it, which production mode asks for."""
-    from stream_scorer.apps import model_signing  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     written = model_signing.sign_plan_file(
         _settings(config, None), plan, key, passphrase_from(passphrase_file)
@@ -132,7 +132,7 @@ def list_command(
 
     By manifest and signature alone; `models verify` reads the other files, too.
     """
-    from stream_scorer.apps.model_reports import listed  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands.report import listed  # noqa: PLC0415 scikit-learn loads slowly
 
     found = listed(_settings(config, store))
     rows = [
@@ -162,7 +162,7 @@ def show_command(
 
     Exit code 3 when manifest or signature are refused.
     """
-    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
     document = model_reports.shown(_settings(config, store), model)
     show(as_json, document, ("", "value"), model_reports.as_rows(document), title=model)
@@ -181,7 +181,7 @@ def diff(
 
     Exit code 3 when a manifest or signature is refused.
     """
-    from stream_scorer.apps import model_reports  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
     document = model_reports.compared(_settings(config, store), old, new)
     rows = model_reports.difference_rows(document)
@@ -201,7 +201,7 @@ def validate(
     With the bundle's own versions their sums must have the same bits; with others no decision may
     flip. It says which. Exit code 3 when that does not hold, or the bundle is refused.
     """
-    from stream_scorer.apps import model_validation  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands import validate as model_validation  # noqa: PLC0415 scikit-learn loads slowly
 
     found = model_validation.validate(_settings(config, store), model)
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}

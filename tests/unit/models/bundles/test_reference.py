@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from stream_scorer.apps import model_reports
 from stream_scorer.models.bundles import reference
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.bundles.reference import BINS, Histogram, histogram, reference_of
+from stream_scorer.models.commands import report as model_reports
 from stream_scorer.settings import MODELS_DIRECTORY
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.model_validation import Validation, refuse_broken, validate
 from stream_scorer.errors import ModelError
+from stream_scorer.models.commands.validate import Validation, refuse_broken, validate
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 
 
