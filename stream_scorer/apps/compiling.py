@@ -8,7 +8,7 @@ from stream_scorer.apps.profiler_warming import warm_profiler
 from stream_scorer.apps.profiling import RowEncoder
 from stream_scorer.apps.warming import warm
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.kafka.librdkafka import kernels
+from stream_scorer.kafka.client import kernels
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Settings

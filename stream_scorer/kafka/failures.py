@@ -14,7 +14,7 @@ from stream_scorer.errors import (
     UnavailableError,
 )
 from stream_scorer.gap import past_the_gap
-from stream_scorer.kafka.librdkafka.consumer import Failure
+from stream_scorer.kafka.client.consumer import Failure
 
 _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
 

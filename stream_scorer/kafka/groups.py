@@ -9,7 +9,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka import config
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
+from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 

@@ -11,7 +11,7 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.happenings import Listener, ReplayLeftOut, ReplayProgress
 from stream_scorer.kafka import config
 from stream_scorer.kafka.blame import MOST_RECORDS, blames_records, kind_of
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, Failure
+from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka
 

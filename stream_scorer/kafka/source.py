@@ -11,14 +11,14 @@ from confluent_kafka import KafkaException
 
 from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka import config, groups
-from stream_scorer.kafka.entry import Entry
-from stream_scorer.kafka.failures import Reading
-from stream_scorer.kafka.librdkafka.consumer import (
+from stream_scorer.kafka.client.consumer import (
     ColumnConsumer,
     GroupMetadata,
     Rebalance,
 )
-from stream_scorer.kafka.librdkafka.library import NO_OFFSET
+from stream_scorer.kafka.client.library import NO_OFFSET
+from stream_scorer.kafka.entry import Entry
+from stream_scorer.kafka.failures import Reading
 from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.ports import Paused, RawRecords, Start
 from stream_scorer.settings import Kafka

@@ -8,11 +8,11 @@ from confluent_kafka import KafkaException
 
 from stream_scorer.errors import FencedError
 from stream_scorer.kafka import config
+from stream_scorer.kafka.client.consumer import GroupMetadata
+from stream_scorer.kafka.client.library import library
+from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.groups import Groups, members
 from stream_scorer.kafka.identity import command, fence_former, instance
-from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
-from stream_scorer.kafka.librdkafka.library import library
-from stream_scorer.kafka.librdkafka.producer import ColumnProducer
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource, NotAMember, Revoked
 from stream_scorer.ports import BytesColumn, Outgoing

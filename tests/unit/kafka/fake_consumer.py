@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.kafka.librdkafka.consumer import Polled, Rebalance
+from stream_scorer.kafka.client.consumer import Polled, Rebalance
 from stream_scorer.ports import BytesColumn, RawRecords
 from tests.unit.kafka.fake_broker import Broker, Message
 

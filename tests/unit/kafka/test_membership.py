@@ -15,8 +15,8 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka import config
 from stream_scorer.kafka import source as module
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer, GroupMetadata, Rebalance
-from stream_scorer.kafka.librdkafka.library import _path, library
+from stream_scorer.kafka.client.consumer import ColumnConsumer, GroupMetadata, Rebalance
+from stream_scorer.kafka.client.library import _path, library
 from stream_scorer.kafka.source import KafkaSource, NotAMember
 from stream_scorer.settings import Kafka
 

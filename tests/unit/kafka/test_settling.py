@@ -6,7 +6,7 @@ import pytest
 
 from stream_scorer.errors import OffsetsError
 from stream_scorer.happenings import BatchAborted, CommitSettled
-from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
+from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.publishing import Publisher
 from stream_scorer.kafka.source import NotAMember, Places
 from stream_scorer.ports import TransactionAborted

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.kafka import source as module
-from stream_scorer.kafka.librdkafka.consumer import Polled, Rebalance
+from stream_scorer.kafka.client.consumer import Polled, Rebalance
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from stream_scorer.kafka.librdkafka import kernels
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
-from stream_scorer.kafka.librdkafka.producer import ColumnProducer
+from stream_scorer.kafka.client import kernels
+from stream_scorer.kafka.client.consumer import ColumnConsumer
+from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.ports import BytesColumn
 
 OPTIONS = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}

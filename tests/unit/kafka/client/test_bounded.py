@@ -5,7 +5,7 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.kafka.librdkafka.bounded import BoundedCalls
+from stream_scorer.kafka.client.bounded import BoundedCalls
 
 SOON, LONG = 0.05, 10.0
 

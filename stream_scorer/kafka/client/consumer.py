@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.kafka.librdkafka import kernels
-from stream_scorer.kafka.librdkafka.library import (
+from stream_scorer.kafka.client import kernels
+from stream_scorer.kafka.client.library import (
     ASSIGNED,
     CONSUMER,
     FATAL,

@@ -8,9 +8,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.apps.reporting import ended_in_one_line
 from stream_scorer.kafka import config
-from stream_scorer.kafka.librdkafka import library as module
-from stream_scorer.kafka.librdkafka.consumer import ColumnConsumer
-from stream_scorer.kafka.librdkafka.library import PRODUCER, Client
+from stream_scorer.kafka.client import library as module
+from stream_scorer.kafka.client.consumer import ColumnConsumer
+from stream_scorer.kafka.client.library import PRODUCER, Client
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.settings import Kafka
 

@@ -8,10 +8,10 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
-from stream_scorer.kafka.librdkafka import kernels
-from stream_scorer.kafka.librdkafka.bounded import BoundedCalls
-from stream_scorer.kafka.librdkafka.consumer import GroupMetadata
-from stream_scorer.kafka.librdkafka.library import (
+from stream_scorer.kafka.client import kernels
+from stream_scorer.kafka.client.bounded import BoundedCalls
+from stream_scorer.kafka.client.consumer import GroupMetadata
+from stream_scorer.kafka.client.library import (
     PRODUCER,
     Client,
     check,
