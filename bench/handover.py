@@ -35,9 +35,9 @@ from bench.handover_gates import Counted, Phase, Source, counted, failures, repo
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.state_topic import publish
+from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import reader_schema
 

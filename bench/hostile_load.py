@@ -23,7 +23,7 @@ from bench.hostile_cases.decoding import HOSTILE_ID, Attack
 from bench.latency import FULL, Reader, row_number
 from stream_scorer.apps.verification import verify
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import FileRegistry
 
 RATE, SECONDS, ROUNDS = 2_000, 15, 3

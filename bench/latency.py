@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.arena import PARTITIONS, Arena, Contender
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 
 RATES, QUICK_RATES = (1_000, 5_000, 10_000), (5_000,)
 ROUNDS, SECONDS, QUICK_SECONDS = 3, 10, 6

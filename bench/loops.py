@@ -1,6 +1,6 @@
 """The two loops that the scorer is measured against, each as short and as fast as we can write it.
 
-Both are exactly-once, with the scorer's own librdkafka options (``kafka/config.py``) and its
+Both are exactly-once, with the scorer's own librdkafka options (``kafka/topics/config.py``) and its
 largest batch, and take what a good engineer would: ``produce_batch``, offsets from the
 consumer's position, schemas parsed once and without logical types, one call of the model a batch.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import skops.io
 from confluent_kafka import Consumer, Message, Producer
 
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import MODEL, read_manifest
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings

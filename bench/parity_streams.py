@@ -20,7 +20,7 @@ from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.feed import Riders
 from stream_scorer.kafka.state_topic import TopicStore
-from stream_scorer.kafka.topics import create_topics
+from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Owner

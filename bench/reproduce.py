@@ -34,7 +34,7 @@ from stream_scorer.apps.reproducing import Depth, Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.rollout.commands import Kind, Step

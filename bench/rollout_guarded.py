@@ -43,7 +43,7 @@ from bench.rollout_live_gates import (
 )
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
-from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.guardrail import Verdict

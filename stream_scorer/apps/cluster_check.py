@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from stream_scorer.apps.production import Finding
-from stream_scorer.kafka.offsets import admin, unreachable
+from stream_scorer.kafka.topics.offsets import admin, unreachable
 from stream_scorer.settings import Kafka
 
 _SECONDS: Final = 10.0

@@ -22,7 +22,7 @@ from stream_scorer.errors import RegistryUnavailableError, RolloutError, Unavail
 from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
 from stream_scorer.kafka.leading import Leadership
 from stream_scorer.kafka.merging import MergedSource
-from stream_scorer.kafka.offsets import admin, offsets, partitions
+from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
 from stream_scorer.kafka.work import Outage
 from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest

@@ -27,10 +27,10 @@ from stream_scorer.errors import (
 )
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.identity import fence_former, instance
-from stream_scorer.kafka.offsets import admin, partitions
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust

@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.deadletter import DeadLetter, parse
 from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 from stream_scorer.kafka.letter_sources import LetterSources
-from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.settings import Kafka, Settings
 
 _BYTES = 16_000_000

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.errors import StreamScorerError
-from stream_scorer.kafka.config import refused_option
+from stream_scorer.kafka.topics.config import refused_option
 from stream_scorer.observability.fleet import Report
 from stream_scorer.observability.health import Health
 from stream_scorer.terminal_text import write_error

@@ -39,7 +39,7 @@ from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.offsets import bounds
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store

@@ -32,8 +32,8 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import SettingsError, StateError
-from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings

@@ -13,7 +13,6 @@ from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.histories import Histories
-from stream_scorer.apps.key_sample import KeySample
 from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
 from stream_scorer.apps.rejecting import decode_without
 from stream_scorer.apps.rejections import Noted, RejectionLog
@@ -38,6 +37,7 @@ from stream_scorer.happenings import (
     StateRestored,
 )
 from stream_scorer.kafka.replay import Replays
+from stream_scorer.kafka.topics.partition_check import KeySample
 from stream_scorer.kafka.work import NO_ROWS, Result, Stages
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Topics

@@ -13,9 +13,9 @@ from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.groups import committed_offsets
-from stream_scorer.kafka.offsets import admin, bounds, partitions
 from stream_scorer.kafka.state_topic import TopicStore
+from stream_scorer.kafka.topics.groups import committed_offsets
+from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner

@@ -13,12 +13,12 @@ from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.groups import refuse_members
-from stream_scorer.kafka.offsets import bounds
-from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read
 from stream_scorer.kafka.state_topic import publish
-from stream_scorer.kafka.topics import grow
+from stream_scorer.kafka.topics.groups import refuse_members
+from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoint import Record, partitions_of
 from stream_scorer.state.files import FileStore

@@ -17,11 +17,11 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Happening
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.groups import refuse_members
-from stream_scorer.kafka.offsets import bounds
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.source import Assigned, KafkaSource
+from stream_scorer.kafka.topics.groups import refuse_members
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.rejections import Kept, segment

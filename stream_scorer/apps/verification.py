@@ -29,10 +29,10 @@ from stream_scorer.apps.verdict import (
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.batch import Flag, Outcome
-from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
-from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.kafka.read_limit import ReadLimit
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.registry.registry import narrowed, open_registry, reader_schema
 

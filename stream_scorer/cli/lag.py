@@ -11,7 +11,7 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
-from stream_scorer.kafka.lag import read_lag
+from stream_scorer.kafka.topics.lag import read_lag
 
 
 def lag(

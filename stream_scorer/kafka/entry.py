@@ -14,8 +14,8 @@ from confluent_kafka import ConsumerGroupType
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.offsets import ANSWER_SECONDS
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS
 from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0

@@ -15,8 +15,8 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_scorer.errors import TransactionError
-from stream_scorer.kafka import config
-from stream_scorer.kafka.offsets import admin, partitions, unreachable
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import admin, partitions, unreachable
 from stream_scorer.ports import Int64
 from stream_scorer.settings import Kafka
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 
 _INIT_SECONDS = 10.0

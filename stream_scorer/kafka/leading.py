@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Listener, PartitionsAssigned, PartitionsRevoked, ReplayProgress
-from stream_scorer.kafka import config
-from stream_scorer.kafka.offsets import admin, partitions
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.settings import Kafka
 
 

@@ -20,12 +20,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, GroupMetadata
-from stream_scorer.kafka.groups import noted
-from stream_scorer.kafka.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
 from stream_scorer.kafka.source import Assigned, Places, Revoked
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import noted
+from stream_scorer.kafka.topics.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.ports import Int64, RawRecords, Start
 from stream_scorer.settings import Kafka
 

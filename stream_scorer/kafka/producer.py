@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from stream_scorer.clocks import Clock, since_boot
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.fencing import OwnDoing
 from stream_scorer.kafka.identity import Identity, instance
+from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 

@@ -17,9 +17,9 @@ from confluent_kafka import (
 )
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka import config
-from stream_scorer.kafka.offsets import bounds, unreachable
 from stream_scorer.kafka.read_limit import STALLED_SECONDS, ReadLimit
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.settings import Kafka
 
 _OPEN_SECONDS = 60.0

@@ -10,7 +10,6 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
-from stream_scorer.kafka import config, groups
 from stream_scorer.kafka.client.consumer import (
     ColumnConsumer,
     GroupMetadata,
@@ -18,8 +17,9 @@ from stream_scorer.kafka.client.consumer import (
 )
 from stream_scorer.kafka.client.library import NO_OFFSET
 from stream_scorer.kafka.entry import Entry
-from stream_scorer.kafka.failures import Reading
-from stream_scorer.kafka.offsets import EARLIEST, admin, bounds, offsets
+from stream_scorer.kafka.topics import config, groups
+from stream_scorer.kafka.topics.failures import Reading
+from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.ports import Paused, RawRecords, Start
 from stream_scorer.settings import Kafka
 

@@ -16,9 +16,9 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     StandingBy,
 )
-from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.offsets import partitions
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.offsets import partitions
 from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0

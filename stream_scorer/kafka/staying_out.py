@@ -23,8 +23,8 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     PartitionsRevoked,
 )
-from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import Groups
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0

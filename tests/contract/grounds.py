@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.producer import Client
+from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.contract.raw_requests import RawRequests

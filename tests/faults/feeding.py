@@ -5,7 +5,7 @@ import time
 
 from confluent_kafka import Producer
 
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 from tests.faults.scene import PARTITIONS, Record
 

@@ -7,9 +7,9 @@ import sys
 import threading
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.lag import LagReader
-from stream_scorer.kafka.offsets import partitions
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.lag import LagReader
+from stream_scorer.kafka.topics.offsets import partitions
 from stream_scorer.settings import Kafka
 
 _ASKERS = 8

@@ -22,12 +22,12 @@ from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
-from stream_scorer.kafka import config
 from stream_scorer.kafka.deadletter import parse
-from stream_scorer.kafka.groups import COORDINATION
-from stream_scorer.kafka.offsets import LATEST, admin, offsets
-from stream_scorer.kafka.partitioner import partition_of
 from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import COORDINATION
+from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
+from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from stream_scorer.errors import TransactionError
 from stream_scorer.happenings import BatchAborted
-from stream_scorer.kafka.offsets import admin
+from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.happenings import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Behind, Fault

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.kafka import config
-from stream_scorer.kafka.lag import read_lag
-from stream_scorer.kafka.offsets import LATEST, admin, offsets
-from stream_scorer.kafka.partitioner import partition_of
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.lag import read_lag
+from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
+from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Behind

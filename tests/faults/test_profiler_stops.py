@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.kafka.lag import read_lag
+from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.settings import Kafka
 from tests.faults.process import ScorerProcess, wait_until
 from tests.integration.profiles.stage import SENT, Sent, expected, month, send

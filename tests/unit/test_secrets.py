@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.cli.console import connected_settings
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.happenings import DependencyUnavailable
-from stream_scorer.kafka import config, deadletter
+from stream_scorer.kafka import deadletter
+from stream_scorer.kafka.topics import config
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import _OWN_OPTIONS, Kafka, Settings, load_settings
 
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
-from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.topics import create_topics
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults import scene
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until

@@ -12,7 +12,7 @@ from confluent_kafka.admin import (
 )
 
 from stream_scorer.apps.cluster_check import cluster_findings
-from stream_scorer.kafka.topics import create_topics, grow
+from stream_scorer.kafka.topics.topics import create_topics, grow
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

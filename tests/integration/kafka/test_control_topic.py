@@ -9,10 +9,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
-from stream_scorer.kafka import config
 from stream_scorer.kafka.control_topic import KeptTopic, append
-from stream_scorer.kafka.offsets import admin
-from stream_scorer.kafka.topics import create_topics
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import admin
+from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.rollout.commands import Kind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings

@@ -7,14 +7,14 @@ import pytest
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import FencedError
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.library import library
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.groups import Groups, members
 from stream_scorer.kafka.identity import command, fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource, NotAMember, Revoked
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups, members
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka
 from tests.contract.raw_requests import RawRequests

@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Happening, LagObserved
-from stream_scorer.kafka import config
-from stream_scorer.kafka.lag import LagWatch, read_lag
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.lag import LagWatch, read_lag
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
+from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from stream_scorer.apps.reproducing import Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.errors import ReproductionError
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka, Models, Settings
 from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, silent, times
 from tests.integration.profiles.stage import SENT, expected, month, profiled, send

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.apps.controller import ControllerLoop, controller_settings
 from stream_scorer.happenings import Happening, RolloutHeld
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller import IN_SHADOW
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Verdict

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.groups import committed_offsets
-from stream_scorer.kafka.partitioner import partition_of
-from stream_scorer.kafka.topics import grow
+from stream_scorer.kafka.topics.groups import committed_offsets
+from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.rings import columns_of

@@ -9,9 +9,9 @@ from confluent_kafka import Producer, TopicPartition
 
 from stream_scorer.errors import StateError
 from stream_scorer.happenings import ModelWarming, StateIncomplete
-from stream_scorer.kafka import config
-from stream_scorer.kafka.offsets import admin
-from stream_scorer.kafka.topics import grow
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import admin
+from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state import beginning

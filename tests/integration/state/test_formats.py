@@ -13,8 +13,8 @@ from stream_scorer.apps.state import inspect, open_checkpoint
 from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
-from stream_scorer.kafka import config
-from stream_scorer.kafka.topics import grow
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoint import Owner

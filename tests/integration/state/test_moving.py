@@ -10,10 +10,10 @@ from confluent_kafka import Producer
 from fsspec.implementations.local import LocalFileSystem
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import committed_offsets
-from stream_scorer.kafka.partitioner import partition_of
-from stream_scorer.kafka.topics import grow
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import committed_offsets
+from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from tests.faults.scene import PARTITIONS, feed, transactions

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import load_settings
 

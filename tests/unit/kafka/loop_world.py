@@ -228,7 +228,7 @@ class World:
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)
-        self._patch.setattr("stream_scorer.kafka.groups.members", self._members)
+        self._patch.setattr("stream_scorer.kafka.topics.groups.members", self._members)
 
     def _consumer(self, options: Mapping[str, Any], topic: str) -> FakeConsumer:
         return FakeConsumer(self.broker, options, topic)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError
 
-from stream_scorer.kafka.groups import members
+from stream_scorer.kafka.topics.groups import members
 from tests.contract.raw_requests import RawRequests
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.kinds.process import frozen

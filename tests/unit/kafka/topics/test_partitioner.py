@@ -1,6 +1,6 @@
 import pytest
 
-from stream_scorer.kafka.partitioner import misplaced, murmur2, partition_of
+from stream_scorer.kafka.topics.partitioner import misplaced, murmur2, partition_of
 
 
 # The vectors of Apache Kafka's own UtilsTest.testMurmur2, as unsigned numbers.

@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import LagObserved, Listener
-from stream_scorer.kafka import config
-from stream_scorer.kafka.groups import Groups
-from stream_scorer.kafka.offsets import (
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.offsets import (
     ANSWER_SECONDS,
     partitions,
     unreachable,

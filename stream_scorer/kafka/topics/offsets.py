@@ -8,7 +8,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka import config
+from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 
 ANSWER_SECONDS = 5.0

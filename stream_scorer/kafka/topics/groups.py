@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka import config
 from stream_scorer.kafka.client.consumer import ColumnConsumer
-from stream_scorer.kafka.offsets import ANSWER_SECONDS, admin, unreachable
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 30.0

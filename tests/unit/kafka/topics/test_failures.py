@@ -4,7 +4,7 @@ from confluent_kafka import KafkaError
 
 from stream_scorer.errors import OffsetsError
 from stream_scorer.kafka.client.consumer import Failure
-from stream_scorer.kafka.failures import Reading
+from stream_scorer.kafka.topics.failures import Reading
 
 
 def test_input_that_is_gone_names_the_commands_for_its_partition_alone() -> None:

@@ -4,7 +4,7 @@ Upstream must partition as Kafka's own clients do, or customers' histories are s
 """
 
 from stream_scorer.happenings import KeyMisplaced, Listener
-from stream_scorer.kafka.partitioner import misplaced
+from stream_scorer.kafka.topics.partitioner import misplaced
 from stream_scorer.ports import RawRecords
 
 _SAMPLE_EVERY = 64

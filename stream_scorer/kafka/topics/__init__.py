@@ -1,0 +1,1 @@
+"""Topics, partitions, offsets, groups and lag."""
