@@ -19,7 +19,7 @@ from bench import contender
 from bench.traffic import registry_with_writers
 from stream_scorer.apps.feeding import open_feed
 from stream_scorer.devkafka import DevKafka, processes
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.config import common
 from stream_scorer.kafka.topics.offsets import LATEST, offsets
 from stream_scorer.kafka.topics.topics import COMPACTED

@@ -45,7 +45,7 @@ FILES: Final[Mapping[str, str]] = {
     "kafka/quarantine.py": "quarantine",
     "kafka/source.py": "membership",
     "kafka/deadletter.py": "terminal,replay",
-    "kafka/read_limit.py": "reads",
+    "kafka/reading/read_limit.py": "reads",
     "rollout/fold.py": "command",
     "rollout/control.py": "command",
     "core/events/plan.py": "plan",

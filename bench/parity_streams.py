@@ -18,7 +18,7 @@ from bench.parity_outcomes import Outcomes, places, published
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka.feed import Riders
+from stream_scorer.kafka.reading.feed import Riders
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import open_registry, reader_schema

@@ -16,7 +16,7 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import narrowed, reader_schema
 from stream_scorer.rollout.commands import Kind, VerdictGiven

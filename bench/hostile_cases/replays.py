@@ -116,7 +116,7 @@ def _read(*ends: str) -> Callable[[Place], str]:
         topic = kafka.topics.decisions
         held = [_transaction(kafka, topic, 3, end) for end in ends]
         began = time.monotonic()
-        found = list(entry("stream_scorer.kafka.reading", "read_all")(kafka, topic))
+        found = list(entry("stream_scorer.kafka.reading.reading", "read_all")(kafka, topic))
         seconds = time.monotonic() - began
         del held
         return f"{len(found)} records, {'soon' if seconds < 9 else f'after {seconds:.0f} s'}"
@@ -126,7 +126,7 @@ def _read(*ends: str) -> Callable[[Place], str]:
 
 def _stalled(_: Place) -> str:
     """Wait for records that never come."""
-    limit = entry("stream_scorer.kafka.read_limit", "ReadLimit")("t", {0: 10, 1: 5})
+    limit = entry("stream_scorer.kafka.reading.read_limit", "ReadLimit")("t", {0: 10, 1: 5})
     for seconds in range(100):
         try:
             limit.note({0: 4, 1: 5}, 1.0)

@@ -16,7 +16,7 @@ from stream_scorer.apps.recorded_decisions import recorded
 from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.kafka.deadletter import DeadLetter, parse
 from stream_scorer.kafka.letter_sources import LetterSources
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings

@@ -38,8 +38,8 @@ from stream_scorer.apps.verification import Verifier
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
-from stream_scorer.kafka.feed import Feed
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.feed import Feed
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import open_registry

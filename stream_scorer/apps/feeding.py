@@ -7,7 +7,7 @@ import pyarrow as pa
 from stream_scorer import settings
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.codec.writing.encode import ColumnEncoder
-from stream_scorer.kafka.feed import Feed
+from stream_scorer.kafka.reading.feed import Feed
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.registry import open_registry, reader_schema
 

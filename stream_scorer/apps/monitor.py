@@ -28,7 +28,7 @@ from stream_scorer.errors import (
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.identity import fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.replay import InputReplay, Replays
+from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.kafka.transaction import TransactionLoop

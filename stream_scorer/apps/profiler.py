@@ -18,8 +18,8 @@ from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.pieces import numbered
 from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.reading import read_all
-from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.kafka.transaction import TransactionLoop
 from stream_scorer.kafka.work import Limits

@@ -11,7 +11,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.terminals.table import Delayed
-from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.history import NOT_YET

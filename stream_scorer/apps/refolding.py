@@ -9,8 +9,8 @@ from stream_scorer.core.decision.scorer import Rings, replay
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.read_limit import ReadLimit
-from stream_scorer.kafka.replay import STEP_SECONDS, InputReplay
+from stream_scorer.kafka.reading.read_limit import ReadLimit
+from stream_scorer.kafka.reading.replay import STEP_SECONDS, InputReplay
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import open_registry

@@ -24,7 +24,7 @@ from stream_scorer.kafka.identity import command, fence_former
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 from stream_scorer.kafka.letter_sources import LetterSources
-from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.reading.reading import read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.settings import Kafka, Settings

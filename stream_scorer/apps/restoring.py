@@ -1,7 +1,7 @@
 """A partition's state comes back: its buckets from the store, then the input behind them.
 
-Seen from outside it is one replay (``kafka/replay.py``), so partitions come back a few at a time
-while the loop goes on with those that are whole.
+Seen from outside it is one replay (``kafka/reading/replay.py``), so partitions come back a few at a
+time while the loop goes on with those that are whole.
 """
 
 import time
@@ -17,7 +17,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.replay import InputReplay
+from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
 from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
 from stream_scorer.state.heap import give_back, release_early, release_late

@@ -36,7 +36,7 @@ from stream_scorer.happenings import (
     RevisionRefused,
     StateRestored,
 )
-from stream_scorer.kafka.replay import Replays
+from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.topics.partition_check import KeySample
 from stream_scorer.kafka.work import NO_ROWS, Result, Stages
 from stream_scorer.ports import Outgoing, Paused, RawRecords

@@ -13,7 +13,7 @@ from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.reading import read
+from stream_scorer.kafka.reading.reading import read
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds

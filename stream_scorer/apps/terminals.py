@@ -29,7 +29,7 @@ from stream_scorer.happenings import (
     RecordsSkipped,
     TerminalsRead,
 )
-from stream_scorer.kafka.following import TopicFollower
+from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.ports import Int64, RawRecords
 
 _NAME = "terminal-profiles"

@@ -16,7 +16,7 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
-from stream_scorer.kafka.feed import Feed
+from stream_scorer.kafka.reading.feed import Feed
 
 
 def produce(

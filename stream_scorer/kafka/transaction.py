@@ -32,10 +32,10 @@ from stream_scorer.happenings import (
     RecordQuarantined,
 )
 from stream_scorer.kafka.attempts import Attempts
-from stream_scorer.kafka.blame import blames_records
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts, Publisher
 from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff
+from stream_scorer.kafka.reading.blame import blames_records
 from stream_scorer.kafka.source import Assigned, Source
 from stream_scorer.kafka.stacks import stack_of
 from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work

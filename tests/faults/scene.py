@@ -23,7 +23,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka.deadletter import parse
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import COORDINATION
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets

@@ -12,7 +12,7 @@ from stream_scorer.happenings import (
     ProducerReborn,
 )
 from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka

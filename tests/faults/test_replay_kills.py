@@ -15,7 +15,7 @@ from stream_scorer.apps.replaying import replay
 from stream_scorer.errors import FencedError
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.letter_progress import Selection
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, RawRecords

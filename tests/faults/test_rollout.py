@@ -22,7 +22,7 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     RevisionActivated,
 )
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from stream_scorer.apps.reproducing import Depth, Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.errors import ReproductionError
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import reader_schema

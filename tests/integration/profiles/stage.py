@@ -13,7 +13,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.happenings import BatchCommitted, Happening
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment

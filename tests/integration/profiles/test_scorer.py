@@ -15,7 +15,7 @@ from stream_scorer.happenings import (
     Happening,
     TerminalsRead,
 )
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
 from stream_scorer.settings import Kafka, Models, Scorer, Settings

@@ -19,7 +19,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.happenings import Happening, RevisionRefused
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Rollback, Step

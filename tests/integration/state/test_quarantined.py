@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.apps import scoring
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 from tests.faults.poison import poisoned

@@ -17,7 +17,7 @@ from stream_scorer.apps.state_verifying import refuse_differences, verify
 from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.reading import read_all
+from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import grow

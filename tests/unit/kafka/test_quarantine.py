@@ -18,9 +18,9 @@ from stream_scorer.happenings import (
     RecordQuarantined,
     ReplayLeftOut,
 )
-from stream_scorer.kafka.blame import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.quarantine import Quarantine
-from stream_scorer.kafka.replay import Replays
+from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from tests.unit.kafka.fake_cluster import ABORT

@@ -3,7 +3,7 @@
 import pytest
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.read_limit import STALLED_SECONDS, ReadLimit
+from stream_scorer.kafka.reading.read_limit import STALLED_SECONDS, ReadLimit
 
 
 def test_each_offset_gained_renews_the_limit() -> None:

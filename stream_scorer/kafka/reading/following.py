@@ -4,7 +4,7 @@ from confluent_kafka import KafkaError
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
-from stream_scorer.kafka.read_limit import ReadLimit
+from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import RawRecords

@@ -10,7 +10,7 @@ from stream_scorer.ports import Paused, TransactionAborted
 
 MOST_RECORDS = 8
 """Records that one batch may lose, or that are lost in a row without one that passes."""
-_OURS = Path(__file__).parents[1]
+_OURS = Path(__file__).parents[2]
 
 
 def blames_records(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.read_limit import STALLED_SECONDS, ReadLimit
+from stream_scorer.kafka.reading.read_limit import STALLED_SECONDS, ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.settings import Kafka

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.kafka.feed import Outgoing, Pace, Riders, _merged
+from stream_scorer.kafka.reading.feed import Outgoing, Pace, Riders, _merged
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stream_scorer.kafka.replay import Replays
+from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.ports import RawRecords
 
 
