@@ -23,7 +23,9 @@ def _id(group: str, instance: str, worker: int | None = None) -> str:
 def _command(group: str, name: str) -> str:
     """Return the transactional id under which a command writes."""
     try:
-        return str(entry("stream_scorer.kafka.identity", "command")(group, name).current)
+        return str(
+            entry("stream_scorer.kafka.identity.transactional_id", "command")(group, name).current
+        )
     except Exception:  # noqa: BLE001 older trees have no such module
         return f"{group}-{name}"
 

@@ -26,7 +26,7 @@ from stream_scorer.errors import (
     SettingsError,
 )
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
-from stream_scorer.kafka.identity import fence_former, instance
+from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.source import KafkaSource

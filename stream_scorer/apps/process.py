@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.apps.production import refuse_unsafe
 from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.happenings import Happening, Listener
+from stream_scorer.kafka.identity.staying_out import StayingOut
 from stream_scorer.kafka.reading.standby import Standby
-from stream_scorer.kafka.staying_out import StayingOut
 from stream_scorer.kafka.topics.lag import LagWatch
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health

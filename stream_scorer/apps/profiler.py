@@ -14,7 +14,7 @@ from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
-from stream_scorer.kafka.identity import command, fence_former
+from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.merging import MergedSource
 from stream_scorer.kafka.pieces import numbered
 from stream_scorer.kafka.producer import TransactionalProducer

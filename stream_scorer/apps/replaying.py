@@ -20,7 +20,7 @@ from typing import Any
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.deadletter import DeadLetter, parse
-from stream_scorer.kafka.identity import command, fence_former
+from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
 from stream_scorer.kafka.letter_sources import LetterSources

@@ -22,7 +22,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.happenings import Listener
-from stream_scorer.kafka.identity import fence_former, instance
+from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay

@@ -12,7 +12,7 @@ from stream_scorer.happenings import Happening
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.deadletter import DeadLetter
-from stream_scorer.kafka.identity import command
+from stream_scorer.kafka.identity.transactional_id import command
 from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.kafka.producer import Client, CommitUncertain, TransactionalProducer
 from stream_scorer.kafka.publishing import Aborts

@@ -16,7 +16,7 @@ from stream_scorer.kafka.client.consumer import (
     Rebalance,
 )
 from stream_scorer.kafka.client.library import NO_OFFSET
-from stream_scorer.kafka.entry import Entry
+from stream_scorer.kafka.identity.entry import Entry
 from stream_scorer.kafka.topics import config, groups
 from stream_scorer.kafka.topics.failures import Reading
 from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets

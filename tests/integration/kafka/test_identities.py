@@ -10,7 +10,7 @@ from stream_scorer.errors import FencedError
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.library import library
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.identity import command, fence_former, instance
+from stream_scorer.kafka.identity.transactional_id import command, fence_former, instance
 from stream_scorer.kafka.producer import TransactionalProducer
 from stream_scorer.kafka.source import KafkaSource, NotAMember, Revoked
 from stream_scorer.kafka.topics import config

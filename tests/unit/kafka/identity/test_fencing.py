@@ -10,7 +10,7 @@ import pytest
 
 from stream_scorer.errors import FencedError
 from stream_scorer.happenings import BatchAborted, ProducerReborn
-from stream_scorer.kafka.fencing import OwnDoing
+from stream_scorer.kafka.identity.fencing import OwnDoing
 from tests.unit.kafka.fake_network import Api, Fault, Sign
 from tests.unit.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
 

@@ -16,8 +16,8 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     PartitionsRevoked,
 )
-from stream_scorer.kafka import staying_out as module
-from stream_scorer.kafka.staying_out import StayingOut
+from stream_scorer.kafka.identity import staying_out as module
+from stream_scorer.kafka.identity.staying_out import StayingOut
 from stream_scorer.settings import Kafka
 
 NAME = "g-a"
