@@ -42,8 +42,8 @@ FILES: Final[Mapping[str, str]] = {
     "models/bundles/unpack.py": "bundle",
     "models/predictors/linear.py": "bundle",
     "models/predictors/trees.py": "bundle",
-    "kafka/quarantine.py": "quarantine",
-    "kafka/source.py": "membership",
+    "kafka/loop/quarantine.py": "quarantine",
+    "kafka/loop/source.py": "membership",
     "kafka/deadletter.py": "terminal,replay",
     "kafka/reading/read_limit.py": "reads",
     "rollout/fold.py": "command",
@@ -58,7 +58,7 @@ FILES: Final[Mapping[str, str]] = {
 """Files of the package, each with the doors whose cases are run when a check of it is taken out."""
 
 OTHERS: Final[Mapping[str, str]] = {
-    "kafka/source.py: isinstance(failure, KafkaException)":
+    "kafka/loop/source.py: isinstance(failure, KafkaException)":
         "names the broker's own error; without it the same error leaves under another name",
     "codec/reading/program_check.py: not held":
         "holds our own compiler to its promise: no schema of a client gets so far",

@@ -14,7 +14,7 @@ def _id(group: str, instance: str, worker: int | None = None) -> str:
     )
     if worker is not None:
         kafka = kafka.worker(worker)
-    producer = entry("stream_scorer.kafka.producer", "TransactionalProducer")
+    producer = entry("stream_scorer.kafka.loop.producer", "TransactionalProducer")
     client = SimpleNamespace(init_transactions=lambda _: None, poll=lambda _: None)
     made = producer(kafka, group, lambda _: None, make=lambda _: client)
     return str(made.transactional_id)
@@ -42,7 +42,7 @@ def _metadata(generation: int, member: str) -> Callable[[Place], str]:
     """Ask the source for the identity under which offsets are committed."""
 
     def run(_: Place) -> str:
-        source = entry("stream_scorer.kafka.source", "KafkaSource")
+        source = entry("stream_scorer.kafka.loop.source", "KafkaSource")
         identity = SimpleNamespace(generation=generation, member=member)
         ours = object.__new__(source)
         ours.group = "g"
@@ -58,7 +58,7 @@ def _metadata(generation: int, member: str) -> Callable[[Place], str]:
 
 def _suspended(_: Place) -> str:
     """Measure an age over a suspension of an hour, which stops one clock and not the other."""
-    module = entry("stream_scorer.kafka.producer")
+    module = entry("stream_scorer.kafka.loop.producer")
     clock = getattr(module, "since_boot", None) or module.time.monotonic
     import time  # noqa: PLC0415 it is looked at, not used for waiting
 

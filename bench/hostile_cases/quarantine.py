@@ -19,7 +19,10 @@ def _rejected(fails: Fails) -> Callable[[Place], str]:
     """Compute a batch in which ``fails`` raises for some of the records that are computed."""
 
     def run(_: Place) -> str:
-        work, module = entry("stream_scorer.kafka.work"), entry("stream_scorer.kafka.quarantine")
+        work, module = (
+            entry("stream_scorer.kafka.loop.work"),
+            entry("stream_scorer.kafka.loop.quarantine"),
+        )
         paused = entry("stream_scorer.ports", "Paused")
         trials = [0]
 

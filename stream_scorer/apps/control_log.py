@@ -16,7 +16,7 @@ from stream_scorer.errors import (
     UnavailableError,
 )
 from stream_scorer.happenings import Listener, RecordsSkipped
-from stream_scorer.kafka.control_topic import Kept, KeptTopic, append
+from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic, append
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.control import Command, authority_of, write

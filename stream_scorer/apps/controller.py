@@ -20,10 +20,10 @@ from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
-from stream_scorer.kafka.leading import Leadership
-from stream_scorer.kafka.merging import MergedSource
+from stream_scorer.kafka.loop.leading import Leadership
+from stream_scorer.kafka.loop.merging import MergedSource
+from stream_scorer.kafka.loop.work import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
-from stream_scorer.kafka.work import Outage
 from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.models.stores.remote import open_store

@@ -21,7 +21,7 @@ from stream_scorer.happenings import (
     RevisionLoaded,
     RevisionRefused,
 )
-from stream_scorer.kafka.work import Outage
+from stream_scorer.kafka.loop.work import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store

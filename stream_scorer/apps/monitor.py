@@ -27,12 +27,12 @@ from stream_scorer.errors import (
 )
 from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.source import KafkaSource
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
-from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.topics.offsets import admin, partitions
-from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose

@@ -33,7 +33,7 @@ _BEAT_SECONDS = 1.0
 
 
 class Loop(Protocol):
-    """What runs: :class:`~stream_scorer.kafka.transaction.TransactionLoop`, or the controller's."""
+    """What runs: a ``TransactionLoop``, or the controller's loop."""
 
     def run(self, heartbeat: Callable[[], None]) -> None: ...  # noqa: D102 see there
     def stop(self) -> None: ...  # noqa: D102

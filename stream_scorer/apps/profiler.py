@@ -15,14 +15,14 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
-from stream_scorer.kafka.merging import MergedSource
-from stream_scorer.kafka.pieces import numbered
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.merging import MergedSource
+from stream_scorer.kafka.loop.pieces import numbered
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import Limits
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions
-from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose

@@ -11,7 +11,7 @@ from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
-from stream_scorer.kafka.control_topic import KeptTopic
+from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify import read_seal, verified_files

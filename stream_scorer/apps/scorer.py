@@ -23,14 +23,14 @@ from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.happenings import Listener
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.source import KafkaSource
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import Limits
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
-from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.offsets import oldest_offset
-from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import Limits
 from stream_scorer.models.bundles.loader import Bundle
 from stream_scorer.models.stores.deployment import (
     Deployment,

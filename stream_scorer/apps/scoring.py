@@ -36,9 +36,9 @@ from stream_scorer.happenings import (
     RevisionRefused,
     StateRestored,
 )
+from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.topics.partition_check import KeySample
-from stream_scorer.kafka.work import NO_ROWS, Result, Stages
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.beginning import Beginning

@@ -17,9 +17,9 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.happenings import Happening
 from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.publishing import Aborts, Publisher
-from stream_scorer.kafka.source import Assigned, KafkaSource
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.publishing import Aborts, Publisher
+from stream_scorer.kafka.loop.source import Assigned, KafkaSource
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted

@@ -14,8 +14,8 @@ from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.identity.transactional_id import command
 from stream_scorer.kafka.letter_progress import Progress
-from stream_scorer.kafka.producer import Client, CommitUncertain, TransactionalProducer
-from stream_scorer.kafka.publishing import Aborts
+from stream_scorer.kafka.loop.producer import Client, CommitUncertain, TransactionalProducer
+from stream_scorer.kafka.loop.publishing import Aborts
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka

@@ -8,15 +8,15 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.producer import Client
+from stream_scorer.kafka.loop.producer import Client
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.contract.raw_requests import RawRequests
-from tests.unit.kafka.fake_broker import Broker, Clock, Refused
-from tests.unit.kafka.fake_consumer import FakeConsumer
-from tests.unit.kafka.fake_network import Network
-from tests.unit.kafka.fake_producer import FakeProducer
+from tests.support.kafka.fake_broker import Broker, Clock, Refused
+from tests.support.kafka.fake_consumer import FakeConsumer
+from tests.support.kafka.fake_network import Network
+from tests.support.kafka.fake_producer import FakeProducer
 
 PARTITIONS = 2
 _SECONDS = 60.0

@@ -1,6 +1,6 @@
 """One contract of transactions for the fake broker and a real one: clients, and single requests.
 
-What the model of the loop (tests/unit/kafka/test_loop_model.py) rests on is held here.
+What the model of the loop (tests/unit/kafka/loop/test_loop_model.py) rests on is held here.
 """
 
 import uuid
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.kafka.producer import Client, cause_of
+from stream_scorer.kafka.loop.producer import Client, cause_of
 from stream_scorer.settings import Kafka
 from tests.contract.grounds import (
     PARTITIONS,

@@ -11,7 +11,7 @@ from stream_scorer.happenings import (
     Happening,
     ProducerReborn,
 )
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, Outgoing

@@ -24,7 +24,7 @@ from stream_scorer.happenings import (
     RolloutHeld,
     RolloutMoved,
 )
-from stream_scorer.kafka.leading import Leadership
+from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.documents import plan_of

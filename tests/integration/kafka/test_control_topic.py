@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
-from stream_scorer.kafka.control_topic import KeptTopic, append
+from stream_scorer.kafka.loop.control_topic import KeptTopic, append
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.topics import create_topics

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.kafka import source as module
-from stream_scorer.kafka.source import KafkaSource, Revoked
+from stream_scorer.kafka.loop import source as module
+from stream_scorer.kafka.loop.source import KafkaSource, Revoked
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.devkafka import processes
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.settings import Kafka
 from tests.faults.feeding import SteadyFeed
 from tests.faults.process import ScorerProcess, wait_until

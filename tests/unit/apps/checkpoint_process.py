@@ -16,7 +16,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.happenings import Happening, StateRestored
-from stream_scorer.kafka.work import Result, Stages
+from stream_scorer.kafka.loop.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema

@@ -13,7 +13,7 @@ from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.happenings import Happening, RolloutHeld
-from stream_scorer.kafka.control_topic import Kept
+from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictGiven
 from stream_scorer.rollout.control import Authority, Command, write

@@ -19,8 +19,8 @@ from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError
 from stream_scorer.happenings import Happening, RecordsSkipped
-from stream_scorer.kafka.control_topic import Kept
-from stream_scorer.kafka.work import Stages
+from stream_scorer.kafka.loop.control_topic import Kept
+from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.control import Authority

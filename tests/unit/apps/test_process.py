@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.apps.process import asked_by_hangup, beating, run_process
 from stream_scorer.happenings import Listener
-from stream_scorer.kafka.transaction import TransactionLoop
+from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.settings import load_settings
 
 

@@ -18,8 +18,8 @@ from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
+from stream_scorer.kafka.loop.work import Result, Stages
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.kafka.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema

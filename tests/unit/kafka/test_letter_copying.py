@@ -20,7 +20,7 @@ from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
 from tests.support.effort import examples
-from tests.unit.kafka.fake_cluster import ABORT, FATAL, FENCED, RETRIABLE, failure
+from tests.support.kafka.fake_cluster import ABORT, FATAL, FENCED, RETRIABLE, failure
 
 TOPIC = "transactions.dlq"
 

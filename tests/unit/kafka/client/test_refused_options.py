@@ -10,7 +10,7 @@ from stream_scorer.apps.reporting import ended_in_one_line
 from stream_scorer.kafka.client import library as module
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.library import PRODUCER, Client
-from stream_scorer.kafka.producer import TransactionalProducer
+from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 

@@ -9,12 +9,12 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.happenings import Happening, PartitionsAssigned, PartitionsRevoked, StandingBy
-from stream_scorer.kafka import source as module
 from stream_scorer.kafka.client.consumer import Failure, Polled
 from stream_scorer.kafka.identity.entry import Entry
+from stream_scorer.kafka.loop import source as module
+from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.reading import standby
 from stream_scorer.kafka.reading.standby import Standby, spare
-from stream_scorer.kafka.source import KafkaSource
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
 

@@ -11,8 +11,8 @@ import pytest
 from stream_scorer.errors import FencedError
 from stream_scorer.happenings import BatchAborted, ProducerReborn
 from stream_scorer.kafka.identity.fencing import OwnDoing
-from tests.unit.kafka.fake_network import Api, Fault, Sign
-from tests.unit.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
+from tests.support.kafka.fake_network import Api, Fault, Sign
+from tests.support.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
 
 STAGES: list[Api] = ["partitions", "produce", "offsets", "offset_commit", "end"]
 LATE = "a late request of its own raised the epoch"

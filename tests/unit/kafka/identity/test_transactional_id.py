@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.identity.transactional_id import command, fence_former, instance
 from stream_scorer.settings import Kafka
-from tests.unit.kafka.fake_cluster import failure
+from tests.support.kafka.fake_cluster import failure
 
 GROUPS = st.text("ab-:@/.0", min_size=1, max_size=6)
 INSTANCES = st.from_regex(r"[ab0._-]{1,5}", fullmatch=True)

@@ -10,16 +10,16 @@ import pytest
 
 from stream_scorer.errors import FencedError, StreamScorerError
 from stream_scorer.happenings import BatchCommitted, Happening
-from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.source import KafkaSource
-from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.source import KafkaSource
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
-from tests.unit.kafka.fake_broker import NO_OFFSET, Broker, Clock
-from tests.unit.kafka.fake_consumer import FakeConsumer
-from tests.unit.kafka.fake_network import Network
-from tests.unit.kafka.fake_producer import FakeProducer
+from tests.support.kafka.fake_broker import NO_OFFSET, Broker, Clock
+from tests.support.kafka.fake_consumer import FakeConsumer
+from tests.support.kafka.fake_network import Network
+from tests.support.kafka.fake_producer import FakeProducer
 
 INPUT, OUTPUT, STATE = "input", "output", "state"
 GROUP = "group"
@@ -226,8 +226,8 @@ class World:
             self.broker.create(topic, PARTITIONS)
         for module in ("publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
-        self._patch.setattr("stream_scorer.kafka.source.ColumnConsumer", self._consumer)
-        self._patch.setattr("stream_scorer.kafka.source.bounds", self._bounds)
+        self._patch.setattr("stream_scorer.kafka.loop.source.ColumnConsumer", self._consumer)
+        self._patch.setattr("stream_scorer.kafka.loop.source.bounds", self._bounds)
         self._patch.setattr("stream_scorer.kafka.topics.groups.members", self._members)
 
     def _consumer(self, options: Mapping[str, Any], topic: str) -> FakeConsumer:

@@ -11,8 +11,8 @@ from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
 from stream_scorer.ports import BytesColumn, Headers
-from tests.unit.kafka.fake_broker import Broker, Message, Place, Refused
-from tests.unit.kafka.fake_network import Api, Lost, Network
+from tests.support.kafka.fake_broker import Broker, Message, Place, Refused
+from tests.support.kafka.fake_network import Api, Lost, Network
 
 _FENCED = (KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _BACKOFF_SECONDS = 0.002

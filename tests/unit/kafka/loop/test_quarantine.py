@@ -18,13 +18,13 @@ from stream_scorer.happenings import (
     RecordQuarantined,
     ReplayLeftOut,
 )
-from stream_scorer.kafka.quarantine import Quarantine
+from stream_scorer.kafka.loop.quarantine import Quarantine
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.reading.replay import Replays
-from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from tests.unit.kafka.fake_cluster import ABORT
-from tests.unit.kafka.test_transaction import Adding, FakeSource, Scene
+from tests.support.kafka.fake_cluster import ABORT
+from tests.unit.kafka.loop.test_transaction import Adding, FakeSource, Scene
 
 
 def records(count: int) -> RawRecords:
@@ -219,8 +219,8 @@ def test_an_abort_of_such_a_batch_says_nothing_and_it_is_found_again() -> None:
 def test_too_many_pause_the_loop_until_it_is_stopped_and_commit_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("stream_scorer.kafka.quarantine.MOST_RECORDS", 1)
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("stream_scorer.kafka.loop.quarantine.MOST_RECORDS", 1)
     scene = scene_of(Failing({0, 1}))
 
     def heard(happening: Happening) -> None:

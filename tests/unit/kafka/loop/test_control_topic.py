@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka import control_topic
-from stream_scorer.kafka.control_topic import KeptTopic
+from stream_scorer.kafka.loop import control_topic
+from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from tests.support.effort import examples
-from tests.unit.kafka.fake_network import Fault
-from tests.unit.kafka.loop_world import (
+from tests.support.kafka.fake_network import Fault
+from tests.support.kafka.loop_world import (
     GROUP,
     PARTITIONS,
     SOCKET_SECONDS,

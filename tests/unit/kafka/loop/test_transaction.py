@@ -17,12 +17,12 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     Happening,
 )
-from stream_scorer.kafka.attempts import Attempts, Note
-from stream_scorer.kafka.source import Assigned, Places, Revoked
-from stream_scorer.kafka.transaction import TransactionLoop
-from stream_scorer.kafka.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.attempts import Attempts, Note
+from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
-from tests.unit.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
+from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
 class FakeSource:
@@ -261,7 +261,7 @@ def test_who_is_fenced_leaves_with_nothing_kept(scene: Scene) -> None:
 def test_an_outage_is_said_once_and_waited_out(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
     scene.work.pause = True
     scene.run()
     assert scene.heard(DependencyUnavailable) == [DependencyUnavailable("registry", "gone")]
@@ -500,7 +500,7 @@ class LosesTheOther(TwoPartitions):
 def test_the_offsets_of_a_partition_that_left_in_a_wait_are_not_committed_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stream_scorer.kafka.transaction._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
     scene = Scene()
     source = LosesTheOther()
     scene.source = source

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.kafka import source as module
 from stream_scorer.kafka.client.consumer import Polled, Rebalance
-from stream_scorer.kafka.source import KafkaSource
+from stream_scorer.kafka.loop import source as module
+from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 

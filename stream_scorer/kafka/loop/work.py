@@ -142,7 +142,7 @@ class Work(Protocol[Delta]):
 
         Whatever it raises, it leaves no trace. An exception that blames the records is found again
         in trials, and the batch is computed once more without those that cause it; see
-        ``kafka.quarantine``.
+        ``kafka.loop.quarantine``.
 
         Args:
             raw: The batch.
@@ -174,7 +174,7 @@ class Limits:
 
     ``ahead`` says whether the work can be computed on a batch that is not committed yet. A batch
     that is computed for longer than ``hang`` is reported as hung. ``guarded`` counts the processes
-    that end in the same batch (``kafka.attempts``); only for work that notes nothing itself.
+    that end in the same batch (``kafka.loop.attempts``); only for work that notes nothing itself.
     """
 
     maximum_batch: int = 25_000

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from confluent_kafka import KafkaError
 
-from tests.unit.kafka.fake_broker import Clock, Refused
+from tests.support.kafka.fake_broker import Clock, Refused
 
 Api = Literal["init", "partitions", "produce", "offsets", "offset_commit", "end"]
 Kind = Literal["request lost", "answer lost", "held", "repeated", "released", "stood still"]

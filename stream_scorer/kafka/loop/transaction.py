@@ -7,7 +7,7 @@
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
                ├ revoked meanwhile: undo               └ fenced: leave and do not come back
-               └ fails each time: the records that cause it are rejected (kafka/quarantine.py)
+               └ fails each time: the records that cause it are rejected (kafka/loop/quarantine.py)
 
 What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
 aborted batch stays, and nothing of a batch leaves the process before its own commit.
@@ -31,14 +31,14 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     RecordQuarantined,
 )
-from stream_scorer.kafka.attempts import Attempts
-from stream_scorer.kafka.producer import TransactionalProducer
-from stream_scorer.kafka.publishing import Aborts, Publisher
-from stream_scorer.kafka.quarantine import Quarantine, SearchBrokenOff
+from stream_scorer.kafka.loop.attempts import Attempts
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.publishing import Aborts, Publisher
+from stream_scorer.kafka.loop.quarantine import Quarantine, SearchBrokenOff
+from stream_scorer.kafka.loop.source import Assigned, Source
+from stream_scorer.kafka.loop.stacks import stack_of
+from stream_scorer.kafka.loop.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
 from stream_scorer.kafka.reading.blame import blames_records
-from stream_scorer.kafka.source import Assigned, Source
-from stream_scorer.kafka.stacks import stack_of
-from stream_scorer.kafka.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
 from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
 
 _IDLE_SECONDS = 0.1

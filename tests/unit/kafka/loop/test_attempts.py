@@ -3,7 +3,7 @@
 import pytest
 
 from stream_scorer.errors import CrashLoopError
-from stream_scorer.kafka.attempts import MOST_ATTEMPTS, Attempts, Note
+from stream_scorer.kafka.loop.attempts import MOST_ATTEMPTS, Attempts, Note
 
 
 def begun(note: bytes = b"", offset: int = 10) -> Attempts:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping
 from itertools import groupby
 
-from stream_scorer.kafka.source import Assigned
-from stream_scorer.kafka.work import NO_ROWS, Result, Stages
+from stream_scorer.kafka.loop.source import Assigned
+from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
 from stream_scorer.ports import RawRecords
-from tests.unit.kafka.test_transaction import Adding, Scene
+from tests.unit.kafka.loop.test_transaction import Adding, Scene
 
 _STEP_SECONDS = 0.002
 _BATCH_SECONDS = 0.06

@@ -13,10 +13,10 @@ from stream_scorer.errors import (
     TransactionError,
     UnavailableError,
 )
-from stream_scorer.kafka import source as module
 from stream_scorer.kafka.client.consumer import ColumnConsumer, GroupMetadata, Rebalance
 from stream_scorer.kafka.client.library import _path, library
-from stream_scorer.kafka.source import KafkaSource, NotAMember
+from stream_scorer.kafka.loop import source as module
+from stream_scorer.kafka.loop.source import KafkaSource, NotAMember
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 

@@ -13,9 +13,9 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     ProducerReborn,
 )
-from stream_scorer.kafka.producer import CommitUncertain, TransactionalProducer
+from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
-from tests.unit.kafka.fake_cluster import (
+from tests.support.kafka.fake_cluster import (
     ABORT,
     FATAL,
     FENCED,

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.client.consumer import Polled, Rebalance
 from stream_scorer.ports import BytesColumn, RawRecords
-from tests.unit.kafka.fake_broker import Broker, Message
+from tests.support.kafka.fake_broker import Broker, Message
 
 _ASK_AGAIN_SECONDS = 0.05
 

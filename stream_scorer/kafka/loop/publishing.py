@@ -7,8 +7,8 @@ from confluent_kafka import OFFSET_INVALID, KafkaException
 
 from stream_scorer.errors import OffsetsError, TransactionError
 from stream_scorer.happenings import BatchAborted, CommitSettled, Listener
-from stream_scorer.kafka.producer import CommitUncertain, TransactionalProducer
-from stream_scorer.kafka.source import NotAMember, Source
+from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
+from stream_scorer.kafka.loop.source import NotAMember, Source
 from stream_scorer.ports import Outgoing, TransactionAborted
 
 _BREATH_SECONDS = 0.05

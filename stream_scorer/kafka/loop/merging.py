@@ -21,8 +21,8 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, GroupMetadata
-from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
-from stream_scorer.kafka.source import Assigned, Places, Revoked
+from stream_scorer.kafka.loop.pieces import joined, numbered, part_of, taken
+from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.kafka.topics.offsets import EARLIEST, LATEST, admin, offsets, partitions

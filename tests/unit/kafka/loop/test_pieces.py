@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.kafka.pieces import joined, numbered, part_of, taken
+from stream_scorer.kafka.loop.pieces import joined, numbered, part_of, taken
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 
 

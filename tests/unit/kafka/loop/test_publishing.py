@@ -7,10 +7,10 @@ import pytest
 from stream_scorer.errors import OffsetsError
 from stream_scorer.happenings import BatchAborted, CommitSettled
 from stream_scorer.kafka.client.consumer import GroupMetadata
-from stream_scorer.kafka.publishing import Publisher
-from stream_scorer.kafka.source import NotAMember, Places
+from stream_scorer.kafka.loop.publishing import Publisher
+from stream_scorer.kafka.loop.source import NotAMember, Places
 from stream_scorer.ports import TransactionAborted
-from tests.unit.kafka.fake_cluster import RETRIABLE, Cluster
+from tests.support.kafka.fake_cluster import RETRIABLE, Cluster
 
 STARTS = {0: 3, 1: 5, 2: 0}
 ENDS = {0: 7, 1: 9, 2: 2}
