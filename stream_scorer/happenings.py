@@ -394,7 +394,7 @@ class RecordsSkipped(Happening):
     """Records of a topic of ours that are not of its family, or over its limits, were passed over.
 
     Attributes:
-        topic: Which topic, by its name in ``kafka.topics.topics``.
+        topic: Which topic, by its name in ``kafka.topics``.
         records: How many.
         partition: Of the first of them.
         offset: Of the first of them.
