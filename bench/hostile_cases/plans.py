@@ -66,7 +66,7 @@ class _Log:
 
     def __init__(self, *, required: bool = True, last: int = 0) -> None:
         self.control = entry("stream_scorer.rollout.control")
-        keys = entry("stream_scorer.keys")
+        keys = entry("stream_scorer.security.keys")
         self.operator, self.stranger = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         public = self.operator.public_key()
         trusted = {keys.key_id(public): keys.TrustedKey("ann", public)}

@@ -12,7 +12,6 @@ from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
 
-from stream_scorer.apps.auditing import open_audit
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.process import run_process
@@ -24,7 +23,6 @@ from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.loop.merging import MergedSource
 from stream_scorer.kafka.loop.work import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
-from stream_scorer.keys import key_id, signing_key
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
@@ -33,6 +31,8 @@ from stream_scorer.registry.registry import open_registry
 from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.controller import trial_of
 from stream_scorer.rollout.parts import Part
+from stream_scorer.security.audit_access import open_audit
+from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Kafka, Settings
 
 _LINGER_SECONDS = 0.25

@@ -11,7 +11,6 @@ from typing import Any
 from stream_scorer.core.decision.routing import CHAMPION
 from stream_scorer.core.events.plan import parse_plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.keys import read_public
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store
@@ -19,6 +18,7 @@ from stream_scorer.models.stores.store import choose, find
 from stream_scorer.rollout.documents import RolloutPlan, Strategy, plan_of, plan_table
 from stream_scorer.rollout.progress import State
 from stream_scorer.rollout.rules import Controller
+from stream_scorer.security.keys import read_public
 from stream_scorer.settings import Settings
 
 _SALT_BYTES = 16

@@ -37,7 +37,7 @@ def verify(
     Exit code 12 and where it is: a byte that was changed, a line that is missing, out of order or
     signed wrongly, and, with --expect, an end that was cut off.
     """
-    from stream_scorer.apps import auditing  # noqa: PLC0415 keys load slowly
+    from stream_scorer.security import audit_access as auditing  # noqa: PLC0415 keys load slowly
 
     settings = settings_from(config).audit
     found = auditing.verify(settings, file, expect, after)
@@ -64,7 +64,7 @@ def show_command(
 
     `audit verify` tells whether they are what was written.
     """
-    from stream_scorer.apps import auditing  # noqa: PLC0415 keys load slowly
+    from stream_scorer.security import audit_access as auditing  # noqa: PLC0415 keys load slowly
 
     lines = auditing.shown(settings_from(config).audit, file, action, subject, last)
     records = [line.as_record() for line in lines]

@@ -13,7 +13,7 @@ from stream_scorer.cli.console import (
     settings_from,
     show,
 )
-from stream_scorer.keys import passphrase_from
+from stream_scorer.security.keys import passphrase_from
 from stream_scorer.settings import Settings
 
 app = typer.Typer(

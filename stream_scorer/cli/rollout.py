@@ -20,8 +20,8 @@ from stream_scorer.cli.console import (
     show,
 )
 from stream_scorer.cli.rollout_drawing import draw
-from stream_scorer.keys import passphrase_from, read_private
 from stream_scorer.rollout.commands import Kind
+from stream_scorer.security.keys import passphrase_from, read_private
 
 app = typer.Typer(
     help="Model versions in the stream: begin a rollout, move it, take it back, see where it is.",

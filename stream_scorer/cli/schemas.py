@@ -12,13 +12,13 @@ import typer
 from stream_scorer.cli.console import JsonOption, show
 from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.keys import read_passphrase
 from stream_scorer.redaction import remember
 from stream_scorer.registry.compatibility import verdicts
 from stream_scorer.registry.http import HttpRegistry
 from stream_scorer.registry.published import changed_in_place, publish
 from stream_scorer.registry.registry import FileRegistry, read_schema
 from stream_scorer.registry.server import RegistryServer
+from stream_scorer.security.keys import read_passphrase
 from stream_scorer.settings import SCHEMAS_DIRECTORY, load_settings
 
 app = typer.Typer(help="List, check and serve Avro schemas.", no_args_is_help=True)

@@ -19,7 +19,6 @@ that comes about:
 
 from dataclasses import dataclass, replace
 
-from stream_scorer.canonical import canonical, parse
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError
 from stream_scorer.rollout.commands import BODIES, Kind
@@ -28,6 +27,7 @@ from stream_scorer.rollout.documents import RolloutPlan
 from stream_scorer.rollout.moves import next_state, refuse_limits
 from stream_scorer.rollout.parts import FORMAT, Part, read
 from stream_scorer.rollout.progress import State
+from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8
 """So many offsets an error names at most."""

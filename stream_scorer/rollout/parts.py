@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_scorer.canonical import canonical, parse
 from stream_scorer.core.decision.routing import BUCKETS
+from stream_scorer.security.canonical_json import canonical, parse
 
 FORMAT: Final = 1
 DAY_SECONDS = 86_400

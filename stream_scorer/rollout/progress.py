@@ -6,11 +6,11 @@ from enum import StrEnum
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.keys import TrustedKey
 from stream_scorer.rollout.commands import Kind, VerdictGiven
 from stream_scorer.rollout.control import BEGINNING
 from stream_scorer.rollout.documents import RolloutPlan, Stage, Strategy
 from stream_scorer.rollout.parts import Part
+from stream_scorer.security.keys import TrustedKey
 
 
 class Phase(StrEnum):

@@ -16,8 +16,8 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from stream_scorer.canonical import canonical, parse
-from stream_scorer.keys import key_id
+from stream_scorer.security.canonical_json import canonical, parse
+from stream_scorer.security.keys import key_id
 
 FORMAT = 1
 BEGINNING = "0" * 64

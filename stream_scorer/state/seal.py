@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.keys import read_secret
+from stream_scorer.security.keys import read_secret
 
 _PREFIX = struct.Struct("<4sH8s32s")
 _MAGIC = b"SMAC"

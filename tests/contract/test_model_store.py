@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.core.events.plan import parse_plan
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.models.bundles import signature
 from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
@@ -17,6 +16,7 @@ from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
+from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
 from tests.contract.object_store import object_store
 from tests.support.models.stores import KINDS, Shelves

@@ -10,10 +10,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_scorer.canonical import canonical, parse
 from stream_scorer.errors import SettingsError
-from stream_scorer.keys import key_id
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.security.canonical_json import canonical, parse
+from stream_scorer.security.keys import key_id
 
 SUFFIX = ".sig"
 BYTES_MOST = 4 * 1024

@@ -18,11 +18,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_scorer.canonical import canonical, parse
 from stream_scorer.errors import ModelError
-from stream_scorer.keys import key_id
 from stream_scorer.models.bundles.bundle import MANIFEST, Hash, Manifest
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.security.canonical_json import canonical, parse
+from stream_scorer.security.keys import key_id
 
 SIGNATURE = "signature.json"
 BYTES_MOST = 64 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_scorer import settings
-from stream_scorer.keys import TrustedKey, read_trusted
+from stream_scorer.security.keys import TrustedKey, read_trusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from stream_scorer import keys
-from stream_scorer.apps.auditing import open_audit
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.keys import KeyPair, key_id, read_private
 from stream_scorer.models.bundles import signature
 from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle
@@ -18,6 +15,9 @@ from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
+from stream_scorer.security import keys
+from stream_scorer.security.audit_access import open_audit
+from stream_scorer.security.keys import KeyPair, key_id, read_private
 from stream_scorer.settings import Settings
 
 _MODE = 0o644

@@ -6,7 +6,6 @@ from dataclasses import asdict
 import pytest
 
 from stream_scorer.apps import control_log
-from stream_scorer.apps.auditing import Audit
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controller import ControllerLoop
 from stream_scorer.apps.rollouts import Operator
@@ -19,6 +18,7 @@ from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictG
 from stream_scorer.rollout.control import Authority, Command, write
 from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.security.audit_access import Audit
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from tests.unit.rollout.scene import Writer, plan
 

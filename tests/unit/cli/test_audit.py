@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.apps.auditing import open_audit
 from stream_scorer.cli.main import main
-from stream_scorer.keys import generate
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.security.audit import user
+from stream_scorer.security.audit_access import open_audit
+from stream_scorer.security.keys import generate
 from stream_scorer.settings import MODELS_DIRECTORY, Audit
 
 

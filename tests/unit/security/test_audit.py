@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.canonical import canonical
 from stream_scorer.errors import AuditError, UnavailableError
-from stream_scorer.keys import key_id
 from stream_scorer.security import audit_lines
 from stream_scorer.security.audit import AuditLog, user
 from stream_scorer.security.audit_files import files_of
 from stream_scorer.security.audit_lines import BEGINNING, Deed
-from stream_scorer.security.audit_verifying import AuditVerification, Signers, lines_of, verify
+from stream_scorer.security.audit_verify import AuditVerification, Signers, lines_of, verify
+from stream_scorer.security.canonical_json import canonical
+from stream_scorer.security.keys import key_id
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NAMED = {key_id(KEY.public_key()): ("operator", KEY.public_key())}

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
-from stream_scorer.keys import TrustedKey, key_id
 from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_models
+from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import load_settings
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
 from tests.support.models.hostile import Deed, Scene

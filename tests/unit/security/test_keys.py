@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.keys import (
+from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.security.keys import (
     generate,
     key_id,
     passphrase_of,
@@ -18,7 +19,6 @@ from stream_scorer.keys import (
     read_private,
     read_public,
 )
-from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.settings import Models
 
 

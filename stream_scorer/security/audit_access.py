@@ -7,12 +7,12 @@ from typing import Any
 
 from stream_scorer import settings
 from stream_scorer.errors import AuditError, SettingsError, UnavailableError
-from stream_scorer.keys import key_id, read_public, signing_key
-from stream_scorer.security import audit_verifying
+from stream_scorer.security import audit_verify as audit_verifying
 from stream_scorer.security.audit import AuditLog
 from stream_scorer.security.audit_files import files_of
 from stream_scorer.security.audit_lines import Line
-from stream_scorer.security.audit_verifying import AuditVerification, Signers, lines_of
+from stream_scorer.security.audit_verify import AuditVerification, Signers, lines_of
+from stream_scorer.security.keys import key_id, read_public, signing_key
 
 _HASH = re.compile("[0-9a-f]{64}")
 

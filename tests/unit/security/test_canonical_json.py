@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from stream_scorer import canonical
+from stream_scorer.security import canonical_json as canonical
 
 
 @pytest.mark.parametrize(
