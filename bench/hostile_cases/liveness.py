@@ -16,7 +16,7 @@ def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callab
 
     def run(_: Place) -> str:
         module, happenings = (
-            entry("stream_scorer.observability.health"), entry("stream_scorer.happenings")
+            entry("stream_scorer.observability.health"), entry("stream_scorer.telemetry")
         )  # fmt: skip
         now = [1_000.0]
         health = module.Health(clock=lambda: now[0])

@@ -95,7 +95,7 @@ def _health(text: str) -> str:
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 only here
 
     health = entry("stream_scorer.observability.health", "Health")()
-    health(entry("stream_scorer.happenings", "DependencyUnavailable")("registry", text))
+    health(entry("stream_scorer.telemetry", "DependencyUnavailable")("registry", text))
     try:
         endpoint = entry("stream_scorer.observability.endpoint", "Endpoint")
     except NotThereError:

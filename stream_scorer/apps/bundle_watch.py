@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from stream_scorer.errors import ModelError
-from stream_scorer.happenings import Listener, ModelVerified
 from stream_scorer.models.bundles.loader import Bundle, verify_again
+from stream_scorer.telemetry import Listener, ModelVerified
 
 
 class BundleWatch:

@@ -15,7 +15,6 @@ from stream_scorer.errors import (
     SchemaError,
     UnavailableError,
 )
-from stream_scorer.happenings import Listener, RecordsSkipped
 from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic, append
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.rollout.commands import Kind
@@ -24,6 +23,7 @@ from stream_scorer.rollout.fold import Entry, Log
 from stream_scorer.rollout.parts import Part
 from stream_scorer.rollout.progress import State
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Listener, RecordsSkipped
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_SECONDS = 0.05

@@ -18,7 +18,6 @@ from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rollout_batches import Numbers
 from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
-from stream_scorer.happenings import BatchCommitted, Listener, RolloutHeld, RolloutMoved
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.loop.merging import MergedSource
 from stream_scorer.kafka.loop.work import Outage
@@ -34,6 +33,7 @@ from stream_scorer.rollout.parts import Part
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Kafka, Settings
+from stream_scorer.telemetry import BatchCommitted, Listener, RolloutHeld, RolloutMoved
 
 _LINGER_SECONDS = 0.25
 _COMMIT_SECONDS = 1.0

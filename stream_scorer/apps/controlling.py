@@ -29,7 +29,6 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
 from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.drift.labels import LabelJoin
-from stream_scorer.happenings import Listener, RolloutEvidence, RolloutJudged
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.commands import VerdictGiven
 from stream_scorer.rollout.controller import (
@@ -50,6 +49,7 @@ from stream_scorer.rollout.tallies import (
     NO_SIDE,
 )
 from stream_scorer.rollout.trial import CANARY_WAY, SHADOW_WAY, Judged, Trial
+from stream_scorer.telemetry import Listener, RolloutEvidence, RolloutJudged
 
 STEP_MS: Final = 600_000
 """Decisions mature whenever the watermark of event time enters another ten minutes."""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.happenings import Listener, StateComplete, StateIncomplete
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.history import DEGRADING, outlived
+from stream_scorer.telemetry import Listener, StateComplete, StateIncomplete
 
 Int64 = NDArray[np.int64]
 

@@ -15,12 +15,6 @@ from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, UnavailableError
-from stream_scorer.happenings import (
-    Listener,
-    PlanAwaited,
-    RevisionLoaded,
-    RevisionRefused,
-)
 from stream_scorer.kafka.loop.work import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.trust import trust_of
@@ -28,6 +22,12 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import (
+    Listener,
+    PlanAwaited,
+    RevisionLoaded,
+    RevisionRefused,
+)
 
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1.0

@@ -25,7 +25,6 @@ from stream_scorer.errors import (
     SchemaError,
     SettingsError,
 )
-from stream_scorer.happenings import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
@@ -39,6 +38,7 @@ from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 
 _LINGER_SECONDS = 0.25
 """Windows close by the hour: many summaries in one transaction cost the broker less."""

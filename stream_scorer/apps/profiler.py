@@ -13,7 +13,6 @@ from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEn
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
-from stream_scorer.happenings import Listener
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.loop.merging import MergedSource
 from stream_scorer.kafka.loop.pieces import numbered
@@ -29,6 +28,7 @@ from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
+from stream_scorer.telemetry import Listener
 
 _LINGER_SECONDS = 0.25
 """Rows are due a day later: many of them in one transaction cost the broker less."""

@@ -25,11 +25,11 @@ from stream_scorer.core.terminals.pending_rows import (
     Settled,
 )
 from stream_scorer.errors import RegistryUnavailableError, StateError
-from stream_scorer.happenings import BatchCommitted, Listener, RowsSettled
 from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
+from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
 
 _NOTE = b"1"
 _LATE, _AFTER = "delivered_late", "after_cutoff"

@@ -21,7 +21,6 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.decision.scorer import Rings
-from stream_scorer.happenings import Listener
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
@@ -41,6 +40,7 @@ from stream_scorer.registry.registry import SchemaSource, open_registry, reader_
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule
+from stream_scorer.telemetry import Listener
 
 
 def scorer_loop(

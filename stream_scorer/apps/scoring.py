@@ -27,7 +27,14 @@ from stream_scorer.core.decision.scorer import Rings, replay
 from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
+from stream_scorer.kafka.reading.replay import Replays
+from stream_scorer.kafka.topics.partition_check import KeySample
+from stream_scorer.ports import Outgoing, Paused, RawRecords
+from stream_scorer.settings import Topics
+from stream_scorer.state.beginning import Beginning
+from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived
+from stream_scorer.telemetry import (
     BatchCommitted,
     DecidedBy,
     Listener,
@@ -36,13 +43,6 @@ from stream_scorer.happenings import (
     RevisionRefused,
     StateRestored,
 )
-from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
-from stream_scorer.kafka.reading.replay import Replays
-from stream_scorer.kafka.topics.partition_check import KeySample
-from stream_scorer.ports import Outgoing, Paused, RawRecords
-from stream_scorer.settings import Topics
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived
 
 Int64 = NDArray[np.int64]
 

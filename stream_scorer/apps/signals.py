@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from stream_scorer.happenings import Listener, Stopping
+from stream_scorer.telemetry import Listener, Stopping
 
 Handler = Callable[[int, FrameType | None], object]
 

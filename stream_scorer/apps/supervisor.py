@@ -31,11 +31,11 @@ from stream_scorer.apps.supervision import (
     cause_of,
     parting_code,
 )
-from stream_scorer.happenings import WorkerLeft, WorkerStarted
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import WorkerLeft, WorkerStarted
 
 _ROUND_SECONDS = 0.1
 _GRACE_SECONDS = 2.0

@@ -15,7 +15,6 @@ import numpy as np
 from stream_scorer.apps.checkpoint_store import owner_of
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.happenings import Happening
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts, Publisher
@@ -25,6 +24,7 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.rejections import Kept, segment
+from stream_scorer.telemetry import Happening
 
 INSTANCE = "dlq-take"
 """Name of the command in the group, in its transactional id and in the dead letter."""

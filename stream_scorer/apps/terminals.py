@@ -22,15 +22,15 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.terminals.table import Delayed, TerminalTable
 from stream_scorer.errors import StateError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
     Listener,
     RecordsSkipped,
     TerminalsRead,
 )
-from stream_scorer.kafka.reading.following import TopicFollower
-from stream_scorer.ports import Int64, RawRecords
 
 _NAME = "terminal-profiles"
 _RECORDS = 20_000

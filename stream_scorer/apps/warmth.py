@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.errors import NotWarmError
-from stream_scorer.happenings import ColdAccepted, Listener, ModelWarming
 from stream_scorer.state.history import DEGRADING, history
+from stream_scorer.telemetry import ColdAccepted, Listener, ModelWarming
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from stream_scorer.errors import FencedError, OffsetsError, TransactionError, UnavailableError
-from stream_scorer.happenings import Happening
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.deadletter import DeadLetter
@@ -19,6 +18,7 @@ from stream_scorer.kafka.loop.publishing import Aborts
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Happening
 
 _PATIENCE_SECONDS = 60.0
 _FLUSH_SECONDS = 0.5

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 from stream_scorer.observability.health import HEARTBEAT_SECONDS
 from stream_scorer.observability.metrics import ready_gauge
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 
 HEARTBEAT_SECONDS = 30.0
 """A loop that has not come round for this long is not live."""
@@ -31,8 +31,8 @@ class Health:
     """A listener that holds the conditions of liveness and readiness.
 
     Ready needs: partitions assigned, or none left for it in its group
-    (:class:`~stream_scorer.happenings.StandingBy`), a model loaded, every assigned partition's
-    state whole (the last :class:`~stream_scorer.happenings.ReplayProgress` of the partition, which
+    (:class:`~stream_scorer.telemetry.StandingBy`), a model loaded, every assigned partition's
+    state whole (the last :class:`~stream_scorer.telemetry.ReplayProgress` of the partition, which
     also a partition without anything to replay gets, perhaps before it counts as assigned, or its
     first commit) and, on a first run, its first offset committed, and no reason against it.
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from stream_scorer.happenings import (
+from stream_scorer.telemetry import (
     BatchCommitted,
     Happening,
     LagObserved,
@@ -25,8 +25,8 @@ class Progress:
     look at lag does not tell of stays as it was last seen: no answer is neither lag nor movement.
 
     Args:
-        listener: Told of :class:`~stream_scorer.happenings.Stuck`, at every observation of lag
-            for as long as it lasts, and of :class:`~stream_scorer.happenings.Moving` once it is
+        listener: Told of :class:`~stream_scorer.telemetry.Stuck`, at every observation of lag
+            for as long as it lasts, and of :class:`~stream_scorer.telemetry.Moving` once it is
             over.
         stuck_seconds: How long nothing may move.
         clock: Seconds, monotonic.

@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import FilteringBoundLogger
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 from stream_scorer.observability.metrics import Metrics
 from stream_scorer.observability.render_controller import ControllerRenderer
 from stream_scorer.observability.render_rollout import RolloutRenderer

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 
 _PREFIX = "stream_scorer_"
 _HOLDING = frozenset({"INVALID", "INCONCLUSIVE"})

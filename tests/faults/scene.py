@@ -21,7 +21,6 @@ from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
@@ -32,6 +31,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
+from stream_scorer.telemetry import BatchCommitted, Happening
 
 PARTITIONS = 4
 BATCH = 400

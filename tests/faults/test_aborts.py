@@ -9,11 +9,11 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_scorer.errors import TransactionError
-from stream_scorer.happenings import BatchAborted
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models
+from stream_scorer.telemetry import BatchAborted
 from tests.faults.scene import Outcome, everything_once, feed, outcome, same, scored, transactions
 from tests.integration.state.test_next_version import write
 

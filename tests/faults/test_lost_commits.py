@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
+from stream_scorer.ports import BytesColumn, Outgoing
+from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
     CommitSettled,
     Happening,
     ProducerReborn,
 )
-from stream_scorer.kafka.loop.producer import TransactionalProducer
-from stream_scorer.kafka.reading.reading import read_all
-from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
-from stream_scorer.ports import BytesColumn, Outgoing
-from stream_scorer.settings import Kafka
 from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Behind, Direction, Fault, Proxy
 from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions

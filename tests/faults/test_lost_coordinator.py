@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.happenings import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
 from tests.faults.process import wait_until
 from tests.faults.proxy import Api, Behind, Fault
 from tests.faults.scene import everything_once, feed, scored, transactions

@@ -13,15 +13,6 @@ from stream_scorer.apps import live_versions
 from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.deciding import Model
-from stream_scorer.happenings import (
-    BatchAborted,
-    DependencyBack,
-    DependencyUnavailable,
-    Happening,
-    ModelFailed,
-    PartitionsAssigned,
-    RevisionActivated,
-)
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
@@ -30,6 +21,15 @@ from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Step
 from stream_scorer.rollout.documents import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
+from stream_scorer.telemetry import (
+    BatchAborted,
+    DependencyBack,
+    DependencyUnavailable,
+    Happening,
+    ModelFailed,
+    PartitionsAssigned,
+    RevisionActivated,
+)
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.proxy import Behind
 from tests.faults.scene import (

@@ -15,17 +15,17 @@ import pytest
 from stream_scorer.apps import scorer
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.happenings import (
+from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
+from stream_scorer.observability.health import Health
+from stream_scorer.ports import Float64
+from stream_scorer.settings import Kafka, Registry, Settings
+from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
     Happening,
     ModelFailed,
     PartitionsRevoked,
 )
-from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
-from stream_scorer.observability.health import Health
-from stream_scorer.ports import Float64
-from stream_scorer.settings import Kafka, Registry, Settings
 from tests.faults.process import COMMAND, wait_until
 from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
 

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer.cli.console import connected_settings
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
-from stream_scorer.happenings import DependencyUnavailable
 from stream_scorer.kafka import deadletter
 from stream_scorer.kafka.topics import config
 from stream_scorer.observability.endpoint import Endpoint
@@ -25,6 +24,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.redaction import MASK, redacted, remember
 from stream_scorer.registry.http import HttpRegistry
 from stream_scorer.settings import Http, Registry, load_settings
+from stream_scorer.telemetry import DependencyUnavailable
 
 main: Any = importlib.import_module("stream_scorer.cli.main")
 SECRET = "correct horse/battery"  # noqa: S105 of no account

@@ -15,7 +15,10 @@ from pathlib import Path
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import FencedError, SettingsError, UnavailableError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
     Happening,
@@ -23,9 +26,6 @@ from stream_scorer.happenings import (
     PartitionsAssigned,
     PartitionsRevoked,
 )
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.groups import Groups
-from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0
 _LEAST_GONE_SECONDS = 15.0

@@ -11,10 +11,10 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.happenings import Listener, PartitionsAssigned, PartitionsRevoked, ReplayProgress
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Listener, PartitionsAssigned, PartitionsRevoked, ReplayProgress
 
 
 class Leadership:

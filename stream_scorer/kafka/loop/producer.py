@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.clocks import Clock, since_boot
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
-from stream_scorer.happenings import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.identity.fencing import OwnDoing
@@ -33,6 +32,7 @@ from stream_scorer.kafka.identity.transactional_id import Identity, instance
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 the binding's own names

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from confluent_kafka import OFFSET_INVALID, KafkaException
 
 from stream_scorer.errors import OffsetsError, TransactionError
-from stream_scorer.happenings import BatchAborted, CommitSettled, Listener
 from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
 from stream_scorer.kafka.loop.source import NotAMember, Source
 from stream_scorer.ports import Outgoing, TransactionAborted
+from stream_scorer.telemetry import BatchAborted, CommitSettled, Listener
 
 _BREATH_SECONDS = 0.05
 _MOST = 5

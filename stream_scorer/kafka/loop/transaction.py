@@ -20,7 +20,16 @@ from typing import Generic, TypeVar
 
 from confluent_kafka import OFFSET_INVALID
 
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.attempts import Attempts
+from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.publishing import Aborts, Publisher
+from stream_scorer.kafka.loop.quarantine import Quarantine, SearchBrokenOff
+from stream_scorer.kafka.loop.source import Assigned, Source
+from stream_scorer.kafka.loop.stacks import stack_of
+from stream_scorer.kafka.loop.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
+from stream_scorer.kafka.reading.blame import blames_records
+from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
+from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
     ComputationHung,
@@ -31,15 +40,6 @@ from stream_scorer.happenings import (
     PartitionsRevoked,
     RecordQuarantined,
 )
-from stream_scorer.kafka.loop.attempts import Attempts
-from stream_scorer.kafka.loop.producer import TransactionalProducer
-from stream_scorer.kafka.loop.publishing import Aborts, Publisher
-from stream_scorer.kafka.loop.quarantine import Quarantine, SearchBrokenOff
-from stream_scorer.kafka.loop.source import Assigned, Source
-from stream_scorer.kafka.loop.stacks import stack_of
-from stream_scorer.kafka.loop.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
-from stream_scorer.kafka.reading.blame import blames_records
-from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
 
 _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
-from stream_scorer.happenings import (
+from stream_scorer.ports import Outgoing, Paused, RawRecords
+from stream_scorer.telemetry import (
     BatchCommitted,
     DependencyBack,
     DependencyUnavailable,
     Listener,
 )
-from stream_scorer.ports import Outgoing, Paused, RawRecords
 
 Delta = TypeVar("Delta")
 

@@ -8,12 +8,12 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.happenings import Listener, ReplayLeftOut, ReplayProgress
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
 from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Listener, ReplayLeftOut, ReplayProgress
 
 _CHUNK = 10_000
 _UNREADABLE = frozenset(

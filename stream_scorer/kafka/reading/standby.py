@@ -9,17 +9,17 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.offsets import partitions
+from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import (
     Happening,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
     StandingBy,
 )
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.groups import Groups
-from stream_scorer.kafka.topics.offsets import partitions
-from stream_scorer.settings import Kafka
 
 _ASK_SECONDS = 1.0
 
@@ -59,7 +59,7 @@ class Standby:
     Args:
         kafka: The cluster, the group, and this process's name in it.
         topic: What it reads.
-        listener: Told of :class:`~stream_scorer.happenings.StandingBy` after each question.
+        listener: Told of :class:`~stream_scorer.telemetry.StandingBy` after each question.
         every_seconds: Between two questions.
     """
 

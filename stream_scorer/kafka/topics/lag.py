@@ -16,7 +16,6 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.happenings import LagObserved, Listener
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.offsets import (
@@ -25,6 +24,7 @@ from stream_scorer.kafka.topics.offsets import (
     unreachable,
 )
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import LagObserved, Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class LagWatch:
     Args:
         kafka: The cluster.
         topic: The input topic.
-        listener: Gets a :class:`~stream_scorer.happenings.LagObserved` each time.
+        listener: Gets a :class:`~stream_scorer.telemetry.LagObserved` each time.
         every_seconds: Pause between two observations.
     """
 

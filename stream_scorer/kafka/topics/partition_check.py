@@ -3,9 +3,9 @@
 Upstream must partition as Kafka's own clients do, or customers' histories are split.
 """
 
-from stream_scorer.happenings import KeyMisplaced, Listener
 from stream_scorer.kafka.topics.partitioner import misplaced
 from stream_scorer.ports import RawRecords
+from stream_scorer.telemetry import KeyMisplaced, Listener
 
 _SAMPLE_EVERY = 64
 

@@ -17,13 +17,6 @@ from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controller import ControllerLoop, controller_settings
 from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
-from stream_scorer.happenings import (
-    BatchCommitted,
-    Happening,
-    PartitionsAssigned,
-    RolloutHeld,
-    RolloutMoved,
-)
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.commands import Kind
@@ -31,6 +24,13 @@ from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.rollout.progress import Phase, State
 from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
+from stream_scorer.telemetry import (
+    BatchCommitted,
+    Happening,
+    PartitionsAssigned,
+    RolloutHeld,
+    RolloutMoved,
+)
 from tests.faults.process import ScorerProcess, wait_until
 from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 from tests.unit.rollout.scene import CANARY

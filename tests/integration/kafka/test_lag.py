@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.happenings import Happening, LagObserved
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.lag import LagWatch, read_lag
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Happening, LagObserved
 
 pytestmark = pytest.mark.kafka
 _TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"

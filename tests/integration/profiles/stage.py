@@ -12,13 +12,13 @@ from stream_scorer.apps.profiler import profiler_loop, profiler_settings
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
+from stream_scorer.telemetry import BatchCommitted, Happening
 
 PARTITIONS = 4
 DAY = 86_400_000

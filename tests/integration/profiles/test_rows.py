@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.happenings import BatchAborted, RowsSettled
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import BatchAborted, RowsSettled
 from tests.integration.profiles.stage import (
     HOLD,
     PLAN,

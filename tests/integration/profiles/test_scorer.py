@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.apps.scorer import scorer_loop
-from stream_scorer.happenings import (
+from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.observability.health import Health
+from stream_scorer.settings import Kafka, Models, Scorer, Settings
+from stream_scorer.telemetry import (
     BatchCommitted,
     DependencyBack,
     DependencyUnavailable,
     Happening,
     TerminalsRead,
 )
-from stream_scorer.kafka.reading.reading import read_all
-from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.observability.health import Health
-from stream_scorer.settings import Kafka, Models, Scorer, Settings
 from tests.faults.scene import decision
 from tests.integration.profiles.stage import (
     DAY,

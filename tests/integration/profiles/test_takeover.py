@@ -13,10 +13,10 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
-from stream_scorer.happenings import Happening, TerminalsRead
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
+from stream_scorer.telemetry import Happening, TerminalsRead
 from tests.integration.profiles.stage import (
     DAY,
     DEADLINE_SECONDS,

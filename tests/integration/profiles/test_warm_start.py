@@ -17,7 +17,7 @@ import sys
 from numba.core.dispatcher import Dispatcher
 from stream_scorer.apps.profiler import profiler_loop
 from stream_scorer.apps.scorer import Deployment
-from stream_scorer.happenings import BatchCommitted
+from stream_scorer.telemetry import BatchCommitted
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import settings_of
 

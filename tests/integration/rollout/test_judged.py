@@ -9,7 +9,6 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.apps.controller import ControllerLoop, controller_settings
-from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller import IN_SHADOW
 from stream_scorer.rollout.gathering import Gathering
@@ -18,6 +17,7 @@ from stream_scorer.rollout.progress import Phase
 from stream_scorer.rollout.tallies import CANARY_SIDE, CONTROL_SIDE
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
+from stream_scorer.telemetry import Happening, RolloutHeld
 from tests.faults.process import wait_until
 from tests.faults.scene import transaction_codec, transactions
 from tests.integration.profiles.stage import codec

@@ -10,9 +10,9 @@ from unittest.mock import patch
 from stream_scorer.apps import checkpoints
 from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
-from stream_scorer.happenings import Happening, StateRestored
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Scorer, Settings, State
+from stream_scorer.telemetry import Happening, StateRestored
 from tests.faults.scene import (
     DEADLINE_SECONDS,
     PARTITIONS,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.happenings import CheckpointWritten
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import CheckpointWritten
 from tests.faults.scene import everything_once, feed, same, transactions
 from tests.integration.state.stage import Crash, Life, leavers, live, restored_only, settings_of
 

@@ -8,7 +8,6 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from stream_scorer.errors import StateError
-from stream_scorer.happenings import ModelWarming, StateIncomplete
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.topics import grow
@@ -17,6 +16,7 @@ from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state import beginning
 from stream_scorer.state.history import INPUT
 from stream_scorer.state.rings import columns_of
+from stream_scorer.telemetry import ModelWarming, StateIncomplete
 from tests.faults.scene import feed, transaction_codec, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 from tests.integration.state.test_commands import Group

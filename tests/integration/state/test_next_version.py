@@ -11,11 +11,11 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.errors import NotWarmError
-from stream_scorer.happenings import ModelWarming
 from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
+from stream_scorer.telemetry import ModelWarming
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of
 

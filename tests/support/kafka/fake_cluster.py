@@ -5,10 +5,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.happenings import Happening, ProducerReborn
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Happening, ProducerReborn
 
 SOCKET_MS = 1_000
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from stream_scorer.errors import FencedError, StreamScorerError
-from stream_scorer.happenings import BatchCommitted, Happening
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import BatchCommitted, Happening
 from tests.support.kafka.fake_broker import NO_OFFSET, Broker, Clock
 from tests.support.kafka.fake_consumer import FakeConsumer
 from tests.support.kafka.fake_network import Network

@@ -15,7 +15,6 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.happenings import Happening, StateRestored
 from stream_scorer.kafka.loop.work import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
@@ -23,6 +22,7 @@ from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule
+from stream_scorer.telemetry import Happening, StateRestored
 
 OWNER = Owner("g", "transactions")
 FILES = FileRegistry(SCHEMAS_DIRECTORY)

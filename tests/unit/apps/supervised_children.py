@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.apps.process import asked_by_hangup
 from stream_scorer.apps.reporting import Reporter, ended_in_one_line, tie_to
 from stream_scorer.apps.supervisor import supervised
-from stream_scorer.happenings import PartitionsAssigned
 from stream_scorer.observability.health import Health
 from stream_scorer.settings import load_settings
+from stream_scorer.telemetry import PartitionsAssigned
 
 
 def child(parent: int, pipe: Connection, number: int, workers: int, folder: Path, act: str) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.errors import ModelError
-from stream_scorer.happenings import Happening, ModelVerified
 from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, verify_again
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
+from stream_scorer.telemetry import Happening, ModelVerified
 
 SECONDS = 30.0
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
 from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
 from tests.support.effort import examples
 from tests.unit.apps.checkpoint_process import LENGTH, OWNER, PARTITIONS, Process, records
 from tests.unit.state.stores import MemoryStore

@@ -11,7 +11,6 @@ from stream_scorer.apps.controller import ControllerLoop
 from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
-from stream_scorer.happenings import Happening, RolloutHeld
 from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictGiven
@@ -20,6 +19,7 @@ from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict
 from stream_scorer.security.audit_access import Audit
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from stream_scorer.telemetry import Happening, RolloutHeld
 from tests.unit.rollout.scene import Writer, plan
 
 _ELSEWHERE = 4_711

@@ -8,9 +8,9 @@ import pytest
 
 from stream_scorer.apps import checkpoints
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.happenings import CheckpointFailed, CheckpointWritten
 from stream_scorer.state.checkpoint import Assembly
 from stream_scorer.state.files import FileStore
+from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
 from tests.unit.apps.checkpoint_process import OWNER, PARTITIONS, Process
 from tests.unit.state.file_systems import GOES_ON, HANGS, SlowObjects
 from tests.unit.state.stores import MemoryStore

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.histories import Histories
-from stream_scorer.happenings import StateComplete, StateIncomplete
 from stream_scorer.state import beginning
 from stream_scorer.state.beginning import Beginning
 from stream_scorer.state.checkpoint import Assembly
 from stream_scorer.state.history import CAP, INPUT, NOT_YET
+from stream_scorer.telemetry import StateComplete, StateIncomplete
 from tests.unit.apps.checkpoint_process import (
     LENGTH,
     OWNER,

@@ -18,13 +18,13 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError
-from stream_scorer.happenings import Happening, RecordsSkipped
 from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.control import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from stream_scorer.telemetry import Happening, RecordsSkipped
 from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.unit.apps.test_control_log import Reader, Topic, encoded
 from tests.unit.rollout.scene import Writer, plan

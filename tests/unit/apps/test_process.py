@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from stream_scorer.apps.process import asked_by_hangup, beating, run_process
-from stream_scorer.happenings import Listener
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.settings import load_settings
+from stream_scorer.telemetry import Listener
 
 
 def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:

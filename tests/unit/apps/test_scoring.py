@@ -17,7 +17,6 @@ from stream_scorer.core.decision import scorer
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
-from stream_scorer.happenings import BatchCommitted, Happening, KeyMisplaced
 from stream_scorer.kafka.loop.work import Result, Stages
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_model
@@ -26,6 +25,7 @@ from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_s
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoint import Owner
 from stream_scorer.state.schedule import Schedule
+from stream_scorer.telemetry import BatchCommitted, Happening, KeyMisplaced
 from tests.unit.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 from stream_scorer.observability.fleet import Fleet, Report
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health

@@ -1,4 +1,5 @@
-from stream_scorer.happenings import (
+from stream_scorer.observability.progress import Progress
+from stream_scorer.telemetry import (
     BatchCommitted,
     Happening,
     LagObserved,
@@ -9,7 +10,6 @@ from stream_scorer.happenings import (
     Stuck,
     TerminalsRead,
 )
-from stream_scorer.observability.progress import Progress
 
 OURS = PartitionsAssigned((0,))
 LAG = LagObserved({0: 9}, {0: 9})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream_scorer import happenings as h
+from stream_scorer import telemetry as h
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.render import Renderer
 

@@ -8,7 +8,6 @@ import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.happenings import Happening, PartitionsAssigned, PartitionsRevoked, StandingBy
 from stream_scorer.kafka.client.consumer import Failure, Polled
 from stream_scorer.kafka.identity.entry import Entry
 from stream_scorer.kafka.loop import source as module
@@ -17,6 +16,7 @@ from stream_scorer.kafka.reading import standby
 from stream_scorer.kafka.reading.standby import Standby, spare
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import Happening, PartitionsAssigned, PartitionsRevoked, StandingBy
 
 CLASSIC, NEW = ConsumerGroupType.CLASSIC, ConsumerGroupType.CONSUMER
 STABLE, MOVING = ConsumerGroupState.STABLE, ConsumerGroupState.PREPARING_REBALANCING

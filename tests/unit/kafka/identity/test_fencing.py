@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from stream_scorer.errors import FencedError
-from stream_scorer.happenings import BatchAborted, ProducerReborn
 from stream_scorer.kafka.identity.fencing import OwnDoing
+from stream_scorer.telemetry import BatchAborted, ProducerReborn
 from tests.support.kafka.fake_network import Api, Fault, Sign
 from tests.support.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
 

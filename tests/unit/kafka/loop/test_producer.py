@@ -8,13 +8,13 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.clocks import since_boot
 from stream_scorer.errors import FencedError, TransactionError, UnavailableError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
+from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
+from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
     ProducerReborn,
 )
-from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
-from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from tests.support.kafka.fake_cluster import (
     ABORT,
     FATAL,

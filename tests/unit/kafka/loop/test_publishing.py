@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import pytest
 
 from stream_scorer.errors import OffsetsError
-from stream_scorer.happenings import BatchAborted, CommitSettled
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.loop.publishing import Publisher
 from stream_scorer.kafka.loop.source import NotAMember, Places
 from stream_scorer.ports import TransactionAborted
+from stream_scorer.telemetry import BatchAborted, CommitSettled
 from tests.support.kafka.fake_cluster import RETRIABLE, Cluster
 
 STARTS = {0: 3, 1: 5, 2: 0}

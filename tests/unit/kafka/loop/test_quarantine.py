@@ -8,7 +8,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.quarantine import Quarantine
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.reading.replay import Replays
+from stream_scorer.ports import BytesColumn, Paused, RawRecords
+from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
     ComputationHung,
@@ -18,11 +23,6 @@ from stream_scorer.happenings import (
     RecordQuarantined,
     ReplayLeftOut,
 )
-from stream_scorer.kafka.loop.quarantine import Quarantine
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
-from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
-from stream_scorer.kafka.reading.replay import Replays
-from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from tests.support.kafka.fake_cluster import ABORT
 from tests.unit.kafka.loop.test_transaction import Adding, FakeSource, Scene
 

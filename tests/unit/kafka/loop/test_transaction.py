@@ -9,7 +9,12 @@ import pytest
 from confluent_kafka import OFFSET_INVALID
 
 from stream_scorer.errors import FencedError, OffsetsError, StateError, TransactionError
-from stream_scorer.happenings import (
+from stream_scorer.kafka.loop.attempts import Attempts, Note
+from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
+from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
     CommitSettled,
@@ -17,11 +22,6 @@ from stream_scorer.happenings import (
     DependencyUnavailable,
     Happening,
 )
-from stream_scorer.kafka.loop.attempts import Attempts, Note
-from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
-from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
-from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
