@@ -22,8 +22,8 @@ from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoint import Owner, Record
-from stream_scorer.state.schedule import UNWRITTEN, Schedule
+from stream_scorer.state.checkpoints.checkpoint import Owner, Record
+from stream_scorer.state.checkpoints.schedule import UNWRITTEN, Schedule
 
 Int64 = NDArray[np.int64]
 

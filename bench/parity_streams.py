@@ -23,8 +23,8 @@ from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoint import Assembly, Owner
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 
 MODEL = "fraud:1.1.0"
 """The shipped version that asks for terminals."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.gates import Int64, rate
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.state.schedule import BUCKET_BYTES
+from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES
 
 MOST_BYTES_PER_KEY = 2_048
 MOST_RESTORE_SECONDS = 60.0

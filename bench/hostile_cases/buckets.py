@@ -51,7 +51,7 @@ def records_of(
     content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any
 ) -> list[Record]:
     """Return a forged bucket's records: everything in them is consistent but the payload."""
-    made = entry("stream_scorer.state.checkpoint")
+    made = entry("stream_scorer.state.checkpoints.checkpoint")
     values = {
         "partitions": _PARTITIONS, "engine": entry("stream_scorer.core.features.compile", "ENGINE"),
         "watermark": 7, "horizon": 1, "payload": content, "cap": cap, **changed,
@@ -137,7 +137,7 @@ def restored(
     """
     rings = entry("stream_scorer.core.decision.scorer", "Rings")(_features(place))
     owned = {} if seal is None else {"seal": seal}
-    owner = entry("stream_scorer.state.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
+    owner = entry("stream_scorer.state.checkpoints.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
     source = _Input(offset, low)
     found = entry("stream_scorer.apps.restoring", "Restoration")(
         _TOPIC, source, owner, _Store(records), rings, source.open
@@ -252,7 +252,7 @@ def _header(**changed: Any) -> Callable[[bytes], bytes]:
             json.dumps(head, separators=(",", ":"), sort_keys=True).encode(),
             value[14 + length :],
         )
-        checksum = entry("stream_scorer.state.formats", "checksum_of")(data, rest)
+        checksum = entry("stream_scorer.state.checkpoints.formats", "checksum_of")(data, rest)
         return struct.pack("<4sHII", b"SCKP", 2, len(data), checksum) + data + rest
 
     return change

@@ -3,9 +3,9 @@
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.seal import read_seal
 from stream_scorer.state.files import FileStore
-from stream_scorer.state.seal import read_seal
 
 
 def owner_of(settings: Settings) -> Owner:

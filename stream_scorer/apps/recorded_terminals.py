@@ -14,7 +14,7 @@ from stream_scorer.core.terminals.table import Delayed
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
-from stream_scorer.state.history import NOT_YET
+from stream_scorer.state.checkpoints.coverage import NOT_YET
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -15,10 +15,10 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.history import INPUT
+from stream_scorer.state.checkpoints.beginning import Beginning
+from stream_scorer.state.checkpoints.coverage import INPUT
+from stream_scorer.state.checkpoints.ring_columns import Events
 from stream_scorer.state.rejected import Rejected
-from stream_scorer.state.rings import Events
 
 
 class Refolding:

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import StateError, StreamScorerError
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.rejections import (
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.rejections import (
     MOST_REJECTED,
     MOST_SPAN,
     Kept,
     merged,
     segment,
 )
-from stream_scorer.state.restore import REBUILD
+from stream_scorer.state.checkpoints.restore_rules import REBUILD
 
 MERGED_AT_ONCE = 16
 """Segments of one level that become one of the next."""

@@ -37,8 +37,8 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoints.beginning import Beginning
+from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
 
 Float64 = NDArray[np.float64]

@@ -19,11 +19,10 @@ from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
-from stream_scorer.state.heap import give_back, release_early, release_late
-from stream_scorer.state.history import since_of
-from stream_scorer.state.rejected import Rejected
-from stream_scorer.state.restore import (
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.coverage import since_of
+from stream_scorer.state.checkpoints.heap import give_back, release_early, release_late
+from stream_scorer.state.checkpoints.restore_rules import (
     Takeover,
     damaged,
     labels_of,
@@ -32,7 +31,8 @@ from stream_scorer.state.restore import (
     refuse_rejected,
     replay_start,
 )
-from stream_scorer.state.schedule import UNWRITTEN
+from stream_scorer.state.checkpoints.schedule import UNWRITTEN
+from stream_scorer.state.rejected import Rejected
 
 _STEP_SECONDS = 0.05
 

@@ -38,8 +38,8 @@ from stream_scorer.models.stores.deployment import (
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.schedule import Schedule
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.schedule import Schedule
 from stream_scorer.telemetry import Listener
 
 

@@ -32,8 +32,8 @@ from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.topics.partition_check import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Topics
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.history import INPUT, NOT_YET, merged, outlived
+from stream_scorer.state.checkpoints.beginning import Beginning
+from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET, merged, outlived
 from stream_scorer.telemetry import (
     BatchCommitted,
     DecidedBy,

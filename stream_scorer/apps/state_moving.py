@@ -20,17 +20,17 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.state.checkpoint import Record, partitions_of
-from stream_scorer.state.files import FileStore
-from stream_scorer.state.history import merged, outlived, since_of
-from stream_scorer.state.restore import (
+from stream_scorer.state.checkpoints.checkpoint import Record, partitions_of
+from stream_scorer.state.checkpoints.coverage import merged, outlived, since_of
+from stream_scorer.state.checkpoints.restore_rules import (
     damaged,
     labels_of,
     refuse_misfit,
     refuse_rejected,
     replay_start,
 )
-from stream_scorer.state.rings import RingColumns, columns_of, united
+from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
+from stream_scorer.state.files import FileStore
 
 
 @dataclass(frozen=True, slots=True)

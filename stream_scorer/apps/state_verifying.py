@@ -11,9 +11,9 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import NEVER, bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.state.history import NOT_YET
-from stream_scorer.state.restore import gone, labels_of
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints.coverage import NOT_YET
+from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 
 
 @dataclass(frozen=True, slots=True)

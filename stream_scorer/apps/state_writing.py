@@ -13,9 +13,9 @@ from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.state.checkpoints.restore_rules import damaged
 from stream_scorer.state.files import FileStore
 from stream_scorer.state.rejected import Rejected
-from stream_scorer.state.restore import damaged
 
 Records = Sequence[tuple[bytes, bytes | None]]
 

@@ -23,7 +23,7 @@ from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.rejections import Kept, segment
+from stream_scorer.state.checkpoints.rejections import Kept, segment
 from stream_scorer.telemetry import Happening
 
 INSTANCE = "dlq-take"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.errors import NotWarmError
-from stream_scorer.state.history import DEGRADING, history
+from stream_scorer.state.checkpoints.coverage import DEGRADING, history
 from stream_scorer.telemetry import ColdAccepted, Listener, ModelWarming
 
 

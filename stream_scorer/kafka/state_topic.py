@@ -17,7 +17,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoints.checkpoint import Owner
 
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0

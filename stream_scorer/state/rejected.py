@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.ports import RawRecords, StoredRecords
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.formats import UnknownFormatError
-from stream_scorer.state.rejections import Kept, Segment, parse, segment
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.rejections import Kept, Segment, parse, segment
 
 Int64 = NDArray[np.int64]
 

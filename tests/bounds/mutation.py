@@ -23,7 +23,7 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.linear import LinearPredictor
 from stream_scorer.models.predictors.predictors import TreePredictor
 from stream_scorer.models.predictors.trees import _assemble
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.bounds import windows
 from tests.support.core.ring_oracle import Event, counts_and_sums, fold
 from tests.unit.codec.reading.test_random_schemas import (

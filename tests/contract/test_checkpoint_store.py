@@ -12,12 +12,12 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
-from stream_scorer.state import formats
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from stream_scorer.state.checkpoints import formats
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
 from tests.contract.object_store import object_store
-from tests.unit.state.file_systems import GOES_ON, HANGS
-from tests.unit.state.stores import MemoryStore
+from tests.support.state.file_systems import GOES_ON, HANGS
+from tests.support.state.stores import MemoryStore
 
 OWNER = Owner("a group/of ours", "transactions")
 OTHER = Owner("another", "transactions")

@@ -11,7 +11,7 @@ from stream_scorer.errors import ModelError, StateError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.files import FileStore
 from tests.contract.object_store import Weather, object_store
 from tests.support.models.stores import Shelves

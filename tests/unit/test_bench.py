@@ -21,8 +21,8 @@ from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate
-from stream_scorer.state.checkpoint import Assembly, Owner
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.oracle.handbook import customer_features
 from tests.support.core.manifests import RICH
 

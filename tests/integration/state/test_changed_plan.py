@@ -8,7 +8,7 @@ import pytest
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
-from stream_scorer.state.history import CAP
+from stream_scorer.state.checkpoints.coverage import CAP
 from stream_scorer.telemetry import StateIncomplete
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import live, restored_only, settings_of

@@ -16,8 +16,8 @@ from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.faults.scene import feed, transactions
 from tests.integration.state.stage import Life, live, restored_only, settings_of
 from tests.integration.state.test_stops import buckets, write

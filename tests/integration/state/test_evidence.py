@@ -13,9 +13,9 @@ from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state import beginning
-from stream_scorer.state.history import INPUT
-from stream_scorer.state.rings import columns_of
+from stream_scorer.state.checkpoints import beginning
+from stream_scorer.state.checkpoints.coverage import INPUT
+from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.telemetry import ModelWarming, StateIncomplete
 from tests.faults.scene import feed, transaction_codec, transactions
 from tests.integration.state.stage import live, restored_only, settings_of

@@ -17,7 +17,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoints.checkpoint import Owner
 from tests.faults.process import wait_until
 from tests.faults.scene import PARTITIONS, committed, feed, transactions
 from tests.integration.state.stage import Crash, live, restored_only, settings_of

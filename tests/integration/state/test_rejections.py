@@ -24,7 +24,7 @@ from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoint import Owner
+from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import PARTITIONS, Record, committed, feed, outcome, transactions

@@ -20,8 +20,8 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.schedule import Schedule
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.schedule import Schedule
 from stream_scorer.telemetry import Happening, StateRestored
 
 OWNER = Owner("g", "transactions")

@@ -8,12 +8,12 @@ import pytest
 
 from stream_scorer.apps import checkpoints
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.state.files import FileStore
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
+from tests.support.state.file_systems import GOES_ON, HANGS, SlowObjects
+from tests.support.state.stores import MemoryStore
 from tests.unit.apps.checkpoint_process import OWNER, PARTITIONS, Process
-from tests.unit.state.file_systems import GOES_ON, HANGS, SlowObjects
-from tests.unit.state.stores import MemoryStore
 
 PUT_SECONDS = 0.01
 FLUSH_SECONDS = 0.5

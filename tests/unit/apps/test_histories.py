@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.histories import Histories
-from stream_scorer.state import beginning
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.checkpoint import Assembly
-from stream_scorer.state.history import CAP, INPUT, NOT_YET
+from stream_scorer.state.checkpoints import beginning
+from stream_scorer.state.checkpoints.beginning import Beginning
+from stream_scorer.state.checkpoints.checkpoint import Assembly
+from stream_scorer.state.checkpoints.coverage import CAP, INPUT, NOT_YET
 from stream_scorer.telemetry import StateComplete, StateIncomplete
+from tests.support.state.stores import MemoryStore
 from tests.unit.apps.checkpoint_process import (
     LENGTH,
     OWNER,
@@ -20,7 +21,6 @@ from tests.unit.apps.checkpoint_process import (
     VALUES,
     Process,
 )
-from tests.unit.state.stores import MemoryStore
 
 LOW = 100
 FIRST = 20

@@ -15,11 +15,11 @@ from stream_scorer.gap import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoint import Bucket, Owner
+from stream_scorer.state.checkpoints.checkpoint import Bucket, Owner
+from stream_scorer.state.checkpoints.rejections import Kept, segment
+from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.files import FileStore
-from stream_scorer.state.rejections import Kept, segment
-from stream_scorer.state.restore import gone, labels_of
-from tests.unit.state.stores import MemoryStore
+from tests.support.state.stores import MemoryStore
 
 OWNER = Owner("g", "t")
 

@@ -23,10 +23,10 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.schedule import Schedule
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.schedule import Schedule
 from stream_scorer.telemetry import BatchCommitted, Happening, KeyMisplaced
-from tests.unit.state.stores import MemoryStore
+from tests.support.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000
 FILES = FileRegistry(SCHEMAS_DIRECTORY)

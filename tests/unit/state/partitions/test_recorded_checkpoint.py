@@ -8,14 +8,14 @@ import pytest
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
-from stream_scorer.state.checkpoint import Assembly
+from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.state.files import FileStore
 from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
+from tests.support.state import file_systems
+from tests.support.state.stores import MemoryStore
 from tests.unit.apps import checkpoint_process
 from tests.unit.apps.checkpoint_process import OWNER, Process
-from tests.unit.state import file_systems
-from tests.unit.state.stores import MemoryStore
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 # In a process of its own: what other tests left free in the heap would be taken first.
 _PROGRAM = """
 from pathlib import Path
-from stream_scorer.state.heap import give_back
+from stream_scorer.state.checkpoints.heap import give_back
 
 def resident():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1_024
@@ -28,7 +28,7 @@ print(before - resident(), len(kept))
 _THREAD = """
 import sys, threading
 from pathlib import Path
-from stream_scorer.state.heap import give_back, release_early, release_late
+from stream_scorer.state.checkpoints.heap import give_back, release_early, release_late
 
 def resident():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1_024

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.state.rings import RingColumns, united
+from stream_scorer.state.checkpoints.ring_columns import RingColumns, united
 
 rings = st.lists(st.integers(0, 9), min_size=1, max_size=6).map(sorted)
 

@@ -7,13 +7,13 @@ import pytest
 
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.settings import State
-from stream_scorer.state import formats
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints import formats
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError, bare, read_seal
 from stream_scorer.state.files import FileStore
-from stream_scorer.state.seal import OPEN, Seal, SealError, bare, read_seal
+from tests.support.state.stores import MemoryStore
 from tests.unit.apps.test_restoring import Input as RestoredInput
 from tests.unit.apps.test_restoring import bucket, replay, run
-from tests.unit.state.stores import MemoryStore
 
 FIRST, SECOND = "11" * 32, "22" * 32
 KEY = b"g/t/0/5/0"

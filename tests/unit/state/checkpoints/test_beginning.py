@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.state import beginning
-from stream_scorer.state.beginning import Beginning
-from stream_scorer.state.history import INPUT, NOT_YET
+from stream_scorer.state.checkpoints import beginning
+from stream_scorer.state.checkpoints.beginning import Beginning
+from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET
 
 LATENESS = 100
 FIRST = 20

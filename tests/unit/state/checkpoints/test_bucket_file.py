@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from stream_scorer.state import formats
-from stream_scorer.state.bucket_file import pack, unpack
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner
+from stream_scorer.state.checkpoints import formats
+from stream_scorer.state.checkpoints.bucket_file import pack, unpack
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 
 OWNER = Owner("g", "t")
 PAYLOAD = bytes(range(60)) + zlib.crc32(bytes(range(60))).to_bytes(4, "little")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import validate
-from stream_scorer.state.history import INPUT, NOT_YET
+from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET
 
 FIRST = 1_000
 """How many valid events are asked."""

@@ -19,9 +19,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stream_scorer.state.formats import CHECKED, FORMAT, Piece, parse, refuse_changed, values
-from stream_scorer.state.rejections import Kept
-from stream_scorer.state.seal import OPEN, Seal, SealError
+from stream_scorer.state.checkpoints.formats import (
+    CHECKED,
+    FORMAT,
+    Piece,
+    parse,
+    refuse_changed,
+    values,
+)
+from stream_scorer.state.checkpoints.rejections import Kept
+from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError
 
 Record = tuple[bytes, bytes]
 _REJECTED = "rejected"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.state.schedule import BUCKET_BYTES, UNWRITTEN, Held, Schedule, Turn
+from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES, UNWRITTEN, Held, Schedule, Turn
 from tests.support.effort import examples
 
 SIZE = 500

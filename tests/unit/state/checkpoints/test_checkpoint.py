@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.state import formats
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints import formats
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
 
 OWNER = Owner("group/of two", "transactions")
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.state.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
 
 Int64 = NDArray[np.int64]
 

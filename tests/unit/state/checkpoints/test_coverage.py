@@ -9,8 +9,8 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_union
 from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, bucket_of
-from stream_scorer.state.checkpoint import Bucket
-from stream_scorer.state.history import (
+from stream_scorer.state.checkpoints.checkpoint import Bucket
+from stream_scorer.state.checkpoints.coverage import (
     CAP,
     HORIZON,
     INPUT,
@@ -20,7 +20,7 @@ from stream_scorer.state.history import (
     outlived,
     since_of,
 )
-from stream_scorer.state.rings import stored_fields
+from stream_scorer.state.checkpoints.ring_columns import stored_fields
 
 DAY = 86_400_000
 NOW = 100 * DAY

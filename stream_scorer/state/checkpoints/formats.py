@@ -29,7 +29,7 @@ from stream_scorer.core.rings.rings import BUCKETS, NEVER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stream_scorer.state.checkpoint import Bucket
+    from stream_scorer.state.checkpoints.checkpoint import Bucket
 
 PLAIN, CHECKED = 1, 2
 FORMATS = (PLAIN, CHECKED)

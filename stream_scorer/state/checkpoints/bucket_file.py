@@ -15,8 +15,8 @@ direction.
 import zlib
 from collections.abc import Sequence
 
-from stream_scorer.state.formats import covers_itself
-from stream_scorer.state.seal import bare
+from stream_scorer.state.checkpoints.formats import covers_itself
+from stream_scorer.state.checkpoints.seal import bare
 
 _LENGTH_BYTES = 4
 _NAME = b"SCRC"

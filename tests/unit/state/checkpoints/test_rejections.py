@@ -16,10 +16,9 @@ from stream_scorer.apps import rejections
 from stream_scorer.apps.rejections import MERGED_AT_ONCE, RejectionLog
 from stream_scorer.errors import StateError
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.state.checkpoint import Owner
-from stream_scorer.state.formats import UnknownFormatError
-from stream_scorer.state.rejected import Rejected
-from stream_scorer.state.rejections import (
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.rejections import (
     MOST_REJECTED,
     MOST_SPAN,
     Kept,
@@ -27,6 +26,7 @@ from stream_scorer.state.rejections import (
     parse,
     segment,
 )
+from stream_scorer.state.rejected import Rejected
 
 OWNER = Owner("a/g", "t")
 REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import StateError
-from stream_scorer.state import formats
-from stream_scorer.state.checkpoint import Assembly, Bucket, Owner, partitions_of
-from stream_scorer.state.formats import UnknownFormatError
-from stream_scorer.state.restore import Takeover, damaged
+from stream_scorer.state.checkpoints import formats
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
 
 OWNER = Owner("group/of two", "transactions")
 TAKEN = Takeover("transactions", 0, 4, 10, fresh=False, low=0, engine=1, group="g")
