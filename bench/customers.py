@@ -19,11 +19,11 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner, Record
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN, Schedule
+from stream_scorer.state.stores.topic_store import TopicStore
 
 Int64 = NDArray[np.int64]
 

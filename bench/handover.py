@@ -36,10 +36,10 @@ from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.deadletter import parse
-from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import reader_schema
+from stream_scorer.state.stores.topic_store import publish
 
 MODEL = "fraud:1.0.0"
 """The shipped version that asks for no terminals, for the bench runs no profiler."""

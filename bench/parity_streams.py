@@ -19,12 +19,12 @@ from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.feed import Riders
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.stores.topic_store import TopicStore
 
 MODEL = "fraud:1.1.0"
 """The shipped version that asks for terminals."""

@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.arena import PARTITIONS, Arena, Contender, Entry
 from bench.state_gates import Size, round_rates
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import Settings
+from stream_scorer.state.stores.topic_store import publish
 
 MODEL = "state"
 _LEAST_RATE = 2_000

@@ -5,7 +5,8 @@ store is written to after the commit, on a thread of its own: a bucket's label i
 the committed offset, and a slow store slows nobody.
 
 Once a partition has left, no bucket of it is put in a file store any more: its next owner writes
-there. Only the put in flight cannot be called back; see ``state/files.py`` for what it can do.
+there. Only the put in flight cannot be called back; see ``state/stores/file_store.py`` for what it
+can do.
 """
 
 import time

@@ -32,7 +32,6 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import SettingsError, StateError
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
 from stream_scorer.registry.registry import open_registry
@@ -40,6 +39,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.stores.topic_store import TopicStore
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Fleet, Pinned
 from stream_scorer.apps.live_versions import LiveVersions
@@ -28,7 +27,6 @@ from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work import Limits
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.offsets import oldest_offset
 from stream_scorer.models.bundles.loader import Bundle
 from stream_scorer.models.stores.deployment import (
@@ -40,6 +38,8 @@ from stream_scorer.registry.registry import SchemaSource, open_registry, reader_
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.stores.open import owner_of, store_of, topic_of
+from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Listener
 
 

@@ -9,11 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.checkpoint_store import owner_of, store_of, topic_of
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
@@ -22,6 +20,8 @@ from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of
 from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.stores.open import owner_of, store_of, topic_of
+from stream_scorer.state.stores.topic_store import TopicStore
 
 _READINGS = 3
 

@@ -14,7 +14,6 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.reading import read
-from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.kafka.topics.partitioner import partition_of
@@ -30,7 +29,8 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
+from stream_scorer.state.stores.topic_store import publish
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from stream_scorer.apps.state import Checkpoint
 from stream_scorer.core.rings.rings import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
 from stream_scorer.gap import past_the_gap
-from stream_scorer.kafka.state_topic import publish
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.restore_rules import damaged
-from stream_scorer.state.files import FileStore
 from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.stores.file_store import FileStore
+from stream_scorer.state.stores.topic_store import publish
 
 Records = Sequence[tuple[bytes, bytes | None]]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_scorer.apps.checkpoint_store import owner_of
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.deadletter import dead_letters
@@ -24,6 +23,7 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints.rejections import Kept, segment
+from stream_scorer.state.stores.open import owner_of
 from stream_scorer.telemetry import Happening
 
 INSTANCE = "dlq-take"

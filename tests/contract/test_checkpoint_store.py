@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
+from stream_scorer.state.stores.topic_store import TopicStore
 from tests.contract.object_store import object_store
 from tests.support.state.file_systems import GOES_ON, HANGS
 from tests.support.state.stores import MemoryStore
@@ -246,7 +246,7 @@ def test_groups_share_a_topic(
     assert found(ours) == {3: bucket(3, 10)}
     assert len(list(theirs.sample())) == 1
     # What was written before tells of a layout that may have been replaced since.
-    monkeypatch.setattr("stream_scorer.kafka.state_topic._LOOK_BACK", 1)
+    monkeypatch.setattr("stream_scorer.state.stores.topic_store._LOOK_BACK", 1)
     put(ours, bucket(4, 11), bucket(5, 12), bucket(3, 30))
     theirs.write(1, bucket(7, 99).records(OTHER))
     ((key, _),) = ours.sample()

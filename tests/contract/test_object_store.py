@@ -12,7 +12,7 @@ from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
 from tests.contract.object_store import Weather, object_store
 from tests.support.models.stores import Shelves
 from tests.unit.apps.batch_cases import run, transactions, write

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_scorer.apps.checkpoint_store import store_of
 from stream_scorer.apps.state import inspect, open_checkpoint
 from stream_scorer.apps.state_moving import repartition
 from stream_scorer.apps.state_writing import rebuild
@@ -18,6 +17,7 @@ from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.stores.open import store_of
 from tests.faults.process import wait_until
 from tests.faults.scene import PARTITIONS, committed, feed, transactions
 from tests.integration.state.stage import Crash, live, restored_only, settings_of

@@ -18,7 +18,6 @@ from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading.reading import read_all
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
@@ -26,6 +25,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.stores.topic_store import TopicStore
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import PARTITIONS, Record, committed, feed, outcome, transactions
 from tests.integration.state.rejecting import (

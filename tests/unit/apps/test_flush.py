@@ -9,7 +9,7 @@ import pytest
 from stream_scorer.apps import checkpoints
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.checkpoints.checkpoint import Assembly
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
 from tests.support.state.file_systems import GOES_ON, HANGS, SlowObjects
 from tests.support.state.stores import MemoryStore

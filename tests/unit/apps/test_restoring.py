@@ -18,7 +18,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Bucket, Owner
 from stream_scorer.state.checkpoints.rejections import Kept, segment
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 
 OWNER = Owner("g", "t")

@@ -10,7 +10,7 @@ from stream_scorer.settings import State
 from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
 from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError, bare, read_seal
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 from tests.unit.apps.test_restoring import Input as RestoredInput
 from tests.unit.apps.test_restoring import bucket, replay, run

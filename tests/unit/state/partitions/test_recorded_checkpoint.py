@@ -9,7 +9,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.state.checkpoints.checkpoint import Assembly
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
 from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
 from tests.support.state import file_systems

@@ -1,11 +1,11 @@
 """Where the checkpoint of a group lies: a folder or bucket, or the state topic."""
 
-from stream_scorer.kafka.state_topic import TopicStore
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.seal import read_seal
-from stream_scorer.state.files import FileStore
+from stream_scorer.state.stores.file_store import FileStore
+from stream_scorer.state.stores.topic_store import TopicStore
 
 
 def owner_of(settings: Settings) -> Owner:
