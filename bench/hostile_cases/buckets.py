@@ -139,7 +139,7 @@ def restored(
     owned = {} if seal is None else {"seal": seal}
     owner = entry("stream_scorer.state.checkpoints.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
     source = _Input(offset, low)
-    found = entry("stream_scorer.apps.restoring", "Restoration")(
+    found = entry("stream_scorer.state.partitions.restorer", "Restoration")(
         _TOPIC, source, owner, _Store(records), rings, source.open
     )
     found.expect({0})

@@ -20,7 +20,7 @@ from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.rejected import Rejected
 
 _AT_ONCE = 10_000
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from stream_scorer.apps.recomputing import Bundles, ask, model_errors
 from stream_scorer.apps.recorded_decisions import Progress, Spool
 from stream_scorer.apps.recorded_terminals import RecordedTerminals
-from stream_scorer.apps.refolding import input_of, others_of
 from stream_scorer.apps.reproducing_arms import RoutingAt, arms_of, routings
 from stream_scorer.apps.reproduction import (
     MOST_EXAMPLES,
@@ -38,7 +37,8 @@ from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.checkpoint import Owner
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.refold import input_of, others_of
+from stream_scorer.state.partitions.rejected import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
 
 Float64 = NDArray[np.float64]

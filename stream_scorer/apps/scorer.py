@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Fleet, Pinned
 from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.apps.process import Exposed, run_process
-from stream_scorer.apps.rejections import RejectionLog
-from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
-from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.deciding import Model
@@ -38,6 +34,10 @@ from stream_scorer.registry.registry import SchemaSource, open_registry, reader_
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.partitions.readiness import Warmth
+from stream_scorer.state.partitions.rejection_log import RejectionLog
+from stream_scorer.state.partitions.restorer import Restoration
+from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Listener

@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.activating import Activations, Cut
 from stream_scorer.apps.activation_log import ActivationLog
-from stream_scorer.apps.checkpoints import Checkpoints, Share
 from stream_scorer.apps.fleet import Versions
-from stream_scorer.apps.histories import Histories
 from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
 from stream_scorer.apps.rejecting import decode_without
-from stream_scorer.apps.rejections import Noted, RejectionLog
-from stream_scorer.apps.restoring import AT_ONCE, CheckpointedReplay, Restoration
 from stream_scorer.apps.terminals import TerminalFollower
-from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.arms import score_by_arms
 from stream_scorer.core.decision.deciding import ModelFailure
@@ -34,6 +29,11 @@ from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Topics
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET, merged, outlived
+from stream_scorer.state.partitions.coverage_tracker import Histories
+from stream_scorer.state.partitions.readiness import Warmth
+from stream_scorer.state.partitions.rejection_log import Noted, RejectionLog
+from stream_scorer.state.partitions.restorer import AT_ONCE, CheckpointedReplay, Restoration
+from stream_scorer.state.partitions.writer import Checkpoints, Share
 from stream_scorer.telemetry import (
     BatchCommitted,
     DecidedBy,

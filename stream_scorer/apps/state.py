@@ -19,7 +19,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.rejected import Rejected
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 

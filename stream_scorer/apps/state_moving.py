@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from stream_scorer.apps.checkpoints import dump
-from stream_scorer.apps.refolding import Refolding
 from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
@@ -29,6 +27,8 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
+from stream_scorer.state.partitions.refold import Refolding
+from stream_scorer.state.partitions.writer import dump
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import publish
 

@@ -93,7 +93,7 @@ def rejecting(
     """Return what a transaction that rejects one record publishes: a dead letter and its note.
 
     The note in the state topic keeps a restart from folding the record into the state; see
-    ``apps/rejections.py``.
+    ``state/partitions/rejection_log.py``.
 
     Args:
         settings: The scorers'.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from stream_scorer.apps import checkpoints
 from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Scorer, Settings, State
+from stream_scorer.state.partitions import writer as checkpoints
 from stream_scorer.telemetry import Happening, StateRestored
 from tests.faults.scene import (
     DEADLINE_SECONDS,

@@ -24,7 +24,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.rejected import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.scene import PARTITIONS, Record, committed, feed, outcome, transactions

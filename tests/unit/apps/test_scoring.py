@@ -5,12 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.checkpoints import Checkpoints
 from stream_scorer.apps.fleet import Pinned
-from stream_scorer.apps.rejections import RejectionLog
-from stream_scorer.apps.restoring import Restoration
 from stream_scorer.apps.scoring import ScoringWork
-from stream_scorer.apps.warmth import Warmth
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision import scorer
@@ -25,6 +21,10 @@ from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_s
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.partitions.readiness import Warmth
+from stream_scorer.state.partitions.rejection_log import RejectionLog
+from stream_scorer.state.partitions.restorer import Restoration
+from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.telemetry import BatchCommitted, Happening, KeyMisplaced
 from tests.support.state.stores import MemoryStore
 

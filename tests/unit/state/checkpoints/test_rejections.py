@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.apps import rejections
-from stream_scorer.apps.rejections import MERGED_AT_ONCE, RejectionLog
 from stream_scorer.errors import StateError
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.state.checkpoints.checkpoint import Owner
@@ -26,7 +24,9 @@ from stream_scorer.state.checkpoints.rejections import (
     parse,
     segment,
 )
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions import rejection_log as rejections
+from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejection_log import MERGED_AT_ONCE, RejectionLog
 
 OWNER = Owner("a/g", "t")
 REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")

@@ -12,8 +12,8 @@ from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, 
 from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError, bare, read_seal
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
-from tests.unit.apps.test_restoring import Input as RestoredInput
-from tests.unit.apps.test_restoring import bucket, replay, run
+from tests.unit.state.partitions.test_restorer import Input as RestoredInput
+from tests.unit.state.partitions.test_restorer import bucket, replay, run
 
 FIRST, SECOND = "11" * 32, "22" * 32
 KEY = b"g/t/0/5/0"
@@ -125,7 +125,7 @@ def test_files_are_sealed_too(tmp_path: Path, seal: Seal, format_number: int) ->
 
 
 def test_a_restore_stops_and_names_the_command(seal: Seal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.unit.apps.test_restoring.OWNER", owned(seal))
+    monkeypatch.setattr("tests.unit.state.partitions.test_restorer.OWNER", owned(seal))
     sealed, plain = MemoryStore(), MemoryStore()
     for store, owner in ((sealed, owned(seal)), (plain, Owner("g", "t"))):
         store.write(0, bucket(5, 90).records(owner))

@@ -12,10 +12,9 @@ from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.state.stores.file_store import FileStore
 from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
-from tests.support.state import file_systems
+from tests.support.state import checkpoint_process, file_systems
+from tests.support.state.checkpoint_process import OWNER, Process
 from tests.support.state.stores import MemoryStore
-from tests.unit.apps import checkpoint_process
-from tests.unit.apps.checkpoint_process import OWNER, Process
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from stream_scorer.apps.restoring import CheckpointedReplay, Restoration
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS
@@ -18,6 +17,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Bucket, Owner
 from stream_scorer.state.checkpoints.rejections import Kept, segment
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
+from stream_scorer.state.partitions.restorer import CheckpointedReplay, Restoration
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 

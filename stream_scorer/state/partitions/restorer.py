@@ -32,7 +32,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.rejected import Rejected
 
 _STEP_SECONDS = 0.05
 

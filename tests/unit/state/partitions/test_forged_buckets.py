@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.restoring import Restoration
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.payload import sound
@@ -26,10 +25,11 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.checkpoints.formats import HEADER_BYTES_MOST, checksum_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.state.stores import file_store as files
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
-from tests.unit.apps.test_restoring import Input, run
+from tests.unit.state.partitions.test_restorer import Input, run
 
 OWNER = Owner("g", "t")
 HOME = int(bucket_of(pa.array(["c"]))[0])

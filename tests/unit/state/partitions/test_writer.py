@@ -11,8 +11,8 @@ from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
 from tests.support.effort import examples
+from tests.support.state.checkpoint_process import LENGTH, OWNER, PARTITIONS, Process, records
 from tests.support.state.stores import MemoryStore
-from tests.unit.apps.checkpoint_process import LENGTH, OWNER, PARTITIONS, Process, records
 
 
 def process_of(records: int) -> Process:

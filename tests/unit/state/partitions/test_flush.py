@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.apps import checkpoints
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.checkpoints.checkpoint import Assembly
+from stream_scorer.state.partitions import writer as checkpoints
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
+from tests.support.state.checkpoint_process import OWNER, PARTITIONS, Process
 from tests.support.state.file_systems import GOES_ON, HANGS, SlowObjects
 from tests.support.state.stores import MemoryStore
-from tests.unit.apps.checkpoint_process import OWNER, PARTITIONS, Process
 
 PUT_SECONDS = 0.01
 FLUSH_SECONDS = 0.5

@@ -18,7 +18,7 @@ from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.coverage import INPUT
 from stream_scorer.state.checkpoints.ring_columns import Events
-from stream_scorer.state.rejected import Rejected
+from stream_scorer.state.partitions.rejected import Rejected
 
 
 class Refolding:

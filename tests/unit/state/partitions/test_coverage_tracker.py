@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.histories import Histories
 from stream_scorer.state.checkpoints import beginning
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.state.checkpoints.coverage import CAP, INPUT, NOT_YET
+from stream_scorer.state.partitions.coverage_tracker import Histories
 from stream_scorer.telemetry import StateComplete, StateIncomplete
-from tests.support.state.stores import MemoryStore
-from tests.unit.apps.checkpoint_process import (
+from tests.support.state.checkpoint_process import (
     LENGTH,
     OWNER,
     PARTITIONS,
@@ -21,6 +20,7 @@ from tests.unit.apps.checkpoint_process import (
     VALUES,
     Process,
 )
+from tests.support.state.stores import MemoryStore
 
 LOW = 100
 FIRST = 20

@@ -1,0 +1,1 @@
+"""A partition's state while a process has it: restored, kept, written."""
