@@ -8,13 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.apps.state import Checkpoint, open_checkpoint
-from stream_scorer.apps.state import export as export_rings
-from stream_scorer.apps.state import inspect as inspect_partitions
-from stream_scorer.apps.state_moving import repartition as repartition_customers
-from stream_scorer.apps.state_verifying import refuse_differences
-from stream_scorer.apps.state_verifying import verify as verify_partitions
-from stream_scorer.apps.state_writing import rebuild as rebuild_partitions
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -26,6 +19,13 @@ from stream_scorer.cli.console import (
     utc_text,
 )
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.state.commands.inspect import Checkpoint, open_checkpoint
+from stream_scorer.state.commands.inspect import export as export_rings
+from stream_scorer.state.commands.inspect import inspect as inspect_partitions
+from stream_scorer.state.commands.rebuild import rebuild as rebuild_partitions
+from stream_scorer.state.commands.repartition import repartition as repartition_customers
+from stream_scorer.state.commands.verify import refuse_differences
+from stream_scorer.state.commands.verify import verify as verify_partitions
 
 app = typer.Typer(
     help="The checkpoint of the customers' histories: look at it, check it, make it anew.",

@@ -11,10 +11,6 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.apps.reproducing import Question, reproduce
-from stream_scorer.apps.state import open_checkpoint
-from stream_scorer.apps.state_moving import repartition
-from stream_scorer.apps.state_verifying import refuse_differences, verify
-from stream_scorer.apps.state_writing import rebuild
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading.reading import read_all
@@ -24,6 +20,10 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.commands.inspect import open_checkpoint
+from stream_scorer.state.commands.rebuild import rebuild
+from stream_scorer.state.commands.repartition import repartition
+from stream_scorer.state.commands.verify import refuse_differences, verify
 from stream_scorer.state.partitions.rejected import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
 from tests.faults.process import ScorerProcess, wait_until

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
@@ -27,6 +26,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
+from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
 from stream_scorer.state.partitions.refold import Refolding
 from stream_scorer.state.partitions.writer import dump
 from stream_scorer.state.stores.file_store import FileStore

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_scorer.apps.state import Checkpoint, ring_columns
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import NEVER, bucket_of
 from stream_scorer.errors import StateError
@@ -13,6 +12,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.coverage import NOT_YET
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
 from stream_scorer.state.partitions.refold import Refolding
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps import adopting_rejections
 from stream_scorer.settings import Settings
+from stream_scorer.state.commands import adopt as adopting_rejections
 
 
 def kept(
