@@ -37,7 +37,7 @@ from stream_scorer.core.decision.routing import CANARY, CHAMPION
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.registry.registry import reader_schema
-from stream_scorer.rollout.commands import Kind, Step
+from stream_scorer.rollout.plan.commands import Kind, Step
 from stream_scorer.settings import Settings
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"

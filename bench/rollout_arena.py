@@ -19,9 +19,9 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import narrowed, reader_schema
-from stream_scorer.rollout.commands import Kind, VerdictGiven
-from stream_scorer.rollout.documents import plan_of
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
+from stream_scorer.rollout.plan.documents import plan_of
+from stream_scorer.rollout.plan.parts import Part
 
 _AT_ONCE = 50_000
 _WAIT_SECONDS = 1.0

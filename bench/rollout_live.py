@@ -41,7 +41,7 @@ from bench.rollout_live_gates import (
 from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.rollout.commands import Kind, Rollback, Step, Switch
+from stream_scorer.rollout.plan.commands import Kind, Rollback, Step, Switch
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
 RATE, QUICK_RATE = 24_000, 6_000

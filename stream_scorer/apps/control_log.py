@@ -17,11 +17,11 @@ from stream_scorer.errors import (
 )
 from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic, append
 from stream_scorer.registry.registry import open_registry, reader_schema
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.control import Command, authority_of, write
-from stream_scorer.rollout.fold import Entry, Log
-from stream_scorer.rollout.parts import Part
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.control import Command, authority_of, write
+from stream_scorer.rollout.plan.fold import Entry, Log
+from stream_scorer.rollout.plan.parts import Part
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RecordsSkipped
 

@@ -27,9 +27,9 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.registry.registry import open_registry
-from stream_scorer.rollout.commands import Kind
 from stream_scorer.rollout.controller import trial_of
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.parts import Part
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Kafka, Settings

@@ -30,7 +30,6 @@ from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
 from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.ports import Int64, RawRecords
-from stream_scorer.rollout.commands import VerdictGiven
 from stream_scorer.rollout.controller import (
     Action,
     Progress,
@@ -40,9 +39,10 @@ from stream_scorer.rollout.controller import (
     trial_of,
     verdict_due,
 )
-from stream_scorer.rollout.fold import Log
 from stream_scorer.rollout.gathering import Gathering
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.commands import VerdictGiven
+from stream_scorer.rollout.plan.fold import Log
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.rollout.tallies import (
     CANARY_SIDE,
     CONTROL_SIDE,

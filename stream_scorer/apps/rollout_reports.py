@@ -17,7 +17,7 @@ from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify import read_seal, verified_files
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
-from stream_scorer.rollout.commands import (
+from stream_scorer.rollout.plan.commands import (
     Answer,
     Promote,
     Propose,
@@ -25,10 +25,10 @@ from stream_scorer.rollout.commands import (
     Switch,
     VerdictGiven,
 )
-from stream_scorer.rollout.documents import RolloutPlan, Strategy
-from stream_scorer.rollout.fold import Entry
-from stream_scorer.rollout.parts import Body, Part
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.fold import Entry
+from stream_scorer.rollout.plan.parts import Body, Part
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.settings import Settings
 
 

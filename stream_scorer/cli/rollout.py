@@ -20,7 +20,7 @@ from stream_scorer.cli.console import (
     show,
 )
 from stream_scorer.cli.rollout_drawing import draw
-from stream_scorer.rollout.commands import Kind
+from stream_scorer.rollout.plan.commands import Kind
 from stream_scorer.security.keys import passphrase_from, read_private
 
 app = typer.Typer(

@@ -8,14 +8,14 @@ do is not done; what a person approves first is proposed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_scorer.rollout.commands import Kind, Promote, Propose, Rollback, Step, VerdictGiven
-from stream_scorer.rollout.documents import RolloutPlan, Strategy
-from stream_scorer.rollout.fold import Entry
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Verdict
-from stream_scorer.rollout.moves import refuse_limits
-from stream_scorer.rollout.parts import Part, read
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.commands import Kind, Promote, Propose, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.fold import Entry
+from stream_scorer.rollout.plan.moves import refuse_limits
+from stream_scorer.rollout.plan.parts import Part, read
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.rollout.trial import (
     CALLS,
     CANARY_WAY,

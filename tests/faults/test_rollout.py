@@ -18,8 +18,8 @@ from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.commands import Kind, Step
-from stream_scorer.rollout.documents import plan_of
+from stream_scorer.rollout.plan.commands import Kind, Step
+from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import (
     BatchAborted,

@@ -19,10 +19,10 @@ from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.topics import config
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.documents import plan_of
 from stream_scorer.rollout.guardrail import Verdict
-from stream_scorer.rollout.progress import Phase, State
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.documents import plan_of
+from stream_scorer.rollout.plan.progress import Phase, State
 from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
 from stream_scorer.telemetry import (
     BatchCommitted,
@@ -32,8 +32,8 @@ from stream_scorer.telemetry import (
     RolloutMoved,
 )
 from tests.faults.process import ScorerProcess, wait_until
+from tests.support.rollout.scene import CANARY
 from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
-from tests.unit.rollout.scene import CANARY
 
 pytestmark = pytest.mark.kafka
 

@@ -14,9 +14,9 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import reader_schema
-from stream_scorer.rollout.commands import Kind, Rollback, Step
+from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings
-from tests.unit.rollout.scene import plan
+from tests.support.rollout.scene import plan
 
 pytestmark = pytest.mark.kafka
 

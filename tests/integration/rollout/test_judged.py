@@ -13,7 +13,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller import IN_SHADOW
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Verdict
-from stream_scorer.rollout.progress import Phase
+from stream_scorer.rollout.plan.progress import Phase
 from stream_scorer.rollout.tallies import CANARY_SIDE, CONTROL_SIDE
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings

@@ -21,8 +21,8 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.commands import Kind, Rollback, Step
-from stream_scorer.rollout.documents import plan_of
+from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
+from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import Happening, RevisionRefused
 from tests.faults.process import ScorerProcess, wait_until

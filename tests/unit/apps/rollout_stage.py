@@ -18,10 +18,10 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.fold import Log
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.fold import Log
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
-from tests.unit.rollout.scene import CANARY, CONTROLLER_KEY, Writer
+from tests.support.rollout.scene import CANARY, CONTROLLER_KEY, Writer
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 PARTITIONS = 2

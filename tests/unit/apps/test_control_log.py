@@ -13,14 +13,14 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.commands import Kind, Pause, Rollback, Step, VerdictGiven
-from stream_scorer.rollout.control import Authority, Command, write
 from stream_scorer.rollout.controller import Action
 from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.plan.commands import Kind, Pause, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.plan.control import Authority, Command, write
 from stream_scorer.security.audit_access import Audit
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RolloutHeld
-from tests.unit.rollout.scene import Writer, plan
+from tests.support.rollout.scene import Writer, plan
 
 _ELSEWHERE = 4_711
 """Id of the schema by another registry's count: it must be asked for."""

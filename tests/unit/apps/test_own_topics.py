@@ -22,12 +22,12 @@ from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.control import Authority
+from stream_scorer.rollout.plan.control import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RecordsSkipped
 from tests.support.registry.hostile_schemas import field, fixed, transaction
+from tests.support.rollout.scene import Writer, plan
 from tests.unit.apps.test_control_log import Reader, Topic, encoded
-from tests.unit.rollout.scene import Writer, plan
 
 HOSTILE = {
     900: transaction(field(fixed(-2))),

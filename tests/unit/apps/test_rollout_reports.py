@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stream_scorer.apps.rollout_reports import by_partition, entry_document, progress_document, when
-from stream_scorer.rollout.progress import State
-from tests.unit.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
+from stream_scorer.rollout.plan.progress import State
+from tests.support.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

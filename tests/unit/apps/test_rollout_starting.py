@@ -10,9 +10,9 @@ from stream_scorer.apps.rollout_starting import Given, planned, verify
 from stream_scorer.apps.rollouts import event_time
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
-from tests.unit.rollout.scene import CONTROLLER_KEY, Writer, plan
+from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
 VERSION = max(path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir())
 CANARY = Given(

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.control import write
 from stream_scorer.rollout.controller import (
     IN_SHADOW,
     Action,
@@ -21,10 +19,12 @@ from stream_scorer.rollout.controller import (
 )
 from stream_scorer.rollout.gathering import Gathering
 from stream_scorer.rollout.guardrail import Judgement, Verdict
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.control import write
+from stream_scorer.rollout.plan.parts import Part
 from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged, Since
 from tests.support.effort import examples
-from tests.unit.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
+from tests.support.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
 
 RAMP = [{"percent": p, "least_seconds": 60} for p in (5, 25, 100)]
 GUARD = {"least_events": 100}

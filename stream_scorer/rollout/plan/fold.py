@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError
-from stream_scorer.rollout.commands import BODIES, Kind
-from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, Signer
-from stream_scorer.rollout.documents import RolloutPlan
-from stream_scorer.rollout.moves import next_state, refuse_limits
-from stream_scorer.rollout.parts import FORMAT, Part, read
-from stream_scorer.rollout.progress import State
+from stream_scorer.rollout.plan.commands import BODIES, Kind
+from stream_scorer.rollout.plan.control import BODY_BYTES_MOST, Authority, Command, Signer
+from stream_scorer.rollout.plan.documents import RolloutPlan
+from stream_scorer.rollout.plan.moves import next_state, refuse_limits
+from stream_scorer.rollout.plan.parts import FORMAT, Part, read
+from stream_scorer.rollout.plan.progress import State
 from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8

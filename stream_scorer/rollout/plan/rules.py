@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stream_scorer.rollout.costs import BoundedCosts
 from stream_scorer.rollout.guardrail import GUARDS, Guard, Limits
-from stream_scorer.rollout.parts import DAY_SECONDS, Part, Percent
+from stream_scorer.rollout.plan.parts import DAY_SECONDS, Part, Percent
 from stream_scorer.security.keys import key_id
 
 _KEY_BYTES = 32

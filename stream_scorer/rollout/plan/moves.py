@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.rollout.commands import (
+from stream_scorer.rollout.plan.commands import (
     BODIES,
     Answer,
     Kind,
@@ -16,11 +16,11 @@ from stream_scorer.rollout.commands import (
     Timed,
     VerdictGiven,
 )
-from stream_scorer.rollout.documents import RolloutPlan, Strategy
-from stream_scorer.rollout.parts import Part, read
-from stream_scorer.rollout.progress import Phase, Proposal, State, Told
-from stream_scorer.rollout.routes import alone, running
-from stream_scorer.rollout.rules import Controller
+from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.parts import Part, read
+from stream_scorer.rollout.plan.progress import Phase, Proposal, State, Told
+from stream_scorer.rollout.plan.routes import alone, running
+from stream_scorer.rollout.plan.rules import Controller
 
 MAY_CHANGE: Final = frozenset(
     {"revision", "late_decision_ms", "model_error_share", "summary_window_ms"}

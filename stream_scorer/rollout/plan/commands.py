@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from stream_scorer.rollout.documents import RolloutPlan
 from stream_scorer.rollout.guardrail import Verdict
-from stream_scorer.rollout.parts import FORMAT, Arm, Body, EventTime, Part, Text
+from stream_scorer.rollout.plan.documents import RolloutPlan
+from stream_scorer.rollout.plan.parts import FORMAT, Arm, Body, EventTime, Part, Text
 
 Sequence = Annotated[int, Field(ge=1)]
 

@@ -24,7 +24,7 @@ from stream_scorer.core.decision.routing import (
     Version,
 )
 from stream_scorer.core.events.plan import Plan, plan_from
-from stream_scorer.rollout.parts import (
+from stream_scorer.rollout.plan.parts import (
     DAY_SECONDS,
     Arm,
     Body,
@@ -36,7 +36,7 @@ from stream_scorer.rollout.parts import (
     read,
     whole_buckets,
 )
-from stream_scorer.rollout.rules import Controller, Rules
+from stream_scorer.rollout.plan.rules import Controller, Rules
 
 BLUE, GREEN = COLOURS = ("blue", "green")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.documents import RolloutPlan, Strategy, plan_of, plan_table
-from stream_scorer.rollout.parts import Part
-from stream_scorer.rollout.rules import Controller, Costs, Rules
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy, plan_of, plan_table
+from stream_scorer.rollout.plan.parts import Part
+from stream_scorer.rollout.plan.rules import Controller, Costs, Rules
 
-PAGE = (Path(__file__).parents[3] / "docs" / "PLANS.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "PLANS.md").read_text()
 
 
 def table(heading: str) -> dict[str, str]:

@@ -13,8 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer import settings
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.parts import Part
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import TrustedKey, key_id, read_trusted
 

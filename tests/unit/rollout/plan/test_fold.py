@@ -13,17 +13,23 @@ from pydantic import ValidationError
 
 from stream_scorer.core.decision.routing import BUCKETS, Override, Slice, Version
 from stream_scorer.errors import RolloutError, SettingsError
-from stream_scorer.rollout import commands
-from stream_scorer.rollout.commands import Kind
-from stream_scorer.rollout.control import BODY_BYTES_MOST, Authority, Command, authority_of, write
-from stream_scorer.rollout.fold import Log
-from stream_scorer.rollout.moves import MAY_CHANGE
-from stream_scorer.rollout.progress import Phase
+from stream_scorer.rollout.plan import commands
+from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.control import (
+    BODY_BYTES_MOST,
+    Authority,
+    Command,
+    authority_of,
+    write,
+)
+from stream_scorer.rollout.plan.fold import Log
+from stream_scorer.rollout.plan.moves import MAY_CHANGE
+from stream_scorer.rollout.plan.progress import Phase
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import key_id
 from stream_scorer.settings import Rollout
 from tests.support.effort import examples
-from tests.unit.rollout.scene import (
+from tests.support.rollout.scene import (
     CANARY,
     COLOURS,
     CONTROLLER,

@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.rollout.commands import Kind, VerdictGiven
-from stream_scorer.rollout.control import BEGINNING
-from stream_scorer.rollout.documents import RolloutPlan, Stage, Strategy
-from stream_scorer.rollout.parts import Part
+from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
+from stream_scorer.rollout.plan.control import BEGINNING
+from stream_scorer.rollout.plan.documents import RolloutPlan, Stage, Strategy
+from stream_scorer.rollout.plan.parts import Part
 from stream_scorer.security.keys import TrustedKey
 
 

@@ -1,0 +1,1 @@
+"""Signed plans and commands, and the fold of the control log."""
