@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from bench.gates import conclude
 from bench.rollout_gates import failures, report, show
 from bench.rollout_streams import SHARES, Stream, Tallies, costs, stream
-from stream_scorer.rollout.evidence import Sample
-from stream_scorer.rollout.guardrail import (
+from stream_scorer.rollout.evidence.evidence import Sample
+from stream_scorer.rollout.evidence.guardrail import (
     Evidence,
     Limits,
     Matured,

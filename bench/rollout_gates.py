@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
 
 FALSE = {
     "false_rollbacks": "aa_runs",

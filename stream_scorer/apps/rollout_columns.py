@@ -23,12 +23,12 @@ from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.terminals.profile_kernels import mixed
-from stream_scorer.drift.label_rows import Told
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
-from stream_scorer.rollout.tallies import Decisions, Shadowed
+from stream_scorer.rollout.evidence.label_rows import Told
+from stream_scorer.rollout.evidence.tallies import Decisions, Shadowed
 
 UInt64 = NDArray[np.uint64]
 Float64 = NDArray[np.float64]

@@ -9,7 +9,7 @@ import pytest
 from bench import rollout
 from bench.rollout_gates import failures, report
 from bench.rollout_streams import BUCKETS, SHARES, Stream, costs
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
 
 ROWS, CUSTOMERS, DAYS = 20_000, 400, 30
 LOOKS = np.array([1_000, 4_000, 9_000, 15_000, 20_000])

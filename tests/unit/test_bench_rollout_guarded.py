@@ -9,7 +9,7 @@ import pytest
 from bench.rollout_arena import Said
 from bench.rollout_guarded import failures, moved
 from bench.rollout_live_gates import Begun, Decisions
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
 
 BEGUN = [Begun(p, 10 * r, r, 1_000 * r + 100 * p) for p in range(4) for r in (2, 5)]

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.documents import RolloutPlan
 from stream_scorer.rollout.plan.parts import FORMAT, Arm, Body, EventTime, Part, Text
 

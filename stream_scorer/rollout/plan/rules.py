@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, field_validator, model_validator
 
-from stream_scorer.rollout.costs import BoundedCosts
-from stream_scorer.rollout.guardrail import GUARDS, Guard, Limits
+from stream_scorer.rollout.evidence.costs import BoundedCosts
+from stream_scorer.rollout.evidence.guardrail import GUARDS, Guard, Limits
 from stream_scorer.rollout.plan.parts import DAY_SECONDS, Part, Percent
 from stream_scorer.security.keys import key_id
 

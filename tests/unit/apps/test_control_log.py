@@ -14,7 +14,7 @@ from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.rollout.controller import Action
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.commands import Kind, Pause, Rollback, Step, VerdictGiven
 from stream_scorer.rollout.plan.control import Authority, Command, write
 from stream_scorer.security.audit_access import Audit

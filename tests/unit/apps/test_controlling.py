@@ -16,9 +16,9 @@ from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.registry.registry import SchemaSource
 from stream_scorer.rollout.controller import Action
-from stream_scorer.rollout.guardrail import Verdict
+from stream_scorer.rollout.evidence.guardrail import Verdict
+from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
 from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Happening, RolloutEvidence, RolloutJudged
 from tests.support.effort import examples

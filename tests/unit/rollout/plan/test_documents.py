@@ -6,7 +6,7 @@ import pytest
 
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.rollout.guardrail import GUARDS
+from stream_scorer.rollout.evidence.guardrail import GUARDS
 from stream_scorer.rollout.plan.documents import RolloutPlan, plan_of, plan_table
 from stream_scorer.rollout.plan.parts import buckets_of, read
 from tests.support.rollout.scene import CANARY, COLOURS, CONTROLLER, CONTROLLER_KEY, plan

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.drift.label_rows import NO_OUTCOME, Decided, Ripe, Told
-from stream_scorer.drift.labels import LabelJoin
 from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.rollout.evidence.label_join import LabelJoin
+from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, Decided, Ripe, Told
 from tests.support.effort import examples
 
 DAY = 86_400_000

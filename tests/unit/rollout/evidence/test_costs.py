@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from stream_scorer.rollout.costs import BoundedCosts
+from stream_scorer.rollout.evidence.costs import BoundedCosts
 
 COSTS = BoundedCosts(most=150.0, missed_share=0.5, missed_fixed=10.0, review=4.0, false_block=30.0)
 

@@ -21,11 +21,11 @@ from stream_scorer.core.decision.routing import (
     canary_slices,
     salted_buckets,
 )
-from stream_scorer.rollout.costs import BoundedCosts
-from stream_scorer.rollout.evidence import Sample, look_number
-from stream_scorer.rollout.gathering import IN_SHADOW, Gathering, due_at
-from stream_scorer.rollout.guardrail import GUARDS, Evidence, Limits, Verdict, judge_fast
-from stream_scorer.rollout.tallies import (
+from stream_scorer.rollout.evidence.costs import BoundedCosts
+from stream_scorer.rollout.evidence.evidence import Sample, look_number
+from stream_scorer.rollout.evidence.gathering import IN_SHADOW, Gathering, due_at
+from stream_scorer.rollout.evidence.guardrail import GUARDS, Evidence, Limits, Verdict, judge_fast
+from stream_scorer.rollout.evidence.tallies import (
     CANARY_SIDE,
     CONTROL_SIDE,
     NO_SIDE,
@@ -35,7 +35,7 @@ from stream_scorer.rollout.tallies import (
     place,
     stages_of,
 )
-from stream_scorer.rollout.trial import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
+from stream_scorer.rollout.evidence.trial import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
 from tests.support.effort import examples
 
 SALT = "pepper"

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS
-from stream_scorer.rollout.costs import BoundedCosts
-from stream_scorer.rollout.guardrail import (
+from stream_scorer.rollout.evidence.costs import BoundedCosts
+from stream_scorer.rollout.evidence.guardrail import (
     GUARDS,
     Evidence,
     Guard,
@@ -17,7 +17,7 @@ from stream_scorer.rollout.guardrail import (
     Limits,
     Verdict,
 )
-from stream_scorer.rollout.tallies import Slots, Tallies
+from stream_scorer.rollout.evidence.tallies import Slots, Tallies
 
 Float64 = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import scipy.stats
 import statsmodels.api as statsmodels
 from numpy.typing import NDArray
 
-from stream_scorer.rollout.evidence import Sample, differences, log_evidence, weight
-from stream_scorer.rollout.guardrail import (
+from stream_scorer.rollout.evidence.evidence import Sample, differences, log_evidence, weight
+from stream_scorer.rollout.evidence.guardrail import (
     GUARDS,
     Evidence,
     Guard,

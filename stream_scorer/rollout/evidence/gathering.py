@@ -17,9 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS, Routing, salted_buckets
-from stream_scorer.rollout.evidence import GROWTH, Sample, look_number
-from stream_scorer.rollout.guardrail import Judgement, Matured, Verdict, judge_fast, judge_slow
-from stream_scorer.rollout.tallies import (
+from stream_scorer.rollout.evidence.evidence import GROWTH, Sample, look_number
+from stream_scorer.rollout.evidence.guardrail import (
+    Judgement,
+    Matured,
+    Verdict,
+    judge_fast,
+    judge_slow,
+)
+from stream_scorer.rollout.evidence.tallies import (
     CANARY_SIDE,
     CONTROL_SIDE,
     NO_SIDE,
@@ -32,7 +38,7 @@ from stream_scorer.rollout.tallies import (
     stages_of,
     written,
 )
-from stream_scorer.rollout.trial import (
+from stream_scorer.rollout.evidence.trial import (
     CANARY_WAY,
     FAST,
     SHADOW_WAY,

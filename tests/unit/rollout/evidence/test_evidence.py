@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.rollout.evidence import (
+from stream_scorer.rollout.evidence.evidence import (
     Sample,
     differences,
     effective_pairs,

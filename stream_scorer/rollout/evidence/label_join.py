@@ -21,8 +21,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.drift.label_rows import Decided, Ripe, Told
 from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.rollout.evidence.label_rows import Decided, Ripe, Told
 
 Int64 = NDArray[np.int64]
 

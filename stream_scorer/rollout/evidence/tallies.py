@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS, CANARY, CONTROL, Routing, salted_buckets
-from stream_scorer.rollout.evidence import Sample
+from stream_scorer.rollout.evidence.evidence import Sample
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
