@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from bench.arena import Arena, Contender, Entry
 from bench.rollout_live_gates import Begun, Decisions, Stage
-from stream_scorer.apps.activation_log import ACTIVE
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.registry import narrowed, reader_schema
+from stream_scorer.rollout.log.activation_log import ACTIVE
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
 from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.rollout.plan.parts import Part

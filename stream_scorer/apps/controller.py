@@ -12,7 +12,6 @@ from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
 
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.process import run_process
 from stream_scorer.apps.rollout_batches import Numbers
@@ -28,6 +27,7 @@ from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.rollout.controller import trial_of
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import Kind
 from stream_scorer.rollout.plan.parts import Part
 from stream_scorer.security.audit_access import open_audit

@@ -5,8 +5,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from stream_scorer.apps.activation_log import ACTIVE
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.decision.routing import Routing
@@ -17,6 +15,8 @@ from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify import read_seal, verified_files
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
+from stream_scorer.rollout.log.activation_log import ACTIVE
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import (
     Answer,
     Promote,

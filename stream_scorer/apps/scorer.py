@@ -4,10 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from stream_scorer.apps.activation_log import ActivationLog
 from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.fleet import Fleet, Pinned
-from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
@@ -31,6 +28,9 @@ from stream_scorer.models.stores.deployment import (
 )
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
+from stream_scorer.rollout.log.activation_log import ActivationLog
+from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log.revisions import Fleet, Pinned
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule

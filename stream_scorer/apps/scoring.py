@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.activating import Activations, Cut
-from stream_scorer.apps.activation_log import ActivationLog
-from stream_scorer.apps.fleet import Versions
 from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
 from stream_scorer.apps.rejecting import decode_without
 from stream_scorer.apps.terminals import TerminalFollower
@@ -26,6 +23,9 @@ from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.topics.partition_check import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
+from stream_scorer.rollout.log.activation import Activations, Cut
+from stream_scorer.rollout.log.activation_log import ActivationLog
+from stream_scorer.rollout.log.revisions import Versions
 from stream_scorer.settings import Topics
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET, merged, outlived

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps import live_versions
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.kafka.reading.reading import read_all
@@ -18,6 +16,8 @@ from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.rollout.log import live_versions
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import Kind, Step
 from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings

@@ -6,7 +6,6 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import KeptTopic, append
@@ -14,6 +13,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import reader_schema
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings
 from tests.support.rollout.scene import plan

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.apps import live_versions
-from stream_scorer.apps.control_log import ControlLog
-from stream_scorer.apps.fleet import ANY_OLDER
-from stream_scorer.apps.live_versions import LiveVersions
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.rollout.log import live_versions
+from stream_scorer.rollout.log.control_log import ControlLog
+from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log.revisions import ANY_OLDER
 from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
 from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps import activation_log, control_log
-from stream_scorer.apps.activation_log import ActivationLog
-from stream_scorer.apps.control_log import ControlLog
 from stream_scorer.apps.monitor import MonitorWork
 from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.reading.decode import ColumnDecoder
@@ -22,12 +19,15 @@ from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.kafka.loop.work import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.rollout.log import activation_log, control_log
+from stream_scorer.rollout.log.activation_log import ActivationLog
+from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.control import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RecordsSkipped
 from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.support.rollout.scene import Writer, plan
-from tests.unit.apps.test_control_log import Reader, Topic, encoded
+from tests.unit.rollout.log.test_control_log import Reader, Topic, encoded
 
 HOSTILE = {
     900: transaction(field(fixed(-2))),

@@ -1,0 +1,1 @@
+"""The control log as a process follows it."""
