@@ -20,6 +20,6 @@ def controller(
 
     Exit codes: as those of run; 9 where the file is damaged or another process has it.
     """
-    from stream_scorer.apps.controller import run_controller  # noqa: PLC0415 numba loads slowly
+    from stream_scorer.rollout.controller.process import run_controller  # noqa: PLC0415 numba loads slowly
 
     run_controller(connected_settings(config, bootstrap, {"kafka": {"instance": instance}}))

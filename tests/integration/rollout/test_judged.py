@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.controller import ControllerLoop, controller_settings
 from stream_scorer.kafka.topics import config
-from stream_scorer.rollout.controller import IN_SHADOW
+from stream_scorer.rollout.controller.decide import IN_SHADOW
+from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
 from stream_scorer.rollout.evidence.gathering import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.tallies import CANARY_SIDE, CONTROL_SIDE

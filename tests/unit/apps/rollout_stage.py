@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.rollout_batches import Numbers
-from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import CANARY as CANARY_ARM
 from stream_scorer.core.decision.routing import CONTROL, Routing, salted_buckets
@@ -18,6 +16,8 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.rollout.controller.batches import Numbers
+from stream_scorer.rollout.controller.columns import Columns
 from stream_scorer.rollout.plan.fold import Log
 from stream_scorer.rollout.plan.progress import State
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY

@@ -5,13 +5,13 @@ from dataclasses import asdict
 
 import pytest
 
-from stream_scorer.apps.controller import ControllerLoop
 from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.kafka.loop.control_topic import Kept
 from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.controller import Action
+from stream_scorer.rollout.controller.decide import Action
+from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.log import control_log
 from stream_scorer.rollout.log.control_log import ControlLog

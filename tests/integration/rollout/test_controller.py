@@ -13,10 +13,10 @@ from confluent_kafka import Producer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.apps.controller import ControllerLoop, controller_settings
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.topics import config
+from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.label_join import LabelJoin
 from stream_scorer.rollout.log.control_log import ControlLog

@@ -12,10 +12,7 @@ from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
 
-from stream_scorer.apps.controlling import Controlling
 from stream_scorer.apps.process import run_process
-from stream_scorer.apps.rollout_batches import Numbers
-from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.loop.merging import MergedSource
@@ -26,7 +23,10 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.registry.registry import open_registry
-from stream_scorer.rollout.controller import trial_of
+from stream_scorer.rollout.controller.batches import Numbers
+from stream_scorer.rollout.controller.columns import Columns
+from stream_scorer.rollout.controller.decide import trial_of
+from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.commands import Kind
 from stream_scorer.rollout.plan.parts import Part

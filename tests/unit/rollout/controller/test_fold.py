@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.apps.controlling import Controlling
-from stream_scorer.apps.rollout_columns import Columns
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.registry.registry import SchemaSource
-from stream_scorer.rollout.controller import Action
+from stream_scorer.rollout.controller.columns import Columns
+from stream_scorer.rollout.controller.decide import Action
+from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
 from stream_scorer.rollout.plan.commands import Kind
@@ -35,7 +35,7 @@ from tests.unit.apps.rollout_stage import (
     manifest_of,
     rollout,
 )
-from tests.unit.rollout.test_controller import write_by_controller
+from tests.unit.rollout.controller.test_decide import write_by_controller
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

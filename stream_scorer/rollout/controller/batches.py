@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.rollout_columns import Columns, Source, Timings
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.rollout.controller.columns import Columns, Source, Timings
 from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, Decided, Told
 from stream_scorer.rollout.evidence.tallies import Decisions, Placed, Shadowed
 

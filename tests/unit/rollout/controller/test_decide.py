@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.rollout.controller import (
+from stream_scorer.rollout.controller.decide import (
     IN_SHADOW,
     Action,
     Progress,

@@ -13,7 +13,12 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from stream_scorer.apps.rollout_batches import (
+from stream_scorer.core.decision.routing import CANARY, CONTROL, Routing
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
+from stream_scorer.core.terminals.profile_kernels import advance
+from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.rollout.controller.batches import (
     Batch,
     Call,
     Numbers,
@@ -23,13 +28,8 @@ from stream_scorer.apps.rollout_batches import (
     waiting,
     waiting_in_shadow,
 )
-from stream_scorer.apps.rollout_columns import Columns, Timings
-from stream_scorer.core.decision.routing import CANARY, CONTROL, Routing
-from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
-from stream_scorer.core.terminals.profile_kernels import advance
-from stream_scorer.ports import Int64, RawRecords
-from stream_scorer.rollout.controller import (
+from stream_scorer.rollout.controller.columns import Columns, Timings
+from stream_scorer.rollout.controller.decide import (
     Action,
     Progress,
     asked_at,
