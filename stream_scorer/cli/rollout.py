@@ -8,9 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.apps.rollout_reports import history as history_of
-from stream_scorer.apps.rollout_reports import status as status_of
-from stream_scorer.apps.rollouts import Operator, control_log, event_time, operating
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -20,6 +17,9 @@ from stream_scorer.cli.console import (
     show,
 )
 from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
+from stream_scorer.rollout.operator.reports import history as history_of
+from stream_scorer.rollout.operator.reports import status as status_of
 from stream_scorer.rollout.plan.commands import Kind
 from stream_scorer.security.keys import passphrase_from, read_private
 
@@ -129,7 +129,7 @@ def start(
     Exit codes: 2: no plan; 3: a bundle is refused; 11: the control log refuses it, or a rollout
     runs.
     """
-    from stream_scorer.apps.rollout_starting import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.rollout.operator.start import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
 
     given = Given(
         plan, name, reason or None, strategy, version or (), ramp, stage_seconds, share or (), salt,

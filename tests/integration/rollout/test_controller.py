@@ -32,8 +32,8 @@ from stream_scorer.telemetry import (
     RolloutMoved,
 )
 from tests.faults.process import ScorerProcess, wait_until
+from tests.support.rollout.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 from tests.support.rollout.scene import CANARY
-from tests.unit.apps.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 
 pytestmark = pytest.mark.kafka
 

@@ -22,7 +22,7 @@ from stream_scorer.rollout.plan.commands import Kind
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Happening, RolloutEvidence, RolloutJudged
 from tests.support.effort import examples
-from tests.unit.apps.rollout_stage import (
+from tests.support.rollout.rollout_stage import (
     CODECS,
     FILES,
     NUMBERS,

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import pytest
 
-from stream_scorer.apps.rollouts import Operator
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.kafka.loop.control_topic import Kept
@@ -15,6 +14,7 @@ from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.log import control_log
 from stream_scorer.rollout.log.control_log import ControlLog
+from stream_scorer.rollout.operator.commands import Operator
 from stream_scorer.rollout.plan.commands import Kind, Pause, Rollback, Step, VerdictGiven
 from stream_scorer.rollout.plan.control import Authority, Command, write
 from stream_scorer.security.audit_access import Audit

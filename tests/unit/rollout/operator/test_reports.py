@@ -3,7 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from stream_scorer.apps.rollout_reports import by_partition, entry_document, progress_document, when
+from stream_scorer.rollout.operator.reports import (
+    by_partition,
+    entry_document,
+    progress_document,
+    when,
+)
 from stream_scorer.rollout.plan.progress import State
 from tests.support.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
 

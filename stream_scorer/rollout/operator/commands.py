@@ -8,9 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.apps.rollout_reports import entry_document, progress_document, said
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.rollout.log.control_log import ControlLog
+from stream_scorer.rollout.operator.reports import entry_document, progress_document, said
 from stream_scorer.rollout.plan.commands import BODIES, Kind
 from stream_scorer.rollout.plan.documents import COLOURS, RolloutPlan
 from stream_scorer.rollout.plan.parts import Part, read
