@@ -18,7 +18,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stream_scorer.apps.batch_files import InputFile, find_files, without_credentials
 from stream_scorer.apps.batch_input import BatchInput
 from stream_scorer.apps.batch_job import Job, Order, Progress
 from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
@@ -32,6 +31,7 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
+from stream_scorer.tables.files import InputFile, find_files, without_credentials
 
 LABELS = ("read", "in_time", "frauds", "frauds_in_input")
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")

@@ -13,7 +13,6 @@ from stream_scorer.apps.batch_input import BatchInput, Place
 from stream_scorer.apps.batch_ledger import Done
 from stream_scorer.apps.batch_output import Decided, Reject
 from stream_scorer.apps.batch_terminals import Met, Terminals
-from stream_scorer.apps.time_order import refuse_disorder
 from stream_scorer.core.decision.deciding import Model, ModelFailure
 from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import (
@@ -28,6 +27,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import ModelError
+from stream_scorer.tables.order import refuse_disorder
 
 Int64 = NDArray[np.int64]
 _PARTITION = 0

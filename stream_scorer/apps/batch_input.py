@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
-from stream_scorer.apps.batch_pieces import Piece
-from stream_scorer.apps.column_fitting import Column, as_read, fit, fits, is_text
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.registry import reader_schema
+from stream_scorer.tables.columns import Column, as_read, fit, fits, is_text
+from stream_scorer.tables.files import InputFile, columns_of, read_pieces, reading
+from stream_scorer.tables.pieces import Piece
 
 _PLACE = (
     pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.int64(), nullable=False),

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from stream_scorer.apps.batch_avro import AvroDecisions
 from stream_scorer.apps.batch_deciding import Chunk, Decider
-from stream_scorer.apps.batch_files import InputFile
 from stream_scorer.apps.batch_input import BatchInput, Place, rechunk
 from stream_scorer.apps.batch_labels import read_frauds
 from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
@@ -20,6 +19,7 @@ from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.batch_threads import Behind, ahead
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.tables.files import InputFile
 
 PART_ROWS = 1_000_000
 CHUNK_ROWS = 50_000

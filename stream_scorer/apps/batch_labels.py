@@ -8,9 +8,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.batch_files import InputFile, columns_of, read_pieces, reading
-from stream_scorer.apps.batch_pieces import Piece
-from stream_scorer.apps.column_fitting import as_read, fit
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
@@ -18,6 +15,9 @@ from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
+from stream_scorer.tables.columns import as_read, fit
+from stream_scorer.tables.files import InputFile, columns_of, read_pieces, reading
+from stream_scorer.tables.pieces import Piece
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]

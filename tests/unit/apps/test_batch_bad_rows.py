@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.apps.batch_cases import AS_OF, run
-from tests.unit.apps.test_column_fitting import foreign
+from tests.unit.tables.test_columns import foreign
 
 START = AS_OF - 864_000_000
 ROWS = 50

@@ -12,12 +12,12 @@ import pytest
 
 from stream_scorer.apps import batch_labels
 from stream_scorer.apps.batch import run_batch
-from stream_scorer.apps.batch_files import find_files
 from stream_scorer.apps.batch_job import Progress
 from stream_scorer.apps.batch_labels import Frauds, read_frauds
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings
+from stream_scorer.tables.files import find_files
 from tests.unit.apps.batch_cases import AS_OF, write
 from tests.unit.apps.terminal_cases import PLAN, order_of, settings, table
 

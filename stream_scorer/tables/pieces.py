@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stream_scorer.apps.column_fitting import Column
+from stream_scorer.tables.columns import Column
 
 PIECE_ROWS = 20_000
 """Rows that are read at a time."""

@@ -18,12 +18,12 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
-from stream_scorer.apps.batch_formats import FORMATS
-from stream_scorer.apps.batch_pieces import DamagedError, Piece
-from stream_scorer.apps.column_fitting import is_unicode
-from stream_scorer.apps.transaction_files import refuse_repeated
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.file_url import of_the_store, protocols
+from stream_scorer.tables.columns import is_unicode
+from stream_scorer.tables.formats import FORMATS
+from stream_scorer.tables.pieces import DamagedError, Piece
+from stream_scorer.tables.strict import refuse_repeated
 
 _PATTERN = re.compile(r"[*?\[]")
 _READERS = frozenset({"_csv", "pyarrow", "stream_scorer", "zlib"})

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.column_fitting import as_read, fit, plain
+from stream_scorer.tables.columns import as_read, fit, plain
 
 TEXT, NUMBER, TIME, TRUTH = pa.string(), pa.int64(), pa.timestamp("ms"), pa.bool_()
 MS = 1_522_585_815_250

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.column_fitting import Column, as_read, fit, texts_of_csv
 from stream_scorer.errors import SettingsError
+from stream_scorer.tables.columns import Column, as_read, fit, texts_of_csv
 
 _ROWS = 10_000
 _BLOCK_BYTES = 4 << 20

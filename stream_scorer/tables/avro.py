@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, Final
 
 import fastavro
 
-from stream_scorer.apps.batch_pieces import PIECE_ROWS, DamagedError, Piece
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import parse_definition
+from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
     ValueError, EOFError, IndexError, KeyError, TypeError, StopIteration, OverflowError,

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from stream_scorer.apps.batch_avro_input import avro_names, avro_pieces
-from stream_scorer.apps.batch_pieces import PIECE_ROWS, Piece
-from stream_scorer.apps.column_fitting import Column, as_read, texts_of_csv
+from stream_scorer.tables.avro import avro_names, avro_pieces
+from stream_scorer.tables.columns import Column, as_read, texts_of_csv
+from stream_scorer.tables.pieces import PIECE_ROWS, Piece
 
 _CSV_BLOCK_BYTES = 4 << 20
 _HEADER_ROWS = 1

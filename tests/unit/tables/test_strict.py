@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.apps.transaction_files import read_transactions
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Registry
+from stream_scorer.tables.strict import read_transactions
 
 ENCODER = TransactionEncoder(Registry())
 TIME = datetime(2018, 4, 1, 12, 30, 15, 250_000, tzinfo=UTC)
