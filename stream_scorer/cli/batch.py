@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_scorer.apps import batch_job as job
-from stream_scorer.apps.batch import run_batch
+from stream_scorer.batch import job
+from stream_scorer.batch.run import run_batch
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     ConfigOption,

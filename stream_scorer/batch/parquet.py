@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stream_scorer.apps.batch_output import Decided, Form
-from stream_scorer.apps.parquet_footer import cut_footer, join_footers
+from stream_scorer.batch.output import Decided, Form
+from stream_scorer.batch.parquet_footer import cut_footer, join_footers
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER

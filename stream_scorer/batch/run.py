@@ -18,10 +18,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stream_scorer.apps.batch_input import BatchInput
-from stream_scorer.apps.batch_job import Job, Order, Progress
-from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
-from stream_scorer.apps.batch_output import (
+from stream_scorer.batch.input import BatchInput
+from stream_scorer.batch.job import Job, Order, Progress
+from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.batch.output import (
     ENDINGS,
     refuse_feature_names,
 )

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.apps.batch_cases import AS_OF, run
+from tests.support.batch.batch_cases import AS_OF, run
 from tests.unit.tables.test_columns import foreign
 
 START = AS_OF - 864_000_000

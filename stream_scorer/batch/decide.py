@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.batch_input import BatchInput, Place
-from stream_scorer.apps.batch_ledger import Done
-from stream_scorer.apps.batch_output import Decided, Reject
-from stream_scorer.apps.batch_terminals import Met, Terminals
+from stream_scorer.batch.input import BatchInput, Place
+from stream_scorer.batch.ledger import Done
+from stream_scorer.batch.output import Decided, Reject
+from stream_scorer.batch.terminals import Met, Terminals
 from stream_scorer.core.decision.deciding import Model, ModelFailure
 from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import (

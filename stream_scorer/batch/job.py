@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stream_scorer.apps.batch_avro import AvroDecisions
-from stream_scorer.apps.batch_deciding import Chunk, Decider
-from stream_scorer.apps.batch_input import BatchInput, Place, rechunk
-from stream_scorer.apps.batch_labels import read_frauds
-from stream_scorer.apps.batch_ledger import Done, Ledger, WorkDirectory, sync
-from stream_scorer.apps.batch_output import Form, Rejects, Writer
-from stream_scorer.apps.batch_parquet import ParquetDecisions
-from stream_scorer.apps.batch_sort import merge, write_runs
-from stream_scorer.apps.batch_terminals import Terminals
-from stream_scorer.apps.batch_threads import Behind, ahead
+from stream_scorer.batch.avro import AvroDecisions
+from stream_scorer.batch.decide import Chunk, Decider
+from stream_scorer.batch.external_sort import merge, write_runs
+from stream_scorer.batch.input import BatchInput, Place, rechunk
+from stream_scorer.batch.labels import read_frauds
+from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.batch.output import Form, Rejects, Writer
+from stream_scorer.batch.parquet import ParquetDecisions
+from stream_scorer.batch.terminals import Terminals
+from stream_scorer.batch.threads import Behind, ahead
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.tables.files import InputFile
@@ -31,7 +31,7 @@ class Order:
 
     Attributes:
         source: Path, glob or fsspec URL of the transactions.
-        out: File to write, named by one of :data:`~stream_scorer.apps.batch_output.ENDINGS`.
+        out: File to write, named by one of :data:`~stream_scorer.batch.output.ENDINGS`.
         model: NAME or NAME:VERSION.
         plan: Plan file; None takes ``plan.toml`` beside the model's versions.
         labels: Labels for features by terminal.

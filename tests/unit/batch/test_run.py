@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.errors import SettingsError
-from tests.unit.apps.batch_cases import AS_OF, by_core, decisions_by_core, run, transactions, write
+from tests.support.batch.batch_cases import (
+    AS_OF,
+    by_core,
+    decisions_by_core,
+    run,
+    transactions,
+    write,
+)
 
 
 @pytest.fixture(scope="module")

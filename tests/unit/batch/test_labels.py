@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps import batch_labels
-from stream_scorer.apps.batch import run_batch
-from stream_scorer.apps.batch_job import Progress
-from stream_scorer.apps.batch_labels import Frauds, read_frauds
+from stream_scorer.batch import labels as batch_labels
+from stream_scorer.batch.job import Progress
+from stream_scorer.batch.labels import Frauds, read_frauds
+from stream_scorer.batch.run import run_batch
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings
 from stream_scorer.tables.files import find_files
-from tests.unit.apps.batch_cases import AS_OF, write
-from tests.unit.apps.terminal_cases import PLAN, order_of, settings, table
+from tests.support.batch.batch_cases import AS_OF, write
+from tests.support.batch.terminal_cases import PLAN, order_of, settings, table
 
 __all__ = ["settings", "table"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps import batch_sort
-from stream_scorer.apps.batch_sort import merge, write_runs
+from stream_scorer.batch import external_sort as batch_sort
+from stream_scorer.batch.external_sort import merge, write_runs
 
 
 @pytest.mark.parametrize(("rows", "times"), [(0, 1), (1, 1), (5_000, 3), (5_000, 900), (5_000, 1)])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.batch_labels import Frauds
+from stream_scorer.batch.labels import Frauds
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps.parquet_footer import cut_footer, join_footers
+from stream_scorer.batch.parquet_footer import cut_footer, join_footers
 
 
 def _parts(counts: list[int], groups: int, **options: Any) -> tuple[bytes, pa.Table]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
-from stream_scorer.apps.batch_job import Order
+from stream_scorer.batch.job import Order
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.models.bundles.bundle import (
     DecisionThresholds,
@@ -20,7 +20,7 @@ from stream_scorer.models.bundles.bundle import (
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.settings import Settings, load_settings
-from tests.unit.apps.batch_cases import AS_OF, transactions
+from tests.support.batch.batch_cases import AS_OF, transactions
 
 PLAN = Plan()
 DAY = 86_400_000

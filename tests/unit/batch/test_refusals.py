@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.cli.main import main
-from tests.unit.apps.batch_cases import MODEL, run, transactions, write
+from tests.support.batch.batch_cases import MODEL, run, transactions, write
 
 TABLE = transactions(12, 20)
 Made = Path | str

@@ -9,8 +9,8 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.batch import Report, run_batch
-from stream_scorer.apps.batch_job import Order
+from stream_scorer.batch.job import Order
+from stream_scorer.batch.run import Report, run_batch
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.scorer import Rings, Scored, score
 from stream_scorer.core.events.batch import EventBatch

@@ -11,7 +11,7 @@ from pathlib import Path
 import fastavro
 import numpy as np
 
-from stream_scorer.apps.batch_output import Decided, Form
+from stream_scorer.batch.output import Decided, Form
 from stream_scorer.codec.writing.encode import Choice, DecisionEncoder
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.registry import reader_schema

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps.batch import run_batch
-from stream_scorer.apps.batch_job import Progress
-from stream_scorer.apps.batch_labels import Frauds
-from stream_scorer.apps.batch_terminals import Terminals
 from stream_scorer.apps.history import fold
+from stream_scorer.batch.job import Progress
+from stream_scorer.batch.labels import Frauds
+from stream_scorer.batch.run import run_batch
+from stream_scorer.batch.terminals import Terminals
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.features.compile import compile_features
@@ -21,8 +21,8 @@ from stream_scorer.core.terminals.columns import labels_of, rows_of
 from stream_scorer.core.terminals.pending_rows import Pending
 from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.settings import Settings
-from tests.unit.apps.batch_cases import AS_OF, write
-from tests.unit.apps.terminal_cases import DAY, FEATURES, PLAN, order_of, settings, table
+from tests.support.batch.batch_cases import AS_OF, write
+from tests.support.batch.terminal_cases import DAY, FEATURES, PLAN, order_of, settings, table
 
 __all__ = ["settings", "table"]
 

@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps.batch import run_batch
-from stream_scorer.apps.batch_job import Order
-from stream_scorer.apps.batch_ledger import WorkDirectory
+from stream_scorer.batch.job import Order
+from stream_scorer.batch.ledger import WorkDirectory
+from stream_scorer.batch.run import run_batch
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import load_models
-from tests.unit.apps.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
+from tests.support.batch.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
 
 _DIES = """
 import os, signal, sys
 from pathlib import Path
-from stream_scorer.apps.batch import run_batch
-from stream_scorer.apps.batch_job import Order
+from stream_scorer.batch.run import run_batch
+from stream_scorer.batch.job import Order
 from stream_scorer.settings import load_settings
 
 def told(progress):
@@ -220,7 +220,7 @@ def test_an_output_that_is_made_before_the_job_has_the_lock_is_left_alone(
         (tmp_path / name).write_bytes(b"another job's")
         return load_models(*arguments)
 
-    monkeypatch.setattr("stream_scorer.apps.batch.load_models", slow)
+    monkeypatch.setattr("stream_scorer.batch.run.load_models", slow)
     with pytest.raises(SettingsError, match=f"{name}: exists already"):
         run(source, tmp_path / "out.parquet")
     assert [path.name for path in tmp_path.iterdir()] == [name]
