@@ -10,10 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train_costs import choose_thresholds
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES
-from stream_scorer.apps.train_models import ESTIMATORS
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.bundle import (
@@ -27,6 +23,10 @@ from stream_scorer.models.bundles.bundle import (
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.predictors.predictors import predictor_for
 from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.training.costs import choose_thresholds
+from stream_scorer.training.features import CUSTOMER_FEATURES
+from stream_scorer.training.fold import fold
+from stream_scorer.training.models import ESTIMATORS
 
 NAME = "event"
 _VERSION = "1.0.0"

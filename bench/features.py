@@ -33,11 +33,11 @@ from rich.table import Table
 
 from bench.gates import conclude
 from bench.polars_features import WAYS, frame
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate
+from stream_scorer.training.features import CUSTOMER_FEATURES
+from stream_scorer.training.fold import fold
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 DAYS = 183

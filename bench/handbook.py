@@ -32,11 +32,11 @@ from bench.features import measure
 from bench.gates import conclude
 from bench.handbook_protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
 from bench.polars_handbook import WAYS, frame
-from stream_scorer.apps.history import fold
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
+from stream_scorer.training.fold import fold
 from tests.oracle.handbook import handbook_features
 
 DAYS = 183

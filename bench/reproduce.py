@@ -32,13 +32,13 @@ from bench.gates import conclude
 from bench.rollout_arena import Followed
 from stream_scorer.apps.reproducing import Depth, Question, reproduce
 from stream_scorer.apps.reproduction import Reproduction
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.rollout.plan.commands import Kind, Step
 from stream_scorer.settings import Settings
+from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
 EVENTS, QUICK_EVENTS = 120_000, 30_000

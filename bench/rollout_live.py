@@ -38,10 +38,10 @@ from bench.rollout_live_gates import (
     misrouted,
     shares,
 )
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.rollout.plan.commands import Kind, Rollback, Step, Switch
+from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
 RATE, QUICK_RATE = 24_000, 6_000

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.history import fold
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
@@ -21,6 +20,7 @@ from stream_scorer.rollout.evidence.costs import BoundedCosts
 from stream_scorer.rollout.evidence.evidence import Sample, look_number
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.simulator import simulate
+from stream_scorer.training.fold import fold
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -16,7 +16,6 @@ from stream_scorer.apps.demo_precision import Precision, precisions
 from stream_scorer.apps.demo_processes import MODEL
 from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.apps.history import fold
 from stream_scorer.apps.verdict import Arrivals, Scores, Verification
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.scorer import Rings, remember
@@ -26,6 +25,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
 from stream_scorer.simulator import simulate
+from stream_scorer.training.fold import fold
 
 CHANGE_MS = 1_523_000_000_000
 NOW_MS = 1_700_000_000_000

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps.history import fold
 from stream_scorer.batch.job import Progress
 from stream_scorer.batch.labels import Frauds
 from stream_scorer.batch.run import run_batch
@@ -21,6 +20,7 @@ from stream_scorer.core.terminals.columns import labels_of, rows_of
 from stream_scorer.core.terminals.pending_rows import Pending
 from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.settings import Settings
+from stream_scorer.training.fold import fold
 from tests.support.batch.batch_cases import AS_OF, write
 from tests.support.batch.terminal_cases import DAY, FEATURES, PLAN, order_of, settings, table
 

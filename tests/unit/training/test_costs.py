@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.apps.train_costs import choose_thresholds, policy_cost, read_costs
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
+from stream_scorer.training.costs import choose_thresholds, policy_cost, read_costs
 
 ROW = st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 50))
 COST = st.integers(0, 40).map(float)

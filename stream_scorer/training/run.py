@@ -17,13 +17,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from stream_scorer.apps.train_card import Card, card_files
-from stream_scorer.apps.train_costs import choose_thresholds
-from stream_scorer.apps.train_data import Taken, known_frauds, take
-from stream_scorer.apps.train_days import PROTOCOLS, Days, Split, new_cards, number_of
-from stream_scorer.apps.train_features import read_features
-from stream_scorer.apps.train_metrics import Judging, Scored, measures
-from stream_scorer.apps.train_models import make_model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import (
@@ -43,6 +36,13 @@ from stream_scorer.models.bundles.writer import (
     write_bundle,
 )
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
+from stream_scorer.training.card import Card, card_files
+from stream_scorer.training.costs import choose_thresholds
+from stream_scorer.training.data import Taken, known_frauds, take
+from stream_scorer.training.days import PROTOCOLS, Days, Split, new_cards, number_of
+from stream_scorer.training.features import read_features
+from stream_scorer.training.metrics import Judging, Scored, measures
+from stream_scorer.training.models import make_model
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -16,12 +16,6 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import Order, train
-from stream_scorer.apps.train_costs import choose_thresholds
-from stream_scorer.apps.train_days import Days, Split
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES, FEATURES, read_features
-from stream_scorer.apps.train_models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.cli.main import app
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
@@ -30,7 +24,13 @@ from stream_scorer.models.bundles.bundle import Costs, Manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
-from tests.unit.apps.train_cases import SPLIT, order
+from stream_scorer.training.costs import choose_thresholds
+from stream_scorer.training.days import Days, Split
+from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features
+from stream_scorer.training.fold import fold
+from stream_scorer.training.models import ESTIMATORS, make_model, read_parameters
+from stream_scorer.training.run import Order, train
+from tests.support.training.train_cases import SPLIT, order
 
 DATES = (
     "--train", "2018-04-20:2018-05-05", "--validation", "2018-05-06:2018-05-10",

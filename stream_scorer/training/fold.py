@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.history_parts import GROUPS, Part, group_of, parts_of
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
@@ -28,6 +27,7 @@ from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.training.fold_parts import GROUPS, Part, group_of, parts_of
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -4,8 +4,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.apps.train import Order
-from stream_scorer.apps.train_days import Days, Split
+from stream_scorer.training.days import Days, Split
+from stream_scorer.training.run import Order
 
 SPLIT = Split(
     train=Days(date(2018, 4, 20), date(2018, 5, 5)),

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from stream_scorer.apps.train_metrics import FALSE_POSITIVE_RATE, Scored, calibration
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.bundles.bundle import (
     CARD,
@@ -23,6 +22,7 @@ from stream_scorer.models.bundles.bundle import (
     Quality,
     Training,
 )
+from stream_scorer.training.metrics import FALSE_POSITIVE_RATE, Scored, calibration
 
 _BINS = 50
 _DOTS_PER_INCH = 80

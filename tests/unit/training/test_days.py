@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.train_days import (
+from stream_scorer.errors import SettingsError
+from stream_scorer.training.days import (
     PROTOCOLS,
     Days,
     Split,
@@ -14,7 +15,6 @@ from stream_scorer.apps.train_days import (
     number_of,
     split_for,
 )
-from stream_scorer.errors import SettingsError
 
 
 def days(first: int, last: int) -> Days:

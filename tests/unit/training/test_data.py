@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train import train
-from stream_scorer.apps.train_data import read_labelled, take
-from stream_scorer.apps.train_features import read_features
-from stream_scorer.apps.train_report import report
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator.files import write_table
-from tests.unit.apps.train_cases import order
+from stream_scorer.training.data import read_labelled, take
+from stream_scorer.training.features import read_features
+from stream_scorer.training.fold import fold
+from stream_scorer.training.report import report
+from stream_scorer.training.run import train
+from tests.support.training.train_cases import order
 
 
 def test_text_files_hold_what_parquet_holds(labelled: pa.Table, tmp_path: Path) -> None:

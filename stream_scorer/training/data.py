@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.history import fold
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
 from stream_scorer.tables.order import refuse_disorder
 from stream_scorer.tables.strict import read_transactions
+from stream_scorer.training.fold import fold
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score
 
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train_days import PROTOCOLS, new_cards
-from stream_scorer.apps.train_features import FEATURES, read_features
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.training.days import PROTOCOLS, new_cards
+from stream_scorer.training.features import FEATURES, read_features
+from stream_scorer.training.fold import fold
 
 STORE = MODELS_DIRECTORY / "fraud"
 

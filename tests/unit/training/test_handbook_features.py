@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 
 from bench.handbook import FEATURES, agreement
-from stream_scorer.apps.history import fold
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.training.fold import fold
 from tests.oracle.handbook import (
     CUSTOMER_FEATURES,
     TERMINAL_FEATURES,

@@ -16,8 +16,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from stream_scorer.apps.train_costs import missed_cost
 from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds, Interval
+from stream_scorer.training.costs import missed_cost
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

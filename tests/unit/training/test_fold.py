@@ -6,15 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps import history, history_parts
-from stream_scorer.apps.history import fold
-from stream_scorer.apps.train_features import CUSTOMER_FEATURES
 from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.terminals.table import TerminalTable
 from stream_scorer.simulator import simulate
+from stream_scorer.training import fold as history
+from stream_scorer.training import fold_parts as history_parts
+from stream_scorer.training.features import CUSTOMER_FEATURES
+from stream_scorer.training.fold import fold
 
 PLAN = Plan()
 COMPILED = compile_features(CUSTOMER_FEATURES, PLAN)
