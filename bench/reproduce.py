@@ -30,12 +30,12 @@ from bench.arena import Arena
 from bench.event_model import train_model
 from bench.gates import conclude
 from bench.rollout_arena import Followed
-from stream_scorer.apps.reproducing import Depth, Question, reproduce
-from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.registry.registry import reader_schema
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.rollout.plan.commands import Kind, Step
 from stream_scorer.settings import Settings
 from stream_scorer.training.features import CUSTOMER_FEATURES

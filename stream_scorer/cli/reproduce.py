@@ -51,8 +51,8 @@ def reproduce(
     Exit code 13 and where they part when one differs, is missing, or cannot be recomputed because a
     bundle or the input is gone. Exit code 2: nothing was asked for.
     """
-    from stream_scorer.apps.reproducing import Question  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.apps.reproducing import reproduce as recompute  # noqa: PLC0415 as above
+    from stream_scorer.reproduce.run import Question  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.reproduce.run import reproduce as recompute  # noqa: PLC0415 as above
 
     question = Question(
         depth, _milliseconds(start, "--from"), _milliseconds(end, "--to"), transaction, limit,

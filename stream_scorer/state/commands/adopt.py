@@ -12,13 +12,13 @@ from itertools import islice
 import numpy as np
 import pyarrow.compute as pc
 
-from stream_scorer.apps.recorded_decisions import recorded
-from stream_scorer.apps.reproduction import whole_numbers
 from stream_scorer.kafka.deadletter import DeadLetter, parse
 from stream_scorer.kafka.letter_sources import LetterSources
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.registry.registry import open_registry
+from stream_scorer.reproduce.compare import whole_numbers
+from stream_scorer.reproduce.decisions import recorded
 from stream_scorer.settings import Settings
 from stream_scorer.state.partitions.rejected import Rejected
 

@@ -7,14 +7,14 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stream_scorer.apps.reproducing import Question, reproduce
-from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.errors import ReproductionError
 from stream_scorer.kafka.topics import config
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
-from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, silent, times
 from tests.integration.profiles.stage import SENT, expected, month, profiled, send
 from tests.integration.profiles.test_scorer import hold_to, scored, store
+from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent, times
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

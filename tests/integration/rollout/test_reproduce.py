@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.apps.reproducing import Question, reproduce
-from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.errors import RolloutError
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
 from tests.faults.scene import transactions
-from tests.integration.apps.test_reproduce import DEPTHS, EVER, only, retold, silent
+from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent
 from tests.integration.rollout.test_live import NEW, OLD, RAMP, Scene, awaits, models
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream_scorer.apps.reproducing import Question, reproduce
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading.reading import read_all
@@ -18,6 +17,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.commands.inspect import open_checkpoint

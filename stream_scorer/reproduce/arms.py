@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.recorded_decisions import by_version
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.reproduce.decisions import by_version
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

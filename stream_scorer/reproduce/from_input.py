@@ -12,17 +12,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.recomputing import Bundles, ask, model_errors
-from stream_scorer.apps.recorded_decisions import Progress, Spool
-from stream_scorer.apps.recorded_terminals import RecordedTerminals
-from stream_scorer.apps.reproducing_arms import RoutingAt, arms_of, routings
-from stream_scorer.apps.reproduction import (
-    MOST_EXAMPLES,
-    Expected,
-    Reproduction,
-    flag_bits,
-    whole_numbers,
-)
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.decision.scorer import Remembered, Rings, remember, replay
@@ -34,6 +23,17 @@ from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
 from stream_scorer.registry.registry import open_registry
+from stream_scorer.reproduce.arms import RoutingAt, arms_of, routings
+from stream_scorer.reproduce.compare import (
+    MOST_EXAMPLES,
+    Expected,
+    Reproduction,
+    flag_bits,
+    whole_numbers,
+)
+from stream_scorer.reproduce.decisions import Progress, Spool
+from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
+from stream_scorer.reproduce.terminals import RecordedTerminals
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.checkpoint import Owner

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.apps.recorded_decisions import DecisionReader
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.deciding import Model
 from stream_scorer.core.decision.scorer import Rings, score
@@ -16,6 +15,7 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.reproduce.decisions import DecisionReader
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.simulator.simulate import simulate
 

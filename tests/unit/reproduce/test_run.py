@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.recomputing import Bundles
-from stream_scorer.apps.recorded_decisions import Beginnings, Decided, Published, Seen, Spool
-from stream_scorer.apps.reproducing import Question, compare_recorded
-from stream_scorer.apps.reproducing_arms import arms_of, routings
-from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.core.decision.routing import Override, Routing, Version, canary_slices
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.errors import ReproductionError, SettingsError
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.stores.store import FolderStore
+from stream_scorer.reproduce.arms import arms_of, routings
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.reproduce.decisions import Beginnings, Decided, Published, Seen, Spool
+from stream_scorer.reproduce.rescore import Bundles
+from stream_scorer.reproduce.run import Question, compare_recorded
 from stream_scorer.settings import MODELS_DIRECTORY
 from tests.support.models.bundle_cases import edit
-from tests.unit.apps.reproduction_cases import PLAN, altered, events, model, published
+from tests.support.reproduce.reproduction_cases import PLAN, altered, events, model, published
 
 FIRST = Version("fraud", "1.0.0")
 SECOND = Version("fraud", "1.1.0")

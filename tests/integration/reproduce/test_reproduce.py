@@ -16,13 +16,13 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stream_scorer.apps.reproducing import Depth, Question, reproduce
-from stream_scorer.apps.reproduction import Reproduction
 from stream_scorer.errors import ReproductionError
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.registry.registry import reader_schema
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Settings
 from tests.faults.feeding import SteadyFeed
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until

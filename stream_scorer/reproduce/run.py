@@ -15,26 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_scorer.apps.recomputing import Bundles, ask, model_errors
-from stream_scorer.apps.recorded_decisions import (
-    Beginnings,
-    Decided,
-    Progress,
-    Seen,
-    Spool,
-    by_version,
-    recorded,
-)
-from stream_scorer.apps.recorded_routings import RecordedRoutings
-from stream_scorer.apps.reproducing_input import InputReproduction
-from stream_scorer.apps.reproduction import (
-    Expected,
-    Reproduction,
-    feature_rows,
-    flag_bits,
-    libraries,
-    whole_numbers,
-)
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -44,6 +24,26 @@ from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.registry.registry import open_registry
+from stream_scorer.reproduce.compare import (
+    Expected,
+    Reproduction,
+    feature_rows,
+    flag_bits,
+    libraries,
+    whole_numbers,
+)
+from stream_scorer.reproduce.decisions import (
+    Beginnings,
+    Decided,
+    Progress,
+    Seen,
+    Spool,
+    by_version,
+    recorded,
+)
+from stream_scorer.reproduce.from_input import InputReproduction
+from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
+from stream_scorer.reproduce.routings import RecordedRoutings
 from stream_scorer.settings import Settings
 
 Depth = Literal["recorded", "input"]
