@@ -34,8 +34,8 @@ from bench.gates import conclude, loads
 from bench.handover_gates import Counted, Phase, Source, counted, failures, report
 from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.dead_letters.format import parse
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka.deadletter import parse
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import reader_schema

@@ -44,7 +44,7 @@ FILES: Final[Mapping[str, str]] = {
     "models/predictors/trees.py": "bundle",
     "kafka/loop/quarantine.py": "quarantine",
     "kafka/loop/source.py": "membership",
-    "kafka/deadletter.py": "terminal,replay",
+    "dead_letters/format.py": "terminal,replay",
     "kafka/reading/read_limit.py": "reads",
     "rollout/plan/fold.py": "command",
     "rollout/plan/control.py": "command",

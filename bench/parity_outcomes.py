@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.scorer import Scored
 from stream_scorer.core.events.batch import Flag, Outcome
-from stream_scorer.kafka.deadletter import parse
+from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.registry.registry import reader_schema
 

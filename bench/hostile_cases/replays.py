@@ -58,8 +58,8 @@ def _copied(forge: Callable[[Any], Written], **options: Any) -> Callable[[Place]
         kafka = settings.kafka
         _produce(kafka, kafka.topics.transactions, [(b"good", []), (b"other", [])])
         _produce(kafka, kafka.topics.dead_letters, forge(kafka))
-        chosen = entry("stream_scorer.kafka.letter_progress", "Selection")(frozenset())
-        found = entry("stream_scorer.apps.replaying", "replay")(settings, chosen, **options)
+        chosen = entry("stream_scorer.dead_letters.progress", "Selection")(frozenset())
+        found = entry("stream_scorer.dead_letters.replay", "replay")(settings, chosen, **options)
         copied = found.copied.total()
         mismatched = getattr(found, "mismatched", 0)
         return (
@@ -83,8 +83,8 @@ def _deleted(_: Place) -> str:
     for future in admin.delete_records([place]).values():
         future.result()
     _produce(kafka, kafka.topics.dead_letters, [_forged(kafka, b"good", 0)])
-    chosen = entry("stream_scorer.kafka.letter_progress", "Selection")(frozenset())
-    found = entry("stream_scorer.apps.replaying", "replay")(settings, chosen)
+    chosen = entry("stream_scorer.dead_letters.progress", "Selection")(frozenset())
+    found = entry("stream_scorer.dead_letters.replay", "replay")(settings, chosen)
     return f"{found.copied.total()} copied"
 
 

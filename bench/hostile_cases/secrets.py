@@ -85,7 +85,7 @@ def _letter(text: str) -> str:
     ports = entry("stream_scorer.ports")
     column, zero = ports.BytesColumn.of([b"v"]), np.zeros(1, np.int64)
     raw = ports.RawRecords(column, column, None, zero.astype(np.int32), zero, zero)
-    (letter,) = entry("stream_scorer.kafka.deadletter", "dead_letters")(
+    (letter,) = entry("stream_scorer.dead_letters.format", "dead_letters")(
         raw, [0], ["UNKNOWN_SCHEMA"], [text], topic="d", source_topic="t", instance="0"
     )
     return " ".join((value or b"").decode() for _, value in letter.headers)

@@ -39,7 +39,7 @@ class _Message:
 
 def letter(**changed: bytes) -> list[tuple[str, bytes]]:
     """Return a dead letter's headers; names without the dots of ``dlq.source.offset``."""
-    names = entry("stream_scorer.kafka.deadletter", "NAMES")
+    names = entry("stream_scorer.dead_letters.format", "NAMES")
     good = dict(zip(names, (b"MALFORMED", b"d", b"t", b"0", b"1", b"2", b"i"), strict=True))
     return list((good | {name.replace("_", "."): value for name, value in changed.items()}).items())
 
@@ -84,7 +84,7 @@ def _listed(**changed: bytes) -> Callable[[Place], str]:
     """Run ``dlq list`` over a dead letter with some headers changed."""
 
     def run(_: Place) -> str:
-        dlq, reading = entry("stream_scorer.cli.dlq"), entry("stream_scorer.apps.dead_letters")
+        dlq, reading = entry("stream_scorer.cli.dlq"), entry("stream_scorer.dead_letters.list")
         settings = entry("stream_scorer.settings", "Settings")()
         messages = [_Message(headers=letter(**changed))]
         if not hasattr(reading, "read_all"):
@@ -103,7 +103,7 @@ def _shown(message: Callable[[], _Message]) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         dlq = entry("stream_scorer.cli.dlq")
-        found = entry("stream_scorer.kafka.deadletter", "parse")(message())
+        found = entry("stream_scorer.dead_letters.format", "parse")(message())
         settings = entry("stream_scorer.settings", "Settings")()
         with (
             mock.patch.object(dlq, "connected_settings", return_value=settings),

@@ -10,7 +10,7 @@ from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.arms import Decided, ScoredByArms
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch, Flag, Rejections, RejectReason
-from stream_scorer.kafka.deadletter import dead_letters
+from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
 from stream_scorer.rollout.log.activation import Piece
 from stream_scorer.settings import Topics

@@ -6,11 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.apps.dead_letters import dead_letter_at, dead_letter_of, list_dead_letters
-from stream_scorer.apps.replaying import Replayed
-from stream_scorer.apps.replaying import replay as replay_dead_letters
 from stream_scorer.apps.stop_request import StopRequest
-from stream_scorer.apps.taking import take as take_record
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -22,9 +18,13 @@ from stream_scorer.cli.console import (
 )
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.list import dead_letter_at, dead_letter_of, list_dead_letters
+from stream_scorer.dead_letters.progress import Selection
+from stream_scorer.dead_letters.replay import Replayed
+from stream_scorer.dead_letters.replay import replay as replay_dead_letters
+from stream_scorer.dead_letters.take import take as take_record
 from stream_scorer.errors import SettingsError, StreamScorerError
-from stream_scorer.kafka.deadletter import DeadLetter
-from stream_scorer.kafka.letter_progress import Selection
 from stream_scorer.terminal_text import printable
 
 app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)

@@ -21,7 +21,7 @@ from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.kafka.deadletter import parse
+from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import COORDINATION

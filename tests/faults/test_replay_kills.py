@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.replaying import replay
+from stream_scorer.dead_letters.format import dead_letters
+from stream_scorer.dead_letters.progress import Selection
+from stream_scorer.dead_letters.replay import replay
 from stream_scorer.errors import FencedError
-from stream_scorer.kafka.deadletter import dead_letters
-from stream_scorer.kafka.letter_progress import Selection
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets

@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.cli.console import connected_settings
+from stream_scorer.dead_letters import format as deadletter
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
-from stream_scorer.kafka import deadletter
 from stream_scorer.kafka.topics import config
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health

@@ -12,8 +12,8 @@ from itertools import islice
 import numpy as np
 import pyarrow.compute as pc
 
-from stream_scorer.kafka.deadletter import DeadLetter, parse
-from stream_scorer.kafka.letter_sources import LetterSources
+from stream_scorer.dead_letters.format import DeadLetter, parse
+from stream_scorer.dead_letters.sources import LetterSources
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.registry.registry import open_registry

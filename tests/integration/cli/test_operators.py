@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, RawRecords

@@ -9,10 +9,10 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from stream_scorer.apps.replaying import Replayed, replay
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.kafka.letter_progress import Selection
+from stream_scorer.dead_letters.progress import Selection
+from stream_scorer.dead_letters.replay import Replayed, replay
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import reader_schema

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import grow

@@ -10,8 +10,8 @@ from rich.text import Text
 from stream_scorer.cli import console, tail
 from stream_scorer.cli.main import _leave
 from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.dead_letters.format import NAMES, parse
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.deadletter import NAMES, parse
 from stream_scorer.terminal_text import printable, write_error
 
 CLIPBOARD = "\x1b]52;c;c3Rvb2w=\x07"

@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier, progress_of, size_of
+from stream_scorer.dead_letters.format import DeadLetter, parse
+from stream_scorer.dead_letters.progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.dead_letters.sources import LetterSources
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
-from stream_scorer.kafka.deadletter import DeadLetter, parse
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
-from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier, progress_of, size_of
-from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
-from stream_scorer.kafka.letter_sources import LetterSources
 from stream_scorer.kafka.reading.reading import read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions

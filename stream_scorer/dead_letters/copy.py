@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.progress import Progress
 from stream_scorer.errors import FencedError, OffsetsError, TransactionError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.deadletter import DeadLetter
 from stream_scorer.kafka.identity.transactional_id import command
-from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.kafka.loop.producer import Client, CommitUncertain, TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts
 from stream_scorer.kafka.topics.groups import noted

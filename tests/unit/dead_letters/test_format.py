@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.kafka.deadletter import NAMES, dead_letters, parse
+from stream_scorer.dead_letters.format import NAMES, dead_letters, parse
 from stream_scorer.ports import BytesColumn, Headers, OutgoingRecord, RawRecords
 
 ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]

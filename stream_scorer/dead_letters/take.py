@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.deadletter import dead_letters
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts, Publisher
 from stream_scorer.kafka.loop.source import Assigned, KafkaSource

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.kafka.deadletter import DeadLetter
+from stream_scorer.dead_letters.format import DeadLetter
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.settings import Kafka

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.kafka.letter_progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.dead_letters.progress import OTHERS, Progress, Selection, lane_of
 
 REASONS = ["DUPLICATE", "MALFORMED", "CURRENCY", "a later version's", "another's"]
 selections = st.frozensets(st.sampled_from(REASONS[:3]), max_size=3).map(Selection)
@@ -16,7 +16,8 @@ def call(
 ) -> tuple[list[int], list[Progress]]:
     """Read on from the committed offset; return what is taken, and the progress after each batch.
 
-    The oracle of a call: one offset after the other, as ``apps/replaying.py`` goes on in batches.
+    The oracle of a call: one offset after the other, as ``dead_letters/replay.py`` goes on in
+    batches.
     """
     taken: list[int] = []
     waiting: dict[str, int] = {}

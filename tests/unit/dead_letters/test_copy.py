@@ -8,15 +8,15 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier
+from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.progress import Progress
 from stream_scorer.errors import (
     FencedError,
     OffsetsError,
     TransactionError,
     UnavailableError,
 )
-from stream_scorer.kafka.deadletter import DeadLetter
-from stream_scorer.kafka.letter_copying import CopyingStopped, LetterCopier
-from stream_scorer.kafka.letter_progress import Progress
 from stream_scorer.ports import BytesColumn, Headers
 from stream_scorer.settings import Kafka
 from tests.support.effort import examples
@@ -239,7 +239,7 @@ def test_who_waits_for_records_that_are_sent_no_more_asks_why() -> None:
 
 
 def test_a_commit_that_never_happens_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_scorer.kafka.letter_copying._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("stream_scorer.dead_letters.copy._PATIENCE_SECONDS", 0.0)
     broker = Broker()
     broker.raises = {"commit": [RETRIABLE] * 3}
     copier = copier_of(broker)

@@ -1,0 +1,1 @@
+"""The ``dlq`` commands and the format of dead letters."""
