@@ -33,7 +33,6 @@ from stream_scorer.apps.demo_processes import Process, start_process
 from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.apps.label_feeding import LabelledRows
-from stream_scorer.apps.signals import handled
 from stream_scorer.apps.verification import Verifier
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.devkafka import DevKafka
@@ -42,6 +41,7 @@ from stream_scorer.kafka.reading.feed import Feed
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.processes.signals import handled
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings, Topics
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stream_scorer.apps.process import run_process
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
@@ -36,6 +35,7 @@ from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_tru
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
+from stream_scorer.processes.run import run_process
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import BatchCommitted, DriftDetected, Listener, RecordsSkipped

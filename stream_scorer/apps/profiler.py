@@ -7,7 +7,6 @@ one transaction.
 
 from collections.abc import Callable
 
-from stream_scorer.apps.process import run_process
 from stream_scorer.apps.profiler_warming import warm_profiler
 from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
@@ -26,6 +25,7 @@ from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_tru
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import RawRecords
+from stream_scorer.processes.run import run_process
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Listener

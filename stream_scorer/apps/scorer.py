@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.process import Exposed, run_process
 from stream_scorer.apps.scoring import Scoring, ScoringWork
 from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
@@ -27,6 +26,7 @@ from stream_scorer.models.stores.deployment import (
     load_models,
 )
 from stream_scorer.ports import CheckpointStore
+from stream_scorer.processes.run import Exposed, run_process
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.live_versions import LiveVersions

@@ -8,11 +8,11 @@ from multiprocessing.context import SpawnProcess
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.reporting import Reporter, ended_in_one_line, tie_to
 from stream_scorer.apps.scorer import run_scorer
-from stream_scorer.apps.supervisor import supervised
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
+from stream_scorer.processes.supervisor import supervised
+from stream_scorer.processes.worker_report import Reporter, ended_in_one_line, tie_to
 from stream_scorer.settings import Settings
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.apps.stop_request import StopRequest
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -25,6 +24,7 @@ from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.dead_letters.replay import replay as replay_dead_letters
 from stream_scorer.dead_letters.take import take as take_record
 from stream_scorer.errors import SettingsError, StreamScorerError
+from stream_scorer.processes.stop_request import StopRequest
 from stream_scorer.terminal_text import printable
 
 app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)

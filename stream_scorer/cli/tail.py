@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from stream_scorer import settings
-from stream_scorer.apps.stop_request import StopRequest
 from stream_scorer.cli.console import (
     MOST_RECORDS,
     BootstrapOption,
@@ -27,6 +26,7 @@ from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.reading.reading import follow, newest, read_all
 from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.processes.stop_request import StopRequest
 from stream_scorer.terminal_text import printable
 
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}

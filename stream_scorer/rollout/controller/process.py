@@ -12,7 +12,6 @@ from typing import Any
 
 from confluent_kafka.admin import OffsetSpec
 
-from stream_scorer.apps.process import run_process
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.kafka.loop.leading import Leadership
 from stream_scorer.kafka.loop.merging import MergedSource
@@ -22,6 +21,7 @@ from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
+from stream_scorer.processes.run import run_process
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.rollout.controller.batches import Numbers
 from stream_scorer.rollout.controller.columns import Columns

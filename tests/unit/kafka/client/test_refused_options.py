@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.apps.reporting import ended_in_one_line
 from stream_scorer.kafka.client import library as module
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.library import PRODUCER, Client
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.topics import config
+from stream_scorer.processes.worker_report import ended_in_one_line
 from stream_scorer.settings import Kafka
 
 NOWHERE = "127.0.0.1:1"

@@ -14,7 +14,6 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.apps.production import refuse_unsafe
-from stream_scorer.apps.signals import handled, tell_of_stopping
 from stream_scorer.kafka.identity.staying_out import StayingOut
 from stream_scorer.kafka.reading.standby import Standby
 from stream_scorer.kafka.topics.lag import LagWatch
@@ -24,6 +23,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
+from stream_scorer.processes.signals import handled, tell_of_stopping
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Happening, Listener
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from stream_scorer.apps.stop_request import StopRequest
+from stream_scorer.processes.stop_request import StopRequest
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -23,7 +23,7 @@ def test_it_is_asked_for_and_afterwards_what_it_was(number: signal.Signals, code
 def test_a_second_one_ends_at_once() -> None:
     program = (
         "import os, signal\n"
-        "from stream_scorer.apps.stop_request import StopRequest\n"
+        "from stream_scorer.processes.stop_request import StopRequest\n"
         "with StopRequest() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    assert stop()\n"

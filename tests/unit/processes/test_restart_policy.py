@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from stream_scorer import errors
-from stream_scorer.apps.supervision import (
+from stream_scorer.processes.restart_policy import (
     MOST_SECONDS,
     STEADY_SECONDS,
     EndAll,

@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.apps.supervisor import Supervisor
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.logging import process_logger
+from stream_scorer.processes.supervisor import Supervisor
 from tests.faults.process import wait_until
-from tests.unit.apps.supervised_children import child
+from tests.support.processes.supervised_children import child
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,7 +44,7 @@ class Parent:
         self.port = free_ports(1)[0]
         self.log = folder / "log"
         self.process = processes.start(
-            [sys.executable, "-m", "tests.unit.apps.supervised_children", str(folder),
+            [sys.executable, "-m", "tests.support.processes.supervised_children", str(folder),
              str(self.port), *acts],
             self.log, environment={"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -235,7 +235,7 @@ def test_a_taken_port_ends_it_before_any_worker_starts(
     first = begin("run")
     first.wait_ready()
     second = processes.start(
-        [sys.executable, "-m", "tests.unit.apps.supervised_children", str(folder),
+        [sys.executable, "-m", "tests.support.processes.supervised_children", str(folder),
          str(first.port), "run"],
         folder / "second", environment={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip

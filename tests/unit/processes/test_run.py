@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from stream_scorer.apps.process import asked_by_hangup, beating, run_process
 from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.processes.run import asked_by_hangup, beating, run_process
 from stream_scorer.settings import load_settings
 from stream_scorer.telemetry import Listener
 

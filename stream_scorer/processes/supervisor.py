@@ -22,8 +22,10 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.signals import Handler, handled, tell_of_stopping
-from stream_scorer.apps.supervision import (
+from stream_scorer.observability.endpoint import Endpoint
+from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.processes.restart_policy import (
     SILENT,
     UNFINISHED,
     EndAll,
@@ -31,9 +33,7 @@ from stream_scorer.apps.supervision import (
     cause_of,
     parting_code,
 )
-from stream_scorer.observability.endpoint import Endpoint
-from stream_scorer.observability.fleet import Fleet
-from stream_scorer.observability.logging import process_logger
+from stream_scorer.processes.signals import Handler, handled, tell_of_stopping
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import WorkerLeft, WorkerStarted
 
