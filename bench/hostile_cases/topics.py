@@ -195,7 +195,7 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
 
     def run(_: Place) -> str:
         source = Source(schema)
-        found = entry("stream_scorer.apps.terminals", "TerminalReading")
+        found = entry("stream_scorer.terminals.follower", "TerminalReading")
         decoder = entry("stream_scorer.codec.reading.decode", "ColumnDecoder")(
             source,
             json.dumps(_schema("terminal-profiles")),

@@ -4,14 +4,14 @@ An image calls it when it is built, so that the code is kept in a folder that no
 when the image runs; see ``core.kernels.cache``.
 """
 
-from stream_scorer.apps.profiler_warming import warm_profiler
-from stream_scorer.apps.profiling import RowEncoder
 from stream_scorer.apps.warming import warm
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.kafka.client import kernels
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import Settings
+from stream_scorer.terminals.profiler_work import RowEncoder
+from stream_scorer.terminals.warm_up import warm_profiler
 
 
 def main() -> None:

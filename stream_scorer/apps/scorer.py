@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from stream_scorer.apps.bundle_watch import BundleWatch
 from stream_scorer.apps.scoring import Scoring, ScoringWork
-from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.apps.warming import warm
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
@@ -41,6 +40,7 @@ from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Listener
+from stream_scorer.terminals.follower import TerminalFollower
 
 
 def scorer_loop(

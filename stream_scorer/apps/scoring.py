@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
 from stream_scorer.apps.rejecting import decode_without
-from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.arms import score_by_arms
 from stream_scorer.core.decision.deciding import ModelFailure
@@ -43,6 +42,7 @@ from stream_scorer.telemetry import (
     RevisionRefused,
     StateRestored,
 )
+from stream_scorer.terminals.follower import TerminalFollower
 
 Int64 = NDArray[np.int64]
 

@@ -1,6 +1,5 @@
 """``stream-scorer profile``: settle terminals' rows until a signal ends it."""
 
-from stream_scorer.apps.profiler import run_profiler
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -10,6 +9,7 @@ from stream_scorer.cli.console import (
     connected_settings,
 )
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.terminals.profiler_process import run_profiler
 
 
 def profile(

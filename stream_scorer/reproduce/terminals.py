@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
@@ -15,6 +14,7 @@ from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.coverage import NOT_YET
+from stream_scorer.terminals.follower import TerminalReading
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

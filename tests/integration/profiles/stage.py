@@ -8,7 +8,6 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from stream_scorer.apps.profiler import profiler_loop, profiler_settings
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.plan import Plan
@@ -19,6 +18,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
 from stream_scorer.telemetry import BatchCommitted, Happening
+from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings
 
 PARTITIONS = 4
 DAY = 86_400_000

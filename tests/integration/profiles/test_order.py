@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.apps.profiler import profiler_loop
 from stream_scorer.errors import OffsetsError
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchCommitted, RowsSettled
+from stream_scorer.terminals.profiler_process import profiler_loop
 from tests.integration.profiles.stage import (
     DAY,
     HOLD,

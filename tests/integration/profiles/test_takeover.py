@@ -7,8 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps import terminals
-from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.decision.scorer import Rings
 from stream_scorer.core.features.compile import compile_features
@@ -17,6 +15,8 @@ from stream_scorer.kafka.reading.following import TopicFollower
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Happening, TerminalsRead
+from stream_scorer.terminals import follower as terminals
+from stream_scorer.terminals.follower import TerminalFollower
 from tests.integration.profiles.stage import (
     DAY,
     DEADLINE_SECONDS,

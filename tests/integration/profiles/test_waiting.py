@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.terminals import TerminalFollower
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.scorer import Rings
@@ -20,6 +19,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Happening
+from stream_scorer.terminals.follower import TerminalFollower
 from tests.integration.profiles.stage import (
     DAY,
     DEADLINE_SECONDS,

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 _COUNTED = """
 import sys
 from numba.core.dispatcher import Dispatcher
-from stream_scorer.apps.profiler import profiler_loop
+from stream_scorer.terminals.profiler_process import profiler_loop
 from stream_scorer.apps.scorer import Deployment
 from stream_scorer.telemetry import BatchCommitted
 from stream_scorer.settings import Kafka

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from stream_scorer.apps.monitor import MonitorWork
-from stream_scorer.apps.terminals import TerminalReading
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.plan import Plan
@@ -25,6 +24,7 @@ from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.control import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RecordsSkipped
+from stream_scorer.terminals.follower import TerminalReading
 from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.support.rollout.scene import Writer, plan
 from tests.unit.rollout.log.test_control_log import Reader, Topic, encoded

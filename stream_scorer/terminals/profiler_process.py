@@ -7,8 +7,6 @@ one transaction.
 
 from collections.abc import Callable
 
-from stream_scorer.apps.profiler_warming import warm_profiler
-from stream_scorer.apps.profiling import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
@@ -29,6 +27,8 @@ from stream_scorer.processes.run import run_process
 from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Listener
+from stream_scorer.terminals.profiler_work import Decoders, Profiled, ProfilerWork, RowEncoder
+from stream_scorer.terminals.warm_up import warm_profiler
 
 _LINGER_SECONDS = 0.25
 """Rows are due a day later: many of them in one transaction cost the broker less."""

@@ -1,0 +1,1 @@
+"""The profiler, and the scorer's follower of its rows."""
