@@ -5,8 +5,6 @@ from typing import Annotated
 import typer
 
 from stream_scorer.apps.production import NOT_IN_PRODUCTION, refuse_unsafe
-from stream_scorer.apps.scorer import run_scorer
-from stream_scorer.apps.workers import run_supervisor
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -18,6 +16,8 @@ from stream_scorer.cli.console import (
 )
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.scoring.process import run_scorer
+from stream_scorer.scoring.workers import run_supervisor
 from stream_scorer.settings import PRODUCTION
 
 

@@ -17,8 +17,6 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from stream_scorer.apps.scorer import scorer_loop
-from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.dead_letters.format import parse
@@ -29,6 +27,8 @@ from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.scoring.process import scorer_loop
+from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
 from stream_scorer.telemetry import BatchCommitted, Happening

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.errors import FencedError
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka, Scorer, Settings
 from tests.faults.scene import BATCH, feed, transactions
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps import scorer
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
 from stream_scorer.observability.health import Health
 from stream_scorer.ports import Float64
+from stream_scorer.scoring import process as scorer
 from stream_scorer.settings import Kafka, Registry, Settings
 from stream_scorer.telemetry import (
     DependencyBack,

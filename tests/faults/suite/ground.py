@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stream_scorer.apps import compiling
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.scoring import compile as compiling
 from tests.faults.proxy import Proxy
 
 Cluster = Literal["one", "three", "forgetful"]

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.apps import scorer, scoring
 from stream_scorer.cli import main as stream_scorer
 from stream_scorer.core.decision.arms import score_by_arms
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
 from stream_scorer.ports import Float64
+from stream_scorer.scoring import process as scorer
+from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Settings
 
 POISON = "poison"

@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
-from stream_scorer.apps import scoring
 from stream_scorer.dead_letters.take import take
 from stream_scorer.errors import CrashLoopError, SettingsError
+from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
 from tests.faults.poison import poisoned
 from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until

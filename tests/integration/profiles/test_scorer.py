@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
+from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka, Models, Scorer, Settings
 from stream_scorer.telemetry import (
     BatchCommitted,

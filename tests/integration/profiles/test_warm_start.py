@@ -16,7 +16,7 @@ _COUNTED = """
 import sys
 from numba.core.dispatcher import Dispatcher
 from stream_scorer.terminals.profiler_process import profiler_loop
-from stream_scorer.apps.scorer import Deployment
+from stream_scorer.scoring.process import Deployment
 from stream_scorer.telemetry import BatchCommitted
 from stream_scorer.settings import Kafka
 from tests.integration.profiles.stage import settings_of

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from stream_scorer.apps.scorer import scorer_loop
-from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.scoring.process import scorer_loop
+from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import Kafka, Scorer, Settings, State
 from stream_scorer.state.partitions import writer as checkpoints
 from stream_scorer.telemetry import Happening, StateRestored

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bench.handover_gates import MOST_PAUSE_SECONDS, counted
-from stream_scorer.apps.scorer import scorer_loop
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import CheckpointWritten, PartitionsRevoked
 from tests.faults.feeding import SteadyFeed

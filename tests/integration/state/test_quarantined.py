@@ -10,9 +10,9 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps import scoring
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
+from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
 from tests.faults.poison import poisoned
 from tests.faults.process import ScorerProcess, wait_until

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.apps.outcomes import Decoded, Outcomes, Scored
-from stream_scorer.apps.rejecting import decode_without
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.arms import score_by_arms
 from stream_scorer.core.decision.deciding import ModelFailure
@@ -25,6 +23,8 @@ from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import Activations, Cut
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.revisions import Versions
+from stream_scorer.scoring.outputs import Decoded, Outcomes, Scored
+from stream_scorer.scoring.rejecting import decode_without
 from stream_scorer.settings import Topics
 from stream_scorer.state.checkpoints.beginning import Beginning
 from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET, merged, outlived

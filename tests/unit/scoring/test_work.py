@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.scoring import ScoringWork
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision import scorer
@@ -18,6 +17,7 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.revisions import Pinned
+from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule

@@ -1,14 +1,14 @@
-"""Compile what a scorer and a profiler run, and leave: ``python -m stream_scorer.apps.compiling``.
+"""Compile what a scorer and a profiler run, and leave: ``python -m stream_scorer.scoring.compile``.
 
 An image calls it when it is built, so that the code is kept in a folder that nobody can write to
 when the image runs; see ``core.kernels.cache``.
 """
 
-from stream_scorer.apps.warming import warm
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.kafka.client import kernels
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.scoring.warm_up import warm
 from stream_scorer.settings import Settings
 from stream_scorer.terminals.profiler_work import RowEncoder
 from stream_scorer.terminals.warm_up import warm_profiler

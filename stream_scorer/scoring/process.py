@@ -4,9 +4,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from stream_scorer.apps.bundle_watch import BundleWatch
-from stream_scorer.apps.scoring import Scoring, ScoringWork
-from stream_scorer.apps.warming import warm
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.deciding import Model
@@ -30,6 +27,9 @@ from stream_scorer.registry.registry import SchemaSource, open_registry, reader_
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.rollout.log.revisions import Fleet, Pinned
+from stream_scorer.scoring.bundle_watch import BundleWatch
+from stream_scorer.scoring.warm_up import warm
+from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule

@@ -8,11 +8,11 @@ from multiprocessing.context import SpawnProcess
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.scorer import run_scorer
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
 from stream_scorer.processes.supervisor import supervised
 from stream_scorer.processes.worker_report import Reporter, ended_in_one_line, tie_to
+from stream_scorer.scoring.process import run_scorer
 from stream_scorer.settings import Settings
 
 
@@ -44,7 +44,7 @@ def run_supervisor(settings: Settings, deployment: Deployment, workers: int) -> 
     """Run a scorer in each of several processes until a signal ends them.
 
     Args:
-        settings: As for :func:`~stream_scorer.apps.scorer.run_scorer`.
+        settings: As for :func:`~stream_scorer.scoring.process.run_scorer`.
         deployment: The same for all.
         workers: How many; more than the input has partitions stand by.
 
