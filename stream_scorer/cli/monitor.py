@@ -1,6 +1,5 @@
 """``stream-scorer monitor``: watch the stream for drift until a signal ends it."""
 
-from stream_scorer.apps.monitor import run_monitor
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -10,6 +9,7 @@ from stream_scorer.cli.console import (
     WhosePlanOption,
     connected_settings,
 )
+from stream_scorer.drift.monitor import run_monitor
 from stream_scorer.models.stores.deployment import Deployment
 
 

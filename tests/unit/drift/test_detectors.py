@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.drift.detectors import BASELINE, LEAST_COUNT, SETTLING, SignalDetector
 from stream_scorer.drift.windows import Window
-from tests.unit.drift.simulated import (
+from tests.support.drift.simulated import (
     DAY_MS,
     FIRST_MS,
     HOUR_MS,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.monitor import MonitorWork
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.drift.monitor import MonitorWork
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.apps.monitor import MonitorWork, monitor_loop
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.drift.monitor import MonitorWork, monitor_loop
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.errors import RegistryUnavailableError, SettingsError
 from stream_scorer.kafka.loop.work import Result, Stages
@@ -16,7 +16,7 @@ from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
 from stream_scorer.telemetry import DriftDetected, Happening
-from tests.unit.drift.simulated import (
+from tests.support.drift.simulated import (
     DAY_MS,
     FIRST_MS,
     HOUR_MS,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.monitor import monitor_loop, monitor_settings
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
+from stream_scorer.drift.monitor import monitor_loop, monitor_settings
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment
@@ -16,7 +16,7 @@ from stream_scorer.ports import TransactionAborted
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.settings import Kafka, Monitor, Settings
 from stream_scorer.telemetry import BatchAborted, BatchCommitted, Happening
-from tests.unit.drift.simulated import changed, summaries, transactions, watch, windows
+from tests.support.drift.simulated import changed, summaries, transactions, watch, windows
 
 pytestmark = pytest.mark.kafka
 
