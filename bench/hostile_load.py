@@ -21,7 +21,7 @@ from bench.arena import PARTITIONS, Arena, Contender
 from bench.hostile_cases import records, schemas
 from bench.hostile_cases.decoding import HOSTILE_ID, Attack
 from bench.latency import FULL, Reader, row_number
-from stream_scorer.apps.verification import verify
+from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import FileRegistry

@@ -9,8 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
-from stream_scorer.apps.demo import QUICK, Demo, Size
-from stream_scorer.apps.demo_report import Report
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -18,6 +16,8 @@ from stream_scorer.cli.console import (
     TerminalConsole,
     settings_from,
 )
+from stream_scorer.demo.report import Report
+from stream_scorer.demo.run import QUICK, Demo, Size
 from stream_scorer.drift.windows import milliseconds
 
 

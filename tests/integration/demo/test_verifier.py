@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.verification import Verifier, verify
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import NAMES
+from stream_scorer.demo.verifier import Verifier, verify
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.apps.demo_input import Traffic
-from stream_scorer.apps.verdict import Scores
+from stream_scorer.demo.input import Traffic
+from stream_scorer.demo.verdict import Scores
 
 
 @dataclass(frozen=True, slots=True)

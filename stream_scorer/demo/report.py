@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.apps.demo_precision import Precision
-from stream_scorer.apps.verdict import Verification
+from stream_scorer.demo.precision import Precision
+from stream_scorer.demo.verdict import Verification
 from stream_scorer.drift.windows import milliseconds
 
 

@@ -17,7 +17,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
 from stream_scorer import settings
-from stream_scorer.apps.verdict import (
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
+from stream_scorer.codec.records.record_reader import RecordReader
+from stream_scorer.core.events.batch import Flag, Outcome
+from stream_scorer.dead_letters.format import parse
+from stream_scorer.demo.verdict import (
     Arrivals,
     Scores,
     Verification,
@@ -26,10 +30,6 @@ from stream_scorer.apps.verdict import (
     places,
     split,
 )
-from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.core.events.batch import Flag, Outcome
-from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds, unreachable

@@ -27,14 +27,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from stream_scorer.apps.demo_input import Malformed, Spoiler, traffic
-from stream_scorer.apps.demo_precision import precisions
-from stream_scorer.apps.demo_processes import Process, start_process
-from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.apps.label_feeding import LabelledRows
-from stream_scorer.apps.verification import Verifier
 from stream_scorer.codec.records.record_reader import RecordReader
+from stream_scorer.demo.input import Malformed, Spoiler, traffic
+from stream_scorer.demo.precision import precisions
+from stream_scorer.demo.processes import Process, start_process
+from stream_scorer.demo.report import Report
+from stream_scorer.demo.verifier import Verifier
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.reading.feed import Feed

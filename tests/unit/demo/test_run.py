@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.demo import QUICK, Size
-from stream_scorer.apps.demo_input import Spoiler
-from stream_scorer.apps.demo_input import traffic as made_traffic
-from stream_scorer.apps.demo_precision import Precision, precisions
-from stream_scorer.apps.demo_processes import MODEL
-from stream_scorer.apps.demo_report import Report
 from stream_scorer.apps.feeding import TransactionEncoder
-from stream_scorer.apps.verdict import Arrivals, Scores, Verification
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.demo.input import Spoiler
+from stream_scorer.demo.input import traffic as made_traffic
+from stream_scorer.demo.precision import Precision, precisions
+from stream_scorer.demo.processes import MODEL
+from stream_scorer.demo.report import Report
+from stream_scorer.demo.run import QUICK, Size
+from stream_scorer.demo.verdict import Arrivals, Scores, Verification
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.registry import FileRegistry
