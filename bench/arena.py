@@ -17,12 +17,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import contender
 from bench.traffic import registry_with_writers
-from stream_scorer.apps.feeding import open_feed
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.config import common
 from stream_scorer.kafka.topics.offsets import LATEST, offsets
 from stream_scorer.kafka.topics.topics import COMPACTED
+from stream_scorer.producing.transactions import open_feed
 from stream_scorer.registry.registry import FileRegistry
 from stream_scorer.settings import Settings, load_settings
 

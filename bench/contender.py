@@ -42,8 +42,8 @@ def _schedule(
 ) -> Callable[[], None]:
     """Simulate now; the schedule begins with the first event sent."""
     from bench.traffic import transactions  # noqa: PLC0415 see the caller
-    from stream_scorer.apps.feeding import open_feed  # noqa: PLC0415
-    from stream_scorer.apps.label_feeding import send_with_labels  # noqa: PLC0415
+    from stream_scorer.producing.labels import send_with_labels  # noqa: PLC0415
+    from stream_scorer.producing.transactions import open_feed  # noqa: PLC0415
     from stream_scorer.settings import load_settings  # noqa: PLC0415
 
     table = transactions(count, customers)

@@ -32,12 +32,12 @@ from bench import customers
 from bench.arena import PARTITIONS, Arena, Contender, Entry
 from bench.gates import conclude, loads
 from bench.handover_gates import Counted, Phase, Source, counted, failures, report
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.state.stores.topic_store import publish
 

@@ -31,11 +31,11 @@ from rich.console import Console
 from bench import customers
 from bench.gates import conclude
 from bench.many_partitions_gates import Drain, failures, report
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.settings import Kafka, Registry, Topics
 from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.verifier.segments import read_partition

@@ -15,11 +15,11 @@ from bench.arena import Arena, Contender, Entry
 from bench.parity_input import Input
 from bench.parity_labels import Labels
 from bench.parity_outcomes import Outcomes, places, published
-from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.feed import Riders
 from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner

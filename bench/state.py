@@ -44,8 +44,8 @@ from bench.state_gates import (
     round_events,
 )
 from bench.state_runner import MODEL, Runner
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.models.stores.deployment import Deployment, load_model
+from stream_scorer.producing.transactions import TransactionEncoder
 from tests.support.core.manifests import RICH
 
 FEATURES = tuple(RICH)

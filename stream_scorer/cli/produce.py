@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.cli.console import (
     MOST_PER_SECOND,
     BootstrapOption,
@@ -16,6 +15,7 @@ from stream_scorer.cli.console import (
     show,
 )
 from stream_scorer.kafka.reading.feed import Feed
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.tables.strict import read_transactions
 
 

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from stream_scorer import simulator
-from stream_scorer.apps.feeding import open_feed
-from stream_scorer.apps.label_feeding import send_with_labels
 from stream_scorer.cli.console import (
     MOST_PER_SECOND,
     BootstrapOption,
@@ -19,6 +17,8 @@ from stream_scorer.cli.console import (
     show,
 )
 from stream_scorer.errors import SettingsError
+from stream_scorer.producing.labels import send_with_labels
+from stream_scorer.producing.transactions import open_feed
 from stream_scorer.simulator.files import refuse_other_endings, write_table
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

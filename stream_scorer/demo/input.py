@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.reading.program import HEADER_BYTES
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.ports import Int64
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.registry.registry import SchemaSource, reader_schema
 from stream_scorer.simulator import simulate
 

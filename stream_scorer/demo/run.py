@@ -27,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from stream_scorer.apps.feeding import TransactionEncoder, open_feed
-from stream_scorer.apps.label_feeding import LabelledRows
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.demo.input import Malformed, Spoiler, traffic
 from stream_scorer.demo.precision import precisions
@@ -42,6 +40,8 @@ from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.processes.signals import handled
+from stream_scorer.producing.labels import LabelledRows
+from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.registry import open_registry
 from stream_scorer.settings import Settings, Topics
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.scorer import Rings, remember
 from stream_scorer.core.events.batch import RejectReason
@@ -22,6 +21,7 @@ from stream_scorer.demo.run import QUICK, Size
 from stream_scorer.demo.verdict import Arrivals, Scores, Verification
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.registry.registry import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
 from stream_scorer.simulator import simulate

@@ -9,9 +9,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.apps.feeding import TransactionEncoder
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
+from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.settings import Registry
 from stream_scorer.tables.strict import read_transactions
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.apps.label_feeding import due_before
+from stream_scorer.producing.labels import due_before
 
 
 @pytest.mark.parametrize("delay", [0, 1, 10, 1_000])

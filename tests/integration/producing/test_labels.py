@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from stream_scorer.apps.feeding import open_feed
-from stream_scorer.apps.label_feeding import LabelledRows, send_with_labels
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.producing.labels import LabelledRows, send_with_labels
+from stream_scorer.producing.transactions import open_feed
 from stream_scorer.settings import Kafka, Registry
 from stream_scorer.simulator import simulate
 

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.apps.feeding import TransactionEncoder, open_feed
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError, TransactionError
 from stream_scorer.kafka.reading.feed import Feed
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
+from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.settings import Kafka, Registry
 from stream_scorer.simulator.simulate import SCHEMA
 

@@ -1,0 +1,1 @@
+"""Sending transactions and labels."""
