@@ -37,7 +37,7 @@ FILES: Final[Mapping[str, str]] = {
     "state/checkpoints/formats.py": "bucket",
     "state/checkpoints/rejections.py": "rejected",
     "state/checkpoints/seal.py": "seal",
-    "apps/production.py": "production",
+    "hardening/settings_check.py": "production",
     "state/checkpoints/restore_rules.py": "bucket,rejected",
     "models/bundles/unpack.py": "bundle",
     "models/predictors/linear.py": "bundle",

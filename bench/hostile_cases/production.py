@@ -39,7 +39,7 @@ def _with(**changed: dict[str, Any]) -> Callable[[Place], str]:
     """Start with safe settings, some of them changed."""
 
     def run(_: Place) -> str:
-        entry("stream_scorer.apps.production", "refuse_unsafe")(_settings(changed))
+        entry("stream_scorer.hardening.settings_check", "refuse_unsafe")(_settings(changed))
         return "started"
 
     return run

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.apps.production import NOT_IN_PRODUCTION, refuse_unsafe
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -15,6 +14,7 @@ from stream_scorer.cli.console import (
     connected_settings,
 )
 from stream_scorer.errors import SettingsError
+from stream_scorer.hardening.settings_check import NOT_IN_PRODUCTION, refuse_unsafe
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import run_scorer
 from stream_scorer.scoring.workers import run_supervisor

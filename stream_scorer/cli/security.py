@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.apps.cluster_check import cluster_findings
-from stream_scorer.apps.production import file_findings, setting_findings
 from stream_scorer.cli.console import (
     BootstrapOption,
     ConfigOption,
@@ -17,6 +15,8 @@ from stream_scorer.cli.console import (
     settings_from,
     show,
 )
+from stream_scorer.hardening.cluster import cluster_findings
+from stream_scorer.hardening.settings_check import file_findings, setting_findings
 
 app = typer.Typer(
     help="What is unsafe in settings and cluster, and how to fix it.", no_args_is_help=True

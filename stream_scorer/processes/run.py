@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.apps.production import refuse_unsafe
+from stream_scorer.hardening.settings_check import refuse_unsafe
 from stream_scorer.kafka.identity.staying_out import StayingOut
 from stream_scorer.kafka.reading.standby import Standby
 from stream_scorer.kafka.topics.lag import LagWatch

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from stream_scorer.apps.production import file_findings, refuse_unsafe, setting_findings
 from stream_scorer.cli.main import app
 from stream_scorer.errors import SettingsError
+from stream_scorer.hardening.settings_check import file_findings, refuse_unsafe, setting_findings
 from stream_scorer.models.commands.sign import sign_plan_file
 from stream_scorer.models.stores.deployment import load_plan, plan_of, plan_trust
 from stream_scorer.models.stores.store import FolderStore

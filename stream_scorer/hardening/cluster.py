@@ -6,7 +6,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from stream_scorer.apps.production import Finding
+from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.offsets import admin, unreachable
 from stream_scorer.settings import Kafka
 

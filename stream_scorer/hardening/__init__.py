@@ -1,0 +1,1 @@
+"""What a production system may not do without."""
