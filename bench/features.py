@@ -3,7 +3,7 @@
 One process, one table of 183 simulated days (1,754,155 transactions), the nine features of the
 shipped model. Rounds are interleaved, each starts with another contender, medians are told.
 
-- ``ours``: ``apps.history.fold``, which is the stream's own engine: validation, duplicates, rings,
+- ``ours``: ``training.fold.fold``, which is the stream's own engine: validation, duplicates, rings,
   undo journals and all; it starts from the Arrow table.
 - the others: polars, the same columns in three ways (bench/polars_features.py). It starts from its
   own frame: the conversion from Arrow is not counted.

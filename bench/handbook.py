@@ -2,7 +2,7 @@
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
 Fraud Detection — Practical Handbook". 183 simulated days; all 15 features of all rows by
-``apps.history.fold``, terminals and their delay included; its models by its protocol.
+``training.fold.fold``, terminals and their delay included; its models by its protocol.
 
 It fails when the data are not the published ones or take longer than half a minute to make and
 write, when a measure is farther from the published one

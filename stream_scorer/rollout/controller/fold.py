@@ -58,7 +58,7 @@ _NOTHING: Final = "nothing is judged"
 
 
 class Commands(Protocol):
-    """What is known of the control log; ``apps.control_log.ControlLog``."""
+    """What is known of the control log; ``rollout.log.control_log.ControlLog``."""
 
     @property
     def log(self) -> Log:

@@ -1,1 +1,0 @@
-"""Thin shells that wire the rooms into processes."""
