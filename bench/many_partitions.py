@@ -37,8 +37,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.settings import Kafka, Registry, Topics
-from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.verifier.segments import read_partition
+from tests.support.faults.process import ScorerProcess, wait_until
 
 PARTITIONS = 64
 BACKLOG, QUICK_BACKLOG = 1_000_000, 60_000

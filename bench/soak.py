@@ -30,8 +30,8 @@ from bench.gates import conclude
 from bench.soak_gates import MOST_GROWTH, Sample, failures, watched
 from tests.faults.suite import endurance
 from tests.faults.suite import kinds as registered
+from tests.faults.suite.brokers import compile_first, opened
 from tests.faults.suite.endurance import Endurance
-from tests.faults.suite.ground import compile_first, opened
 from tests.faults.suite.registry import KINDS
 from tests.faults.verifier.judge import Verdict
 

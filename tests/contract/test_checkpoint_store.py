@@ -15,7 +15,7 @@ from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import TopicStore
-from tests.contract.object_store import object_store
+from tests.support.contract.object_store import object_store
 from tests.support.state.file_systems import GOES_ON, HANGS
 from tests.support.state.stores import MemoryStore
 

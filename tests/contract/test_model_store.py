@@ -18,7 +18,7 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
-from tests.contract.object_store import object_store
+from tests.support.contract.object_store import object_store
 from tests.support.models.stores import KINDS, Shelves
 
 KEY = Ed25519PrivateKey.generate()

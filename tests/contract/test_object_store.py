@@ -13,8 +13,8 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.state.stores.file_store import FileStore
-from tests.contract.object_store import Weather, object_store
 from tests.support.batch.batch_cases import run, transactions, write
+from tests.support.contract.object_store import Weather, object_store
 from tests.support.models.stores import Shelves
 
 OWNER = Owner("group", "transactions")

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.loop.producer import Client, cause_of
 from stream_scorer.settings import Kafka
-from tests.contract.grounds import (
+from tests.support.contract.brokers import (
     PARTITIONS,
     FakeGround,
     Ground,

@@ -6,7 +6,7 @@ import pytest
 
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
-from tests.faults.proxy import Behind, Proxy
+from tests.support.faults.proxy import Behind, Proxy
 
 
 @pytest.fixture(scope="package")

@@ -14,8 +14,16 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models
 from stream_scorer.telemetry import BatchAborted
-from tests.faults.scene import Outcome, everything_once, feed, outcome, same, scored, transactions
 from tests.integration.state.test_next_version import write
+from tests.support.faults.reference_run import (
+    Outcome,
+    everything_once,
+    feed,
+    outcome,
+    same,
+    scored,
+    transactions,
+)
 
 pytestmark = pytest.mark.kafka
 

@@ -9,7 +9,7 @@ from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka, Scorer, Settings
-from tests.faults.scene import BATCH, feed, transactions
+from tests.support.faults.reference_run import BATCH, feed, transactions
 
 pytestmark = pytest.mark.kafka
 

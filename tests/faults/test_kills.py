@@ -11,10 +11,10 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.proxy import Behind
-from tests.faults.scene import (
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Behind
+from tests.support.faults.reference_run import (
     Span,
     committed,
     everything_once,

@@ -16,9 +16,16 @@ from stream_scorer.telemetry import (
     Happening,
     ProducerReborn,
 )
-from tests.faults.process import wait_until
-from tests.faults.proxy import Api, Behind, Direction, Fault, Proxy
-from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
+from tests.support.faults.process import wait_until
+from tests.support.faults.proxy import Api, Behind, Direction, Fault, Proxy
+from tests.support.faults.reference_run import (
+    Outcome,
+    everything_once,
+    feed,
+    same,
+    scored,
+    transactions,
+)
 
 pytestmark = pytest.mark.kafka
 

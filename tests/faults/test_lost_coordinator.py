@@ -12,9 +12,9 @@ from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
-from tests.faults.process import wait_until
-from tests.faults.proxy import Api, Behind, Fault
-from tests.faults.scene import everything_once, feed, scored, transactions
+from tests.support.faults.process import wait_until
+from tests.support.faults.proxy import Api, Behind, Fault
+from tests.support.faults.reference_run import everything_once, feed, scored, transactions
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -15,9 +15,9 @@ from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.proxy import Behind
-from tests.integration.profiles.stage import PARTITIONS, Sent, expected, month, rows_of
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Behind
+from tests.support.terminals.stage import PARTITIONS, Sent, expected, month, rows_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

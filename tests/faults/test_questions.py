@@ -10,8 +10,8 @@ import pytest
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.settings import Kafka
-from tests.faults.process import wait_until
-from tests.faults.suite.seams import variables
+from tests.faults.suite.scorer_with_hooks import variables
+from tests.support.faults.process import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -30,7 +30,7 @@ def test_brokers_that_go_end_nobody_who_asks(broker: DevKafka, tmp_path: Path) -
     create_topics(kafka, 4)
     log = tmp_path / "told"
     asker = processes.start(
-        [sys.executable, "-m", "tests.faults.questioner", kafka.bootstrap,
+        [sys.executable, "-m", "tests.support.faults.admin_client_load", kafka.bootstrap,
          kafka.topics.transactions],
         log, environment=variables(),
     )  # fmt: skip

@@ -20,9 +20,9 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka, Replay, Scorer, Settings
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.proxy import Api, Behind
 from tests.faults.verifier.reader import read_to_end
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Api, Behind
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

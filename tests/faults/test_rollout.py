@@ -30,9 +30,11 @@ from stream_scorer.telemetry import (
     PartitionsAssigned,
     RevisionActivated,
 )
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.proxy import Behind
-from tests.faults.scene import (
+from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
+from tests.integration.state.test_next_version import AMOUNT, STORED, write
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Behind
+from tests.support.faults.reference_run import (
     Heard,
     Outcome,
     committed,
@@ -43,8 +45,6 @@ from tests.faults.scene import (
     scored,
     transactions,
 )
-from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
-from tests.integration.state.test_next_version import AMOUNT, STORED, write
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

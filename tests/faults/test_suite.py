@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.suite import kinds
-from tests.faults.suite.ground import Ground, opened
+from tests.faults.suite.brokers import Ground, opened
 from tests.faults.suite.proof import mutants_caught, rebirth_off_fails
 from tests.faults.suite.registry import KINDS, Kind
 from tests.faults.suite.running import run_kind

@@ -22,8 +22,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import reader_schema
 from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import Kafka, Registry
-from tests.faults.process import COMMAND, environment
-from tests.faults.scene import feed, outcome, scored, transactions
+from tests.support.faults.process import COMMAND, environment
+from tests.support.faults.reference_run import feed, outcome, scored, transactions
 
 pytestmark = pytest.mark.kafka
 

@@ -26,8 +26,15 @@ from stream_scorer.telemetry import (
     ModelFailed,
     PartitionsRevoked,
 )
-from tests.faults.process import COMMAND, wait_until
-from tests.faults.scene import Outcome, everything_once, feed, same, scored, transactions
+from tests.support.faults.process import COMMAND, wait_until
+from tests.support.faults.reference_run import (
+    Outcome,
+    everything_once,
+    feed,
+    same,
+    scored,
+    transactions,
+)
 
 pytestmark = pytest.mark.kafka
 

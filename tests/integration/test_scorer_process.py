@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.settings import Kafka
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import committed, everything_once, feed, outcome, transactions
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    transactions,
+)
 
 pytestmark = pytest.mark.kafka
 

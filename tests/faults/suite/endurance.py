@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.process import ScorerProcess
-from tests.faults.scene import Record, transactions_of
-from tests.faults.suite.ground import Ground
+from tests.faults.suite.brokers import Ground
 from tests.faults.suite.stage import Stage
 from tests.faults.suite.traffic import PER_SECOND
 from tests.faults.verifier.judge import Verdict
+from tests.support.faults.process import ScorerProcess
+from tests.support.faults.reference_run import Record, transactions_of
 
 KINDS = (
     "latency", "narrow_bandwidth", "black_hole", "producer_path_cut", "connections_reset",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.suite.ground import Ground, opened
+from tests.faults.suite.brokers import Ground, opened
 from tests.faults.suite.kinds.network import hold_an_end
 from tests.faults.suite.kinds.process import kill_after_produce
 from tests.faults.suite.report import Proof

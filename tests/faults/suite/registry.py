@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.faults.suite.ground import Cluster
+from tests.faults.suite.brokers import Cluster
 from tests.faults.suite.stage import Stage
 
 Family = Literal["process", "group", "broker", "network", "data"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from tests.faults.suite.ground import Cluster, Ground, compile_first, opened
+from tests.faults.suite.brokers import Cluster, Ground, compile_first, opened
 from tests.faults.suite.registry import Kind
 from tests.faults.suite.report import Result
 from tests.faults.suite.stage import Stage

@@ -17,17 +17,17 @@ from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.topics import create_topics
 from stream_scorer.settings import Kafka, Topics
-from tests.faults import scene
-from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
-from tests.faults.proxy import Api, Fault, Proxy
-from tests.faults.scene import Record
-from tests.faults.suite.crew import Crew, Order
-from tests.faults.suite.ground import Ground
+from tests.faults.suite.brokers import Ground
+from tests.faults.suite.supervised_scorers import Crew, Order
 from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
 from tests.faults.verifier.segments import Fate, Logs, PartitionLog, read_partition
+from tests.support.faults import reference_run as scene
+from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
+from tests.support.faults.proxy import Api, Fault, Proxy
+from tests.support.faults.reference_run import Record
 
 RESUME_SECONDS = 60.0
 _EXPORT_SECONDS = 240.0

@@ -9,9 +9,9 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from tests.faults.scene import Record, transactions
 from tests.faults.verifier.payloads import Sent
 from tests.faults.verifier.reader import Seen
+from tests.support.faults.reference_run import Record, transactions
 
 PER_SECOND = 300
 _DAYS = 25

@@ -20,8 +20,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partitions
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
-from tests.faults.process import wait_until
-from tests.faults.scene import feed, scored, transactions
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import feed, scored, transactions
 
 pytestmark = pytest.mark.kafka
 

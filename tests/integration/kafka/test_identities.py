@@ -17,8 +17,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import Groups, members
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka
-from tests.contract.raw_requests import RawRequests
 from tests.faults.verifier.reader import read_to_end
+from tests.support.contract.raw_requests import RawRequests
 
 pytestmark = pytest.mark.kafka
 

@@ -14,11 +14,18 @@ from stream_scorer.dead_letters.take import take
 from stream_scorer.errors import CrashLoopError, SettingsError
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
-from tests.faults.poison import poisoned
-from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
-from tests.faults.scene import Record, committed, everything_once, feed, outcome, transactions
-from tests.faults.suite import seams
-from tests.integration.state.stage import live, settings_of
+from tests.faults.suite import scorer_with_hooks as seams
+from tests.support.faults.poison import poisoned
+from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
+from tests.support.faults.reference_run import (
+    Record,
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    transactions,
+)
+from tests.support.state.stage import live, settings_of
 
 pytestmark = pytest.mark.kafka
 

@@ -22,9 +22,9 @@ from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.topics.groups import Groups, refuse_members
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.settings import Kafka
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import (
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
     PARTITIONS,
     committed,
     everything_once,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import (
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
     committed,
     everything_once,
     feed,

@@ -12,9 +12,9 @@ import pytest
 from stream_scorer.devkafka import processes
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.settings import Kafka
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import (
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
     committed,
     everything_once,
     feed,

@@ -24,9 +24,15 @@ from stream_scorer.registry.registry import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Settings
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import COMMAND, ScorerProcess, environment, wait_until
-from tests.faults.scene import committed, everything_once, feed, outcome, transactions
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
+from tests.support.faults.reference_run import (
+    committed,
+    everything_once,
+    feed,
+    outcome,
+    transactions,
+)
 
 pytestmark = pytest.mark.kafka
 

@@ -31,7 +31,7 @@ from stream_scorer.telemetry import (
     RolloutHeld,
     RolloutMoved,
 )
-from tests.faults.process import ScorerProcess, wait_until
+from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.rollout.rollout_stage import NEW, OLD, PARTITIONS, Topics, louder
 from tests.support.rollout.scene import CANARY
 

@@ -18,10 +18,10 @@ from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, S
 from stream_scorer.rollout.plan.progress import Phase
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
 from stream_scorer.telemetry import Happening, RolloutHeld
-from tests.faults.process import wait_until
-from tests.faults.scene import transaction_codec, transactions
-from tests.integration.profiles.stage import codec
 from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import transaction_codec, transactions
+from tests.support.terminals.stage import codec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

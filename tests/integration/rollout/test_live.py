@@ -25,9 +25,9 @@ from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
 from stream_scorer.rollout.plan.documents import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import Happening, RevisionRefused
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import Outcome, everything_once, feed, outcome, transactions
 from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import Outcome, everything_once, feed, outcome, transactions
 
 pytestmark = pytest.mark.kafka
 

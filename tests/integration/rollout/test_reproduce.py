@@ -11,9 +11,9 @@ from stream_scorer.errors import RolloutError
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
-from tests.faults.scene import transactions
 from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent
 from tests.integration.rollout.test_live import NEW, OLD, RAMP, Scene, awaits, models
+from tests.support.faults.reference_run import transactions
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

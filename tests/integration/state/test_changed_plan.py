@@ -10,8 +10,8 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
 from stream_scorer.state.checkpoints.coverage import CAP
 from stream_scorer.telemetry import StateIncomplete
-from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
+from tests.support.faults.reference_run import feed, transactions
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -18,9 +18,9 @@ from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
-from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import Life, live, restored_only, settings_of
 from tests.integration.state.test_stops import buckets, write
+from tests.support.faults.reference_run import feed, transactions
+from tests.support.state.stage import Life, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

@@ -9,8 +9,8 @@ import pytest
 
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import CheckpointWritten
-from tests.faults.scene import everything_once, feed, same, transactions
-from tests.integration.state.stage import Crash, Life, leavers, live, restored_only, settings_of
+from tests.support.faults.reference_run import everything_once, feed, same, transactions
+from tests.support.state.stage import Crash, Life, leavers, live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

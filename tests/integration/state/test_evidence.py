@@ -17,11 +17,11 @@ from stream_scorer.state.checkpoints import beginning
 from stream_scorer.state.checkpoints.coverage import INPUT
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.telemetry import ModelWarming, StateIncomplete
-from tests.faults.scene import feed, transaction_codec, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
 from tests.integration.state.test_next_version import settings
 from tests.integration.state.test_stops import buckets, owner, write
+from tests.support.faults.reference_run import feed, transaction_codec, transactions
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

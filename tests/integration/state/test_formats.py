@@ -18,10 +18,10 @@ from stream_scorer.state.commands.inspect import inspect, open_checkpoint
 from stream_scorer.state.commands.rebuild import rebuild
 from stream_scorer.state.commands.repartition import repartition
 from stream_scorer.state.stores.open import store_of
-from tests.faults.process import wait_until
-from tests.faults.scene import PARTITIONS, committed, feed, transactions
-from tests.integration.state.stage import Crash, live, restored_only, settings_of
 from tests.recorded.format1 import recorded
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import PARTITIONS, committed, feed, transactions
+from tests.support.state.stage import Crash, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

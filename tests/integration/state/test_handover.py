@@ -16,9 +16,9 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import CheckpointWritten, PartitionsRevoked
-from tests.faults.feeding import SteadyFeed
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import (
+from tests.support.faults.feeding import SteadyFeed
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
     DEADLINE_SECONDS,
     Heard,
     committed,
@@ -28,7 +28,7 @@ from tests.faults.scene import (
     outcome,
     transactions,
 )
-from tests.integration.state.stage import restored_only, settings_of
+from tests.support.state.stage import restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

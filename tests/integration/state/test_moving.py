@@ -16,9 +16,9 @@ from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
-from tests.faults.scene import PARTITIONS, feed, transactions
-from tests.integration.state.stage import Life, live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
+from tests.support.faults.reference_run import PARTITIONS, feed, transactions
+from tests.support.state.stage import Life, live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

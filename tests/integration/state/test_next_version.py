@@ -16,8 +16,8 @@ from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import ModelWarming
-from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
+from tests.support.faults.reference_run import feed, transactions
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -14,9 +14,10 @@ from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
-from tests.faults.poison import poisoned
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import (
+from tests.faults.suite import scorer_with_hooks as seams
+from tests.support.faults.poison import poisoned
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
     PARTITIONS,
     Outcome,
     Record,
@@ -26,9 +27,8 @@ from tests.faults.scene import (
     outcome,
     transactions,
 )
-from tests.faults.suite import seams
-from tests.integration.state.rejecting import beside, dumps, ends_of, replay_letters
-from tests.integration.state.stage import live, restored_only, settings_of
+from tests.support.state.rejecting import beside, dumps, ends_of, replay_letters
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

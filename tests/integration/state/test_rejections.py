@@ -26,9 +26,16 @@ from stream_scorer.state.commands.repartition import repartition
 from stream_scorer.state.commands.verify import refuse_differences, verify
 from stream_scorer.state.partitions.rejected import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import PARTITIONS, Record, committed, feed, outcome, transactions
-from tests.integration.state.rejecting import (
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import (
+    PARTITIONS,
+    Record,
+    committed,
+    feed,
+    outcome,
+    transactions,
+)
+from tests.support.state.rejecting import (
     FIXABLE,
     Configuration,
     Timed,
@@ -40,7 +47,7 @@ from tests.integration.state.rejecting import (
     rejected_and_good,
     replay_letters,
 )
-from tests.integration.state.stage import Crash, live, restored_only, settings_of
+from tests.support.state.stage import Crash, live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

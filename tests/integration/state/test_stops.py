@@ -21,8 +21,8 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
 from stream_scorer.telemetry import StateRestored
-from tests.faults.scene import committed, feed, outcome, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
+from tests.support.faults.reference_run import committed, feed, outcome, transactions
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = pytest.mark.kafka
 

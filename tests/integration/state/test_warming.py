@@ -10,9 +10,9 @@ from stream_scorer.errors import NotWarmError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
 from stream_scorer.telemetry import ColdAccepted
-from tests.faults.scene import feed, transactions
-from tests.integration.state.stage import live, restored_only, settings_of
 from tests.integration.state.test_commands import Group
+from tests.support.faults.reference_run import feed, transactions
+from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -25,7 +25,7 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.observability.fleet import Fleet
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.processes.supervisor import Supervisor
-from tests.faults.process import wait_until
+from tests.support.faults.process import wait_until
 from tests.support.processes.supervised_children import child
 
 ROOT = Path(__file__).parents[3]

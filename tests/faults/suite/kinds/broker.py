@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from confluent_kafka.admin import AdminClient
 
 from stream_scorer.devkafka.broker import Broker
-from tests.faults.process import wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import wait_until
 
 _PAUSE_SECONDS = 30
 _DOWN_SECONDS = 60

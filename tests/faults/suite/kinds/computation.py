@@ -1,10 +1,10 @@
 """Faults of the computation itself: a record for which it fails, and one that it does not end."""
 
-from tests.faults.poison import poisoned
-from tests.faults.process import wait_until
 from tests.faults.suite.kinds.data import good
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.poison import poisoned
+from tests.support.faults.process import wait_until
 
 _QUARANTINED = "stream_scorer_records_quarantined_total"
 _HANG_SECONDS = 3

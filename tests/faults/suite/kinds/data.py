@@ -10,13 +10,13 @@ from typing import Any
 import fastavro
 
 from stream_scorer.settings import MODELS_DIRECTORY
-from tests.faults.process import wait_until
-from tests.faults.scene import Record
 from tests.faults.suite.registry import kind
 from tests.faults.suite.registry_door import Door, registry
 from tests.faults.suite.stage import Stage
 from tests.faults.suite.traffic import traffic
 from tests.faults.verifier.payloads import SCHEMAS, transaction
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import Record
 
 _REFUSED_MODEL = 3
 _MANY = 300

@@ -2,9 +2,9 @@
 
 import signal
 
-from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import ScorerProcess, wait_until
 
 _FENCED = 6
 _BOUNCES = 4

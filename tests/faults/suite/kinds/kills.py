@@ -4,9 +4,9 @@ import signal
 
 import psutil
 
-from tests.faults.process import wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import wait_until
 
 _KILLS = 20
 _WORKERS = 2

@@ -6,11 +6,11 @@ from pathlib import Path
 from confluent_kafka import KafkaError
 
 from stream_scorer.kafka.topics.groups import members
-from tests.contract.raw_requests import RawRequests
-from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.kinds.process import frozen
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.contract.raw_requests import RawRequests
+from tests.support.faults.process import ScorerProcess, wait_until
 
 _TOOL = "org.apache.kafka.tools.TransactionsCommand"
 _IDLE_TIMES = 2

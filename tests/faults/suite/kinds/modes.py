@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.scene import Record
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.reference_run import Record
 
 _FENCED = 6
 _WORKERS = 2

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.proxy import Api, Direction
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
-from tests.faults.weather import Weather
+from tests.support.faults.network_conditions import Weather
+from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Api, Direction
 
 _SECONDS = 6.0
 _PRODUCING = frozenset(

@@ -3,9 +3,9 @@
 from confluent_kafka import ConsumerGroupType
 
 from stream_scorer.settings import Kafka
-from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import ScorerProcess, wait_until
 
 _REBALANCES = "stream_scorer_rebalances_total"
 _SESSION_MS = 45_000

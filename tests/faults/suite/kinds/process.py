@@ -3,9 +3,9 @@
 import signal
 from pathlib import Path
 
-from tests.faults.process import ScorerProcess, wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
+from tests.support.faults.process import ScorerProcess, wait_until
 
 _GONE = -signal.SIGKILL
 _FENCED = 6

@@ -6,12 +6,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from stream_scorer.kafka.topics.topics import create_topics
-from tests.faults.process import wait_until
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 from tests.faults.suite.traffic import Feed, producer_options, traffic
 from tests.faults.verifier.replay import History
 from tests.faults.verifier.segments import Fate, read_partition
+from tests.support.faults.process import wait_until
 
 _OFFSETS, _TRANSACTION, _STATE = 7, 8, 9
 _MANY = 400

@@ -31,7 +31,7 @@ from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.limits import STANDARD, SchemaLimits
 from stream_scorer.registry.registry import reader_schema
 from tests.support.codec.codec_writers import writer_of
-from tests.support.codec.sure_decoder import SureDecoder
+from tests.support.codec.reference_decoder import SureDecoder
 from tests.support.registry.hostile_schemas import (
     BASE,
     accepted,

@@ -20,7 +20,7 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.registry.definition import parse_definition
 from tests.support.codec.codec_writers import writer_of
-from tests.support.codec.sure_decoder import SureDecoder
+from tests.support.codec.reference_decoder import SureDecoder
 from tests.support.effort import examples
 
 if TYPE_CHECKING:

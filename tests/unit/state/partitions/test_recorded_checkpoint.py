@@ -10,8 +10,8 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.state.checkpoints.checkpoint import Assembly
 from stream_scorer.state.stores.file_store import FileStore
-from tests.faults.scene import PARTITIONS, transactions
 from tests.recorded.format1 import recorded
+from tests.support.faults.reference_run import PARTITIONS, transactions
 from tests.support.state import checkpoint_process, file_systems
 from tests.support.state.checkpoint_process import OWNER, Process
 from tests.support.state.stores import MemoryStore

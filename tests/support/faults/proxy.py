@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from stream_scorer.devkafka import DevKafka
-from tests.faults.process import ScorerProcess, wait_until
-from tests.faults.weather import Counters, Lane, Weather
+from tests.support.faults.network_conditions import Counters, Lane, Weather
+from tests.support.faults.process import ScorerProcess, wait_until
 
 HOST = "127.0.0.1"
 _SECONDS = 30.0

@@ -24,8 +24,8 @@ from stream_scorer.settings import (
     Replay,
     Settings,
 )
-from tests.faults.scene import PARTITIONS, Record, transaction_codec, transactions
-from tests.integration.state.stage import Life
+from tests.support.faults.reference_run import PARTITIONS, Record, transaction_codec, transactions
+from tests.support.state.stage import Life
 
 UNKNOWN, INCOMPATIBLE = 77, 78
 """Schema ids that the broken registry does not know, or knows without a field that we need."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import fastavro
 
-from tests.faults.scene import Record
-from tests.faults.suite.seams import POISON
+from tests.faults.suite.scorer_with_hooks import POISON
 from tests.faults.verifier.payloads import SCHEMAS, transaction
+from tests.support.faults.reference_run import Record
 
 
 @cache

@@ -9,7 +9,6 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.faults.proxy import Behind
 from tests.faults.verifier.segments import (
     Fate,
     Marker,
@@ -17,8 +16,9 @@ from tests.faults.verifier.segments import (
     Written,
     read_partition,
 )
+from tests.support.faults.proxy import Behind
 
-VERIFIER = Path(__file__).parent / "verifier"
+VERIFIER = Path(__file__).parents[1] / "verifier"
 _DUMP = "org.apache.kafka.tools.DumpLogSegments"
 
 

@@ -69,7 +69,7 @@ class Zygote:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 our own program
                 [sys.executable, "-m", __spec__.name, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[2], start_new_session=True,
+                pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[3], start_new_session=True,
             )  # fmt: skip
         self._lines = ours.makefile("rwb")
         self._turn = threading.Lock()

@@ -7,7 +7,7 @@ import pytest
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchAborted, RowsSettled
-from tests.integration.profiles.stage import (
+from tests.support.terminals.stage import (
     HOLD,
     PLAN,
     expected,

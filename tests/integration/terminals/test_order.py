@@ -10,7 +10,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchCommitted, RowsSettled
 from stream_scorer.terminals.profiler_process import profiler_loop
-from tests.integration.profiles.stage import (
+from tests.support.terminals.stage import (
     DAY,
     HOLD,
     HOUR,

@@ -12,7 +12,7 @@ from stream_scorer.kafka.loop.producer import Client
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
-from tests.contract.raw_requests import RawRequests
+from tests.support.contract.raw_requests import RawRequests
 from tests.support.kafka.fake_broker import Broker, Clock, Refused
 from tests.support.kafka.fake_consumer import FakeConsumer
 from tests.support.kafka.fake_network import Network

@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
-from tests.faults.scene import PARTITIONS, Record
+from tests.support.faults.reference_run import PARTITIONS, Record
 
 PER_SECOND = 400
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
-from tests.faults.zygote import COMMANDS, Forked, zygote
+from tests.support.faults.forked_scorers import COMMANDS, Forked, zygote
 
 COMMAND = Path(sys.executable).parent / "stream-scorer"
 _SECONDS = 90.0

@@ -13,7 +13,7 @@ from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import Kafka, Scorer, Settings, State
 from stream_scorer.state.partitions import writer as checkpoints
 from stream_scorer.telemetry import Happening, StateRestored
-from tests.faults.scene import (
+from tests.support.faults.reference_run import (
     DEADLINE_SECONDS,
     PARTITIONS,
     Heard,

@@ -20,7 +20,8 @@ from stream_scorer.registry.registry import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Happening
 from stream_scorer.terminals.follower import TerminalFollower
-from tests.integration.profiles.stage import (
+from tests.integration.terminals.test_scorer import FEATURES
+from tests.support.terminals.stage import (
     DAY,
     DEADLINE_SECONDS,
     HOUR,
@@ -28,7 +29,6 @@ from tests.integration.profiles.stage import (
     PLAN,
     START,
 )
-from tests.integration.profiles.test_scorer import FEATURES
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -14,7 +14,7 @@ from bench.hostile_cases.running import run
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.registry import reader_schema
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = "# T\n\n## Doors\n\nA `door` is\nclosed.\n\n## Walls\n\nHold.\n"
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.scoring import compile as compiling
-from tests.faults.proxy import Proxy
+from tests.support.faults.proxy import Proxy
 
 Cluster = Literal["one", "three", "forgetful"]
 

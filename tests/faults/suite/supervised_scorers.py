@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.settings import Kafka
-from tests.faults.process import ScorerProcess
-from tests.faults.suite import seams
+from tests.faults.suite import scorer_with_hooks as seams
+from tests.support.faults.process import ScorerProcess
 
 _SHUTDOWN_SECONDS = 15.0
 _UNAVAILABLE = 5

@@ -17,7 +17,8 @@ from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Happening, TerminalsRead
 from stream_scorer.terminals import follower as terminals
 from stream_scorer.terminals.follower import TerminalFollower
-from tests.integration.profiles.stage import (
+from tests.integration.terminals.test_scorer import FEATURES, seen
+from tests.support.terminals.stage import (
     DAY,
     DEADLINE_SECONDS,
     PLAN,
@@ -28,7 +29,6 @@ from tests.integration.profiles.stage import (
     profiled,
     send,
 )
-from tests.integration.profiles.test_scorer import FEATURES, seen
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from stream_scorer.devkafka.cluster import free_ports
-from tests.faults.process import wait_until
-from tests.faults.proxy import HOST, Api, Proxy
-from tests.faults.weather import Weather
+from tests.support.faults.network_conditions import Weather
+from tests.support.faults.process import wait_until
+from tests.support.faults.proxy import HOST, Api, Proxy
 
 FETCH = 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_scorer.settings import Kafka
-from tests.integration.profiles.stage import month, send
+from tests.support.terminals.stage import month, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -19,7 +19,7 @@ from stream_scorer.terminals.profiler_process import profiler_loop
 from stream_scorer.scoring.process import Deployment
 from stream_scorer.telemetry import BatchCommitted
 from stream_scorer.settings import Kafka
-from tests.integration.profiles.stage import settings_of
+from tests.support.terminals.stage import settings_of
 
 def compiled():
     # What talks to librdkafka is small, and compiled with the first records.

@@ -1,7 +1,8 @@
 """The scorer as a program with seams that only tests have: where it stops, or what fails in it.
 
-``python -m tests.faults.suite.seams SEAM... -- run ...`` runs ``stream-scorer run ...``. Workers of
-``run --workers`` have the seams as well: each imports this module before it starts.
+``python -m tests.faults.suite.scorer_with_hooks SEAM... -- run ...`` runs ``stream-scorer run
+...``. Workers of ``run --workers`` have the seams as well: each imports this module before it
+starts.
 """
 
 import argparse
@@ -40,7 +41,7 @@ _SEAMS = "TEST_SEAMS"
 
 def program(*seams: str) -> list[str]:
     """Return the program with the given seams, to be followed by command and arguments."""
-    return [sys.executable, "-m", "tests.faults.suite.seams", *seams, "--"]
+    return [sys.executable, "-m", "tests.faults.suite.scorer_with_hooks", *seams, "--"]
 
 
 def variables() -> dict[str, str]:

@@ -19,8 +19,9 @@ from stream_scorer.telemetry import (
     Happening,
     TerminalsRead,
 )
-from tests.faults.scene import decision
-from tests.integration.profiles.stage import (
+from tests.integration.state.test_next_version import write
+from tests.support.faults.reference_run import decision
+from tests.support.terminals.stage import (
     DAY,
     DEADLINE_SECONDS,
     PLAN,
@@ -32,7 +33,6 @@ from tests.integration.profiles.stage import (
     profiled,
     send,
 )
-from tests.integration.state.test_next_version import write
 
 pytestmark = pytest.mark.kafka
 
