@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from bench.gates import conclude
+from bench.harness.gates import conclude
 from stream_scorer.simulator import simulate
 
 ROUNDS, QUICK_ROUNDS = 5, 1

@@ -5,8 +5,8 @@ shipped model. Rounds are interleaved, each starts with another contender, media
 
 - ``ours``: ``training.fold.fold``, which is the stream's own engine: validation, duplicates, rings,
   undo journals and all; it starts from the Arrow table.
-- the others: polars, the same columns in three ways (bench/polars_features.py). It starts from its
-  own frame: the conversion from Arrow is not counted.
+- the others: polars, the same columns in three ways (bench/handbook_steps/polars_features.py). It
+  starts from its own frame: the conversion from Arrow is not counted.
 
 Both take all processors.
 
@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.gates import conclude
-from bench.polars_features import WAYS, frame
+from bench.handbook_steps.polars_features import WAYS, frame
+from bench.harness.gates import conclude
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate

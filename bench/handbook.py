@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.features import measure
-from bench.gates import conclude
-from bench.handbook_protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
-from bench.polars_handbook import WAYS, frame
+from bench.handbook_steps.polars_handbook import WAYS, frame
+from bench.handbook_steps.protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
+from bench.harness.gates import conclude
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate

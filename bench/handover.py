@@ -28,10 +28,10 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from bench import customers
-from bench.arena import PARTITIONS, Arena, Contender, Entry
-from bench.gates import conclude, loads
-from bench.handover_gates import Counted, Phase, Source, counted, failures, report
+from bench.harness import customers
+from bench.harness.arena import PARTITIONS, Arena, Contender, Entry
+from bench.harness.gates import conclude, loads
+from bench.verdicts.handover import Counted, Phase, Source, counted, failures, report
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.devkafka.cluster import free_ports

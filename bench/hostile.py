@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import hostile_load
-from bench.gates import conclude
+from bench.harness.gates import conclude
 from bench.hostile_cases import all_cases
+from bench.hostile_cases import load as hostile_load
 from bench.hostile_cases.case import Case
-from bench.hostile_cases.replays import BOOTSTRAP
+from bench.hostile_cases.data.replays import BOOTSTRAP
+from bench.hostile_cases.mutants import mutate
 from bench.hostile_cases.rules import RULES
-from bench.hostile_mutants import mutate
 from stream_scorer.devkafka import DevKafka
 
 ROOT: Final = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.arena import PARTITIONS, Arena, Contender
+from bench.harness.arena import PARTITIONS, Arena, Contender
 from stream_scorer.kafka.topics import config
 
 RATES, QUICK_RATES = (1_000, 5_000, 10_000), (5_000,)

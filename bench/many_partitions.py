@@ -28,9 +28,9 @@ import pyarrow as pa
 from confluent_kafka import Consumer, Producer, TopicPartition
 from rich.console import Console
 
-from bench import customers
-from bench.gates import conclude
-from bench.many_partitions_gates import Drain, failures, report
+from bench.harness import customers
+from bench.harness.gates import conclude
+from bench.verdicts.many_partitions import Drain, failures, report
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics import config

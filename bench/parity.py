@@ -1,20 +1,20 @@
 """The same transactions and labels on four ways: is every decision the same, bit for bit?
 
 - ``core``: one call of ``core.scorer.score`` over all rows in their order, in memory, beside the
-  terminals' rows that ``bench/parity_labels.py`` makes by the rule alone; it lets nothing go.
+  terminals' rows that ``bench/parity_steps/labels.py`` makes by the rule alone; it lets nothing go.
 - ``batch``: ``stream-scorer batch`` on a file of the rows, with a file of the labels.
 - ``stream``: ``stream-scorer run`` and ``profile`` on an input of one partition.
 - ``stream_killed``: both on an input of four partitions, with checkpoints. While records flow a
   second scorer joins; the first one and the profiler are killed with -9, each in an open
   transaction; and both come back.
 
-The input (``bench/parity_input.py``) has events out of order, late within and beyond the bound,
-duplicates, customers who return after their history has left, and a jump of all clocks. Some labels
-come too late: the profiler must count them, and no feature may tell. Compared are features and
-score as bits, decision, flags except ``late_decision``, and reject reasons, by source coordinates.
-A rejected transaction counts as equal when every way rejects it alike. Each way must give each
-record one decision or one dead letter. The plan lets a batch wait for terminals' rows as long as it
-takes, so that no decision may be degraded.
+The input (``bench/parity_steps/input.py``) has events out of order, late within and beyond the
+bound, duplicates, customers who return after their history has left, and a jump of all clocks. Some
+labels come too late: the profiler must count them, and no feature may tell. Compared are features
+and score as bits, decision, flags except ``late_decision``, and reject reasons, by source
+coordinates. A rejected transaction counts as equal when every way rejects it alike. Each way must
+give each record one decision or one dead letter. The plan lets a batch wait for terminals' rows as
+long as it takes, so that no decision may be degraded.
 
 What stands beside the count:
 
@@ -38,13 +38,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.arena import Arena
-from bench.parity_batch import Batch
-from bench.parity_input import build
-from bench.parity_killed import Killed
-from bench.parity_labels import label, settled
-from bench.parity_outcomes import Outcomes, Way, differences, report
-from bench.parity_streams import MODEL, Run, Traffic, Undisturbed, encoded
+from bench.harness.arena import Arena
+from bench.parity_steps.batch import Batch
+from bench.parity_steps.input import build
+from bench.parity_steps.killed import Killed
+from bench.parity_steps.labels import label, settled
+from bench.parity_steps.outcomes import Outcomes, Way, differences, report
+from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.scorer import Rings, score
 from stream_scorer.core.events.batch import Flag

@@ -25,11 +25,11 @@ import fastavro
 from confluent_kafka import Producer
 from rich.console import Console
 
-from bench import traffic
-from bench.arena import Arena
-from bench.event_model import train_model
-from bench.gates import conclude
-from bench.rollout_arena import Followed
+from bench.harness import traffic
+from bench.harness.arena import Arena
+from bench.harness.event_model import train_model
+from bench.harness.gates import conclude
+from bench.rollout_steps.arena import Followed
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds

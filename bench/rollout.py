@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gates import conclude
-from bench.rollout_gates import failures, report, show
-from bench.rollout_streams import SHARES, Stream, Tallies, costs, stream
+from bench.harness.gates import conclude
+from bench.rollout_steps.streams import SHARES, Stream, Tallies, costs, stream
+from bench.verdicts.rollout import failures, report, show
 from stream_scorer.rollout.evidence.evidence import Sample
 from stream_scorer.rollout.evidence.guardrail import (
     Evidence,

@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import traffic
-from bench.arena import PARTITIONS, Arena, Contender
-from bench.event_model import train_model
-from bench.gates import conclude, loads
-from bench.rollout_arena import Followed, Said, begun_in, decisions_of, said_in, say
-from bench.rollout_live_gates import (
+from bench.harness import traffic
+from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.harness.event_model import train_model
+from bench.harness.gates import conclude, loads
+from bench.rollout_steps.arena import Followed, Said, begun_in, decisions_of, said_in, say
+from bench.verdicts.rollout_live import (
     MOST_ACTIVATION_SECONDS,
     Begun,
     Decisions,

@@ -23,12 +23,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import traffic
-from bench.arena import PARTITIONS, Arena
-from bench.event_model import train_model
-from bench.gates import conclude, loads, rate
-from bench.rollout_arena import Followed, begun_in, columns_of, decisions_of, records_of, said_in
-from bench.rollout_live_gates import (
+from bench.harness import traffic
+from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.event_model import train_model
+from bench.harness.gates import conclude, loads, rate
+from bench.rollout_steps.arena import (
+    Followed,
+    begun_in,
+    columns_of,
+    decisions_of,
+    records_of,
+    said_in,
+)
+from bench.verdicts.rollout_live import (
     activation_seconds,
     after_rollback,
     counted,

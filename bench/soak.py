@@ -26,8 +26,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.gates import conclude
-from bench.soak_gates import MOST_GROWTH, Sample, failures, watched
+from bench.harness.gates import conclude
+from bench.verdicts.soak import MOST_GROWTH, Sample, failures, watched
 from tests.faults.suite import endurance
 from tests.faults.suite import kinds as registered
 from tests.faults.suite.brokers import compile_first, opened

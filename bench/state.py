@@ -4,7 +4,7 @@ For each number of customers two scorers run on one Kafka, one with checkpoints 
 default (``on``), one that writes none (``off``, which is sent
 a part of the events: enough for a rate). Both begin with the same checkpoint, in which
 every customer has 60 events in 30 days; it is made by the core's fold and the scorer's own
-checkpoint code (``bench/customers.py``), and the scorers restore it as they restore any.
+checkpoint code (``bench/harness/customers.py``), and the scorers restore it as they restore any.
 
 - ``bytes_per_key``: resident memory of a scorer once its state is whole, less that of a scorer
   that restored a checkpoint without customers, by customer.
@@ -31,11 +31,12 @@ from rich.console import Console
 from rich.table import Table
 
 import stream_scorer
-from bench import customers, traffic
-from bench.arena import PARTITIONS, Arena
-from bench.event_model import train_model
-from bench.gates import conclude, loads
-from bench.state_gates import (
+from bench.harness import customers, traffic
+from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.event_model import train_model
+from bench.harness.gates import conclude, loads
+from bench.harness.state_runner import MODEL, Runner
+from bench.verdicts.state import (
     MOST_COST,
     QUICK_MOST_COST,
     Size,
@@ -43,7 +44,6 @@ from bench.state_gates import (
     report,
     round_events,
 )
-from bench.state_runner import MODEL, Runner
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.producing.transactions import TransactionEncoder
 from tests.support.core.manifests import RICH

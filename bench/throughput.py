@@ -32,10 +32,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import traffic
-from bench.arena import Arena, Contender
-from bench.event_model import NAME, bundle_directory, train_event_model
-from bench.gates import RATIOS, ROWS, conclude, failures, loads, rate, report
+from bench.harness import traffic
+from bench.harness.arena import Arena, Contender
+from bench.harness.event_model import NAME, bundle_directory, train_event_model
+from bench.harness.gates import RATIOS, ROWS, conclude, failures, loads, rate, report
 
 EVENTS, QUICK_EVENTS = 900_000, 300_000
 ROUNDS, QUICK_ROUNDS = 5, 1

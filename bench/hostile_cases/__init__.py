@@ -1,4 +1,4 @@
-"""The hostile cases, one module per door."""
+"""The hostile cases, one module per door: the ``data`` of strangers, and doors of the ``host``."""
 
 import importlib
 from pathlib import Path
@@ -8,26 +8,26 @@ from typing import Final
 from bench.hostile_cases.case import Case, Place
 
 DOORS: Final = (
-    "schemas",
-    "records",
-    "topics",
-    "buckets",
-    "seals",
-    "terminals",
-    "probes",
-    "bundles",
-    "plans",
-    "lookups",
-    "membership",
-    "quarantine",
-    "secrets",
-    "rejections",
-    "replays",
-    "registry",
-    "caches",
-    "liveness",
-    "stack",
-    "production",
+    "data.schemas",
+    "data.records",
+    "data.topics",
+    "data.buckets",
+    "data.seals",
+    "host.terminals",
+    "host.probes",
+    "data.bundles",
+    "data.plans",
+    "host.lookups",
+    "host.membership",
+    "host.quarantine",
+    "host.secrets",
+    "data.rejections",
+    "data.replays",
+    "host.registry",
+    "host.caches",
+    "host.liveness",
+    "host.stack",
+    "host.production",
 )
 """Modules of this package that hold cases, in the order in which they are run."""
 
@@ -46,7 +46,7 @@ def warm(root: Path) -> None:
     Args:
         root: The root of the tree under test.
     """
-    from bench.hostile_cases import buckets, decoding  # noqa: PLC0415 they import the product
+    from bench.hostile_cases.data import buckets, decoding  # noqa: PLC0415 they import the product
 
     decoding.decoded(decoding.framed(decoding.body()), decoding.schema_with())
     with TemporaryDirectory(prefix="hostile-") as folder:

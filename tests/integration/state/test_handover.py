@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.handover_gates import MOST_PAUSE_SECONDS, counted
+from bench.verdicts.handover import MOST_PAUSE_SECONDS, counted
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.models.stores.deployment import Deployment

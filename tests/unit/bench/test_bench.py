@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench import customers, features, state_gates, traffic
-from bench.gates import RATIOS, ROWS, failures, rate, report
+from bench import features
+from bench.handbook_steps.polars_features import WAYS, frame
+from bench.harness import customers, traffic
+from bench.harness.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
-from bench.polars_features import WAYS, frame
-from bench.state_gates import Size
+from bench.verdicts import state as state_gates
+from bench.verdicts.state import Size
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan

@@ -9,8 +9,16 @@ import pyarrow as pa
 import pytest
 
 from bench import handbook
-from bench.handbook_protocol import Rows, card_precision, first_leaf, fit, judge, split, split_on
-from bench.polars_handbook import NAMES, WAYS, frame
+from bench.handbook_steps.polars_handbook import NAMES, WAYS, frame
+from bench.handbook_steps.protocol import (
+    Rows,
+    card_precision,
+    first_leaf,
+    fit,
+    judge,
+    split,
+    split_on,
+)
 from stream_scorer.simulator import simulate
 from tests.oracle.handbook import handbook_features
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.handover_gates import MOST_PAUSE_SECONDS, Phase, counted, failures, report
+from bench.verdicts.handover import MOST_PAUSE_SECONDS, Phase, counted, failures, report
 
 
 def times(gap_ms: int = 0) -> tuple[dict[Any, int], list[Any]]:

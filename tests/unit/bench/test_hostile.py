@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from bench import hostile, hostile_load, hostile_mutants
+from bench import hostile
 from bench.hostile_cases import all_cases
+from bench.hostile_cases import load as hostile_load
+from bench.hostile_cases import mutants as hostile_mutants
 from bench.hostile_cases.case import Case, NotThereError, Place, cut, entry
-from bench.hostile_cases.decoding import FIELDS, HOSTILE_ID, TRANSACTION, Attack
+from bench.hostile_cases.data.decoding import FIELDS, HOSTILE_ID, TRANSACTION, Attack
 from bench.hostile_cases.rules import RULES
 from bench.hostile_cases.running import run
 from stream_scorer.registry.definition import parse_definition

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import parity
-from bench.parity_input import AFTER_EVICTION, AGAIN, LATE, Input, build
-from bench.parity_labels import Labels, label, settled
-from bench.parity_outcomes import ASPECTS, Outcomes, Way, differences, places, report
-from bench.parity_streams import Traffic
+from bench.parity_steps.input import AFTER_EVICTION, AGAIN, LATE, Input, build
+from bench.parity_steps.labels import Labels, label, settled
+from bench.parity_steps.outcomes import ASPECTS, Outcomes, Way, differences, places, report
+from bench.parity_steps.streams import Traffic
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features

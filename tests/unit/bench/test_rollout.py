@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench import rollout
-from bench.rollout_gates import failures, report
-from bench.rollout_streams import BUCKETS, SHARES, Stream, costs
+from bench.rollout_steps.streams import BUCKETS, SHARES, Stream, costs
+from bench.verdicts.rollout import failures, report
 from stream_scorer.rollout.evidence.guardrail import Verdict
 
 ROWS, CUSTOMERS, DAYS = 20_000, 400, 30

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.rollout_arena import Said
 from bench.rollout_guarded import failures, moved
-from bench.rollout_live_gates import Begun, Decisions
+from bench.rollout_steps.arena import Said
+from bench.verdicts.rollout_live import Begun, Decisions
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import reproduce
-from bench.rollout_live_gates import (
+from bench.verdicts.rollout_live import (
     Begun,
     Decisions,
     Stage,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.soak import drawn
-from bench.soak_gates import MOST_GROWTH, Sample, failures, growth, longest_life, watched
+from bench.verdicts.soak import MOST_GROWTH, Sample, failures, growth, longest_life, watched
 from tests.faults.suite import endurance, kinds
 from tests.faults.suite.registry import KINDS
 

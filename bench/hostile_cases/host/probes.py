@@ -8,7 +8,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.requests import asked, held, seconds_open, status
+from bench.hostile_cases.host.requests import asked, held, seconds_open, status
 
 _LIVE: Final = b"GET /health/live HTTP/1.0\r\n\r\n"
 _HEALTH: Final = SimpleNamespace(

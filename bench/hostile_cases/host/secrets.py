@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.requests import asked
+from bench.hostile_cases.host.requests import asked
 
 _SECRET: Final = "gallop horse/battery"  # noqa: S105 of no account
 _WORDS: Final = ("gallop", "hunter2")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.gates import Int64
-from bench.soak_gates import Float64, growth
+from bench.harness.gates import Int64
+from bench.verdicts.soak import Float64, growth
 
 MOST_PAUSE_SECONDS = 10.0
 MOST_MEMORY_GROWTH = 0.10

@@ -3,7 +3,7 @@
 Some customers fall silent for longer than anything is remembered and come back; some never come
 back; all clocks jump once by more than the horizon. Among the rest lie events out of order, late
 within and beyond the bound, of equal times, sent again (under a later event time too), and under an
-id that was used long ago. Labels are in ``bench/parity_labels.py``.
+id that was used long ago. Labels are in ``bench/parity_steps/labels.py``.
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.buckets import payload, records_of, restored, ring
 from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.data.buckets import payload, records_of, restored, ring
 
 _KEY, _OTHER = b"k" * 32, b"o" * 32
 

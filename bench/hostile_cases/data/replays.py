@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.terminals import letter
+from bench.hostile_cases.host.terminals import letter
 
 BOOTSTRAP: Final = "HOSTILE_BOOTSTRAP"
 """The variable that names the broker of a run."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, Place, entry
-from bench.hostile_cases.decoding import Source, body, framed, raw, schema_with
+from bench.hostile_cases.data.decoding import Source, body, framed, raw, schema_with
 
 _ASKED: Final = "/schemas/ids/"
 _CHAIN: Final = "/subjects/chain/versions/"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import polars as pl
 import pyarrow as pa
 
-from bench.polars_features import EVENT, MINOR, WINDOW_DAYS, event_features
-from bench.polars_features import frame as customer_frame
+from bench.handbook_steps.polars_features import EVENT, MINOR, WINDOW_DAYS, event_features
+from bench.handbook_steps.polars_features import frame as customer_frame
 
 DELAY_DAYS = 7
 NAMES = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.gates import Int64, rate
+from bench.harness.gates import Int64, rate
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case
-from bench.hostile_cases.decoding import (
+from bench.hostile_cases.data.decoding import (
     HOSTILE_ID,
     Attack,
     Source,

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.arena import Arena
-from bench.parity_input import Input
-from bench.parity_labels import Labels
-from bench.parity_outcomes import KEPT, Outcomes
+from bench.harness.arena import Arena
+from bench.parity_steps.input import Input
+from bench.parity_steps.labels import Labels
+from bench.parity_steps.outcomes import KEPT, Outcomes
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.simulator.files import write_table
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.arena import PARTITIONS, Arena, Contender
-from bench.parity_streams import (
+from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.parity_steps.streams import (
     GLANCE_SECONDS,
     MODEL,
     SECONDS,

@@ -15,8 +15,8 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench import contender
-from bench.traffic import registry_with_writers
+from bench.harness import contender
+from bench.harness.traffic import registry_with_writers
 from stream_scorer.devkafka import DevKafka, processes
 from stream_scorer.kafka.reading.reading import read_all
 from stream_scorer.kafka.topics.config import common
@@ -46,7 +46,7 @@ class Entry:
 
     Attributes:
         name: Unique in this arena; prefix of its topics and name of its group.
-        command: Arguments of ``bench/contender.py``.
+        command: Arguments of ``bench/harness/contender.py``.
         settings: As the process will read them.
         environment: What makes it read them so.
     """
@@ -226,7 +226,7 @@ class Arena:
         Args:
             name: Unique in this arena.
             source: Input topic.
-            command: Arguments of ``bench/contender.py``.
+            command: Arguments of ``bench/harness/contender.py``.
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
             tables: Further settings by group; ``kafka`` goes beside what is said here.

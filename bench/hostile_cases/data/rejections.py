@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.buckets import payload, records_of, restored, ring
 from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.data.buckets import payload, records_of, restored, ring
 
 _FIRST: Final = 40
 _REASONS: Final = b'[["CURRENCY"],[0,3]]'

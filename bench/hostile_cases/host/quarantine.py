@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, Place, entry
-from bench.hostile_cases.decoding import raw
+from bench.hostile_cases.data.decoding import raw
 
 _ROWS: Final = 200
 Fails = Callable[[Any, Collection[int]], None]

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 from confluent_kafka import Producer
 
-from bench.arena import PARTITIONS, Arena, Contender
-from bench.hostile_cases import records, schemas
-from bench.hostile_cases.decoding import HOSTILE_ID, Attack
+from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.hostile_cases.data import records, schemas
+from bench.hostile_cases.data.decoding import HOSTILE_ID, Attack
 from bench.latency import FULL, Reader, row_number
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError

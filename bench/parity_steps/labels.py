@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.parity_input import AFTER_EVICTION, AGAIN, Input
+from bench.parity_steps.input import AFTER_EVICTION, AGAIN, Input
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals.table import TerminalTable
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.gates import Int64
+from bench.harness.gates import Int64
 
 MOST_PAUSE_SECONDS = 10.0
 

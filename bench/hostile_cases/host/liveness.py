@@ -8,7 +8,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.requests import asked, status, until
+from bench.hostile_cases.host.requests import asked, status, until
 
 
 def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callable[[Place], str]:

@@ -23,7 +23,7 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
         # scikit-learn's threads spin at their barriers by default: beside a busy core the
         # hand-written loop then fell from 79,000 to 8,000 events a second.
         os.environ["OMP_WAIT_POLICY"] = "passive"
-        from bench import loops  # noqa: PLC0415 see the docstring
+        from bench.harness import loops  # noqa: PLC0415 see the docstring
         from stream_scorer.settings import load_settings  # noqa: PLC0415
 
         if kind == "floor":
@@ -41,7 +41,7 @@ def _schedule(
     rate: float, count: int, label_hours: int | None = None, customers: int = 5_000
 ) -> Callable[[], None]:
     """Simulate now; the schedule begins with the first event sent."""
-    from bench.traffic import transactions  # noqa: PLC0415 see the caller
+    from bench.harness.traffic import transactions  # noqa: PLC0415 see the caller
     from stream_scorer.producing.labels import send_with_labels  # noqa: PLC0415
     from stream_scorer.producing.transactions import open_feed  # noqa: PLC0415
     from stream_scorer.settings import load_settings  # noqa: PLC0415

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.arena import Arena, Contender, Entry
-from bench.rollout_live_gates import Begun, Decisions, Stage
+from bench.harness.arena import Arena, Contender, Entry
+from bench.verdicts.rollout_live import Begun, Decisions, Stage
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, Place
-from bench.hostile_cases.decoding import (
+from bench.hostile_cases.data.decoding import (
     FIELDS,
     Attack,
     Source,

@@ -12,8 +12,8 @@ import numpy as np
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.arena import PARTITIONS, Arena, Contender, Entry
-from bench.state_gates import Size, round_rates
+from bench.harness.arena import PARTITIONS, Arena, Contender, Entry
+from bench.verdicts.state import Size, round_rates
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.registry import reader_schema

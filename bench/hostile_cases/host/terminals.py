@@ -8,7 +8,7 @@ from typing import Any, Final
 from unittest import mock
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.decoding import Source, framed
+from bench.hostile_cases.data.decoding import Source, framed
 
 CLIPBOARD: Final = "\x1b]52;c;c3RvbGVu\x07"
 """Sets the clipboard of a terminal that obeys it (OSC 52)."""

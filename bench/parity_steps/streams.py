@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.arena import Arena, Contender, Entry
-from bench.parity_input import Input
-from bench.parity_labels import Labels
-from bench.parity_outcomes import Outcomes, places, published
+from bench.harness.arena import Arena, Contender, Entry
+from bench.parity_steps.input import Input
+from bench.parity_steps.labels import Labels
+from bench.parity_steps.outcomes import Outcomes, places, published
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.feed import Riders

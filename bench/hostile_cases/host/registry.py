@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.requests import asked, held, status
+from bench.hostile_cases.host.requests import asked, held, status
 
 _JSON: Final = "application/vnd.schemaregistry.v1+json"
 _TOKEN: Final = "a-token-of-the-developer-0123456789"  # noqa: S105 of no account

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bench.hostile_cases.case import Case, Place, entry
-from bench.hostile_cases.decoding import Source, framed, number, raw, text
+from bench.hostile_cases.data.decoding import Source, framed, number, raw, text
 
 _NAMES: Final = {
     "rollout": "rollout.v1", "activations": "activation.v1", "summaries": "summary.v2",
