@@ -20,7 +20,8 @@ from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Owner, Record
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.formats import Record
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN, Schedule
 from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.state.stores.topic_store import TopicStore

@@ -14,23 +14,20 @@ The reader is strict: what it does not know exactly, it refuses. Each record say
 number, so a store may hold buckets of several.
 """
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stream_scorer.state.checkpoints.formats import (
-    CHECKED,
-    FORMAT,
+    Bucket,
     Piece,
+    Record,
     parse,
     refuse_changed,
-    values,
 )
 from stream_scorer.state.checkpoints.rejections import Kept
 from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError
 
-Record = tuple[bytes, bytes]
 _REJECTED = "rejected"
 
 # One number has one spelling, so that no two keys name one place.
@@ -98,53 +95,6 @@ class Owner:
             return None
         partition, bucket, part = map(int, place)
         return partition, bucket, part
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The rings of some customers of one partition, as of an input offset.
-
-    Attributes:
-        partition: Input partition.
-        bucket: Number of the bucket, below :data:`~stream_scorer.core.rings.rings.BUCKETS`.
-        offset: The partition's next input offset when it was dumped.
-        partitions: How many partitions the input had.
-        engine: Version of the meaning of features.
-        watermark: Newest accepted event time of the partition before ``offset``, ms.
-        horizon: How long rings remembered, ms.
-        since: By reason why history is missing, from which event time on it is whole, ms; see
-            ``history``.
-        payload: What the rings gave; empty for an empty bucket.
-        cap: How many events a ring held at most; 0 where the record does not say.
-        unit: What amounts are counted in, as :attr:`Plan.unit`; empty where it does not say.
-        format: Number of the format that it was read in, or is to be written in.
-    """
-
-    partition: int
-    bucket: int
-    offset: int
-    partitions: int
-    engine: int
-    watermark: int
-    horizon: int = 0
-    since: Mapping[str, int] = field(default_factory=dict)
-    payload: bytes = b""
-    cap: int = 0
-    unit: str = ""
-    format: int = FORMAT
-
-    @property
-    def checked(self) -> bool:
-        """Whether the checksum that came with it covers its payload, once it was read."""
-        return self.format == CHECKED
-
-    def records(self, owner: Owner) -> list[Record]:
-        """Return the bucket as (key, value) records, all of one transaction."""
-        keys = (owner.key(self.partition, self.bucket, part) for part in itertools.count())
-        return [
-            (key, owner.seal.close(key, value))
-            for key, value in zip(keys, values(self), strict=False)
-        ]
 
 
 class Assembly:

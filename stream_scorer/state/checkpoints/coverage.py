@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from stream_scorer.core.rings.rings import NEVER, Retention
-from stream_scorer.state.checkpoints.checkpoint import Bucket
+from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ring_columns import columns_of, stored_fields
 
 INPUT = "input"

@@ -18,18 +18,18 @@ that end with their CRC is the same for all of them: one sound payload in anothe
 not be seen.
 """
 
+import itertools
 import json
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from stream_scorer.core.rings.rings import BUCKETS, NEVER
+from stream_scorer.state.checkpoints.seal import Seal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from stream_scorer.state.checkpoints.checkpoint import Bucket
+Record = tuple[bytes, bytes]
 
 PLAIN, CHECKED = 1, 2
 FORMATS = (PLAIN, CHECKED)
@@ -63,6 +63,62 @@ _CAP = "@cap"
 _UNIT = "@unit="
 
 
+class Keys(Protocol):
+    """Whose records they are: it names each, and seals it."""
+
+    @property
+    def seal(self) -> Seal: ...  # noqa: D102 see Owner
+
+    def key(self, partition: int, bucket: int, part: int) -> bytes: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The rings of some customers of one partition, as of an input offset.
+
+    Attributes:
+        partition: Input partition.
+        bucket: Number of the bucket, below :data:`~stream_scorer.core.rings.rings.BUCKETS`.
+        offset: The partition's next input offset when it was dumped.
+        partitions: How many partitions the input had.
+        engine: Version of the meaning of features.
+        watermark: Newest accepted event time of the partition before ``offset``, ms.
+        horizon: How long rings remembered, ms.
+        since: By reason why history is missing, from which event time on it is whole, ms; see
+            ``history``.
+        payload: What the rings gave; empty for an empty bucket.
+        cap: How many events a ring held at most; 0 where the record does not say.
+        unit: What amounts are counted in, as :attr:`Plan.unit`; empty where it does not say.
+        format: Number of the format that it was read in, or is to be written in.
+    """
+
+    partition: int
+    bucket: int
+    offset: int
+    partitions: int
+    engine: int
+    watermark: int
+    horizon: int = 0
+    since: Mapping[str, int] = field(default_factory=dict)
+    payload: bytes = b""
+    cap: int = 0
+    unit: str = ""
+    format: int = FORMAT
+
+    @property
+    def checked(self) -> bool:
+        """Whether the checksum that came with it covers its payload, once it was read."""
+        return self.format == CHECKED
+
+    def records(self, owner: Keys) -> list[Record]:
+        """Return the bucket as (key, value) records, all of one transaction."""
+        keys = (owner.key(self.partition, self.bucket, part) for part in itertools.count())
+        return [
+            (key, owner.seal.close(key, value))
+            for key, value in zip(keys, values(self), strict=False)
+        ]
+
+
 class UnknownFormatError(ValueError):
     """A record is of a format that this version does not know: a later version wrote it."""
 
@@ -91,7 +147,7 @@ class Piece:
         return same and self.header | {"part": 0} == first.header
 
 
-def values(bucket: "Bucket") -> list[bytes]:
+def values(bucket: Bucket) -> list[bytes]:
     """Return a bucket as the values of its records, part by part, in its own format."""
     payload = bucket.payload
     parts = max(-(-len(payload) // PART_BYTES), 1)
@@ -115,7 +171,7 @@ def values(bucket: "Bucket") -> list[bytes]:
     return found
 
 
-def _tail(bucket: "Bucket") -> str:
+def _tail(bucket: Bucket) -> str:
     """Return the end of a header, which is the same in all parts."""
     noted, unit = dict(bucket.since), ""
     if bucket.format == CHECKED:

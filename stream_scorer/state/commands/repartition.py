@@ -16,8 +16,9 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.state.checkpoints.checkpoint import Record, partitions_of
+from stream_scorer.state.checkpoints.checkpoint import partitions_of
 from stream_scorer.state.checkpoints.coverage import merged, outlived, since_of
+from stream_scorer.state.checkpoints.formats import Record
 from stream_scorer.state.checkpoints.restore_rules import (
     damaged,
     labels_of,

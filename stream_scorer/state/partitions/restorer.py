@@ -19,8 +19,9 @@ from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner, partitions_of
 from stream_scorer.state.checkpoints.coverage import since_of
+from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.heap import give_back, release_early, release_late
 from stream_scorer.state.checkpoints.restore_rules import (
     Takeover,

@@ -23,8 +23,8 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
-from stream_scorer.state.checkpoints.checkpoint import Bucket, Owner, Record
-from stream_scorer.state.checkpoints.formats import FORMAT
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record
 from stream_scorer.state.checkpoints.schedule import Held, Schedule, Turn
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten, Listener
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.checkpoints import formats
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner, partitions_of
+from stream_scorer.state.checkpoints.formats import Bucket
 
 OWNER = Owner("group/of two", "transactions")
 

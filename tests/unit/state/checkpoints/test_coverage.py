@@ -9,7 +9,6 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_union
 from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, bucket_of
-from stream_scorer.state.checkpoints.checkpoint import Bucket
 from stream_scorer.state.checkpoints.coverage import (
     CAP,
     HORIZON,
@@ -20,6 +19,7 @@ from stream_scorer.state.checkpoints.coverage import (
     outlived,
     since_of,
 )
+from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ring_columns import stored_fields
 
 DAY = 86_400_000

@@ -8,7 +8,8 @@ import pytest
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.settings import State
 from stream_scorer.state.checkpoints import formats
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner, partitions_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner, partitions_of
+from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.seal import OPEN, Seal, SealError, bare, read_seal
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore

@@ -22,8 +22,8 @@ from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Bucket, Owner
-from stream_scorer.state.checkpoints.formats import HEADER_BYTES_MOST, checksum_of
+from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
+from stream_scorer.state.checkpoints.formats import HEADER_BYTES_MOST, Bucket, checksum_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.state.stores import file_store as files

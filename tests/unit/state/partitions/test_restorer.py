@@ -14,7 +14,8 @@ from stream_scorer.gap import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Bucket, Owner
+from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.rejections import Kept, segment
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.partitions.restorer import CheckpointedReplay, Restoration

@@ -1,0 +1,88 @@
+"""The layout of the tree: each folder in its level, none too large, no import cycle."""
+
+import ast
+import graphlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "stream_scorer"
+MOST_FILES = 15
+FLAT = {"stream_scorer/cli"}
+"""One file per command group: as flat as the commands are."""
+
+
+def _folders() -> list[Path]:
+    return sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE})
+
+
+def _levels() -> list[set[str]]:
+    contracts: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+    return [
+        {name.strip().removeprefix("stream_scorer.").replace(".", "/") for name in level.split("|")}
+        for level in layers
+    ]
+
+
+def _modules() -> dict[str, set[str]]:
+    """Every module with the modules that it imports, for types alone as well."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        imported = set[str]()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+            elif isinstance(node, ast.Import):
+                imported |= {each.name for each in node.names}
+        graph[name] = (imported & names.keys()) - {name}
+    return graph
+
+
+@pytest.mark.parametrize("top", ["stream_scorer", "tests", "bench"])
+def test_no_folder_has_more_than_fifteen_files(top: str) -> None:
+    files: dict[str, int] = {}
+    for path in (ROOT / top).rglob("*.py"):
+        folder = str(path.parent.relative_to(ROOT))
+        files[folder] = files.get(folder, 0) + 1
+    large = {folder for folder, count in files.items() if count > MOST_FILES}
+    assert large <= FLAT
+
+
+def test_a_folder_with_folders_has_no_files_of_its_own() -> None:
+    for folder in _folders():
+        inner = [path for path in folder.iterdir() if (path / "__init__.py").is_file()]
+        files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert not (inner and files), folder
+
+
+def test_every_folder_has_its_level_and_its_line_in_the_map() -> None:
+    leaves = {
+        str(folder.relative_to(PACKAGE))
+        for folder in _folders()
+        if any(path.name != "__init__.py" for path in folder.glob("*.py"))
+    }
+    levels = _levels()
+    assert set().union(*levels) == leaves
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| (`[^|]*`) \| ([^|]+) \|$", text, re.MULTILINE)
+    named = [name.rstrip("/") for cell, _ in rows for name in re.findall(r"`([\w/]+)`", cell)]
+    assert sorted(named) == sorted(leaves)
+    # From the top of the page to its end, the levels only go down.
+    depth = {name: number for number, level in enumerate(levels) for name in level}
+    assert [depth[name] for name in named] == sorted(depth[name] for name in named)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    order = graphlib.TopologicalSorter(_modules())
+    order.prepare()
