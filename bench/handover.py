@@ -38,7 +38,7 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.state.stores.topic_store import publish
 
 MODEL = "fraud:1.0.0"

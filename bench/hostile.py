@@ -25,8 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.harness.gates import conclude
-from bench.hostile_cases import all_cases
-from bench.hostile_cases import load as hostile_load
+from bench.hostile_cases import all_cases, load
 from bench.hostile_cases.case import Case
 from bench.hostile_cases.data.replays import BOOTSTRAP
 from bench.hostile_cases.mutants import mutate
@@ -235,8 +234,8 @@ def main() -> int:
             document["mutants"] = mutate(ROOT, mutants, options.seed, run_cases, say)
         failed += unnoticed(document["mutants"])
     if options.load or not (options.quick or options.only or options.against):
-        document["load"] = hostile_load.measure(say)
-        failed += hostile_load.failures(document["load"])
+        document["load"] = load.measure(say)
+        failed += load.failures(document["load"])
     document["missed"] = failed
     return conclude(document, failed)
 

@@ -32,9 +32,9 @@ from bench.harness import customers
 from bench.harness.gates import conclude
 from bench.verdicts.many_partitions import Drain, failures, report
 from stream_scorer.devkafka import DevKafka
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.settings import Kafka, Registry, Topics
 from tests.faults.verifier.segments import read_partition

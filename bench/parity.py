@@ -46,11 +46,11 @@ from bench.parity_steps.labels import label, settled
 from bench.parity_steps.outcomes import Outcomes, Way, differences, report
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
 
 EVENTS, QUICK_EVENTS = 200_000, 30_000

@@ -33,10 +33,10 @@ from bench.rollout_steps.arena import Followed
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
-from stream_scorer.rollout.plan.commands import Kind, Step
+from stream_scorer.rollout.plan.command_kinds import Kind, Step
 from stream_scorer.settings import Settings
 from stream_scorer.training.features import CUSTOMER_FEATURES
 

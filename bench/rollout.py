@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from bench.harness.gates import conclude
 from bench.rollout_steps.streams import SHARES, Stream, Tallies, costs, stream
 from bench.verdicts.rollout import failures, report, show
-from stream_scorer.rollout.evidence.evidence import Sample
+from stream_scorer.rollout.evidence.anytime_bounds import Sample
 from stream_scorer.rollout.evidence.guardrail import (
     Evidence,
     Limits,

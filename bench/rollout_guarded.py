@@ -45,7 +45,7 @@ from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.command_kinds import Kind
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, LOUD, SOUND = "old:1.0.0", "loud:1.0.0", "sound:1.0.0"

@@ -47,7 +47,7 @@ from bench.verdicts.rollout_live import (
 )
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.rollout.plan.commands import Kind, Rollback, Step, Switch
+from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step, Switch
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"

@@ -18,12 +18,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from bench.harness import contender
 from bench.harness.traffic import registry_with_writers
 from stream_scorer.devkafka import DevKafka, processes
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.config import common
 from stream_scorer.kafka.topics.offsets import LATEST, offsets
-from stream_scorer.kafka.topics.topics import COMPACTED
+from stream_scorer.kafka.topics.our_topics import COMPACTED
 from stream_scorer.producing.transactions import open_feed
-from stream_scorer.registry.registry import FileRegistry
+from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import Settings, load_settings
 
 PARTITIONS = 4

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.scorer import Rings, remember
+from stream_scorer.core.decision.score_batch import Rings, remember
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.formats import Record
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN, Schedule
-from stream_scorer.state.partitions.writer import Checkpoints
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.stores.topic_store import TopicStore
 
 Int64 = NDArray[np.int64]

@@ -23,10 +23,10 @@ from stream_scorer.models.bundles.bundle import (
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.predictors.predictors import predictor_for
 from stream_scorer.settings import MODELS_DIRECTORY
-from stream_scorer.training.costs import choose_thresholds
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
 from stream_scorer.training.models import ESTIMATORS
+from stream_scorer.training.thresholds import choose_thresholds
 
 NAME = "event"
 _VERSION = "1.0.0"

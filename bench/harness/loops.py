@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Message, Producer
 
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import MODEL, read_manifest
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings
 
 _WAIT_SECONDS = 0.1

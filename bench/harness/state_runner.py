@@ -16,7 +16,7 @@ from bench.harness.arena import PARTITIONS, Arena, Contender, Entry
 from bench.verdicts.state import Size, round_rates
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.stores.topic_store import publish
 

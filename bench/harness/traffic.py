@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from stream_scorer.codec.writing.encode import ColumnEncoder
-from stream_scorer.registry.registry import INDEX, FileRegistry, reader_schema
+from stream_scorer.registry.sources import INDEX, FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.simulator import simulate
 

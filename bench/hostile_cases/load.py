@@ -24,7 +24,7 @@ from bench.latency import FULL, Reader, row_number
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import FileRegistry
+from stream_scorer.registry.sources import FileRegistry
 
 RATE, SECONDS, ROUNDS = 2_000, 15, 3
 HOSTILE_PER_SECOND: Final = 20

@@ -17,7 +17,7 @@ from bench.parity_steps.streams import (
     read,
     until,
 )
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.topics.our_topics import create_topics
 
 _JOIN_AT, _KILL_AT, _RETURN_AT = 0.1, 0.25, 0.8
 _SESSION_MS = 6_000

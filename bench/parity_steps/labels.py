@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.parity_steps.input import AFTER_EVICTION, AGAIN, Input
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]

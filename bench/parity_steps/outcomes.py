@@ -11,11 +11,11 @@ import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.scorer import Scored
+from stream_scorer.core.decision.score_batch import Scored
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]

@@ -17,12 +17,12 @@ from bench.parity_steps.labels import Labels
 from bench.parity_steps.outcomes import Outcomes, places, published
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka.reading.feed import Riders
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.reading.paced_producer import Riders
+from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.stores.topic_store import TopicStore
 

@@ -14,14 +14,14 @@ from bench.verdicts.rollout_live import Begun, Decisions, Stage
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.registry import narrowed, reader_schema
+from stream_scorer.registry.sources import narrowed, reader_schema
 from stream_scorer.rollout.log.activation_log import ACTIVE
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
-from stream_scorer.rollout.plan.documents import plan_of
-from stream_scorer.rollout.plan.parts import Part
+from stream_scorer.rollout.plan.command_kinds import Kind, VerdictGiven
+from stream_scorer.rollout.plan.plan_file import plan_of
+from stream_scorer.rollout.plan.strict_parsing import Part
 
 _AT_ONCE = 50_000
 _WAIT_SECONDS = 1.0

@@ -16,8 +16,8 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
 from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.rollout.evidence.anytime_bounds import Sample, look_number
 from stream_scorer.rollout.evidence.costs import BoundedCosts
-from stream_scorer.rollout.evidence.evidence import Sample, look_number
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.simulator import simulate
 from stream_scorer.training.fold import fold

@@ -14,7 +14,7 @@ import numpy as np
 from stream_scorer.batch.output import Decided, Form
 from stream_scorer.codec.writing.encode import Choice, DecisionEncoder
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 
 _SYNC_BYTES = 16
 _BLOCK_ROWS = 4_000

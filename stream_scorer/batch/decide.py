@@ -13,8 +13,8 @@ from stream_scorer.batch.input import BatchInput, Place
 from stream_scorer.batch.ledger import Done
 from stream_scorer.batch.output import Decided, Reject
 from stream_scorer.batch.terminals import Met, Terminals
-from stream_scorer.core.decision.deciding import Model, ModelFailure
-from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.decide import Model, ModelFailure
+from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.events.batch import (
     DecisionBatch,
     EventBatch,

@@ -19,7 +19,7 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.tables.columns import Column, as_read, fit, fits, is_text
 from stream_scorer.tables.files import InputFile, columns_of, read_pieces, reading
 from stream_scorer.tables.pieces import Piece

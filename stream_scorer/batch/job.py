@@ -17,7 +17,7 @@ from stream_scorer.batch.output import Form, Rejects, Writer
 from stream_scorer.batch.parquet import ParquetDecisions
 from stream_scorer.batch.terminals import Terminals
 from stream_scorer.batch.threads import Behind, ahead
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.tables.files import InputFile
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import DecisionBatch
 from stream_scorer.errors import SettingsError
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 
 ENDINGS = (".parquet", ".avro")
 

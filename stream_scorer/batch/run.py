@@ -25,7 +25,7 @@ from stream_scorer.batch.output import (
     ENDINGS,
     refuse_feature_names,
 )
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError, StateError, UnavailableError

@@ -4,7 +4,7 @@ The stream's profiler tells a terminal's row when its label is settled; here a r
 behind the events that it came with. An event sees no row younger than the plan's delay, so both
 give it the same rows.
 
-Which transactions have a row is the profiler's rule too (``core/terminals/pending_rows.py``). It
+Which transactions have a row is the profiler's rule too (``core/terminals/pending_labels.py``). It
 knows no rings: a transaction sent again is none of its own only while the first one's row is
 pending, and only under the event time that this one had, or an earlier one.
 """
@@ -22,8 +22,8 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.terminals.history import Delayed, TerminalTable
 from stream_scorer.core.terminals.profile_kernels import mixed
-from stream_scorer.core.terminals.table import Delayed, TerminalTable
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]

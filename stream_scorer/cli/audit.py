@@ -37,15 +37,15 @@ def verify(
     Exit code 12 and where it is: a byte that was changed, a line that is missing, out of order or
     signed wrongly, and, with --expect, an end that was cut off.
     """
-    from stream_scorer.security import audit_access as auditing  # noqa: PLC0415 keys load slowly
+    from stream_scorer.security import audit_access  # noqa: PLC0415 keys load slowly
 
     settings = settings_from(config).audit
-    found = auditing.verify(settings, file, expect, after)
+    found = audit_access.verify(settings, file, expect, after)
     document = asdict(found)
     rows = [(name, value) for name, value in document.items() if name != "faults"]
     rows += [("fault", str(fault)) for fault in found.faults]
     show(as_json, document, ("", "value"), rows, title="Audit log")
-    auditing.refuse_faults(found)
+    audit_access.refuse_faults(found)
 
 
 @app.command(name="show")
@@ -64,9 +64,9 @@ def show_command(
 
     `audit verify` tells whether they are what was written.
     """
-    from stream_scorer.security import audit_access as auditing  # noqa: PLC0415 keys load slowly
+    from stream_scorer.security import audit_access  # noqa: PLC0415 keys load slowly
 
-    lines = auditing.shown(settings_from(config).audit, file, action, subject, last)
+    lines = audit_access.shown(settings_from(config).audit, file, action, subject, last)
     records = [line.as_record() for line in lines]
     columns = ("number", "time", "actor", "action", "subject", "details")
     rows = [[record[name] for name in columns] for record in records]

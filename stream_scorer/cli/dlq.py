@@ -22,9 +22,9 @@ from stream_scorer.dead_letters.list import dead_letter_at, dead_letter_of, list
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.dead_letters.replay import replay as replay_dead_letters
-from stream_scorer.dead_letters.take import take as take_record
+from stream_scorer.dead_letters.take_record import take as take_record
 from stream_scorer.errors import SettingsError, StreamScorerError
-from stream_scorer.processes.stop_request import StopRequest
+from stream_scorer.processes.stop_flag import StopRequest
 from stream_scorer.terminal_text import printable
 
 app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)

@@ -14,9 +14,9 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
-from stream_scorer.kafka.reading.feed import Feed
+from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.tables.strict import read_transactions
+from stream_scorer.tables.transactions import read_transactions
 
 
 def produce(

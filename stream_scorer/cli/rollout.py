@@ -20,7 +20,7 @@ from stream_scorer.cli.rollout_drawing import draw
 from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
 from stream_scorer.rollout.operator.reports import history as history_of
 from stream_scorer.rollout.operator.reports import status as status_of
-from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.plan.command_kinds import Kind
 from stream_scorer.security.keys import passphrase_from, read_private
 
 app = typer.Typer(

@@ -14,10 +14,10 @@ from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.redaction import remember
 from stream_scorer.registry.compatibility import verdicts
-from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.registry.published import changed_in_place, publish
-from stream_scorer.registry.registry import FileRegistry, read_schema
 from stream_scorer.registry.server import RegistryServer
+from stream_scorer.registry.sources import FileRegistry, read_schema
 from stream_scorer.security.keys import read_passphrase
 from stream_scorer.settings import SCHEMAS_DIRECTORY, load_settings
 

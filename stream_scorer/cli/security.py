@@ -15,7 +15,7 @@ from stream_scorer.cli.console import (
     settings_from,
     show,
 )
-from stream_scorer.hardening.cluster import cluster_findings
+from stream_scorer.hardening.cluster_check import cluster_findings
 from stream_scorer.hardening.settings_check import file_findings, setting_findings
 
 app = typer.Typer(

@@ -24,9 +24,9 @@ from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka.reading.reading import follow, newest, read_all
+from stream_scorer.kafka.reading.read_to_end import follow, newest, read_all
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.processes.stop_request import StopRequest
+from stream_scorer.processes.stop_flag import StopRequest
 from stream_scorer.terminal_text import printable
 
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}

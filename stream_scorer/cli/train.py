@@ -73,10 +73,10 @@ def train(
     from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
     from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
-    from stream_scorer.training.costs import read_costs  # noqa: PLC0415 as above
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.training.report import report  # noqa: PLC0415 as above
+    from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
 
     beside = out / name / "plan.toml"
     chosen = plan or (beside if beside.is_file() else None)

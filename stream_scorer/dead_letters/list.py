@@ -7,7 +7,7 @@ from typing import Any
 from stream_scorer import settings
 from stream_scorer.dead_letters.format import DeadLetter, parse
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.reading.reading import read, read_all
+from stream_scorer.kafka.reading.read_to_end import read, read_all
 from stream_scorer.kafka.topics.offsets import bounds
 
 FOREIGN = "(foreign)"

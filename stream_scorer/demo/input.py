@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.program import HEADER_BYTES
+from stream_scorer.codec.reading.decode_program import HEADER_BYTES
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.ports import Int64
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.registry.registry import SchemaSource, reader_schema
+from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.simulator import simulate
 
 _DAY_MS: Final = 86_400_000

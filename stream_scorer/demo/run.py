@@ -35,14 +35,14 @@ from stream_scorer.demo.report import Report
 from stream_scorer.demo.verifier import Verifier
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
-from stream_scorer.kafka.reading.feed import Feed
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.paced_producer import Feed
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.lag import read_lag
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.processes.signals import handled
 from stream_scorer.producing.labels import LabelledRows
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings, Topics
 
 _RATE = 5_000.0

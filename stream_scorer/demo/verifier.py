@@ -34,7 +34,7 @@ from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.ports import Float64, Int64
-from stream_scorer.registry.registry import narrowed, open_registry, reader_schema
+from stream_scorer.registry.sources import narrowed, open_registry, reader_schema
 
 _FIELDS: Final = frozenset(
     {

@@ -20,8 +20,8 @@ from stream_scorer.devkafka.jars import classpath
 from stream_scorer.devkafka.java import find_java
 from stream_scorer.devkafka.node import HOST, Ports
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.registry.registry import INDEX
 from stream_scorer.registry.server import RegistryServer
+from stream_scorer.registry.sources import INDEX
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _ATTEMPTS = 5

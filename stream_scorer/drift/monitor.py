@@ -28,15 +28,15 @@ from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
-from stream_scorer.processes.run import run_process
-from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
+from stream_scorer.processes.run_process import run_process
+from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 

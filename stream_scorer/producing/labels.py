@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from stream_scorer import settings
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
-from stream_scorer.kafka.reading.feed import KEY_COLUMN, Feed, Riders
+from stream_scorer.kafka.reading.paced_producer import KEY_COLUMN, Feed, Riders
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.registry.sources import open_registry, reader_schema
 
 _SUBJECT = "labels-value"
 _SCHEMA = "label.v1"

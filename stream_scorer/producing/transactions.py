@@ -7,9 +7,9 @@ import pyarrow as pa
 from stream_scorer import settings
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.codec.writing.encode import ColumnEncoder
-from stream_scorer.kafka.reading.feed import Feed
+from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.registry.sources import open_registry, reader_schema
 
 _SUBJECT = "transactions-value"
 _SCHEMA = "transaction.v1"

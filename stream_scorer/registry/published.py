@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import SchemaError
-from stream_scorer.registry.registry import FileRegistry
+from stream_scorer.registry.sources import FileRegistry
 
 LOCK: Final = "registry.lock.json"
 

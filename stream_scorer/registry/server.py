@@ -22,10 +22,10 @@ from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.registry.connections import BoundedServer, RequestClock
 from stream_scorer.registry.limits import json_depth
-from stream_scorer.registry.registry import Entry
-from stream_scorer.registry.store import RegistryError, RegistryStore
+from stream_scorer.registry.server_connections import BoundedServer, RequestClock
+from stream_scorer.registry.server_store import RegistryError, RegistryStore
+from stream_scorer.registry.sources import Entry
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _JSON_TYPES: Final = {

@@ -14,9 +14,9 @@ from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
+from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.reproduce.compare import whole_numbers
 from stream_scorer.settings import Settings
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.routing import Routing, Version
-from stream_scorer.core.decision.scorer import Remembered, Rings, remember, replay
+from stream_scorer.core.decision.score_batch import Remembered, Rings, remember, replay
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -22,7 +22,7 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.arms import RoutingAt, arms_of, routings
 from stream_scorer.reproduce.compare import (
     MOST_EXAMPLES,
@@ -35,10 +35,10 @@ from stream_scorer.reproduce.decisions import Progress, Spool
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.terminals import RecordedTerminals
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.beginning import Beginning
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.history_start import Beginning
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.partitions.refold import input_of, others_of
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
 
 Float64 = NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.deciding import MODEL_ERROR, Answers, Model, answers, model_scores
+from stream_scorer.core.decision.decide import MODEL_ERROR, Answers, Model, answers, model_scores
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError

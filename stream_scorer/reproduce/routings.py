@@ -5,7 +5,7 @@ from bisect import bisect_right
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.kafka.topics.offsets import admin, partitions
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Settings

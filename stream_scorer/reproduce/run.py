@@ -23,7 +23,7 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.compare import (
     Expected,
     Reproduction,

@@ -9,11 +9,11 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.terminals.table import Delayed
-from stream_scorer.kafka.reading.following import TopicFollower
-from stream_scorer.registry.registry import SchemaSource, reader_schema
+from stream_scorer.core.terminals.history import Delayed
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.coverage import NOT_YET
+from stream_scorer.state.checkpoints.history_coverage import NOT_YET
 from stream_scorer.terminals.follower import TerminalReading
 
 Float64 = NDArray[np.float64]

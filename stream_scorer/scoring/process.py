@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.deciding import Model
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import Limits
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.loop.work_interface import Limits
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics.offsets import oldest_offset
 from stream_scorer.models.bundles.loader import Bundle
 from stream_scorer.models.stores.deployment import (
@@ -22,21 +22,21 @@ from stream_scorer.models.stores.deployment import (
     load_models,
 )
 from stream_scorer.ports import CheckpointStore
-from stream_scorer.processes.run import Exposed, run_process
-from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
+from stream_scorer.processes.run_process import Exposed, run_process
+from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
-from stream_scorer.rollout.log.revisions import Fleet, Pinned
+from stream_scorer.rollout.log.ready_versions import Fleet, Pinned
 from stream_scorer.scoring.bundle_watch import BundleWatch
 from stream_scorer.scoring.warm_up import warm
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Listener

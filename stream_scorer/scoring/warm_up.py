@@ -6,14 +6,14 @@ import pyarrow as pa
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.codec.records.made_up import EVENT_TIME_MS, as_polled, made_up_transactions
-from stream_scorer.core.decision.deciding import Model
-from stream_scorer.core.decision.scorer import Rings, remember, score
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.score_batch import Rings, remember, score
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import bucket_of
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.registry import FileRegistry
+from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 

@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.arms import score_by_arms
-from stream_scorer.core.decision.deciding import ModelFailure
+from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.routing import CHAMPION, Routing
-from stream_scorer.core.decision.scorer import Rings, replay
+from stream_scorer.core.decision.score_batch import Rings, replay
 from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
-from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import Replays
-from stream_scorer.kafka.topics.partition_check import KeySample
+from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import Activations, Cut
 from stream_scorer.rollout.log.activation_log import ActivationLog
-from stream_scorer.rollout.log.revisions import Versions
+from stream_scorer.rollout.log.ready_versions import Versions
+from stream_scorer.scoring.decode_quarantined import decode_without
 from stream_scorer.scoring.outputs import Decoded, Outcomes, Scored
-from stream_scorer.scoring.rejecting import decode_without
 from stream_scorer.settings import Topics
-from stream_scorer.state.checkpoints.beginning import Beginning
-from stream_scorer.state.checkpoints.coverage import INPUT, NOT_YET, merged, outlived
+from stream_scorer.state.checkpoints.history_coverage import INPUT, NOT_YET, merged, outlived
+from stream_scorer.state.checkpoints.history_start import Beginning
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints, Share
 from stream_scorer.state.partitions.coverage_tracker import Histories
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import Noted, RejectionLog
 from stream_scorer.state.partitions.restorer import AT_ONCE, CheckpointedReplay, Restoration
-from stream_scorer.state.partitions.writer import Checkpoints, Share
 from stream_scorer.telemetry import (
     BatchCommitted,
     DecidedBy,

@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_scorer import settings
 from stream_scorer.errors import AuditError, SettingsError, UnavailableError
-from stream_scorer.security import audit_verify as audit_verifying
+from stream_scorer.security import audit_verify
 from stream_scorer.security.audit import AuditLog
 from stream_scorer.security.audit_files import files_of
 from stream_scorer.security.audit_lines import Line
@@ -89,7 +89,7 @@ def verify(
             raise SettingsError(f"{option}: {value!r} is no hash", "give 64 hex digits")
     path = _there(audit, file)
     try:
-        return audit_verifying.verify(path, _signers(audit), expect, after)
+        return audit_verify.verify(path, _signers(audit), expect, after)
     except OSError as error:
         raise _unreadable(path, error) from error
 

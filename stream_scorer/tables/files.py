@@ -23,7 +23,7 @@ from stream_scorer.file_url import of_the_store, protocols
 from stream_scorer.tables.columns import is_unicode
 from stream_scorer.tables.formats import FORMATS
 from stream_scorer.tables.pieces import DamagedError, Piece
-from stream_scorer.tables.strict import refuse_repeated
+from stream_scorer.tables.transactions import refuse_repeated
 
 _PATTERN = re.compile(r"[*?\[]")
 _READERS = frozenset({"_csv", "pyarrow", "stream_scorer", "zlib"})

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.terminals.table import Delayed, TerminalTable
+from stream_scorer.core.terminals.history import Delayed, TerminalTable
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.telemetry import (
     DependencyBack,

@@ -11,20 +11,20 @@ from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
-from stream_scorer.kafka.loop.merging import MergedSource
-from stream_scorer.kafka.loop.pieces import numbered
+from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.producer import TransactionalProducer
+from stream_scorer.kafka.loop.record_slices import numbered
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import Limits
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.loop.work_interface import Limits
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose
 from stream_scorer.ports import RawRecords
-from stream_scorer.processes.run import run_process
-from stream_scorer.registry.registry import SchemaSource, open_registry, reader_schema
+from stream_scorer.processes.run_process import run_process
+from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Listener
 from stream_scorer.terminals.profiler_work import Decoders, Profiled, ProfilerWork, RowEncoder

@@ -16,7 +16,7 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import reason_of, validate
 from stream_scorer.core.terminals.columns import Labels, Rows, labels_of, rows_of
-from stream_scorer.core.terminals.pending_rows import (
+from stream_scorer.core.terminals.pending_labels import (
     NEVER,
     NOWHERE,
     Clock,
@@ -25,7 +25,7 @@ from stream_scorer.core.terminals.pending_rows import (
     Settled,
 )
 from stream_scorer.errors import RegistryUnavailableError, StateError
-from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords

@@ -6,9 +6,9 @@ from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.records.made_up import as_polled, made_up_labels, made_up_transactions
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals.profile_kernels import merge
-from stream_scorer.kafka.loop.work import Stages
+from stream_scorer.kafka.loop.work_interface import Stages
 from stream_scorer.kafka.reading.replay import InputReplay
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.terminals.profiler_work import Decoders, ProfilerWork, RowEncoder
 

@@ -17,7 +17,7 @@ from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
 from stream_scorer.tables.order import refuse_disorder
-from stream_scorer.tables.strict import read_transactions
+from stream_scorer.tables.transactions import read_transactions
 from stream_scorer.training.fold import fold
 
 Float64 = NDArray[np.float64]

@@ -26,7 +26,7 @@ from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.training.fold_parts import GROUPS, Part, group_of, parts_of
 
 Float64 = NDArray[np.float64]

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds, Interval
-from stream_scorer.training.costs import missed_cost
+from stream_scorer.training.thresholds import missed_cost
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

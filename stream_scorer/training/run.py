@@ -28,7 +28,7 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.loader import kind_of, load_bundle
-from stream_scorer.models.bundles.reference import reference_of
+from stream_scorer.models.bundles.reference_statistics import reference_of
 from stream_scorer.models.bundles.writer import (
     Candidate,
     new_directory,
@@ -37,12 +37,12 @@ from stream_scorer.models.bundles.writer import (
 )
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 from stream_scorer.training.card import Card, card_files
-from stream_scorer.training.costs import choose_thresholds
 from stream_scorer.training.data import Taken, known_frauds, take
 from stream_scorer.training.days import PROTOCOLS, Days, Split, new_cards, number_of
 from stream_scorer.training.features import read_features
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.models import make_model
+from stream_scorer.training.thresholds import choose_thresholds
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -26,7 +26,7 @@ NEGATIVE_FIXED = Mutant(
     "the size of a fixed",
     (
         ("registry/limits.py", "not 0 <= size <= self._limits.fixed_bytes", "abs(size) > 2**62"),
-        ("codec/reading/program.py", "        check_program(self.code", "        print if check_program else (self.code"),
+        ("codec/reading/decode_program.py", "        check_program(self.code", "        print if check_program else (self.code"),
         ("codec/reading/decode_kernel.py", "if size < 0 or size > end - at:\n                        failed = TRUNC",
          "if size > end - at:\n                        failed = TRUNC"),
     ),

@@ -12,8 +12,8 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints import formats
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import TopicStore
 from tests.support.contract.object_store import object_store

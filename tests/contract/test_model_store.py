@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.core.events.plan import parse_plan
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.trust import Trust
@@ -41,7 +41,7 @@ def shelves(
 def sign(shelves: Shelves, version: str = "1.0.0") -> None:
     data = shelves.read(f"fraud/{version}/manifest.json")
     manifest = parse_manifest(data, "here")
-    shelves.write(f"fraud/{version}/signature.json", signature.sign(manifest, data, KEY))
+    shelves.write(f"fraud/{version}/signature.json", bundle_signature.sign(manifest, data, KEY))
 
 
 def flip(shelves: Shelves, name: str) -> None:

@@ -11,8 +11,8 @@ from stream_scorer.errors import ModelError, StateError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.batch.batch_cases import run, transactions, write
 from tests.support.contract.object_store import Weather, object_store

@@ -17,8 +17,9 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.registry.http import HttpRegistry
-from stream_scorer.registry.registry import (
+from stream_scorer.registry.http_registry import HttpRegistry
+from stream_scorer.registry.server import RegistryServer
+from stream_scorer.registry.sources import (
     INDEX,
     FileRegistry,
     SchemaSource,
@@ -26,7 +27,6 @@ from stream_scorer.registry.registry import (
     reader_schema,
     same_schema,
 )
-from stream_scorer.registry.server import RegistryServer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 
 TRANSACTION = reader_schema("transaction.v1")

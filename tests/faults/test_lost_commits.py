@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_scorer.kafka.loop.producer import TransactionalProducer
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka

@@ -15,7 +15,7 @@ from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import replay
 from stream_scorer.errors import FencedError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, RawRecords

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.deciding import Model
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind, Step
-from stream_scorer.rollout.plan.documents import plan_of
+from stream_scorer.rollout.plan.command_kinds import Kind, Step
+from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import (
     BatchAborted,

@@ -20,7 +20,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from stream_scorer.devkafka import DevKafka, cluster
 from stream_scorer.devkafka.processes import started_at
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
 
 pytestmark = pytest.mark.kafka

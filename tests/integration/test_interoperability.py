@@ -17,10 +17,10 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_scorer.devkafka.cluster import seed_registry
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import reader_schema
 from stream_scorer.registry.server import RegistryServer
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka, Registry
 from tests.support.faults.process import COMMAND, environment
 from tests.support.faults.reference_run import feed, outcome, scored, transactions

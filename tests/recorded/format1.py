@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.formats import Record
+from stream_scorer.state.checkpoints.ownership import Owner
 
 _FILE = Path(__file__).with_name("state-format-1.xz")
 _PLACE = struct.Struct("<HHHI")

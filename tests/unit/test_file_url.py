@@ -4,7 +4,7 @@ import pytest
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.file_url import FileUrl
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.stores.file_store import FileStore
 
 OWNER = Owner("g", "t")

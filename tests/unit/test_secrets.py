@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.cli.console import connected_settings
-from stream_scorer.dead_letters import format as deadletter
+from stream_scorer.dead_letters import format as letter_format
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.kafka.topics import config
 from stream_scorer.observability.endpoint import Endpoint
@@ -22,7 +22,7 @@ from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.redaction import MASK, redacted, remember
-from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.settings import Http, Registry, load_settings
 from stream_scorer.telemetry import DependencyUnavailable
 
@@ -73,7 +73,7 @@ class TestEveryDoor:
         zero = np.zeros(1, np.int64)
         column = BytesColumn.of([b"v"])
         raw = RawRecords(column, column, None, zero.astype(np.int32), zero, zero)
-        (letter,) = deadletter.dead_letters(
+        (letter,) = letter_format.dead_letters(
             raw, [0], ["UNKNOWN_SCHEMA"], [text], topic="d", source_topic="t", instance="0"
         )
         assert not any(b"correct" in (value or b"") for _, value in letter.headers or ())

@@ -51,7 +51,7 @@ def records_of(
     content: bytes, *, number: int | None = None, cap: int = 10, **changed: Any
 ) -> list[Record]:
     """Return a forged bucket's records: everything in them is consistent but the payload."""
-    made = entry("stream_scorer.state.checkpoints.checkpoint")
+    made = entry("stream_scorer.state.checkpoints.ownership")
     values = {
         "partitions": _PARTITIONS, "engine": entry("stream_scorer.core.features.compile", "ENGINE"),
         "watermark": 7, "horizon": 1, "payload": content, "cap": cap, **changed,
@@ -135,9 +135,9 @@ def restored(
         offset: What the group has committed; -1 for nothing.
         low: The oldest offset of the input that is retained.
     """
-    rings = entry("stream_scorer.core.decision.scorer", "Rings")(_features(place))
+    rings = entry("stream_scorer.core.decision.score_batch", "Rings")(_features(place))
     owned = {} if seal is None else {"seal": seal}
-    owner = entry("stream_scorer.state.checkpoints.checkpoint", "Owner")(_GROUP, _TOPIC, **owned)
+    owner = entry("stream_scorer.state.checkpoints.ownership", "Owner")(_GROUP, _TOPIC, **owned)
     source = _Input(offset, low)
     found = entry("stream_scorer.state.partitions.restorer", "Restoration")(
         _TOPIC, source, owner, _Store(records), rings, source.open
@@ -213,7 +213,7 @@ def _astray() -> bytes:
 
 def _twice(place: Place) -> str:
     """Load two files of a backfill that hold the same customer."""
-    rings = entry("stream_scorer.core.decision.scorer", "Rings")(_features(place)).of(0)
+    rings = entry("stream_scorer.core.decision.score_batch", "Rings")(_features(place)).of(0)
     rings.load(payload(ring()))
     try:
         rings.load(payload(ring()))

@@ -68,7 +68,7 @@ class Source:
 
     def __init__(self, stranger: str = "") -> None:
         settings = entry("stream_scorer.settings")
-        files = entry("stream_scorer.registry.registry", "FileRegistry")(settings.SCHEMAS_DIRECTORY)
+        files = entry("stream_scorer.registry.sources", "FileRegistry")(settings.SCHEMAS_DIRECTORY)
         self._files = files
         self._stranger = stranger
         self.own_id = next(e.schema_id for e in files.entries if "transaction" in e.file)

@@ -24,7 +24,7 @@ def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], st
         plan = json.loads(json.dumps(_PLAN))
         change(plan)
         try:
-            entry("stream_scorer.rollout.plan.documents", "plan_of")(plan)
+            entry("stream_scorer.rollout.plan.plan_file", "plan_of")(plan)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
@@ -35,7 +35,7 @@ def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], st
 def _toml(text: str) -> Callable[[Place], str]:
     def run(_: Place) -> str:
         try:
-            entry("stream_scorer.rollout.plan.documents", "plan_table")(text)
+            entry("stream_scorer.rollout.plan.plan_file", "plan_table")(text)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
@@ -65,20 +65,20 @@ class _Log:
     """
 
     def __init__(self, *, required: bool = True, last: int = 0) -> None:
-        self.control = entry("stream_scorer.rollout.plan.control")
+        self.control = entry("stream_scorer.rollout.plan.control_record")
         keys = entry("stream_scorer.security.keys")
         self.operator, self.stranger = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         public = self.operator.public_key()
         trusted = {keys.key_id(public): keys.TrustedKey("ann", public)}
         retired = dict.fromkeys(trusted, last) if last else {}
-        self.log = entry("stream_scorer.rollout.plan.fold", "Log")(
+        self.log = entry("stream_scorer.rollout.plan.fold_commands", "Log")(
             self.control.Authority(trusted, retired, required=required)
         )
         self.give(self.command("plan", _PLAN))
 
     def command(self, kind: str, body: dict[str, Any], key: Any = None) -> Any:
-        commands = entry("stream_scorer.rollout.plan.commands")
-        read = entry("stream_scorer.rollout.plan.parts", "read")
+        commands = entry("stream_scorer.rollout.plan.command_kinds")
+        read = entry("stream_scorer.rollout.plan.strict_parsing", "read")
         state, of = self.log.state, commands.Kind(kind)
         return self.control.write(
             state.sequence + 1, state.head, of, read(commands.BODIES[of], body), 1_000,

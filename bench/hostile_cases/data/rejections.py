@@ -30,7 +30,7 @@ def _with(
     """Restore a good bucket next to a stranger's segment; replay records of offsets 40 to 42."""
 
     def run(place: Place) -> str:
-        entry("stream_scorer.state.checkpoints.rejections")
+        entry("stream_scorer.state.checkpoints.rejected_segments")
         found: list[Any] = []
 
         def replayed(opened: Any) -> None:

@@ -28,7 +28,7 @@ def _settings() -> Any:
     kafka = module.Kafka(
         bootstrap=address, group=f"g-{unique}", instance="0", topics=module.Topics(**names)
     )
-    entry("stream_scorer.kafka.topics.topics", "create_topics")(kafka, 1, replication=1)
+    entry("stream_scorer.kafka.topics.our_topics", "create_topics")(kafka, 1, replication=1)
     return module.Settings(kafka=kafka)
 
 
@@ -116,7 +116,7 @@ def _read(*ends: str) -> Callable[[Place], str]:
         topic = kafka.topics.decisions
         held = [_transaction(kafka, topic, 3, end) for end in ends]
         began = time.monotonic()
-        found = list(entry("stream_scorer.kafka.reading.reading", "read_all")(kafka, topic))
+        found = list(entry("stream_scorer.kafka.reading.read_to_end", "read_all")(kafka, topic))
         seconds = time.monotonic() - began
         del held
         return f"{len(found)} records, {'soon' if seconds < 9 else f'after {seconds:.0f} s'}"

@@ -12,7 +12,7 @@ _KEY, _OTHER = b"k" * 32, b"o" * 32
 def _seal(secret: bytes = _KEY) -> Any:
     import hashlib  # noqa: PLC0415 only here
 
-    found = entry("stream_scorer.state.checkpoints.seal", "Seal")
+    found = entry("stream_scorer.state.checkpoints.record_mac", "Seal")
     return found({hashlib.sha256(secret).digest()[:8]: secret})
 
 
@@ -49,7 +49,7 @@ def _file(text: bytes) -> Callable[[Place], str]:
         path = place.folder / "mac.key"
         path.write_bytes(text)
         path.chmod(0o600)
-        entry("stream_scorer.state.checkpoints.seal", "read_seal")(path, required=True)
+        entry("stream_scorer.state.checkpoints.record_mac", "read_seal")(path, required=True)
         return "read"
 
     return run

@@ -15,7 +15,7 @@ _NAMES: Final = {
 
 
 def _schema(topic: str) -> dict[str, Any]:
-    found = entry("stream_scorer.registry.registry", "reader_schema")(_NAMES[topic])
+    found = entry("stream_scorer.registry.sources", "reader_schema")(_NAMES[topic])
     document: dict[str, Any] = json.loads(found)
     return document
 
@@ -120,7 +120,7 @@ _STRANGE: Final = (
 
 
 def _transaction() -> str:
-    return str(entry("stream_scorer.registry.registry", "reader_schema")("transaction.v1"))
+    return str(entry("stream_scorer.registry.sources", "reader_schema")("transaction.v1"))
 
 
 _REFUSED: Final = "(RecordError|SchemaError): "

@@ -47,7 +47,7 @@ def _over(health: Any, happenings: Any) -> None:
 
 def _stack(_: Place) -> str:
     """Look for the frames of a thread that hangs."""
-    stack_of = entry("stream_scorer.kafka.loop.stacks", "stack_of")
+    stack_of = entry("stream_scorer.kafka.loop.thread_stacks", "stack_of")
     go, pool = threading.Event(), ThreadPoolExecutor(1)
 
     def hangs() -> None:

@@ -136,7 +136,7 @@ def _decoded(
         plan = entry("stream_scorer.core.events.plan", "Plan")()
         now = [0.0]
         with _registry(answer) as (url, asked):
-            source = entry("stream_scorer.registry.http", "HttpRegistry")(
+            source = entry("stream_scorer.registry.http_registry", "HttpRegistry")(
                 settings(url=url, timeout_seconds=3.0, **registry), lambda: now[0]
             )
             decoder = decoder_of(source, plan)
@@ -166,7 +166,7 @@ def _again(_: Place) -> str:
     settings = entry("stream_scorer.settings", "Registry")
     plan = entry("stream_scorer.core.events.plan", "Plan")()
     with _registry(_unknown) as (url, asked):
-        source = entry("stream_scorer.registry.http", "HttpRegistry")(settings(url=url))
+        source = entry("stream_scorer.registry.http_registry", "HttpRegistry")(settings(url=url))
         for _batch in range(30):
             decoder = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")(
                 source, plan

@@ -20,7 +20,7 @@ def _rejected(fails: Fails) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         work, module = (
-            entry("stream_scorer.kafka.loop.work"),
+            entry("stream_scorer.kafka.loop.work_interface"),
             entry("stream_scorer.kafka.loop.quarantine"),
         )
         paused = entry("stream_scorer.ports", "Paused")

@@ -113,7 +113,7 @@ def _down(url: str) -> Callable[[Place], str]:
         error = entry("stream_scorer.errors", "StreamScorerError")
         made = {"url": url, "user": "me", "password": _SECRET} if "@" not in url else {"url": url}
         try:
-            found = entry("stream_scorer.registry.http", "HttpRegistry")(
+            found = entry("stream_scorer.registry.http_registry", "HttpRegistry")(
                 registry.model_validate(made)
             )
             found.writer_schema(1)

@@ -7,16 +7,16 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading import opcodes
 from stream_scorer.core.kernels.memory import SLACK
 
 _ALIGNMENT: Final = 64  # as Arrow recommends
 _WIDTH: Final = {
-    operations.INT64: 8,
-    operations.INT32: 4,
-    operations.FLOAT64: 8,
-    operations.FLOAT32: 4,
-    operations.TEXT: 4,
+    opcodes.INT64: 8,
+    opcodes.INT32: 4,
+    opcodes.FLOAT64: 8,
+    opcodes.FLOAT32: 4,
+    opcodes.TEXT: 4,
 }
 _TEXT_MOST: Final = np.iinfo(np.int32).max
 
@@ -58,10 +58,10 @@ class Kept:
         """
         bits = rows // 8 + 1
         validity = bits if self.nullable else -1
-        if self.kind == operations.BIT:
+        if self.kind == opcodes.BIT:
             return validity, bits, -1
         values = (rows + 1) * _WIDTH[self.kind]
-        if self.kind != operations.TEXT:
+        if self.kind != opcodes.TEXT:
             return validity, values, -1
         if self.texts:
             # A symbol may be longer than the number that stands for it.
@@ -112,7 +112,7 @@ class Layout:
                 column.type,
                 rows,
                 [whole.slice(start) if start >= 0 else None for start in starts]
-                if column.kind == operations.TEXT
+                if column.kind == opcodes.TEXT
                 else [whole.slice(start) if start >= 0 else None for start in starts[:2]],
             )
             for column, starts in zip(self._kept, self._regions, strict=True)

@@ -1,12 +1,12 @@
 """Confluent-framed Avro to columns: a fast way for most writer schemas, a sure way for all.
 
-Every payload is walked (the rules stand in :mod:`stream_scorer.codec.reading.program`), so both
-ways refuse the same records. The fast way stores the reader's columns in that walk; the sure one
-gives the sound bytes to fastavro, record by record, for writer schemas in which a field that the
-reader wants is more than a single value, perhaps optional. Both read plain numbers, without logical
-types: a long is a long, whether or not a date can hold it. A value that the bytes give soundly and
-the reader schema cannot take (null where none goes, an unknown symbol) is INCOMPATIBLE_SCHEMA for
-that record alone.
+Every payload is walked (the rules stand in :mod:`stream_scorer.codec.reading.decode_program`), so
+both ways refuse the same records. The fast way stores the reader's columns in that walk; the sure
+one gives the sound bytes to fastavro, record by record, for writer schemas in which a field that
+the reader wants is more than a single value, perhaps optional. Both read plain numbers, without
+logical types: a long is a long, whether or not a date can hold it. A value that the bytes give
+soundly and the reader schema cannot take (null where none goes, an unknown symbol) is
+INCOMPATIBLE_SCHEMA for that record alone.
 """
 
 import io
@@ -20,23 +20,23 @@ import numpy as np
 import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 
-from stream_scorer.codec.reading import framing, operations, resolve
+from stream_scorer.codec.reading import framing, opcodes, resolve
+from stream_scorer.codec.reading.decode_program import Framed, Program, check, compile_walk, frame
 from stream_scorer.codec.reading.preparation_budget import PreparationBudget
-from stream_scorer.codec.reading.program import Framed, Program, check, compile_walk, frame
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.limits import SchemaLimits
-from stream_scorer.registry.recent import RecentSchemas
-from stream_scorer.registry.registry import SchemaSource, look_up, reader_schema
+from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.registry.sources import SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _FRAME_REASONS: Final = {
-    operations.EMPTY: (RejectReason.EMPTY, "no value"),
-    operations.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
-    operations.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
+    opcodes.EMPTY: (RejectReason.EMPTY, "no value"),
+    opcodes.OVERSIZE: (RejectReason.TOO_LARGE, "longer than record_bytes_max"),
+    opcodes.FRAMING: (RejectReason.FRAMING, "no magic byte 0 and schema id in front"),
 }
 
 _FEW_IDS: Final = 8
@@ -104,7 +104,7 @@ class ColumnDecoder:
 
         Args:
             values: The payloads.
-            budgeted: As in :func:`~stream_scorer.registry.registry.look_up`.
+            budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
 
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
@@ -283,7 +283,7 @@ class ColumnDecoder:
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
             projection,
-            operations.STEPS_PER_BYTE if projection else operations.SURE_STEPS_PER_BYTE,
+            opcodes.STEPS_PER_BYTE if projection else opcodes.SURE_STEPS_PER_BYTE,
         )
 
 
@@ -308,7 +308,7 @@ class TransactionDecoder:
 
         Args:
             raw: The records.
-            budgeted: As in :func:`~stream_scorer.registry.registry.look_up`.
+            budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
 
         Returns:
             (m transactions in input order, int64[m] their row numbers, all other rows).

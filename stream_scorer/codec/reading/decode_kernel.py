@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.operations import (
+from stream_scorer.codec.reading.opcodes import (
     BIT,
     BLOCK,
     BOOL,

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.operations import EMPTY, FRAMING, OVERSIZE
+from stream_scorer.codec.reading.opcodes import EMPTY, FRAMING, OVERSIZE
 from stream_scorer.core.kernels.compiled import brief
 from stream_scorer.ports import Int64
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading import operations as o
+from stream_scorer.codec.reading import opcodes as o
 from stream_scorer.codec.reading.arrow_layout import Kept
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.ports import Int64
@@ -30,7 +30,7 @@ _LAST: Final = (o.END, o.RETURN, o.JUMP)
 def check_program(
     code: Int64, symbols: Int64, symbol_text: NDArray[np.uint8], kept: Sequence[Kept]
 ) -> None:
-    """Check a program; see :class:`stream_scorer.codec.reading.program.Program` for its parts.
+    """Check a program; ``decode_program.Program`` describes its parts.
 
     Raises:
         ValueError: It could lead the walk outside its memory, or leave a column unwritten.

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.codec.reading.operations import (
+from stream_scorer.codec.reading.opcodes import (
     BIT,
     FLOAT32,
     FLOAT64,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading import opcodes
 from stream_scorer.codec.reading.arrow_layout import Kept
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.compatibility import incompatibilities
@@ -39,19 +39,19 @@ _WIDER: Final = {
     "enum": {"enum", "string"},
 }
 _HELD: Final = {
-    pa.bool_(): operations.BIT, pa.int32(): operations.INT32, pa.int64(): operations.INT64,
-    pa.float32(): operations.FLOAT32, pa.float64(): operations.FLOAT64,
-    pa.string(): operations.TEXT, pa.binary(): operations.TEXT,
-    pa.date32(): operations.INT32,
-    pa.timestamp("ms"): operations.INT64, pa.timestamp("us"): operations.INT64,
+    pa.bool_(): opcodes.BIT, pa.int32(): opcodes.INT32, pa.int64(): opcodes.INT64,
+    pa.float32(): opcodes.FLOAT32, pa.float64(): opcodes.FLOAT64,
+    pa.string(): opcodes.TEXT, pa.binary(): opcodes.TEXT,
+    pa.date32(): opcodes.INT32,
+    pa.timestamp("ms"): opcodes.INT64, pa.timestamp("us"): opcodes.INT64,
 }  # fmt: skip
 _HOLDS: Final = {
-    "boolean": {operations.BIT},
-    "int": {operations.INT32, operations.INT64, operations.FLOAT32, operations.FLOAT64},
-    "long": {operations.INT64, operations.FLOAT32, operations.FLOAT64},
-    "float": {operations.FLOAT32, operations.FLOAT64},
-    "double": {operations.FLOAT64},
-    "string": {operations.TEXT}, "bytes": {operations.TEXT}, "enum": {operations.TEXT},
+    "boolean": {opcodes.BIT},
+    "int": {opcodes.INT32, opcodes.INT64, opcodes.FLOAT32, opcodes.FLOAT64},
+    "long": {opcodes.INT64, opcodes.FLOAT32, opcodes.FLOAT64},
+    "float": {opcodes.FLOAT32, opcodes.FLOAT64},
+    "double": {opcodes.FLOAT64},
+    "string": {opcodes.TEXT}, "bytes": {opcodes.TEXT}, "enum": {opcodes.TEXT},
 }  # fmt: skip
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
-from stream_scorer.codec.writing.shadow import ShadowEncoder
+from stream_scorer.codec.writing.shadow_scores import ShadowEncoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.registry.registry import SchemaSource, reader_schema
+from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 
 

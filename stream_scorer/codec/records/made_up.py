@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 EVENT_TIME_MS = 1_600_000_000_000

@@ -1,9 +1,9 @@
 """Single records as dictionaries: summaries, labels, drift events, and what the CLI shows.
 
 Whoever may write to a topic chooses the bytes, and the schema that they name. So a record is walked
-within limits before fastavro builds it (see :mod:`stream_scorer.codec.reading.program`), and what
-reads a topic of ours takes records of that topic's family only: of a writer schema with the same
-full name that ours can read. They come out with our fields, of our types, whatever else was
+within limits before fastavro builds it (see :mod:`stream_scorer.codec.reading.decode_program`), and
+what reads a topic of ours takes records of that topic's family only: of a writer schema with the
+same full name that ours can read. They come out with our fields, of our types, whatever else was
 written.
 """
 
@@ -14,15 +14,21 @@ from typing import Any, Final
 import fastavro
 import numpy as np
 
-from stream_scorer.codec.reading.program import HEADER_BYTES, Program, check, compile_walk, frame
+from stream_scorer.codec.reading.decode_program import (
+    HEADER_BYTES,
+    Program,
+    check,
+    compile_walk,
+    frame,
+)
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError, StreamScorerError
 from stream_scorer.ports import BytesColumn
 from stream_scorer.registry.compatibility import incompatibilities
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.limits import SchemaLimits, shown
-from stream_scorer.registry.recent import RecentSchemas
-from stream_scorer.registry.registry import SchemaSource
+from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.registry.sources import SchemaSource
 
 RECORD_BYTES: Final = 1_048_576 + 65_536
 """The largest message that this program's producers write."""

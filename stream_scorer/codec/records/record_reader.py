@@ -4,7 +4,7 @@ from typing import Any
 
 from stream_scorer import settings
 from stream_scorer.codec.records.record import RecordDecoder
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.registry.sources import open_registry, reader_schema
 
 
 class RecordReader:

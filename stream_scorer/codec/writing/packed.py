@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec.writing import write_kernel as writing
+from stream_scorer.codec.writing import write_kernel
 from stream_scorer.core.kernels.memory import SLACK, pinned
 from stream_scorer.ports import BytesColumn, Int64
 
@@ -51,10 +51,10 @@ class PackedBatch:
     def constant(self, encoded: bytes) -> None:
         """Add the same bytes to every row, joined to a constant right before."""
         start, size = len(self._pieces), len(encoded)
-        if self._code and self._code[-1][0] == writing.PIECE:
+        if self._code and self._code[-1][0] == write_kernel.PIECE:
             _, start, before, _ = self._code.pop()
             size += before
-        self._code.append((writing.PIECE, start, size, 0))
+        self._code.append((write_kernel.PIECE, start, size, 0))
         self._pieces += encoded
         self.room += self.count * len(encoded)
 
@@ -70,22 +70,22 @@ class PackedBatch:
         if index.min() < 0 or index.max() >= len(pieces.spans):
             raise ValueError("a choice names no value")
         self.room += int(pieces.spans[:, 1].take(index).sum())
-        self._code.append((writing.CHOICE, self._address(index), self._span_count, 0))
+        self._code.append((write_kernel.CHOICE, self._address(index), self._span_count, 0))
         self._spans.append(pieces.spans + np.array((len(self._pieces), 0)))
         self._span_count += len(pieces.spans)
         self._pieces += pieces.data
 
     def longs(self, column: NDArray[Any]) -> None:
         """Add whole numbers."""
-        self._column(writing.LONG, column, np.int64, writing.VARINT_BYTES)
+        self._column(write_kernel.LONG, column, np.int64, write_kernel.VARINT_BYTES)
 
     def booleans(self, column: NDArray[Any]) -> None:
         """Add booleans."""
-        self._column(writing.BOOLEAN, column, np.uint8, 1)
+        self._column(write_kernel.BOOLEAN, column, np.uint8, 1)
 
     def doubles(self, column: NDArray[Any]) -> None:
         """Add doubles."""
-        self._column(writing.DOUBLE, column, _LITTLE, 8)
+        self._column(write_kernel.DOUBLE, column, _LITTLE, 8)
 
     def text(self, column: pa.Array) -> None:
         """Add an Arrow string or binary column; what a null holds is not written."""
@@ -95,7 +95,7 @@ class PackedBatch:
         start = pinned(data.address if data else 0, used, size - used)
         self._held.append(column)
         lengths = pinned(offsets.address + 4 * column.offset, 4 * (self.count + 1))
-        self._code.append((writing.TEXT, lengths, start, start + size))
+        self._code.append((write_kernel.TEXT, lengths, start, start + size))
         self.room += int(ends[self.count]) - int(ends[0]) + self.count * _LENGTH_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:
@@ -104,18 +104,18 @@ class PackedBatch:
         width = ordered.shape[1] * ordered.itemsize
         self.constant(_length(width))
         start = self._address(ordered)
-        self._code.append((writing.MATRIX, start, width, start + ordered.nbytes))
+        self._code.append((write_kernel.MATRIX, start, width, start + ordered.nbytes))
         self.room += self.count * width
 
     def optional(self, valid: NDArray[Any], null: int) -> None:
         """Add the union branch in front of the next column."""
-        self._column(writing.OPTIONAL, valid, np.uint8, 1, null)
+        self._column(write_kernel.OPTIONAL, valid, np.uint8, 1, null)
 
     def write(self) -> BytesColumn:
         """Run the kernel."""
         out = np.empty(self.room, np.uint8)
         offsets = np.empty(self.count + 1, np.int64)
-        writing.write(
+        write_kernel.write(
             self.count,
             np.array(self._code, np.int64),
             np.frombuffer(self._pieces, np.uint8),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.deciding import (
+from stream_scorer.core.decision.decide import (
     Model,
     Rows,
     decide_rows,
@@ -20,10 +20,10 @@ from stream_scorer.core.decision.deciding import (
 )
 from stream_scorer.core.decision.policy import decide
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.decision.scorer import Remembered, Rings, remember
+from stream_scorer.core.decision.score_batch import Remembered, Rings, remember
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.rings.rings import Journal
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

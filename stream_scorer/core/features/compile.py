@@ -32,7 +32,7 @@ from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import Retention
-from stream_scorer.core.terminals.table import Delayed
+from stream_scorer.core.terminals.history import Delayed
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 
 from stream_scorer.core.kernels.compiled import allocating
-from stream_scorer.kafka.client.foreign import (
+from stream_scorer.kafka.client.c_calls import (
     call_five,
     call_free,
     call_half,

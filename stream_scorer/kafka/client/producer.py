@@ -9,7 +9,6 @@ from confluent_kafka import KafkaError, KafkaException
 from numpy.typing import NDArray
 
 from stream_scorer.kafka.client import kernels
-from stream_scorer.kafka.client.bounded import BoundedCalls
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.library import (
     PRODUCER,
@@ -21,6 +20,7 @@ from stream_scorer.kafka.client.library import (
     partition_count,
     places,
 )
+from stream_scorer.kafka.client.timed_calls import BoundedCalls
 from stream_scorer.ports import BytesColumn, Headers
 
 Int64 = NDArray[np.int64]

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream_scorer.errors import RolloutError, TransactionError, UnavailableError
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka

@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from stream_scorer.kafka.loop.work import Result, Stages
-from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.loop.work_interface import Result, Stages
+from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.ports import Paused, RawRecords
 
 MOST_CHANGES = 3

@@ -18,7 +18,7 @@ from stream_scorer.kafka.client.consumer import (
 from stream_scorer.kafka.client.library import NO_OFFSET
 from stream_scorer.kafka.identity.entry import Entry
 from stream_scorer.kafka.topics import config, groups
-from stream_scorer.kafka.topics.failures import Reading
+from stream_scorer.kafka.topics.consumer_errors import Reading
 from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.ports import Paused, RawRecords, Start
 from stream_scorer.settings import Kafka

@@ -25,9 +25,17 @@ from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts, Publisher
 from stream_scorer.kafka.loop.quarantine import Quarantine, SearchBrokenOff
 from stream_scorer.kafka.loop.source import Assigned, Source
-from stream_scorer.kafka.loop.stacks import stack_of
-from stream_scorer.kafka.loop.work import NO_ROWS, Batch, Limits, Outage, Result, Stages, Work
-from stream_scorer.kafka.reading.blame import blames_records
+from stream_scorer.kafka.loop.thread_stacks import stack_of
+from stream_scorer.kafka.loop.work_interface import (
+    NO_ROWS,
+    Batch,
+    Limits,
+    Outage,
+    Result,
+    Stages,
+    Work,
+)
+from stream_scorer.kafka.reading.blamed_failures import blames_records
 from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.telemetry import (
     BatchAborted,

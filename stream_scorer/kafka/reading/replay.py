@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
-from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka

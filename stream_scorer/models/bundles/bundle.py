@@ -29,7 +29,7 @@ from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.folder import Folder, LocalFolder
-from stream_scorer.models.bundles.reference import Reference
+from stream_scorer.models.bundles.reference_statistics import Reference
 from stream_scorer.security.canonical_json import parse
 
 MANIFEST = "manifest.json"

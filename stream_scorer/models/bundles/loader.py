@@ -15,7 +15,7 @@ from typing import Any
 import sklearn
 from sklearn.pipeline import Pipeline
 
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE, compile_features, compile_union
 from stream_scorer.core.features.declarations import declared_plan

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import (
     CARD,
     GOLDEN,
@@ -21,8 +21,8 @@ from stream_scorer.models.bundles.bundle import (
     Manifest,
     parse_manifest,
 )
+from stream_scorer.models.bundles.bundle_signature import SIGNATURE, Signer
 from stream_scorer.models.bundles.folder import Folder
-from stream_scorer.models.bundles.signature import SIGNATURE, Signer
 from stream_scorer.models.bundles.trust import Trust
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
@@ -65,8 +65,8 @@ def read_seal(folder: Folder, trust: Trust) -> Seal:
         )
     present = folder.names()
     _refuse_names(present, manifest)
-    signed = folder.read(SIGNATURE, signature.BYTES_MOST) if SIGNATURE in present else None
-    return Seal(manifest, data, signature.check(signed, manifest, data, trust))
+    signed = folder.read(SIGNATURE, bundle_signature.BYTES_MOST) if SIGNATURE in present else None
+    return Seal(manifest, data, bundle_signature.check(signed, manifest, data, trust))
 
 
 def verified_files(folder: Folder, seal: Seal, *, near: bool = True) -> Iterator[tuple[str, bytes]]:

@@ -33,7 +33,7 @@ from stream_scorer.models.bundles.bundle import (
     content_hash,
 )
 from stream_scorer.models.bundles.loader import kind_of, parameters_of
-from stream_scorer.models.bundles.reference import Reference
+from stream_scorer.models.bundles.reference_statistics import Reference
 from stream_scorer.models.predictors.predictors import predictor_for
 
 Float64 = NDArray[np.float64]

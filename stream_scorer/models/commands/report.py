@@ -5,9 +5,9 @@ from typing import Any
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.models.bundles.bundle_signature import Signer
 from stream_scorer.models.bundles.folder import Folder
 from stream_scorer.models.bundles.loader import load_bundle
-from stream_scorer.models.bundles.signature import Signer
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.bundles.verify import read_seal
 from stream_scorer.models.stores.remote import open_store

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles import bundle_signature
+from stream_scorer.models.bundles.bundle_signature import SIGNATURE, Signer
 from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
-from stream_scorer.models.bundles.signature import SIGNATURE, Signer
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.models.stores.remote import open_store
@@ -81,7 +81,7 @@ def sign(
     bundle = load_bundle(folder, Trust(types=trust.types))
     # What was loaded is what is signed, whatever lies there by now.
     seal = bundle.seal
-    signed = signature.sign(seal.manifest, seal.manifest_bytes, key)
+    signed = bundle_signature.sign(seal.manifest, seal.manifest_bytes, key)
     signer = key_id(key.public_key())
     manifest = seal.manifest
     deed = {

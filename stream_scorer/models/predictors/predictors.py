@@ -30,8 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors import leaf_masks as leafmasks
-from stream_scorer.models.predictors import tree_walk as treewalk
+from stream_scorer.models.predictors import leaf_masks, tree_walk
 from stream_scorer.models.predictors.linear import LinearPredictor
 from stream_scorer.models.predictors.rows import checked
 from stream_scorer.models.predictors.trees import (
@@ -72,8 +71,8 @@ class TreePredictor:
     def __init__(self, trees: TreeEnsemble, *, boosted: bool) -> None:
         self.feature_count = trees.feature_count
         self._boosted = boosted
-        self._trees, self._nodes = treewalk.lay_out(trees)
-        self._masks = leafmasks.build(self._trees)
+        self._trees, self._nodes = tree_walk.lay_out(trees)
+        self._masks = leaf_masks.build(self._trees)
         roots = self._trees.value[self._trees.roots]
         total = self._trees.baseline + float(roots.sum())
         self._base = total if boosted else total / len(roots)
@@ -91,9 +90,9 @@ class TreePredictor:
         trees, masks = self._trees, self._masks
         out = np.empty(len(rows))
         if masks is None:
-            treewalk.sums(rows, self._nodes, trees.value, trees.roots, trees.baseline, out)
+            tree_walk.sums(rows, self._nodes, trees.value, trees.roots, trees.baseline, out)
         else:
-            leafmasks.sums(
+            leaf_masks.sums(
                 rows, masks.features, masks.starts, masks.counts, masks.rows, masks.thresholds,
                 masks.table, masks.leaves, masks.baseline, out,
             )  # fmt: skip
@@ -109,7 +108,7 @@ class TreePredictor:
         """
         rows = checked(features, self.feature_count)
         out = np.zeros(rows.shape)
-        treewalk.attribute(rows, self._nodes, self._trees.value, self._trees.roots, out)
+        tree_walk.attribute(rows, self._nodes, self._trees.value, self._trees.roots, out)
         if not self._boosted:
             out /= len(self._trees.roots)
         return out, self._base

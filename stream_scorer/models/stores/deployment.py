@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan, parse_plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of

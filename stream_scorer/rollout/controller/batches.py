@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.controller.columns import Columns, Source, Timings
+from stream_scorer.rollout.evidence.bucket_counts import Decisions, Placed, Shadowed
 from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, Decided, Told
-from stream_scorer.rollout.evidence.tallies import Decisions, Placed, Shadowed
 
 Call = tuple[str, float | None, int]
 """Of a summary: arm, seconds that its rows took, and how many they are."""

@@ -26,9 +26,9 @@ from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
-from stream_scorer.registry.registry import SchemaSource, narrowed, reader_schema
+from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
+from stream_scorer.rollout.evidence.bucket_counts import Decisions, Shadowed
 from stream_scorer.rollout.evidence.label_rows import Told
-from stream_scorer.rollout.evidence.tallies import Decisions, Shadowed
 
 UInt64 = NDArray[np.uint64]
 Float64 = NDArray[np.float64]

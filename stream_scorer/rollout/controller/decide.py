@@ -8,9 +8,9 @@ do is not done; what a person approves first is proposed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_scorer.rollout.evidence.gathering import Gathering
+from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.evidence.trial import (
+from stream_scorer.rollout.evidence.verdicts import (
     CALLS,
     CANARY_WAY,
     FAST,
@@ -20,12 +20,19 @@ from stream_scorer.rollout.evidence.trial import (
     Since,
     Trial,
 )
-from stream_scorer.rollout.plan.commands import Kind, Promote, Propose, Rollback, Step, VerdictGiven
-from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy
-from stream_scorer.rollout.plan.fold import Entry
-from stream_scorer.rollout.plan.moves import refuse_limits
-from stream_scorer.rollout.plan.parts import Part, read
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.allowed_commands import refuse_limits
+from stream_scorer.rollout.plan.command_kinds import (
+    Kind,
+    Promote,
+    Propose,
+    Rollback,
+    Step,
+    VerdictGiven,
+)
+from stream_scorer.rollout.plan.fold_commands import Entry
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.strict_parsing import Part, read
 
 IN_SHADOW = "in_shadow"
 """Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""

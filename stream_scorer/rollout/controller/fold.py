@@ -15,7 +15,7 @@ import numpy as np
 
 from stream_scorer.core.decision.routing import CANARY, CONTROL, Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.terminals.pending_rows import IDLE_MS, NEVER
+from stream_scorer.core.terminals.pending_labels import IDLE_MS, NEVER
 from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.controller.batches import (
@@ -38,17 +38,17 @@ from stream_scorer.rollout.controller.decide import (
     trial_of,
     verdict_due,
 )
-from stream_scorer.rollout.evidence.gathering import Gathering
-from stream_scorer.rollout.evidence.label_join import LabelJoin
-from stream_scorer.rollout.evidence.tallies import (
+from stream_scorer.rollout.evidence.bucket_counts import (
     CANARY_SIDE,
     CONTROL_SIDE,
     NO_SIDE,
 )
-from stream_scorer.rollout.evidence.trial import CANARY_WAY, SHADOW_WAY, Judged, Trial
-from stream_scorer.rollout.plan.commands import VerdictGiven
-from stream_scorer.rollout.plan.fold import Log
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.evidence.collected import Gathering
+from stream_scorer.rollout.evidence.label_join import LabelJoin
+from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, SHADOW_WAY, Judged, Trial
+from stream_scorer.rollout.plan.command_kinds import VerdictGiven
+from stream_scorer.rollout.plan.fold_commands import Log
+from stream_scorer.rollout.plan.rollout_state import State
 from stream_scorer.telemetry import Listener, RolloutEvidence, RolloutJudged
 
 STEP_MS: Final = 600_000

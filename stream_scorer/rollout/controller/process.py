@@ -13,23 +13,23 @@ from typing import Any
 from confluent_kafka.admin import OffsetSpec
 
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
-from stream_scorer.kafka.loop.leading import Leadership
-from stream_scorer.kafka.loop.merging import MergedSource
-from stream_scorer.kafka.loop.work import Outage
+from stream_scorer.kafka.loop.leader import Leadership
+from stream_scorer.kafka.loop.merged_topics import MergedSource
+from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
-from stream_scorer.processes.run import run_process
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.processes.run_process import run_process
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.controller.batches import Numbers
 from stream_scorer.rollout.controller.columns import Columns
 from stream_scorer.rollout.controller.decide import trial_of
 from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.plan.parts import Part
+from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.strict_parsing import Part
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Kafka, Settings

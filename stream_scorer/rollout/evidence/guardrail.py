@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from stream_scorer.rollout.evidence.evidence import (
+from stream_scorer.rollout.evidence.anytime_bounds import (
     Sample,
     differences,
     effective_pairs,

@@ -14,7 +14,7 @@ from stream_scorer.core.decision.routing import Activation, Routing, activated
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import validate
 from stream_scorer.ports import Paused, RawRecords
-from stream_scorer.rollout.log.revisions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
 
 Int64 = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic
 from stream_scorer.ports import BytesColumn, Outgoing
-from stream_scorer.registry.registry import SchemaSource, reader_schema
+from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.rollout.log.activation import Cut
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RecordsSkipped

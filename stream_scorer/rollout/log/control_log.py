@@ -16,12 +16,12 @@ from stream_scorer.errors import (
     UnavailableError,
 )
 from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic, append
-from stream_scorer.registry.registry import open_registry, reader_schema
-from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.plan.control import Command, authority_of, write
-from stream_scorer.rollout.plan.fold import Entry, Log
-from stream_scorer.rollout.plan.parts import Part
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.registry.sources import open_registry, reader_schema
+from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.control_record import Command, authority_of, write
+from stream_scorer.rollout.plan.fold_commands import Entry, Log
+from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.strict_parsing import Part
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RecordsSkipped
 

@@ -9,18 +9,18 @@ revision before it goes on.
 import threading
 from collections.abc import Callable, Iterable
 
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, UnavailableError
-from stream_scorer.kafka.loop.work import Outage
+from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.log.revisions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import (
     Listener,

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.reports import entry_document, progress_document, said
-from stream_scorer.rollout.plan.commands import BODIES, Kind
-from stream_scorer.rollout.plan.documents import COLOURS, RolloutPlan
-from stream_scorer.rollout.plan.parts import Part, read
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
+from stream_scorer.rollout.plan.plan_file import COLOURS, RolloutPlan
+from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.strict_parsing import Part, read
 from stream_scorer.security.audit_access import Audit, open_audit
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import key_id

@@ -17,7 +17,7 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.rollout.log.activation_log import ACTIVE
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import (
+from stream_scorer.rollout.plan.command_kinds import (
     Answer,
     Promote,
     Propose,
@@ -25,10 +25,10 @@ from stream_scorer.rollout.plan.commands import (
     Switch,
     VerdictGiven,
 )
-from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy
-from stream_scorer.rollout.plan.fold import Entry
-from stream_scorer.rollout.plan.parts import Body, Part
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.fold_commands import Entry
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.strict_parsing import Body, Part
 from stream_scorer.settings import Settings
 
 

@@ -15,9 +15,9 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose, find
-from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy, plan_of, plan_table
-from stream_scorer.rollout.plan.progress import State
-from stream_scorer.rollout.plan.rules import Controller
+from stream_scorer.rollout.plan.judging_rules import Controller
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy, plan_of, plan_table
+from stream_scorer.rollout.plan.rollout_state import State
 from stream_scorer.security.keys import read_public
 from stream_scorer.settings import Settings
 

@@ -13,8 +13,8 @@ from stream_scorer.core.decision.routing import (
     split_slices,
 )
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.rollout.plan.documents import COLOURS, RolloutPlan, Strategy
-from stream_scorer.rollout.plan.parts import buckets_of
+from stream_scorer.rollout.plan.plan_file import COLOURS, RolloutPlan, Strategy
+from stream_scorer.rollout.plan.strict_parsing import buckets_of
 
 PREVIOUS: Final = "previous"
 """The arm of the former champion after a promotion: kept warm, and no customer is in it."""

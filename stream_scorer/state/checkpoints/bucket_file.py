@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 
 from stream_scorer.state.checkpoints.formats import covers_itself
-from stream_scorer.state.checkpoints.seal import bare
+from stream_scorer.state.checkpoints.record_mac import bare
 
 _LENGTH_BYTES = 4
 _NAME = b"SCRC"

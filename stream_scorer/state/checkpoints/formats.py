@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stream_scorer.core.rings.rings import BUCKETS, NEVER
-from stream_scorer.state.checkpoints.seal import Seal
+from stream_scorer.state.checkpoints.record_mac import Seal
 
 Record = tuple[bytes, bytes]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError
-from stream_scorer.gap import past_the_gap
+from stream_scorer.missing_input import past_the_gap
 from stream_scorer.state.checkpoints.formats import Bucket, UnknownFormatError
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 

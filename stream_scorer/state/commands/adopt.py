@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from stream_scorer.dead_letters.format import DeadLetter, parse
 from stream_scorer.dead_letters.sources import LetterSources
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.compare import whole_numbers
 from stream_scorer.reproduce.decisions import recorded
 from stream_scorer.settings import Settings
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 
 _AT_ONCE = 10_000
 

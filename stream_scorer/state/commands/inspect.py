@@ -16,11 +16,11 @@ from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 

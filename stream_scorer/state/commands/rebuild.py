@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from stream_scorer.core.rings.rings import BUCKETS, CustomerRings
 from stream_scorer.errors import OffsetsError
-from stream_scorer.gap import past_the_gap
 from stream_scorer.kafka.topics.groups import refuse_members
+from stream_scorer.missing_input import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.restore_rules import damaged
 from stream_scorer.state.commands.adopt import rejected_by_letters
 from stream_scorer.state.commands.inspect import Checkpoint
+from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
-from stream_scorer.state.partitions.rejected import Rejected
-from stream_scorer.state.partitions.writer import dump
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import publish
 

@@ -6,19 +6,19 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.reading.reading import read
+from stream_scorer.kafka.reading.read_to_end import read
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.state.checkpoints.checkpoint import partitions_of
-from stream_scorer.state.checkpoints.coverage import merged, outlived, since_of
 from stream_scorer.state.checkpoints.formats import Record
+from stream_scorer.state.checkpoints.history_coverage import merged, outlived, since_of
+from stream_scorer.state.checkpoints.ownership import partitions_of
 from stream_scorer.state.checkpoints.restore_rules import (
     damaged,
     labels_of,
@@ -28,8 +28,8 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
+from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
-from stream_scorer.state.partitions.writer import dump
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import publish
 

@@ -9,7 +9,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import NEVER, bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.state.checkpoints.coverage import NOT_YET
+from stream_scorer.state.checkpoints.history_coverage import NOT_YET
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import CustomerRings
-from stream_scorer.state.checkpoints.beginning import Beginning
-from stream_scorer.state.checkpoints.coverage import DEGRADING, outlived
+from stream_scorer.state.checkpoints.history_coverage import DEGRADING, outlived
+from stream_scorer.state.checkpoints.history_start import Beginning
 from stream_scorer.telemetry import Listener, StateComplete, StateIncomplete
 
 Int64 = NDArray[np.int64]

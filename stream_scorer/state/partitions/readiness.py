@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.errors import NotWarmError
-from stream_scorer.state.checkpoints.coverage import DEGRADING, history
+from stream_scorer.state.checkpoints.history_coverage import DEGRADING, history
 from stream_scorer.telemetry import ColdAccepted, Listener, ModelWarming
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.scorer import Rings, replay
+from stream_scorer.core.decision.score_batch import Rings, replay
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.errors import StateError
@@ -13,12 +13,12 @@ from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.replay import STEP_SECONDS, InputReplay
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.registry import open_registry
+from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoints.beginning import Beginning
-from stream_scorer.state.checkpoints.coverage import INPUT
+from stream_scorer.state.checkpoints.history_coverage import INPUT
+from stream_scorer.state.checkpoints.history_start import Beginning
 from stream_scorer.state.checkpoints.ring_columns import Events
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 
 
 class Refolding:

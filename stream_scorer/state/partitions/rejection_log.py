@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import StateError, StreamScorerError
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
-from stream_scorer.state.checkpoints.checkpoint import Owner
-from stream_scorer.state.checkpoints.rejections import (
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.rejected_segments import (
     MOST_REJECTED,
     MOST_SPAN,
     Kept,

@@ -12,17 +12,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner, partitions_of
-from stream_scorer.state.checkpoints.coverage import since_of
 from stream_scorer.state.checkpoints.formats import Bucket
-from stream_scorer.state.checkpoints.heap import give_back, release_early, release_late
+from stream_scorer.state.checkpoints.free_memory import give_back, release_early, release_late
+from stream_scorer.state.checkpoints.history_coverage import since_of
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner, partitions_of
 from stream_scorer.state.checkpoints.restore_rules import (
     Takeover,
     damaged,
@@ -33,7 +33,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 
 _STEP_SECONDS = 0.05
 

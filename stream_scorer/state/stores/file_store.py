@@ -24,7 +24,7 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.ports import StoredRecords
 from stream_scorer.state.checkpoints import bucket_file
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 
 _FILES_AT_ONCE = 32
 _UNFINISHED = ".unfinished"

@@ -2,8 +2,8 @@
 
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
-from stream_scorer.state.checkpoints.seal import read_seal
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.record_mac import read_seal
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import TopicStore
 

@@ -12,12 +12,12 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
-from stream_scorer.kafka.reading.reading import Readers, read
+from stream_scorer.kafka.reading.read_to_end import Readers, read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0

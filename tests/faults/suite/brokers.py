@@ -10,7 +10,7 @@ from typing import Literal
 
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.scoring import compile as compiling
+from stream_scorer.scoring import compile_kernels
 from tests.support.faults.proxy import Proxy
 
 Cluster = Literal["one", "three", "forgetful"]
@@ -68,7 +68,7 @@ class Ground:
 
 def compile_first() -> None:
     """Compile what scorers run, in a process of its own: the first scorer must not wait for it."""
-    subprocess.run([sys.executable, "-m", compiling.__name__], check=True)  # noqa: S603 our own program
+    subprocess.run([sys.executable, "-m", compile_kernels.__name__], check=True)  # noqa: S603 our own program
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
 from stream_scorer.kafka.topics.groups import Groups
-from stream_scorer.kafka.topics.topics import create_topics
+from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults.suite.brokers import Ground
 from tests.faults.suite.supervised_scorers import Crew, Order
@@ -24,7 +24,7 @@ from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
 from tests.faults.verifier.segments import Fate, Logs, PartitionLog, read_partition
-from tests.support.faults import reference_run as scene
+from tests.support.faults import reference_run
 from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.support.faults.proxy import Api, Fault, Proxy
 from tests.support.faults.reference_run import Record
@@ -83,7 +83,7 @@ class Stage:
         self._over: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
-        create_topics(self.inside, scene.PARTITIONS)
+        create_topics(self.inside, reference_run.PARTITIONS)
         self.live = LiveReader(self.inside.bootstrap, self.outputs)
         self._stack.callback(self.live.close)
         self.live.start()
@@ -182,7 +182,7 @@ class Stage:
     @property
     def partitions(self) -> int:
         """How many the input has."""
-        return scene.PARTITIONS
+        return reference_run.PARTITIONS
 
     def assigned(self, scorer: ScorerProcess) -> float:
         """Return how many input partitions a scorer has, by its metric; 0 while it starts."""
@@ -284,7 +284,7 @@ class Stage:
         """Wait until each partition has a decision that was made after the fault."""
         if self._over is None:
             return
-        everywhere = set(range(scene.PARTITIONS))
+        everywhere = set(range(reference_run.PARTITIONS))
 
         def resumed() -> bool:
             self.crew.supervise()
@@ -300,7 +300,7 @@ class Stage:
     @property
     def committed(self) -> dict[int, int]:
         """The group's committed offsets."""
-        return scene.committed(self.inside)
+        return reference_run.committed(self.inside)
 
     def wait_committed(self, ends: Mapping[int, int]) -> None:
         """Wait until the group's offsets have reached these, by partition."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.settings import Kafka
-from tests.faults.suite import scorer_with_hooks as seams
+from tests.faults.suite import scorer_with_hooks
 from tests.support.faults.process import ScorerProcess
 
 _SHUTDOWN_SECONDS = 15.0
@@ -58,13 +58,13 @@ class Crew:
         self._started += 1
         options: dict[str, Any] = {"fresh": True}
         if order.seam:
-            options["program"] = seams.program(*order.seam)
+            options["program"] = scorer_with_hooks.program(*order.seam)
         scorer = ScorerProcess(
             order.kafka.model_copy(update={"instance": order.instance}),
             self._folder / f"scorer-{self._started}.log",
             *first,
             *order.arguments,
-            variables={**seams.variables(), **order.variables},
+            variables={**scorer_with_hooks.variables(), **order.variables},
             **options,
         )
         self._stack.enter_context(scorer)

@@ -19,10 +19,10 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

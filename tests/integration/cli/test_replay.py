@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import OffsetsError, SettingsError, TransactionError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partitions
 from stream_scorer.ports import BytesColumn, Headers, RawRecords

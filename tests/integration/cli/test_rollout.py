@@ -15,9 +15,9 @@ from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind, Propose, Step, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import Kind, Propose, Step, VerdictGiven
 from stream_scorer.security.keys import KeyPair, generate, read_private
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Rollout, Settings
 

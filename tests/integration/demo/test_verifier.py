@@ -10,7 +10,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import NAMES
 from stream_scorer.demo.verifier import Verifier, verify
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry
 
 pytestmark = pytest.mark.kafka

@@ -9,11 +9,11 @@ from confluent_kafka import Producer
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.drift.monitor import monitor_loop, monitor_settings
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka, Monitor, Settings
 from stream_scorer.telemetry import BatchAborted, BatchCommitted, Happening
 from tests.support.drift.simulated import changed, summaries, transactions, watch, windows

@@ -11,8 +11,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from stream_scorer.hardening.cluster import cluster_findings
-from stream_scorer.kafka.topics.topics import create_topics, grow
+from stream_scorer.hardening.cluster_check import cluster_findings
+from stream_scorer.kafka.topics.our_topics import create_topics, grow
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

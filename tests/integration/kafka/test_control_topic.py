@@ -11,10 +11,10 @@ from stream_scorer.errors import RolloutError, SettingsError, TransactionError, 
 from stream_scorer.kafka.loop.control_topic import KeptTopic, append
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.topics import create_topics
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
+from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings
 from tests.support.rollout.scene import plan
 

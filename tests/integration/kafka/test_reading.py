@@ -7,8 +7,9 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.reading import read_limit, reading
-from stream_scorer.kafka.reading.reading import Readers, follow, newest, read, read_all
+from stream_scorer.kafka.reading import read_limit
+from stream_scorer.kafka.reading import read_to_end as reading
+from stream_scorer.kafka.reading.read_to_end import Readers, follow, newest, read, read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.settings import Kafka

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import pytest
 
-from stream_scorer.dead_letters.take import take
+from stream_scorer.dead_letters.take_record import take
 from stream_scorer.errors import CrashLoopError, SettingsError
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
-from tests.faults.suite import scorer_with_hooks as seams
+from tests.faults.suite import scorer_with_hooks
 from tests.support.faults.poison import poisoned
 from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.support.faults.reference_run import (
@@ -71,7 +71,7 @@ def test_where_three_processes_ended_none_begins_and_the_record_is_taken(setting
     ours = settings_of(settings)
 
     def die(events: Any) -> None:
-        if seams.hold_poison(events):
+        if scorer_with_hooks.hold_poison(events):
             raise Death
 
     def restarted() -> None:
@@ -80,7 +80,7 @@ def test_where_three_processes_ended_none_begins_and_the_record_is_taken(setting
                 live(ours, ends)
 
     with (
-        patch.object(scoring, "score_by_arms", seams.preceded(die)),
+        patch.object(scoring, "score_by_arms", scorer_with_hooks.preceded(die)),
         pytest.raises(CrashLoopError) as raised,
     ):
         restarted()
@@ -107,8 +107,8 @@ def test_none_tries_for_ever_and_the_record_is_taken_once(
             settings,
             tmp_path / name,
             *("--from", "earliest", *workers),
-            program=seams.program("--dies-of-poison"),
-            variables=seams.variables(),
+            program=scorer_with_hooks.program("--dies-of-poison"),
+            variables=scorer_with_hooks.variables(),
         )
 
     codes: list[int] = []

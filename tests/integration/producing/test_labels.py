@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.producing.labels import LabelledRows, send_with_labels
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.settings import Kafka, Registry

@@ -8,8 +8,8 @@ from confluent_kafka import Producer
 
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError, TransactionError
-from stream_scorer.kafka.reading.feed import Feed
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.paced_producer import Feed
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.settings import Kafka, Registry

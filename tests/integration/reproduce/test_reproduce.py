@@ -17,10 +17,10 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream_scorer.errors import ReproductionError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.topics import create_topics
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Settings

@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
-from stream_scorer.kafka.loop.leading import Leadership
+from stream_scorer.kafka.loop.leader import Leadership
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.label_join import LabelJoin
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.plan.documents import plan_of
-from stream_scorer.rollout.plan.progress import Phase, State
+from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.plan_file import plan_of
+from stream_scorer.rollout.plan.rollout_state import Phase, State
 from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
 from stream_scorer.telemetry import (
     BatchCommitted,

@@ -11,11 +11,11 @@ from confluent_kafka import Producer
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller.decide import IN_SHADOW
 from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
-from stream_scorer.rollout.evidence.gathering import Gathering
+from stream_scorer.rollout.evidence.bucket_counts import CANARY_SIDE, CONTROL_SIDE
+from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.evidence.tallies import CANARY_SIDE, CONTROL_SIDE
-from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW
-from stream_scorer.rollout.plan.progress import Phase
+from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW
+from stream_scorer.rollout.plan.rollout_state import Phase
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
 from stream_scorer.telemetry import Happening, RolloutHeld
 from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits

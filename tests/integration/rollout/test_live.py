@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.deciding import Model
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.bundles import loader
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
-from stream_scorer.rollout.log.revisions import ANY_OLDER
-from stream_scorer.rollout.plan.commands import Kind, Rollback, Step
-from stream_scorer.rollout.plan.documents import plan_of
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER
+from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step
+from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import Happening, RevisionRefused
 from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write

@@ -8,7 +8,7 @@ import pytest
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
-from stream_scorer.state.checkpoints.coverage import CAP
+from stream_scorer.state.checkpoints.history_coverage import CAP
 from stream_scorer.telemetry import StateIncomplete
 from tests.support.faults.reference_run import feed, transactions
 from tests.support.state.stage import live, restored_only, settings_of

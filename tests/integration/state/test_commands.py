@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.topics.groups import committed_offsets
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.integration.state.test_stops import buckets, write
 from tests.support.faults.reference_run import feed, transactions

@@ -10,11 +10,11 @@ from confluent_kafka import Producer, TopicPartition
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.topics import grow
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoints import beginning
-from stream_scorer.state.checkpoints.coverage import INPUT
+from stream_scorer.state.checkpoints import history_start
+from stream_scorer.state.checkpoints.history_coverage import INPUT
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.telemetry import ModelWarming, StateIncomplete
 from tests.integration.state.test_commands import Group
@@ -102,7 +102,7 @@ def test_what_is_retained_is_compared_and_a_difference_in_it_is_found(
     scored: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = scored.kafka
-    monkeypatch.setattr(beginning, "FIRST", 20)
+    monkeypatch.setattr(history_start, "FIRST", 20)
     delete(scored.kafka, {1: scored.ends[1] // 2})
     one, two, *_ = scored.told("verify")["partitions"]
     assert one["since"] is None
@@ -151,7 +151,7 @@ def test_one_old_record_at_the_beginning_claims_no_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor does a rejected one: neither after a rebuild, nor without a checkpoint."""
-    monkeypatch.setattr(beginning, "FIRST", 20)
+    monkeypatch.setattr(history_start, "FIRST", 20)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     encode = transaction_codec().encode
     producer = Producer(config.common(ours))

@@ -10,10 +10,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.topics import grow
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.commands.inspect import inspect, open_checkpoint
 from stream_scorer.state.commands.rebuild import rebuild
 from stream_scorer.state.commands.repartition import repartition

@@ -11,7 +11,7 @@ import pytest
 
 from bench.verdicts.handover import MOST_PAUSE_SECONDS, counted
 from stream_scorer.dead_letters.format import parse
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka

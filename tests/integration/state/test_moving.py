@@ -12,8 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import committed_offsets
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.kafka.topics.topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from tests.integration.state.test_commands import Group

@@ -10,11 +10,11 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
-from tests.faults.suite import scorer_with_hooks as seams
+from tests.faults.suite import scorer_with_hooks
 from tests.support.faults.poison import poisoned
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import (
@@ -53,7 +53,9 @@ def by_id(found: Outcome) -> dict[str, dict[str, Any]]:
 
 def failing() -> Any:
     """Return a context in which batches that hold poison fail."""
-    return patch.object(scoring, "score_by_arms", seams.preceded(seams.raise_for_poison))
+    return patch.object(
+        scoring, "score_by_arms", scorer_with_hooks.preceded(scorer_with_hooks.raise_for_poison)
+    )
 
 
 def test_a_quarantined_record_is_decided_once_when_it_is_replayed(
@@ -85,7 +87,8 @@ def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
         return ScorerProcess(ours, tmp_path / f"{name}.log", *more, **options)
 
     broken: dict[str, Any] = {
-        "program": seams.program("--raises-for-poison"), "variables": seams.variables(),
+        "program": scorer_with_hooks.program("--raises-for-poison"), "variables":
+        scorer_with_hooks.variables(),
     }  # fmt: skip
     with process("broken", "--from", "earliest", **broken) as scorer:
         wait_until(lambda: committed(ours) == first, lambda: f"all decided: {scorer.said}")

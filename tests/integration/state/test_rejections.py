@@ -12,19 +12,19 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.topics import grow
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.commands.inspect import open_checkpoint
 from stream_scorer.state.commands.rebuild import rebuild
 from stream_scorer.state.commands.repartition import repartition
 from stream_scorer.state.commands.verify import refuse_differences, verify
-from stream_scorer.state.partitions.rejected import Rejected
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import (

@@ -16,11 +16,11 @@ from confluent_kafka import (
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.topics import grow
+from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.telemetry import StateRestored
 from tests.support.faults.reference_run import committed, feed, outcome, transactions
 from tests.support.state.stage import live, restored_only, settings_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
 from stream_scorer.scoring.process import scorer_loop

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
-from stream_scorer.kafka.reading.following import TopicFollower
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Happening, TerminalsRead
-from stream_scorer.terminals import follower as terminals
+from stream_scorer.terminals import follower
 from stream_scorer.terminals.follower import TerminalFollower
 from tests.integration.terminals.test_scorer import FEATURES, seen
 from tests.support.terminals.stage import (
@@ -75,7 +75,7 @@ def test_a_partition_behind_the_table_has_the_rows_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     # However quick the broker is, there is more than one step of reading.
-    monkeypatch.setattr(terminals, "_RECORDS", 100)
+    monkeypatch.setattr(follower, "_RECORDS", 100)
     kafka = kafka_topics(kafka_settings())
     records = month(days=60)
     send(kafka, records)

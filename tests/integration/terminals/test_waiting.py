@@ -11,12 +11,12 @@ from confluent_kafka import Producer
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.kafka.reading.following import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import open_registry, reader_schema
+from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Happening
 from stream_scorer.terminals.follower import TerminalFollower

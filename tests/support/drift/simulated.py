@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.drift.detectors import Drift, SignalDetector

@@ -20,13 +20,13 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.dead_letters.format import parse
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import COORDINATION
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings

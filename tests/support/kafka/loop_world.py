@@ -12,7 +12,7 @@ from stream_scorer.errors import FencedError, StreamScorerError
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchCommitted, Happening
@@ -225,7 +225,7 @@ class World:
         for topic in (INPUT, OUTPUT, STATE):
             self.broker.create(topic, PARTITIONS)
         for module in ("publishing", "source", "transaction"):
-            self._patch.setattr(f"stream_scorer.kafka.{module}.time", self.clock)
+            self._patch.setattr(f"stream_scorer.kafka.loop.{module}.time", self.clock)
         self._patch.setattr("stream_scorer.kafka.loop.source.ColumnConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.loop.source.bounds", self._bounds)
         self._patch.setattr("stream_scorer.kafka.topics.groups.members", self._members)

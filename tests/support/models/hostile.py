@@ -16,7 +16,7 @@ import skops.io
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.ensemble import GradientBoostingClassifier
 
-from stream_scorer.models.bundles import signature
+from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import read_manifest
 from tests.support.models.bundle_cases import FRAUD, ROWS, Bomb, edit, replace
 
@@ -47,7 +47,7 @@ class Scene:
         """Sign as ``models sign`` does, without looking at what is signed."""
         at = bundle or self.bundle
         data = (at / "manifest.json").read_bytes()
-        signed = signature.sign(read_manifest(at), data, key or self.trusted)
+        signed = bundle_signature.sign(read_manifest(at), data, key or self.trusted)
         (at / "signature.json").write_bytes(signed)
 
     def document(self, **changes: Value) -> None:

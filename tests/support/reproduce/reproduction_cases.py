@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.codec.writing.encode import DecisionEncoder
-from stream_scorer.core.decision.deciding import Model
-from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.reproduce.decisions import DecisionReader
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.simulator.simulate import simulate

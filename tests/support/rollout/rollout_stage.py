@@ -15,11 +15,11 @@ from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.controller.batches import Numbers
 from stream_scorer.rollout.controller.columns import Columns
-from stream_scorer.rollout.plan.fold import Log
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.fold_commands import Log
+from stream_scorer.rollout.plan.rollout_state import State
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
 from tests.support.rollout.scene import CANARY, CONTROLLER_KEY, Writer
 

@@ -6,11 +6,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.core.decision.routing import Routing
-from stream_scorer.rollout.plan.commands import BODIES, Kind
-from stream_scorer.rollout.plan.control import Authority, Command, write
-from stream_scorer.rollout.plan.documents import RolloutPlan, plan_of
-from stream_scorer.rollout.plan.fold import Entry, Log
-from stream_scorer.rollout.plan.parts import read
+from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
+from stream_scorer.rollout.plan.control_record import Authority, Command, write
+from stream_scorer.rollout.plan.fold_commands import Entry, Log
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, plan_of
+from stream_scorer.rollout.plan.strict_parsing import read
 from stream_scorer.security.keys import TrustedKey, key_id
 
 OPERATOR = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

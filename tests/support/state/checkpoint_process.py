@@ -7,21 +7,21 @@ import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.kafka.loop.work import Result, Stages
+from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
-from stream_scorer.registry.registry import FileRegistry, reader_schema
-from stream_scorer.rollout.log.revisions import Pinned
+from stream_scorer.registry.sources import FileRegistry, reader_schema
+from stream_scorer.rollout.log.ready_versions import Pinned
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.telemetry import Happening, StateRestored
 
 OWNER = Owner("g", "transactions")

@@ -13,9 +13,9 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import Replayed, replay
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import (
     MODELS_DIRECTORY,
     SCHEMAS_DIRECTORY,

@@ -11,7 +11,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import Kafka, Scorer, Settings, State
-from stream_scorer.state.partitions import writer as checkpoints
+from stream_scorer.state.partitions import checkpoint_writer
 from stream_scorer.telemetry import Happening, StateRestored
 from tests.support.faults.reference_run import (
     DEADLINE_SECONDS,
@@ -116,7 +116,7 @@ def live(
         if heard.done:
             loop.stop()
 
-    with patch.object(checkpoints, "_FLUSH_SECONDS", DEADLINE_SECONDS):
+    with patch.object(checkpoint_writer, "_FLUSH_SECONDS", DEADLINE_SECONDS):
         try:
             loop.run(beat)
         except Crash:

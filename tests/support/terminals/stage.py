@@ -11,11 +11,11 @@ from confluent_kafka import Producer
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.kafka.reading.reading import read_all
+from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
 from stream_scorer.telemetry import BatchCommitted, Happening
 from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings

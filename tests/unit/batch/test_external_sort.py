@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.batch import external_sort as batch_sort
+from stream_scorer.batch import external_sort
 from stream_scorer.batch.external_sort import merge, write_runs
 
 
@@ -15,9 +15,9 @@ from stream_scorer.batch.external_sort import merge, write_runs
 def test_rows_of_one_time_keep_their_order(
     rows: int, times: int, run_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_sort, "_BATCH_ROWS", 32)
-    monkeypatch.setattr(batch_sort, "_MERGED_ROWS", 333)
-    monkeypatch.setattr(batch_sort, "_FILES_AT_ONCE", 7)
+    monkeypatch.setattr(external_sort, "_BATCH_ROWS", 32)
+    monkeypatch.setattr(external_sort, "_MERGED_ROWS", 333)
+    monkeypatch.setattr(external_sort, "_FILES_AT_ONCE", 7)
     numbers = np.random.default_rng(rows + times)
     time = numbers.integers(-5, times, rows) * 1_000
     table = pa.table(

@@ -17,8 +17,8 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.terminals.columns import labels_of, rows_of
-from stream_scorer.core.terminals.pending_rows import Pending
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
+from stream_scorer.core.terminals.pending_labels import Pending
 from stream_scorer.settings import Settings
 from stream_scorer.training.fold import fold
 from tests.support.batch.batch_cases import AS_OF, write

@@ -13,17 +13,17 @@ from bench.handbook_steps.polars_features import WAYS, frame
 from bench.harness import customers, traffic
 from bench.harness.gates import RATIOS, ROWS, failures, rate, report
 from bench.latency import row_number
-from bench.verdicts import state as state_gates
+from bench.verdicts import state
 from bench.verdicts.state import Size
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.oracle.handbook import customer_features
 from tests.support.core.manifests import RICH
@@ -174,11 +174,11 @@ def _size(**changes: Any) -> Size:
 
 
 def _missed(*sizes: Size) -> list[str]:
-    return state_gates.failures(state_gates.report(sizes, 4), [size.cycles for size in sizes])
+    return state.failures(state.report(sizes, 4), [size.cycles for size in sizes])
 
 
 def test_a_state_report_compares_round_by_round() -> None:
-    document = state_gates.report([_size()], 4)
+    document = state.report([_size()], 4)
     (row,) = document["sizes"]
     assert (row["bytes_per_key"], row["checkpoint_cycles"]) == (2_048, 3.0)
     # 0.9, 0.8 and 1.2 of the throughput without; the medians alone would say 0.9 as well.
@@ -205,19 +205,19 @@ def test_every_state_gate_passes_at_its_bound_and_fails_behind_it() -> None:
 def test_rounds_are_long_enough_for_their_cycles() -> None:
     size = _size(state_bytes=4 * BUCKETS * 6_000, cycles=2)
     # A bucket costs its record and 4,000 bytes; an event pays for 40.
-    events = 5 * state_gates.round_events(size, 4, 40.0, 5)
+    events = 5 * state.round_events(size, 4, 40.0, 5)
     assert 1.0 < events * 40 / (2 * 4 * BUCKETS * 10_000) < 1.1
 
 
 def test_rates_are_told_for_each_round_behind_the_first() -> None:
     records = np.full(31, 100)
     times = np.concatenate([[5], 1_000 + np.arange(10) * 100, 9_000 + np.arange(20) * 50])
-    rates = state_gates.round_rates(times, records, [100, 1_000, 2_000])
+    rates = state.round_rates(times, records, [100, 1_000, 2_000])
     assert rates == pytest.approx([1_000.0, 2_000.0])
     with pytest.raises(ValueError, match="two rounds"):
-        state_gates.round_rates(times, records, [150, 950, 2_000])
+        state.round_rates(times, records, [150, 950, 2_000])
     with pytest.raises(ValueError, match="missing"):
-        state_gates.round_rates(times, records, [100, 1_000, 2_100])
+        state.round_rates(times, records, [100, 1_000, 2_100])
 
 
 def test_customers_come_with_sixty_events_in_a_month_and_go_on_at_that_pace() -> None:

@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 
 from bench import hostile
-from bench.hostile_cases import all_cases
-from bench.hostile_cases import load as hostile_load
-from bench.hostile_cases import mutants as hostile_mutants
+from bench.hostile_cases import all_cases, load, mutants
 from bench.hostile_cases.case import Case, NotThereError, Place, cut, entry
 from bench.hostile_cases.data.decoding import FIELDS, HOSTILE_ID, TRANSACTION, Attack
 from bench.hostile_cases.rules import RULES
 from bench.hostile_cases.running import run
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 
 ROOT = Path(__file__).parents[3]
 PAGE = "# T\n\n## Doors\n\nA `door` is\nclosed.\n\n## Walls\n\nHold.\n"
@@ -112,8 +110,8 @@ def test_a_check_is_taken_out_and_nothing_else(tmp_path: Path) -> None:
         'def f(a):\n    if (\n        a > 3\n    ):\n        raise ValueError("a")\n    return a\n'
     )
     (tmp_path / "x.py").write_text(text)
-    (check,) = hostile_mutants.checks(tmp_path, ("x.py", "missing.py"))
-    altered = hostile_mutants.taken_out(check, text)
+    (check,) = mutants.checks(tmp_path, ("x.py", "missing.py"))
+    altered = mutants.taken_out(check, text)
     assert altered.count("\n") == text.count("\n")
     found: dict[str, Any] = {}
     exec(altered, found)  # noqa: S102 our own text
@@ -131,17 +129,17 @@ def test_what_refuses_no_input_is_not_a_check(tmp_path: Path) -> None:
         "    if a > 5:\n        return CUT_OFF\n"
         "    if a > 6:\n        failed = BRANCH\n"
     )
-    found = [check.text for check in hostile_mutants.checks(tmp_path, ("x.py",))]
+    found = [check.text for check in mutants.checks(tmp_path, ("x.py",))]
     assert sorted(found) == ["a > 4", "a > 5", "a > 6"]
 
 
 def test_few_single_checks_are_not_drawn_and_each_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    package, others = ROOT / "stream_scorer", dict(hostile_mutants.OTHERS)
-    drawn = {check.name for check in hostile_mutants.checks(package)}
-    monkeypatch.setattr(hostile_mutants, "OTHERS", {})
-    found = {check.name for check in hostile_mutants.checks(package)}
+    package, others = ROOT / "stream_scorer", dict(mutants.OTHERS)
+    drawn = {check.name for check in mutants.checks(package)}
+    monkeypatch.setattr(mutants, "OTHERS", {})
+    found = {check.name for check in mutants.checks(package)}
     assert found - drawn == set(others)
     assert len(others) <= 10
 
@@ -156,22 +154,22 @@ def test_an_outcome_needs_the_words_of_this_trees_check() -> None:
 
 def test_the_doors_files_have_checks_to_take_out() -> None:
     package = ROOT / "stream_scorer"
-    assert [file for file in hostile_mutants.FILES if not (package / file).exists()] == []
-    assert len(hostile_mutants.checks(package)) > 100
+    assert [file for file in mutants.FILES if not (package / file).exists()] == []
+    assert len(mutants.checks(package)) > 100
     doors = {case.door for case in all_cases()}
-    assert {door for each in hostile_mutants.FILES.values() for door in each.split(",")} <= doors
+    assert {door for each in mutants.FILES.values() for door in each.split(",")} <= doors
 
 
 def test_missed_gates_are_told() -> None:
     assert hostile.unnoticed({"taken_out": 20, "noticed": 19, "missed": ["a"]}) == []
     assert len(hostile.unnoticed({"taken_out": 20, "noticed": 18, "missed": ["a", "b"]})) == 2
     good = {"lost": 0, "duplicates": 0, "p99_ratio": 2.0}
-    assert hostile_load.failures(good) == []
-    assert len(hostile_load.failures({"lost": 1, "duplicates": 2, "p99_ratio": 2.1})) == 3
+    assert load.failures(good) == []
+    assert len(load.failures({"lost": 1, "duplicates": 2, "p99_ratio": 2.1})) == 3
 
 
 def test_every_attack_by_a_record_can_be_sent_to_a_scorer() -> None:
-    found = hostile_load.attacks()
+    found = load.attacks()
     assert len(found) > 50
     assert all(isinstance(each, Attack) for each in found)
     values = [each.value() for each in found]

@@ -19,8 +19,8 @@ from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.terminals.columns import labels_of, rows_of
-from stream_scorer.core.terminals.pending_rows import Pending
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
+from stream_scorer.core.terminals.pending_labels import Pending
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.settings import MODELS_DIRECTORY

@@ -10,7 +10,7 @@ from bench.rollout_guarded import failures, moved
 from bench.rollout_steps.arena import Said
 from bench.verdicts.rollout_live import Begun, Decisions
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.plan.commands import Kind, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import Kind, VerdictGiven
 
 BEGUN = [Begun(p, 10 * r, r, 1_000 * r + 100 * p) for p in range(4) for r in (2, 5)]
 SAID = [

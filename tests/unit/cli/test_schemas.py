@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.schemas import app
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.registry.http import HttpRegistry
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.registry.server import RegistryServer
+from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.decision.scorer import Rings, remember
+from stream_scorer.core.decision.score_batch import Rings, remember
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.demo.input import Spoiler
 from stream_scorer.demo.input import traffic as made_traffic
@@ -22,7 +22,7 @@ from stream_scorer.demo.verdict import Arrivals, Scores, Verification
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.registry.registry import FileRegistry
+from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry, Settings
 from stream_scorer.simulator import simulate
 from stream_scorer.training.fold import fold

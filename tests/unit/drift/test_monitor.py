@@ -10,10 +10,10 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.drift.monitor import MonitorWork, monitor_loop
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.errors import RegistryUnavailableError, SettingsError
-from stream_scorer.kafka.loop.work import Result, Stages
+from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
+from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
 from stream_scorer.telemetry import DriftDetected, Happening
 from tests.support.drift.simulated import (

@@ -15,9 +15,9 @@ import pytest
 
 from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SettingsError
-from stream_scorer.registry import connections as registry_connections
+from stream_scorer.registry import server_connections
 from stream_scorer.registry.server import _BODY_MAX, RegistryServer
-from stream_scorer.registry.store import RegistryStore
+from stream_scorer.registry.server_store import RegistryStore
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105 of no account
@@ -150,7 +150,7 @@ def test_what_is_not_read_of_a_body_is_not_the_next_request(server: RegistryServ
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_connections, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(server_connections, "REQUEST_SECONDS", 0.5)
     with RegistryServer(directory) as running:
         address = urlsplit(running.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 20) as slow:
@@ -172,7 +172,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
 def test_connections_past_the_limit_are_closed_and_others_served(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_connections, "CONNECTIONS_MOST", 4)
+    monkeypatch.setattr(server_connections, "CONNECTIONS_MOST", 4)
     with RegistryServer(directory) as running:
         address = urlsplit(running.url)
         place = (address.hostname or "", address.port or 0)

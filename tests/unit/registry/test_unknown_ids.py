@@ -15,11 +15,11 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.ports import BytesColumn
-from stream_scorer.registry import http as http_registry
-from stream_scorer.registry.answers import ANSWER_BYTES_MOST
-from stream_scorer.registry.http import HttpRegistry
+from stream_scorer.registry import http_registry
+from stream_scorer.registry.answer_limits import ANSWER_BYTES_MOST
+from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.registry.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
-from stream_scorer.registry.registry import FileRegistry, SchemaSource, look_up, reader_schema
+from stream_scorer.registry.sources import FileRegistry, SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 

@@ -316,7 +316,7 @@ def test_where_a_revision_begins_is_found_with_few_questions() -> None:
 
 
 def test_a_table_of_terminals_as_of_an_earlier_watermark_sees_less() -> None:
-    from stream_scorer.core.terminals.table import TerminalTable  # noqa: PLC0415 of this test alone
+    from stream_scorer.core.terminals.history import TerminalTable  # noqa: PLC0415 of this test alone
 
     deciding = model("1.1.0")
     delayed = deciding.features.engine.delayed

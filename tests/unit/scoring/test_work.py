@@ -7,24 +7,24 @@ import pytest
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision import scorer
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision import score_batch
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
-from stream_scorer.kafka.loop.work import Result, Stages
+from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
-from stream_scorer.registry.registry import FileRegistry, SchemaSource, reader_schema
-from stream_scorer.rollout.log.revisions import Pinned
+from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
+from stream_scorer.rollout.log.ready_versions import Pinned
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
+from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.state.partitions.writer import Checkpoints
 from stream_scorer.telemetry import BatchCommitted, Happening, KeyMisplaced
 from tests.support.state.stores import MemoryStore
 
@@ -272,14 +272,14 @@ def test_a_failure_in_a_later_partition_takes_back_the_earlier_ones(
         scoring.restore()
     both = raw([transaction(0), transaction(1)])
     both.partition[1] = 1
-    real = scorer.fold
+    real = score_batch.fold
 
     def fail(rings: Any, rows: Any, events: Any, *others: Any) -> Any:
         if events.partition[rows[0]] == 1:
             raise ValueError("poison")
         return real(rings, rows, events, *others)
 
-    monkeypatch.setattr(scorer, "fold", fail)
+    monkeypatch.setattr(score_batch, "fold", fail)
     with pytest.raises(ValueError, match="poison"):
         scoring.compute(both, Stages())
     assert rings_of(scoring) == []

@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from stream_scorer.security import canonical_json as canonical
+from stream_scorer.security import canonical_json
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from stream_scorer.security import canonical_json as canonical
 )
 def test_what_is_refused(text: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why) as refused:
-        canonical.parse(text)
+        canonical_json.parse(text)
     assert "\n" not in str(refused.value)
 
 
 def test_what_is_read_and_written() -> None:
-    table = canonical.parse('{"b": [1, {"é": null}], "a": 0.5}'.encode())
+    table = canonical_json.parse('{"b": [1, {"é": null}], "a": 0.5}'.encode())
     assert table == {"b": [1, {"é": None}], "a": 0.5}
-    assert canonical.canonical(table) == b'{"a":0.5,"b":[1,{"\\u00e9":null}]}'
-    assert doctest.testmod(canonical).failed == 0
+    assert canonical_json.canonical(table) == b'{"a":0.5,"b":[1,{"\\u00e9":null}]}'
+    assert doctest.testmod(canonical_json).failed == 0

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.scorer import Rings, remember
+from stream_scorer.core.decision.score_batch import Rings, remember
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.terminals.table import TerminalTable
+from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.simulator import simulate
 from stream_scorer.training import fold as history
-from stream_scorer.training import fold_parts as history_parts
+from stream_scorer.training import fold_parts
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
 
@@ -131,6 +131,6 @@ def test_what_fails_in_a_thread_fails_here(
     def fail(*_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(history_parts, "judge", fail)
+    monkeypatch.setattr(fold_parts, "judge", fail)
     with pytest.raises(ValueError, match="broken"):
         fold(table, COMPILED, PLAN)

@@ -24,12 +24,12 @@ from stream_scorer.models.bundles.bundle import Costs, Manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
-from stream_scorer.training.costs import choose_thresholds
 from stream_scorer.training.days import Days, Split
 from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.training.fold import fold
 from stream_scorer.training.models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.training.run import Order, train
+from stream_scorer.training.thresholds import choose_thresholds
 from tests.support.training.train_cases import SPLIT, order
 
 DATES = (

@@ -7,15 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.codec.reading import decode_kernel as walk
-from stream_scorer.codec.reading import operations
+from stream_scorer.codec.reading import decode_kernel, opcodes
 from stream_scorer.codec.reading.arrow_layout import Kept, Layout
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 
 PLAN = Plan()
 TRANSACTION = reader_schema("transaction.v1")
@@ -292,11 +291,11 @@ def test_any_schema_meets_the_one_compiled_walk() -> None:
     values = [source.payload(1, {"a": 1}), source.payload(2, {"a": ["x"]}), None]
     for reader in (record(field("long")), record(field({"type": "array", "items": "string"}))):
         ColumnDecoder(source, reader, PLAN).decode(values)
-    assert len(walk.walk.signatures) == 1
+    assert len(decode_kernel.walk.signatures) == 1
 
 
 def test_more_text_than_a_column_can_hold_is_refused() -> None:
-    kept = Kept(0, "a", operations.TEXT, pa.string())
+    kept = Kept(0, "a", opcodes.TEXT, pa.string())
     with pytest.raises(OverflowError, match="a: 2147483648 bytes in one batch"):
         Layout([kept], 1, 2**31)
 

@@ -18,7 +18,7 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from tests.support.codec.codec_writers import writer_of
 from tests.support.codec.reference_decoder import SureDecoder
 from tests.support.effort import examples

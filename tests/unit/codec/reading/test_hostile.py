@@ -12,16 +12,16 @@ import fastavro
 import numpy as np
 import pytest
 
-from stream_scorer.codec.reading import operations as o
-from stream_scorer.codec.reading import program as wire
+from stream_scorer.codec.reading import decode_program
+from stream_scorer.codec.reading import opcodes as o
 from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.decode_program import Program, check, compile_walk, frame
 from stream_scorer.codec.reading.preparation_budget import (
     BATCH_SECONDS,
     BURST_SECONDS,
     RATE,
     PreparationBudget,
 )
-from stream_scorer.codec.reading.program import Program, check, compile_walk, frame
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
@@ -29,7 +29,7 @@ from stream_scorer.ports import BytesColumn
 from stream_scorer.registry.compatibility import incompatibilities, verdicts
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.limits import STANDARD, SchemaLimits
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from tests.support.codec.codec_writers import writer_of
 from tests.support.codec.reference_decoder import SureDecoder
 from tests.support.registry.hostile_schemas import (
@@ -427,7 +427,7 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
 def test_the_kernel_takes_no_operand_on_trust(
     steps: list[tuple[int, ...]], failed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "check_program", lambda *_: None)
+    monkeypatch.setattr(decode_program, "check_program", lambda *_: None)
     framed = frame(BytesColumn.of([HEADER + b"\x02\x02\x02"]))
     walked = check(framed, np.array([0]), program(*steps), Plan())
     assert walked.status[0] == failed

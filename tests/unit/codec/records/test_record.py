@@ -10,7 +10,7 @@ import pytest
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 SOURCE = FileRegistry(SCHEMAS_DIRECTORY)

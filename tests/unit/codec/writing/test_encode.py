@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.writing import encode
-from stream_scorer.codec.writing import write_kernel as writing
+from stream_scorer.codec.writing import encode, write_kernel
 from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SchemaError
-from stream_scorer.registry.registry import reader_schema
+from stream_scorer.registry.sources import reader_schema
 from tests.support.effort import examples
 
 DECISION = reader_schema("decision.v1")
@@ -256,7 +255,7 @@ def test_columns_that_may_be_written_or_not_meet_one_compiled_kernel() -> None:
     encoder = DecisionEncoder(1, DECISION, "transactions", 1)
     batch = decisions(3)
     encoder.encode(batch, 1)
-    compiled = len(writing.write.signatures)
+    compiled = len(write_kernel.write.signatures)
     batch.features.flags.writeable = False
     text = pa.StringArray.from_buffers(
         3, pa.py_buffer(np.arange(4, dtype=np.int32)), pa.py_buffer(b"abc")
@@ -264,4 +263,4 @@ def test_columns_that_may_be_written_or_not_meet_one_compiled_kernel() -> None:
     columns = dict(zip(batch.events.records.schema.names, batch.events.records, strict=True))
     records = pa.record_batch(columns | {"customer_id": text})
     encoder.encode(replace(batch, events=replace(batch.events, records=records)), 1)
-    assert len(writing.write.signatures) == compiled
+    assert len(write_kernel.write.signatures) == compiled

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from stream_scorer.core.decision.scorer import Rings, remember
+from stream_scorer.core.decision.score_batch import Rings, remember
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_union
 from tests.support.core.events import batch
 from tests.support.effort import examples
-from tests.unit.core.decision.test_scorer import SPECS, contents, rows
+from tests.unit.core.decision.test_score_batch import SPECS, contents, rows
 
 PLAN = Plan(lateness_ms=1_000, ring_cap=5)
 MEDIAN = {"name": "median", "kind": "median", "field": "amount", "window": "2s"}

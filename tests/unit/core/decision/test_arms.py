@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.arms import Decided, Failure, ScoredByArms, score_by_arms
-from stream_scorer.core.decision.deciding import Model, ModelFailure
+from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.decision.routing import (
     BUCKETS,
@@ -23,7 +23,7 @@ from stream_scorer.core.decision.routing import (
     canary_slices,
     salted_buckets,
 )
-from stream_scorer.core.decision.scorer import Rings, score
+from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
@@ -31,7 +31,7 @@ from stream_scorer.core.features.compile import compile_union
 from stream_scorer.core.kernels.hashing import hash_strings
 from tests.support.core.events import batch, event
 from tests.support.effort import examples
-from tests.unit.core.decision.test_scorer import SPECS, Linear, contents, rows
+from tests.unit.core.decision.test_score_batch import SPECS, Linear, contents, rows
 
 Float64 = NDArray[np.float64]
 PLAN = Plan(lateness_ms=1_000, ring_cap=5, model_error_share=0.5)

@@ -9,8 +9,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.loop.quarantine import Quarantine
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
-from stream_scorer.kafka.reading.blame import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.telemetry import (

@@ -12,7 +12,7 @@ from stream_scorer.errors import FencedError, OffsetsError, StateError, Transact
 from stream_scorer.kafka.loop.attempts import Attempts, Note
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import (
     BatchAborted,

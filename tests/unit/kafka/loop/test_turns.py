@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from stream_scorer.kafka.loop.source import Assigned
-from stream_scorer.kafka.loop.work import NO_ROWS, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.ports import RawRecords
 from tests.unit.kafka.loop.test_transaction import Adding, Scene
 

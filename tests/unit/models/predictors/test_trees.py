@@ -7,7 +7,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors import leaf_masks as leafmasks
+from stream_scorer.models.predictors import leaf_masks
 from stream_scorer.models.predictors.predictors import TreePredictor, predictor_for
 from stream_scorer.models.predictors.trees import from_hist_gradient_boosting
 
@@ -47,7 +47,7 @@ def test_a_child_in_the_next_tree_is_refused() -> None:
 def test_masks_and_walk_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     trees = from_hist_gradient_boosting(fitted())
     masked = TreePredictor(trees, boosted=True)
-    monkeypatch.setattr(leafmasks, "TABLE_BYTES_MOST", 0)
+    monkeypatch.setattr(leaf_masks, "TABLE_BYTES_MOST", 0)
     walked = TreePredictor(trees, boosted=True)
     assert masked._masks is not None
     assert walked._masks is None

@@ -17,12 +17,19 @@ from stream_scorer.rollout.controller.decide import (
     trial_of,
     verdict_due,
 )
-from stream_scorer.rollout.evidence.gathering import Gathering
+from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Judgement, Verdict
-from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged, Since
-from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.plan.control import write
-from stream_scorer.rollout.plan.parts import Part
+from stream_scorer.rollout.evidence.verdicts import (
+    CANARY_WAY,
+    FAST,
+    SHADOW_WAY,
+    SLOW,
+    Judged,
+    Since,
+)
+from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.control_record import write
+from stream_scorer.rollout.plan.strict_parsing import Part
 from tests.support.effort import examples
 from tests.support.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
 

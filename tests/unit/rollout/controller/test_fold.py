@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
-from stream_scorer.registry.registry import SchemaSource
+from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.rollout.controller.columns import Columns
 from stream_scorer.rollout.controller.decide import Action
 from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.evidence.trial import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
-from stream_scorer.rollout.plan.commands import Kind
+from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
+from stream_scorer.rollout.plan.command_kinds import Kind
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Happening, RolloutEvidence, RolloutJudged
 from tests.support.effort import examples

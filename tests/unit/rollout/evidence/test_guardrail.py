@@ -10,7 +10,7 @@ import scipy.stats
 import statsmodels.api as statsmodels
 from numpy.typing import NDArray
 
-from stream_scorer.rollout.evidence.evidence import Sample, differences, log_evidence, weight
+from stream_scorer.rollout.evidence.anytime_bounds import Sample, differences, log_evidence, weight
 from stream_scorer.rollout.evidence.guardrail import (
     GUARDS,
     Evidence,

@@ -12,7 +12,7 @@ from stream_scorer.core.decision.routing import CHAMPION, Activation, Routing, V
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.rollout.log.activation import Activations, Cut, Refusal
-from stream_scorer.rollout.log.revisions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 

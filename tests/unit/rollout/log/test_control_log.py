@@ -8,15 +8,15 @@ import pytest
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
 from stream_scorer.kafka.loop.control_topic import Kept
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.controller.decide import Action
 from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.log import control_log
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.commands import Operator
-from stream_scorer.rollout.plan.commands import Kind, Pause, Rollback, Step, VerdictGiven
-from stream_scorer.rollout.plan.control import Authority, Command, write
+from stream_scorer.rollout.plan.command_kinds import Kind, Pause, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.plan.control_record import Authority, Command, write
 from stream_scorer.security.audit_access import Audit
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RolloutHeld

@@ -15,13 +15,13 @@ from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError
 from stream_scorer.kafka.loop.control_topic import Kept
-from stream_scorer.kafka.loop.work import Stages
+from stream_scorer.kafka.loop.work_interface import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
-from stream_scorer.registry.registry import FileRegistry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log import activation_log, control_log
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.control import Authority
+from stream_scorer.rollout.plan.control_record import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RecordsSkipped
 from stream_scorer.terminals.follower import TerminalReading

@@ -9,7 +9,7 @@ from stream_scorer.rollout.operator.reports import (
     progress_document,
     when,
 )
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.rollout_state import State
 from tests.support.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -10,7 +10,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.operator.commands import event_time
 from stream_scorer.rollout.operator.start import Given, planned, verify
-from stream_scorer.rollout.plan.progress import State
+from stream_scorer.rollout.plan.rollout_state import State
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 

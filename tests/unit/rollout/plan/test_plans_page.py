@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.rollout.plan.commands import Kind
-from stream_scorer.rollout.plan.documents import RolloutPlan, Strategy, plan_of, plan_table
-from stream_scorer.rollout.plan.parts import Part
-from stream_scorer.rollout.plan.rules import Controller, Costs, Rules
+from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.judging_rules import Controller, Costs, Rules
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy, plan_of, plan_table
+from stream_scorer.rollout.plan.strict_parsing import Part
 
 PAGE = (Path(__file__).parents[4] / "docs" / "PLANS.md").read_text()
 

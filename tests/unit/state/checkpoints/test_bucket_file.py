@@ -7,8 +7,8 @@ import pytest
 
 from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.bucket_file import pack, unpack
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 
 OWNER = Owner("g", "t")
 PAYLOAD = bytes(range(60)) + zlib.crc32(bytes(range(60))).to_bytes(4, "little")

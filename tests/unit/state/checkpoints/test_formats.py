@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import StateError
 from stream_scorer.state.checkpoints import formats
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner, partitions_of
 from stream_scorer.state.checkpoints.formats import Bucket, UnknownFormatError
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner, partitions_of
 from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
 
 OWNER = Owner("group/of two", "transactions")

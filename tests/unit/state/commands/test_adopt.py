@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from stream_scorer.settings import Settings
-from stream_scorer.state.commands import adopt as adopting_rejections
+from stream_scorer.state.commands import adopt
 
 
 def kept(
     monkeypatch: pytest.MonkeyPatch, first: dict[int, int], decided: dict[int, list[int]]
 ) -> dict[int, list[int]]:
     """Return what is left of offsets 5 and 9 of partition 1, by what the decisions' topic holds."""
-    monkeypatch.setattr(adopting_rejections, "bounds", lambda *_: (first, {}))
+    monkeypatch.setattr(adopt, "bounds", lambda *_: (first, {}))
     offsets: Any = [(p, np.array(each, np.int64)) for p, each in decided.items()]
-    monkeypatch.setattr(adopting_rejections, "_decided", lambda _: offsets)
-    found = adopting_rejections._undecided(Settings(), {1: {5: "CURRENCY", 9: "EMPTY"}})
+    monkeypatch.setattr(adopt, "_decided", lambda _: offsets)
+    found = adopt._undecided(Settings(), {1: {5: "CURRENCY", 9: "EMPTY"}})
     return {partition: sorted(own) for partition, own in found.items()}
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.state.checkpoints import beginning
-from stream_scorer.state.checkpoints.beginning import Beginning
-from stream_scorer.state.checkpoints.checkpoint import Assembly
-from stream_scorer.state.checkpoints.coverage import CAP, INPUT, NOT_YET
+from stream_scorer.state.checkpoints import history_start
+from stream_scorer.state.checkpoints.history_coverage import CAP, INPUT, NOT_YET
+from stream_scorer.state.checkpoints.history_start import Beginning
+from stream_scorer.state.checkpoints.ownership import Assembly
 from stream_scorer.state.partitions.coverage_tracker import Histories
 from stream_scorer.telemetry import StateComplete, StateIncomplete
 from tests.support.state.checkpoint_process import (
@@ -32,7 +32,7 @@ _YEAR = 365 * _DAY
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """An input in order, with one old event and one rejected record where it is cut."""
-    monkeypatch.setattr(beginning, "FIRST", FIRST)
+    monkeypatch.setattr(history_start, "FIRST", FIRST)
     for partition in range(PARTITIONS):
         for offset in range(LENGTH):
             put(monkeypatch, partition, offset)

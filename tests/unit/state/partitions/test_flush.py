@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.core.rings.rings import BUCKETS
-from stream_scorer.state.checkpoints.checkpoint import Assembly
-from stream_scorer.state.partitions import writer as checkpoints
+from stream_scorer.state.checkpoints.ownership import Assembly
+from stream_scorer.state.partitions import checkpoint_writer
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten
 from tests.support.state.checkpoint_process import OWNER, PARTITIONS, Process
@@ -23,7 +23,7 @@ BOTH = set(range(PARTITIONS))
 @pytest.fixture(autouse=True)
 def deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A short deadline; puts neither take time nor hang until a test says so."""
-    monkeypatch.setattr(checkpoints, "_FLUSH_SECONDS", FLUSH_SECONDS)
+    monkeypatch.setattr(checkpoint_writer, "_FLUSH_SECONDS", FLUSH_SECONDS)
     SlowObjects.store.clear()
     SlowObjects.puts.clear()
     SlowObjects.seconds = 0.0
@@ -81,8 +81,8 @@ def test_a_slow_store_is_left_at_the_deadline() -> None:
 def test_what_is_dumped_in_a_flush_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(MemoryStore(), dict.fromkeys(BOTH, 0), bytes_per_event=0)
     run(process, 1, (60, 60))
-    monkeypatch.setattr(checkpoints, "_FLUSH_SECONDS", 60.0)
-    monkeypatch.setattr(checkpoints, "_FLUSH_BYTES", 20_000)
+    monkeypatch.setattr(checkpoint_writer, "_FLUSH_SECONDS", 60.0)
+    monkeypatch.setattr(checkpoint_writer, "_FLUSH_BYTES", 20_000)
     (outgoing,) = process.work.flush(BOTH)
     sizes = [len(value or b"") for value in outgoing.values]
     assert sum(sizes[:-1]) < 20_000 <= sum(sizes)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.core.rings.rings import bucket_of
@@ -22,11 +22,11 @@ from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Assembly, Owner
 from stream_scorer.state.checkpoints.formats import HEADER_BYTES_MOST, Bucket, checksum_of
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.state.stores import file_store as files
+from stream_scorer.state.stores import file_store
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 from tests.unit.state.partitions.test_restorer import Input, run
@@ -190,7 +190,7 @@ def test_a_file_larger_than_any_bucket_is_not_read(tmp_path: Path) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
     store.write(0, [(OWNER.key(0, HOME, 0), forged())])
     (path,) = (tmp_path / "g" / "t" / "0").iterdir()
-    os.truncate(path, files.FILE_BYTES_MOST + 1)
+    os.truncate(path, file_store.FILE_BYTES_MOST + 1)
     tracemalloc.start()
     try:
         with pytest.raises(StateError, match="state rebuild") as raised:

@@ -8,7 +8,7 @@ import pytest
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
-from stream_scorer.state.checkpoints.checkpoint import Assembly
+from stream_scorer.state.checkpoints.ownership import Assembly
 from stream_scorer.state.stores.file_store import FileStore
 from tests.recorded.format1 import recorded
 from tests.support.faults.reference_run import PARTITIONS, transactions

@@ -6,17 +6,17 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.scorer import Rings
+from stream_scorer.core.decision.score_batch import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
-from stream_scorer.gap import past_the_gap
+from stream_scorer.missing_input import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
-from stream_scorer.state.checkpoints.checkpoint import Owner
 from stream_scorer.state.checkpoints.formats import Bucket
-from stream_scorer.state.checkpoints.rejections import Kept, segment
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.rejected_segments import Kept, segment
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.partitions.restorer import CheckpointedReplay, Restoration
 from stream_scorer.state.stores.file_store import FileStore

@@ -1,0 +1,348 @@
+"""What strict Avro bytes are: a walk over the wire that every record passes.
+
+The same walk stores the fields that the reader wants into columns, where it can.
+
+The rules, in one place for both ways of decoding:
+
+- Varints are in their shortest form; an int fits 32 bits, a long 64.
+- A boolean is the byte 0 or 1; strings and map keys are UTF-8 (no surrogates, no over-long forms).
+- Lengths, union branches and enum indices are inside their range.
+- A negative block count carries the block's size, and the size is true.
+- Strings and bytes, and the items of an array or map over all its blocks, keep to the plan's
+  limits; nesting goes 64 deep at most.
+- A record of b bytes takes 64 b + 4,096 steps at most: items of no bytes are not free.
+- Nothing is left behind the record.
+
+A long with a time as its logical type may hold any value here; validation judges times.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.codec.reading import decode_kernel, opcodes
+from stream_scorer.codec.reading.arrow_layout import Kept, Layout
+from stream_scorer.codec.reading.program_check import check_program
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.kernels.memory import SLACK
+from stream_scorer.errors import SchemaError
+from stream_scorer.ports import BytesColumn, Int64
+from stream_scorer.registry.definition import Definition
+from stream_scorer.registry.limits import STANDARD
+
+HEADER_BYTES = 5  # magic byte 0 and the schema id, 4 bytes big-endian
+_SIMPLE: Final = {
+    "boolean": opcodes.BOOLEAN, "int": opcodes.INT, "long": opcodes.LONG,
+    "float": opcodes.FLOAT, "double": opcodes.DOUBLE,
+    "bytes": opcodes.BYTES, "string": opcodes.STRING,
+}  # fmt: skip
+
+_PATH_MOST: Final = 120
+_REASONS: Final = {
+    opcodes.TRUNCATED: (RejectReason.MALFORMED, "the record ends inside a value"),
+    opcodes.VARINT: (
+        RejectReason.MALFORMED,
+        "number out of range or not in its shortest form",
+    ),
+    opcodes.LENGTH: (RejectReason.MALFORMED, "negative length"),
+    opcodes.BRANCH: (RejectReason.MALFORMED, "no such union branch"),
+    opcodes.SYMBOL: (RejectReason.MALFORMED, "no such enum symbol"),
+    opcodes.UTF8: (RejectReason.MALFORMED, "text is not UTF-8"),
+    opcodes.BOOL: (RejectReason.MALFORMED, "boolean is neither 0 nor 1"),
+    opcodes.BLOCK: (RejectReason.MALFORMED, "block size is not true"),
+    opcodes.LEFT: (RejectReason.TRAILING_BYTES, "bytes are left behind the record"),
+    opcodes.STRING_LIMIT: (RejectReason.TOO_LARGE, "longer than string_bytes_max"),
+    opcodes.COUNT_LIMIT: (RejectReason.TOO_LARGE, "more items than array_items_max"),
+    opcodes.DEPTH: (RejectReason.TOO_LARGE, "nested deeper than 64"),
+    opcodes.STEPS: (RejectReason.TOO_LARGE, "more values than its size allows"),
+    opcodes.BROKEN: (RejectReason.INCOMPATIBLE_SCHEMA, "the schema's program is broken"),
+}
+_UNRESOLVED: Final = {
+    opcodes.NULL: "null, and the reader takes none",
+    opcodes.UNKNOWN_SYMBOL: "a symbol that the reader does not know",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A writer schema as the walk executes it.
+
+    Attributes:
+        code: int64[k, 5], one row per step: operation, two operands, column, how that holds it.
+        paths: k field paths, for messages.
+        symbols: int64[s, 2], start and size of what is stored for a symbol; -1 is nothing.
+        symbol_text: What is stored for symbols, and bytes to spare.
+        kept: The columns that the walk stores.
+
+    Raises:
+        ValueError: The walk could leave its memory, or leave a column unwritten.
+    """
+
+    code: Int64
+    paths: tuple[str, ...]
+    symbols: Int64
+    symbol_text: NDArray[np.uint8]
+    kept: tuple[Kept, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_program(self.code, self.symbols, self.symbol_text, self.kept)
+
+    def verdict(self, status: int, step: int, position: int) -> tuple[RejectReason, str]:
+        """Return the reason and a text for a record that the walk refused."""
+        unresolved = _UNRESOLVED.get(status)
+        if unresolved:
+            name = self.kept[self.code[step, 3]].name
+            return RejectReason.INCOMPATIBLE_SCHEMA, f"{name}: {unresolved}"
+        reason, text = _REASONS[status]
+        path = "" if status == opcodes.LEFT else self.paths[step]
+        return reason, f"{path}: {text} at byte {position}" if path else f"{text}, byte {position}"
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """n payloads in one buffer.
+
+    Attributes:
+        data: uint8, all payloads back to back.
+        offsets: int64[n + 1], where each begins.
+    """
+
+    data: NDArray[np.uint8]
+    offsets: Int64
+
+    def size(self, rows: Int64) -> int:
+        """Return how many bytes the given rows have together."""
+        if len(rows) == len(self.offsets) - 1:
+            return int(self.offsets[-1] - self.offsets[0])
+        return int((self.offsets[rows + 1] - self.offsets[rows]).sum())
+
+    def body(self, row: int) -> bytes:
+        """Return the Avro bytes of one payload, without its header."""
+        return self.data[self.offsets[row] + HEADER_BYTES : self.offsets[row + 1]].tobytes()
+
+
+def frame(values: BytesColumn) -> Framed:
+    """Return payloads as the walk takes them; a null is empty."""
+    framed = Framed(values.data.view(), values.offsets.view())
+    # Buffers may be written or not; a second kind would compile the walk anew.
+    framed.data.flags.writeable = framed.offsets.flags.writeable = False
+    return framed
+
+
+@dataclass(slots=True)
+class _Symbols:
+    """What is stored for the symbols of all enums."""
+
+    places: list[tuple[int, int]] = field(default_factory=list)
+    text: bytearray = field(default_factory=bytearray)
+
+    def add(self, texts: tuple[str | None, ...]) -> int:
+        """Add one enum's; return the number of its first."""
+        first = len(self.places)
+        for text in texts:
+            encoded = b"" if text is None else text.encode()
+            self.places.append((len(self.text), -1 if text is None else len(encoded)))
+            self.text += encoded
+        return first
+
+
+class _Compiler:
+    def __init__(self, definition: Definition, kept: Mapping[int, Kept], most: int) -> None:
+        self.definition = definition
+        self.most = most
+        self.code: list[list[int]] = []
+        self.paths: list[str] = []
+        self.entries: dict[str, int] = {}
+        self.calls: list[tuple[int, str]] = []
+        self.used: set[str] = set()
+        self.level = 0
+        self.kept = kept
+        self.keeping: Kept | None = None
+        self.symbols = _Symbols()
+
+    def emit(self, path: str, operation: int, first: int = 0, second: int = 0) -> int:
+        if len(self.code) == self.most:
+            raise SchemaError(f"schema: more than {self.most} steps", "split the schema")
+        column = (-1, opcodes.DROPPED) if self.keeping is None else self.keeping.place
+        self.code.append([operation, first, second, *column])
+        self.paths.append(path)
+        return len(self.code) - 1
+
+    def patch(self, step: int, first: int | None = None, second: int | None = None) -> None:
+        if first is not None:
+            self.code[step][1] = first
+        if second is not None:
+            self.code[step][2] = second
+
+    def root(self) -> None:
+        schema = self.definition.expand(self.definition.root)
+        if self.definition.kind(schema) != "record":
+            self.value(schema, "")
+            return
+        self.used.add(schema["name"])
+        for number, entry in enumerate(schema["fields"]):
+            self.keeping = self.kept.get(number)
+            self.value(entry["type"], entry["name"])
+        self.keeping = None
+
+    def value(self, schema: Any, path: str) -> None:
+        kind = self.definition.kind(schema)
+        schema = self.definition.expand(schema)
+        if kind in _SIMPLE:
+            self.emit(path, _SIMPLE[kind])
+        elif kind == "null":
+            # No bytes, but a step: what takes fastavro a value is counted here.
+            self.emit(path, opcodes.SKIP, 0)
+        elif kind == "fixed":
+            self.emit(path, opcodes.SKIP, schema["size"])
+        elif kind == "enum":
+            first = self.symbols.add(self.keeping.texts) if self.keeping else 0
+            self.emit(path, opcodes.ENUM, len(schema["symbols"]), first)
+        elif kind in {"record", "error"}:
+            self.record(schema, path)
+        elif kind == "union":
+            self.union(schema, path)
+        elif kind in {"array", "map"}:
+            start = self.emit(path, opcodes.ITEMS)
+            self.level += 1
+            if kind == "map":
+                self.emit(f"{path}{{key}}", opcodes.STRING)
+                self.value(schema["values"], f"{path}{{}}")
+            else:
+                self.value(schema["items"], f"{path}[]")
+            self.level -= 1
+            self.emit(path, opcodes.NEXT, start)
+            self.patch(start, len(self.code))
+
+    def record(self, schema: Any, path: str) -> None:
+        """Compile a record type where it is used first; from then on it is called.
+
+        Types that contain the one before twice would double the code each time.
+        """
+        name = schema["name"]
+        if name in self.used:
+            self.calls.append((self.emit(path, opcodes.CALL, second=self.level + 1), name))
+            return
+        self.used.add(name)
+        # No bytes, but a step: each takes fastavro a dictionary.
+        self.emit(path, opcodes.SKIP, 0)
+        self.level += 1
+        for entry in schema["fields"]:
+            self.value(entry["type"], _inside(path, entry["name"]))
+        self.level -= 1
+
+    def union(self, schema: Any, path: str) -> None:
+        optional = self.definition.optional(schema)
+        if optional:
+            inner, null = optional
+            start = self.emit(path, opcodes.OPTIONAL, null)
+            self.value(inner, path)
+            self.patch(start, second=len(self.code))
+            return
+        start = self.emit(path, opcodes.UNION, len(schema))
+        for _ in schema:
+            self.emit(path, opcodes.JUMP)
+        ends = []
+        for number, branch in enumerate(schema):
+            self.patch(start + 1 + number, len(self.code))
+            self.value(branch, path)
+            ends.append(self.emit(path, opcodes.JUMP))
+        for step in ends:
+            self.patch(step, len(self.code))
+
+    def finish(self) -> Program:
+        self.emit("", opcodes.END)
+        # A type that is called has its own copy of the fields, ended by a return.
+        while self.calls:
+            step, name = self.calls.pop()
+            if name not in self.entries:
+                self.entries[name] = len(self.code)
+                for entry in self.definition.named[name]["fields"]:
+                    self.value(entry["type"], f"{name}.{entry['name']}")
+                self.emit("", opcodes.RETURN)
+            self.patch(step, self.entries[name])
+        symbols = np.array(self.symbols.places, np.int64).reshape(-1, 2)
+        text = np.frombuffer(bytes(self.symbols.text) + bytes(SLACK), np.uint8)
+        kept = tuple(sorted(self.kept.values(), key=lambda column: column.number))
+        code = np.array(self.code, np.int64)
+        return Program(code, tuple(self.paths), symbols, text, kept)
+
+
+def _inside(path: str, name: str) -> str:
+    """Return the path of a field; a long one is cut, for it is only there for messages."""
+    if not path:
+        return name
+    return f"{path}.{name}" if len(path) <= _PATH_MOST else f"{path[:_PATH_MOST]}....{name}"
+
+
+def compile_walk(
+    definition: Definition, kept: Mapping[int, Kept] | None = None, steps: int = STANDARD.steps
+) -> Program:
+    """Turn a writer schema into the program that the walk executes.
+
+    Args:
+        definition: The writer schema.
+        kept: By number of a field of its root, the column that holds it.
+        steps: How long the program may be.
+
+    Raises:
+        SchemaError: It would be longer.
+    """
+    compiler = _Compiler(definition, kept or {}, steps)
+    compiler.root()
+    return compiler.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What a walk over r rows found.
+
+    Attributes:
+        good: How many rows are good.
+        status: uint8[r], 0 is good.
+        position: int64[r], a refused row's failing byte of the payload.
+        step: int64[r], a refused row's failing step.
+        columns: What was stored of the good rows, a column for each that the program keeps.
+    """
+
+    good: int
+    status: NDArray[np.uint8]
+    position: Int64
+    step: Int64
+    columns: list[pa.Array]
+
+
+def check(
+    framed: Framed,
+    rows: Int64,
+    program: Program,
+    plan: Plan,
+    steps_per_byte: int = opcodes.STEPS_PER_BYTE,
+) -> Walked:
+    """Walk the given rows.
+
+    Args:
+        framed: The payloads.
+        rows: int64[r], which to walk.
+        program: Of their schema.
+        plan: Gives the limits on strings and items.
+        steps_per_byte: A record of b bytes takes this times b, and 4,096 more, steps at most.
+
+    Raises:
+        OverflowError: The payloads are too large for Arrow's columns.
+    """
+    status = np.empty(len(rows), np.uint8)
+    position = np.empty(len(rows), np.int64)
+    step = np.empty(len(rows), np.int64)
+    layout = Layout(program.kept, len(rows), framed.size(rows))
+    good = decode_kernel.walk(
+        framed.data, framed.offsets, rows, program.code, program.symbols, program.symbol_text,
+        plan.string_bytes_max, plan.array_items_max, steps_per_byte, layout.arena, layout.regions,
+        status, position, step,
+    )  # fmt: skip
+    return Walked(good, status, position, step, layout.columns(good))

@@ -1,0 +1,207 @@
+"""Rows that have met the rings, and a model: what it decides of them, and why."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.policy import Thresholds, decide
+from stream_scorer.core.decision.reasons import top_reasons
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Outcome
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.terminals.history import TerminalTable, used_up_to
+from stream_scorer.ports import Predictor
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+MODEL_ERROR = "MODEL_ERROR"
+FEWEST_ROWS = 100
+"""Rows of which ``Plan.model_error_share`` is reckoned where a batch has fewer."""
+
+
+class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all do in this room
+    """The model failed for more of a batch than the plan lets pass.
+
+    Attributes:
+        rows: Rows for which it failed.
+        error: The first error's text.
+    """
+
+    def __init__(self, rows: int, error: str) -> None:
+        super().__init__(f"the model failed for {rows} rows: {error}")
+        self.rows = rows
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A deployed model version, ready to decide.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        predictor: Scores rows.
+        features: What it needs, compiled.
+        thresholds: Where REVIEW and BLOCK begin.
+        on_model_error: The outcome of rows for which the predictor fails.
+    """
+
+    name: str
+    version: str
+    predictor: Predictor
+    features: FeatureSet
+    thresholds: Thresholds
+    on_model_error: Outcome = Outcome.REVIEW
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Accepted transactions and what they saw: what a model is asked with.
+
+    Attributes:
+        events: k transactions.
+        flags: uint8[k], bits of :class:`Flag`.
+        observed: float64[k, w], what they saw of their rings and terminals.
+    """
+
+    events: EventBatch
+    flags: NDArray[np.uint8]
+    observed: Float64
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def take(self, rows: Int64) -> "Rows":
+        """Return the given rows, in the given order."""
+        return Rows(self.events.take(rows), self.flags[rows], self.observed[rows])
+
+
+def decide_rows(
+    rows: Rows, model: Model, plan: Plan, terminals: TerminalTable, lap: Callable[[str], None],
+    stage: str = "score",
+) -> tuple[DecisionBatch, NDArray[np.bool_], str]:  # fmt: skip
+    """Decide rows that have met the rings.
+
+    Args:
+        rows: k transactions.
+        model: Decides.
+        plan: What all models share.
+        terminals: What was known of terminals.
+        lap: Told when a stage is over.
+        stage: Name of the stage in which the model is asked.
+
+    Returns:
+        The decisions; bool[k], for which rows the model failed: they have its ``on_model_error``;
+        and the first failure's text.
+    """
+    features = model.features.compute(rows.events, rows.observed)
+    lap("features")
+    scores, failed, failure = model_scores(model.predictor, features)
+    lap(stage)
+    made = answers(model, features, scores, failed, failure)
+    decisions = DecisionBatch(
+        events=rows.events, score=made.score, outcome=made.outcome, flags=rows.flags,
+        features=features, reasons=made.reasons,
+        model=model.name, version=model.version, plan_revision=plan.revision,
+        terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
+    )  # fmt: skip
+    lap("decide")
+    return decisions, made.failed, made.failure
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model makes of n rows of features.
+
+    Attributes:
+        score: float64[n]; NaN for those that it failed for.
+        outcome: uint8[n], values of :class:`Outcome`.
+        reasons: Of rows that have any.
+        failed: bool[n], for which it failed: they have its ``on_model_error``.
+        failure: The first failure's text.
+    """
+
+    score: Float64
+    outcome: NDArray[np.uint8]
+    reasons: dict[int, tuple[str, ...]]
+    failed: NDArray[np.bool_]
+    failure: str = ""
+
+
+def answers(
+    model: Model, features: Float64, scores: Float64, failed: NDArray[np.bool_], failure: str = ""
+) -> Answers:
+    """Decide rows by their scores, and say why.
+
+    Args:
+        model: Decides.
+        features: float64[n, m], columns in manifest order.
+        scores: float64[n]; NaN where it failed.
+        failed: bool[n].
+        failure: The first failure's text.
+    """
+    outcome = decide(scores, model.thresholds)
+    try:
+        reasons = _reasons(model, features, outcome, failed)
+    except Exception as error:  # noqa: BLE001 as foreign as its scores
+        # What cannot be explained is as good as not scored.
+        failure = failure or f"{type(error).__name__}: {error}"
+        failed = failed | (outcome != Outcome.APPROVE)
+        scores = np.where(failed, np.nan, scores)
+        reasons = dict.fromkeys(np.flatnonzero(failed).tolist(), (MODEL_ERROR,))
+    outcome[failed] = model.on_model_error
+    return Answers(scores, outcome, reasons, failed, failure)
+
+
+def _terminal_watermark(
+    events: EventBatch, features: FeatureSet, terminals: TerminalTable
+) -> Int64 | None:
+    if not features.by_terminal:
+        return None
+    return used_up_to(terminals, features.engine.delayed, events.int64("event_time"))
+
+
+def refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
+    """Refuse decisions of a model that failed for more of its rows than the plan lets pass.
+
+    Raises:
+        ModelFailure: It did.
+    """
+    rows = int(failed.sum())
+    # A batch of one has a share of one: by itself a bad row would stop a quiet topic for ever.
+    if rows > plan.model_error_share * max(len(failed), FEWEST_ROWS):
+        raise ModelFailure(rows, failure)
+
+
+def model_scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDArray[np.bool_], str]:
+    """Return (scores, rows that failed, first error); one bad row costs only itself."""
+    failure = ""
+    try:
+        scores = np.asarray(predictor.scores(features), np.float64)
+    except Exception as error:  # noqa: BLE001 a model is foreign code: it may raise anything
+        failure = f"{type(error).__name__}: {error}"
+        scores = np.full(len(features), np.nan)
+        for row in range(len(features)):
+            with suppress(Exception):
+                scores[row] = predictor.scores(features[row : row + 1])[0]
+    failed = ~((scores >= 0.0) & (scores <= 1.0))
+    if failed.any():
+        failure = failure or "the score is no probability"
+        scores = np.where(failed, np.nan, scores)
+    return scores, failed, failure
+
+
+def _reasons(
+    model: Model, features: Float64, outcome: NDArray[np.uint8], failed: NDArray[np.bool_]
+) -> dict[int, tuple[str, ...]]:
+    reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
+        np.flatnonzero(failed).tolist(), (MODEL_ERROR,)
+    )
+    rows = np.flatnonzero((outcome != Outcome.APPROVE) & ~failed)
+    if len(rows):
+        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[rows]))
+        reasons |= zip(rows.tolist(), top_reasons(attributions, model.features.names), strict=True)
+    return reasons

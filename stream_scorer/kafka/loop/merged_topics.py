@@ -1,0 +1,444 @@
+"""The consumer of a process that reads whole topics alone and in one order.
+
+Records of all partitions are merged by Kafka timestamp; on equal milliseconds those of the topic
+that is named first go first, then the lower partition. Nothing is handed out before a record that
+may still come: each partition has shown its next record, or its end and then left the others time.
+So what comes out does not depend on how fetches fell, and a restart goes on in the same order.
+
+There is no group to share the work with: the transactional id, which all of a group's processes
+have in common, fences an older process, and the offsets are committed in the group's name. A crash
+so costs no session timeout either.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scorer.core.terminals.profile_kernels import merge
+from stream_scorer.errors import OffsetsError, StateError, UnavailableError
+from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, GroupMetadata
+from stream_scorer.kafka.loop.record_slices import joined, numbered, part_of, taken
+from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.groups import noted
+from stream_scorer.kafka.topics.offsets import EARLIEST, LATEST, admin, offsets, partitions
+from stream_scorer.ports import Int64, RawRecords, Start
+from stream_scorer.settings import Kafka
+
+_SETTLE_SECONDS = 0.25
+"""How long a record waits for those of partitions that have shown their end."""
+_BUFFERED = 50_000
+_ANSWER_SECONDS = 30.0
+_BREATH_SECONDS = 0.02
+_COUNT_SECONDS = 10.0
+_GONE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
+    }
+)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """Records of one partition that were fetched and not handed out.
+
+    Attributes:
+        topic: Its topic.
+        number: Its number there.
+        next_offset: Behind what was handed out.
+        pieces: Records and when they came, monotonic seconds.
+        at_end: Whether the partition's end was reached behind them.
+        paused: Whether it fetches nothing for now.
+    """
+
+    topic: str
+    number: int
+    next_offset: int
+    pieces: deque[tuple[RawRecords, float]] = field(default_factory=deque)
+    at_end: bool = False
+    paused: bool = False
+
+    def __len__(self) -> int:
+        return sum(len(piece) for piece, _ in self.pieces)
+
+
+class MergedSource:
+    """Reads topics read-committed, in the order of their records' times; see the module.
+
+    Partitions are numbered through: those of the first topic of ``topics``, then the next one's.
+
+    Args:
+        kafka: Cluster and time limits.
+        topics: What to read, the order of the partitions' numbers.
+        first: The topics in the order in which equal times are read.
+        group: In whose name offsets are committed.
+        start: Where a first run begins; None refuses to guess.
+        settle_seconds: How long a record waits for partitions that have shown their end.
+        begin: Where to begin, by topic and partition, for who keeps that elsewhere than in the
+            group; a partition that is not named is read from its beginning.
+
+    Attributes:
+        counts: Partitions by topic.
+        notes: What the last commit kept beside the offsets, by partition.
+
+    Raises:
+        OffsetsError: Nothing is committed and ``start`` does not say where to begin, or what is
+            committed lies outside the retained input.
+        SettingsError: A topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        topics: Sequence[str],
+        first: Sequence[str],
+        group: str,
+        start: Start | None = None,
+        settle_seconds: float = _SETTLE_SECONDS,
+        begin: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        self.group = group
+        self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
+        self._kafka = kafka
+        self._settle = settle_seconds
+        self._admin = admin(kafka)
+        found = partitions(self._admin, kafka, topics)
+        self.counts = {topic: len(found[topic]) for topic in topics}
+        self._places = [(topic, number) for topic in topics for number in found[topic]]
+        rank = {topic: position for position, topic in enumerate(first)}
+        self._order = sorted(
+            range(len(self._places)),
+            key=lambda p: (rank[self._places[p][0]], self._places[p][1]),
+        )
+        options = config.consumer(kafka, group) | {"enable.partition.eof": True}
+        self._consumers = {topic: ColumnConsumer(options, topic) for topic in topics}
+        self.lows = self._bounds(EARLIEST)
+        self._held = set(range(len(self._places)))
+        if begin is None:
+            committed, self.notes = self._committed(range(len(self._places)))
+            first_offsets = self._begin(committed, start)
+        else:
+            self.notes = {}
+            first_offsets = self._begin_at(begin)
+        self._partitions = [
+            _Partition(topic, number, first_offsets[p])
+            for p, (topic, number) in enumerate(self._places)
+        ]
+        for topic in topics:
+            self._assign(topic)
+        self._events: list[Assigned | Revoked] = [Assigned(first_offsets, frozenset())]
+        self._counted = time.monotonic()
+
+    # -- where it begins --------------------------------------------------------------------
+
+    def _bounds(self, spec: object) -> dict[int, int]:
+        found = offsets(self._admin, self._kafka, self._places, spec, stable=spec is LATEST)
+        return {p: found[place] for p, place in enumerate(self._places)}
+
+    def _begin(self, committed: Mapping[int, int], start: Start | None) -> dict[int, int]:
+        if not committed:
+            if start is None:
+                raise OffsetsError(
+                    f"group {self.group} has no committed offsets",
+                    "name where its first run begins: --from earliest or --from latest",
+                )
+            return self._bounds(EARLIEST if start == "earliest" else LATEST)
+        # A partition that came to the topic since then is read from its beginning.
+        begin = {p: committed.get(p, self.lows[p]) for p in self.lows}
+        mend = "decide what to do about the gap, then begin anew under another group"
+        self._refuse_gaps(begin, f"group {self.group}: ", "committed", mend)
+        return begin
+
+    def _begin_at(self, noted: Mapping[tuple[str, int], int]) -> dict[int, int]:
+        begin = {p: noted.get(place, self.lows[p]) for p, place in enumerate(self._places)}
+        self._refuse_gaps(begin, "", "noted", "remove the file that notes it: it begins anew")
+        return begin
+
+    def _refuse_gaps(self, begin: Mapping[int, int], whose: str, what: str, mend: str) -> None:
+        ends = self._bounds(LATEST)
+        for p, (topic, number) in enumerate(self._places):
+            if not self.lows[p] <= begin[p] <= ends[p]:
+                raise OffsetsError(
+                    f"{whose}{topic} partition {number}: the {what} offset {begin[p]} lies outside "
+                    f"the retained {self.lows[p]} to {ends[p]}",
+                    mend,
+                )
+
+    def _committed(self, wanted: Sequence[int]) -> tuple[dict[int, int], dict[int, bytes]]:
+        """Return committed offsets and notes, where there are any."""
+        numbers = {self._places[p]: p for p in wanted}
+        found, notes = {}, {}
+        for topic, consumer in self._consumers.items():
+            mine = [number for of, number in numbers if of == topic]
+            for number, at in noted(consumer, self.group, mine).items():
+                found[numbers[topic, number]], notes[numbers[topic, number]] = at
+        return found, notes
+
+    # -- what the loop calls ----------------------------------------------------------------
+
+    @property
+    def rebalanced(self) -> bool:
+        """Whether the partitions were not handed over yet; they never leave."""
+        return bool(self._events)
+
+    def events(self) -> list[Assigned | Revoked]:
+        """Hand the partitions over, once."""
+        events, self._events = self._events, []
+        return events
+
+    def owns(self, partition: int) -> bool:
+        """Whether there is such a partition: all are ours."""
+        return partition < len(self._partitions)
+
+    def settled(self, partitions: Iterable[int]) -> set[int]:
+        """Return those of the partitions that there are: none ever leaves."""
+        return {partition for partition in partitions if self.owns(partition)}
+
+    def interrupted(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
+        """Return False: nothing is taken away."""
+        return False
+
+    def taken(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
+        """Return False: nothing is taken away."""
+        return False
+
+    def succeeded(self) -> bool:
+        """Return True: it reads alone, so who commits for its group bears its name."""
+        return True
+
+    def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None:
+        """Return up to ``maximum`` records in order, or None when ``wait`` seconds bring none.
+
+        Args:
+            maximum: Records at most.
+            linger_seconds: How long a batch that is not full waits for more.
+            wait: How long to wait for a first record that may be handed out.
+
+        Raises:
+            OffsetsError: A partition's next offset is not retained any more.
+            StateError: A topic has another number of partitions than at the start.
+            UnavailableError: A topic is gone or must not be read.
+        """
+        until = time.monotonic() + wait
+        pieces: list[RawRecords] = []
+        count = 0
+        while True:
+            self._fetch(maximum)
+            if not self._held and (taken := self._take(maximum - count)) is not None:
+                if not pieces:
+                    until = time.monotonic() + linger_seconds
+                pieces.append(taken)
+                count += len(taken)
+            left = until - time.monotonic()
+            if count >= maximum or left <= 0:
+                break
+            time.sleep(min(_BREATH_SECONDS, left))
+        self._refuse_growth()
+        return None if not pieces else joined(pieces)
+
+    def serve(self, seconds: float) -> None:
+        """Let time pass; what is fetched meanwhile is kept."""
+        self._fetch(1)
+        time.sleep(seconds)
+
+    def pause(self) -> None:
+        """Do nothing: what is not polled is not handed out, and buffers are bounded."""
+
+    def resume(self, partitions: set[int] | None = None) -> None:
+        """Hand out records once all partitions were given here."""
+        self._held -= partitions or set()
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read the given partitions again from the given offsets."""
+        topics = set()
+        for p, offset in offsets.items():
+            self._partitions[p].next_offset = offset
+            topics.add(self._partitions[p].topic)
+        for topic in topics:
+            self._assign(topic)
+
+    def committed(self, partitions: set[int]) -> dict[int, int]:
+        """Return the group's stable committed offsets; waits while a transaction holds them."""
+        return self._committed(sorted(partitions))[0]
+
+    def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
+        """Return offsets and notes under the topics that they belong to."""
+        found: dict[str, Places] = {}
+        kept: dict[str, tuple[dict[int, int], dict[int, bytes]]] = {}
+        for p, offset in offsets.items():
+            topic, number = self._places[p]
+            ours, noted = kept.setdefault(topic, ({}, {}))
+            ours[number] = offset
+            if p in notes:
+                noted[number] = notes[p]
+        for topic, (ours, noted) in kept.items():
+            found[topic] = Places(topic, ours, noted)
+        return list(found.values())
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Return, by topic and partition, the offset behind what was handed out."""
+        return {(p.topic, p.number): p.next_offset for p in self._partitions}
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Return the stable end of each partition.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        return {self._places[p]: end for p, end in self._bounds(LATEST).items()}
+
+    def reached(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Return whether everything before the given ends was handed out."""
+        return all(
+            p.next_offset >= ends.get((p.topic, p.number), 0) or (p.at_end and not p.pieces)
+            for p in self._partitions
+        )
+
+    def group_metadata(self) -> GroupMetadata:
+        """Return the group without a member for ``send_offsets_to_transaction``."""
+        return next(iter(self._consumers.values())).group_metadata()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for consumer in self._consumers.values():
+            consumer.close()
+
+    # -- fetching ---------------------------------------------------------------------------
+
+    def _assign(self, topic: str) -> None:
+        """Forget what was fetched of a topic, and read on behind what was handed out."""
+        mine = [p for p in self._partitions if p.topic == topic]
+        for partition in mine:
+            partition.pieces.clear()
+            partition.at_end = partition.paused = False
+        self._consumers[topic].assign({p.number: p.next_offset for p in mine})
+
+    def _fetch(self, maximum: int) -> None:
+        """Take what has arrived, and keep the buffers bounded."""
+        now = time.monotonic()
+        base = 0
+        for topic, consumer in self._consumers.items():
+            polled = consumer.poll(maximum, 0.0, 0.0)
+            for failure in polled.failures:
+                self._judge(topic, base, failure)
+            if polled.records is not None:
+                self._keep(base, polled.records, polled.failures, now)
+            self._bound(base, self.counts[topic], consumer)
+            base += self.counts[topic]
+
+    def _keep(self, base: int, raw: RawRecords, failures: Sequence[Failure], now: float) -> None:
+        for number in np.unique(raw.partition).tolist():
+            piece = raw.where(raw.partition == number)
+            partition = self._partitions[base + number]
+            partition.pieces.append((piece, now))
+            # The end's own event may stand before or behind these records in what was polled.
+            partition.at_end = any(
+                f.partition == number and f.offset > int(piece.offset[-1]) for f in failures
+            )
+
+    def _judge(self, topic: str, base: int, failure: Failure) -> None:
+        code = failure.error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+            self._partitions[base + failure.partition].at_end = True
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
+            raise OffsetsError(
+                f"group {self.group}: {topic} partition {failure.partition}: the input was deleted "
+                f"before it was read ({failure.error.str()})",
+                "raise the topic's retention; begin anew under another group",
+            )
+        elif code in _GONE or failure.error.fatal():
+            raise UnavailableError(
+                f"topic {topic} cannot be read: {failure.error.str()}",
+                "check the topic and the right to read it",
+            )
+
+    def _bound(self, base: int, count: int, consumer: ColumnConsumer) -> None:
+        for partition in self._partitions[base : base + count]:
+            held = len(partition)
+            if held > _BUFFERED and not partition.paused:
+                partition.paused = True
+                consumer.pause((partition.number,))
+            elif partition.paused and held < _BUFFERED // 2:
+                partition.paused = False
+                consumer.resume((partition.number,))
+
+    def _refuse_growth(self) -> None:
+        now = time.monotonic()
+        if now - self._counted < _COUNT_SECONDS:
+            return
+        self._counted = now
+        for topic, consumer in self._consumers.items():
+            try:
+                found = consumer.partition_count(_ANSWER_SECONDS)
+            except KafkaException:
+                return  # the broker is asked again; polling tells what is wrong
+            if found != self.counts[topic]:
+                raise StateError(
+                    f"topic {topic} has {found} partitions, not {self.counts[topic]} any more",
+                    "start again: a restart reads them all",
+                )
+
+    # -- merging ----------------------------------------------------------------------------
+
+    def _take(self, most: int) -> RawRecords | None:
+        """Hand out what no record that may still come belongs before."""
+        now = time.monotonic()
+        times: list[Int64] = []
+        begins, ends, free, at_end = [], [], [], []
+        at = 0
+        for p in self._order:
+            partition = self._partitions[p]
+            begins.append(at)
+            settled = at
+            for piece, came in partition.pieces:
+                times.append(piece.timestamp[: most - (at - begins[-1])])
+                at += len(times[-1])
+                if came <= now - self._settle:
+                    settled = at
+                if at - begins[-1] >= most:
+                    break
+            ends.append(at)
+            free.append(settled)
+            at_end.append(partition.at_end)
+        if not at:
+            return None
+        left = np.array(begins)
+        order = np.empty(most, np.int64)
+        count = merge(
+            np.concatenate(times), left, np.array(ends), np.array(free),
+            np.array(at_end, np.bool_), most, order,
+        )  # fmt: skip
+        if not count:
+            return None
+        order = order[:count]
+        counts = left - np.array(begins)
+        pieces = [
+            piece
+            for p, wanted in zip(self._order, counts.tolist(), strict=True)
+            for piece in self._drop(p, wanted)
+        ]
+        # What is handed out lies closer together than what was looked at.
+        source = np.searchsorted(np.array(begins), order, side="right") - 1
+        shift = np.cumsum(counts) - counts - np.array(begins)
+        return taken(joined(pieces), order + shift[source])
+
+    def _drop(self, p: int, count: int) -> list[RawRecords]:
+        """Let go of the first ``count`` buffered records of a partition, and return them."""
+        partition = self._partitions[p]
+        pieces = []
+        while count:
+            piece, came = partition.pieces.popleft()
+            last = min(count, len(piece))
+            partition.next_offset = int(piece.offset[last - 1]) + 1
+            pieces.append(numbered(part_of(piece, 0, last), p))
+            if last < len(piece):
+                partition.pieces.appendleft((part_of(piece, last, len(piece)), came))
+            count -= last
+        return pieces

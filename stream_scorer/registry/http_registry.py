@@ -1,0 +1,370 @@
+"""Schemas from a Confluent-compatible registry, through confluent-kafka's own client."""
+
+import contextlib
+import json
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
+from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers, is_outage
+from stream_scorer.registry.failing_ids import FailingIds
+from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
+from stream_scorer.registry.references import inline
+from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.settings import Registry
+
+# Subject, version, schema, a subject's own rule.
+_UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
+_REFUSED_STATUS: Final = {409, 422}
+_OUTAGE_STATUS: Final = {401, 403, 408, 429, 502, 503, 504}
+"""The registry, or what stands in front of it, answers for no id."""
+_NEGATIVES_MAX: Final = 10_000
+_ID_MAX: Final = 2**31 - 1
+"""A registry numbers schemas from 1 with 32 bits and a sign."""
+_AT_ONCE: Final = 8
+"""Look-ups that are on their way at the same time."""
+_REFERENCES_MAX: Final = 64
+_TEXT_BYTES_MOST: Final = 64 * 1024 * 1024
+
+
+class HttpRegistry:
+    """A registry over HTTP(S): answers are kept, and an id is asked for once at a time.
+
+    The schemas used last are kept, up to 64 MiB of text; an unknown id for
+    ``negative_cache_seconds``; an outage is not kept. While one thread asks for an id, others that
+    want it wait for its answer.
+
+    An id for which the registry answers with an error again and again, while it answers other
+    questions, is an unknown id and not an outage: it may not stop a partition for ever.
+
+    Args:
+        registry: URL, credentials, CA file, limits.
+        clock: Seconds; only differences count.
+        sleep: Waits for seconds.
+
+    Raises:
+        SettingsError: The URL or CA file cannot be used.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._url = registry.url
+        self._sleep = sleep
+        self._budget = LookupBudget(registry.lookups_per_second, registry.lookups_burst, clock)
+        self._negative_seconds = registry.negative_cache_seconds
+        self._clock = clock
+        # A pause of ours follows a failure: the client's own retries would only delay it.
+        options: dict[str, Any] = {
+            "url": registry.url, "timeout": registry.timeout_seconds, "max.retries": 0,
+        }  # fmt: skip
+        if registry.user:
+            password = registry.password.get_secret_value() if registry.password else ""
+            options["basic.auth.user.info"] = f"{registry.user}:{password}"
+        if registry.ca_file is not None:
+            options["ssl.ca.location"] = str(registry.ca_file)
+        try:
+            self._client = SchemaRegistryClient(options)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"setting registry.ca_file: {registry.ca_file}: {error}", "name a PEM file"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise SettingsError(
+                f"setting registry.url: {error}", "name a URL such as https://registry:8081"
+            ) from error
+        bound_answers(self._client, registry.timeout_seconds)
+        # Whoever holds a source of schemas need not know that this one has connections.
+        self._close = weakref.finalize(self, self._client.close)
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[str]] = {}
+        self._texts: RecentSchemas[str] = RecentSchemas(_TEXT_BYTES_MOST)
+        self._unknown: dict[int, tuple[float, SchemaError]] = {}
+        self._failing = FailingIds(self._answers_others, clock)
+
+    def writer_schemas(self, ids: Sequence[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
+        """Look several ids up; see :func:`~stream_scorer.registry.sources.look_up`."""
+        found: dict[int, str | SchemaError] = {}
+        to_ask = []
+        for schema_id in ids:
+            settled = self._settled(schema_id)
+            if settled is None:
+                to_ask.append(schema_id)
+            else:
+                found[schema_id] = settled
+        granted = self._budget.take(len(to_ask)) if budgeted and to_ask else len(to_ask)
+        found |= {schema_id: _not_asked(schema_id) for schema_id in to_ask[granted:]}
+        asked = to_ask[:granted]
+        began = self._clock()
+        try:
+            answers = self._ask_for(asked)
+        except RegistryUnavailableError:
+            self._budget.give_back(granted if budgeted else 0)
+            raise
+        if budgeted and asked:
+            unknown = [each for each in asked if isinstance(answers[each], SchemaError)]
+            self._budget.give_back(granted - len(unknown))
+            if unknown:
+                self._budget.charge(self._clock() - began, len(unknown))
+            lacking = [each for each in unknown if _may_come(answers[each])][:WAITED_FOR]
+            if lacking and self._budget.may_wait():
+                answers |= self._ask_again(lacking)
+        return found | answers
+
+    def _settled(self, schema_id: int) -> str | SchemaError | None:
+        """Return what is known of an id without a question; None if one is needed."""
+        with self._lock:
+            text = self._texts.find(schema_id)
+            if text is not None:
+                return text
+            try:
+                self._raise_if_unknown(schema_id)
+            except SchemaError as error:
+                return error.as_value()
+        return None
+
+    def _ask_for(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
+        """Ask for several ids, some at the same time."""
+        if len(ids) <= 1:
+            return {schema_id: self._answer(schema_id) for schema_id in ids}
+        with ThreadPoolExecutor(min(_AT_ONCE, len(ids)), thread_name_prefix="registry") as pool:
+            # In order, and not further than an outage: the others would meet it, too.
+            pending = [pool.submit(self._answer, schema_id) for schema_id in ids]
+            try:
+                return {
+                    schema_id: each.result() for schema_id, each in zip(ids, pending, strict=True)
+                }
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _answer(self, schema_id: int) -> str | SchemaError:
+        try:
+            return self.writer_schema(schema_id)
+        except SchemaError as error:
+            return error.as_value()
+
+    def _ask_again(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
+        """Ask for ids again that were unknown a moment ago, twice at most."""
+        found: dict[int, str | SchemaError] = {}
+        for seconds in WAITS:
+            lacking = [each for each in ids if not isinstance(found.get(each), str)]
+            lacking = lacking[: self._budget.take_again(len(lacking))]
+            if not lacking:
+                break
+            self._sleep(seconds)
+            with self._lock:
+                for schema_id in lacking:
+                    self._unknown.pop(schema_id, None)
+            answers = self._ask_for(lacking)
+            self._budget.give_back(sum(isinstance(each, str) for each in answers.values()))
+            found |= answers
+        return found
+
+    def writer_schema(self, schema_id: int) -> str:
+        """Return the schema's JSON; see :class:`~stream_scorer.registry.sources.SchemaSource`."""
+        with self._lock:
+            text = self._texts.find(schema_id)
+            if text is not None:
+                return text
+            answer = self._asked.get(schema_id)
+            if answer is None:
+                self._raise_if_unknown(schema_id)
+                asked = self._asked[schema_id] = Future()
+        if answer is not None:
+            return answer.result()
+        try:
+            schema = self._fetch(schema_id)
+        except BaseException as error:
+            with self._lock:
+                del self._asked[schema_id]
+                if isinstance(error, SchemaError):
+                    self._remember_unknown(schema_id, error)
+            asked.set_exception(error)
+            raise
+        with self._lock:
+            self._texts.keep(schema_id, schema, len(schema.encode(errors="replace")))
+            del self._asked[schema_id]
+        asked.set_result(schema)
+        return schema
+
+    def id_for(self, subject: str, schema: str) -> int:
+        """Return the schema's id, registering it if the subject does not have it yet."""
+        written = Schema(schema, "AVRO")
+        with contextlib.suppress(_NotThereError):
+            found = self._ask(f"subject {subject}", self._client.lookup_schema, subject, written)
+            return int(found.schema_id)
+        try:
+            return int(
+                self._ask(f"subject {subject}", self._client.register_schema, subject, written)
+            )
+        except _NotThereError as error:
+            raise SchemaError(f"subject {subject}: {error.what}", "register it by hand") from None
+
+    def close(self) -> None:
+        """Close the connections; without it they close when nobody holds this object."""
+        self._close()
+
+    def history(self, subject: str) -> tuple[str, list[tuple[int, str]]]:
+        """Return a subject's compatibility rule and its versions, oldest first.
+
+        Raises:
+            SchemaError: The registry has no such subject, or a version that is not Avro.
+            RegistryUnavailableError: The registry cannot be reached.
+        """
+        what = f"subject {subject}"
+        try:
+            numbers = self._ask(what, self._client.get_versions, subject)
+            found = [self._ask(what, self._client.get_version, subject, n) for n in numbers]
+        except _NotThereError as error:
+            raise SchemaError(f"{what}: {error.what}", "name a known subject") from None
+        try:
+            rule = self._ask(what, self._client.get_compatibility, subject)
+        except _NotThereError:
+            rule = self._ask(what, self._client.get_compatibility)
+        return str(rule), [(v.version, self._joined(what, v.schema)) for v in found]
+
+    def _raise_if_unknown(self, schema_id: int) -> None:
+        if not 0 < schema_id <= _ID_MAX:
+            # Some registries answer such a question with an error that looks like an outage.
+            raise SchemaError(f"schema id {schema_id}: no registry gives it", "see the producer")
+        until, error = self._unknown.get(schema_id, (0.0, None))
+        if error is None:
+            return
+        if self._clock() < until:
+            raise SchemaError(error.what, error.mend)
+        del self._unknown[schema_id]
+
+    def _remember_unknown(self, schema_id: int, error: SchemaError) -> None:
+        # Corrupt headers can name any id: what is remembered is bounded, the oldest leave.
+        while len(self._unknown) >= _NEGATIVES_MAX:
+            del self._unknown[next(iter(self._unknown))]
+        remembered = SchemaError(error.what, error.mend)
+        self._unknown[schema_id] = (self._clock() + self._negative_seconds, remembered)
+
+    def _fetch(self, schema_id: int) -> str:
+        what = f"schema id {schema_id}"
+        try:
+            schema = self._ask(what, self._client.get_schema, schema_id)
+            text = self._joined(what, schema)
+        except _NotThereError as error:
+            raise _MissingError(f"{what}: {error.what}", "register the schema") from None
+        except _AnsweredError as error:
+            if self._failing.alone(schema_id):
+                raise SchemaError(
+                    f"{what}: the registry answers other questions and not this: {error.what}",
+                    "look into the registry's log",
+                ) from error
+            raise
+        finally:
+            # The client would keep for ever what it was given, also what is refused here.
+            self._client.clear_caches()
+        self._failing.answered(schema_id)
+        return text
+
+    def _answers_others(self) -> bool:
+        """Whether the registry answers a question that is not about a schema."""
+        try:
+            self._ask("compatibility", self._client.get_compatibility)
+        except (RegistryUnavailableError, _NotThereError):
+            return False
+        return True
+
+    def _joined(self, what: str, schema: Schema) -> str:
+        """Return the schema's JSON with the definitions that it references written into it.
+
+        One that cannot be joined is returned as it is: the decoder refuses its records alone.
+        """
+        if schema.schema_type != "AVRO":
+            raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
+        if not schema.references:
+            return str(schema.schema_str)
+        definitions: dict[str, Any] = {}
+        try:
+            self._collect(what, schema, definitions)
+            return json.dumps(inline(json.loads(schema.schema_str), definitions, ""))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return str(schema.schema_str)
+
+    def _collect(self, what: str, schema: Schema, definitions: dict[str, Any]) -> None:
+        for reference in schema.references or ():
+            if reference.name in definitions:
+                continue
+            if len(definitions) == _REFERENCES_MAX:
+                raise ValueError(f"{what}: more than {_REFERENCES_MAX} references")
+            found = self._ask(
+                what, self._client.get_version, reference.subject, reference.version
+            ).schema
+            definitions[reference.name] = json.loads(found.schema_str)
+            self._collect(what, found, definitions)
+
+    def _ask(self, what: str, call: Callable[..., Any], *arguments: object) -> Any:
+        """Call the registry; say who is at fault when it fails."""
+        try:
+            return call(*arguments)
+        except SchemaRegistryError as error:
+            if error.error_code in _UNKNOWN_CODES:
+                raise _NotThereError(f"not in the registry {self._url}") from None
+            if error.http_status_code in _REFUSED_STATUS:
+                raise SchemaError(
+                    f"{what}: refused by the registry: {error.error_message}", "mend the schema"
+                ) from error
+            if error.http_status_code in {401, 403}:
+                raise RegistryUnavailableError(
+                    f"registry {self._url}: refuses our credentials "
+                    f"(HTTP {error.http_status_code})",
+                    "set registry.user and registry.password",
+                ) from error
+            outage = error.http_status_code in _OUTAGE_STATUS
+            kind = RegistryUnavailableError if outage else _AnsweredError
+            raise kind(
+                f"registry {self._url}: HTTP {error.http_status_code}",
+                "check registry.url and the registry",
+            ) from error
+        except AnswerTooLargeError as error:
+            raise SchemaError(f"{what}: {error}", "make the schema shorter") from None
+        except Exception as error:  # its HTTP library's, which changes with the version
+            outage = is_outage(error)
+            kind = RegistryUnavailableError if outage else _AnsweredError
+            raise kind(
+                f"registry {self._url}: {str(error) or type(error).__name__}",
+                "check registry.url and the registry",
+            ) from error
+
+
+class _MissingError(SchemaError):
+    """The registry has no such id, and may have it a moment later."""
+
+
+class _AnsweredError(RegistryUnavailableError):
+    """The registry answered, but with an error that may be about this one question."""
+
+
+def _may_come(answer: str | SchemaError) -> bool:
+    return isinstance(answer, _MissingError)
+
+
+def _not_asked(schema_id: int) -> SchemaError:
+    return SchemaError(
+        f"schema id {schema_id}: not looked up, because too many unknown ids came before it",
+        "if the id exists, send the record again: stream-scorer dlq replay",
+    )
+
+
+class _NotThereError(Exception):
+    """The registry answered that it has no such thing."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what

@@ -1,0 +1,321 @@
+"""What a rollout has shown so far: a pure fold over decisions, timed calls and matured rows.
+
+A rollout is judged in two ways, each with counters and evidence of its own: as a *canary*, pair by
+pair of buckets, and in *shadow*, where both models have scored the same transactions. Looks are due
+by the number of transactions of the whole stream. Who folds asks :meth:`Gathering.until_look` and
+takes a look right behind the row at which it is due: so the same rows give the same evidence in
+whatever pieces they come.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.routing import BUCKETS, Routing, salted_buckets
+from stream_scorer.rollout.evidence.anytime_bounds import GROWTH, Sample, look_number
+from stream_scorer.rollout.evidence.bucket_counts import (
+    CANARY_SIDE,
+    CONTROL_SIDE,
+    NO_SIDE,
+    Decisions,
+    Placed,
+    Shadowed,
+    paired,
+    place,
+    read_back,
+    stages_of,
+    written,
+)
+from stream_scorer.rollout.evidence.guardrail import (
+    Judgement,
+    Matured,
+    Verdict,
+    judge_fast,
+    judge_slow,
+)
+from stream_scorer.rollout.evidence.verdicts import (
+    CANARY_WAY,
+    FAST,
+    SHADOW_WAY,
+    SLOW,
+    Judged,
+    Since,
+    Trial,
+    Way,
+)
+
+Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+IN_SHADOW: Final = 3
+"""Beside the sides of a canary and none: what a row counts for that both models have scored."""
+_REVIEW, _BLOCK = 1, 2
+
+
+class Gathering:
+    """The evidence on one rollout.
+
+    Args:
+        trial: What it is judged by.
+
+    Attributes:
+        since: By revision that has decided, when it began.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._pairs: dict[int, int] = {}
+        self._shadow: frozenset[int] = frozenset()
+        self._ways = {name: Way.new(name) for name in (CANARY_WAY, SHADOW_WAY)}
+        self.since: dict[int, Since] = {}
+
+    def follow(self, routings: Mapping[int, Routing]) -> None:
+        """Take note of the rollout's revisions; those of others are passed over.
+
+        Args:
+            routings: By revision; must be complete before a row of that revision comes.
+        """
+        own = {r: routing for r, routing in routings.items() if r >= self._trial.began}
+        self._pairs = {revision: paired(routing) for revision, routing in own.items()}
+        shadows = (r for r, routing in own.items() if self._trial.candidate in routing.shadows)
+        self._shadow = frozenset(shadows)
+
+    def last(self, way: str, guard: str) -> Judged | None:
+        """Return the last judgement."""
+        return self._ways[way].last.get(guard)
+
+    def way_of(self, revision: int) -> str | None:
+        """Return how a revision's decisions are judged; None where nothing is compared."""
+        if revision in self._shadow:
+            return SHADOW_WAY
+        begun = any(pairs and r <= revision for r, pairs in self._pairs.items())
+        return CANARY_WAY if begun else None
+
+    # -- rows --------------------------------------------------------------------------------
+
+    def decide(self, rows: Decisions, clock_ms: Int64) -> Placed:
+        """Count decisions.
+
+        Args:
+            rows: n decisions, in the order of the stream.
+            clock_ms: int64[n], watermark of event time behind each.
+
+        Returns:
+            Where each counts in the canary; those of ``NO_SIDE`` count for the stream alone.
+        """
+        placed = place(rows, self._trial.salt, self._pairs)
+        self._begin(rows.revision, clock_ms)
+        way = self._ways[CANARY_WAY]
+        way.tallies.add(placed.side, placed.pair, rows.outcome, rows.amount_minor, rows.error)
+        way.seen += int(np.count_nonzero(self.counted(rows.revision)))
+        for revision in np.unique(rows.revision).tolist():
+            if since := self.since.get(revision):
+                side = placed.side[rows.revision == revision]
+                since.canary += int(np.count_nonzero(side == CANARY_SIDE))
+                since.control += int(np.count_nonzero(side == CONTROL_SIDE))
+        return placed
+
+    def counted(self, revision: Int64) -> Bool:
+        """Return bool[n]: which decisions count towards the looks at the canary."""
+        begun = [r for r, pairs in self._pairs.items() if pairs]
+        return np.asarray(revision >= min(begun, default=2**62), np.bool_)
+
+    def shadow(self, rows: Shadowed, clock_ms: Int64) -> Placed:
+        """Count what champion and shadow both scored.
+
+        Args:
+            rows: n transactions, in the order of the stream.
+            clock_ms: int64[n], watermark of event time behind each.
+
+        Returns:
+            Side ``IN_SHADOW`` and the bucket of each row that counts.
+        """
+        mine = self.counted_in_shadow(rows)
+        bucket = salted_buckets(rows.customer, self._trial.salt)
+        self._begin(rows.revision[mine], clock_ms[mine])
+        way = self._ways[SHADOW_WAY]
+        for side, outcome, error in (
+            (CANARY_SIDE, rows.outcome, rows.error),
+            (CONTROL_SIDE, rows.decided, rows.decided_error),
+        ):
+            sides = np.where(mine, side, NO_SIDE).astype(np.uint8)
+            way.tallies.add(sides, bucket, outcome, rows.amount_minor, error)
+        way.seen += int(np.count_nonzero(mine))
+        for revision in np.unique(rows.revision[mine]).tolist():
+            if since := self.since.get(revision):
+                count = int(np.count_nonzero(mine & (rows.revision == revision)))
+                since.canary += count
+                since.control += count
+        return Placed(np.where(mine, IN_SHADOW, NO_SIDE).astype(np.uint8), bucket)
+
+    def counted_in_shadow(self, rows: Shadowed) -> Bool:
+        """Return bool[n]: which rows count in shadow, and towards its looks."""
+        known = np.isin(rows.revision, list(self._shadow))
+        return np.asarray(known & (rows.arm == self._trial.candidate), np.bool_)
+
+    def call(self, side: int, revision: int, timestamp: int, seconds: float, rows: int) -> None:
+        """Count one timed call of an arm, where its revision compares arms.
+
+        Args:
+            side: ``CANARY_SIDE`` or ``CONTROL_SIDE``.
+            revision: Of the plan.
+            timestamp: Kafka's, ms.
+            seconds: How long it took.
+            rows: For how many transactions.
+        """
+        if self._pairs.get(revision, 0) and rows:
+            slow = seconds * 1e6 > self._trial.slow_call_us * rows
+            self._ways[CANARY_WAY].slots.add(timestamp, side, slow=slow)
+
+    def ripen(
+        self, arm: UInt8, pair: Int64, amount: Float64, outcome: UInt8, shadow: UInt8, fraud: Bool,
+        others: int,
+    ) -> None:  # fmt: skip
+        """Count decisions that have matured.
+
+        Args:
+            arm: uint8[n], side, or ``IN_SHADOW``.
+            pair: int64[n].
+            amount: float64[n], in units of the currency.
+            outcome: uint8[n], what was decided.
+            shadow: uint8[n], what the shadow would have decided.
+            fraud: bool[n].
+            others: Matured decisions of the stream beside these.
+        """
+
+        def cost(rows: Int64, decided: UInt8) -> Float64:
+            said = decided[rows]
+            return self._trial.costs.of(amount[rows], fraud[rows], said == _REVIEW, said == _BLOCK)
+
+        canary, both = self._ways[CANARY_WAY], self._ways[SHADOW_WAY]
+        for side in (CANARY_SIDE, CONTROL_SIDE):
+            mine = np.flatnonzero(arm == side)
+            _spend(canary, side, pair[mine], cost(mine, outcome), fraud[mine])
+        mine = np.flatnonzero(arm == IN_SHADOW)
+        _spend(both, CANARY_SIDE, pair[mine], cost(mine, shadow), fraud[mine])
+        _spend(both, CONTROL_SIDE, pair[mine], cost(mine, outcome), fraud[mine])
+        canary.matured += len(arm) - len(mine) + others
+        both.matured += len(mine)
+
+    def _begin(self, revision: Int64, clock_ms: Int64) -> None:
+        known, first = np.unique(revision, return_index=True)
+        for number, row in zip(known.tolist(), first.tolist(), strict=True):
+            if number in self._pairs and number not in self.since:
+                self.since[number] = Since(int(clock_ms[row]))
+
+    # -- looks -------------------------------------------------------------------------------
+
+    def until_look(self, way: str) -> int:
+        """Return after how many further transactions the next fast look is due, at least 1."""
+        found = self._ways[way]
+        return due_at(found.fast.look + 1, self._trial.first_look) - found.seen
+
+    def look(self, way: str, clock_ms: int) -> Judged | None:
+        """Take a fast look if one is due."""
+        found = self._ways[way]
+        look = look_number(found.seen, self._trial.first_look)
+        if look <= found.fast.look:
+            return None
+        stage = self._stage(way)
+        samples = found.tallies.samples(stage, self._trial.minor_per_unit)
+        events = samples["alerts"]
+        if (calls := found.slots.sample()) is not None:
+            samples["slow_calls"] = calls
+        guards = self._trial.guards if way == CANARY_WAY else self._trial.shadow_guards
+        judgement, found.fast = judge_fast(
+            samples, events, found.fast, look, self._trial.way_limits, guards
+        )
+        return self._judged(found, FAST, look, clock_ms, judgement)
+
+    def look_slow(self, way: str, clock_ms: int) -> Judged | None:
+        """Take a slow look if one is due, or if the deadline has passed since the last.
+
+        The first one behind the deadline may still promote; those after it find harm, and no more.
+        """
+        found = self._ways[way]
+        look = look_number(found.matured, self._trial.first_look)
+        began = min((since.clock_ms for since in self.since.values()), default=2**62)
+        passed = clock_ms - began >= self._trial.deadline_ms
+        told = found.last.get(SLOW)
+        ended = passed and (told is None or told.clock_ms - began < self._trial.deadline_ms)
+        if look <= found.slow.look and not (ended and way == self._way_now()):
+            return None
+        cost, count, size = found.cost, found.matured_count, len(stage := self._stage(way))
+        sample = Sample(cost[0][:size], cost[1][:size], count[0][:size], count[1][:size], stage)
+        judgement, found.slow = judge_slow(
+            Matured(sample, (found.frauds[0], found.frauds[1])),
+            found.slow, look, self._trial.way_limits, deadline_passed=passed,
+        )  # fmt: skip
+        promoted = told is not None and told.judgement.verdict is Verdict.PROMOTE
+        if passed and not ended and not promoted and judgement.verdict is Verdict.PROMOTE:
+            reasons = ("the deadline has passed: a promotion is a person's", *judgement.reasons)
+            judgement = replace(judgement, verdict=Verdict.INCONCLUSIVE, reasons=reasons)
+        return self._judged(found, SLOW, look, clock_ms, judgement)
+
+    def _judged(
+        self, way: Way, guard: str, look: int, clock_ms: int, judgement: Judgement
+    ) -> Judged:
+        newest = max(self.since, default=self._trial.began)
+        way.last[guard] = Judged(way.name, guard, look, newest, clock_ms, judgement)
+        return way.last[guard]
+
+    def _way_now(self) -> str | None:
+        return self.way_of(max(self.since, default=-1))
+
+    def _stage(self, way: str) -> Int64:
+        """Return int64[m], when each pair joined, of those that a revision that has decided has."""
+        if way == SHADOW_WAY:
+            return np.zeros(BUCKETS, np.int64)
+        return stages_of({r: self._pairs.get(r, 0) for r in self.since})
+
+    # -- bytes -------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """Return the state as bytes."""
+        used = {name: way for name, way in self._ways.items() if way.seen or way.matured}
+        header = {
+            "ways": {name: way.plain() for name, way in used.items()},
+            "since": {str(r): [s.clock_ms, s.canary, s.control] for r, s in self.since.items()},
+        }
+        arrays = {name: array for way in used.values() for name, array in way.arrays().items()}
+        return zlib.compress(written(header, arrays), 1)
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what :meth:`dump` returned, of the same trial."""
+        header, arrays = read_back(zlib.decompress(data))
+        for name, told in header["ways"].items():
+            self._ways[name] = Way.read(name, told, arrays)
+        self.since = {int(r): Since(*counts) for r, counts in header["since"].items()}
+
+
+def due_at(look: int, first: int) -> int:
+    """Return the fewest transactions at which ``look_number`` is ``look`` or more.
+
+    >>> due_at(1, 1_000), due_at(2, 1_000), look_number(due_at(9, 7), 7)
+    (1000, 1200, 9)
+    """
+    count = math.ceil(first * GROWTH ** (look - 1))
+    return _settle(lambda n: look_number(n, first) >= look, count)
+
+
+def _settle(enough: Callable[[int], bool], guess: int) -> int:
+    """Return the smallest number that is enough, near a guess."""
+    while not enough(guess):
+        guess += 1
+    while enough(guess - 1):
+        guess -= 1
+    return guess
+
+
+def _spend(way: Way, side: int, pair: Int64, cost: Float64, fraud: Bool) -> None:
+    size = way.cost.shape[1]
+    way.cost[side] += np.bincount(pair, cost, size)
+    way.matured_count[side] += np.bincount(pair, minlength=size)
+    way.frauds[side] += int(fraud.sum())

@@ -1,0 +1,179 @@
+"""What a rollout is judged by, the two ways to judge it, and what was said."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.routing import BUCKETS
+from stream_scorer.rollout.evidence.bucket_counts import Slots, Tallies
+from stream_scorer.rollout.evidence.costs import BoundedCosts
+from stream_scorer.rollout.evidence.guardrail import (
+    GUARDS,
+    Evidence,
+    Guard,
+    Judgement,
+    Limits,
+    Verdict,
+)
+
+Float64 = NDArray[np.float64]
+
+CANARY_WAY, SHADOW_WAY = "canary", "shadow"
+FAST, SLOW = "fast", "slow"
+CALLS: Final = "slow_calls"
+"""The guard that compares timed calls."""
+_PAIRS: Final = {CANARY_WAY: BUCKETS // 2, SHADOW_WAY: BUCKETS}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a rollout is judged by; the same from its beginning to its end.
+
+    Attributes:
+        began: Its first revision.
+        salt: Of the customers' buckets.
+        candidate: The arm that is tried, as it is called among shadows.
+        limits: What verdicts are judged by.
+        guards: The fast guards of the canary.
+        shadow_guards: Those in shadow, where calls are not compared: a shadow is always asked last.
+        first_look: Transactions of the whole stream at the first look.
+        slow_call_us: A call that takes more microseconds per row is slow.
+        costs: Of decisions, in units of the currency.
+        minor_per_unit: Minor units in a unit of the currency.
+        deadline_ms: How long after its beginning, in event time, the rollout is inconclusive.
+        both_ways: Whether it is tried in shadow and as a canary, one after the other: then each way
+            may spend half of the chances of error.
+    """
+
+    began: int
+    salt: str
+    candidate: str
+    limits: Limits
+    costs: BoundedCosts
+    guards: tuple[Guard, ...] = GUARDS
+    shadow_guards: tuple[Guard, ...] = tuple(g for g in GUARDS if g.name != CALLS)
+    first_look: int = 1_000
+    slow_call_us: float = 1_000.0
+    minor_per_unit: int = 100
+    deadline_ms: int = 2**62
+    both_ways: bool = False
+
+    @property
+    def way_limits(self) -> Limits:
+        """What one way is judged by."""
+        if not self.both_ways:
+            return self.limits
+        alpha, mismatch = self.limits.alpha / 2, self.limits.alpha_mismatch / 2
+        return replace(self.limits, alpha=alpha, alpha_mismatch=mismatch)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judgement, and how far the stream had come.
+
+    Attributes:
+        way: ``CANARY_WAY`` or ``SHADOW_WAY``.
+        guard: ``FAST`` or ``SLOW``.
+        look: The number of the look.
+        revision: The newest revision that had decided.
+        clock_ms: Watermark of event time.
+        judgement: What was said.
+    """
+
+    way: str
+    guard: str
+    look: int
+    revision: int
+    clock_ms: int
+    judgement: Judgement
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {**asdict(replace(self, judgement=None)), "judgement": self.judgement.plain()}  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Judged":
+        """Return what :meth:`plain` told."""
+        said = told["judgement"]
+        judgement = Judgement(Verdict(said["verdict"]), tuple(said["reasons"]), said["numbers"])
+        return cls(**{**told, "judgement": judgement})
+
+
+@dataclass(slots=True)
+class Since:
+    """When a revision began to decide.
+
+    Attributes:
+        clock_ms: Watermark of event time at its first transaction.
+        canary: Its rows on the canary's side, or in shadow.
+        control: Its rows on the control's side, or in shadow.
+    """
+
+    clock_ms: int
+    canary: int = 0
+    control: int = 0
+
+
+@dataclass(slots=True)
+class Way:
+    """Counters and evidence of one way to judge.
+
+    Attributes:
+        name: ``CANARY_WAY`` or ``SHADOW_WAY``.
+        tallies: What buckets did.
+        cost: float64[2, pairs], of matured decisions, by side.
+        matured_count: float64[2, pairs], how many matured.
+        slots: Timed calls.
+        seen: Transactions of the whole stream.
+        matured: Matured ones of the whole stream.
+        frauds: Among the matured, by side.
+        fast: Evidence without labels.
+        slow: Evidence with them.
+        last: Last judgement, by guard.
+    """
+
+    name: str
+    tallies: Tallies
+    cost: Float64
+    matured_count: Float64
+    slots: Slots = field(default_factory=Slots)
+    seen: int = 0
+    matured: int = 0
+    frauds: list[int] = field(default_factory=lambda: [0, 0])
+    fast: Evidence = field(default_factory=Evidence)
+    slow: Evidence = field(default_factory=Evidence)
+    last: dict[str, Judged] = field(default_factory=dict)
+
+    @classmethod
+    def new(cls, name: str) -> "Way":
+        """Return a way in which nothing was seen."""
+        size = _PAIRS[name]
+        return cls(name, Tallies(size), np.zeros((2, size)), np.zeros((2, size)))
+
+    def plain(self) -> dict[str, Any]:
+        """Return all but the arrays as JSON takes it."""
+        return {
+            "slots": self.slots.plain(), "seen": self.seen, "matured": self.matured,
+            "frauds": self.frauds,
+            "fast": [self.fast.look, dict(self.fast.e)],
+            "slow": [self.slow.look, dict(self.slow.e)],
+            "last": {guard: judged.plain() for guard, judged in self.last.items()},
+        }  # fmt: skip
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name."""
+        found = {"tallies": self.tallies.found, "cost": self.cost, "count": self.matured_count}
+        return {f"{self.name}.{name}": array for name, array in found.items()}
+
+    @classmethod
+    def read(cls, name: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> "Way":
+        """Return what :meth:`plain` and :meth:`arrays` told."""
+        return cls(
+            name, Tallies(_PAIRS[name], arrays[f"{name}.tallies"]), arrays[f"{name}.cost"],
+            arrays[f"{name}.count"], Slots.read(told["slots"]), told["seen"], told["matured"],
+            list(told["frauds"]), Evidence(*told["fast"]), Evidence(*told["slow"]),
+            {guard: Judged.read(judged) for guard, judged in told["last"].items()},
+        )  # fmt: skip

@@ -1,0 +1,83 @@
+"""The versions that a scorer holds ready, and the revisions of the plan that it can follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.routing import CHAMPION, Routing, Version
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import FeatureSet
+
+ANY_OLDER = 0
+"""Asks for every revision that there ever was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Models behind one engine, and what they may be asked to do; replaced as a whole.
+
+    Attributes:
+        models: By version; all share their engine.
+        routings: Revisions that these models can follow, ascending; one at least.
+        refused: Why others cannot be followed, by revision.
+        pinned: Whether there is no rollout: the one routing holds everywhere, unrecorded.
+    """
+
+    models: Mapping[Version, Model]
+    routings: tuple[Routing, ...]
+    refused: Mapping[int, str] = field(default_factory=dict)
+    pinned: bool = False
+
+    @property
+    def features(self) -> FeatureSet:
+        """Features of one of the models; all have the same engine."""
+        return next(iter(self.models.values())).features
+
+    @property
+    def newest(self) -> Routing:
+        """The newest revision that can be followed."""
+        return self.routings[-1]
+
+    @property
+    def shared(self) -> Plan:
+        """What all arms share. What the state rests on is the same in every revision."""
+        return self.newest.shared
+
+    def of(self, revision: int | None) -> Routing | None:
+        """Return a revision's routing, if it is among these."""
+        return next((each for each in self.routings if each.revision == revision), None)
+
+
+class Versions(Protocol):
+    """Where a scorer finds its models and plan."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """What is ready now; another object whenever it changed."""
+        ...
+
+    def need(self, revision: int) -> None:
+        """Ask for a revision by which a partition was decided last, or for ``ANY_OLDER``."""
+        ...
+
+
+class Pinned:
+    """One version that decides everything, under a plan file.
+
+    Args:
+        model: The version.
+        plan: The plan; its revision is that of the decisions.
+    """
+
+    def __init__(self, model: Model, plan: Plan) -> None:
+        version = Version(model.name, model.version)
+        self.fleet = Fleet(
+            {version: model},
+            (Routing(plan.revision, {CHAMPION: version}, shared=plan),),
+            pinned=True,
+        )
+
+    def need(self, revision: int) -> None:
+        """Know of no other."""
+        raise RuntimeError(f"revision {revision}: there is no rollout")

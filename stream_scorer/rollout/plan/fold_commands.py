@@ -1,0 +1,232 @@
+"""The fold over the control log: what each record makes of the state, or why it is refused.
+
+A pure function of the records in the order of the topic, and of whose keys count: every reader
+comes to the same state, whenever it reads. A refused record changes nothing.
+
+Two things stop a reader, and only an operator's valid signature (or, where nothing need be signed,
+any command) can bring them about. One is a record that counts and that a later program wrote: what
+it means cannot be known here. The other is a number beyond the next: its writer counted a command
+that does not count here, so this reader is on another log than the others without knowing it. How
+that comes about:
+
+- the registry does not know the schema of the command between, or this program cannot decode it;
+- other keys are in the settings: one was taken out, retired before its last command, or signatures
+  are required behind commands that nobody signed;
+- another version of the program holds commands to other rules;
+- the topic was restored from a backup that lacks its end, and the writer had read that end;
+- the record was copied from another log of the same operators.
+"""
+
+from dataclasses import dataclass, replace
+
+from stream_scorer.core.decision.routing import Routing
+from stream_scorer.errors import RolloutError
+from stream_scorer.rollout.plan.allowed_commands import next_state, refuse_limits
+from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
+from stream_scorer.rollout.plan.control_record import BODY_BYTES_MOST, Authority, Command, Signer
+from stream_scorer.rollout.plan.plan_file import RolloutPlan
+from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.strict_parsing import FORMAT, Part, read
+from stream_scorer.security.canonical_json import canonical, parse
+
+_NAMED = 8
+"""So many offsets an error names at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one record.
+
+    Attributes:
+        offset: In the topic; -1 for one that is not there yet.
+        command: What it says; None when it is no command at all.
+        signer: Who wrote it; None when nobody vouches for it.
+        body: Of an accepted command.
+        refused: Why it changes nothing; empty for an accepted one.
+    """
+
+    offset: int
+    command: Command | None
+    signer: Signer | None
+    body: Part | None
+    refused: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it counts."""
+        return not self.refused
+
+
+class Log:
+    """The control log as far as it was read.
+
+    Args:
+        authority: Whose commands count.
+
+    Attributes:
+        authority: As given.
+        state: What the records come to.
+        entries: All records, accepted or not, in the order of the topic.
+        routings: By revision, ascending, what every one means.
+    """
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+        self.state = State()
+        self.entries: list[Entry] = []
+        self.routings: dict[int, Routing] = {}
+
+    def take(self, offset: int, command: Command) -> Entry:
+        """Fold the next record.
+
+        Args:
+            offset: In the topic.
+            command: What it says.
+
+        Raises:
+            RolloutError: A later program wrote it, or a command between is missing here.
+        """
+        entry, state = self._judged(offset, command)
+        if state is not None:
+            if state.revision != self.state.revision and state.routing is not None:
+                self.routings[state.revision] = state.routing
+            self.state = state
+        self.entries.append(entry)
+        return entry
+
+    def pass_over(self, offset: int, why: str) -> Entry:
+        """Note a record that is no command."""
+        entry = Entry(offset, None, None, None, why)
+        self.entries.append(entry)
+        return entry
+
+    def after(self, revision: int) -> list[Routing]:
+        """Return the routings of the revisions behind one, ascending."""
+        return [routing for number, routing in self.routings.items() if number > revision]
+
+    def accepted(self, sequence: int) -> Command:
+        """Return the accepted command of a number.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for entry in self.entries:
+            if entry.accepted and entry.command and entry.command.sequence == sequence:
+                return entry.command
+        raise KeyError(sequence)
+
+    def moved_since(self, head: bytes) -> bool:
+        """Whether something other than verdicts was accepted behind a head.
+
+        Args:
+            head: Of a state that was read before; one that is no head of this log has moved.
+        """
+        at = self.state.head
+        for entry in reversed(self.entries):
+            if at == head:
+                return False
+            if entry.accepted and entry.command is not None:
+                if entry.command.kind != Kind.VERDICT:
+                    return True
+                at = entry.command.previous
+        return at != head
+
+    def would(self, command: Command) -> Entry:
+        """Return what would become of a command if it were the next record."""
+        return self._judged(-1, command)[0]
+
+    def _judged(self, offset: int, command: Command) -> tuple[Entry, State | None]:
+        """Return what becomes of a record, and the state after it if it counts."""
+        signer, body = None, None
+        try:
+            signer = self.authority.signer(command, self.state.controller)
+            self._refuse_place(offset, command, signer)
+            kind = _kind(offset, command, signer)
+            body = _body(offset, command, kind, signer)
+            if not signer.operator:
+                refuse_limits(self.state, kind, body)
+            state = next_state(self.state, kind, body, command.sequence, command.at)
+            if isinstance(body, RolloutPlan):
+                self._refuse_controller(body)
+        except ValueError as error:
+            return Entry(offset, command, signer, body, str(error)), None
+        state = replace(state, sequence=command.sequence, head=command.hash)
+        return Entry(offset, command, signer, body, ""), state
+
+    def _refuse_place(self, offset: int, command: Command, signer: Signer) -> None:
+        """Refuse a record that does not follow the last accepted one; stop where one is missing."""
+        expected = self.state.sequence + 1
+        if command.sequence > expected:
+            if signer.operator:
+                raise _missing(offset, expected, command.sequence, self._unreadable())
+            raise ValueError(
+                f"has number {command.sequence}, and {expected} is next: its writer counted "
+                "commands that do not count here"
+            )
+        if command.sequence != expected:
+            raise ValueError(
+                f"has number {command.sequence}, and {expected} is next: another command came first"
+            )
+        if command.previous != self.state.head:
+            raise ValueError(f"does not follow number {self.state.sequence} of this log")
+
+    def _unreadable(self) -> list[int]:
+        """Return the offsets since the last accepted command at which there was none to read."""
+        found: list[int] = []
+        for entry in reversed(self.entries):
+            if entry.accepted:
+                break
+            if entry.command is None:
+                found.append(entry.offset)
+        return found[::-1]
+
+    def _refuse_controller(self, plan: RolloutPlan) -> None:
+        """Refuse a controller that nothing would hold to the plan's limits."""
+        if plan.controller is None:
+            return
+        if self.authority.required and not plan.controller.key:
+            raise ValueError("controller.key: is empty, and every command must be signed here")
+        operator = self.authority.operators.get(plan.controller.key_id)
+        if operator is not None:
+            raise ValueError(
+                f"controller.key: is the key of the operator {operator.name}, whom no limit holds"
+            )
+
+
+def _kind(offset: int, command: Command, signer: Signer) -> Kind:
+    try:
+        return Kind(command.kind)
+    except ValueError:
+        raise _later(offset, f"kind {command.kind!r}", signer) from None
+
+
+def _body(offset: int, command: Command, kind: Kind, signer: Signer) -> Part:
+    """Return what a command says; refuses what is not written as we write it."""
+    data = command.body.encode("utf-8", "replace")
+    if len(data) > BODY_BYTES_MOST:
+        raise ValueError(f"its body has {len(data)} bytes, more than {BODY_BYTES_MOST}")
+    document = parse(data)
+    if canonical(document) != data:
+        raise ValueError("its body is no canonical JSON")
+    written = document.get("format")
+    if type(written) is int and written > FORMAT:
+        raise _later(offset, f"format {written}", signer)
+    return read(BODIES[kind], data)
+
+
+def _later(offset: int, what: str, signer: Signer) -> RolloutError | ValueError:
+    """Return what a later program's command does: only an operator's stops the reader."""
+    told = f"{what} is a later program's"
+    if not signer.operator:
+        return ValueError(f"{told}, and not signed by an operator")
+    return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")
+
+
+def _missing(offset: int, expected: int, came: int, unreadable: list[int]) -> RolloutError:
+    named = ", ".join(map(str, unreadable[:_NAMED]))
+    where = f" (not a command: offset {named})" if unreadable else ""
+    return RolloutError(
+        f"rollout log, offset {offset}: number {expected} was expected, and {came} came: a command "
+        f"between cannot be read here{where}: registry, keys or version differ",
+        "see docs/RUNBOOK.md, section 'The scorer left with exit code 11'",
+    )

@@ -1,0 +1,142 @@
+"""What a plan lets happen: what a candidate is judged by, and what its controller may do."""
+
+import base64
+import binascii
+from typing import Annotated, Literal, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import Field, field_validator, model_validator
+
+from stream_scorer.rollout.evidence.costs import BoundedCosts
+from stream_scorer.rollout.evidence.guardrail import GUARDS, Guard, Limits
+from stream_scorer.rollout.plan.strict_parsing import DAY_SECONDS, Part, Percent
+from stream_scorer.security.keys import key_id
+
+_KEY_BYTES = 32
+_LIMITS = Limits()
+
+Limited = Literal["step", "switch", "promote", "rollback", "pause"]
+"""What a plan may let its controller do."""
+
+
+class Costs(Part):
+    """What single decisions cost; see ``rollout.costs.BoundedCosts``."""
+
+    most: float = 200.0
+    missed_share: float = 1.0
+    missed_fixed: float = 0.0
+    review: float = 5.0
+    false_block: float = 25.0
+
+    @model_validator(mode="after")
+    def _be_costs(self) -> Self:
+        self.bounded()
+        return self
+
+    def bounded(self) -> BoundedCosts:
+        """Return the costs as the guard takes them."""
+        return BoundedCosts(**self.model_dump())
+
+
+class Rules(Part):
+    """What a candidate is judged by; see docs/ROLLOUT.md.
+
+    Attributes:
+        alpha: As in ``guardrail.Limits``; so are the next five.
+        first_look: Decisions of the whole stream at the first look.
+        tolerance: By guard, the share by which the canary may differ without harm.
+        slow_call_us: A call of an arm that takes more microseconds per row is slow.
+        maturity_seconds: Age in event time at which a transaction's label counts.
+        deadline_seconds: After so long in event time the rollout is INCONCLUSIVE.
+        costs: Of decisions.
+    """
+
+    alpha: float = _LIMITS.alpha
+    alpha_mismatch: float = _LIMITS.alpha_mismatch
+    least_events: int = _LIMITS.least_events
+    least_pairs: int = _LIMITS.least_pairs
+    least_frauds: int = _LIMITS.least_frauds
+    delta: float = _LIMITS.delta
+    first_look: Annotated[int, Field(ge=1, le=10**12)] = 1_000
+    tolerance: dict[str, float] = Field(default_factory=dict)
+    slow_call_us: Annotated[float, Field(gt=0, le=1e9)] = 1_000.0
+    maturity_seconds: Annotated[int, Field(ge=0, le=400 * DAY_SECONDS)] = 7 * DAY_SECONDS
+    deadline_seconds: Annotated[int, Field(ge=1, le=4_000 * DAY_SECONDS)] = 90 * DAY_SECONDS
+    costs: Costs = Costs()
+
+    @field_validator("tolerance")
+    @classmethod
+    def _name_guards(cls, tolerance: dict[str, float]) -> dict[str, float]:
+        known = [guard.name for guard in GUARDS]
+        for name in tolerance:
+            if name not in known:
+                raise ValueError(f"no guard {name!r}; there are {', '.join(known)}")
+        return tolerance
+
+    @model_validator(mode="after")
+    def _be_limits(self) -> Self:
+        self.limits()
+        self.guards()
+        return self
+
+    def limits(self) -> Limits:
+        """Return the limits as the guard takes them."""
+        return Limits(
+            self.alpha, self.alpha_mismatch, self.least_events, self.least_pairs,
+            self.least_frauds, self.delta,
+        )  # fmt: skip
+
+    def guards(self) -> tuple[Guard, ...]:
+        """Return the fast guards with their tolerances."""
+        return tuple(Guard(g.name, g.harm, self.tolerance.get(g.name, 0.0)) for g in GUARDS)
+
+
+class Controller(Part):
+    """Whose verdicts move the rollout, and how far.
+
+    Attributes:
+        key: Its public key, base64 of 32 bytes; empty where nothing is signed.
+        may: What it may do; it may always give verdicts and propose.
+        manual: What of that a person approves first.
+        up_to: Share of customers, per cent, up to which it steps by itself; below 100 it promotes
+            and switches nothing, for that is all of them.
+    """
+
+    key: Annotated[str, Field(max_length=64)] = ""
+    may: tuple[Limited, ...] = ("step", "rollback", "promote")
+    manual: tuple[Limited, ...] = ()
+    up_to: Percent = 100.0
+
+    @field_validator("key")
+    @classmethod
+    def _be_a_key(cls, key: str) -> str:
+        if key:
+            _public(key)
+        return key
+
+    @model_validator(mode="after")
+    def _ask_for_what_it_may(self) -> Self:
+        for kind in self.manual:
+            if kind not in self.may:
+                raise ValueError(f"manual: {kind} is not among what it may do at all")
+        return self
+
+    @property
+    def public_key(self) -> Ed25519PublicKey | None:
+        """Its key; None where nothing is signed."""
+        return _public(self.key) if self.key else None
+
+    @property
+    def key_id(self) -> str:
+        """Its key's name in signatures; empty without one."""
+        return key_id(_public(self.key)) if self.key else ""
+
+
+def _public(key: str) -> Ed25519PublicKey:
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != _KEY_BYTES:
+        raise ValueError("is no base64 of a public key's 32 bytes")
+    return Ed25519PublicKey.from_public_bytes(raw)

@@ -1,0 +1,275 @@
+"""The operator's plan of a rollout: who decides, how far it may go, what it is judged by.
+
+A plan is written as TOML or made from options, completed here with every default, and kept in the
+control log as JSON that says all of it: a later program with other defaults reads what was meant.
+Nothing in it is read from a clock or drawn by chance; who starts a rollout draws its salt.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from stream_scorer.core.decision.routing import (
+    BUCKETS,
+    CANARY,
+    CHAMPION,
+    CONTROL,
+    Override,
+    Version,
+)
+from stream_scorer.core.events.plan import Plan, plan_from
+from stream_scorer.rollout.plan.judging_rules import Controller, Rules
+from stream_scorer.rollout.plan.strict_parsing import (
+    DAY_SECONDS,
+    Arm,
+    Body,
+    EventTime,
+    Label,
+    Part,
+    Percent,
+    buckets_of,
+    read,
+    whole_buckets,
+)
+
+BLUE, GREEN = COLOURS = ("blue", "green")
+
+
+class Strategy(StrEnum):
+    """How versions share the traffic."""
+
+    CHAMPION = "champion"
+    """One version decides everything."""
+    SHADOW = "shadow"
+    """The champion decides, every other version scores along."""
+    CANARY = "canary"
+    """A candidate decides for more and more customers, beside an equally large control."""
+    BLUE_GREEN = "blue-green"
+    """One of two decides everything, and the other is kept warm."""
+    SPLIT = "split"
+    """Each arm decides for a fixed share."""
+
+
+class Stage(Part):
+    """One stage of a ramp.
+
+    Attributes:
+        percent: The canary's share of customers, in whole hundredths of a per cent; at 0 it is a
+            shadow.
+        least_seconds: How long, in event time, the controller stays there at least.
+    """
+
+    percent: Percent
+    least_seconds: Annotated[int, Field(ge=0, le=400 * DAY_SECONDS)] = 0
+
+    @field_validator("percent")
+    @classmethod
+    def _hold_whole_buckets(cls, percent: float) -> float:
+        return whole_buckets(percent)
+
+    @property
+    def buckets(self) -> int:
+        """The canary's buckets, of 10,000."""
+        return buckets_of(self.percent)
+
+
+class OverrideRule(Part):
+    """Transactions with one of these values go to an arm; see ``core.routing.Override``."""
+
+    field: Literal["currency", "channel", "customer_id"]
+    values: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1_024)], ...], Field(min_length=1)
+    ]
+    arm: Arm
+
+    @property
+    def override(self) -> Override:
+        """As the routing has it."""
+        return Override(self.field, self.values, self.arm)
+
+
+class RolloutPlan(Body):
+    """All that a rollout may do.
+
+    Attributes:
+        name: The rollout's name, for people.
+        strategy: How versions share the traffic.
+        versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
+            that decide nothing by strategy or override score as shadows.
+        salt: Of the customers' buckets.
+        ramp: The canary's stages, ascending.
+        shares: Of a split, per cent by arm; they sum to 100.
+        active: Of blue and green, who decides first, and again after a rollback.
+        effective_at: Event time, ms, of the first transaction that it is for; None: at once.
+        overrides: The first one that fits counts.
+        guard: What the candidate is judged by.
+        controller: Who may move it beside operators; None: nobody.
+        shared: What all arms share: keys of ``core.plan.Plan``, all but the revision.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
+    strategy: Strategy
+    versions: dict[Arm, Label]
+    salt: Annotated[str, Field(max_length=200)] = ""
+    ramp: Annotated[tuple[Stage, ...], Field(max_length=100)] = ()
+    shares: dict[Arm, Percent] = Field(default_factory=dict)
+    active: Literal["", "blue", "green"] = ""
+    effective_at: EventTime | None = None
+    overrides: Annotated[tuple[OverrideRule, ...], Field(max_length=100)] = ()
+    guard: Rules = Rules()
+    controller: Controller | None = None
+    shared: dict[str, JsonValue] = Field(default_factory=dict, validate_default=True)
+
+    @field_validator("shared")
+    @classmethod
+    def _say_all_that_is_shared(cls, shared: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if "revision" in shared:
+            raise ValueError("revision: is the number of the command in the log, not the plan's")
+        whole = asdict(plan_from(shared))
+        del whole["revision"]
+        return whole
+
+    @model_validator(mode="after")
+    def _fit_its_strategy(self) -> Self:
+        _CHECKS[self.strategy](self)
+        for name, strategy in _ONLY_IN.items():
+            if getattr(self, name) and self.strategy is not strategy:
+                raise ValueError(f"{name}: is for strategy {strategy}, and this is {self.strategy}")
+        if self.strategy in {Strategy.SHADOW, Strategy.CANARY, Strategy.SPLIT} and not self.salt:
+            raise ValueError("salt: must not be empty, for it deals customers to buckets")
+        for rule in self.overrides:
+            if self.strategy not in {Strategy.CANARY, Strategy.SPLIT}:
+                raise ValueError(f"overrides: strategy {self.strategy} has none")
+            if rule.arm not in self.versions:
+                raise ValueError(f"overrides: arm {rule.arm!r} has no version")
+        return self
+
+    def version(self, arm: str) -> Version:
+        """Return the version of an arm that is in ``versions``."""
+        name, _, version = self.versions[arm].partition(":")
+        return Version(name, version)
+
+    @property
+    def first(self) -> str:
+        """The arm that decides everything after a rollback."""
+        return (self.active or BLUE) if self.strategy is Strategy.BLUE_GREEN else CHAMPION
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The arms that may be promoted."""
+        return tuple(arm for arm in self.versions if arm != self.first)
+
+    @property
+    def judged(self) -> str | None:
+        """The arm that is held against the champion; None where there is no such one arm."""
+        if self.strategy is Strategy.CANARY:
+            return CANARY
+        if self.strategy is Strategy.SHADOW and len(self.candidates) == 1:
+            return self.candidates[0]
+        return None
+
+    def shared_plan(self, revision: int) -> Plan:
+        """Return what all arms share."""
+        return plan_from({**self.shared, "revision": revision})
+
+
+def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
+    """Return the plan that a table says.
+
+    Args:
+        table: As TOML or JSON has it; ``effective_at`` may be a date and time with its zone.
+
+    Raises:
+        ValueError: A key that is unknown, lacking or wrong; names it.
+    """
+    given = dict(table)
+    if isinstance(when := given.get("effective_at"), datetime):
+        if when.tzinfo is None:
+            raise ValueError("effective_at: a date and time needs its zone, such as Z")
+        given["effective_at"] = round(when.timestamp() * 1_000)
+    return read(RolloutPlan, given)
+
+
+def plan_table(text: str) -> dict[str, Any]:
+    """Read a plan's TOML, unchecked, so that options may be laid over it.
+
+    Raises:
+        ValueError: Not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not TOML: {error}") from error
+
+
+def _check_champion(plan: RolloutPlan) -> None:
+    if set(plan.versions) != {CHAMPION}:
+        raise ValueError("versions: strategy champion has the arm champion alone")
+
+
+def _check_shadow(plan: RolloutPlan) -> None:
+    _need(plan, CHAMPION)
+    if len(plan.versions) == 1:
+        raise ValueError("versions: a shadow needs an arm beside the champion")
+
+
+def _check_canary(plan: RolloutPlan) -> None:
+    _need(plan, CHAMPION, CANARY)
+    if not plan.ramp:
+        raise ValueError("ramp: a canary needs one stage at least")
+    if any(later.percent <= earlier.percent for earlier, later in pairwise(plan.ramp)):
+        raise ValueError("ramp: its percents must ascend, for a ramp only adds customers")
+    if not plan.ramp[0].buckets and any(rule.arm == CANARY for rule in plan.overrides):
+        raise ValueError(
+            f"overrides: arm {CANARY!r} decides for some, and so is no shadow where the ramp "
+            "begins, at 0 %: nothing would be judged there, and the ramp would never go on; begin "
+            "it above 0 %, or leave the override out"
+        )
+
+
+def _check_blue_green(plan: RolloutPlan) -> None:
+    if set(plan.versions) != set(COLOURS):
+        raise ValueError("versions: strategy blue-green has the arms blue and green")
+    if plan.versions[BLUE] == plan.versions[GREEN]:
+        raise ValueError("versions: blue and green are the same version")
+
+
+def _check_split(plan: RolloutPlan) -> None:
+    _need(plan, CHAMPION)
+    for arm, percent in plan.shares.items():
+        if arm not in plan.versions:
+            raise ValueError(f"shares: arm {arm!r} has no version")
+        whole_buckets(percent)
+    if sum(map(buckets_of, plan.shares.values())) != BUCKETS:
+        raise ValueError(f"shares: must sum to 100, not {sum(plan.shares.values()):g}")
+
+
+def _need(plan: RolloutPlan, *arms: str) -> None:
+    for arm in arms:
+        if arm not in plan.versions:
+            raise ValueError(f"versions: strategy {plan.strategy} needs the arm {arm}")
+    for arm in (CONTROL, *COLOURS):
+        if arm in plan.versions:
+            raise ValueError(
+                f"versions: the arm {arm} is not for a plan of {plan.strategy} to name"
+            )
+
+
+_CHECKS = {
+    Strategy.CHAMPION: _check_champion,
+    Strategy.SHADOW: _check_shadow,
+    Strategy.CANARY: _check_canary,
+    Strategy.BLUE_GREEN: _check_blue_green,
+    Strategy.SPLIT: _check_split,
+}
+_ONLY_IN = {
+    "ramp": Strategy.CANARY,
+    "shares": Strategy.SPLIT,
+    "active": Strategy.BLUE_GREEN,
+}

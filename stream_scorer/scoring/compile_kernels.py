@@ -1,0 +1,31 @@
+"""Compile all kernels that a scorer and a profiler run, and exit.
+
+``python -m stream_scorer.scoring.compile_kernels``. An image calls it when it is built, so that the code is kept in a folder that nobody can write to
+when the image runs; see ``core.kernels.cache``.
+"""
+
+from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.kafka.client import kernels
+from stream_scorer.models.stores.deployment import Deployment, load_model
+from stream_scorer.registry.sources import FileRegistry, reader_schema
+from stream_scorer.scoring.warm_up import warm
+from stream_scorer.settings import Settings
+from stream_scorer.terminals.profiler_work import RowEncoder
+from stream_scorer.terminals.warm_up import warm_profiler
+
+
+def main() -> None:
+    """Send made-up transactions through the model that is shipped with the package."""
+    settings = Settings()
+    model, plan = load_model(settings, Deployment())
+    directory = settings.registry.directory
+    registry = FileRegistry(directory)
+    warm(open_codecs(settings, plan, registry), model, plan)
+    topic = settings.kafka.topics.terminal_profiles
+    schema = reader_schema("terminal-profile.v1", directory)
+    warm_profiler(RowEncoder(registry.id_for(f"{topic}-value", schema), schema, topic, 1), plan)
+    kernels.compile_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The checkpoint: one customer bucket of one input partition, as records of a store.
+
+A bucket is labelled with the partition's next input offset at the moment when it was dumped, so
+that it is a pure function of the input before that offset. Buckets of one partition carry
+different labels; a replay that lets an event touch only buckets that do not know it yet brings
+them all to one offset.
+
+A record's key is ``GROUP/TOPIC/PARTITION/BUCKET/PART``, UTF-8, numbers in decimal; its value is
+in one of the formats of ``formats``. A large bucket takes several parts, written in one
+transaction; part 0 says how many count. An emptied bucket is a record without payload: its label
+still moves on, which a tombstone could not say.
+
+The reader is strict: what it does not know exactly, it refuses. Each record says its format by a
+number, so a store may hold buckets of several.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from stream_scorer.state.checkpoints.formats import (
+    Bucket,
+    Piece,
+    Record,
+    parse,
+    refuse_changed,
+)
+from stream_scorer.state.checkpoints.record_mac import OPEN, Seal, SealError
+from stream_scorer.state.checkpoints.rejected_segments import Kept
+
+_REJECTED = "rejected"
+
+# One number has one spelling, so that no two keys name one place.
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose state it is: a group's, of one input topic.
+
+    Attributes:
+        group: The consumer group.
+        topic: The input.
+        seal: The keys that its records are sealed with; see ``seal``.
+    """
+
+    group: str
+    topic: str
+    seal: Seal = field(default=OPEN, compare=False, repr=False)
+
+    def key(self, partition: int, bucket: int, part: int) -> bytes:
+        """Return a record's key.
+
+        >>> Owner("g", "t").key(3, 17, 0)
+        b'g/t/3/17/0'
+        """
+        return f"{self.group}/{self.topic}/{partition}/{bucket}/{part}".encode()
+
+    def rejected_key(self, partition: int, first: int) -> bytes:
+        """Return the key of what was rejected from an offset on; no version takes it for a bucket.
+
+        >>> Owner("g", "t").rejected_key(3, 170), Owner("g", "t").place(b"g/t/3/rejected/170")
+        (b'g/t/3/rejected/170', None)
+        """
+        return f"{self.group}/{self.topic}/{partition}/{_REJECTED}/{first}".encode()
+
+    def rejection(self, kept: Kept) -> Record:
+        """Return the record of a segment of rejections, sealed."""
+        key = self.rejected_key(kept.partition, kept.first)
+        return key, self.seal.close(key, kept.value)
+
+    def rejected(self, key: bytes) -> tuple[int, int] | None:
+        """Return (partition, first offset) of such a key of ours; None for any other.
+
+        >>> Owner("g", "t").rejected(b"g/t/3/rejected/170"), Owner("g", "t").rejected(b"g/t/3/1/0")
+        ((3, 170), None)
+        """
+        owner, *place = key.decode(errors="replace").rsplit("/", 3)
+        if owner != f"{self.group}/{self.topic}" or place[1:2] != [_REJECTED]:
+            return None
+        partition, _, first = place
+        # ASCII, and no longer than an offset: int() refuses thousands of digits with an error.
+        if not all(n.isascii() and n.isdecimal() and len(n) < 20 for n in (partition, first)):  # noqa: PLR2004 digits of 2^63
+            return None
+        return int(partition), int(first)
+
+    def place(self, key: bytes) -> tuple[int, int, int] | None:
+        """Return (partition, bucket, part) of a key of ours; None for another owner's.
+
+        >>> Owner("g", "t").place(b"g/t/3/17/0"), Owner("a/g", "t").place(b"g/t/3/17/0")
+        ((3, 17, 0), None)
+        """
+        owner, *place = key.decode(errors="replace").rsplit("/", 3)
+        if owner != f"{self.group}/{self.topic}" or not all(map(_NUMBER.fullmatch, place)):
+            return None
+        partition, bucket, part = map(int, place)
+        return partition, bucket, part
+
+
+class Assembly:
+    """Puts one partition's records together to buckets; later records of a key replace earlier.
+
+    Args:
+        owner: Whose state; other owners' records are passed over.
+        partition: Input partition.
+    """
+
+    def __init__(self, owner: Owner, partition: int) -> None:
+        self._owner = owner
+        self._partition = partition
+        self._values: dict[tuple[int, int], bytes] = {}
+
+    def add(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Take records in the store's order."""
+        for key, value in records:
+            place = self._owner.place(key or b"")
+            if place is None or place[0] != self._partition:
+                continue
+            at = place[1:]
+            if value is None:
+                self._values.pop(at, None)
+            else:
+                self._values[at] = value
+
+    def buckets(self) -> dict[int, Bucket]:
+        """Hand over the buckets by number; the assembly is empty then.
+
+        Raises:
+            SealError: A record's MAC is missing or wrong.
+            UnknownFormatError: A later version wrote a record.
+            ValueError: A record is damaged, does not match its checksum, or lacks its other parts.
+        """
+        records, self._values = self._values, {}
+        found = {}
+        for bucket in sorted({bucket for bucket, _ in records}):
+            # Taken away, so that no payload is held twice for longer than it takes to copy it.
+            first = records.pop((bucket, 0), None)
+            if first is None:
+                raise ValueError(f"bucket {bucket}: part 0 is missing")
+            piece = _opened(self._owner, first, self._partition, bucket, 0)
+            del first
+            header, shares = piece.header, [piece.payload]
+            for part in range(1, header["parts"]):
+                value = records.pop((bucket, part), None)
+                if value is None:
+                    raise ValueError(f"bucket {bucket}: part {part} is missing")
+                other = _opened(self._owner, value, self._partition, bucket, part)
+                if not other.continues(piece):
+                    raise ValueError(f"bucket {bucket}: part {part} is of another dump")
+                shares.append(other.payload)
+            whole = b"".join(shares)
+            if len(whole) != header["bytes"]:
+                raise ValueError(
+                    f"bucket {bucket}: has {len(whole)} bytes of payload, not {header['bytes']}"
+                )
+            refuse_changed(piece, whole)
+            found[bucket] = Bucket(
+                self._partition, bucket, header["offset"], header["partitions"],
+                header["engine"], header["watermark"], header["horizon"], header["since"], whole,
+                header["cap"], header["unit"], piece.format,
+            )  # fmt: skip
+        return found
+
+
+def _opened(owner: Owner, value: bytes, partition: int, bucket: int, part: int) -> Piece:
+    """Check a record's MAC where there are keys, and read what is inside."""
+    try:
+        inside = owner.seal.open(owner.key(partition, bucket, part), value)
+    except SealError as error:
+        raise SealError(f"bucket {bucket} part {part}: {error}") from None
+    return parse(inside, partition, bucket, part)
+
+
+def partitions_of(owner: Owner, key: bytes, value: bytes) -> int:
+    """Return how many partitions the input had when a record was written.
+
+    Raises:
+        ValueError: It is damaged, of an unknown format, or another owner's.
+    """
+    place = owner.place(key)
+    if place is None:
+        raise ValueError(f"key {key!r} is not of {owner}")
+    piece = _opened(owner, value, *place)
+    if piece.header["parts"] == 1:
+        refuse_changed(piece, piece.payload)
+    return int(piece.header["partitions"])

@@ -1,0 +1,293 @@
+"""The scorer's rolling checkpoint: a few buckets with every batch, as of the batch before it.
+
+Where records ride, they are part of the new batch's transaction, and an abort drops both. A file
+store is written to after the commit, on a thread of its own: a bucket's label is then never past
+the committed offset, and a slow store slows nobody.
+
+Once a partition has left, no bucket of it is put in a file store any more: its next owner writes
+there. Only the put in flight cannot be called back; see ``state/stores/file_store.py`` for what it
+can do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
+from stream_scorer.errors import UnavailableError
+from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
+from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.schedule import Held, Schedule, Turn
+from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten, Listener
+
+_MOST_UNWRITTEN = 4
+_RETRY_SECONDS = 5.0
+_FLUSH_BYTES = 32_000_000
+_FLUSH_SECONDS = 2.0
+
+Dumped = tuple[Held, list[Record]]
+"""A bucket's records, and the partition that they are of."""
+
+
+@dataclass(slots=True)
+class Share:
+    """What one batch carries of the checkpoint."""
+
+    turn: Turn
+    buckets: list[Dumped] = field(default_factory=list)
+    given_up: bool = False
+    outgoing: tuple[Outgoing, ...] = ()
+
+
+def dump(
+    rings: CustomerRings, partition: int, number: int, offset: int, partitions: int,
+    since: Mapping[str, int], write_format: int, newest: int = NEVER,
+) -> Bucket:  # fmt: skip
+    """Return one bucket of a partition's rings.
+
+    Its watermark knows the batches whose commit is not known yet, too: the rings hold their
+    events, and a bucket is as of an offset, not of a commit. Were it older than what it holds, a
+    restore would take a field for known before it was, and rings would leave later than in a
+    replay.
+
+    Args:
+        rings: The partition's.
+        partition: Its number.
+        number: The bucket's.
+        offset: The partition's next input offset, as the rings stand.
+        partitions: How many the input has.
+        since: By reason why history is missing, from which event time on it is whole, ms.
+        write_format: Number of the format that it is to be written in.
+        newest: Newest accepted event time of the partition, where the rings know less.
+    """
+    retention = rings.retention
+    return Bucket(
+        partition, number, offset, partitions, ENGINE, max(rings.newest, int(newest)),
+        retention.horizon_ms, since, rings.dump(number), retention.cap, retention.unit,
+        write_format,
+    )  # fmt: skip
+
+
+class Checkpoints:
+    """Writes the rings of whole partitions, bucket by bucket; all on the compute thread.
+
+    Args:
+        store: Where to.
+        owner: Whose state.
+        rings: What is written.
+        schedule: Whose turn it is.
+        listener: Told of what is safe and what failed.
+        clock: Seconds, monotonic.
+        write_format: Number of the format that buckets are written in.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        owner: Owner,
+        rings: Rings,
+        schedule: Schedule,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+        write_format: int = FORMAT,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._rings = rings
+        self._schedule = schedule
+        self._listener = listener
+        self._clock = clock
+        self._format = write_format
+        self._partitions = 0
+        self._since: dict[int, Mapping[str, int]] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: list[tuple[Share, Future[bool]]] = []
+        self._retry_at = 0.0
+
+    def start(
+        self,
+        partition: int,
+        partitions: int,
+        position: int,
+        origin: int,
+        labels: NDArray[np.int64],
+        since: Mapping[str, int],
+    ) -> None:
+        """Begin to write a partition whose state is whole.
+
+        Args:
+            partition: Its number.
+            partitions: How many the input has.
+            position: Its next input offset.
+            origin: The input's oldest retained offset.
+            labels: int64[BUCKETS], offsets of the buckets in the store; -1 for none.
+            since: By reason why history is missing, from which event time on it is whole, ms.
+        """
+        self._partitions = partitions
+        self._since[partition] = since
+        self._schedule.add(partition, position, origin, labels)
+
+    def lacks(self, partition: int, since: Mapping[str, int]) -> None:
+        """From now on the reasons why a partition's history is missing are these; see ``start``."""
+        if partition in self._since:
+            self._since[partition] = since
+
+    def stop(self, partition: int) -> None:
+        """Write a partition no more."""
+        self._schedule.remove(partition)
+        self._since.pop(partition, None)
+
+    def take(self, events: int) -> Share:
+        """Dump the buckets whose turn it is, before a batch of ``events`` is folded."""
+        share = Share(Turn())
+        self._collect()
+        if len(self._writing) >= _MOST_UNWRITTEN or self._clock() < self._retry_at:
+            return share
+
+        def write(held: Held, bucket: int) -> tuple[int, int]:
+            records = self._dump(held, bucket)
+            share.buckets.append((held, records))
+            return len(records), sum(len(value) for _, value in records)
+
+        share.turn = self._schedule.take(events, write)
+        if share.buckets and self._store.rides:
+            share.outgoing = self._outgoing(share.buckets)
+        return share
+
+    def advance(self, share: Share, positions: Mapping[int, int]) -> None:
+        """The batch is folded: its partitions stand at these offsets."""
+        self._schedule.advance(share.turn, positions)
+
+    def keep(self, share: Share) -> None:
+        """The batch of a share is committed."""
+        if not share.turn.written:
+            return
+        if self._store.rides:
+            self._safe(share)
+        else:
+            self._writing.append((share, self._pool.submit(self._write, share)))
+
+    def undo(self, share: Share) -> None:
+        """The batch of a share is given up, and its buckets with it."""
+        self._schedule.undo(share.turn)
+
+    def flush(self, partitions: set[int]) -> tuple[Outgoing, ...]:
+        """Dump what the given partitions' checkpoints lack, oldest first, and write them no more.
+
+        Nothing may be in flight. The new owner's replay then begins later, or falls away. One
+        deadline holds for all of it; what does not fit is left to that replay.
+
+        Returns:
+            What is to be published in a transaction; nothing where the store is a file store,
+            which has it already.
+        """
+        until = self._clock() + _FLUSH_SECONDS
+        due = self._due(partitions, until)
+        dumped: list[Dumped] = []
+        if self._store.rides:
+            dumped = list(due)
+        else:
+            self._put_at_once(due, until)
+        for partition in partitions:
+            self.stop(partition)
+        return self._outgoing(dumped) if dumped else ()
+
+    def _due(self, partitions: set[int], until: float) -> Iterator[Dumped]:
+        """Dump the buckets that the store lacks of some partitions, oldest first, within bounds."""
+        leaving = [held for p, held in sorted(self._schedule.held.items()) if p in partitions]
+        size = 0
+        for step in range(BUCKETS):
+            for held in leaving:
+                bucket = (held.cursor + step) % BUCKETS
+                if held.labels[bucket] >= held.position:
+                    continue
+                if size >= _FLUSH_BYTES or self._clock() >= until:
+                    return
+                records = self._dump(held, bucket)
+                size += sum(len(value) for _, value in records)
+                yield held, records
+
+    def _put_at_once(self, due: Iterator[Dumped], until: float) -> None:
+        """Put buckets in the file store before all else that waits for it, up to a deadline."""
+        for share, _ in self._writing:
+            share.given_up = True
+        if not self._waited([future for _, future in self._writing], until):
+            return
+        self._collect()
+        for held, records in due:
+            put = self._pool.submit(self._store.write, held.partition, records)
+            if not self._waited([put], until):
+                put.cancel()
+                return
+            try:
+                put.result()
+            except UnavailableError as error:
+                self._listener(CheckpointFailed(str(error)))
+                return
+
+    def _waited(self, futures: Sequence[Future[Any]], until: float) -> bool:
+        """Wait for all futures; return whether they are done in time."""
+        return not wait(futures, max(until - self._clock(), 0.0)).not_done
+
+    def _dump(self, held: Held, bucket: int) -> list[Record]:
+        rings, since = self._rings.of(held.partition), self._since[held.partition]
+        made = dump(
+            rings, held.partition, bucket, held.position, self._partitions, since, self._format
+        )
+        return made.records(self._owner)
+
+    def _outgoing(self, buckets: Sequence[Dumped]) -> tuple[Outgoing, ...]:
+        flat = [(held.partition, *record) for held, records in buckets for record in records]
+        return (
+            Outgoing(
+                self._store.topic,
+                BytesColumn.of(value for _, _, value in flat),
+                BytesColumn.of(key for _, key, _ in flat),
+                partition=np.array([p for p, _, _ in flat], np.int32),
+            ),
+        )
+
+    def _write(self, share: Share) -> bool:
+        """Put a share's buckets in the file store; return whether all are there."""
+        for held, records in share.buckets:
+            if share.given_up or self._schedule.held.get(held.partition) is not held:
+                return False
+            self._store.write(held.partition, records)
+        return True
+
+    def _collect(self) -> None:
+        """Take note of what the file store has, or has not, taken."""
+        while self._writing and self._writing[0][1].done():
+            share, future = self._writing.pop(0)
+            try:
+                written = future.result()
+            except UnavailableError as error:
+                written = False
+                self._retry_at = self._clock() + _RETRY_SECONDS
+                self._listener(CheckpointFailed(str(error)))
+            if written:
+                self._safe(share)
+            else:
+                self._schedule.failed(share.turn)
+
+    def _safe(self, share: Share) -> None:
+        self._schedule.keep(share.turn)
+        written = share.turn.written
+        held = self._schedule.held
+        self._listener(
+            CheckpointWritten(
+                buckets=len(written),
+                bytes=sum(each.size for each in written),
+                age_records={partition: each.age for partition, each in held.items()},
+                cycle_seconds={p: each.cycle_seconds for p, each in held.items()
+                               if each.cycle_seconds},
+            )
+        )  # fmt: skip

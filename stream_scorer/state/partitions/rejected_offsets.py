@@ -1,0 +1,192 @@
+"""What was rejected of one partition, as whoever folds its input again asks for it."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.ports import RawRecords, StoredRecords
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.rejected_segments import Kept, Segment, parse, segment
+
+Int64 = NDArray[np.int64]
+
+_AT_ONCE = 65_536
+
+
+class Rejected:
+    """What was rejected of one partition, collected from its records of the state topic.
+
+    A segment is decoded when a replay comes to its offsets, and one is held decoded at a time.
+
+    Args:
+        owner: Whose state; other records are passed over.
+        partition: Input partition.
+
+    Attributes:
+        segments: What was kept, by first offset; filled by ``settle``.
+    """
+
+    def __init__(self, owner: Owner, partition: int) -> None:
+        self._owner = owner
+        self._partition = partition
+        self._values: dict[int, bytes] = {}
+        self._first = self._end = np.empty(0, np.int64)
+        self._decoded: dict[int, Segment] = {}
+        self.segments: tuple[Kept, ...] = ()
+
+    def add(self, records: StoredRecords) -> None:
+        """Take records in the store's order; later records of a key replace earlier."""
+        for key, value in records:
+            place = self._owner.rejected(key or b"")
+            if place is None or place[0] != self._partition:
+                continue
+            if value is None:
+                self._values.pop(place[1], None)
+            else:
+                self._values[place[1]] = value
+
+    def settle(self, *, forgive: bool = False) -> list[int]:
+        """Check all segments once every record was added.
+
+        Args:
+            forgive: Whether to leave out what cannot be read.
+
+        Returns:
+            First offsets of the segments that were left out.
+
+        Raises:
+            UnknownFormatError: A later version wrote one.
+            ValueError: One is damaged, or its MAC is not valid.
+        """
+        found, damaged = [], []
+        for first in sorted(self._values):
+            try:
+                key = self._owner.rejected_key(self._partition, first)
+                inside = self._owner.seal.open(key, self._values[first])
+                kept = parse(inside, self._partition, first)
+                if forgive:
+                    kept.decoded()
+            except UnknownFormatError:
+                raise
+            except ValueError:
+                if not forgive:
+                    raise
+                damaged.append(first)
+            else:
+                found.append(kept)
+        self._values = {}
+        self._hold(found)
+        return damaged
+
+    def _hold(self, segments: Iterable[Kept]) -> None:
+        self.segments = tuple(segments)
+        self._first = np.array([kept.first for kept in self.segments], np.int64)
+        self._end = np.array([kept.end for kept in self.segments], np.int64)
+        self._decoded = {}
+
+    @property
+    def end(self) -> int:
+        """The last rejected offset + 1; 0 where there is none."""
+        return int(self._end.max()) if len(self._end) else 0
+
+    def among(self, offsets: Int64) -> NDArray[np.bool_] | None:
+        """Return bool[n]: which offsets were rejected; None for none of them.
+
+        Args:
+            offsets: int64[n], ascending.
+
+        Raises:
+            ValueError: A segment is damaged.
+        """
+        if not len(offsets):
+            return None
+        found = None
+        low, high = int(offsets[0]), int(offsets[-1])
+        for number in np.flatnonzero((self._first <= high) & (self._end > low)).tolist():
+            theirs = self._segment(number).offsets
+            at = np.minimum(np.searchsorted(theirs, offsets), len(theirs) - 1)
+            mine = theirs[at] == offsets
+            found = mine if found is None else found | mine
+        return found if found is not None and found.any() else None
+
+    def others(self, raw: RawRecords) -> RawRecords | None:
+        """Return those records of the partition that were not rejected; None where none is left.
+
+        Args:
+            raw: Records of the partition alone, in the order of their offsets.
+
+        Raises:
+            ValueError: A segment is damaged.
+        """
+        rejected = self.among(raw.offset)
+        if rejected is None:
+            return raw
+        return None if rejected.all() else raw.where(~rejected)
+
+    def reason(self, offset: int) -> str:
+        """Return why an offset was rejected: several joined by ``/`` where only counts are kept.
+
+        Empty where it was not rejected.
+
+        Raises:
+            ValueError: A segment is damaged.
+        """
+        for number in np.flatnonzero((self._first <= offset) & (self._end > offset)).tolist():
+            theirs = self._segment(number)
+            at = int(np.searchsorted(theirs.offsets, offset))
+            if at < len(theirs.offsets) and theirs.offsets[at] == offset:
+                if theirs.codes is None:
+                    return "/".join(theirs.names)
+                return theirs.names[int(theirs.codes[at])]
+        return ""
+
+    def _segment(self, number: int) -> Segment:
+        if number not in self._decoded:
+            self._decoded = {number: self.segments[number].decoded()}
+        return self._decoded[number]
+
+    def adopt(self, reasons: Mapping[int, str]) -> list[tuple[bytes, bytes | None]]:
+        """Remember further rejections; return the records that say so.
+
+        Args:
+            reasons: By offset that no segment holds, its reason.
+        """
+        offsets = np.array(sorted(reasons), np.int64)
+        more = []
+        for begin in range(0, len(offsets), _AT_ONCE):
+            rows = offsets[begin : begin + _AT_ONCE]
+            told = [reasons[offset] for offset in rows.tolist()]
+            more.append(Kept.of(segment(self._partition, rows, told)))
+        self._hold(sorted([*self.segments, *more], key=lambda kept: kept.first))
+        return [self._owner.rejection(kept) for kept in more]
+
+    def without(self, first: int) -> list[tuple[bytes, bytes | None]]:
+        """Return the records that take away what was rejected from an offset on.
+
+        Those offsets are to be judged anew, as after the group's offset was set back.
+
+        Raises:
+            ValueError: A segment is damaged.
+        """
+        records: list[tuple[bytes, bytes | None]] = []
+        left = []
+        for kept in self.segments:
+            if kept.end <= first:
+                left.append(kept)
+                continue
+            key = self._owner.rejected_key(self._partition, kept.first)
+            whole = kept.decoded()
+            rows = int(np.searchsorted(whole.offsets, first))
+            if not rows:
+                records.append((key, None))
+                continue
+            names = ["/".join(whole.names)] * rows
+            if whole.codes is not None:
+                names = [whole.names[code] for code in whole.codes[:rows].tolist()]
+            cut = Kept.of(segment(self._partition, whole.offsets[:rows], names))
+            records.append(self._owner.rejection(cut))
+            left.append(cut)
+        self._hold(left)
+        return records

@@ -1,0 +1,57 @@
+"""Grades where a reader looks for a behaviour, from names alone, against where it was before files
+moved.
+
+``python -m tests.layout.grade ANSWERS`` takes a file of ``number<TAB>path`` lines. The right answer
+is the old one in ``questions.tsv``, followed through git's renames.
+"""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def renamed(since: str) -> dict[str, str]:
+    """Return, by its path at a commit, where each file is now."""
+    log = subprocess.run(
+        ["git", "log", "--reverse", "-M70%", "--diff-filter=R", "--name-status", "--format=",
+         f"{since}..HEAD"],
+        capture_output=True, text=True, check=True, cwd=HERE,
+    ).stdout  # fmt: skip
+    now: dict[str, str] = {}
+    for line in log.splitlines():
+        _, old, new = line.split("\t")
+        first = next((path for path, last in now.items() if last == old), old)
+        now[first] = new
+    return now
+
+
+def asked() -> str:
+    """Return the commit that the questions were asked at."""
+    return subprocess.run(
+        ["git", "log", "--diff-filter=A", "--format=%H", "--", str(HERE / "questions.tsv")],
+        capture_output=True, text=True, check=True, cwd=HERE,
+    ).stdout.split()[-1]  # fmt: skip
+
+
+def main() -> None:
+    """Print the answers that are wrong, and how many are right."""
+    now = renamed(asked())
+    with (HERE / "questions.tsv").open() as file:
+        expected = {
+            row["number"]: {now.get(path, path) for path in (row["answer"], row["also"]) if path}
+            for row in csv.DictReader(file, delimiter="\t")
+        }
+    given = dict(
+        line.split("\t")[:2] for line in Path(sys.argv[1]).read_text().splitlines() if line
+    )
+    wrong = {number: path for number, path in given.items() if path not in expected[number]}
+    for number, path in wrong.items():
+        print(f"{number}: {path}, not {' or '.join(sorted(expected[number]))}")
+    print(f"{len(given) - len(wrong)} of {len(given)} right at the first guess")
+
+
+if __name__ == "__main__":
+    main()

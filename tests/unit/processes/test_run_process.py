@@ -1,0 +1,68 @@
+"""Signals: one that comes before there is anything to stop, and one that only asks."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from stream_scorer.kafka.loop.transaction import TransactionLoop
+from stream_scorer.processes.run_process import asked_by_hangup, beating, run_process
+from stream_scorer.settings import load_settings
+from stream_scorer.telemetry import Listener
+
+
+def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:
+    def wire(_: Listener) -> TransactionLoop[None]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("went on after the signal")
+
+    settings = load_settings({"kafka": {"bootstrap": "127.0.0.1:9"}, "http": {"port": 0}})
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        run_process("scorer", settings, "transactions", wire)
+    assert left.value.code == 0
+    # What would have left hard is not waiting for whoever goes on in this process.
+    timers = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    assert all(timer.finished.is_set() for timer in timers)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_hangup_asks_and_is_afterwards_what_it_was() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    asked: list[int] = []
+    try:
+        with asked_by_hangup(lambda: asked.append(1)):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked == [1]
+        assert signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_slow_start_sends_the_heartbeat_until_it_is_over() -> None:
+    third = threading.Event()
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(len(beats))
+        if len(beats) == 3:
+            third.set()
+
+    with beating(beat, every_seconds=0.001):
+        assert third.wait(60)
+    count = len(beats)
+    assert not any(thread.name == "start-heartbeat" for thread in threading.enumerate())
+    assert len(beats) == count
+
+
+def test_a_start_that_hangs_does_not_count_as_alive_for_ever() -> None:
+    beats: list[int] = []
+    with beating(lambda: beats.append(1), every_seconds=0.001, most_seconds=0.0):
+        beating_ones = [each for each in threading.enumerate() if each.name == "start-heartbeat"]
+        for thread in beating_ones:
+            thread.join(60)
+            assert not thread.is_alive()
+    assert beats == []

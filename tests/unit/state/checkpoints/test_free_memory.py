@@ -1,0 +1,69 @@
+"""Free memory goes back to the system."""
+
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own: what other tests left free in the heap would be taken first.
+_PROGRAM = """
+from pathlib import Path
+from stream_scorer.state.checkpoints.free_memory import give_back
+
+def resident():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1_024
+
+kept, passing = [], []
+for _ in range(2_000):
+    passing.append(b"x" * 40_000)
+    kept.append(b"y" * 1_000)
+passing.clear()
+before = resident()
+give_back()
+print(before - resident(), len(kept))
+"""
+
+# A thread takes memory of an arena of its own; a large block that was freed before has raised what
+# stays there.
+_THREAD = """
+import sys, threading
+from pathlib import Path
+from stream_scorer.state.checkpoints.free_memory import give_back, release_early, release_late
+
+def resident():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1_024
+
+def work():
+    parts = [b"x" * 40_000 for _ in range(1_000)]
+
+del [bytearray(30_000_000)][:]
+for change in (release_early, release_late):
+    assert change()
+    before = resident()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    give_back()
+    print(resident() - before)
+"""
+
+
+def _said(program: str) -> list[int]:
+    done = subprocess.run(  # noqa: S603 this interpreter and a text above
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is done elsewhere")
+def test_what_a_thread_has_left_at_the_top_of_its_arena_is_given_back_early_or_late() -> None:
+    early, late = _said(_THREAD)
+    assert early < 10_000_000, (early, late)
+    assert late > 30_000_000, (early, late)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is done elsewhere")
+def test_what_lies_free_between_what_is_kept_is_given_back() -> None:
+    freed, kept = _said(_PROGRAM)
+    assert freed > 40_000_000, (freed, kept)
+    assert kept == 2_000

@@ -1,0 +1,366 @@
+"""Segments of rejected offsets: bytes and back, merged, damaged, and what a flood costs."""
+
+import json
+import random
+import struct
+import tracemalloc
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scorer.errors import StateError
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.state.checkpoints.formats import UnknownFormatError
+from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.rejected_segments import (
+    MOST_REJECTED,
+    MOST_SPAN,
+    Kept,
+    merged,
+    parse,
+    segment,
+)
+from stream_scorer.state.partitions import rejection_log
+from stream_scorer.state.partitions.rejected_offsets import Rejected
+from stream_scorer.state.partitions.rejection_log import MERGED_AT_ONCE, RejectionLog
+
+OWNER = Owner("a/g", "t")
+REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")
+
+segments = st.sets(st.integers(0, 10**12) | st.integers(500, 700), min_size=1, max_size=80).flatmap(
+    lambda offsets: st.tuples(
+        st.just(sorted(offsets)),
+        st.lists(st.sampled_from(REASONS), min_size=len(offsets), max_size=len(offsets)),
+    )
+)
+
+
+def made(offsets: list[int], reasons: list[str]) -> Kept:
+    return Kept.of(segment(3, np.array(offsets, np.int64), reasons))
+
+
+def reasons_of(kept: Kept) -> dict[int, str]:
+    found = kept.decoded()
+    assert found.codes is not None
+    names = [found.names[code] for code in found.codes.tolist()]
+    return dict(zip(found.offsets.tolist(), names, strict=True))
+
+
+@given(segments)
+def test_offsets_and_reasons_come_back(told: tuple[list[int], list[str]]) -> None:
+    kept = made(*told)
+    again = parse(kept.value, 3, told[0][0])
+    assert again == kept
+    assert reasons_of(again) == dict(zip(*told, strict=True))
+
+
+@given(st.lists(segments, min_size=2, max_size=5))
+def test_what_is_merged_is_the_union(parts: list[tuple[list[int], list[str]]]) -> None:
+    own = sorted((made(*part) for part in parts), key=lambda kept: kept.first)
+    together = merged([kept.decoded() for kept in own])
+    offsets = sorted({offset for part in parts for offset in part[0]})
+    if offsets[-1] - offsets[0] >= 1 << 23:
+        assert together is None
+    else:
+        assert together is not None
+        assert together.offsets.tolist() == offsets
+        assert Kept.of(together).decoded().offsets.tolist() == offsets
+
+
+@given(segments, st.randoms(use_true_random=False))
+def test_damage_is_refused_and_never_more_than_a_value_error(
+    told: tuple[list[int], list[str]], choose: random.Random
+) -> None:
+    value = bytearray(made(*told).value)
+    for _ in range(choose.randrange(1, 4)):
+        value[choose.randrange(len(value))] ^= 1 << choose.randrange(8)
+    if bytes(value) == made(*told).value:
+        return
+    with pytest.raises(ValueError):  # noqa: PT011 any of them
+        parse(bytes(value), 3, told[0][0])
+    # With a checksum that fits: whoever may write to the topic may write one.
+    value[6:10] = zlib.crc32(value[10:]).to_bytes(4, "little")
+    try:
+        kept = parse(bytes(value), 3, told[0][0])
+        found = kept.decoded()
+    except ValueError:
+        return
+    assert len(found.offsets) == kept.count
+    assert (np.diff(found.offsets) > 0).all()
+
+
+HEADER = struct.Struct("<BBIqqI")
+BITMAP, RUNS = 0, 1
+
+
+def forged(
+    kept: Kept, *, offsets: bytes | None = None, reasons: bytes | None = None, **changed: int
+) -> bytes:
+    """Return a segment's record with other parts or header fields, and a checksum that fits."""
+    names = ("level", "how", "partition", "first", "end", "count")
+    fields = dict(zip(names, HEADER.unpack(kept.value[10:36]), strict=True)) | changed
+    size = int.from_bytes(kept.value[36:40], "little")
+    parts = (offsets or kept.value[44 : 44 + size], reasons or kept.value[44 + size :])
+    body = HEADER.pack(*fields.values())
+    body += b"".join(len(part).to_bytes(4, "little") for part in parts) + b"".join(parts)
+    return kept.value[:6] + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize("part", ["offsets", "reasons"])
+def test_what_would_inflate_without_bound_is_refused(part: str) -> None:
+    kept = made([5, 7], ["MALFORMED"] * 2)
+    assert parse(forged(kept), 3, 5).decoded().offsets.tolist() == [5, 7]
+    bomb = zlib.compress(bytes(500_000_000))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="do not fit"):
+        parse(forged(kept, **{part: bomb}), 3, 5).decoded()  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Reasons may have 32 MiB, and for a moment twice that.
+    assert peak < 80_000_000
+
+
+def reasons(*told: Any) -> bytes:
+    return zlib.compress(json.dumps(told).encode())
+
+
+def runs(*lengths: int) -> bytes:
+    return zlib.compress(np.array(lengths, "<i8").tobytes())
+
+
+ONE = ["MALFORMED"]
+FAR = 5 + (1 << 62)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"reasons": reasons(ONE, [0, 1 << 62] * 4 + [0, 2])},
+        {"reasons": reasons(ONE, [[0, 1], [0, 1]])},
+        {"reasons": reasons(ONE, [0, 1, 0])},
+        {"reasons": reasons(ONE, [0, 3])},
+        {"reasons": reasons(ONE, [0, 3, 0, -1])},
+        {"reasons": reasons(ONE, [1, 2])},
+        {"reasons": reasons(ONE, [-1, 2])},
+        {"reasons": reasons(ONE, 7)},
+        {"reasons": reasons(ONE, None, [1, 1])},
+        {"reasons": reasons([], None, [])},
+        {"reasons": reasons([str(number) for number in range(257)], None, [1] * 257)},
+        {"reasons": reasons([7], [0, 2])},
+        {"reasons": reasons(ONE, [0, 2]) + b"more"},
+        {"reasons": reasons(ONE, [0, 2])[:-4]},
+        {"how": RUNS, "offsets": runs(*[1 << 62, 1] * 4, 5), "end": FAR + 4, "count": 5},
+        {"how": RUNS, "offsets": runs(1, 1, 1, 1)},
+        {"how": RUNS, "offsets": runs(1, -1, 1)},
+        {"how": RUNS, "offsets": runs(2, 1)},
+        {"how": RUNS, "offsets": runs(1, 2, 1)},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x05\0")},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x07")},
+        {"how": BITMAP, "offsets": zlib.compress(b"\x03")},
+    ],
+)
+def test_parts_that_are_not_what_the_header_says_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        parse(forged(made([5, 7], ["MALFORMED"] * 2), **changed), 3, 5).decoded()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"first": -5}, {"how": 2}, {"count": 0}, {"count": 4}, {"end": 5}, {"end": 4},
+        {"how": RUNS, "end": FAR, "count": MOST_REJECTED + 1},
+        {"how": BITMAP, "end": 5 + MOST_SPAN + 1},
+    ],
+)  # fmt: skip
+def test_a_header_that_cannot_be_is_refused_before_its_parts(changed: dict[str, int]) -> None:
+    value = forged(made([5, 7], ["MALFORMED"] * 2), **changed)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="contradicts itself"):
+        parse(value, 3, changed.get("first", 5))
+
+
+def test_a_later_format_is_refused_by_its_number() -> None:
+    value = bytearray(made([5], ["EMPTY"]).value)
+    value[4] = 2
+    with pytest.raises(UnknownFormatError, match="format 2 is not known; this version reads 1"):
+        parse(bytes(value), 3, 5)
+
+
+@pytest.mark.parametrize(("partition", "first"), [(2, 5), (3, 4)])
+def test_another_places_record_is_refused(partition: int, first: int) -> None:
+    with pytest.raises(ValueError, match="another record's"):
+        parse(made([5], ["EMPTY"]).value, partition, first)
+
+
+class Topic:
+    """The records of one partition, as a compacted topic keeps them, and the log that writes it."""
+
+    def __init__(self) -> None:
+        self.low = 0
+        self.clock = 0.0
+        self.log = RejectionLog("state", OWNER, lambda _: self.low, lambda: self.clock)
+        self.log.start(0, (), 0)
+        self.kept: dict[bytes, bytes] = {}
+
+    def batch(self, first: int, count: int, rows: list[int], reasons: list[str]) -> Any:
+        raw = RawRecords(
+            BytesColumn.nulls(count), BytesColumn.nulls(count), None, np.zeros(count, np.int32),
+            np.arange(first, first + count), np.zeros(count, np.int64),
+        )  # fmt: skip
+        return self.log.take(raw, rows, reasons)
+
+    def commit(self, noted: Any) -> None:
+        for outgoing in noted.outgoing:
+            assert set(outgoing.partition.tolist()) == {0}
+            for key, value in zip(outgoing.keys, outgoing.values, strict=True):
+                self.kept.pop(key, None)
+                if value is not None:
+                    self.kept[key] = value
+
+    @property
+    def size(self) -> int:
+        return sum(len(key) + len(value) for key, value in self.kept.items())
+
+    def read(self) -> Rejected:
+        found = Rejected(OWNER, 0)
+        found.add([(b"a/g/t/0/17/0", b"a bucket"), *self.kept.items(), (b"b/t/0/rejected/1", b"")])
+        found.settle()
+        return found
+
+
+def test_a_batch_that_rejects_nothing_writes_nothing() -> None:
+    assert Topic().batch(0, 100, [], []).outgoing == ()
+
+
+@pytest.mark.parametrize("size", [20, 500, 25_000])
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_a_flood_of_good_and_bad_costs_at_most_a_bit_a_record(size: int, kinds: int) -> None:
+    topic = Topic()
+    batches = max(100_000 // size, 2 * MERGED_AT_ONCE)
+    choose = random.Random(size)  # noqa: S311 it makes data
+    for number in range(batches):
+        rows = list(range(number % 2, size, 2))
+        topic.commit(topic.batch(
+            number * size, size, rows, [choose.choice(REASONS[:kinds]) for _ in rows]
+        ))  # fmt: skip
+    records = batches * size
+    assert topic.size * 8 <= records
+    assert len(topic.kept) <= 6 * MERGED_AT_ONCE
+    found = topic.read()
+    for number in (0, 1, batches // 2, batches - 1):
+        offsets = np.arange(number * size, (number + 1) * size)
+        mask = found.among(offsets)
+        assert mask is not None
+        assert np.flatnonzero(mask).tolist() == list(range(number % 2, size, 2))
+
+
+def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejection_log, "MOST_REJECTED", 100)
+    topic = Topic()
+    for number in range(MERGED_AT_ONCE**2):
+        topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))
+    found = topic.read()
+    assert {kept.level for kept in found.segments} == {1}
+    assert len(found.segments) == MERGED_AT_ONCE
+    assert sum(kept.count for kept in found.segments) == 2 * MERGED_AT_ONCE**2
+    mask = found.among(np.arange(10 * MERGED_AT_ONCE**2))
+    assert mask is not None
+    assert np.flatnonzero(mask)[:4].tolist() == [3, 5, 13, 15]
+    assert mask.sum() == 2 * MERGED_AT_ONCE**2
+
+
+def test_a_damaged_segment_that_is_to_be_merged_ends_it_with_the_way_out() -> None:
+    topic = Topic()
+    bad = reasons(ONE, [0, 1])
+    segments = [
+        parse(forged(made([at, at + 2], ONE * 2), reasons=bad), 3, at)
+        for at in range(MERGED_AT_ONCE - 1)
+    ]
+    topic.log.start(0, segments, 0)
+    with pytest.raises(StateError, match="state rebuild"):
+        topic.batch(100, 10, [3], ONE)
+
+
+def test_what_was_undone_is_as_if_it_had_not_been() -> None:
+    topic, calm = Topic(), Topic()
+    choose = random.Random(3)  # noqa: S311 it makes data
+    first = 0
+    for _ in range(200):
+        rows = sorted(choose.sample(range(40), choose.randrange(4)))
+        reasons = [choose.choice(REASONS) for _ in rows]
+        lost = [
+            topic.batch(first, 40, rows[:1], reasons[:1]),
+            topic.batch(first + 40, 40, [3], ["EMPTY"]),
+        ]
+        for noted in reversed(lost):
+            topic.log.undo(noted)
+        for each in (topic, calm):
+            each.commit(each.batch(first, 40, rows, reasons))
+        first += 40
+    assert topic.kept == calm.kept
+    # A process that goes on from what was kept writes what the first would have written.
+    after = Topic()
+    after.kept = dict(topic.kept)
+    after.log.start(0, after.read().segments, 0)
+    for number in range(40):
+        for each in (topic, after):
+            each.commit(each.batch(first + number, 1, [0], ["EMPTY"]))
+    assert topic.read().segments == after.read().segments
+
+
+def test_a_batch_undone_after_its_partition_came_back_changes_nothing() -> None:
+    topic = Topic()
+    topic.commit(topic.batch(0, 10, [3], ["EMPTY"]))
+    lost = topic.batch(10, 10, [3], ["EMPTY"])
+    topic.log.stop(0)
+    topic.log.undo(lost)
+    topic.log.start(0, topic.read().segments, 0)
+    topic.log.undo(lost)
+    topic.commit(topic.batch(10, 10, [4], ["EMPTY"]))
+    assert [kept.first for kept in topic.log._segments[0]] == [3, 14]
+
+
+def test_what_retention_took_goes_and_nothing_else() -> None:
+    topic = Topic()
+    for number in range(8):
+        topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))
+    assert len(topic.kept) == 8
+    topic.low, topic.clock = 25, 10_000.0
+    topic.commit(topic.batch(80, 10, [0], ["EMPTY"]))  # asks
+    while not all(asked.done() for asked in topic.log._asking.values()):
+        pass
+    topic.commit(topic.batch(90, 10, [0], ["EMPTY"]))
+    found = topic.read()
+    assert [kept.first for kept in found.segments] == [23, *range(33, 80, 10), 80, 90]
+    assert (found.reason(25), found.reason(24), found.reason(33)) == ("FRAMING", "", "EMPTY")
+
+
+def test_records_from_an_offset_on_are_to_be_judged_anew() -> None:
+    topic = Topic()
+    for number in range(3):
+        topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))
+    found = topic.read()
+    for key, value in found.without(15):
+        topic.kept.pop(key)
+        if value is not None:
+            topic.kept[key] = value
+    again = topic.read()
+    assert again.end == found.end == 14
+    assert [again.reason(offset) for offset in (5, 13, 15, 23)] == ["FRAMING", "EMPTY", "", ""]
+
+
+def test_a_damaged_segment_is_forgiven_where_all_is_built_anew() -> None:
+    topic = Topic()
+    for number in range(2):
+        topic.commit(topic.batch(number * 10, 10, [3], ["EMPTY"]))
+    key = OWNER.rejected_key(0, 13)
+    topic.kept[key] = topic.kept[key][:-1] + b"x"
+    with pytest.raises(ValueError, match="rejections from offset 13: the checksum"):
+        topic.read()
+    found = Rejected(OWNER, 0)
+    found.add(list(topic.kept.items()))
+    assert found.settle(forgive=True) == [13]
+    assert [kept.first for kept in found.segments] == [3]

@@ -1,0 +1,110 @@
+"""Thresholds that cost least, against trying all pairs."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
+from stream_scorer.training.thresholds import choose_thresholds, policy_cost, read_costs
+
+ROW = st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 50))
+COST = st.integers(0, 40).map(float)
+
+
+@given(
+    st.lists(ROW, min_size=1, max_size=25),
+    st.builds(Costs, missed_fixed=COST, review=COST, false_block=COST),
+)
+def test_no_pair_of_scores_costs_less(rows: list[tuple[int, bool, int]], costs: Costs) -> None:
+    scores = np.array([score / 10 for score, _, _ in rows])
+    fraud = np.array([int(fraud) for _, fraud, _ in rows])
+    amount = np.array([float(amount) for _, _, amount in rows])
+    chosen = choose_thresholds(scores, fraud, amount, costs)
+    cost, _ = policy_cost(scores, fraud, amount, chosen, costs)
+    grid = [step / 10 for step in range(1, 11)]
+    least = min(
+        policy_cost(scores, fraud, amount, DecisionThresholds(review=r, block=b), costs)[0]
+        for r in grid for b in grid if r <= b
+    )  # fmt: skip
+    assert cost == pytest.approx(least, abs=1e-9)
+
+
+def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
+    scores = np.array([0.1, 0.3, 0.3, 0.5, 0.9])
+    fraud = np.array([0, 1, 0, 0, 1])
+    amount = np.array([5.0, 100.0, 5.0, 5.0, 100.0])
+    dear = choose_thresholds(scores, fraud, amount, Costs(review=5, false_block=1_000))
+    assert (dear.review, dear.block) == (0.3, 0.9)
+    cheap = choose_thresholds(scores, fraud, amount / 100, Costs(review=5, false_block=1_000))
+    assert (cheap.review, cheap.block) == (0.9, 0.9)
+    assert "a review 5, and blocking a genuine transaction 1000" in dear.rule
+
+
+def test_of_thresholds_that_cost_the_same_the_highest_are_chosen() -> None:
+    # To block what is genuine costs nothing: from .2 on or from .4 on is the same.
+    scores, fraud = np.array([0.2, 0.4, 0.6]), np.array([0, 1, 0])
+    costs = Costs(review=5, false_block=0)
+    amount = np.array([9.0, 5.0, 9.0])
+    cost = {
+        (review, block): policy_cost(
+            scores, fraud, amount, DecisionThresholds(review=review, block=block), costs
+        )[0]
+        for review in (0.2, 0.4, 0.6, 1.0)
+        for block in (0.2, 0.4, 0.6, 1.0)
+        if review <= block
+    }
+    least = [pair for pair, spent in cost.items() if spent == min(cost.values())]
+    chosen = choose_thresholds(scores, fraud, amount, costs)
+    assert len({block for _, block in least}) > 1
+    highest = max(block for _, block in least)
+    assert (chosen.review, chosen.block) == (
+        max(review for review, block in least if block == highest), highest
+    )  # fmt: skip
+
+
+def test_nothing_worth_a_review_leaves_both_at_one() -> None:
+    chosen = choose_thresholds(np.array([0.2, 0.4]), np.array([0, 0]), np.ones(2), Costs())
+    assert (chosen.review, chosen.block) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "fixed"),
+    [
+        ("amount", 1.0, 0.0),
+        ("20", 0.0, 20.0),
+        ("0.8*amount", 0.8, 0.0),
+        ("0.8 * amount + 12.5", 0.8, 12.5),
+        ("amount+7", 1.0, 7.0),
+    ],
+)
+def test_the_cost_of_a_missed_fraud_is_read(text: str, share: float, fixed: float) -> None:
+    costs = read_costs(text, 1.0, 2.0)
+    assert (costs.missed_share, costs.missed_fixed) == (share, fixed)
+    assert (costs.review, costs.false_block) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "amounts", "-3", "2*", "amount*2", "1e3", "amount+", "nan", "\u0663"]
+)
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="not understood"):
+        read_costs(text, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("missed", "review", "block", "named"),
+    [
+        ("amount", -1.0, 2.0, "review"),
+        ("amount", 1.0, float("nan"), "false_block"),
+        ("amount", float("inf"), 2.0, "review"),
+        ("0", 1.0, 2.0, "never worth a review"),
+    ],
+)
+def test_costs_that_are_none_are_refused(
+    missed: str, review: float, block: float, named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named) as caught:
+        read_costs(missed, review, block)
+    assert "\n" not in str(caught.value)
