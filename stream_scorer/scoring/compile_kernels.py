@@ -1,7 +1,7 @@
 """Compile all kernels that a scorer and a profiler run, and exit.
 
-``python -m stream_scorer.scoring.compile_kernels``. An image calls it when it is built, so that the code is kept in a folder that nobody can write to
-when the image runs; see ``core.kernels.cache``.
+``python -m stream_scorer.scoring.compile_kernels``. An image calls it when it is built, so that the
+code is kept in a folder that nobody can write to when the image runs; see ``core.kernels.cache``.
 """
 
 from stream_scorer.codec.records.codecs import open_codecs
