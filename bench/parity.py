@@ -1,7 +1,8 @@
 """The same transactions and labels on four ways: is every decision the same, bit for bit?
 
-- ``core``: one call of ``core.scorer.score`` over all rows in their order, in memory, beside the
-  terminals' rows that ``bench/parity_steps/labels.py`` makes by the rule alone; it lets nothing go.
+- ``core``: one call of ``core.decision.decide_batch`` over all rows in their order, in memory, with
+  the terminals' rows that ``bench/parity_steps/labels.py`` makes by the rule alone; it lets nothing
+  go.
 - ``batch``: ``stream-scorer batch`` on a file of the rows, with a file of the labels.
 - ``stream``: ``stream-scorer run`` and ``profile`` on an input of one partition.
 - ``stream_killed``: both on an input of four partitions, with checkpoints. While records flow a
@@ -46,7 +47,8 @@ from bench.parity_steps.labels import label, settled
 from bench.parity_steps.outcomes import Outcomes, Way, differences, report
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.score_batch import Rings, score
+from stream_scorer.core.decision.decide_batch import decide_alone
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -74,7 +76,7 @@ def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Ou
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
     rings = Rings(model.features)
     table = settled(traffic.rows, traffic.labels, plan)
-    outcomes = Outcomes.of(score(events, rings, plan, model, terminals=table), n)
+    outcomes = Outcomes.of(decide_alone(events, rings, model, plan, terminals=table), n)
     added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())
     return outcomes, added - sum(len(ring[1]) for ring in rings.of(0).events())
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import Rings, remember
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
@@ -116,7 +116,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
 
     Args:
         where: int32[c], each customer's partition.
-        features: Say what rings remember.
+        features: Say what rings observe.
         plan: Validation limits.
     """
     rings = Rings(features)
@@ -129,7 +129,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
             n = records.num_rows
             time_ms = records.column("event_time").cast(pa.int64()).to_numpy()
             batch = EventBatch(records, np.full(n, partition, np.int32), np.arange(n), time_ms)
-            seen = remember(batch, rings, plan, features)
+            seen = observe(batch, rings, plan, features)
             rings.release(seen.journals)
             if len(seen.accepted) < n:
                 raise SystemExit(f"history: {seen.rejections.details[0]}")

@@ -11,7 +11,7 @@ import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import Scored
+from stream_scorer.core.decision.decide_batch import DecidedBatch
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.topics.partitioner import partition_of
@@ -58,17 +58,17 @@ class Outcomes:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, scored: Scored, rows: int) -> "Outcomes":
+    def of(cls, made: DecidedBatch, rows: int) -> "Outcomes":
         """Return what one pass of the core made of ``rows`` rows."""
-        decisions, at = scored.decisions, scored.accepted
+        decisions, at = made.decided[0].decisions, made.accepted
         found = cls.none(rows, decisions.features.shape[1])
         found.features[at] = decisions.features
         found.score[at] = decisions.score
         found.decision[at] = decisions.outcome
         found.flags[at] = decisions.flags & KEPT
-        found.reason[scored.rejections.rows] = [str(r) for r in scored.rejections.reasons]
+        found.reason[made.rejections.rows] = [str(r) for r in made.rejections.reasons]
         found.count[at] += 1
-        found.count[scored.rejections.rows] += 1
+        found.count[made.rejections.rows] += 1
         return found
 
     def without_terminals(self, columns: Bool) -> "Outcomes":

@@ -14,7 +14,8 @@ from stream_scorer.batch.ledger import Done
 from stream_scorer.batch.output import Decided, Reject
 from stream_scorer.batch.terminals import Met, Terminals
 from stream_scorer.core.decision.decide import Model, ModelFailure
-from stream_scorer.core.decision.score_batch import Rings, score
+from stream_scorer.core.decision.decide_batch import decide_alone
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import (
     DecisionBatch,
     EventBatch,
@@ -163,8 +164,8 @@ class Decider:
             in_time = time[time <= self._latest]
             self._terminals.expect(max(self._done.newest, int(in_time.max(initial=0))))
         try:
-            scored = score(
-                events, self._rings, self._plan, self._model,
+            made = decide_alone(
+                events, self._rings, self._model, self._plan,
                 terminals=None if self._terminals is None else self._terminals.table,
             )  # fmt: skip
         except ModelFailure as error:
@@ -172,20 +173,20 @@ class Decider:
                 f"model {self._model.name}:{self._model.version}: {error}", "mend the model"
             ) from error
         file = rows.column("file").to_numpy()
-        decisions = scored.decisions
-        self._keep_order(decisions.events, file[scored.accepted])
-        self._rings.release(scored.journals)
+        decisions, failure = made.decided[0].decisions, made.decided[0].failure
+        self._keep_order(decisions.events, file[made.accepted])
+        self._rings.release(made.journals)
         self._rings.of(_PARTITION).evict(_EVICTED_AT_ONCE)
         if self._terminals is not None:
-            repeated = _duplicates(scored.rejections)
+            repeated = _duplicates(made.rejections)
             clock = np.full(len(time), NEVER)
-            clock[scored.accepted] = time[scored.accepted]
+            clock[made.accepted] = time[made.accepted]
             clock = np.maximum.accumulate(clock)[repeated]
             self._terminals.remember(
                 decisions.events, events.take(repeated), clock, self._done.newest
             )
-        self._add_rejects(chunk, rows, scored.rejections)
-        decided = Decided(decisions, file[scored.accepted])
+        self._add_rejects(chunk, rows, made.rejections)
+        decided = Decided(decisions, file[made.accepted])
         accepted = len(decisions)
         if self._since is not None:
             decided = _since(decided, self._since)
@@ -197,7 +198,7 @@ class Decider:
         self._done = replace(
             self._done,
             degraded=self._done.degraded + degraded,
-            failed_rows=self._done.failed_rows + scored.failed_rows,
+            failed_rows=self._done.failed_rows + (failure.rows if failure else 0),
             accepted=self._done.accepted + accepted,
             history=self._done.history + accepted - len(decisions),
         )

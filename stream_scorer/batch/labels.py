@@ -9,10 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.columns import as_read, fit
@@ -95,9 +94,9 @@ def _within(known: UInt64, match: UInt64) -> Bool:
 
 
 def _match(transaction: pa.Array, event_time: Int64, customer: pa.Array | None) -> UInt64:
-    hashes = hash_strings(*string_views(transaction))
+    hashes = hashes_of(transaction)
     if customer is not None:
-        hashes = mixed(hash_strings(*string_views(customer)), hashes)
+        hashes = mixed(hashes_of(customer), hashes)
     match: UInt64 = mixed(hashes, event_time)
     return match
 

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.batch.labels import Frauds
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
 from stream_scorer.core.terminals.profile_kernels import mixed
@@ -119,7 +118,7 @@ class Terminals:
     def _rows_of(self, events: EventBatch) -> NDArray[np.void]:
         records = events.records
         terminal, customer, transaction = (
-            hash_strings(*string_views(records.column(name)))
+            hashes_of(records.column(name))
             for name in ("terminal_id", "customer_id", "transaction_id")
         )
         rows = np.empty(len(events), _ROW)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.events.batch import EventBatch, Flag
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.reproduce.decisions import by_version
 
 Float64 = NDArray[np.float64]
@@ -93,7 +92,7 @@ def arms_of(
         versions = tuple(each for each, _ in found)
         none: NDArray[np.bool_] = np.zeros(n, np.bool_)
         return Arms(pa.repeat(CHAMPION, n), version, versions, revision, np.ones(n), none)
-    customer = hash_strings(*string_views(events.records.column("customer_id")))
+    customer = hashes_of(events.records.column("customer_id"))
     routed = route(routing, events, customer)
     champion = routing.versions[CHAMPION]
     by_arm = [routing.versions[arm] for arm in routing.arms]

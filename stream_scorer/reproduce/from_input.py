@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.core.decision.observe import ObservedBatch, Rings, observe, refold
 from stream_scorer.core.decision.routing import Routing, Version
-from stream_scorer.core.decision.score_batch import Remembered, Rings, remember, replay
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -152,9 +152,9 @@ class InputReproduction:
             events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
             until = int(polled.offset[-1]) + 1
             if until <= first:
-                rings.release(replay(events, rings, self._plan, model.features))
+                rings.release(refold(events, rings, self._plan, model.features))
             else:
-                folded = remember(events, rings, self._plan, model.features)
+                folded = observe(events, rings, self._plan, model.features)
                 whole_from = beginning.whole_from(retention.lateness_ms) if low else int(NEVER)
                 covered_from = whole_from + retention.horizon_ms if low else whole_from
                 piece = _Piece(
@@ -339,6 +339,6 @@ class _Piece:
     first: int
     end: int
     events: EventBatch
-    folded: Remembered
+    folded: ObservedBatch
     covered_from: int
     rejected: Rejected

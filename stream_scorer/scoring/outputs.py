@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
-from stream_scorer.core.decision.arms import Decided, ScoredByArms
+from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch, Flag, Rejections, RejectReason
 from stream_scorer.dead_letters.format import dead_letters
@@ -22,7 +22,7 @@ TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class PieceDecisions:
     """A piece of a batch, decided.
 
     Attributes:
@@ -33,13 +33,13 @@ class Scored:
 
     piece: Piece
     events: EventBatch
-    made: ScoredByArms
+    made: DecidedBatch
 
     def places(self, rows: Int64) -> Int64:
         """Return where rows of the piece are in the decoded batch."""
         return rows if self.piece.rows is None else self.piece.rows[rows]
 
-    def marked(self, decided_at_ms: int) -> "Scored":
+    def marked(self, decided_at_ms: int) -> "PieceDecisions":
         """Return it with the flag on decisions that come too late."""
         limit = self.piece.routing.shared.late_decision_ms
         decided = []
@@ -96,7 +96,7 @@ class Outcomes:
         self._instance = instance
 
     def decisions(
-        self, batch: Decoded, scored: Sequence[Scored], decided_at_ms: int
+        self, batch: Decoded, scored: Sequence[PieceDecisions], decided_at_ms: int
     ) -> list[Outgoing]:
         """Return the decisions in the order of their transactions."""
         values: list[BytesColumn] = []
@@ -116,7 +116,7 @@ class Outcomes:
         keys = raw.keys if len(place) == len(raw) else raw.keys.take(place)
         return [Outgoing(self._topics.decisions, value, keys, _trace_headers(raw.headers, place))]
 
-    def shadow_scores(self, batch: Decoded, scored: Sequence[Scored]) -> list[Outgoing]:
+    def shadow_scores(self, batch: Decoded, scored: Sequence[PieceDecisions]) -> list[Outgoing]:
         """Return what shadows would have decided; they never reach the decisions."""
         found = []
         for each in scored:
@@ -129,7 +129,7 @@ class Outcomes:
         return found
 
     def dead_letters(
-        self, batch: Decoded, scored: Sequence[Scored]
+        self, batch: Decoded, scored: Sequence[PieceDecisions]
     ) -> tuple[list[Outgoing], RejectedRows]:
         """Return the dead letters in the order of their records, and what they are of."""
         rejected = _rejected(batch, scored)
@@ -151,7 +151,7 @@ class Outcomes:
         return [outgoing], RejectedRows(rows, reasons)
 
     def summary(
-        self, batch: Decoded, scored: Sequence[Scored], rejected: Sequence[RejectReason],
+        self, batch: Decoded, scored: Sequence[PieceDecisions], rejected: Sequence[RejectReason],
         seconds: Mapping[str, float],
     ) -> Outgoing:  # fmt: skip
         """Return the summary.
@@ -183,13 +183,15 @@ def _timed(seconds: Mapping[str, float]) -> list[tuple[str, bytes | None]]:
     return [(f"seconds.{stage}", f"{each:.6f}".encode()) for stage, each in seconds.items()]
 
 
-def _parts(scored: Sequence[Scored]) -> Iterator[tuple[Scored, Decided]]:
+def _parts(scored: Sequence[PieceDecisions]) -> Iterator[tuple[PieceDecisions, ArmDecisions]]:
     for each in scored:
         for part in each.made.decided:
             yield each, part
 
 
-def _rejected(batch: Decoded, scored: Sequence[Scored]) -> list[tuple[int, RejectReason, str]]:
+def _rejected(
+    batch: Decoded, scored: Sequence[PieceDecisions]
+) -> list[tuple[int, RejectReason, str]]:
     """Merge both kinds of rejection in the order of the raw records."""
     undecodable = batch.undecodable
     merged = list(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource

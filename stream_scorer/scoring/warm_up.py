@@ -7,7 +7,8 @@ from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.codec.records.made_up import EVENT_TIME_MS, as_polled, made_up_transactions
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.score_batch import Rings, remember, score
+from stream_scorer.core.decision.decide_batch import decide_alone
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import bucket_of
@@ -33,12 +34,13 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
     for count in (1, 300):
         raw = as_polled(made_up_transactions(plan, count))
         events, _, _ = decoder.decode(raw)
-        scored = score(events, rings, plan, model, terminals=terminals)
-        model.predictor.attributions(scored.decisions.features)
-        codecs.decisions.encode(scored.decisions, EVENT_TIME_MS)
-        told = [(scored.decisions, plan.summary_window_ms)]
+        made = decide_alone(events, rings, model, plan, terminals=terminals)
+        decisions = made.decided[0].decisions
+        model.predictor.attributions(decisions.features)
+        codecs.decisions.encode(decisions, EVENT_TIME_MS)
+        told = [(decisions, plan.summary_window_ms)]
         codecs.summaries.encode(summarize(raw.partition, raw.offset, told, ())[0][0])
-        rings.undo(scored.journals)
+        rings.undo(made.journals)
     _warm_checkpoints(decoder, raw, plan, model)
 
 
@@ -48,7 +50,7 @@ def _warm_checkpoints(
     """Keep a batch, dump its rings, load them into others, and let them go."""
     first, second = Rings(model.features), Rings(model.features)
     events, _, _ = decoder.decode(raw)
-    first.release(remember(events, first, plan, model.features).journals)
+    first.release(observe(events, first, plan, model.features).journals)
     rings = first.of(0)
     for bucket in set(bucket_of(events.records.column("customer_id")).tolist()):
         second.of(0).load(rings.dump(bucket))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
-from stream_scorer.core.decision.arms import score_by_arms
 from stream_scorer.core.decision.decide import ModelFailure
+from stream_scorer.core.decision.decide_batch import decide_batch
+from stream_scorer.core.decision.observe import Rings, refold
 from stream_scorer.core.decision.routing import CHAMPION, Routing
-from stream_scorer.core.decision.score_batch import Rings, replay
 from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
@@ -20,11 +20,11 @@ from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
-from stream_scorer.rollout.log.activation import Activations, Cut
+from stream_scorer.rollout.log.activation import Activations, BatchPlan
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.ready_versions import Versions
 from stream_scorer.scoring.decode_quarantined import decode_without
-from stream_scorer.scoring.outputs import Decoded, Outcomes, Scored
+from stream_scorer.scoring.outputs import Decoded, Outcomes, PieceDecisions
 from stream_scorer.settings import Topics
 from stream_scorer.state.checkpoints.history_coverage import INPUT, NOT_YET, merged, outlived
 from stream_scorer.state.checkpoints.history_start import Beginning
@@ -54,8 +54,8 @@ _EVICTED_AT_ONCE = 256
 class Scoring:
     """What keeping or undoing a batch needs."""
 
-    scored: tuple[Scored, ...]
-    cut: Cut
+    scored: tuple[PieceDecisions, ...]
+    cut: BatchPlan
     share: Share
     noted: Noted
     rejected: tuple[RejectReason, ...]
@@ -239,7 +239,7 @@ class ScoringWork:
         self._beginnings[partition].read(events, fleet.shared)
         if restored is not None:
             events = restored.unknown(events)
-        self.rings.release(replay(events, self.rings, fleet.shared, fleet.features))
+        self.rings.release(refold(events, self.rings, fleet.shared, fleet.features))
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""
@@ -294,16 +294,16 @@ class ScoringWork:
         cut = self._activations.cut(raw, events, fleet)
         # As the batch before this one left the rings.
         share = self._share(raw, cut)
-        scored: list[Scored] = []
+        scored: list[PieceDecisions] = []
         try:
             stages.lap("checkpoint")
             table = None if self._terminals is None else self._terminals.table
             for piece in cut.pieces:
                 part = piece.of(events)
-                made = score_by_arms(
+                made = decide_batch(
                     part, self.rings, piece.routing, fleet.models, stages.lap, table
                 )
-                scored.append(Scored(piece, part, made))
+                scored.append(PieceDecisions(piece, part, made))
             self._checkpoints.advance(share, raw.next_offsets())
             decoded = Decoded(raw, rows, undecodable)
             return self._result(decoded, scored, cut, share, stages)
@@ -313,14 +313,14 @@ class ScoringWork:
                 raise Paused("model", str(error)) from error
             raise
 
-    def _share(self, raw: RawRecords, cut: Cut) -> Share:
+    def _share(self, raw: RawRecords, cut: BatchPlan) -> Share:
         try:
             return self._checkpoints.take(len(raw))
         except BaseException:
             self._activations.undo(cut)
             raise
 
-    def _take_back(self, scored: Sequence[Scored], cut: Cut, share: Share) -> None:
+    def _take_back(self, scored: Sequence[PieceDecisions], cut: BatchPlan, share: Share) -> None:
         for each in reversed(scored):
             self.rings.undo(each.made.journals)
         self._activations.undo(cut)
@@ -337,7 +337,12 @@ class ScoringWork:
         )
 
     def _result(
-        self, batch: Decoded, scored: Sequence[Scored], cut: Cut, share: Share, stages: Stages
+        self,
+        batch: Decoded,
+        scored: Sequence[PieceDecisions],
+        cut: BatchPlan,
+        share: Share,
+        stages: Stages,
     ) -> Result[Scoring]:
         """Encode what was decided."""
         decided_at = self._now_ms()

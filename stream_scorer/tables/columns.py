@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.strings import string_views
 
 Column: TypeAlias = pa.Array | list[Any]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER

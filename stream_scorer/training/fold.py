@@ -18,12 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import reason_of
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.core.terminals.history import TerminalTable
@@ -91,7 +90,7 @@ def fold(
             place = slice(first + at, first + at + len(records))
             events = _as_events(records, rows)
             parts = list(parts_of(events, computed[place], accepted[place]))
-            _on_threads(lambda part: part.judge(plan, features), parts)
+            _on_threads(lambda part: part.validate(plan, features), parts)
             _on_threads(partial(_fold_group, parts, rings), range(GROUPS))
             _on_threads(lambda part: part.complete(features, later), parts)
             for part in parts:
@@ -126,7 +125,7 @@ def _add_terminals(
 ) -> None:
     """Write the terminals' columns of accepted rows, and what is computed from them."""
     column, delayed = "terminal_id", features.delayed
-    terminal = _joined([hash_strings(*string_views(batch.column(column))) for batch in batches])
+    terminal = _joined([hashes_of(batch.column(column)) for batch in batches])
     time = _joined([_times(batch) for batch in batches])
     whole = accepted.all()
     groups = _groups(terminal)

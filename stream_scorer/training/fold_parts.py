@@ -5,13 +5,11 @@ they see is written to the row's own place in the table.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import fold, judge
+from stream_scorer.core.decision.observe import validated
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE
@@ -28,8 +26,6 @@ Bool = NDArray[np.bool_]
 GROUPS = 16
 _GROUP_BITS = np.uint64(60)
 _ROWS = 2**17
-# What rings read of an event beside what ``judge`` makes of it.
-_READ = ["customer_id", "event_time", "amount_minor"]
 
 
 class Part:
@@ -50,14 +46,12 @@ class Part:
         self._accepted = accepted
         self.refused = np.empty(0, np.uint8)
 
-    def judge(self, plan: Plan, features: FeatureSet) -> None:
+    def validate(self, plan: Plan, features: FeatureSet) -> None:
         """Validate the rows and put together what each group needs."""
-        judged = judge(self._events, plan, features)
-        self._order, begins = by_partition(group_of(judged.customer))
+        batch = validated(self._events, plan, features)
+        self._order, begins = by_partition(group_of(self._events.hashes("customer_id")))
         self._begins = begins[np.minimum(np.arange(GROUPS + 1), len(begins) - 1)].tolist()
-        self._judged = judged.take(self._order)
-        records = self._events.records.select(_READ).take(pa.array(self._order))
-        self._grouped = replace(self._events, records=records)
+        self._batch = batch.take(self._order)
         self._verdict = np.zeros(len(self._events), np.uint8)
 
     def fold(self, number: int, rings: CustomerRings) -> None:
@@ -65,10 +59,9 @@ class Part:
         begin, end = self._begins[number], self._begins[number + 1]
         if begin == end:
             return
-        journal = fold(
-            rings, np.arange(begin, end), self._grouped, self._judged, self._verdict,
-            self._computed, self._order[begin:end],
-        )  # fmt: skip
+        journal = self._batch.fold(
+            rings, np.arange(begin, end), self._verdict, self._computed, self._order[begin:end]
+        )
         rings.release(journal)
 
     def complete(self, features: FeatureSet, later: Int64) -> None:
@@ -78,14 +71,14 @@ class Part:
             features: What to compute.
             later: Columns of terminals, which are not known yet.
         """
-        again = (self._verdict == DUPLICATE) & ~self._judged.refused
-        refused = self._judged.refused | again
+        again = (self._verdict == DUPLICATE) & ~self._batch.refused
+        refused = self._batch.refused | again
         self._accepted[self._order] = ~refused
         self._computed[:, later] = np.nan
         if not refused.any():
             features.complete(self._events, self._computed)
             return
-        self.refused = np.where(again, np.uint8(DUPLICATE_CODE), self._judged.codes)[refused]
+        self.refused = np.where(again, np.uint8(DUPLICATE_CODE), self._batch.codes)[refused]
         # What stands in the rows that were refused may be anything.
         rows = np.flatnonzero(self._accepted)
         out = self._computed[rows]

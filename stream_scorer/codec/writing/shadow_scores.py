@@ -1,7 +1,7 @@
 """What shadows would have decided, as bytes."""
 
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
-from stream_scorer.core.decision.arms import Shadowed
+from stream_scorer.core.decision.decide_batch import ShadowScores
 from stream_scorer.ports import BytesColumn
 
 
@@ -18,7 +18,7 @@ class ShadowEncoder:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
 
-    def encode(self, shadowed: Shadowed) -> BytesColumn:
+    def encode(self, shadowed: ShadowScores) -> BytesColumn:
         """Encode a rows, row for row."""
         events = shadowed.events
         records = events.records

@@ -123,6 +123,11 @@ class Routing:
                 known = ", ".join(OVERRIDE_FIELDS)
                 raise ValueError(f"override on {override.field!r}: known fields are {known}")
 
+    @classmethod
+    def alone(cls, version: Version, shared: Plan) -> "Routing":
+        """Return the routing without a rollout: one version decides everything."""
+        return cls(shared.revision, {CHAMPION: version}, shared=shared)
+
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms that decide: those of the slices in order, then further ones of overrides."""

@@ -1,11 +1,13 @@
 """The columns that the core takes and gives: events in, decisions out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from stream_scorer.core.events.strings import hashes_of
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -65,9 +67,18 @@ class EventBatch:
     partition: NDArray[np.int32]
     offset: Int64
     timestamp: Int64
+    _hashes: dict[str, NDArray[np.uint64]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __len__(self) -> int:
         return int(self.records.num_rows)
+
+    def hashes(self, name: str) -> NDArray[np.uint64]:
+        """Return uint64[n], the hashes of a string column; computed once per batch."""
+        if name not in self._hashes:
+            self._hashes[name] = hashes_of(self.records.column(name))
+        return self._hashes[name]
 
     def int64(self, name: str) -> Int64:
         """Return a long or timestamp column as int64[n] without a copy (no nulls allowed)."""
@@ -78,12 +89,12 @@ class EventBatch:
 
     def take(self, rows: Int64) -> "EventBatch":
         """Return the given rows as a new batch, in the given order."""
-        return EventBatch(
-            self.records.take(pa.array(rows)),
-            self.partition[rows],
-            self.offset[rows],
+        taken = EventBatch(
+            self.records.take(pa.array(rows)), self.partition[rows], self.offset[rows],
             self.timestamp[rows],
-        )
+        )  # fmt: skip
+        taken._hashes.update((name, hashes[rows]) for name, hashes in self._hashes.items())
+        return taken
 
 
 @dataclass(frozen=True, slots=True)

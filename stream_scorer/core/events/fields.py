@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.kernels.hashing import hash_strings
 
 Int64 = NDArray[np.int64]
 
@@ -30,15 +29,6 @@ NULL = 1
 _FIRST_VALUE = 2
 
 
-def string_views(strings: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Return an Arrow string column as (offsets int32[n+1], data uint8[]), without a copy."""
-    _, offsets, data = strings.buffers()
-    if offsets is None:
-        return np.zeros(1, np.int32), np.empty(0, np.uint8)
-    view = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return view, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-
-
 def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
     """Return int64[f, n], what rings keep of the named fields.
 
@@ -52,7 +42,7 @@ def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
         if name in BOOLEANS:
             row[:] = column.cast(pa.int64()).fill_null(0).to_numpy() + _FIRST_VALUE
         else:
-            row[:] = hash_strings(*string_views(column)).view(np.int64)
+            row[:] = events.hashes(name).view(np.int64)
             row[(row == MISSING) | (row == NULL)] += _FIRST_VALUE
         if column.null_count:
             row[column.is_null().to_numpy(zero_copy_only=False)] = NULL

@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch, RejectReason
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import string_views
 
 UInt8 = NDArray[np.uint8]
 

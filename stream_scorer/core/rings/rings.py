@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.fields import MISSING, string_views
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import MISSING
+from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, hash_strings
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS
 from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
 from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
@@ -33,6 +35,7 @@ __all__ = [
     "CustomerRings",
     "Journal",
     "Retention",
+    "RingColumns",
     "bucket_of",
 ]
 
@@ -50,8 +53,45 @@ def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
     Args:
         customer_id: n strings.
     """
-    hashes = hash_strings(*string_views(customer_id))
+    hashes = hashes_of(customer_id)
     return (hashes >> BUCKET_SHIFT).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class RingColumns:
+    """What rings read of n events.
+
+    Attributes:
+        customer_id: n strings.
+        customer: uint64[n], their hashes.
+        transaction: uint64[n], hashes of the transactions' ids.
+        event_time: int64[n], ms since the epoch.
+        amount_minor: int64[n].
+        kept: int64[f, n], values of the further fields.
+    """
+
+    customer_id: pa.Array
+    customer: NDArray[np.uint64]
+    transaction: NDArray[np.uint64]
+    event_time: Int64
+    amount_minor: Int64
+    kept: Int64
+
+    @classmethod
+    def of(cls, events: EventBatch, kept: Int64) -> "RingColumns":
+        """Return the columns of a batch; ``kept`` as above."""
+        return cls(
+            events.records.column("customer_id"), events.hashes("customer_id"),
+            events.hashes("transaction_id"), events.int64("event_time"),
+            events.int64("amount_minor"), kept,
+        )  # fmt: skip
+
+    def take(self, rows: Int64) -> "RingColumns":
+        """Return the given rows, in the given order."""
+        return RingColumns(
+            self.customer_id.take(pa.array(rows)), self.customer[rows], self.transaction[rows],
+            self.event_time[rows], self.amount_minor[rows], self.kept[:, rows],
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -141,40 +181,28 @@ class CustomerRings:
     def fold(
         self,
         rows: Int64,
+        columns: RingColumns,
         skip: NDArray[np.bool_],
-        customer_id: pa.Array,
-        id_hash: NDArray[np.uint64],
-        event_time: Int64,
-        amount_minor: Int64,
-        extras: Int64,
         verdict: UInt8,
         observed: NDArray[np.float64] | None,
-        customer_hash: NDArray[np.uint64] | None = None,
         places: Int64 | None = None,
     ) -> Journal:
-        """Add the given rows, in order, and tell what each sees.
+        """Add the given rows, in order, and compute what each sees.
 
         Args:
             rows: int64[r], the rows of this partition, in arrival order.
+            columns: Of n events.
             skip: bool[n], rows that are rejected already.
-            customer_id: n strings.
-            id_hash: uint64[n], hash of the transaction id.
-            event_time: int64[n], ms.
-            amount_minor: int64[n].
-            extras: int64[f, n], values of the further fields.
             verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
             observed: float64[n, k], written but for duplicates: what the program computes; None
                 computes nothing.
-            customer_hash: uint64[n], of the customers, if known already.
             places: int64[r], where in ``observed`` each of the rows goes, if not to its own number.
 
         Returns:
             The journal of this batch's changes.
         """
-        offsets, data = string_views(customer_id)
+        offsets, data = string_views(columns.customer_id)
         places = rows if places is None else places
-        if customer_hash is None:
-            customer_hash = hash_strings(offsets, data)
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
         entries, self._spare = self._spare, np.empty((0, width), np.int64)
@@ -189,9 +217,9 @@ class CustomerRings:
             while True:
                 at, journal.length, newest = fold_rows(
                     self._store, self._shape, self._limits, program, self._scratch,
-                    rows, places, at, skip, offsets, data, customer_hash, id_hash, event_time,
-                    amount_minor, extras, journal.number, journal.entries, journal.length, verdict,
-                    written,
+                    rows, places, at, skip, offsets, data, columns.customer, columns.transaction,
+                    columns.event_time, columns.amount_minor, columns.kept, journal.number,
+                    journal.entries, journal.length, verdict, written,
                 )  # fmt: skip
                 journal.newest = max(journal.newest, int(newest))
                 if at == len(rows):

@@ -8,8 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
@@ -108,8 +107,7 @@ def labels_of(records: pa.RecordBatch, partition: NDArray[np.int32], offset: Int
 
 def _hashes(records: pa.RecordBatch) -> UInt64:
     customer, transaction = (
-        hash_strings(*string_views(records.column(name)))
-        for name in ("customer_id", "transaction_id")
+        hashes_of(records.column(name)) for name in ("customer_id", "transaction_id")
     )
     hashes: UInt64 = mixed(customer, transaction)
     return hashes

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.store import EMPTY, NEVER
 from stream_scorer.core.kernels.terminals import (
     CELL_WIDTH,
@@ -116,7 +115,7 @@ class TerminalTable:
             event_time: int64[n], ms.
             fraud: bool[n], as the label said at the cut-off.
         """
-        self.add_hashed(hash_strings(*string_views(terminal_id)), event_time, fraud)
+        self.add_hashed(hashes_of(terminal_id), event_time, fraud)
 
     def add_hashed(self, terminal: NDArray[np.uint64], event_time: Int64, fraud: Bool) -> None:
         """Add rows whose terminals are given as uint64[n] hashes of their ids."""
@@ -165,7 +164,7 @@ class TerminalTable:
             bool[n]: whether the table lacks rows of an event's windows, because they have not come
             yet or have left already.
         """
-        terminal = hash_strings(*string_views(terminal_id))
+        terminal = hashes_of(terminal_id)
         return self.observe_hashed(
             delayed, terminal, event_time, np.arange(len(terminal)), observed
         )

@@ -19,9 +19,8 @@ from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, Decoded
 from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
@@ -308,7 +307,7 @@ def _key(records: pa.RecordBatch) -> UInt64:
 
 
 def _hashed(records: pa.RecordBatch, name: str) -> UInt64:
-    hashes: UInt64 = hash_strings(*string_views(records.column(name)))
+    hashes: UInt64 = hashes_of(records.column(name))
     return hashes
 
 

@@ -42,7 +42,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BatchPlan:
     """A batch as the revisions cut it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Activations:
         """Return the revision that decides a partition now; None before its first record."""
         return self._active.get(partition)
 
-    def cut(self, raw: RawRecords, events: EventBatch, fleet: Fleet) -> Cut:
+    def cut(self, raw: RawRecords, events: EventBatch, fleet: Fleet) -> BatchPlan:
         """Say who decides a batch, and let what begins in it begin.
 
         Args:
@@ -106,12 +106,12 @@ class Activations:
             Paused: The revision that decides a partition is not among it.
         """
         if fleet.pinned:
-            return Cut((Piece(fleet.newest),))
+            return BatchPlan((Piece(fleet.newest),))
         partitions = np.unique(raw.partition).tolist()
         newest = fleet.newest.revision
         told = all((p, r) in self._refused for p in partitions for r in fleet.refused)
         if told and all(self._active.get(p) == newest for p in partitions):
-            return Cut((Piece(fleet.newest),))
+            return BatchPlan((Piece(fleet.newest),))
         before = {p: self._active.get(p) for p in partitions}
         try:
             return self._cut(raw, events, fleet, before)
@@ -121,7 +121,7 @@ class Activations:
 
     def _cut(
         self, raw: RawRecords, events: EventBatch, fleet: Fleet, before: Mapping[int, int | None]
-    ) -> Cut:
+    ) -> BatchPlan:
         valid = validate(events, fleet.shared) == 0
         times = events.int64("event_time")
         revision = np.zeros(len(events), np.int64)
@@ -157,7 +157,9 @@ class Activations:
                 raise Paused("plan", f"revision {number} is not ready here: {why}")
             pieces.append(Piece(by_number[number], np.flatnonzero(revision == number)))
         self._refused |= {(each.partition, each.revision) for each in refusals}
-        return Cut(tuple(pieces) or (Piece(fleet.newest),), tuple(begun), tuple(refusals), before)
+        return BatchPlan(
+            tuple(pieces) or (Piece(fleet.newest),), tuple(begun), tuple(refusals), before
+        )
 
     def _why(self, partition: int, fleet: Fleet) -> str:
         """Return why nothing that is ready can decide a partition."""
@@ -189,7 +191,7 @@ class Activations:
                 refusals.append(Refusal(partition, offset, routing.revision, reason))
         return found
 
-    def undo(self, cut: Cut) -> None:
+    def undo(self, cut: BatchPlan) -> None:
         """Take back what began in a batch that is given up."""
         self._give_up(cut.before)
         self._refused -= {(each.partition, each.revision) for each in cut.refusals}

@@ -8,7 +8,7 @@ from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.registry.sources import SchemaSource, reader_schema
-from stream_scorer.rollout.log.activation import Cut
+from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RecordsSkipped
 
@@ -91,7 +91,7 @@ class ActivationLog:
         """Return (first offset, revision) of a partition, ascending."""
         return sorted(self._active.get(partition, ()))
 
-    def outgoing(self, cut: Cut, at_ms: int) -> list[Outgoing]:
+    def outgoing(self, cut: BatchPlan, at_ms: int) -> list[Outgoing]:
         """Return the records for what begins in a batch, and what is refused there.
 
         Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.routing import CHAMPION, Routing, Version
+from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 
@@ -72,11 +72,7 @@ class Pinned:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         version = Version(model.name, model.version)
-        self.fleet = Fleet(
-            {version: model},
-            (Routing(plan.revision, {CHAMPION: version}, shared=plan),),
-            pinned=True,
-        )
+        self.fleet = Fleet({version: model}, (Routing.alone(version, plan),), pinned=True)
 
     def need(self, revision: int) -> None:
         """Know of no other."""

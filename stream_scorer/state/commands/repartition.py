@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError

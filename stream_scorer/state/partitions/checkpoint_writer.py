@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError

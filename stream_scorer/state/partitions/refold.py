@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.score_batch import Rings, replay
+from stream_scorer.core.decision.observe import Rings, refold
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.rings.rings import CustomerRings
+from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.replay import STEP_SECONDS, InputReplay
@@ -67,7 +68,7 @@ class Refolding:
                 continue
             events, _, _ = self._decoder.decode(raw)
             self.beginning.read(events, self._plan)
-            rings.release(replay(keep(events), rings, self._plan, self._model.features))
+            rings.release(refold(keep(events), rings, self._plan, self._model.features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
         """Fold events that were accepted once, each customer's in the order of time.
@@ -77,12 +78,13 @@ class Refolding:
         """
         n = len(events.time)
         order = np.arange(n)
-        journal = rings.fold(
-            order, np.zeros(n, np.bool_), events.customers, events.hash, events.time,
-            events.amount, np.array([events.fields[name] for name in rings.fields], np.int64)
-            .reshape(len(rings.fields), n), np.zeros(n, np.uint8),
-            np.empty((n, self._model.features.engine.width)),
+        kept = np.array([events.fields[name] for name in rings.fields], np.int64)
+        columns = RingColumns(
+            events.customers, hashes_of(events.customers), events.hash, events.time,
+            events.amount, kept.reshape(len(rings.fields), n),
         )  # fmt: skip
+        observed = np.empty((n, self._model.features.engine.width))
+        journal = rings.fold(order, columns, np.zeros(n, np.bool_), np.zeros(n, np.uint8), observed)
         rings.release(journal)
 
     def complete_since(self, low: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import bucket_of

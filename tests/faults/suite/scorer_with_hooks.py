@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stream_scorer.cli import main as stream_scorer
-from stream_scorer.core.decision.arms import score_by_arms
+from stream_scorer.core.decision.decide_batch import decide_batch
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.models.stores.deployment import Deployment, Loaded, load_models
 from stream_scorer.ports import Float64
@@ -170,7 +170,7 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
 
 def preceded(before: Callable[[Any], None]) -> Callable[..., Any]:
     """Return what decides a batch of events, with something done before each."""
-    decide: Any = score_by_arms
+    decide: Any = decide_batch
 
     def decided(events: Any, *others: Any) -> Any:
         before(events)
@@ -181,7 +181,7 @@ def preceded(before: Callable[[Any], None]) -> Callable[..., Any]:
 
 def _with_computation(before: Callable[[Any], None]) -> None:
     module: Any = scoring
-    module.score_by_arms = preceded(before)
+    module.decide_batch = preceded(before)
 
 
 def hold_poison(events: Any) -> bool:

@@ -80,7 +80,7 @@ def test_where_three_processes_ended_none_begins_and_the_record_is_taken(setting
                 live(ours, ends)
 
     with (
-        patch.object(scoring, "score_by_arms", scorer_with_hooks.preceded(die)),
+        patch.object(scoring, "decide_batch", scorer_with_hooks.preceded(die)),
         pytest.raises(CrashLoopError) as raised,
     ):
         restarted()

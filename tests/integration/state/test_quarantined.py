@@ -54,7 +54,7 @@ def by_id(found: Outcome) -> dict[str, dict[str, Any]]:
 def failing() -> Any:
     """Return a context in which batches that hold poison fail."""
     return patch.object(
-        scoring, "score_by_arms", scorer_with_hooks.preceded(scorer_with_hooks.raise_for_poison)
+        scoring, "decide_batch", scorer_with_hooks.preceded(scorer_with_hooks.raise_for_poison)
     )
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
 from stream_scorer.kafka.reading.topic_follower import TopicFollower

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.kafka.reading.topic_follower import TopicFollower

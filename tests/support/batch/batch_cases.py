@@ -12,7 +12,7 @@ import pyarrow as pa
 from stream_scorer.batch.job import Order
 from stream_scorer.batch.run import Report, run_batch
 from stream_scorer.codec.writing.encode import DecisionEncoder
-from stream_scorer.core.decision.score_batch import Rings, Scored, score
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.stores.deployment import Deployment, load_model
@@ -20,6 +20,7 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import load_settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
+from tests.support.core.deciding import Scored, score
 
 MODEL = "fraud:1.0.0"
 AS_OF = 1_600_000_000_000

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.aggregates import COUNT, SUM
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
-from stream_scorer.core.kernels.hashing import hash_strings
 from stream_scorer.core.kernels.observing import Program
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
-from stream_scorer.core.rings.rings import CustomerRings, Journal, Retention
+from stream_scorer.core.rings.rings import CustomerRings, Journal, Retention, RingColumns
 
 
 class Event(NamedTuple):
@@ -92,7 +91,7 @@ class OracleRings:
 
 
 def hashes(ids: list[str]) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-    return np.asarray(hash_strings(*string_views(pa.array(ids, pa.utf8()))))
+    return np.asarray(hashes_of(pa.array(ids, pa.utf8())))
 
 
 def fold(rings: CustomerRings, events: Sequence[Event]) -> tuple[Journal, list[Seen]]:
@@ -107,17 +106,16 @@ def fold_with(
     n, width = len(events), len(rings._program.windows)
     verdict = np.zeros(n, np.uint8)
     observed = np.zeros((n, 2 * width))
-    journal = rings.fold(
-        np.arange(n),
-        np.zeros(n, np.bool_),
-        pa.array([event.customer for event in events], pa.utf8()),
+    customers = [event.customer for event in events]
+    columns = RingColumns(
+        pa.array(customers, pa.utf8()),
+        hashes(customers),
         hashes([event.transaction for event in events]),
         np.array([event.time for event in events], np.int64),
         np.array([event.amount for event in events], np.int64),
         extras,
-        verdict,
-        observed,
     )
+    journal = rings.fold(np.arange(n), columns, np.zeros(n, np.bool_), verdict, observed)
     seen = zip(
         verdict.tolist(), observed[:, :width].tolist(), observed[:, width:].tolist(), strict=True
     )

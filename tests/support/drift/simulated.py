@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.score_batch import Rings, score
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.drift.detectors import Drift, SignalDetector
@@ -15,6 +15,7 @@ from stream_scorer.drift.windows import Window, Windows
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.settings import Settings
 from stream_scorer.simulator import SCHEMA, simulate
+from tests.support.core.deciding import score
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

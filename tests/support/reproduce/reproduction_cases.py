@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.score_batch import Rings, score
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -18,6 +18,7 @@ from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.reproduce.decisions import DecisionReader
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.simulator.simulate import simulate
+from tests.support.core.deciding import score
 
 PLAN = Plan()
 TOPIC = "transactions"

@@ -11,8 +11,7 @@ import pyarrow as pa
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import CANARY as CANARY_ARM
 from stream_scorer.core.decision.routing import CONTROL, Routing, salted_buckets
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -57,7 +56,7 @@ def columns() -> Columns:
 
 
 def buckets(customers: Sequence[str], salt: str) -> list[int]:
-    hashes = hash_strings(*string_views(pa.array(customers, pa.string())))
+    hashes = hashes_of(pa.array(customers, pa.string()))
     return salted_buckets(hashes, salt).tolist()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model

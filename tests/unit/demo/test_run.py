@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.decision.score_batch import Rings, remember
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.demo.input import Spoiler
 from stream_scorer.demo.input import traffic as made_traffic
@@ -183,7 +183,7 @@ def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> No
             np.array([NOW_MS]),
         )
         events, _, undecodable = decoder.decode(one)
-        seen = remember(events, rings, plan, model.features)
+        seen = observe(events, rings, plan, model.features)
         rings.release(seen.journals)
         return [*undecodable.reasons, *seen.rejections.reasons]
 

@@ -7,8 +7,7 @@ import pytest
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision import score_batch
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings, ValidatedBatch
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
@@ -272,14 +271,14 @@ def test_a_failure_in_a_later_partition_takes_back_the_earlier_ones(
         scoring.restore()
     both = raw([transaction(0), transaction(1)])
     both.partition[1] = 1
-    real = score_batch.fold
+    real = ValidatedBatch.fold
 
-    def fail(rings: Any, rows: Any, events: Any, *others: Any) -> Any:
-        if events.partition[rows[0]] == 1:
+    def fail(batch: ValidatedBatch, rings: Any, rows: Any, *others: Any) -> Any:
+        if both.partition[rows[0]] == 1:
             raise ValueError("poison")
-        return real(rings, rows, events, *others)
+        return real(batch, rings, rows, *others)
 
-    monkeypatch.setattr(score_batch, "fold", fail)
+    monkeypatch.setattr(ValidatedBatch, "fold", fail)
     with pytest.raises(ValueError, match="poison"):
         scoring.compute(both, Stages())
     assert rings_of(scoring) == []

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from stream_scorer.core.decision.score_batch import Rings, remember
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_union
 from tests.support.core.events import batch
 from tests.support.effort import examples
-from tests.unit.core.decision.test_score_batch import SPECS, contents, rows
+from tests.unit.core.decision.test_observe import SPECS, contents, rows
 
 PLAN = Plan(lateness_ms=1_000, ring_cap=5)
 MEDIAN = {"name": "median", "kind": "median", "field": "amount", "window": "2s"}
@@ -35,15 +35,15 @@ def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
     found = []
     for part, features in ((before, old), (between, both[0]), (after, both[0])):
         swapped.adopt(features)
-        seen = remember(batch(part), swapped, PLAN, features)
+        seen = observe(batch(part), swapped, PLAN, features)
         swapped.release(seen.journals)
-        expected = remember(batch(part), steady, PLAN, both[0])
+        expected = observe(batch(part), steady, PLAN, both[0])
         steady.release(expected.journals)
         found.append((seen, expected))
         assert seen.accepted.tolist() == expected.accepted.tolist()
     assert contents(swapped) == contents(steady)
-    for part, (seen, expected) in zip((between, after), found[1:], strict=True):
-        mine, its = seen.decided(batch(part)), expected.decided(batch(part))
+    for seen, expected in found[1:]:
+        mine, its = seen.rows(), expected.rows()
         for features in both:
             left = features.compute(mine.events, mine.observed)
             right = features.compute(its.events, its.observed)
@@ -55,7 +55,7 @@ def test_partitions_that_come_later_compute_it_too() -> None:
     both = sets(SPECS, [MEDIAN])
     rings = Rings(old)
     rings.adopt(both[0])
-    seen = remember(batch([]), rings, PLAN, both[0])
+    seen = observe(batch([]), rings, PLAN, both[0])
     assert seen.observed.shape == (0, both[0].engine.width)
     assert np.array_equal(rings.of(3)._program.operations, both[0].engine.program.operations)
 

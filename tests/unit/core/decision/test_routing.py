@@ -25,16 +25,15 @@ from stream_scorer.core.decision.routing import (
     split_slices,
 )
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import string_views
-from stream_scorer.core.kernels.hashing import hash_strings
+from stream_scorer.core.events.strings import hashes_of
 
 OLD, NEW = Version("fraud", "1.0.0"), Version("fraud", "1.1.0")
 ARMS = {CHAMPION: OLD, CONTROL: OLD, CANARY: NEW}
 MASK = 2**64 - 1
 
 
-def hashes_of(ids: list[str]) -> np.ndarray:
-    return hash_strings(*string_views(pa.array(ids, pa.string())))
+def customers_of(ids: list[str]) -> np.ndarray:
+    return hashes_of(pa.array(ids, pa.string()))
 
 
 def events_of(customers: list[str], **columns: list[str]) -> EventBatch:
@@ -68,11 +67,11 @@ def bucket_in_plain_python(customer: str, salt: str) -> int:
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=20), st.text(max_size=20))
 def test_buckets_are_those_of_the_published_rule(ids: list[str], salt: str) -> None:
     expected = [bucket_in_plain_python(customer, salt) for customer in ids]
-    assert salted_buckets(hashes_of(ids), salt).tolist() == expected
+    assert salted_buckets(customers_of(ids), salt).tolist() == expected
 
 
 def test_buckets_are_even_and_another_salt_deals_anew() -> None:
-    ids = hashes_of([f"c{n}" for n in range(200_000)])
+    ids = customers_of([f"c{n}" for n in range(200_000)])
     first, second = salted_buckets(ids, "a"), salted_buckets(ids, "b")
     counts = np.bincount(first, minlength=BUCKETS)
     # Chi-squared of 9,999 degrees of freedom: five deviations of it.
@@ -85,7 +84,7 @@ def test_buckets_are_even_and_another_salt_deals_anew() -> None:
 def test_a_ramp_only_adds_customers(one: int, other: int) -> None:
     less, more = sorted((one, other))
     events = events_of([f"c{n}" for n in range(300)])
-    hashes = hashes_of([f"c{n}" for n in range(300)])
+    hashes = customers_of([f"c{n}" for n in range(300)])
     arms = []
     for buckets in (less, more):
         routing = Routing(1, ARMS, canary_slices(buckets), salt="s")
@@ -99,8 +98,8 @@ def test_a_ramp_only_adds_customers(one: int, other: int) -> None:
 def test_canary_and_control_hold_the_buckets_that_are_pairs() -> None:
     ids = [f"c{n}" for n in range(50_000)]
     routing = Routing(1, ARMS, canary_slices(500), salt="s")
-    arms = np.array(routing.arms)[route(routing, events_of(ids), hashes_of(ids)).arm]
-    buckets = salted_buckets(hashes_of(ids), "s")
+    arms = np.array(routing.arms)[route(routing, events_of(ids), customers_of(ids)).arm]
+    buckets = salted_buckets(customers_of(ids), "s")
     assert set(buckets[arms == CANARY].tolist()) <= set(range(500))
     assert set(buckets[arms == CONTROL].tolist()) <= set(range(9_500, 10_000))
     assert len(set(buckets[arms == CANARY].tolist())) > 450
@@ -113,7 +112,7 @@ def test_the_first_override_that_fits_counts_and_is_told() -> None:
         1, ARMS, canary_slices(0),
         (Override("customer_id", ("vip",), CONTROL), Override("channel", ("ONLINE",), CANARY)),
     )  # fmt: skip
-    routed = route(routing, events, hashes_of(customers))
+    routed = route(routing, events, customers_of(customers))
     names = [routing.arms[at] for at in routed.arm]
     assert names == [CONTROL, CANARY, CHAMPION, CONTROL]
     assert routed.overridden.tolist() == [True, True, False, True]

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.events.fields import MISSING, NULL, kept_values, string_views
+from stream_scorer.core.events.fields import MISSING, NULL, kept_values
+from stream_scorer.core.events.strings import string_views
 from tests.support.core.events import batch, event
 
 WORDS = pa.array(["one", "", None, "four"], pa.string())

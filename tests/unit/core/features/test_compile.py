@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import (
     FeatureSet,
     Float64,
@@ -16,8 +16,7 @@ from stream_scorer.core.features.compile import (
     compile_features,
     compile_union,
 )
-from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.rings.rings import CustomerRings
+from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from tests.support.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000
@@ -145,12 +144,14 @@ def counted(compiled: FeatureSet, events: list[tuple[str, int]]) -> Float64:
     n, engine = len(events), compiled.engine
     rings = CustomerRings(engine.retention, engine.program, engine.fields)
     observed = np.zeros((n, engine.width))
-    rings.fold(
-        np.arange(n), np.zeros(n, np.bool_), pa.array(["c"] * n),
-        hash_strings(*string_views(pa.array([transaction for transaction, _ in events]))),
+    customers = pa.array(["c"] * n)
+    columns = RingColumns(
+        customers, hashes_of(customers),
+        hashes_of(pa.array([transaction for transaction, _ in events])),
         np.array([time for _, time in events]), np.ones(n, np.int64),
-        np.zeros((len(engine.fields), n), np.int64), np.zeros(n, np.uint8), observed,
+        np.zeros((len(engine.fields), n), np.int64),
     )  # fmt: skip
+    rings.fold(np.arange(n), columns, np.zeros(n, np.bool_), np.zeros(n, np.uint8), observed)
     order = np.argsort(compiled._places)
     return np.asarray(observed[:, compiled._observed[order]])
 

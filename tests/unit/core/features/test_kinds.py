@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.score_batch import Rings, remember
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
@@ -42,7 +42,7 @@ def seen(
     events: list[dict[str, Any]], rings: Rings, plan: Plan, features: FeatureSet, fate: str = "keep"
 ) -> list[tuple[int, list[float]]]:
     """Fold a batch; return flag and features of each event, flag -1 for a duplicate."""
-    folded = remember(batch(events), rings, plan, features)
+    folded = observe(batch(events), rings, plan, features)
     values = features.compute(batch(events).take(folded.accepted), folded.observed[folded.accepted])
     assert values.flags.c_contiguous
     out: list[tuple[int, list[float]]] = [(-1, [])] * len(events)
@@ -110,7 +110,7 @@ def test_manifests_that_share_an_engine_compute_what_they_would_alone(
     stream: list[dict[str, Any]], lateness: int, cap: int
 ) -> None:
     plan = Plan(lateness_ms=lateness, ring_cap=cap)
-    # No id comes twice: which duplicates are known depends on how long rings remember.
+    # No id comes twice: which duplicates are known depends on how long rings observe.
     stream = [row | {"transaction_id": str(n)} for n, row in enumerate(stream)]
     short: list[dict[str, Any]] = [
         {"name": "n", "kind": "count", "last": 4},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.store import UNITS
-from stream_scorer.core.rings.rings import CustomerRings, Retention
+from stream_scorer.core.rings.rings import CustomerRings, Retention, RingColumns
 from tests.support.core.ring_oracle import (
     Event,
     OracleRings,
@@ -322,9 +322,10 @@ def test_rows_that_are_skipped_are_not_there() -> None:
     see(other, ("1", 5, 1), ("3", 7, 4))
     verdict = np.zeros(3, np.uint8)
     observed = np.full((3, 2), -1.0)
-    rings.fold(
-        np.arange(3), np.array([False, True, False]), pa.array(["a"] * 3), hashes(["1", "2", "3"]),
-        np.array([5, 6, 7]), np.array([1, 2, 4]), np.empty((0, 3), np.int64), verdict, observed,
+    columns = RingColumns(
+        pa.array(["a"] * 3), hashes(["a"] * 3), hashes(["1", "2", "3"]),
+        np.array([5, 6, 7]), np.array([1, 2, 4]), np.empty((0, 3), np.int64),
     )  # fmt: skip
+    rings.fold(np.arange(3), columns, np.array([False, True, False]), verdict, observed)
     assert content(rings) == content(other)
     assert observed.tolist() == [[1, 1], [-1, -1], [2, 5]]

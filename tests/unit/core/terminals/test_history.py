@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.observe import Rings, observe
 from stream_scorer.core.decision.policy import Thresholds
-from stream_scorer.core.decision.score_batch import Rings, remember, score
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features, compile_union
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.core.terminals.history import TerminalTable
+from tests.support.core.deciding import score
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
-from tests.unit.core.decision.test_score_batch import Linear
+from tests.unit.core.decision.test_observe import Linear
 
 SECOND = 1_000
 PLAN = Plan(terminal_delay_ms=10 * SECOND, terminal_slack_ms=2 * SECOND, lateness_ms=SECOND)
@@ -252,7 +253,7 @@ def test_without_a_table_all_is_degraded_and_a_replay_needs_none() -> None:
     assert decided.terminal_watermark is not None
     assert decided.terminal_watermark.tolist() == [NEVER]
     assert decided.features.tolist() == [[0, 1, 0, 0, 0, -1]]
-    replayed = remember(events, Rings(FEATURES), PLAN, FEATURES)
+    replayed = observe(events, Rings(FEATURES), PLAN, FEATURES)
     assert replayed.flags.tolist() == [0]
     assert replayed.observed[0, 0] == 1
     assert np.isnan(replayed.observed[0, 1:]).all()
@@ -265,9 +266,7 @@ def test_a_model_that_asks_no_terminal_is_never_degraded() -> None:
     # Not even where it shares its engine with one that asks.
     plain, asking = compile_union([own, SPECS], PLAN)
     for features, flag in ((plain, 0), (asking, Flag.DEGRADED)):
-        seen = remember(
-            batch([event()]), Rings(features), PLAN, features, terminals=TerminalTable()
-        )
+        seen = observe(batch([event()]), Rings(features), PLAN, features, terminals=TerminalTable())
         assert seen.flags.tolist() == [flag]
         assert not math.isnan(features.compute(batch([event()]), seen.observed)[0, 0])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_scorer.core.decision.routing import CHAMPION, Activation, Routing, Version
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from stream_scorer.rollout.log.activation import Activations, Cut, Refusal
+from stream_scorer.rollout.log.activation import Activations, BatchPlan, Refusal
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
@@ -49,7 +49,7 @@ def raw_of(partitions: list[int], offsets: list[int]) -> RawRecords:
     )  # fmt: skip
 
 
-def revisions(cut: Cut, events: EventBatch) -> list[int]:
+def revisions(cut: BatchPlan, events: EventBatch) -> list[int]:
     found = np.full(len(events), -1)
     for piece in cut.pieces:
         rows = slice(None) if piece.rows is None else piece.rows

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import compile_union
-from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, bucket_of
+from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, RingColumns, bucket_of
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.history_coverage import (
     CAP,
@@ -58,11 +59,13 @@ def full(*counts: int) -> bytes:
         [NOW - 3_600_000 * at - 60_000 * np.arange(own)[::-1] for at, own in enumerate(counts)]
     )
     ids = [(CUSTOMER, NEIGHBOUR)[at] for at, own in enumerate(counts) for _ in range(own)]
-    rings.fold(
-        np.arange(count), np.zeros(count, np.bool_), pa.array(ids),
-        np.arange(count).astype(np.uint64), times, np.ones(count, np.int64),
-        np.empty((0, count), np.int64), np.zeros(count, np.uint8), np.empty((count, 1)),
+    customers = pa.array(ids)
+    columns = RingColumns(
+        customers, hashes_of(customers), np.arange(count).astype(np.uint64), times,
+        np.ones(count, np.int64), np.empty((0, count), np.int64),
     )  # fmt: skip
+    verdict, observed = np.zeros(count, np.uint8), np.empty((count, 1))
+    rings.fold(np.arange(count), columns, np.zeros(count, np.bool_), verdict, observed)
     return rings.dump(int(bucket_of(pa.array([CUSTOMER]))[0]))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.core.rings.rings import bucket_of

@@ -6,9 +6,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.score_batch import Rings
+from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.rings import BUCKETS, RingColumns
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.missing_input import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model
@@ -293,11 +294,14 @@ def test_loaded_rings_are_those_that_were_dumped() -> None:
 
     n = len(ids)
     width = len(filled._program.operations)
-    journal = filled.fold(
-        np.arange(n), np.zeros(n, np.bool_), pa.array(ids), np.arange(n).astype(np.uint64),
-        np.arange(n) + 1_000, np.arange(n), np.empty((len(filled.fields), n), np.int64),
-        np.zeros(n, np.uint8), np.zeros((n, width)),
+    customers = pa.array(ids)
+    columns = RingColumns(
+        customers, hashes_of(customers), np.arange(n).astype(np.uint64), np.arange(n) + 1_000,
+        np.arange(n), np.empty((len(filled.fields), n), np.int64),
     )  # fmt: skip
+    journal = filled.fold(
+        np.arange(n), columns, np.zeros(n, np.bool_), np.zeros(n, np.uint8), np.zeros((n, width))
+    )
     filled.release(journal)
     buckets = [bucket(b, 100, payload=filled.dump(b)) for b in range(BUCKETS)]
     source = Input()

@@ -1,8 +1,8 @@
-"""The core: a batch of events, the rings and a plan in; decisions and journals out.
+"""Observe: a batch of events meets the rings and the terminals, before a model is asked.
 
-A pure function but for the rings, whose every change is journalled: ``Scored.journals`` is the
-state delta, kept by ``release`` and taken back by ``undo``. It knows no clock; ``lap`` is called
-with each finished stage's name so that a caller can time them.
+Pure but for the rings, whose every change is journalled: ``ObservedBatch.journals`` is the state
+delta, kept by ``release`` and taken back by ``undo``. It has no clock; ``lap`` is called with the
+name of each finished stage, so that a caller can time them.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.decide import Model, Rows, decide_rows, refuse_failure
-from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
-from stream_scorer.core.events.fields import string_views
+from stream_scorer.core.decision.decide import Rows
+from stream_scorer.core.events.batch import EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
-from stream_scorer.core.kernels.hashing import hash_strings
-from stream_scorer.core.rings.rings import CustomerRings, Journal
+from stream_scorer.core.rings.rings import CustomerRings, Journal, RingColumns
 from stream_scorer.core.terminals.history import TerminalTable
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
 
 
 class Rings:
@@ -89,54 +88,33 @@ class Rings:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """What the core makes of one batch.
-
-    Attributes:
-        decisions: One per accepted row.
-        accepted: int64[a], the accepted rows of the batch, ascending.
-        rejections: The other rows.
-        journals: State delta by partition.
-        failed_rows: Rows for which the model failed.
-        failure: The first failure's text.
-    """
-
-    decisions: DecisionBatch
-    accepted: Int64
-    rejections: Rejections
-    journals: dict[int, Journal]
-    failed_rows: int = 0
-    failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
+class ValidatedBatch:
     """A batch before it meets the rings: what each row is by itself.
 
     Attributes:
+        columns: What rings read of its n rows.
         codes: uint8[n], 0 or the code of the rule that a row breaks; see ``validation``.
         refused: bool[n], whether it breaks one.
-        transaction: uint64[n], hash of the transaction id.
-        customer: uint64[n], hash of the customer id.
-        kept: int64[f, n], what rings keep of the further fields.
     """
 
-    codes: NDArray[np.uint8]
+    columns: RingColumns
+    codes: UInt8
     refused: NDArray[np.bool_]
-    transaction: NDArray[np.uint64]
-    customer: NDArray[np.uint64]
-    kept: Int64
 
-    def take(self, rows: Int64) -> "Judged":
+    def take(self, rows: Int64) -> "ValidatedBatch":
         """Return the given rows, in the given order."""
-        return Judged(
-            self.codes[rows], self.refused[rows], self.transaction[rows], self.customer[rows],
-            self.kept[:, rows],
-        )  # fmt: skip
+        return ValidatedBatch(self.columns.take(rows), self.codes[rows], self.refused[rows])
+
+    def fold(
+        self, rings: CustomerRings, rows: Int64, verdict: UInt8, observed: Float64 | None,
+        places: Int64 | None = None,
+    ) -> Journal:  # fmt: skip
+        """Fold rows into the rings of their partition; see ``CustomerRings.fold``."""
+        return rings.fold(rows, self.columns, self.refused, verdict, observed, places)
 
 
-def judge(events: EventBatch, plan: Plan, features: FeatureSet) -> Judged:
-    """Validate a batch and hash what the rings know things by.
+def validated(events: EventBatch, plan: Plan, features: FeatureSet) -> ValidatedBatch:
+    """Validate a batch and collect what the rings read of it.
 
     Args:
         events: n rows.
@@ -144,62 +122,43 @@ def judge(events: EventBatch, plan: Plan, features: FeatureSet) -> Judged:
         features: What the rings keep.
     """
     codes = validate(events, plan)
-    return Judged(
-        codes,
-        codes != 0,
-        hash_strings(*string_views(events.records.column("transaction_id"))),
-        hash_strings(*string_views(events.records.column("customer_id"))),
-        features.engine.kept(events),
-    )
-
-
-def fold(
-    rings: CustomerRings, rows: Int64, events: EventBatch, judged: Judged,
-    verdict: NDArray[np.uint8], observed: Float64 | None, places: Int64 | None = None,
-) -> Journal:  # fmt: skip
-    """Fold rows of a batch into the rings of their partition; see ``CustomerRings.fold``."""
-    return rings.fold(
-        rows, judged.refused, events.records.column("customer_id"), judged.transaction,
-        events.int64("event_time"), events.int64("amount_minor"), judged.kept, verdict, observed,
-        judged.customer, places,
-    )  # fmt: skip
+    return ValidatedBatch(RingColumns.of(events, features.engine.kept(events)), codes, codes != 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """A batch folded into the rings: what stands before the model is asked.
+class ObservedBatch:
+    """A batch folded into the rings: what is known before the model is asked.
 
     Attributes:
+        events: n rows.
         accepted: int64[a], the accepted rows of the batch, ascending.
         rejections: The other rows.
         journals: State delta by partition.
         flags: uint8[n], bits of :class:`Flag`.
         observed: float64[n, k], what accepted rows see of their rings and terminals.
-        customer: uint64[n], hashes of the customers' ids.
     """
 
+    events: EventBatch
     accepted: Int64
     rejections: Rejections
     journals: dict[int, Journal]
-    flags: NDArray[np.uint8]
+    flags: UInt8
     observed: Float64
-    customer: NDArray[np.uint64]
 
-    def decided(self, events: EventBatch) -> Rows:
+    def rows(self) -> Rows:
         """Return the accepted rows of the batch."""
-        if len(self.accepted) == len(events):
-            return Rows(events, self.flags, self.observed)
-        return Rows(events, self.flags, self.observed).take(self.accepted)
+        every = Rows(self.events, self.flags, self.observed)
+        return every if len(self.accepted) == len(self.events) else every.take(self.accepted)
 
 
 def _no_lap(_: str) -> None:
     pass
 
 
-def replay(
+def refold(
     events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet
 ) -> dict[int, Journal]:
-    """Fold a batch as ``remember`` does, and compute nothing of what its events see.
+    """Fold a batch as ``observe`` does, and compute nothing of what its events see.
 
     Args:
         events: n rows in arrival order.
@@ -210,63 +169,63 @@ def replay(
     Returns:
         The state delta by partition.
     """
-    judged, verdict = judge(events, plan, features), np.empty(len(events), np.uint8)
+    batch, verdict = validated(events, plan, features), np.empty(len(events), np.uint8)
     journals: dict[int, Journal] = {}
     try:
         for partition, rows in rows_by(events.partition):
-            journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, None)
+            journals[partition] = batch.fold(rings.of(partition), rows, verdict, None)
     except BaseException:
         rings.undo(journals)
         raise
     return journals
 
 
-def remember(
+def observe(
     events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet,
     lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
-) -> Remembered:  # fmt: skip
+) -> ObservedBatch:  # fmt: skip
     """Validate a batch, fold it into the rings, and compute what its events see there.
 
-    Rows whose terminals' history is not whole are flagged ``degraded``.
+    Rows whose terminals' history is not complete are flagged ``degraded``.
 
     Args:
         events: n rows in arrival order.
         rings: Changed; the journals say how.
         plan: Currencies, limits, lateness.
         features: What to compute; it shares its engine with the rings.
-        lap: Told when a stage is over.
+        lap: Called when a stage is over.
         terminals: What is known of terminals; without it their columns hold NaN.
     """
     n = len(events)
-    judged = judge(events, plan, features)
-    codes = judged.codes
+    batch = validated(events, plan, features)
+    codes = batch.codes
     lap("validate")
     verdict = np.zeros(n, np.uint8)
     observed = np.empty((n, features.engine.width), np.float64)
     journals: dict[int, Journal] = {}
     try:
         for partition, rows in rows_by(events.partition):
-            journals[partition] = fold(rings.of(partition), rows, events, judged, verdict, observed)
-        lacking = _see_terminals(events, features, terminals, observed)
+            journals[partition] = batch.fold(rings.of(partition), rows, verdict, observed)
+        incomplete = _see_terminals(events, features, terminals, observed)
     except BaseException:
         rings.undo(journals)
         raise
-    codes[(verdict == DUPLICATE) & ~judged.refused] = DUPLICATE_CODE
+    codes[(verdict == DUPLICATE) & ~batch.refused] = DUPLICATE_CODE
     flags = np.where(verdict == LATE, np.uint8(Flag.LATE), np.uint8(0))
     flags |= np.where(verdict == CAPPED, np.uint8(Flag.CAPPED), np.uint8(0))
-    if lacking is not None:
-        flags |= np.where(lacking, np.uint8(Flag.DEGRADED), np.uint8(0))
+    if incomplete is not None:
+        flags |= np.where(incomplete, np.uint8(Flag.DEGRADED), np.uint8(0))
     rejected = np.flatnonzero(codes)
-    told = [reason_of(code) for code in codes[rejected].tolist()]
-    return Remembered(
+    reasons = [reason_of(code) for code in codes[rejected].tolist()]
+    return ObservedBatch(
+        events=events,
         accepted=np.flatnonzero(codes == 0),
         rejections=Rejections(
-            rejected, tuple(reason for reason, _ in told), tuple(detail for _, detail in told)
+            rejected, tuple(reason for reason, _ in reasons), tuple(text for _, text in reasons)
         ),
         journals=journals,
         flags=flags,
         observed=observed,
-        customer=judged.customer,
     )
 
 
@@ -280,42 +239,11 @@ def _see_terminals(
         return None
     if not len(delayed):
         return None
-    lacking = terminals.observe(
-        delayed, events.records.column("terminal_id"), events.int64("event_time"), observed
-    )
-    return lacking if features.by_terminal else None
-
-
-def score(
-    events: EventBatch, rings: Rings, plan: Plan, model: Model,
-    lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
-) -> Scored:  # fmt: skip
-    """Decide a batch.
-
-    Args:
-        events: n rows in arrival order.
-        rings: Changed; ``Scored.journals`` says how.
-        plan: What all models share.
-        model: Decides.
-        lap: Told when a stage is over.
-        terminals: What is known of terminals; without it a model that asks decides as for
-            terminals that nobody has seen, and the decisions are flagged ``degraded``.
-
-    Raises:
-        ModelFailure: The model failed for too many rows; the rings are as before.
-    """
-    terminals = TerminalTable() if terminals is None else terminals
-    seen = remember(events, rings, plan, model.features, lap, terminals)
-    try:
-        rows = seen.decided(events)
-        decisions, failed, failure = decide_rows(rows, model, plan, terminals, lap)
-        refuse_failure(failed, failure, plan)
-    except BaseException:
-        rings.undo(seen.journals)
-        raise
-    return Scored(
-        decisions, seen.accepted, seen.rejections, seen.journals, int(failed.sum()), failure
-    )
+    incomplete = terminals.observe_hashed(
+        delayed, events.hashes("terminal_id"), events.int64("event_time"),
+        np.arange(len(events)), observed,
+    )  # fmt: skip
+    return incomplete if features.by_terminal else None
 
 
 def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:

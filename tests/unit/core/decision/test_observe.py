@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import Model, ModelFailure
+from stream_scorer.core.decision.observe import Rings, refold
 from stream_scorer.core.decision.policy import Thresholds
-from stream_scorer.core.decision.score_batch import Rings, Scored, replay, score
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from tests.support.core.deciding import Scored, score
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 
@@ -123,7 +124,7 @@ def test_a_replay_leaves_what_deciding_leaves(
     decided, replayed = Rings(model().features), Rings(model().features)
     for part in (before, now):
         decided.release(score(batch(part), decided, PLAN, model()).journals)
-        replayed.release(replay(batch(part), replayed, PLAN, model().features))
+        replayed.release(refold(batch(part), replayed, PLAN, model().features))
     assert contents(replayed) == contents(decided)
     assert told(score(batch(now), replayed, PLAN, model())) == told(
         score(batch(now), decided, PLAN, model())

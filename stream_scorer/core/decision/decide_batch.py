@@ -18,10 +18,11 @@ from stream_scorer.core.decision.decide import (
     model_scores,
     refuse_failure,
 )
+from stream_scorer.core.decision.observe import ObservedBatch, Rings, observe
 from stream_scorer.core.decision.policy import decide
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.decision.score_batch import Remembered, Rings, remember
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import Journal
 from stream_scorer.core.terminals.history import TerminalTable
 
@@ -41,7 +42,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class ArmDecisions:
     """What one model decided.
 
     Attributes:
@@ -58,7 +59,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Shadowed:
+class ShadowScores:
     """What a shadow would have decided for the accepted rows of a batch.
 
     Attributes:
@@ -89,7 +90,7 @@ class Shadowed:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredByArms:
+class DecidedBatch:
     """What a routing makes of one batch.
 
     Attributes:
@@ -101,21 +102,22 @@ class ScoredByArms:
     """
 
     accepted: Int64
-    decided: tuple[Decided, ...]
-    shadowed: tuple[Shadowed, ...]
+    decided: tuple[ArmDecisions, ...]
+    shadowed: tuple[ShadowScores, ...]
     rejections: Rejections
     journals: dict[int, Journal]
 
 
-def score_by_arms(
+def decide_batch(
     events: EventBatch, rings: Rings, routing: Routing, models: Mapping[Version, Model],
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
-) -> ScoredByArms:  # fmt: skip
+) -> DecidedBatch:  # fmt: skip
     """Decide a batch.
 
     Where several arms decide, each asks its model in a stage of its own, ``score:ARM``, for those
     whom chance sent there, and in another for those whom an override did. Which is asked first
-    depends on the batch's first offset: none is always the one that finds its memory warm.
+    depends on the batch's first offset: the order alternates, so that no arm
+    always benefits from a warm cache.
 
     Args:
         events: n rows in arrival order.
@@ -123,7 +125,9 @@ def score_by_arms(
         routing: Who decides what, and what all share.
         models: The version of each arm; they share their engine with the rings.
         lap: Told when a stage is over.
-        terminals: What is known of terminals; see ``scorer.score``.
+        terminals: What is known of terminals; without it a
+            model that uses them decides as for unknown terminals, and its decisions are flagged
+            ``degraded``.
 
     Raises:
         ModelFailure: The champion failed for too many rows; the rings are as before.
@@ -131,16 +135,16 @@ def score_by_arms(
     terminals = TerminalTable() if terminals is None else terminals
     by_arm = {arm: models[version] for arm, version in routing.versions.items()}
     asked = [by_arm[arm] for arm in (*routing.arms, *routing.shadows)]
-    # Whether terminals' history is whole is told for those that ask for it.
-    teller = next((m for m in asked if m.features.by_terminal), by_arm[CHAMPION])
-    seen = remember(events, rings, routing.shared, teller.features, lap, terminals)
+    # Whether the terminals' history is complete is reported for the models that use it.
+    terminal_model = next((m for m in asked if m.features.by_terminal), by_arm[CHAMPION])
+    seen = observe(events, rings, routing.shared, terminal_model.features, lap, terminals)
     try:
-        rows = seen.decided(events)
+        rows = seen.rows()
         parts = list(_parts(routing, rows, seen))
         if len(events) and int(events.offset[0]) % 2:
             parts.reverse()
         several = len(parts) > 1 or bool(routing.shadows)
-        decided: list[Decided] = []
+        decided: list[ArmDecisions] = []
         for part in parts:
             stage = part.stage if several else "score"
             decided += _decide(part, rows, routing, by_arm, terminals, lap, stage)
@@ -150,13 +154,35 @@ def score_by_arms(
     except BaseException:
         rings.undo(seen.journals)
         raise
-    return ScoredByArms(
+    return DecidedBatch(
         seen.accepted,
         tuple(replace(d, rows=seen.accepted[d.rows]) for d in decided),
         shadowed,
         seen.rejections,
         seen.journals,
     )
+
+
+def decide_alone(
+    events: EventBatch, rings: Rings, model: Model, plan: Plan,
+    lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
+) -> DecidedBatch:  # fmt: skip
+    """Decide a batch by one model: :func:`decide_batch` under a routing without a rollout.
+
+    Args:
+        events: n rows in arrival order.
+        rings: Changed; ``journals`` say how.
+        model: Decides.
+        plan: Currencies, limits, lateness.
+        lap: Called when a stage is over.
+        terminals: What is known of terminals; see :func:`decide_batch`.
+
+    Raises:
+        ModelFailure: The model failed for too many rows; the rings are as before.
+    """
+    version = Version(model.name, model.version)
+    routing = Routing.alone(version, plan)
+    return decide_batch(events, rings, routing, {version: model}, lap, terminals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +200,11 @@ class _Part:
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
-def _parts(routing: Routing, rows: Rows, seen: Remembered) -> Sequence[_Part]:
+def _parts(routing: Routing, rows: Rows, seen: ObservedBatch) -> Sequence[_Part]:
     arms = routing.arms
     if len(arms) == 1:
         return [_Part(arms[0], np.arange(len(rows)), 1.0)]
-    routed = route(routing, rows.events, seen.customer[seen.accepted])
+    routed = route(routing, rows.events, seen.events.hashes("customer_id")[seen.accepted])
     found = []
     for index, arm in enumerate(arms):
         for overridden in (False, True):
@@ -192,7 +218,7 @@ def _parts(routing: Routing, rows: Rows, seen: Remembered) -> Sequence[_Part]:
 def _decide(
     part: _Part, rows: Rows, routing: Routing, by_arm: Mapping[str, Model],
     terminals: TerminalTable, lap: Callable[[str], None], stage: str,
-) -> list[Decided]:  # fmt: skip
+) -> list[ArmDecisions]:  # fmt: skip
     """Return what an arm decides of its rows, and what the champion does in its place."""
     mine = rows if len(part.rows) == len(rows) else rows.take(part.rows)
     model, champion = by_arm[part.arm], by_arm[CHAMPION]
@@ -200,17 +226,17 @@ def _decide(
     if model is champion:
         refuse_failure(found.failed, found.failure, routing.shared)
         failure = _failure(model, found.failed, found.failure)
-        return [Decided(found.decisions, part.rows, stage, failure)]
+        return [ArmDecisions(found.decisions, part.rows, stage, failure)]
     if not found.failed.any():
-        return [Decided(found.decisions, part.rows, stage)]
+        return [ArmDecisions(found.decisions, part.rows, stage)]
     good, bad = np.flatnonzero(~found.failed), np.flatnonzero(found.failed)
-    kept = [Decided(found.decisions.take(good), part.rows[good], stage)] if len(good) else []
+    kept = [ArmDecisions(found.decisions.take(good), part.rows[good], stage)] if len(good) else []
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
     instead = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
     refuse_failure(instead.failed, instead.failure, routing.shared)
     failure = _failure(model, found.failed, found.failure)
-    return [*kept, Decided(instead.decisions, part.rows[bad], _INSTEAD, failure)]
+    return [*kept, ArmDecisions(instead.decisions, part.rows[bad], _INSTEAD, failure)]
 
 
 def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> Failure | None:
@@ -239,9 +265,9 @@ def _by(
 
 
 def _shadow(
-    arm: str, rows: Rows, routing: Routing, model: Model, decided: Sequence[Decided],
+    arm: str, rows: Rows, routing: Routing, model: Model, decided: Sequence[ArmDecisions],
     lap: Callable[[str], None],
-) -> Shadowed:  # fmt: skip
+) -> ShadowScores:  # fmt: skip
     features = model.features.compute(rows.events, rows.observed)
     lap("features")
     scores, failed, failure = model_scores(model.predictor, features)
@@ -253,7 +279,7 @@ def _shadow(
     for part in decided:
         decided_score[part.rows] = part.decisions.score
         decided_outcome[part.rows] = part.decisions.outcome
-    return Shadowed(
+    return ShadowScores(
         arm, model.name, model.version, routing.revision, rows.events, scores, outcome, failed,
         decided_score, decided_outcome, _failure(model, failed, failure),
     )  # fmt: skip

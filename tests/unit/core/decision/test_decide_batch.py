@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.arms import Decided, Failure, ScoredByArms, score_by_arms
 from stream_scorer.core.decision.decide import Model, ModelFailure
+from stream_scorer.core.decision.decide_batch import (
+    ArmDecisions,
+    DecidedBatch,
+    Failure,
+    decide_batch,
+)
+from stream_scorer.core.decision.observe import Rings
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.decision.routing import (
     BUCKETS,
@@ -23,15 +29,14 @@ from stream_scorer.core.decision.routing import (
     canary_slices,
     salted_buckets,
 )
-from stream_scorer.core.decision.score_batch import Rings, score
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
-from stream_scorer.core.events.fields import string_views
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import compile_union
-from stream_scorer.core.kernels.hashing import hash_strings
+from tests.support.core.deciding import score
 from tests.support.core.events import batch, event
 from tests.support.effort import examples
-from tests.unit.core.decision.test_score_batch import SPECS, Linear, contents, rows
+from tests.unit.core.decision.test_observe import SPECS, Linear, contents, rows
 
 Float64 = NDArray[np.float64]
 PLAN = Plan(lateness_ms=1_000, ring_cap=5, model_error_share=0.5)
@@ -83,7 +88,7 @@ def told(decisions: DecisionBatch) -> dict[int, Any]:
     }  # fmt: skip
 
 
-def by_offset(scored: ScoredByArms) -> dict[int, tuple[Any, ...]]:
+def by_offset(scored: DecidedBatch) -> dict[int, tuple[Any, ...]]:
     found: dict[int, tuple[Any, ...]] = {}
     for part in scored.decided:
         for offset, each in told(part.decisions).items():
@@ -92,8 +97,8 @@ def by_offset(scored: ScoredByArms) -> dict[int, tuple[Any, ...]]:
     return found
 
 
-def arms_of(scored: ScoredByArms) -> dict[str, list[Decided]]:
-    found: dict[str, list[Decided]] = {}
+def arms_of(scored: DecidedBatch) -> dict[str, list[ArmDecisions]]:
+    found: dict[str, list[ArmDecisions]] = {}
     for part in scored.decided:
         found.setdefault(part.decisions.arm, []).append(part)
     return found
@@ -112,7 +117,7 @@ def test_a_champion_alone_decides_as_without_a_routing(
     plain, routed = Rings(models()[OLD].features), Rings(models()[OLD].features)
     for part in (before, now):
         expected = score(batch(part), plain, PLAN, models()[OLD])
-        found = score_by_arms(batch(part), routed, routing(), models())
+        found = decide_batch(batch(part), routed, routing(), models())
         plain.release(expected.journals)
         routed.release(found.journals)
     (one,) = found.decided
@@ -130,8 +135,8 @@ def test_each_arm_decides_its_customers_as_if_it_were_alone() -> None:
         for version, model in models().items()
     }
     rings = Rings(models()[OLD].features)
-    found = by_offset(score_by_arms(EVENTS, rings, routing(2_500), models()))
-    customers = hash_strings(*string_views(EVENTS.records.column("customer_id")))
+    found = by_offset(decide_batch(EVENTS, rings, routing(2_500), models()))
+    customers = hashes_of(EVENTS.records.column("customer_id"))
     buckets = salted_buckets(customers, "s")
     assert len(found) == len(EVENTS)
     for row, offset in enumerate(EVENTS.offset.tolist()):
@@ -147,7 +152,7 @@ def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
         [event(n, customer_id=f"c{n % 9}", currency="USD" if n % 3 == 0 else "EUR")
          for n in range(60)]
     )  # fmt: skip
-    scored = score_by_arms(events, Rings(models()[OLD].features), routing(5_000), models())
+    scored = decide_batch(events, Rings(models()[OLD].features), routing(5_000), models())
     placed = np.concatenate([part.rows for part in scored.decided])
     assert sorted(placed.tolist()) == [n for n in range(60) if n % 3]
     for part in scored.decided:
@@ -157,11 +162,9 @@ def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
 
 def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
     broken = models(new=Linear(not_for_many))
-    whole = by_offset(
-        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(5_000), models())
-    )
+    whole = by_offset(decide_batch(EVENTS, Rings(models()[OLD].features), routing(5_000), models()))
     champion = told(score(EVENTS, Rings(models()[OLD].features), PLAN, models()[OLD]).decisions)
-    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), routing(5_000), broken)
+    scored = decide_batch(EVENTS, Rings(broken[OLD].features), routing(5_000), broken)
     found = by_offset(scored)
     fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
     assert fell == {o for o, each in whole.items() if each[0] == CANARY and _count(each) > 1}
@@ -184,7 +187,7 @@ def _count(each: tuple[Any, ...]) -> float:
 
 def test_a_canary_that_always_fails_stops_nothing() -> None:
     broken = models(new=Linear(never))
-    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), routing(BUCKETS), broken)
+    scored = decide_batch(EVENTS, Rings(broken[OLD].features), routing(BUCKETS), broken)
     assert [(p.decisions.arm, p.decisions.version) for p in scored.decided] == [(CANARY, "1.0.0")]
     assert (scored.decided[0].decisions.flags & Flag.FALLBACK).all()
 
@@ -195,7 +198,7 @@ def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: i
     rings = Rings(broken[OLD].features)
     before = contents(rings)
     with pytest.raises(ModelFailure, match="no such model"):
-        score_by_arms(EVENTS, rings, routing(buckets), broken)
+        decide_batch(EVENTS, rings, routing(buckets), broken)
     assert [p for p in contents(rings) if p] == before
 
 
@@ -204,7 +207,7 @@ def test_a_champion_that_fails_in_the_canarys_place_stops_as_well() -> None:
     rings = Rings(broken[OLD].features)
     before = contents(rings)
     with pytest.raises(ModelFailure, match="no such model"):
-        score_by_arms(EVENTS, rings, routing(BUCKETS), broken)
+        decide_batch(EVENTS, rings, routing(BUCKETS), broken)
     assert [p for p in contents(rings) if p] == before
 
 
@@ -212,7 +215,7 @@ def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
     def but_one(features: Float64) -> Float64:
         return np.where(features[:, 0] == 1.0, np.nan, 0.1)
 
-    found = score_by_arms(EVENTS, Rings(models()[OLD].features), routing(), models(Linear(but_one)))
+    found = decide_batch(EVENTS, Rings(models()[OLD].features), routing(), models(Linear(but_one)))
     (part,) = found.decided
     failed = [row for row, codes in part.decisions.reasons.items() if codes == ("MODEL_ERROR",)]
     assert part.failure is not None
@@ -222,10 +225,10 @@ def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
 
 def test_a_shadow_scores_all_and_changes_no_decision() -> None:
     rings = Rings(models()[OLD].features)
-    plain = by_offset(score_by_arms(EVENTS, rings, routing(), models()))
+    plain = by_offset(decide_batch(EVENTS, rings, routing(), models()))
     arms = {**ARMS, "next": NEW}
     shadowing = replace(routing(), versions=arms, shadows=("next",))
-    scored = score_by_arms(EVENTS, Rings(models()[OLD].features), shadowing, models())
+    scored = decide_batch(EVENTS, Rings(models()[OLD].features), shadowing, models())
     assert by_offset(scored) == plain
     alone = score(EVENTS, Rings(models()[NEW].features), PLAN, models()[NEW]).decisions
     (shadowed,) = scored.shadowed
@@ -241,7 +244,7 @@ def test_a_shadow_scores_all_and_changes_no_decision() -> None:
 def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
     broken = models(new=Linear(not_for_many))
     shadowing = replace(routing(), versions={**ARMS, "next": NEW}, shadows=("next",))
-    scored = score_by_arms(EVENTS, Rings(broken[OLD].features), shadowing, broken)
+    scored = decide_batch(EVENTS, Rings(broken[OLD].features), shadowing, broken)
     (shadowed,) = scored.shadowed
     assert 0 < shadowed.failed.sum() < len(EVENTS)
     assert shadowed.failure == Failure(NEW, int(shadowed.failed.sum()), "ValueError: too many")
@@ -253,7 +256,7 @@ def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
 def test_whom_an_override_sends_there_is_no_evidence() -> None:
     vip = (Override("customer_id", ("c1", "c2"), CANARY),)
     found = by_offset(
-        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(500, overrides=vip), models())
+        decide_batch(EVENTS, Rings(models()[OLD].features), routing(500, overrides=vip), models())
     )
     for row, customer in enumerate(EVENTS.records.column("customer_id").to_pylist()):
         arm, propensity = found[int(EVENTS.offset[row])][:2]
@@ -277,7 +280,7 @@ def test_how_the_input_is_cut_does_not_show(
             events = batch(part)
             events = replace(events, offset=np.arange(at, at + len(part)))
             at += len(part)
-            scored = score_by_arms(events, rings, routing(buckets), models())
+            scored = decide_batch(events, rings, routing(buckets), models())
             rings.release(scored.journals)
             decided |= by_offset(scored)
         found.append(decided)
@@ -286,7 +289,7 @@ def test_how_the_input_is_cut_does_not_show(
 
 def test_stages_are_told_by_arm_where_there_are_several() -> None:
     laps: list[str] = []
-    score_by_arms(EVENTS, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+    decide_batch(EVENTS, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
     assert {lap for lap in laps if lap.startswith("score")} == {
         "score:canary", "score:control", "score:champion"
     }  # fmt: skip
@@ -294,7 +297,7 @@ def test_stages_are_told_by_arm_where_there_are_several() -> None:
     for first in (0, 1):
         laps = []
         events = replace(EVENTS, offset=EVENTS.offset + first)
-        score_by_arms(events, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+        decide_batch(events, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
         orders.add(tuple(lap for lap in laps if lap.startswith("score")))
     assert len(orders) == 2
 
@@ -307,18 +310,16 @@ class Unexplained(Linear):
 
 
 def test_a_model_that_cannot_explain_has_failed_for_what_it_does_not_approve() -> None:
-    whole = by_offset(
-        score_by_arms(EVENTS, Rings(models()[OLD].features), routing(5_000), models())
-    )
+    whole = by_offset(decide_batch(EVENTS, Rings(models()[OLD].features), routing(5_000), models()))
     broken = models(new=Unexplained(halves))
-    found = by_offset(score_by_arms(EVENTS, Rings(broken[OLD].features), routing(5_000), broken))
+    found = by_offset(decide_batch(EVENTS, Rings(broken[OLD].features), routing(5_000), broken))
     fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
     assert fell == {o for o, each in whole.items() if each[0] == CANARY and each[3] > 0} != set()
     assert {o: each for o, each in found.items() if o not in fell} == {
         o: each for o, each in whole.items() if o not in fell
     }
     champion = models(old=Unexplained(lambda f: np.where(f[:, 0] == 1.0, 0.9, 0.1)))
-    (part,) = score_by_arms(EVENTS, Rings(champion[OLD].features), routing(), champion).decided
+    (part,) = decide_batch(EVENTS, Rings(champion[OLD].features), routing(), champion).decided
     assert part.failure is not None
     assert part.failure.error == "RuntimeError: no reasons"
     assert {part.decisions.reasons[row] for row in part.decisions.reasons} == {("MODEL_ERROR",)}
