@@ -28,6 +28,8 @@ from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import Fleet, Pinned
 from stream_scorer.scoring.bundle_watch import BundleWatch
+from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.warm_up import warm
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import Settings
@@ -84,8 +86,8 @@ def scorer_loop(
     rings = Rings(fleet.features)
     terminals = follower_of(settings, fleet, registry, rings, listener)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
-    work = ScoringWork(
-        deployed.versions, codecs, kafka.topics, kafka.instance, listener, rings,
+    state = PartitionState(
+        rings,
         restoration_of(settings, source, owner, store, rings, state_topic),
         Checkpoints(
             store, owner, rings, schedule, listener, write_format=settings.state.write_format
@@ -95,9 +97,12 @@ def scorer_loop(
             lambda partition: oldest_offset(kafka, topic, partition),
         ),
         Warmth(listener, accept_cold=deployment.accept_cold, warming=deployed.warming),
-        terminals=terminals,
-        recorded=deployed.recorded,
     )  # fmt: skip
+    held = HeldPartitions(
+        deployed.versions, codecs.transactions, state, listener, terminals, deployed.recorded
+    )
+    outputs = Outcomes(codecs, kafka.topics, kafka.instance)
+    work = ScoringWork(held, deployed.versions, codecs, outputs, listener)
     limits = Limits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,

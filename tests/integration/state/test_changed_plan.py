@@ -55,5 +55,5 @@ def test_a_changed_currency_stops_it_and_a_larger_cap_is_told(
     told = larger.heard.of(StateIncomplete)
     assert {each.reasons for each in told} == {("ring_cap",)}
     assert {each.partition for each in told} == {0, 1, 2, 3}
-    lacking = larger.work._histories._lacking
+    lacking = larger.work._held.histories._lacking
     assert {p: each.since[CAP] for p, each in lacking.items()} == whole_since

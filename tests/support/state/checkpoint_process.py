@@ -14,6 +14,8 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned
+from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoints.ownership import Owner
@@ -109,12 +111,17 @@ class Process:
         self.checkpoints = Checkpoints(
             store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append
         )
-        self.work = ScoringWork(
-            Pinned(MODEL, PLAN), CODECS, SETTINGS.kafka.topics, "0", self.heard.append, rings,
-            Restoration("transactions", Input(low), OWNER, store, rings, opened), self.checkpoints,
+        state = PartitionState(
+            rings,
+            Restoration("transactions", Input(low), OWNER, store, rings, opened),
+            self.checkpoints,
             RejectionLog("state", OWNER, lambda _: 0),
             Warmth(self.heard.append),
-        )  # fmt: skip
+        )
+        versions = Pinned(MODEL, PLAN)
+        self.held = HeldPartitions(versions, CODECS.transactions, state, self.heard.append)
+        outputs = Outcomes(CODECS, SETTINGS.kafka.topics, "0")
+        self.work = ScoringWork(self.held, versions, CODECS, outputs, self.heard.append)
         self.work.assigned(dict(committed))
         while self.work.restoring():
             self.work.restore()

@@ -16,6 +16,8 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned
+from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoints.ownership import Owner
@@ -87,14 +89,18 @@ def work(
     settings = Settings()
     model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
-    made = ScoringWork(
-        Pinned(model, plan), open_codecs(settings, plan, source), settings.kafka.topics, "0",
-        heard.append, rings := Rings(model.features),
+    versions, codecs = Pinned(model, plan), open_codecs(settings, plan, source)
+    rings = Rings(model.features)
+    state = PartitionState(
+        rings,
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),
         RejectionLog("state", OWNER, lambda _: 0),
-        Warmth(heard.append), now,
-    )  # fmt: skip
+        Warmth(heard.append),
+    )
+    held = HeldPartitions(versions, codecs.transactions, state, heard.append)
+    outputs = Outcomes(codecs, settings.kafka.topics, "0")
+    made = ScoringWork(held, versions, codecs, outputs, heard.append, now)
     made.assigned({0: 100})
     while made.restoring():
         made.restore()

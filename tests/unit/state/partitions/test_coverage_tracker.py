@@ -161,5 +161,5 @@ def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> Non
 def test_a_partition_that_left_is_told_of_no_more() -> None:
     found = process(LOW + 60)
     found.work.revoked((0,))
-    found.work._histories.committed(0, found.work.rings.of(1), None, None)  # type: ignore[arg-type]
+    found.held.histories.committed(0, found.work.rings.of(1), None, None)  # type: ignore[arg-type]
     assert told(found) == [StateIncomplete(0, LOW)]

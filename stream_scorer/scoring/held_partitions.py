@@ -1,0 +1,237 @@
+"""The partitions that a scorer holds: taken over, restored, followed, and left.
+
+A partition is ready when its rings are restored, the revision that decided it last is known, and
+the terminals' rows that its events may see have been read.
+"""
+
+from dataclasses import dataclass
+
+from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.core.decision.observe import Rings, refold
+from stream_scorer.core.decision.routing import CHAMPION, Routing
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.kafka.reading.replay import Replays
+from stream_scorer.ports import Paused, RawRecords
+from stream_scorer.rollout.log.activation import Activations
+from stream_scorer.rollout.log.activation_log import ActivationLog
+from stream_scorer.rollout.log.ready_versions import Versions
+from stream_scorer.state.checkpoints.history_coverage import INPUT, NOT_YET, merged, outlived
+from stream_scorer.state.checkpoints.history_start import Beginning
+from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
+from stream_scorer.state.partitions.coverage_tracker import Histories
+from stream_scorer.state.partitions.readiness import Warmth
+from stream_scorer.state.partitions.rejection_log import RejectionLog
+from stream_scorer.state.partitions.restorer import AT_ONCE, CheckpointedReplay, Restoration
+from stream_scorer.telemetry import Listener, RevisionActivated, StateRestored
+from stream_scorer.terminals.follower import TerminalFollower
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """The state of the partitions that a scorer holds, and what reads and writes it.
+
+    Attributes:
+        rings: The customers' histories.
+        restoration: Restores the state of partitions that are assigned.
+        checkpoints: Writes it, a little with each batch.
+        rejections: Writes which records were rejected, with the batch that rejects them.
+        warmth: Decides whether a model may use it.
+    """
+
+    rings: Rings
+    restoration: Restoration
+    checkpoints: Checkpoints
+    rejections: RejectionLog
+    warmth: Warmth
+
+
+class HeldPartitions:
+    """Takes partitions over and brings each to where it may be decided.
+
+    Args:
+        versions: The models, and the plan.
+        decoder: Reads the input again.
+        state: The partitions' state.
+        listener: Receives what happens to partitions.
+        terminals: Reads terminals' rows; None where no model uses any.
+        recorded: Which revision decided what; None where one version is pinned.
+
+    Attributes:
+        state: The partitions' state.
+        activations: The revision of each partition.
+        histories: Since when each partition's history is complete.
+        terminals: As above.
+        recorded: As above.
+    """
+
+    def __init__(
+        self,
+        versions: Versions,
+        decoder: TransactionDecoder,
+        state: PartitionState,
+        listener: Listener,
+        terminals: TerminalFollower | None = None,
+        recorded: ActivationLog | None = None,
+    ) -> None:
+        self.state = state
+        self.terminals = terminals
+        self.recorded = recorded
+        self.activations = Activations(self._lacking, versions.need)
+        self.histories = Histories(listener, state.checkpoints.lacks)
+        self._versions = versions
+        self._decoder = decoder
+        self._listener = listener
+        self._replays = Replays(
+            self._open_replay, self._refold, listener, AT_ONCE, lambda replay: replay.alone
+        )
+        self._opened: dict[int, CheckpointedReplay] = {}
+        self._beginnings: dict[int, Beginning] = {}
+        self._restored: set[int] = set()
+        self._unsure: dict[int, int] = {}
+        self._marked = False
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        """Take partitions over; their rings come back from the checkpoint and the input."""
+        self.state.restoration.expect(set(offsets))
+        if self.recorded is not None and offsets:
+            self._unsure |= offsets
+            self._marked = False
+        for partition in offsets:
+            self.state.rings.drop(partition)
+        if self.terminals is not None:
+            self.terminals.begin(offsets)
+        self._replays.begin(offsets)
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        """Forget the partitions' rings and replays."""
+        self._replays.end(partitions)
+        for partition in partitions:
+            self.state.rings.drop(partition)
+            self.state.checkpoints.stop(partition)
+            self.state.rejections.stop(partition)
+            self._opened.pop(partition, None)
+            self._beginnings.pop(partition, None)
+            self.histories.end(partition)
+            self.activations.end(partition)
+            self._unsure.pop(partition, None)
+            self._restored.discard(partition)
+
+    def restoring(self) -> bool:
+        """Whether some partition is not handed to the loop yet."""
+        return self._replays.pending or bool(self._restored) or bool(self._unsure)
+
+    def restore(self) -> set[int]:
+        """Take one partition a step nearer to being whole; return those that are.
+
+        Raises:
+            Paused: The checkpoint store or the registry is out of reach.
+            StateError: The checkpoint does not fit the input; names what resolves it.
+            NotWarmError: The model's features lack history; says until when.
+        """
+        ready, ended = self._replays.step()
+        if ended is not None:
+            self._whole(ended)
+        self._restored |= ready
+        if not self._sure():
+            return set()
+        # Only when all are whole it is known which of terminals' rows the next events may see.
+        if self.terminals is not None and (self._replays.pending or not self.terminals.catch_up()):
+            return set()
+        ready, self._restored = self._restored, set()
+        for partition in ready:
+            self._judge(partition)
+        return ready
+
+    def _judge(self, partition: int) -> None:
+        """Refuse a partition whose history does not serve the version that decides it."""
+        fleet = self._versions.fleet
+        active = self.activations.active(partition)
+        routing = fleet.newest if fleet.pinned else fleet.of(active)
+        watermark = self.state.rings.of(partition).watermark
+        self.state.warmth.judge(
+            partition,
+            self.histories.since(partition),
+            watermark,
+            None if routing is None else fleet.models[routing.versions[CHAMPION]],
+        )
+
+    def _sure(self) -> bool:
+        """Whether it is known which revision decided last what came."""
+        if self.recorded is None or not self._unsure:
+            return True
+        try:
+            if not self._marked:
+                self.recorded.mark_end()
+                self._marked = True
+            if not self.recorded.read():
+                return False
+        except (RegistryUnavailableError, UnavailableError) as error:
+            raise Paused("activations", str(error)) from error
+        for partition, offset in self._unsure.items():
+            revision = self.recorded.at(partition, offset)
+            self.activations.begin(partition, revision)
+            if revision is not None:
+                self._listener(RevisionActivated(partition, offset, revision))
+        self._unsure = {}
+        return True
+
+    def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
+        opened = self._opened[partition] = self.state.restoration.open(partition, offset)
+        self._beginnings[partition] = Beginning()
+        return opened
+
+    def _refold(self, raw: RawRecords) -> None:
+        """Take replayed records of one partition into the rings that do not know them yet.
+
+        What was rejected then is passed over before it is decoded: a decoder that cannot take it
+        is not asked again, and what today's plan and registry would make of it does not matter.
+        """
+        restored = self._opened[int(raw.partition[0])].restored
+        if restored is not None:
+            left = restored.others(raw)
+            if left is None:
+                return
+            raw = left
+        try:
+            events, _, _ = self._decoder.decode(raw)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
+        partition = int(raw.partition[0])
+        fleet = self._versions.fleet
+        self._beginnings[partition].read(events, fleet.shared)
+        if restored is not None:
+            events = restored.unknown(events)
+        self.state.rings.release(refold(events, self.state.rings, fleet.shared, fleet.features))
+
+    def _whole(self, ended: CheckpointedReplay) -> None:
+        """A partition's state is as of its committed offset: from now on it is written."""
+        partition = ended.partition
+        self._opened.pop(partition)
+        beginning = self._beginnings.pop(partition)
+        restored = ended.restored
+        if restored is None:
+            raise RuntimeError(f"partition {partition}: the replay ended before it began")
+        rings = self.state.rings.of(partition)
+        rings.watermark = max(rings.watermark, restored.watermark)
+        since = dict(restored.since)
+        if restored.low > 0 and restored.buckets < len(restored.labels):
+            since = merged([since, {INPUT: NOT_YET}])
+        since = beginning.settled(since, rings.retention.lateness_ms)
+        since = outlived(since, rings.watermark, rings.retention.horizon_ms)
+        self.histories.begin(partition, since, beginning, restored.low)
+        self.state.rejections.start(partition, restored.rejected.segments, restored.low)
+        self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
+        self.state.checkpoints.start(
+            partition, self.state.restoration.partitions, ended.end, restored.low, restored.labels,
+            since,
+        )  # fmt: skip
+
+    def _lacking(self, partition: int, routing: Routing) -> str:
+        """Return why a partition's history does not serve a routing."""
+        models = self._versions.fleet.models
+        return self.state.warmth.lacking(
+            partition,
+            self.histories.since(partition),
+            self.state.rings.of(partition).watermark,
+            (models[version] for version in dict.fromkeys(routing.versions.values())),
+        )
