@@ -1,7 +1,7 @@
 """The few Protocols between the core and the outside, and the plain data that crosses them."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, Protocol, Self
 
@@ -89,6 +89,11 @@ class BytesColumn:
         bounds = self.offsets.tolist()
         return [joined[start:end] for start, end in pairwise(bounds)]
 
+    def between(self, first: int, end: int) -> Self:
+        """Return the rows from ``first`` up to ``end``, without a copy of their bytes."""
+        null = None if self.null is None else self.null[first:end]
+        return type(self)(self.data, self.offsets[first : end + 1], null)
+
     def take(self, rows: Int64) -> Self:
         """Return the given rows, in the given order."""
         starts = self.offsets[rows]
@@ -125,9 +130,10 @@ class RawRecords:
 
     def where(self, chosen: NDArray[np.bool_]) -> Self:
         """Return the chosen rows (bool[n])."""
-        if chosen.all():
-            return self
-        rows = np.flatnonzero(chosen)
+        return self if chosen.all() else self.take(np.flatnonzero(chosen))
+
+    def take(self, rows: Int64) -> Self:
+        """Return the given rows, in the given order."""
         return type(self)(
             self.values.take(rows),
             self.keys.take(rows),
@@ -136,6 +142,19 @@ class RawRecords:
             self.offset[rows],
             self.timestamp[rows],
         )
+
+    def between(self, first: int, end: int) -> Self:
+        """Return the rows from ``first`` up to ``end``, without a copy of their bytes."""
+        span = slice(first, end)
+        return type(self)(
+            self.values.between(first, end), self.keys.between(first, end),
+            None if self.headers is None else self.headers[span],
+            self.partition[span], self.offset[span], self.timestamp[span],
+        )  # fmt: skip
+
+    def of_partition(self, number: int) -> Self:
+        """Return the rows under another partition's number."""
+        return replace(self, partition=np.full(len(self), number, np.int32))
 
     def without(self, rows: Collection[int]) -> tuple[Self, Int64]:
         """Return the other rows, and where they are in this."""
@@ -146,12 +165,15 @@ class RawRecords:
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
         """Return the rows of one or more pieces, in order."""
-        traced = any(piece.headers is not None for piece in pieces)
-        headers = [header for piece in pieces for header in (piece.headers or [None] * len(piece))]
+        if len(pieces) == 1:
+            return pieces[0]
+        headers = None
+        if any(piece.headers is not None for piece in pieces):
+            headers = [each for piece in pieces for each in (piece.headers or [None] * len(piece))]
         return cls(
-            BytesColumn.of(value for piece in pieces for value in piece.values),
-            BytesColumn.of(key for piece in pieces for key in piece.keys),
-            headers if traced else None,
+            BytesColumn.joined([piece.values for piece in pieces]),
+            BytesColumn.joined([piece.keys for piece in pieces]),
+            headers,
             np.concatenate([piece.partition for piece in pieces]),
             np.concatenate([piece.offset for piece in pieces]),
             np.concatenate([piece.timestamp for piece in pieces]),
@@ -181,17 +203,6 @@ class Outgoing:
     keys: BytesColumn
     headers: Sequence[Headers] | None = None
     partition: NDArray[np.int32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """One record to be produced inside the open transaction."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None = None
-    headers: Headers = None
-    partition: int = -1
 
 
 class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error

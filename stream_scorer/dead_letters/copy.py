@@ -135,14 +135,13 @@ class LetterCopier:
         self._go_on()
         self._producer.begin(self._tired)
         if letters:
-            originals = [letter.original(topic) for letter in letters]
             self._producer.send(
                 Outgoing(
                     self._input,
-                    BytesColumn.of(original.value for original in originals),
-                    BytesColumn.of(original.key for original in originals),
-                    [original.headers for original in originals],
-                    np.array([original.partition for original in originals], np.int32),
+                    BytesColumn.of(letter.value for letter in letters),
+                    BytesColumn.of(letter.key for letter in letters),
+                    [letter.headers_of_copy(topic) for letter in letters],
+                    np.array([letter.source_partition for letter in letters], np.int32),
                 )
             )
         self._offsets(after)

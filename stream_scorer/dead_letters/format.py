@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream_scorer.ports import Headers, OutgoingRecord, RawRecords
+from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
 from stream_scorer.redaction import redacted
 
 REASON = "dlq.reason"
@@ -72,17 +72,14 @@ class DeadLetter:
         """Whether the original was itself copied from a dead letter."""
         return any(name == REPLAYED_FROM for name, _ in self.headers or ())
 
-    def original(self, topic: str) -> OutgoingRecord:
-        """Return the original as it was, to its own partition, saying where it was copied from.
+    def headers_of_copy(self, topic: str) -> Headers:
+        """Return the original's headers and one more, which names this dead letter.
 
         Args:
             topic: The dead-letter topic.
         """
         came_from = f"{topic}:{self.partition}:{self.offset}".encode()
-        headers: Headers = [*(self.headers or ()), (REPLAYED_FROM, came_from)]
-        return OutgoingRecord(
-            self.source_topic, self.value, self.key, headers, self.source_partition
-        )
+        return [*(self.headers or ()), (REPLAYED_FROM, came_from)]
 
 
 def dead_letters(
@@ -94,7 +91,7 @@ def dead_letters(
     topic: str,
     source_topic: str,
     instance: str,
-) -> list[OutgoingRecord]:
+) -> Outgoing:
     """Return the records that carry the rejected rows to the dead-letter topic.
 
     Args:
@@ -106,7 +103,8 @@ def dead_letters(
         source_topic: Where ``raw`` came from.
         instance: Which process rejects them.
     """
-    letters = []
+    found: list[Headers] = []
+    rows = list(rows)
     for row, reason, detail in zip(rows, reasons, details, strict=True):
         texts = (
             str(reason),
@@ -121,9 +119,13 @@ def dead_letters(
             (name, text.encode("utf-8", "backslashreplace"))
             for name, text in zip(NAMES, texts, strict=True)
         ]
-        headers: Headers = [*((raw.headers[row] if raw.headers else None) or ()), *ours]
-        letters.append(OutgoingRecord(topic, raw.values[row], raw.keys[row], headers))
-    return letters
+        found.append([*((raw.headers[row] if raw.headers else None) or ()), *ours])
+    return Outgoing(
+        topic,
+        BytesColumn.of(raw.values[row] for row in rows),
+        BytesColumn.of(raw.keys[row] for row in rows),
+        found,
+    )
 
 
 def shortened(detail: str) -> str:

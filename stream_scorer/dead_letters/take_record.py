@@ -102,7 +102,7 @@ def rejecting(
         detail: For the reader of the dead letter.
     """
     topics = settings.kafka.topics
-    (letter,) = dead_letters(
+    letter = dead_letters(
         record, [0], [reason], [detail], topic=topics.dead_letters,
         source_topic=topics.transactions, instance=INSTANCE,
     )  # fmt: skip
@@ -110,10 +110,7 @@ def rejecting(
     noted = Kept.of(segment(partition, record.offset[:1], [reason]))
     key, value = owner_of(settings).rejection(noted)
     return [
-        Outgoing(
-            topics.dead_letters, BytesColumn.of([letter.value]), BytesColumn.of([letter.key]),
-            [letter.headers],
-        ),
+        letter,
         Outgoing(
             topics.state, BytesColumn.of([value]), BytesColumn.of([key]),
             partition=np.array([partition], np.int32),

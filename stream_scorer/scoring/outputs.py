@@ -142,13 +142,7 @@ class Outcomes:
             [detail for _, _, detail in rejected], topic=self._topics.dead_letters,
             source_topic=self._topics.transactions, instance=self._instance,
         )  # fmt: skip
-        outgoing = Outgoing(
-            self._topics.dead_letters,
-            BytesColumn.of(letter.value for letter in letters),
-            BytesColumn.of(letter.key for letter in letters),
-            [letter.headers for letter in letters],
-        )
-        return [outgoing], RejectedRows(rows, reasons)
+        return [letters], RejectedRows(rows, reasons)
 
     def summary(
         self, batch: Decoded, scored: Sequence[PieceDecisions], rejected: Sequence[RejectReason],

@@ -13,7 +13,6 @@ from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.producer import TransactionalProducer
-from stream_scorer.kafka.loop.record_slices import numbered
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work_interface import Limits
 from stream_scorer.kafka.reading.read_to_end import read_all
@@ -46,7 +45,7 @@ class _Numbered(InputReplay):
 
     def step(self) -> RawRecords | None:
         raw = super().step()
-        return None if raw is None else numbered(raw, self.partition)
+        return None if raw is None else raw.of_partition(self.partition)
 
 
 def profiler_settings(settings: Settings) -> Settings:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import replay
 from stream_scorer.errors import FencedError
@@ -21,6 +20,7 @@ from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka, Replay, Scorer, Settings
 from tests.faults.verifier.reader import read_to_end
+from tests.support.dead_letters.produced import letters_of
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.proxy import Api, Behind
 
@@ -53,7 +53,7 @@ def ours(
     for n in range(COUNT):
         producer.produce(kafka.topics.transactions, b"%d" % n, b"k", n % PARTITIONS)
     for number, record in enumerate(
-        dead_letters(
+        letters_of(
             raw, range(COUNT), reasons, ["because"] * COUNT, topic=kafka.topics.dead_letters,
             source_topic=kafka.topics.transactions, instance="a",
         )

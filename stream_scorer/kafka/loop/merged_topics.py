@@ -21,7 +21,6 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, GroupMetadata
-from stream_scorer.kafka.loop.record_slices import joined, numbered, part_of, taken
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import noted
@@ -241,7 +240,7 @@ class MergedSource:
                 break
             time.sleep(min(_BREATH_SECONDS, left))
         self._refuse_growth()
-        return None if not pieces else joined(pieces)
+        return None if not pieces else RawRecords.join(pieces)
 
     def serve(self, seconds: float) -> None:
         """Let time pass; what is fetched meanwhile is kept."""
@@ -427,7 +426,7 @@ class MergedSource:
         # What is handed out lies closer together than what was looked at.
         source = np.searchsorted(np.array(begins), order, side="right") - 1
         shift = np.cumsum(counts) - counts - np.array(begins)
-        return taken(joined(pieces), order + shift[source])
+        return RawRecords.join(pieces).take(order + shift[source])
 
     def _drop(self, p: int, count: int) -> list[RawRecords]:
         """Let go of the first ``count`` buffered records of a partition, and return them."""
@@ -437,8 +436,8 @@ class MergedSource:
             piece, came = partition.pieces.popleft()
             last = min(count, len(piece))
             partition.next_offset = int(piece.offset[last - 1]) + 1
-            pieces.append(numbered(part_of(piece, 0, last), p))
+            pieces.append(piece.between(0, last).of_partition(p))
             if last < len(piece):
-                partition.pieces.appendleft((part_of(piece, last, len(piece)), came))
+                partition.pieces.appendleft((piece.between(last, len(piece)), came))
             count -= last
         return pieces

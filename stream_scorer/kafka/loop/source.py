@@ -441,4 +441,4 @@ class KafkaSource:
             pieces = [records for records in pieces if len(records)]
         if not pieces:
             return None
-        return pieces[0] if len(pieces) == 1 else RawRecords.join(pieces)
+        return RawRecords.join(pieces)

@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka
+from tests.support.dead_letters.produced import letters_of
 
 pytestmark = pytest.mark.kafka
 DECISION: dict[str, Any] = {
@@ -118,7 +118,7 @@ def reject(settings: Kafka, count: int) -> bytes:
         offset=np.arange(count + 1) + 100,
         timestamp=np.full(count + 1, 1_700_000_000_000),
     )
-    letters = dead_letters(
+    letters = letters_of(
         raw,
         range(count + 1),
         [RejectReason.EMPTY] * count + [RejectReason.AMOUNT_NEGATIVE],

@@ -13,13 +13,13 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
-from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import OffsetsError, SettingsError, TransactionError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partitions
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
+from tests.support.dead_letters.produced import letters_of
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import feed, scored, transactions
 
@@ -114,7 +114,7 @@ class Desk:
             np.array(offsets, np.int64),
             np.full(n, 1_700_000_000_000),
         )  # fmt: skip
-        records = dead_letters(
+        records = letters_of(
             raw, range(n), [letter[0] for letter in letters], ["because"] * n,
             topic=self.kafka.topics.dead_letters, instance="pod-1",
             source_topic=topic or self.kafka.topics.transactions,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
@@ -26,6 +25,7 @@ from stream_scorer.state.commands.repartition import repartition
 from stream_scorer.state.commands.verify import refuse_differences, verify
 from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.topic_store import TopicStore
+from tests.support.dead_letters.produced import letters_of
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import (
     PARTITIONS,
@@ -342,7 +342,7 @@ def forge(kafka: Kafka, place: tuple[int, int]) -> None:
         BytesColumn.of([message.value()]), BytesColumn.of([message.key()]), None,
         np.array([place[0]], np.int32), np.array([place[1]], np.int64), np.zeros(1, np.int64),
     )  # fmt: skip
-    (letter,) = dead_letters(
+    (letter,) = letters_of(
         raw, [0], ["MALFORMED"], ["forged"], topic=kafka.topics.dead_letters, instance="x",
         source_topic=kafka.topics.transactions,
     )  # fmt: skip

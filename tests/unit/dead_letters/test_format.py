@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.dead_letters.format import NAMES, dead_letters, parse
-from stream_scorer.ports import BytesColumn, Headers, OutgoingRecord, RawRecords
+from stream_scorer.dead_letters.format import NAMES, parse
+from stream_scorer.ports import BytesColumn, Headers, RawRecords
+from tests.support.dead_letters.produced import Produced, letters_of
 
 ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
 
@@ -13,7 +14,7 @@ ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
 class Message:
     """What a consumer gives for a produced record."""
 
-    def __init__(self, record: OutgoingRecord) -> None:
+    def __init__(self, record: Produced) -> None:
         self._record = record
 
     def value(self) -> bytes | None:
@@ -49,8 +50,8 @@ def raw() -> RawRecords:
 
 def letters(
     raw: RawRecords, rows: Sequence[int], reasons: Sequence[RejectReason], details: Sequence[str]
-) -> list[OutgoingRecord]:
-    return dead_letters(
+) -> list[Produced]:
+    return letters_of(
         raw, rows, reasons, details, topic="t.dlq", source_topic="t", instance="pod-1"
     )
 
@@ -136,25 +137,26 @@ def test_lengths_that_differ_are_refused(raw: RawRecords) -> None:
 )
 def test_a_foreign_record_is_named_as_one(headers: Headers) -> None:
     with pytest.raises(ValueError, match="no dead letter of ours"):
-        parse(Message(OutgoingRecord("t", b"", None, headers)))
+        parse(Message(Produced("t", b"", None, headers)))
 
 
 def test_the_original_goes_back_as_it_was_and_says_where_from(raw: RawRecords) -> None:
     (first,) = letters(raw, [1], [RejectReason.EMPTY], ["null value"])
     letter = parse(Message(first))
     assert not letter.replayed
-    back = letter.original("t.dlq")
     assert ORIGINAL is not None
-    assert (back.topic, back.partition, back.value, back.key) == ("t", 3, None, b"k1")
-    assert back.headers == [*ORIGINAL, ("replayed-from", b"t.dlq:1:44")]
+    assert (letter.source_topic, letter.source_partition) == ("t", 3)
+    assert (letter.value, letter.key) == (None, b"k1")
+    assert letter.headers_of_copy("t.dlq") == [*ORIGINAL, ("replayed-from", b"t.dlq:1:44")]
 
 
 def test_a_record_that_went_back_is_known_when_it_is_rejected_again(raw: RawRecords) -> None:
     (first,) = letters(raw, [2], [RejectReason.MALFORMED], ["bad"])
-    back = parse(Message(first)).original("t.dlq")
-    assert back.headers == [("replayed-from", b"t.dlq:1:44")]
+    back = parse(Message(first))
+    headers = back.headers_of_copy("t.dlq")
+    assert headers == [("replayed-from", b"t.dlq:1:44")]
     again = RawRecords(
-        BytesColumn.of([back.value]), BytesColumn.of([back.key]), [back.headers],
+        BytesColumn.of([back.value]), BytesColumn.of([back.key]), [headers],
         np.array([2], np.int32), np.array([90], np.int64), np.array([6], np.int64),
     )  # fmt: skip
     (second,) = letters(again, [0], [RejectReason.MALFORMED], ["bad"])

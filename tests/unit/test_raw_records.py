@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from stream_scorer.kafka.loop.record_slices import joined, numbered, part_of, taken
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 
 
@@ -25,7 +24,7 @@ def told(records: RawRecords) -> list[tuple[bytes | None, Headers]]:
 
 
 def test_joined_records_have_the_headers_of_their_piece() -> None:
-    both = joined([raw(0, [A, None, B]), raw(3, None)])
+    both = RawRecords.join([raw(0, [A, None, B]), raw(3, None)])
     assert told(both) == [
         (b"0", A),
         (b"1", None),
@@ -34,14 +33,14 @@ def test_joined_records_have_the_headers_of_their_piece() -> None:
         (b"4", None),
         (b"5", None),
     ]
-    assert joined([raw(0, None), raw(3, None)]).headers is None
+    assert RawRecords.join([raw(0, None), raw(3, None)]).headers is None
 
 
 def test_taken_records_have_theirs_in_the_new_order() -> None:
-    assert told(taken(raw(0, [A, None, B]), np.array([2, 0]))) == [(b"2", B), (b"0", A)]
-    assert taken(raw(0, None), np.array([2, 0])).headers is None
+    assert told(raw(0, [A, None, B]).take(np.array([2, 0]))) == [(b"2", B), (b"0", A)]
+    assert raw(0, None).take(np.array([2, 0])).headers is None
 
 
 def test_a_part_and_another_number_keep_theirs() -> None:
-    assert told(part_of(raw(0, [A, None, B]), 1, 3)) == [(b"1", None), (b"2", B)]
-    assert told(numbered(raw(0, [A, None, B]), 7))[0] == (b"0", A)
+    assert told(raw(0, [A, None, B]).between(1, 3)) == [(b"1", None), (b"2", B)]
+    assert told(raw(0, [A, None, B]).of_partition(7))[0] == (b"0", A)
