@@ -1,0 +1,59 @@
+"""The names that users rely on: settings, commands and flags, metrics, exit codes, topics, fields."""
+
+import importlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from stream_scorer import errors
+from stream_scorer.cli.main import COMMANDS, load
+from stream_scorer.observability.metrics import Metrics
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+
+
+def _settings(model: Any, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from _settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _flags(command: Any, path: str) -> Iterator[tuple[str, list[str]]]:
+    if hasattr(command, "commands"):
+        for name, each in command.commands.items():
+            yield from _flags(each, f"{path} {name}")
+    else:
+        flags = {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o[0] == "-"}
+        yield path, sorted(flags)
+
+
+def _tree(kind: type[errors.StreamScorerError]) -> Iterator[type[errors.StreamScorerError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _tree(each)
+
+
+def _headers() -> list[str]:
+    formats = importlib.import_module("stream_scorer.dead_letters.format")
+    return [*formats.NAMES, formats.REPLAYED_FROM]
+
+
+def public_names() -> dict[str, Any]:
+    """Return all of them."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    return {
+        "settings": sorted(_settings(Settings)),
+        "commands": dict(each for name in COMMANDS for each in _flags(load(name), name)),
+        "metrics": sorted(metric.name for metric in registry.collect()),
+        "exit codes": sorted({kind.exit_code for kind in _tree(errors.StreamScorerError)}),
+        "topics": Settings().kafka.topics.model_dump(),
+        "headers": sorted(_headers()),
+        "fields": {
+            path.stem: [field["name"] for field in json.loads(path.read_text()).get("fields", [])]
+            for path in sorted(SCHEMAS_DIRECTORY.glob("*.avsc"))
+        },
+    }

@@ -1,0 +1,37 @@
+"""Names that users rely on stay: those of the release before, recorded, are all still there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.public_names import public_names
+
+RECORDED: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "recorded" / "public_names.json").read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def now() -> dict[str, Any]:
+    return public_names()
+
+
+@pytest.mark.parametrize("kind", ["settings", "metrics", "exit codes", "headers"])
+def test_no_name_is_gone(kind: str, now: dict[str, Any]) -> None:
+    assert RECORDED[kind]
+    assert set(RECORDED[kind]) <= set(now[kind])
+
+
+@pytest.mark.parametrize("kind", ["commands", "fields"])
+def test_no_flag_and_no_field_is_gone(kind: str, now: dict[str, Any]) -> None:
+    gone = {
+        name: sorted(set(parts) - set(now[kind].get(name, ())))
+        for name, parts in RECORDED[kind].items()
+    }
+    assert {name: parts for name, parts in gone.items() if parts or name not in now[kind]} == {}
+
+
+def test_topics_keep_their_default_names(now: dict[str, Any]) -> None:
+    assert now["topics"] | RECORDED["topics"] == now["topics"]
