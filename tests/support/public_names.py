@@ -1,4 +1,4 @@
-"""The names that users rely on: settings, commands and flags, metrics, exit codes, topics, fields."""
+"""The names that users rely on: settings, commands, flags, metrics, exit codes, topics, fields."""
 
 import importlib
 import json
