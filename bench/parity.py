@@ -48,7 +48,7 @@ from bench.parity_steps.outcomes import Outcomes, Way, differences, report
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.decide_batch import decide_alone
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -74,7 +74,7 @@ def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Ou
     events, rows, _ = decoder.decode(raw)
     if len(rows) != n:
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
-    rings = Rings(model.features)
+    rings = PartitionRings(model.features)
     table = settled(traffic.rows, traffic.labels, plan)
     outcomes = Outcomes.of(decide_alone(events, rings, model, plan, terminals=table), n)
     added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())

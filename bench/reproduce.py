@@ -36,7 +36,7 @@ from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
-from stream_scorer.rollout.plan.command_kinds import Kind, Step
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Step
 from stream_scorer.settings import Settings
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
@@ -65,7 +65,7 @@ def decide(arena: Arena, events: int) -> Followed:
         "canary", None, both, strategy="canary", versions=both,
         ramp=[{"percent": 20}, {"percent": 50}], effective_at=times[4],
     )  # fmt: skip
-    followed.give("half", Kind.STEP, Step(stage=1, effective_at=times[9]), None, both)
+    followed.give("half", CommandKind.STEP, Step(stage=1, effective_at=times[9]), None, both)
     followed.plan("swap", None, new, strategy="champion", versions=new, effective_at=times[14])
     followed.contender.wait_ready()
     followed.contender.go()

@@ -31,7 +31,7 @@ from bench.verdicts.rollout import failures, report, show
 from stream_scorer.rollout.evidence.anytime_bounds import Sample
 from stream_scorer.rollout.evidence.guardrail import (
     Evidence,
-    Limits,
+    GuardLimits,
     Matured,
     Verdict,
     judge_fast,
@@ -49,7 +49,7 @@ DAYS, LOUDER_DAYS = 30, 75
 MATURITY_DAYS = 7
 DELTA = 0.3
 """In units of the currency per transaction."""
-LIMITS = Limits(least_events=200, delta=DELTA)
+LIMITS = GuardLimits(least_events=200, delta=DELTA)
 STAGE_DAYS = 2.0
 """A stage lasts at least so long, and until the guard has data and sees no harm."""
 STAGE_STARTS = (0.0, 2.0, 5.0)

@@ -45,7 +45,7 @@ from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, LOUD, SOUND = "old:1.0.0", "loud:1.0.0", "sound:1.0.0"
@@ -67,8 +67,8 @@ _GLANCE_SECONDS = 0.1
 _ALONE = {CHAMPION: OLD}
 _HARM = {CHAMPION: OLD, CONTROL: OLD, CANARY: LOUD}
 _SOUND = {CHAMPION: OLD, CONTROL: OLD, CANARY: SOUND}
-_MOVES = (Kind.PLAN, Kind.STEP, Kind.ROLLBACK, Kind.PROMOTE)
-_WANTED = {Kind.ROLLBACK: Verdict.ROLL_BACK, Kind.PROMOTE: Verdict.PROMOTE}
+_MOVES = (CommandKind.PLAN, CommandKind.STEP, CommandKind.ROLLBACK, CommandKind.PROMOTE)
+_WANTED = {CommandKind.ROLLBACK: Verdict.ROLL_BACK, CommandKind.PROMOTE: Verdict.PROMOTE}
 
 
 def _stages(told: Sequence[Said]) -> list[Stage]:
@@ -78,10 +78,10 @@ def _stages(told: Sequence[Said]) -> list[Stage]:
     for said in told:
         if said.kind not in _MOVES:
             continue
-        plans += said.kind is Kind.PLAN
-        if said.kind is Kind.PROMOTE:
+        plans += said.kind is CommandKind.PLAN
+        if said.kind is CommandKind.PROMOTE:
             arms = {CHAMPION: SOUND}
-        elif plans == 1 or said.kind is Kind.ROLLBACK:
+        elif plans == 1 or said.kind is CommandKind.ROLLBACK:
             arms = _ALONE
         else:
             arms = _HARM if plans == 2 else _SOUND
@@ -89,7 +89,7 @@ def _stages(told: Sequence[Said]) -> list[Stage]:
     return found
 
 
-def _until(followed: Followed, controller: Contender, kind: Kind) -> None:
+def _until(followed: Followed, controller: Contender, kind: CommandKind) -> None:
     """Wait until a command of a kind is in the log that only the controller gives."""
     deadline = time.monotonic() + _VERDICT_SECONDS
     while True:
@@ -144,14 +144,14 @@ def measure(per_second: int) -> dict[str, Any]:
             "harm", None, _HARM, strategy="canary", guard=_GUARD, controller={},
             versions={CHAMPION: OLD, CANARY: LOUD}, ramp=[{"percent": 25}],
         )  # fmt: skip
-        _until(followed, controller, Kind.ROLLBACK)
+        _until(followed, controller, CommandKind.ROLLBACK)
         time.sleep(_SETTLED_SECONDS)
         followed.plan(
             "sound", None, _SOUND, strategy="canary", guard=_GUARD, controller={},
             versions={CHAMPION: OLD, CANARY: SOUND},
             ramp=[{"percent": p, "least_seconds": _STAGE_SECONDS} for p in _RAMP],
         )  # fmt: skip
-        _until(followed, controller, Kind.PROMOTE)
+        _until(followed, controller, CommandKind.PROMOTE)
         time.sleep(_SETTLED_SECONDS)
         feeder.kill()
         say("the input has ended")
@@ -174,19 +174,19 @@ def _judged(arena: Arena, followed: Followed, ends: Mapping[int, int]) -> dict[s
         **counted(ends, found),
         **misrouted(found, begun, _stages(told)),
         "decisions": len(found),
-        "harm": moved(found, begun, told, Kind.ROLLBACK),
-        "promotion": moved(found, begun, told, Kind.PROMOTE),
+        "harm": moved(found, begun, told, CommandKind.ROLLBACK),
+        "promotion": moved(found, begun, told, CommandKind.PROMOTE),
         "moves": [said.kind.value for said in told if said.kind in _MOVES],
     }
 
 
 def moved(
-    found: Decisions, begun: Sequence[Begun], told: Sequence[Said], kind: Kind
+    found: Decisions, begun: Sequence[Begun], told: Sequence[Said], kind: CommandKind
 ) -> dict[str, Any]:
     """Return what the rollout that ended with a command of this kind came to."""
     (move,) = (said for said in told if said.kind is kind)
     before = told[: told.index(move)]
-    plan = next(said for said in reversed(before) if said.kind is Kind.PLAN)
+    plan = next(said for said in reversed(before) if said.kind is CommandKind.PLAN)
     at_ms, verdict = next(
         (said.at_ms, said.verdict)
         for said in reversed(before)

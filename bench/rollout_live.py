@@ -47,7 +47,7 @@ from bench.verdicts.rollout_live import (
 )
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step, Switch
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step, Switch
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
@@ -93,16 +93,18 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     time.sleep(seconds)
     for stage, percent in enumerate(_RAMP[1:], 1):
         ramp.append(
-            followed.give(f"canary {percent} %", Kind.STEP, Step(stage=stage), percent / 100, three)
+            followed.give(
+                f"canary {percent} %", CommandKind.STEP, Step(stage=stage), percent / 100, three
+            )
         )
         time.sleep(seconds)
-    back = followed.give("rollback", Kind.ROLLBACK, Rollback(reason="bench"), None, alone)
+    back = followed.give("rollback", CommandKind.ROLLBACK, Rollback(reason="bench"), None, alone)
     time.sleep(seconds)
     followed.plan("blue", None, blue, strategy="blue-green", versions=colours, active="blue")
     time.sleep(seconds)
-    followed.give("green", Kind.SWITCH, Switch(to="green"), None, green)
+    followed.give("green", CommandKind.SWITCH, Switch(to="green"), None, green)
     time.sleep(seconds)
-    followed.give("blue again", Kind.SWITCH, Switch(to="blue"), None, blue)
+    followed.give("blue again", CommandKind.SWITCH, Switch(to="blue"), None, blue)
     time.sleep(seconds)
     if feeder.ended() is not None:
         raise SystemExit("the input was over before the last stage")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
@@ -111,7 +111,7 @@ def later_events(first: int, count: int, keys: int) -> pa.RecordBatch:
     return events(identities(customers), _FIRST_LATER + numbers, time_ms)
 
 
-def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
+def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> PartitionRings:
     """Return the rings of customers with their histories.
 
     Args:
@@ -119,7 +119,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
         features: Say what rings observe.
         plan: Validation limits.
     """
-    rings = Rings(features)
+    rings = PartitionRings(features)
 
     def fill_partition(partition: int) -> None:
         rings.of(partition)
@@ -142,7 +142,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Rings:
 
 
 def checkpoint(
-    rings: Rings, kafka: Kafka, partitions: int
+    rings: PartitionRings, kafka: Kafka, partitions: int
 ) -> Iterator[tuple[int, Sequence[Record]]]:
     """Yield the checkpoint of rings as of input offset 0, as (partition, records)."""
     owner = Owner(kafka.group, kafka.topics.transactions)

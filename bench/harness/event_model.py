@@ -13,11 +13,11 @@ import pyarrow as pa
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.bundle import (
-    Costs,
     DecisionThresholds,
     FeatureSpec,
     Period,
     Quality,
+    ThresholdCosts,
     Training,
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
@@ -72,7 +72,7 @@ def train_model(
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
     # Told for the days that it was trained on: nobody is to deploy it.
     quality = Quality(period=seen, auc=0, average_precision=0, review_or_block_rate=0, block_rate=0)
-    thresholds = thresholds or choose_thresholds(scores, fraud, amount, Costs())
+    thresholds = thresholds or choose_thresholds(scores, fraud, amount, ThresholdCosts())
     directory = write_bundle(
         store,
         Candidate(

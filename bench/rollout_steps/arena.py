@@ -19,9 +19,9 @@ from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import narrowed, reader_schema
 from stream_scorer.rollout.log.activation_log import ACTIVE
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import CommandKind, VerdictGiven
 from stream_scorer.rollout.plan.plan_file import plan_of
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 
 _AT_ONCE = 50_000
 _WAIT_SECONDS = 1.0
@@ -61,10 +61,15 @@ class Followed:
     def plan(self, name: str, share: float | None, arms: Mapping[str, str], **table: Any) -> int:
         """Give a plan; see :meth:`give`."""
         given = plan_of({"name": name, "salt": name, **table})
-        return self.give(name, Kind.PLAN, given, share, arms)
+        return self.give(name, CommandKind.PLAN, given, share, arms)
 
     def give(
-        self, name: str, kind: Kind, body: Part, share: float | None, arms: Mapping[str, str]
+        self,
+        name: str,
+        kind: CommandKind,
+        body: StrictModel,
+        share: float | None,
+        arms: Mapping[str, str],
     ) -> int:
         """Give a command, and note the stage that it begins; return its revision.
 
@@ -131,7 +136,7 @@ class Said:
         verdict: What a verdict says; None for other commands.
     """
 
-    kind: Kind
+    kind: CommandKind
     sequence: int
     at_ms: int
     verdict: VerdictGiven | None
@@ -144,7 +149,7 @@ def said_in(followed: Followed) -> list[Said]:
     arrived = np.concatenate([raw.timestamp for raw in records_of(followed.entry, topic)])
     return [
         Said(
-            Kind(entry.command.kind), entry.command.sequence, int(arrived[entry.offset]),
+            CommandKind(entry.command.kind), entry.command.sequence, int(arrived[entry.offset]),
             entry.body if isinstance(entry.body, VerdictGiven) else None,
         )
         for entry in followed.log.log.entries

@@ -15,7 +15,7 @@ from stream_scorer.batch.output import Decided, Reject
 from stream_scorer.batch.terminals import Met, Terminals
 from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_alone
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import (
     DecisionBatch,
     EventBatch,
@@ -77,7 +77,7 @@ class Decider:
         self._decided_at = decided_at
         self._since = since
         self._latest = decided_at + plan.ahead_ms
-        self._rings = Rings(model.features)
+        self._rings = PartitionRings(model.features)
         self._done = Done()
         self._outcomes: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()

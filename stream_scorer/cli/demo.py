@@ -16,7 +16,7 @@ from stream_scorer.cli.console import (
     TerminalConsole,
     settings_from,
 )
-from stream_scorer.demo.report import Report
+from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.run import QUICK, Demo, Size
 from stream_scorer.drift.windows import milliseconds
 
@@ -98,7 +98,7 @@ class _Phases:
             self._progress.update(self._task, total=total, completed=total)
 
 
-def _tables(report: Report) -> None:
+def _tables(report: DemoReport) -> None:
     console = TerminalConsole()
     seen = report.verification
     rejected = Table("dead letters by reason", "sent", "found", title="Bad records")

@@ -20,7 +20,7 @@ from stream_scorer.cli.rollout_drawing import draw
 from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
 from stream_scorer.rollout.operator.reports import history as history_of
 from stream_scorer.rollout.operator.reports import status as status_of
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.security.keys import passphrase_from, read_private
 
 app = typer.Typer(
@@ -246,7 +246,7 @@ def _by_itself(name: str, what: str, act: Callable[[Operator], dict[str, Any]]) 
             _told(as_json, act(operator))
 
 
-def _answering(name: str, what: str, kind: Kind) -> None:
+def _answering(name: str, what: str, kind: CommandKind) -> None:
     """Add a command that answers what the controller proposes."""
 
     @app.command(name, help=what)
@@ -271,5 +271,5 @@ _by_itself(
 )
 _by_itself("pause", "Hold the rollout where it is; it can still be rolled back.", Operator.pause)
 _by_itself("resume", "Let a rollout that was paused go on.", Operator.resume)
-_answering("approve", "Do what the controller proposes.", Kind.APPROVE)
-_answering("reject", "Do not do what the controller proposes.", Kind.REJECT)
+_answering("approve", "Do what the controller proposes.", CommandKind.APPROVE)
+_answering("reject", "Do not do what the controller proposes.", CommandKind.REJECT)

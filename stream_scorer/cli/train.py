@@ -81,7 +81,7 @@ def train(
     beside = out / name / "plan.toml"
     chosen = plan or (beside if beside.is_file() else None)
     directory, manifest = training.train(
-        training.Order(
+        training.TrainingJob(
             data=data, model=model, version=version, name=name, store=out,
             split=split_for(protocol, train_days, validation_days, test_days, delay_days),
             features=features, parameters=read_parameters(parameter or []),

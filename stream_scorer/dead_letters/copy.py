@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from stream_scorer.dead_letters.format import DeadLetter
-from stream_scorer.dead_letters.progress import Progress
+from stream_scorer.dead_letters.progress import LetterProgress
 from stream_scorer.errors import FencedError, OffsetsError, TransactionError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.identity.transactional_id import command
-from stream_scorer.kafka.loop.producer import Client, CommitUncertain, TransactionalProducer
+from stream_scorer.kafka.loop.producer import CommitUncertain, ProducerClient, TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
@@ -27,7 +27,9 @@ _FLUSH_SECONDS = 0.5
 _BATCH_BYTES = 16_384
 
 
-def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dict[int, Progress]:
+def progress_of(
+    consumer: ColumnConsumer, group: str, numbers: list[int]
+) -> dict[int, LetterProgress]:
     """Return a group's stable progress by partition, where it has any.
 
     Raises:
@@ -37,7 +39,7 @@ def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dic
     found = {}
     for partition, (offset, note) in noted(consumer, group, numbers).items():
         try:
-            found[partition] = Progress.read(offset, note)
+            found[partition] = LetterProgress.read(offset, note)
         except ValueError as error:
             raise OffsetsError(
                 f"group {group}, {consumer.topic} partition {partition}: {error}",
@@ -46,7 +48,7 @@ def progress_of(consumer: ColumnConsumer, group: str, numbers: list[int]) -> dic
     return found
 
 
-class FlushingClient(Client, Protocol):
+class FlushingClient(ProducerClient, Protocol):
     """A client that can be waited for before the commit."""
 
     def flush(self, seconds: float) -> bool: ...  # noqa: D102 see ColumnProducer
@@ -86,15 +88,15 @@ class LetterCopier:
         self._stop = stop
         self._until = 0.0
 
-    def _made(self, options: dict[str, Any]) -> Client:
+    def _made(self, options: dict[str, Any]) -> ProducerClient:
         self._client = self._make(options | {"batch.size": _BATCH_BYTES})
         return self._client
 
     def copy(
         self,
         letters: list[DeadLetter],
-        before: Mapping[int, Progress],
-        after: Mapping[int, Progress],
+        before: Mapping[int, LetterProgress],
+        after: Mapping[int, LetterProgress],
     ) -> None:
         """Copy dead letters, and move the progress of some partitions, all at once.
 
@@ -114,8 +116,8 @@ class LetterCopier:
     def _try(
         self,
         letters: list[DeadLetter],
-        before: Mapping[int, Progress],
-        after: Mapping[int, Progress],
+        before: Mapping[int, LetterProgress],
+        after: Mapping[int, LetterProgress],
     ) -> bool:
         """Return whether it is committed; False where it is not and may be tried again."""
         try:
@@ -130,7 +132,7 @@ class LetterCopier:
                 return False
         return True
 
-    def _transact(self, letters: list[DeadLetter], after: Mapping[int, Progress]) -> None:
+    def _transact(self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]) -> None:
         topic = self._consumer.topic
         self._go_on()
         self._producer.begin(self._tired)
@@ -154,7 +156,7 @@ class LetterCopier:
         self._go_on()
         self._producer.commit()
 
-    def _offsets(self, after: Mapping[int, Progress]) -> None:
+    def _offsets(self, after: Mapping[int, LetterProgress]) -> None:
         self._producer.offsets(
             self._consumer.topic,
             {partition: each.offset for partition, each in after.items()},
@@ -162,7 +164,9 @@ class LetterCopier:
             {partition: each.note for partition, each in after.items()},
         )
 
-    def _settled(self, before: Mapping[int, Progress], after: Mapping[int, Progress]) -> bool:
+    def _settled(
+        self, before: Mapping[int, LetterProgress], after: Mapping[int, LetterProgress]
+    ) -> bool:
         """Return whether a commit whose answer was lost has happened."""
         found = progress_of(self._consumer, self._group, list(after))
         if found == after:

@@ -60,7 +60,7 @@ def lane_of(reason: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class LetterProgress:
     """How far one partition's dead letters were dealt with.
 
     Attributes:
@@ -70,16 +70,16 @@ class Progress:
     positions: Mapping[str, int]
 
     @classmethod
-    def at(cls, offset: int) -> "Progress":
+    def at(cls, offset: int) -> "LetterProgress":
         """Return that everything before an offset was dealt with.
 
-        >>> Progress.at(17).of("DUPLICATE")
+        >>> LetterProgress.at(17).of("DUPLICATE")
         17
         """
         return cls({OTHERS: offset})
 
     @classmethod
-    def read(cls, offset: int, note: bytes) -> "Progress":
+    def read(cls, offset: int, note: bytes) -> "LetterProgress":
         """Return what a committed offset and its note say.
 
         Raises:
@@ -109,7 +109,7 @@ class Progress:
         """Return the offset before which all dead letters of a reason were dealt with."""
         return self.positions.get(reason, self.positions[OTHERS])
 
-    def advanced(self, end: int, chosen: Selection, waiting: Mapping[str, int]) -> "Progress":
+    def advanced(self, end: int, chosen: Selection, waiting: Mapping[str, int]) -> "LetterProgress":
         """Return where the reasons stand after everything from ``offset`` to ``end`` was looked at.
 
         Args:
@@ -117,7 +117,7 @@ class Progress:
             chosen: What was taken.
             waiting: The oldest dead letter of each reason that was passed over.
 
-        >>> first = Progress.at(0).advanced(900, Selection(), {"DUPLICATE": 17})
+        >>> first = LetterProgress.at(0).advanced(900, Selection(), {"DUPLICATE": 17})
         >>> first.offset, first.note
         (17, b'{"*":900,"DUPLICATE":17}')
         >>> first.advanced(900, Selection(frozenset({"DUPLICATE"})), {}).note
@@ -128,7 +128,7 @@ class Progress:
             passed_over = not chosen.takes(reason) and reason in waiting
             positions[reason] = max(self.of(reason), waiting[reason] if passed_over else end)
         others = positions[OTHERS]
-        return Progress(
+        return LetterProgress(
             {
                 reason: position
                 for reason, position in positions.items()

@@ -19,7 +19,7 @@ from typing import Any
 
 from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier, progress_of, size_of
 from stream_scorer.dead_letters.format import DeadLetter, parse
-from stream_scorer.dead_letters.progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.dead_letters.progress import OTHERS, LetterProgress, Selection, lane_of
 from stream_scorer.dead_letters.sources import LetterSources
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
@@ -156,7 +156,7 @@ class _Group:
                     f"{partition}, which ends at {end[partition]}: the topic was made anew",
                     "delete the group's offsets with Kafka's own tool, or set replay.group",
                 )
-        self.progress = {p: self.committed.get(p, Progress.at(first[p])) for p in first}
+        self.progress = {p: self.committed.get(p, LetterProgress.at(first[p])) for p in first}
         self.start = {p: max(self.progress[p].offset, first[p]) for p in first}
         self.end = end
 

@@ -22,7 +22,7 @@ from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.state.checkpoints.rejected_segments import Kept, segment
+from stream_scorer.state.checkpoints.rejected_segments import StoredSegment, segment
 from stream_scorer.state.stores.open import owner_of
 from stream_scorer.telemetry import Happening
 
@@ -34,7 +34,7 @@ _WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenRecord:
     """What was done.
 
     Attributes:
@@ -53,7 +53,7 @@ class Taken:
 def take(
     settings: Settings, partition: int, offset: int, *, retry: bool = False,
     stop: Callable[[], bool] = lambda: False,
-) -> Taken:  # fmt: skip
+) -> TakenRecord:  # fmt: skip
     """Send a partition's next record to the dead letters, or have it attempted again.
 
     Args:
@@ -107,7 +107,7 @@ def rejecting(
         source_topic=topics.transactions, instance=INSTANCE,
     )  # fmt: skip
     partition = int(record.partition[0])
-    noted = Kept.of(segment(partition, record.offset[:1], [reason]))
+    noted = StoredSegment.of(segment(partition, record.offset[:1], [reason]))
     key, value = owner_of(settings).rejection(noted)
     return [
         letter,
@@ -130,7 +130,7 @@ class _Taking:
         self._stop = stop
         self._until = time.monotonic() + _PATIENCE_SECONDS
 
-    def take(self, partition: int, offset: int, retry: bool) -> Taken:  # noqa: FBT001 the command's
+    def take(self, partition: int, offset: int, retry: bool) -> TakenRecord:  # noqa: FBT001 the command's
         before = self._assigned(partition)
         record = self._next(partition, before)
         found = int(record.offset[0])
@@ -150,7 +150,7 @@ class _Taking:
         aborts = Aborts(_nobody)
         while not self._published(publisher, aborts, outgoing, partition, before, after):
             self._go_on("the commit")
-        return Taken(record, before, after, retry)
+        return TakenRecord(record, before, after, retry)
 
     def _published(
         self, publisher: Publisher, aborts: Aborts, outgoing: list[Outgoing], partition: int,

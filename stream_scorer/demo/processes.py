@@ -19,7 +19,7 @@ _LEAVE_SECONDS = 12.0
 
 
 @dataclass(slots=True)
-class Process:
+class DemoProcess:
     """A process of ours, and how to hear of its health and its end."""
 
     name: str
@@ -68,7 +68,7 @@ class Process:
 
 def start_process(
     command: str, settings: Settings, folder: Path, config: Path | None = None
-) -> Process:
+) -> DemoProcess:
     """Start ``run``, ``profile`` or ``monitor``; this thread must outlive it.
 
     Args:
@@ -84,7 +84,7 @@ def start_process(
     if config is not None:
         options += ["--config", str(config.resolve())]
     popen = start([*program, command, *options], log, environment=_environment(settings, port))
-    return Process(_NAMES.get(command, command), popen, log, port)
+    return DemoProcess(_NAMES.get(command, command), popen, log, port)
 
 
 def _environment(settings: Settings, port: int) -> dict[str, str]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from stream_scorer.demo.precision import Precision
-from stream_scorer.demo.verdict import Verification
+from stream_scorer.demo.verdict import OutputVerdict
 from stream_scorer.drift.windows import milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     """What was seen.
 
     Attributes:
@@ -31,7 +31,7 @@ class Report:
         seconds: Length of the whole demo.
     """
 
-    verification: Verification
+    verification: OutputVerdict
     malformed: Mapping[str, int]
     change_ms: int
     drifts: list[dict[str, Any]]

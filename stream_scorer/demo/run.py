@@ -30,8 +30,8 @@ from typing import Any, Protocol, Self
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.demo.input import Malformed, Spoiler, traffic
 from stream_scorer.demo.precision import precisions
-from stream_scorer.demo.processes import Process, start_process
-from stream_scorer.demo.report import Report
+from stream_scorer.demo.processes import DemoProcess, start_process
+from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.verifier import Verifier
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
@@ -134,9 +134,9 @@ class Demo:
         self._config = config
         self._size = size
         self._display = display
-        self._processes: list[Process] = []
+        self._processes: list[DemoProcess] = []
 
-    def run(self) -> Report:
+    def run(self) -> DemoReport:
         """Start everything, send, read, compare, and end everything.
 
         Raises:
@@ -182,7 +182,7 @@ class Demo:
             for process in self._processes:
                 if code := process.left():
                     raise StreamScorerError(f"demo: the {process.name} left with exit code {code}")
-        return Report(
+        return DemoReport(
             found, dict(spoiler.sent), sent.change_ms, drifts, burst, speed,
             (arrivals.arrived_ms - arrivals.source_ms)[paced], *precisions(found.scores, sent),
             self._size.least_precision, time.monotonic() - began,

@@ -46,7 +46,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class OutputVerdict:
     """What the outputs say of the input.
 
     Attributes:

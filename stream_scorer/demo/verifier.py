@@ -23,8 +23,8 @@ from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.demo.verdict import (
     Arrivals,
+    OutputVerdict,
     Scores,
-    Verification,
     inside,
     place,
     places,
@@ -146,7 +146,7 @@ class Verifier:
             self._decode()
         return self.seen - before
 
-    def finish(self) -> Verification:
+    def finish(self) -> OutputVerdict:
         """Read the outputs to the ends that they have now, and compare.
 
         Call it when nothing is in flight: what is not decided yet counts as missing. A transaction
@@ -258,7 +258,7 @@ class Verifier:
 
     def _compare(
         self, given: Int64, timestamp: Int64, low: Mapping[int, int], high: Mapping[int, int]
-    ) -> Verification:
+    ) -> OutputVerdict:
         found = self._found
         decided = _joined(found.place, np.int64)
         letters = np.array(found.letters, np.int64)
@@ -280,7 +280,7 @@ class Verifier:
         source = np.full(len(arrived), -1, np.int64)
         if len(given):
             source = np.where(given[at] == arrived, timestamp[at], source)
-        return Verification(
+        return OutputVerdict(
             transactions=len(given),
             decisions=int(decided_inside.sum()),
             dead_letters=int(letters_inside.sum()),
@@ -313,7 +313,7 @@ def verify(
     kafka: settings.Kafka,
     registry: settings.Registry,
     since: Mapping[int, int] | None = None,
-) -> Verification:
+) -> OutputVerdict:
     """Compare all outputs with all of the input, once.
 
     Args:

@@ -30,7 +30,7 @@ _STOP_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class BackgroundProcess:
     """A process of ours: what it is, its id, and when it started (ticks since boot)."""
 
     name: str
@@ -60,7 +60,7 @@ class Running:
     registry_url: str
     nodes: int
     directory: str
-    processes: tuple[Process, ...]
+    processes: tuple[BackgroundProcess, ...]
     folder: str = ""
 
     @property
@@ -81,7 +81,7 @@ def recorded(directory: Path | None = None) -> Running | None:
     path = (directory or DIRECTORY) / _STATE
     try:
         state = json.loads(path.read_text())
-        members = tuple(Process(**process) for process in state.pop("processes"))
+        members = tuple(BackgroundProcess(**process) for process in state.pop("processes"))
         return Running(**state, processes=members)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -195,11 +195,11 @@ def _refuse_other(
     )
 
 
-def _process(name: str, pid: int) -> Process:
+def _process(name: str, pid: int) -> BackgroundProcess:
     started = processes.started_at(pid)
     if started is None:
         raise UnavailableError(f"devkafka: {name} ended at once", "see its log")
-    return Process(name, pid, started)
+    return BackgroundProcess(name, pid, started)
 
 
 def _end(state: Running) -> None:
@@ -211,7 +211,7 @@ def _end(state: Running) -> None:
             (place / _STATE).unlink(missing_ok=True)
 
 
-def _start_registry(data: Path) -> tuple[Process, str]:
+def _start_registry(data: Path) -> tuple[BackgroundProcess, str]:
     """Start the registry's command and return once it answers."""
     (port,) = free_ports(1)
     url = f"http://{HOST}:{port}"

@@ -28,7 +28,7 @@ from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
@@ -288,7 +288,7 @@ def monitor_loop(
         listener,
         replay_of,
     )
-    limits = Limits(
+    limits = LoopLimits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,

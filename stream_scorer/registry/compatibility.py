@@ -27,7 +27,7 @@ _NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ReadingFault:
     """One place where reading fails.
 
     Attributes:
@@ -48,10 +48,10 @@ class _Comparison:
         self.writer = writer
         self.per_value = per_value
         # Faults by names of a pair of records, with paths inside them; empty while one is compared.
-        self.compared: dict[tuple[str, str], list[Fault]] = {}
+        self.compared: dict[tuple[str, str], list[ReadingFault]] = {}
         self.left = _COMPARED_MOST
 
-    def compare(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def compare(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         self.left -= 1
         if self.left < 0:
             raise SchemaError("schemas: too many types to compare", "use fewer unions and aliases")
@@ -65,25 +65,29 @@ class _Comparison:
             known_as_text = self.per_value and (writes, reads) == ("enum", "string")
             if (writes, reads) in _WIDENS or known_as_text:
                 return []
-            return [Fault(path, f"written as {writes}, read as {reads}")]
+            return [ReadingFault(path, f"written as {writes}, read as {reads}")]
         if reads in _NAMED and not self.same_name(read, written):
-            return [Fault(path, f"written as {writes} {written['name']}, read as {read['name']}")]
+            return [
+                ReadingFault(path, f"written as {writes} {written['name']}, read as {read['name']}")
+            ]
         inside = {
             "record": self.record, "error": self.record, "enum": self.enum, "fixed": self.fixed,
             "array": self.array, "map": self.map,
         }  # fmt: skip
         return inside.get(reads, self.logical)(read, written, path)
 
-    def array(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def array(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         return self.compare(read["items"], written["items"], f"{path}[]")
 
-    def map(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def map(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         return self.compare(read["values"], written["values"], f"{path}{{}}")
 
-    def fixed(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def fixed(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         if read["size"] == written["size"]:
             return []
-        return [Fault(path, f"written with {written['size']} bytes, read with {read['size']}")]
+        return [
+            ReadingFault(path, f"written with {written['size']} bytes, read with {read['size']}")
+        ]
 
     def same_name(self, read: Any, written: Any) -> bool:
         name = written["name"]
@@ -94,14 +98,14 @@ class _Comparison:
             or short in read.get("aliases", ())
         )
 
-    def logical(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def logical(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         """Only for our own reading: the specification ignores logical types."""
         reads, writes = self.reader.logical(read), self.writer.logical(written)
         if self.per_value and reads and writes and reads != writes:
-            return [Fault(path, f"written as {writes}, read as {reads}")]
+            return [ReadingFault(path, f"written as {writes}, read as {reads}")]
         return []
 
-    def written_union(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def written_union(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         branches = [self.compare(read, branch, path) for branch in written]
         if self.per_value and not all(branches):
             # null alone matching is not enough: then no value at all could be read.
@@ -114,7 +118,7 @@ class _Comparison:
                 return []
         return [fault for faults in branches for fault in faults]
 
-    def read_union(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def read_union(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         tried = [(branch, self.compare(branch, written, path)) for branch in read]
         if any(not faults for _, faults in tried):
             return []
@@ -124,9 +128,9 @@ class _Comparison:
             if self.reader.kind(branch) == writes:
                 return faults
         known = ", ".join(self.reader.kind(branch) for branch in read[:_SHOWN])
-        return [Fault(path, f"written as {writes}, read as one of {known}")]
+        return [ReadingFault(path, f"written as {writes}, read as one of {known}")]
 
-    def record(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def record(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         """Compare a pair of records once; later uses repeat its first fault, and never multiply."""
         pair = (read["name"], written["name"])
         known = self.compared.get(pair)
@@ -143,11 +147,13 @@ class _Comparison:
             if found is not None:
                 faults += self.compare(field["type"], found["type"], name)
             elif "default" not in field:
-                faults.append(Fault(name, "the reader has no default for it, the writer lacks it"))
+                faults.append(
+                    ReadingFault(name, "the reader has no default for it, the writer lacks it")
+                )
         self.compared[pair] = faults
         return [_under(path, fault) for fault in faults]
 
-    def enum(self, read: Any, written: Any, path: str) -> list[Fault]:
+    def enum(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         known = frozenset(read["symbols"])
         lacking = [symbol for symbol in written["symbols"] if symbol not in known]
         if not lacking or "default" in read:
@@ -156,22 +162,22 @@ class _Comparison:
             return []
         more = ", ..." if len(lacking) > _SHOWN else ""
         named = ", ".join(lacking[:_SHOWN]) + more
-        return [Fault(path, f"the reader lacks symbol {named} and has no default")]
+        return [ReadingFault(path, f"the reader lacks symbol {named} and has no default")]
 
 
-def _under(path: str, fault: Fault) -> Fault:
+def _under(path: str, fault: ReadingFault) -> ReadingFault:
     """Return a fault inside a record as one of what holds the record."""
     if not path:
         return fault
     whole = f"{path}.{fault.path}" if fault.path else path
     if len(whole) > _PATH_MOST:
         whole = f"{whole[:_PATH_MOST]}..."
-    return Fault(whole, fault.why)
+    return ReadingFault(whole, fault.why)
 
 
 def incompatibilities(
     reader: Definition, writer: Definition, *, per_value: bool = False
-) -> list[Fault]:
+) -> list[ReadingFault]:
     """Return where a reader fails on what a writer writes; empty if it never does.
 
     Args:
@@ -192,7 +198,7 @@ def incompatibilities(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Incompatibility:
     """A schema that does not fit an earlier version.
 
     Attributes:
@@ -203,7 +209,7 @@ class Verdict:
 
     version: int
     direction: str
-    fault: Fault
+    fault: ReadingFault
 
     def __str__(self) -> str:
         reads = "the new schema reads" if self.direction == "backward" else "is read by"
@@ -221,7 +227,9 @@ def check_mode(mode: str) -> str:
     return mode.upper()
 
 
-def verdicts(candidate: str, earlier: Sequence[tuple[int, str]], mode: str) -> list[Verdict]:
+def verdicts(
+    candidate: str, earlier: Sequence[tuple[int, str]], mode: str
+) -> list[Incompatibility]:
     """Check a new schema against a subject's earlier versions.
 
     Args:
@@ -245,7 +253,7 @@ def verdicts(candidate: str, earlier: Sequence[tuple[int, str]], mode: str) -> l
     for version, text in against:
         old = parse_definition(text, f"version {version}")
         if direction in {"BACKWARD", "FULL"}:
-            found += [Verdict(version, "backward", f) for f in incompatibilities(new, old)]
+            found += [Incompatibility(version, "backward", f) for f in incompatibilities(new, old)]
         if direction in {"FORWARD", "FULL"}:
-            found += [Verdict(version, "forward", f) for f in incompatibilities(old, new)]
+            found += [Incompatibility(version, "forward", f) for f in incompatibilities(old, new)]
     return found

@@ -23,9 +23,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.limits import json_depth
-from stream_scorer.registry.server_connections import BoundedServer, RequestClock
+from stream_scorer.registry.server_connections import RegistryConnections, RequestClock
 from stream_scorer.registry.server_store import RegistryError, RegistryStore
-from stream_scorer.registry.sources import Entry
+from stream_scorer.registry.sources import RegisteredVersion
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _JSON_TYPES: Final = {
@@ -70,7 +70,7 @@ class _Call:
         return self.query.get(name, "").lower() == "true"
 
 
-def _whole(entry: Entry) -> dict[str, Any]:
+def _whole(entry: RegisteredVersion) -> dict[str, Any]:
     return {
         "subject": entry.subject,
         "version": entry.version,
@@ -305,7 +305,7 @@ class RegistryServer:
         handler = type("_StoreHandler", (_Handler,), {"store": store, "token": token})
         self._store = store
         try:
-            self._server = BoundedServer((host, port), handler)
+            self._server = RegistryConnections((host, port), handler)
         except OSError as error:
             store.close()
             raise SettingsError(

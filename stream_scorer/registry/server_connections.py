@@ -15,7 +15,7 @@ IDLE_SECONDS: Final = 60.0
 """Until the first byte of a connection's next request."""
 
 
-class BoundedServer(ThreadingHTTPServer):
+class RegistryConnections(ThreadingHTTPServer):
     """A thread for each connection, and at most :data:`CONNECTIONS_MOST` of them."""
 
     daemon_threads = True

@@ -10,9 +10,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.registry.compatibility import Verdict, check_mode, verdicts
+from stream_scorer.registry.compatibility import Incompatibility, check_mode, verdicts
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.sources import INDEX, Entry, FileRegistry, same_schema
+from stream_scorer.registry.sources import INDEX, FileRegistry, RegisteredVersion, same_schema
 
 _LOCK: Final = ".registry.lock"
 _ENTRIES_MOST: Final = 10_000
@@ -74,14 +74,14 @@ class RegistryStore:
         """Return all subjects."""
         return sorted({entry.subject for entry in self._entries})
 
-    def versions(self, subject: str) -> list[Entry]:
+    def versions(self, subject: str) -> list[RegisteredVersion]:
         """Return a subject's versions, oldest first."""
         found = [entry for entry in self._entries if entry.subject == subject]
         if not found:
             raise RegistryError(40401, f"Subject '{subject}' not found.")
         return found
 
-    def version(self, subject: str, version: str) -> Entry:
+    def version(self, subject: str, version: str) -> RegisteredVersion:
         """Return one version: its number, ``latest`` or -1."""
         found = self.versions(subject)
         if version in {"latest", "-1"}:
@@ -97,14 +97,14 @@ class RegistryStore:
                 return entry
         raise RegistryError(40402, f"Version {version} not found.")
 
-    def by_id(self, schema_id: int) -> list[Entry]:
+    def by_id(self, schema_id: int) -> list[RegisteredVersion]:
         """Return every version that has this id."""
         found = [entry for entry in self._entries if entry.schema_id == schema_id]
         if not found:
             raise RegistryError(40403, f"Schema {schema_id} not found")
         return found
 
-    def lookup(self, subject: str, schema: str) -> Entry:
+    def lookup(self, subject: str, schema: str) -> RegisteredVersion:
         """Return the version of ``subject`` that is this schema."""
         _check_schema(schema)
         for entry in self.versions(subject):
@@ -112,7 +112,7 @@ class RegistryStore:
                 return entry
         raise RegistryError(40403, "Schema not found")
 
-    def register(self, subject: str, schema: str) -> Entry:
+    def register(self, subject: str, schema: str) -> RegisteredVersion:
         """Return this schema's version in ``subject``, made if it is new and compatible."""
         _check_schema(schema)
         with self._lock:
@@ -132,7 +132,7 @@ class RegistryStore:
             if len(self._entries) >= _ENTRIES_MOST:
                 raise RegistryError(42201, f"This registry holds {_ENTRIES_MOST} versions at most")
             version = earlier[-1].version + 1 if earlier else 1
-            entry = Entry(
+            entry = RegisteredVersion(
                 self._id(schema), subject, version, f"{_file_name(subject)}.v{version}.avsc", schema
             )
             entries = sorted([*self._entries, entry], key=lambda e: (e.subject, e.version))
@@ -142,7 +142,7 @@ class RegistryStore:
             self._entries = entries
             return entry
 
-    def compatible(self, subject: str, schema: str, version: str | None) -> list[Verdict]:
+    def compatible(self, subject: str, schema: str, version: str | None) -> list[Incompatibility]:
         """Return what does not fit between a schema and one version, or all that its rule asks."""
         _check_schema(schema)
         earlier = [self.version(subject, version)] if version else self.versions(subject)
@@ -187,7 +187,7 @@ class RegistryStore:
                 return entry.schema_id
         return max((entry.schema_id for entry in self._entries), default=0) + 1
 
-    def _write(self, entries: list[Entry], level: str, levels: dict[str, str]) -> None:
+    def _write(self, entries: list[RegisteredVersion], level: str, levels: dict[str, str]) -> None:
         """Write the index, whole or not at all."""
         index: dict[str, Any] = {"compatibility": level}
         if levels:

@@ -62,7 +62,7 @@ def look_up(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegisteredVersion:
     """One version of a subject."""
 
     schema_id: int
@@ -91,7 +91,7 @@ class FileRegistry:
         index = _read_index(directory)
         self.compatibility: str = index.get("compatibility", "BACKWARD")
         self.subject_compatibility: dict[str, str] = dict(index.get("subjects", {}))
-        self.entries: tuple[Entry, ...] = tuple(
+        self.entries: tuple[RegisteredVersion, ...] = tuple(
             sorted(
                 (_entry(directory, item) for item in index["schemas"]),
                 key=lambda entry: (entry.subject, entry.version),
@@ -150,7 +150,7 @@ def _read_index(directory: Path) -> dict[str, Any]:
     return index
 
 
-def _entry(directory: Path, item: Mapping[str, Any]) -> Entry:
+def _entry(directory: Path, item: Mapping[str, Any]) -> RegisteredVersion:
     path = directory / INDEX
     try:
         schema_id, subject, version, file = (
@@ -162,7 +162,9 @@ def _entry(directory: Path, item: Mapping[str, Any]) -> Entry:
         ) from None
     if type(schema_id) is not int or type(version) is not int or min(schema_id, version) < 1:
         raise SchemaError(f"{path}: {file}: id and version are whole numbers from 1", "mend them")
-    return Entry(schema_id, str(subject), version, str(file), read_schema(directory / str(file)))
+    return RegisteredVersion(
+        schema_id, str(subject), version, str(file), read_schema(directory / str(file))
+    )
 
 
 def read_schema(path: Path) -> str:

@@ -119,7 +119,7 @@ class Beginnings:
         ]
 
 
-class Decided:
+class DecidedOffsets:
     """Which source offsets have a decision: a bit map, for a million offsets a megabyte."""
 
     def __init__(self) -> None:

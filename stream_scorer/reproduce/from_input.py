@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.decision.observe import ObservedBatch, Rings, observe, refold
+from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
@@ -141,7 +141,7 @@ class InputReproduction:
             return
         retention = model.features.engine.retention
         oldest = self._spool.earliest[partition] - retention.horizon_ms - retention.lateness_ms
-        rings, beginning, done = Rings(model.features), Beginning(), low
+        rings, beginning, done = PartitionRings(model.features), Beginning(), low
         rejected = self._rejections(partition)
         for polled in input_of(self._kafka, partition, low, min(end, high)):
             # What was rejected then is not asked what it would be today.

@@ -10,7 +10,7 @@ from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
 from stream_scorer.models.bundles.trust import Trust
-from stream_scorer.models.stores.store import Store, find
+from stream_scorer.models.stores.store import BundleStore, find
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -27,7 +27,7 @@ class Bundles:
         refused: By version that cannot be loaded, why.
     """
 
-    def __init__(self, store: Store, trust: Trust) -> None:
+    def __init__(self, store: BundleStore, trust: Trust) -> None:
         self._store = store
         self._trust = trust
         self._loaded: dict[Version, Bundle | None] = {}

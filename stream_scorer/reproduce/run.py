@@ -34,7 +34,7 @@ from stream_scorer.reproduce.compare import (
 )
 from stream_scorer.reproduce.decisions import (
     Beginnings,
-    Decided,
+    DecidedOffsets,
     Progress,
     Seen,
     Spool,
@@ -166,7 +166,7 @@ def _asked(
 
     ``seen`` is given all of them.
     """
-    decided = Decided()
+    decided = DecidedOffsets()
     firsts, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
     beginnings = Beginnings(firsts)
     for every in recorded(settings, open_registry(settings.registry), progress):

@@ -7,7 +7,7 @@ the terminals' rows that its events may see have been read.
 from dataclasses import dataclass
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.decision.observe import Rings, refold
+from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.routing import CHAMPION, Routing
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.reading.replay import Replays
@@ -27,7 +27,7 @@ from stream_scorer.terminals.follower import TerminalFollower
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionState:
+class HeldState:
     """The state of the partitions that a scorer holds, and what reads and writes it.
 
     Attributes:
@@ -38,7 +38,7 @@ class PartitionState:
         warmth: Decides whether a model may use it.
     """
 
-    rings: Rings
+    rings: PartitionRings
     restoration: Restoration
     checkpoints: Checkpoints
     rejections: RejectionLog
@@ -68,7 +68,7 @@ class HeldPartitions:
         self,
         versions: Versions,
         decoder: TransactionDecoder,
-        state: PartitionState,
+        state: HeldState,
         listener: Listener,
         terminals: TerminalFollower | None = None,
         recorded: ActivationLog | None = None,

@@ -12,7 +12,7 @@ from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch, Flag, Rejections, RejectReason
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
-from stream_scorer.rollout.log.activation import Piece
+from stream_scorer.rollout.log.activation import BatchPiece
 from stream_scorer.settings import Topics
 
 Int64 = NDArray[np.int64]
@@ -31,7 +31,7 @@ class PieceDecisions:
         made: What the core made of them.
     """
 
-    piece: Piece
+    piece: BatchPiece
     events: EventBatch
     made: DecidedBatch
 
@@ -54,7 +54,7 @@ class PieceDecisions:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedBatch:
     """A batch of records and what could be decoded of it.
 
     Attributes:
@@ -96,7 +96,7 @@ class Outcomes:
         self._instance = instance
 
     def decisions(
-        self, batch: Decoded, scored: Sequence[PieceDecisions], decided_at_ms: int
+        self, batch: DecodedBatch, scored: Sequence[PieceDecisions], decided_at_ms: int
     ) -> list[Outgoing]:
         """Return the decisions in the order of their transactions."""
         values: list[BytesColumn] = []
@@ -116,7 +116,9 @@ class Outcomes:
         keys = raw.keys if len(place) == len(raw) else raw.keys.take(place)
         return [Outgoing(self._topics.decisions, value, keys, _trace_headers(raw.headers, place))]
 
-    def shadow_scores(self, batch: Decoded, scored: Sequence[PieceDecisions]) -> list[Outgoing]:
+    def shadow_scores(
+        self, batch: DecodedBatch, scored: Sequence[PieceDecisions]
+    ) -> list[Outgoing]:
         """Return what shadows would have decided; they never reach the decisions."""
         found = []
         for each in scored:
@@ -129,7 +131,7 @@ class Outcomes:
         return found
 
     def dead_letters(
-        self, batch: Decoded, scored: Sequence[PieceDecisions]
+        self, batch: DecodedBatch, scored: Sequence[PieceDecisions]
     ) -> tuple[list[Outgoing], RejectedRows]:
         """Return the dead letters in the order of their records, and what they are of."""
         rejected = _rejected(batch, scored)
@@ -145,8 +147,8 @@ class Outcomes:
         return [letters], RejectedRows(rows, reasons)
 
     def summary(
-        self, batch: Decoded, scored: Sequence[PieceDecisions], rejected: Sequence[RejectReason],
-        seconds: Mapping[str, float],
+        self, batch: DecodedBatch, scored: Sequence[PieceDecisions], rejected:
+        Sequence[RejectReason], seconds: Mapping[str, float],
     ) -> Outgoing:  # fmt: skip
         """Return the summary.
 
@@ -184,7 +186,7 @@ def _parts(scored: Sequence[PieceDecisions]) -> Iterator[tuple[PieceDecisions, A
 
 
 def _rejected(
-    batch: Decoded, scored: Sequence[PieceDecisions]
+    batch: DecodedBatch, scored: Sequence[PieceDecisions]
 ) -> list[tuple[int, RejectReason, str]]:
     """Merge both kinds of rejection in the order of the raw records."""
     undecodable = batch.undecodable

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import Limits
+from stream_scorer.kafka.loop.work_interface import LoopLimits
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics.offsets import oldest_offset
@@ -26,9 +26,9 @@ from stream_scorer.processes.run_process import Exposed, run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
-from stream_scorer.rollout.log.ready_versions import Fleet, Pinned
+from stream_scorer.rollout.log.ready_versions import Pinned, ReadyVersions
 from stream_scorer.scoring.bundle_watch import BundleWatch
-from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.warm_up import warm
 from stream_scorer.scoring.work import Scoring, ScoringWork
@@ -83,10 +83,10 @@ def scorer_loop(
     fence_former(kafka, instance(kafka.group, kafka.instance))
     source = KafkaSource(kafka, topic, kafka.group, deployment.start)
 
-    rings = Rings(fleet.features)
+    rings = PartitionRings(fleet.features)
     terminals = follower_of(settings, fleet, registry, rings, listener)
     schedule = Schedule(settings.state.bytes_per_event, settings.state.buckets_per_second)
-    state = PartitionState(
+    state = HeldState(
         rings,
         restoration_of(settings, source, owner, store, rings, state_topic),
         Checkpoints(
@@ -103,7 +103,7 @@ def scorer_loop(
     )
     outputs = Outcomes(codecs, kafka.topics, kafka.instance)
     work = ScoringWork(held, deployed.versions, codecs, outputs, listener)
-    limits = Limits(
+    limits = LoopLimits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,
         slow=settings.scorer.model_timeout_ms / 1_000,
@@ -168,7 +168,8 @@ def _followed(
 
 
 def restoration_of(
-    settings: Settings, source: KafkaSource, owner: Owner, store: CheckpointStore, rings: Rings,
+    settings: Settings, source: KafkaSource, owner: Owner, store: CheckpointStore, rings:
+        PartitionRings,
     state_topic: TopicStore,
 ) -> Restoration:  # fmt: skip
     """Return what brings partitions' state back; its connections last as long as it has to do."""
@@ -188,9 +189,9 @@ def restoration_of(
 
 def follower_of(
     settings: Settings,
-    fleet: Fleet,
+    fleet: ReadyVersions,
     registry: SchemaSource,
-    rings: Rings,
+    rings: PartitionRings,
     listener: Listener,
 ) -> TerminalFollower | None:
     """Return what brings terminals' rows, where a model asks for them.

@@ -8,7 +8,7 @@ from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.codec.records.made_up import EVENT_TIME_MS, as_polled, made_up_transactions
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import bucket_of
@@ -26,7 +26,7 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
         model: The deployed model.
         plan: What all models share.
     """
-    rings = Rings(model.features)
+    rings = PartitionRings(model.features)
     terminals = TerminalTable()
     terminals.add(pa.array(["1"]), np.array([EVENT_TIME_MS]), np.array([False]))
     terminals.evict(0)
@@ -48,7 +48,7 @@ def _warm_checkpoints(
     decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model
 ) -> None:
     """Keep a batch, dump its rings, load them into others, and let them go."""
-    first, second = Rings(model.features), Rings(model.features)
+    first, second = PartitionRings(model.features), PartitionRings(model.features)
     events, _, _ = decoder.decode(raw)
     first.release(observe(events, first, plan, model.features).journals)
     rings = first.of(0)

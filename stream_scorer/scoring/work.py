@@ -21,7 +21,7 @@ from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
 from stream_scorer.scoring.decode_quarantined import decode_without
 from stream_scorer.scoring.held_partitions import HeldPartitions
-from stream_scorer.scoring.outputs import Decoded, Outcomes, PieceDecisions
+from stream_scorer.scoring.outputs import DecodedBatch, Outcomes, PieceDecisions
 from stream_scorer.state.partitions.checkpoint_writer import Share
 from stream_scorer.state.partitions.rejection_log import Noted
 from stream_scorer.telemetry import (
@@ -145,7 +145,7 @@ class ScoringWork:
                 )
                 scored.append(PieceDecisions(piece, part, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
-            decoded = Decoded(raw, rows, undecodable)
+            decoded = DecodedBatch(raw, rows, undecodable)
             return self._result(decoded, scored, cut, share, stages)
         except BaseException as error:
             self._take_back(scored, cut, share)
@@ -168,7 +168,7 @@ class ScoringWork:
 
     def _result(
         self,
-        batch: Decoded,
+        batch: DecodedBatch,
         scored: Sequence[PieceDecisions],
         cut: BatchPlan,
         share: Share,

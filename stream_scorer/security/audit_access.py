@@ -17,7 +17,7 @@ from stream_scorer.security.keys import key_id, read_public, signing_key
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-class Audit:
+class AuditTrail:
     """Takes down who did what; without a log, nothing.
 
     Args:
@@ -50,20 +50,20 @@ class Audit:
             self._log.record(action, subject, details, actor)
 
 
-def open_audit(audit: settings.Audit) -> Audit:
+def open_audit(audit: settings.Audit) -> AuditTrail:
     """Return the log that is to be written; one that takes nothing where the settings name none.
 
     Raises:
         SettingsError: Its folder does not exist, or the key cannot be read.
     """
     if audit.path is None:
-        return Audit()
+        return AuditTrail()
     if not audit.path.parent.is_dir():
         raise SettingsError(
             f"setting audit.path: {audit.path.parent} is no folder", "make it: mkdir -p"
         )
     key = signing_key(audit.key, audit.passphrase)
-    return Audit(AuditLog(audit.path, key, audit.rotate_bytes))
+    return AuditTrail(AuditLog(audit.path, key, audit.rotate_bytes))
 
 
 def verify(

@@ -35,7 +35,7 @@ class Signers:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class AuditFault:
     """What is wrong, and where."""
 
     file: str
@@ -75,13 +75,13 @@ class AuditVerification:
     torn: list[str] = field(default_factory=list)
     open_end: int = 0
     behind: int | None = None
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[AuditFault] = field(default_factory=list)
     more: int = 0
 
     def note(self, file: Path, line: int, what: str) -> None:
         """Note a fault."""
         if len(self.faults) < _TOLD:
-            self.faults.append(Fault(file.name, line, what))
+            self.faults.append(AuditFault(file.name, line, what))
         else:
             self.more += 1
 

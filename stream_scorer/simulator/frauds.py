@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.simulator.population import seeded
-from stream_scorer.simulator.transactions import DAY_SECONDS, Ledger
+from stream_scorer.simulator.transactions import DAY_SECONDS, SimulatedTransactions
 
 _LARGE_MINOR = 22_000
 _TERMINALS_A_DAY, _TERMINAL_DAYS = 2, 28
@@ -25,7 +25,9 @@ def _positions_by_owner(owner: NDArray[np.int64], owners: int) -> list[NDArray[n
     return np.split(order, np.searchsorted(owner[order], np.arange(1, owners)))
 
 
-def commit_frauds(ledger: Ledger, customers: int, terminals: int, days: int, city: int = 0) -> None:
+def commit_frauds(
+    ledger: SimulatedTransactions, customers: int, terminals: int, days: int, city: int = 0
+) -> None:
     """Mark frauds in place; scenario 3 changes amounts as well.
 
     Args:

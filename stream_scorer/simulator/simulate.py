@@ -12,7 +12,7 @@ import pyarrow as pa
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator.frauds import commit_frauds
 from stream_scorer.simulator.population import CUSTOMERS, TERMINALS, populate
-from stream_scorer.simulator.transactions import Ledger, spend
+from stream_scorer.simulator.transactions import SimulatedTransactions, spend
 
 EPOCH = date(2018, 4, 1)
 DAYS = 183
@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
 )
 
 
-def _table(ledger: Ledger) -> pa.Table:
+def _table(ledger: SimulatedTransactions) -> pa.Table:
     """Return the ledger as columns."""
     rows = len(ledger)
     midnight = int(datetime(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC).timestamp())

@@ -19,7 +19,7 @@ _TIME_DEVIATION = 20_000.0
 
 
 @dataclass(slots=True)
-class Ledger:
+class SimulatedTransactions:
     """n transactions in time order; those of one second stay in the order of their customers.
 
     Attributes:
@@ -67,7 +67,7 @@ def _one_customer(
     return seconds, amounts, terminals
 
 
-def spend(population: Population, days: int, city: int = 0) -> Ledger:
+def spend(population: Population, days: int, city: int = 0) -> SimulatedTransactions:
     """Let every customer shop for ``days`` days, all genuine.
 
     Args:
@@ -93,7 +93,7 @@ def spend(population: Population, days: int, city: int = 0) -> Ledger:
         made[number] = len(own[0])
     second = np.array(seconds, np.int64)
     order = np.argsort(second, kind="stable")
-    return Ledger(
+    return SimulatedTransactions(
         second[order],
         np.repeat(np.arange(len(made)), made)[order],
         np.array(terminals, np.int64)[order],

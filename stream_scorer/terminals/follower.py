@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
@@ -151,7 +151,7 @@ class TerminalFollower:
         decoder: ColumnDecoder,
         plan: Plan,
         delayed: Delayed,
-        rings: Rings,
+        rings: PartitionRings,
         listener: Listener,
     ) -> None:
         self._stopping = _never

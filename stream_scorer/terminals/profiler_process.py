@@ -14,7 +14,7 @@ from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import Limits
+from stream_scorer.kafka.loop.work_interface import LoopLimits
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions
@@ -116,7 +116,7 @@ def profiler_loop(
         plan, first, sum(source.counts.values()),
         _decoders(registry, plan, settings), rows, source.notes, listener, replay_of,
     )  # fmt: skip
-    limits = Limits(
+    limits = LoopLimits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=_LINGER_SECONDS,
         slow=settings.scorer.model_timeout_ms / 1_000,

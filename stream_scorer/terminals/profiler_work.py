@@ -15,7 +15,7 @@ from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import reason_of, validate
-from stream_scorer.core.terminals.columns import Labels, Rows, labels_of, rows_of
+from stream_scorer.core.terminals.columns import Labels, PendingTransactions, labels_of, rows_of
 from stream_scorer.core.terminals.pending_labels import (
     NEVER,
     NOWHERE,
@@ -51,7 +51,7 @@ class _Note:
         first: Oldest offset of what is pending.
         newest: Newest event time, ms.
         heard: Newest Kafka timestamp, ms.
-        watermark: Rows up to here are out, ms.
+        watermark: PendingTransactions up to here are out, ms.
     """
 
     first: int
@@ -116,7 +116,7 @@ class RowEncoder:
             np.concatenate([self._of(rows), np.arange(marks)]).astype(np.int32),
         )
 
-    def _of(self, rows: Rows) -> Int64:
+    def _of(self, rows: PendingTransactions) -> Int64:
         """Return int64[n], the partition of each row's terminal."""
         if not len(rows):
             return np.empty(0, np.int64)
@@ -228,7 +228,7 @@ class ProfilerWork:
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that are passed over.
+            quarantined: PendingTransactions that are passed over.
 
         Raises:
             Paused: The registry is out of reach.
@@ -246,7 +246,7 @@ class ProfilerWork:
 
     def _readable(
         self, raw: RawRecords, quarantined: Mapping[int, str]
-    ) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
+    ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
         """Return what ``_decode`` does of the rows that are not passed over."""
         if not quarantined:
             return self._decode(raw)
@@ -255,7 +255,9 @@ class ProfilerWork:
         rejected[RejectReason.INTERNAL.value] = len(quarantined)
         return rows, kept[row_order], rejected, labels, kept[label_order]
 
-    def _decode(self, raw: RawRecords) -> tuple[Rows, Int64, dict[str, int], Labels, Int64]:
+    def _decode(
+        self, raw: RawRecords
+    ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
         """Return valid transactions and labels with their rows in ``raw``, and what is neither."""
         paid = np.flatnonzero(raw.partition < self._partitions)
         told = np.flatnonzero(raw.partition >= self._partitions)

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LabelledData:
     """What a file holds for training; a accepted rows.
 
     Attributes:
@@ -69,7 +69,7 @@ def known_frauds(table: pa.Table, by: Int64) -> Mask:
 
 def take(
     path: Path, features: FeatureSet, plan: Plan, *, sort: bool, most_rejected: float
-) -> Taken:
+) -> LabelledData:
     """Read a file and fold it through the stream's rings.
 
     Args:
@@ -97,7 +97,7 @@ def take(
     refuse_disorder(
         time, plan, lambda row: f"data {path}: row {int(folded.rows[row]) + 1}", "the data"
     )
-    return Taken(table.take(folded.rows), time, folded.features, len(table), folded.rejected)
+    return LabelledData(table.take(folded.rows), time, folded.features, len(table), folded.rejected)
 
 
 def _times(table: pa.Table) -> Int64:

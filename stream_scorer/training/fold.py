@@ -26,7 +26,7 @@ from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.terminals import OUT
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.core.terminals.history import TerminalTable
-from stream_scorer.training.fold_parts import GROUPS, Part, group_of, parts_of
+from stream_scorer.training.fold_parts import GROUPS, TablePart, group_of, parts_of
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -103,7 +103,7 @@ def fold(
     return FeatureRows(np.flatnonzero(accepted), computed[accepted], rejected)
 
 
-def _fold_group(parts: Sequence[Part], rings: Sequence[CustomerRings], number: int) -> None:
+def _fold_group(parts: Sequence[TablePart], rings: Sequence[CustomerRings], number: int) -> None:
     """Fold a group's rows, part by part: its rings stay in a processor's cache meanwhile."""
     for part in parts:
         part.fold(number, rings[number])

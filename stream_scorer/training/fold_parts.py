@@ -28,7 +28,7 @@ _GROUP_BITS = np.uint64(60)
 _ROWS = 2**17
 
 
-class Part:
+class TablePart:
     """Rows of a table that follow each other, and where what is found of them goes.
 
     Args:
@@ -92,7 +92,7 @@ def group_of(hashes: UInt64) -> NDArray[np.int32]:
     return (hashes >> _GROUP_BITS).astype(np.int32)
 
 
-def parts_of(events: EventBatch, computed: Float64, accepted: Bool) -> Iterator[Part]:
+def parts_of(events: EventBatch, computed: Float64, accepted: Bool) -> Iterator[TablePart]:
     """Yield the rows in order, in parts.
 
     Args:
@@ -106,4 +106,4 @@ def parts_of(events: EventBatch, computed: Float64, accepted: Bool) -> Iterator[
         some = EventBatch(
             records, events.partition[rows], events.offset[rows], events.timestamp[rows]
         )
-        yield Part(some, computed[rows], accepted[rows])
+        yield TablePart(some, computed[rows], accepted[rows])

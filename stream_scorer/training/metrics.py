@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds, Interval
+from stream_scorer.models.bundles.bundle import DecisionThresholds, Interval, ThresholdCosts
 from stream_scorer.training.thresholds import missed_cost
 
 Float64 = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Judging:
     """
 
     thresholds: DecisionThresholds
-    costs: Costs
+    costs: ThresholdCosts
     cards_per_day: int
     resamples: int
 

@@ -21,10 +21,10 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import (
     LICENCE_LONGEST,
-    Costs,
     Manifest,
     Period,
     Quality,
+    ThresholdCosts,
     Training,
 )
 from stream_scorer.models.bundles.loader import kind_of, load_bundle
@@ -37,7 +37,7 @@ from stream_scorer.models.bundles.writer import (
 )
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 from stream_scorer.training.card import Card, card_files
-from stream_scorer.training.data import Taken, known_frauds, take
+from stream_scorer.training.data import LabelledData, known_frauds, take
 from stream_scorer.training.days import PROTOCOLS, Days, Split, new_cards, number_of
 from stream_scorer.training.features import read_features
 from stream_scorer.training.metrics import Judging, Scored, measures
@@ -52,7 +52,7 @@ _BOTH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TrainingJob:
     """What to train; the default split is the handbook's.
 
     Attributes:
@@ -81,7 +81,7 @@ class Order:
     split: Split = PROTOCOLS["handbook"]
     features: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    costs: Costs = field(default_factory=Costs)
+    costs: ThresholdCosts = field(default_factory=ThresholdCosts)
     cards_per_day: int = 100
     resamples: int = 200
     plan: Plan = field(default_factory=Plan)
@@ -127,7 +127,7 @@ def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
     )
 
 
-def _parts(taken: Taken, order: Order) -> tuple[_Part, _Part, _Part]:
+def _parts(taken: LabelledData, order: TrainingJob) -> tuple[_Part, _Part, _Part]:
     """Cut out the three ranges of days."""
     accepted = taken.table
     day = taken.time // _DAY_MS
@@ -164,7 +164,7 @@ def _parts(taken: Taken, order: Order) -> tuple[_Part, _Part, _Part]:
     )
 
 
-def _check(order: Order) -> None:
+def _check(order: TrainingJob) -> None:
     """Refuse what can be refused before the data are read."""
     order.split.check()
     for name, value, least in (
@@ -186,7 +186,8 @@ def _check(order: Order) -> None:
 
 
 def _told(
-    order: Order, taken: Taken, parts: tuple[_Part, _Part, _Part], scored: tuple[Scored, Scored],
+    order: TrainingJob, taken: LabelledData, parts: tuple[_Part, _Part, _Part], scored:
+        tuple[Scored, Scored],
     judging: Judging,
 ) -> Training:  # fmt: skip
     """Return where the model came from and how good it is."""
@@ -222,7 +223,7 @@ def _sha256(path: Path) -> str:
         raise SettingsError(f"data {path}: {error.strerror}", "name a file with --data") from error
 
 
-def train(order: Order) -> tuple[Path, Manifest]:
+def train(order: TrainingJob) -> tuple[Path, Manifest]:
     """Train a model, write its bundle, and load it again as a scorer would.
 
     Returns:

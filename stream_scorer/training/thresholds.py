@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
+from stream_scorer.models.bundles.bundle import DecisionThresholds, ThresholdCosts
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -16,7 +16,7 @@ _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _MISSED = re.compile(rf"(?:(?:({_NUMBER})\*)?(amount)(?:\+({_NUMBER}))?|({_NUMBER}))")
 
 
-def read_costs(missed: str, review: float, false_block: float) -> Costs:
+def read_costs(missed: str, review: float, false_block: float) -> ThresholdCosts:
     """Return the costs that an order names.
 
     Args:
@@ -35,7 +35,7 @@ def read_costs(missed: str, review: float, false_block: float) -> Costs:
         )
     share, of_amount, beside, fixed = match.groups()
     try:
-        return Costs(
+        return ThresholdCosts(
             missed_share=float(share or 1) if of_amount else 0.0,
             missed_fixed=float((beside if of_amount else fixed) or 0),
             review=review,
@@ -50,7 +50,7 @@ def read_costs(missed: str, review: float, false_block: float) -> Costs:
         ) from None
 
 
-def missed_cost(amount: Float64, fraud: Int64, costs: Costs) -> Float64:
+def missed_cost(amount: Float64, fraud: Int64, costs: ThresholdCosts) -> Float64:
     """Return float64[n], what approving each transaction costs.
 
     Args:
@@ -63,7 +63,11 @@ def missed_cost(amount: Float64, fraud: Int64, costs: Costs) -> Float64:
 
 
 def policy_cost(
-    scores: Float64, fraud: Int64, amount: Float64, thresholds: DecisionThresholds, costs: Costs
+    scores: Float64,
+    fraud: Int64,
+    amount: Float64,
+    thresholds: DecisionThresholds,
+    costs: ThresholdCosts,
 ) -> tuple[float, float]:
     """Return what the decisions cost, and what approving everything does.
 
@@ -86,7 +90,7 @@ def policy_cost(
 
 
 def choose_thresholds(
-    scores: Float64, fraud: Int64, amount: Float64, costs: Costs
+    scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
 ) -> DecisionThresholds:
     """Return the thresholds whose decisions cost least; of several such, the highest.
 

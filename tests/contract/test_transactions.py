@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.kafka.loop.producer import Client, cause_of
+from stream_scorer.kafka.loop.producer import ProducerClient, cause_of
 from stream_scorer.settings import Kafka
 from tests.support.contract.brokers import (
     PARTITIONS,
@@ -42,13 +42,13 @@ def name() -> str:
     return f"id-{uuid.uuid4().hex[:10]}"
 
 
-def born(ground: Ground, name: str, timeout: float = 60.0) -> Client:
+def born(ground: Ground, name: str, timeout: float = 60.0) -> ProducerClient:
     made = ground.producer(name, timeout)
     made.init_transactions(SECONDS)
     return made
 
 
-def begun(ground: Ground, name: str, value: bytes, timeout: float = 60.0) -> Client:
+def begun(ground: Ground, name: str, value: bytes, timeout: float = 60.0) -> ProducerClient:
     """Return a client with one record in an open transaction."""
     made = born(ground, name, timeout)
     made.begin_transaction()

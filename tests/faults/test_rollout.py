@@ -18,7 +18,7 @@ from stream_scorer.ports import Float64
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind, Step
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Step
 from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import (
@@ -70,11 +70,12 @@ def planned(kafka: Kafka, *, through: tuple[float, float] = (0.3, 0.6)) -> list[
     begins = [first + int(share * (last - first)) for share in through]
     log = ControlLog(Settings(kafka=kafka))
     versions = {"champion": OLD, "canary": NEW}
-    commands: list[tuple[Kind, Any]] = [
-        (Kind.PLAN, plan_of({"name": "a", "strategy": "champion", "versions": {"champion": OLD}})),
-        (Kind.PLAN, plan_of({"name": "b", "strategy": "canary", "salt": "s", "versions": versions,
+    commands: list[tuple[CommandKind, Any]] = [
+        (CommandKind.PLAN, plan_of({"name": "a", "strategy": "champion", "versions": {"champion":
+        OLD}})), (CommandKind.PLAN, plan_of({"name": "b", "strategy": "canary", "salt": "s",
+        "versions": versions,
                              "ramp": RAMP, "effective_at": begins[0]})),
-        (Kind.STEP, Step(stage=1, effective_at=begins[1])),
+        (CommandKind.STEP, Step(stage=1, effective_at=begins[1])),
     ]  # fmt: skip
     found = []
     for kind, body in commands:
@@ -254,7 +255,7 @@ def test_who_takes_over_waits_for_what_the_dead_one_left_open(
     variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(models.directory)}
     log = ControlLog(Settings(kafka=kafka))
     first = plan_of({"name": "a", "strategy": "champion", "versions": {"champion": OLD}})
-    log.append(Kind.PLAN, first, None)
+    log.append(CommandKind.PLAN, first, None)
     feed(kafka, RECORDS[:half])
     with ScorerProcess(
         kafka, tmp_path / "first", "--from", "earliest", variables=variables, follow=True
@@ -262,7 +263,7 @@ def test_who_takes_over_waits_for_what_the_dead_one_left_open(
         process.wait_ready()
         wait_until(lambda: sum(committed(kafka).values()) == half, "the first half is decided")
         second = plan_of({"name": "b", "strategy": "champion", "versions": {"champion": NEW}})
-        entry = log.append(Kind.PLAN, second, None)
+        entry = log.append(CommandKind.PLAN, second, None)
         assert entry.command is not None
         revision = entry.command.sequence
         wait_until(

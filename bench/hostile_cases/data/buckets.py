@@ -135,7 +135,7 @@ def restored(
         offset: What the group has committed; -1 for nothing.
         low: The oldest offset of the input that is retained.
     """
-    rings = entry("stream_scorer.core.decision.observe", "Rings")(_features(place))
+    rings = entry("stream_scorer.core.decision.observe", "PartitionRings")(_features(place))
     owned = {} if seal is None else {"seal": seal}
     owner = entry("stream_scorer.state.checkpoints.ownership", "Owner")(_GROUP, _TOPIC, **owned)
     source = _Input(offset, low)
@@ -213,7 +213,7 @@ def _astray() -> bytes:
 
 def _twice(place: Place) -> str:
     """Load two files of a backfill that hold the same customer."""
-    rings = entry("stream_scorer.core.decision.observe", "Rings")(_features(place)).of(0)
+    rings = entry("stream_scorer.core.decision.observe", "PartitionRings")(_features(place)).of(0)
     rings.load(payload(ring()))
     try:
         rings.load(payload(ring()))

@@ -12,7 +12,7 @@ _KEY, _OTHER = b"k" * 32, b"o" * 32
 def _seal(secret: bytes = _KEY) -> Any:
     import hashlib  # noqa: PLC0415 only here
 
-    found = entry("stream_scorer.state.checkpoints.record_mac", "Seal")
+    found = entry("stream_scorer.state.checkpoints.record_mac", "RecordMac")
     return found({hashlib.sha256(secret).digest()[:8]: secret})
 
 

@@ -236,7 +236,7 @@ def _labels(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
 
     def run(_: Place) -> str:
         source = Source(schema)
-        made = entry("stream_scorer.rollout.controller.columns", "Columns")(
+        made = entry("stream_scorer.rollout.controller.columns", "EvidenceColumns")(
             source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
         )
         good = _example("labels") | {"transaction_id": "t-1", "event_time": 5_000}
@@ -287,7 +287,7 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
 
     def run(_: Place) -> str:
         source = Source(_with_field("summaries", _many(_NOTHING)))
-        made = entry("stream_scorer.rollout.controller.columns", "Columns")(
+        made = entry("stream_scorer.rollout.controller.columns", "EvidenceColumns")(
             source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
         )
         good = bytes(_codec("summaries", source).encode(_example("summaries")))

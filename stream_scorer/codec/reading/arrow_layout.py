@@ -22,7 +22,7 @@ _TEXT_MOST: Final = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredColumn:
     """A column that the walk stores.
 
     Attributes:
@@ -88,7 +88,7 @@ class Layout:
         OverflowError: The payloads are too large for Arrow's columns.
     """
 
-    def __init__(self, kept: Sequence[Kept], rows: int, size: int) -> None:
+    def __init__(self, kept: Sequence[StoredColumn], rows: int, size: int) -> None:
         self._kept = kept
         self._regions: list[tuple[int, int, int]] = []
         end = 0

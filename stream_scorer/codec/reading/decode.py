@@ -21,7 +21,13 @@ import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec.reading import framing, opcodes, resolve
-from stream_scorer.codec.reading.decode_program import Framed, Program, check, compile_walk, frame
+from stream_scorer.codec.reading.decode_program import (
+    DecodeProgram,
+    Framed,
+    check,
+    compile_walk,
+    frame,
+)
 from stream_scorer.codec.reading.preparation_budget import PreparationBudget
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -50,7 +56,7 @@ _Piece = tuple[Int64, pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedColumns:
     """What n payloads gave.
 
     Attributes:
@@ -68,7 +74,7 @@ class Decoded:
 class _Writer:
     """A writer schema, ready to decode with."""
 
-    program: Program
+    program: DecodeProgram
     schema: Any
     reader: Any
     projection: resolve.Projection | None
@@ -99,7 +105,7 @@ class ColumnDecoder:
 
     def decode(
         self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
-    ) -> Decoded:
+    ) -> DecodedColumns:
         """Decode n payloads; null is a null value.
 
         Args:
@@ -130,7 +136,7 @@ class ColumnDecoder:
         for schema_id, members in groups:
             self._decode_group(members, framed, pieces, refused, writers[schema_id])
         records, good = self._join(pieces, count)
-        return Decoded(records, good, _rejections(refused))
+        return DecodedColumns(records, good, _rejections(refused))
 
     def _decode_group(
         self,

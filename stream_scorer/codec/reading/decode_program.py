@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading import decode_kernel, opcodes
-from stream_scorer.codec.reading.arrow_layout import Kept, Layout
+from stream_scorer.codec.reading.arrow_layout import Layout, StoredColumn
 from stream_scorer.codec.reading.program_check import check_program
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -69,7 +69,7 @@ _UNRESOLVED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class DecodeProgram:
     """A writer schema as the walk executes it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Program:
     paths: tuple[str, ...]
     symbols: Int64
     symbol_text: NDArray[np.uint8]
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[StoredColumn, ...] = ()
 
     def __post_init__(self) -> None:
         check_program(self.code, self.symbols, self.symbol_text, self.kept)
@@ -152,7 +152,7 @@ class _Symbols:
 
 
 class _Compiler:
-    def __init__(self, definition: Definition, kept: Mapping[int, Kept], most: int) -> None:
+    def __init__(self, definition: Definition, kept: Mapping[int, StoredColumn], most: int) -> None:
         self.definition = definition
         self.most = most
         self.code: list[list[int]] = []
@@ -162,7 +162,7 @@ class _Compiler:
         self.used: set[str] = set()
         self.level = 0
         self.kept = kept
-        self.keeping: Kept | None = None
+        self.keeping: StoredColumn | None = None
         self.symbols = _Symbols()
 
     def emit(self, path: str, operation: int, first: int = 0, second: int = 0) -> int:
@@ -255,7 +255,7 @@ class _Compiler:
         for step in ends:
             self.patch(step, len(self.code))
 
-    def finish(self) -> Program:
+    def finish(self) -> DecodeProgram:
         self.emit("", opcodes.END)
         # A type that is called has its own copy of the fields, ended by a return.
         while self.calls:
@@ -270,7 +270,7 @@ class _Compiler:
         text = np.frombuffer(bytes(self.symbols.text) + bytes(SLACK), np.uint8)
         kept = tuple(sorted(self.kept.values(), key=lambda column: column.number))
         code = np.array(self.code, np.int64)
-        return Program(code, tuple(self.paths), symbols, text, kept)
+        return DecodeProgram(code, tuple(self.paths), symbols, text, kept)
 
 
 def _inside(path: str, name: str) -> str:
@@ -281,8 +281,10 @@ def _inside(path: str, name: str) -> str:
 
 
 def compile_walk(
-    definition: Definition, kept: Mapping[int, Kept] | None = None, steps: int = STANDARD.steps
-) -> Program:
+    definition: Definition,
+    kept: Mapping[int, StoredColumn] | None = None,
+    steps: int = STANDARD.steps,
+) -> DecodeProgram:
     """Turn a writer schema into the program that the walk executes.
 
     Args:
@@ -320,7 +322,7 @@ class Walked:
 def check(
     framed: Framed,
     rows: Int64,
-    program: Program,
+    program: DecodeProgram,
     plan: Plan,
     steps_per_byte: int = opcodes.STEPS_PER_BYTE,
 ) -> Walked:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading import opcodes as o
-from stream_scorer.codec.reading.arrow_layout import Kept
+from stream_scorer.codec.reading.arrow_layout import StoredColumn
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.ports import Int64
 
@@ -28,7 +28,7 @@ _LAST: Final = (o.END, o.RETURN, o.JUMP)
 
 
 def check_program(
-    code: Int64, symbols: Int64, symbol_text: NDArray[np.uint8], kept: Sequence[Kept]
+    code: Int64, symbols: Int64, symbol_text: NDArray[np.uint8], kept: Sequence[StoredColumn]
 ) -> None:
     """Check a program; ``decode_program.Program`` describes its parts.
 
@@ -76,7 +76,7 @@ def _check_symbols(symbols: Int64, text_bytes: int) -> None:
     )
 
 
-def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Kept]) -> None:
+def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[StoredColumn]) -> None:
     """Check that each column is written once on every way to the end of the record."""
     operation, first, second, column, kind = code.T
     _require([k.number for k in kept] == list(range(len(kept))), "columns by number")
@@ -114,7 +114,7 @@ def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Kept])
         _require(not ((writing >= first[step]) & (writing <= step)).any(), "columns outside loops")
 
 
-def _check_text(step: Int64, symbols: Int64, column: Kept) -> None:
+def _check_text(step: Int64, symbols: Int64, column: StoredColumn) -> None:
     """Check that a text's memory was laid out for what is written into it."""
     if column.kind != o.TEXT:
         return

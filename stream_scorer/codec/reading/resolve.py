@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from stream_scorer.codec.reading import opcodes
-from stream_scorer.codec.reading.arrow_layout import Kept
+from stream_scorer.codec.reading.arrow_layout import StoredColumn
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.compatibility import incompatibilities
 from stream_scorer.registry.definition import Definition
@@ -108,7 +108,7 @@ class Projection:
     """
 
     schema: pa.Schema
-    kept: dict[int, Kept]
+    kept: dict[int, StoredColumn]
     defaults: tuple[pa.Scalar | None, ...]
 
     def apply(self, stored: Sequence[pa.Array], count: int) -> pa.RecordBatch:
@@ -133,7 +133,7 @@ def project(writer: Definition, reader: Definition) -> Projection | None:
     fields = writer.expand(writer.root)["fields"]
     written = {entry["name"]: number for number, entry in enumerate(fields)}
     schema = arrow_schema(reader)
-    kept: dict[int, Kept] = {}
+    kept: dict[int, StoredColumn] = {}
     defaults: list[pa.Scalar | None] = []
     for number, entry in enumerate(reader.root["fields"]):
         source = writer_field(written, entry)
@@ -149,7 +149,7 @@ def project(writer: Definition, reader: Definition) -> Projection | None:
             return None
         optional = writer.optional(fields[source]["type"]) and reader.optional(entry["type"])
         texts = _texts(writer, fields[source], reader, entry)
-        kept[source] = Kept(len(kept), entry["name"], held, kind, bool(optional), texts)
+        kept[source] = StoredColumn(len(kept), entry["name"], held, kind, bool(optional), texts)
         defaults.append(None)
     return Projection(schema, kept, tuple(defaults))
 

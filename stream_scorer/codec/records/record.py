@@ -16,7 +16,7 @@ import numpy as np
 
 from stream_scorer.codec.reading.decode_program import (
     HEADER_BYTES,
-    Program,
+    DecodeProgram,
     check,
     compile_walk,
     frame,
@@ -51,7 +51,7 @@ class _Writer:
     """A writer schema, ready to decode with; or why it is refused."""
 
     refusal: str
-    program: Program | None = None
+    program: DecodeProgram | None = None
     schema: Any = None
 
 

@@ -26,7 +26,7 @@ class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all 
     """The model failed for more of a batch than the plan lets pass.
 
     Attributes:
-        rows: Rows for which it failed.
+        rows: ObservedRows for which it failed.
         error: The first error's text.
     """
 
@@ -58,7 +58,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ObservedRows:
     """Accepted transactions and what they saw: what a model is asked with.
 
     Attributes:
@@ -74,13 +74,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.events)
 
-    def take(self, rows: Int64) -> "Rows":
+    def take(self, rows: Int64) -> "ObservedRows":
         """Return the given rows, in the given order."""
-        return Rows(self.events.take(rows), self.flags[rows], self.observed[rows])
+        return ObservedRows(self.events.take(rows), self.flags[rows], self.observed[rows])
 
 
 def decide_rows(
-    rows: Rows, model: Model, plan: Plan, terminals: TerminalTable, lap: Callable[[str], None],
+    rows: ObservedRows, model: Model, plan: Plan, terminals: TerminalTable, lap: Callable[[str],
+        None],
     stage: str = "score",
 ) -> tuple[DecisionBatch, NDArray[np.bool_], str]:  # fmt: skip
     """Decide rows that have met the rings.

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import (
     Model,
-    Rows,
+    ObservedRows,
     decide_rows,
     model_scores,
     refuse_failure,
 )
-from stream_scorer.core.decision.observe import ObservedBatch, Rings, observe
+from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
 from stream_scorer.core.decision.policy import decide
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
@@ -33,7 +33,7 @@ _INSTEAD = "score:fallback"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ModelErrors:
     """A version failed for some rows; ``error`` is the first failure's text."""
 
     version: Version
@@ -55,7 +55,7 @@ class ArmDecisions:
     decisions: DecisionBatch
     rows: Int64
     stage: str
-    failure: Failure | None = None
+    failure: ModelErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ShadowScores:
     failed: NDArray[np.bool_]
     decided_score: Float64
     decided_outcome: NDArray[np.uint8]
-    failure: Failure | None = None
+    failure: ModelErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class DecidedBatch:
 
 
 def decide_batch(
-    events: EventBatch, rings: Rings, routing: Routing, models: Mapping[Version, Model],
+    events: EventBatch, rings: PartitionRings, routing: Routing, models: Mapping[Version, Model],
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
 ) -> DecidedBatch:  # fmt: skip
     """Decide a batch.
@@ -164,7 +164,7 @@ def decide_batch(
 
 
 def decide_alone(
-    events: EventBatch, rings: Rings, model: Model, plan: Plan,
+    events: EventBatch, rings: PartitionRings, model: Model, plan: Plan,
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
 ) -> DecidedBatch:  # fmt: skip
     """Decide a batch by one model: :func:`decide_batch` under a routing without a rollout.
@@ -200,7 +200,7 @@ class _Part:
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
-def _parts(routing: Routing, rows: Rows, seen: ObservedBatch) -> Sequence[_Part]:
+def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequence[_Part]:
     arms = routing.arms
     if len(arms) == 1:
         return [_Part(arms[0], np.arange(len(rows)), 1.0)]
@@ -216,7 +216,7 @@ def _parts(routing: Routing, rows: Rows, seen: ObservedBatch) -> Sequence[_Part]
 
 
 def _decide(
-    part: _Part, rows: Rows, routing: Routing, by_arm: Mapping[str, Model],
+    part: _Part, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
     terminals: TerminalTable, lap: Callable[[str], None], stage: str,
 ) -> list[ArmDecisions]:  # fmt: skip
     """Return what an arm decides of its rows, and what the champion does in its place."""
@@ -239,9 +239,9 @@ def _decide(
     return [*kept, ArmDecisions(instead.decisions, part.rows[bad], _INSTEAD, failure)]
 
 
-def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> Failure | None:
+def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> ModelErrors | None:
     rows = int(failed.sum())
-    return Failure(Version(model.name, model.version), rows, error) if rows else None
+    return ModelErrors(Version(model.name, model.version), rows, error) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ class _Found:
 
 
 def _by(
-    rows: Rows, part: _Part, routing: Routing, model: Model, terminals: TerminalTable,
+    rows: ObservedRows, part: _Part, routing: Routing, model: Model, terminals: TerminalTable,
     lap: Callable[[str], None], stage: str,
 ) -> _Found:  # fmt: skip
     if not model.features.by_terminal:
@@ -265,7 +265,7 @@ def _by(
 
 
 def _shadow(
-    arm: str, rows: Rows, routing: Routing, model: Model, decided: Sequence[ArmDecisions],
+    arm: str, rows: ObservedRows, routing: Routing, model: Model, decided: Sequence[ArmDecisions],
     lap: Callable[[str], None],
 ) -> ShadowScores:  # fmt: skip
     features = model.features.compute(rows.events, rows.observed)

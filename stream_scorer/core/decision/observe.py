@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.decide import Rows
+from stream_scorer.core.decision.decide import ObservedRows
 from stream_scorer.core.events.batch import EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE, reason_of, validate
@@ -27,7 +27,7 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 
 
-class Rings:
+class PartitionRings:
     """The rings of all partitions that a process holds.
 
     Args:
@@ -145,9 +145,9 @@ class ObservedBatch:
     flags: UInt8
     observed: Float64
 
-    def rows(self) -> Rows:
+    def rows(self) -> ObservedRows:
         """Return the accepted rows of the batch."""
-        every = Rows(self.events, self.flags, self.observed)
+        every = ObservedRows(self.events, self.flags, self.observed)
         return every if len(self.accepted) == len(self.events) else every.take(self.accepted)
 
 
@@ -156,7 +156,7 @@ def _no_lap(_: str) -> None:
 
 
 def refold(
-    events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet
+    events: EventBatch, rings: PartitionRings, plan: Plan, features: FeatureSet
 ) -> dict[int, Journal]:
     """Fold a batch as ``observe`` does, and compute nothing of what its events see.
 
@@ -181,7 +181,7 @@ def refold(
 
 
 def observe(
-    events: EventBatch, rings: Rings, plan: Plan, features: FeatureSet,
+    events: EventBatch, rings: PartitionRings, plan: Plan, features: FeatureSet,
     lap: Callable[[str], None] = _no_lap, terminals: TerminalTable | None = None,
 ) -> ObservedBatch:  # fmt: skip
     """Validate a batch, fold it into the rings, and compute what its events see there.

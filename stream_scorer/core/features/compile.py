@@ -24,10 +24,17 @@ from stream_scorer.core.features.declarations import (
     length_ms,
     refusal,
 )
-from stream_scorer.core.features.kinds import KINDS, AtTerminal, Columns, Earlier, Feature, Windowed
+from stream_scorer.core.features.kinds import (
+    KINDS,
+    AtTerminal,
+    DirectColumns,
+    Earlier,
+    Feature,
+    Windowed,
+)
 from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
-from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, Program
+from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, RingProgram
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
@@ -68,7 +75,7 @@ class Engine:
 
     retention: Retention
     fields: tuple[str, ...]
-    program: Program
+    program: RingProgram
     delayed: Delayed
 
     @property
@@ -169,13 +176,13 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = Columns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
         for column, feature in enumerate(self._features):
             if feature.compute is not None:
                 feature.compute(seen, column)
 
     @property
-    def direct(self) -> Program:
+    def direct(self) -> RingProgram:
         """The operations over rings, writing straight into these features' own columns."""
         program = self.engine.program
         mine = self._observed < len(program.operations)
@@ -213,7 +220,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = Columns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
         for column in self.recomputed:
             compute = self._features[column].compute
             if compute is not None:
@@ -386,7 +393,7 @@ def _engine(
             unit=plan.unit,
         ),
         fields=fields,
-        program=Program(
+        program=RingProgram(
             operations=rows,
             windows=np.array(windows, np.int64),
             memories=np.array(

@@ -74,7 +74,7 @@ class AtTerminal:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class DirectColumns:
     """What a feature reads that needs no ring.
 
     Attributes:
@@ -105,7 +105,7 @@ class Feature:
     meaning: Mapping[str, object]
     windowed: Windowed | None = None
     at_terminal: AtTerminal | None = None
-    compute: Callable[[Columns, int], None] | None = None
+    compute: Callable[[DirectColumns, int], None] | None = None
     operands: tuple[int, ...] = ()
     reads: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ Build = Callable[[Declaration, Earlier], Feature]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FeatureKind:
     """A registered kind: the keys that its table must and may have, and what builds it."""
 
     needs: tuple[str, ...]
@@ -131,12 +131,12 @@ class Kind:
     build: Build
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, FeatureKind] = {}
 
 
 def _kind(name: str, *needs: str, may: tuple[str, ...] = ()) -> Callable[[Build], Build]:
     def register(build: Build) -> Build:
-        KINDS[name] = Kind(needs, may, build)
+        KINDS[name] = FeatureKind(needs, may, build)
         return build
 
     return register
@@ -232,7 +232,7 @@ def _passthrough(declared: Declaration, _: Earlier) -> Feature:
         return Feature({"kind": "passthrough", "field": field}, compute=_amount)
     missing = declared.number("missing", math.nan)
 
-    def compute(seen: Columns, column: int) -> None:
+    def compute(seen: DirectColumns, column: int) -> None:
         flags = seen.events.records.column(field).cast(pa.int8())
         seen.out[:, column] = _numbers(flags, missing)
 
@@ -240,7 +240,7 @@ def _passthrough(declared: Declaration, _: Earlier) -> Feature:
     return Feature(meaning, compute=compute, reads=(field,))
 
 
-def _amount(seen: Columns, column: int) -> None:
+def _amount(seen: DirectColumns, column: int) -> None:
     np.copyto(seen.out[:, column], seen.amount)
 
 
@@ -250,7 +250,7 @@ def _categorical(declared: Declaration, _: Earlier) -> Feature:
     unknown, missing = declared.number("unknown", 0), declared.number("missing", 0)
     known = pa.array(values, pa.string())
 
-    def compute(seen: Columns, column: int) -> None:
+    def compute(seen: DirectColumns, column: int) -> None:
         texts = seen.events.records.column(field)
         codes = _numbers(pc.index_in(texts, value_set=known), unknown)
         if texts.null_count:
@@ -283,7 +283,7 @@ def _ratio(declared: Declaration, earlier: Earlier) -> Feature:
         above = _operand(declared, earlier, "feature")
         meaning["of"] = earlier.features[above].meaning
 
-    def compute(seen: Columns, column: int) -> None:
+    def compute(seen: DirectColumns, column: int) -> None:
         numerator = seen.amount if above is None else seen.out[:, above]
         denominator = seen.out[:, below]
         out = np.full(len(denominator), missing)
@@ -308,7 +308,7 @@ def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
 def _calendar(declared: Declaration, what: int) -> Feature:
     zone = declared.zone()
 
-    def compute(seen: Columns, column: int) -> None:
+    def compute(seen: DirectColumns, column: int) -> None:
         read_calendar(local_ms(seen.events.int64("event_time"), zone), what, seen.out, column)
 
     return Feature({"kind": declared.table["kind"], "timezone": zone}, compute=compute)

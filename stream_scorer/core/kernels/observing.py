@@ -23,7 +23,7 @@ AMOUNTS, FIRST_FIELD = 0, 2
 _MILLISECONDS = 1_000.0
 
 
-class Program(NamedTuple):
+class RingProgram(NamedTuple):
     """The operations of all features over rings.
 
     Attributes:

@@ -45,7 +45,7 @@ KEY_CLASSES = EXACT_PIECES + 32
 CUSTOMER_BYTES = 14
 
 
-class Store(NamedTuple):
+class RingStore(NamedTuple):
     """Arrays of one partition; see ``windows.CustomerRings``.
 
     Attributes:

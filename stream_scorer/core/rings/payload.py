@@ -5,8 +5,8 @@
     rings           see below
     CRC-32          4 bytes, little-endian, of all before it
 
-A number is a varint, a signed one in zigzag. Rings stand in the order of (hash, bytes) of the
-customer's id:
+A number is a varint, a signed one in zigzag. PayloadRings stand in the order of (hash, bytes) of
+the customer's id:
 
     how many rings
     per ring: length of the id, the id's bytes, newest accepted event time (ms, signed), events;
@@ -33,7 +33,7 @@ from stream_scorer.core.kernels.dumping import (
     most_bytes,
     ordered_slots,
 )
-from stream_scorer.core.kernels.store import Store
+from stream_scorer.core.kernels.store import RingStore
 from stream_scorer.core.rings.storage import new_store, shape_of
 
 Int64 = NDArray[np.int64]
@@ -51,7 +51,7 @@ ANY_BUCKET = -1
 """Rings of any customers, as files of events have them: not those of one bucket alone."""
 
 
-class Rings(NamedTuple):
+class PayloadRings(NamedTuple):
     """The rings of a payload that is whole.
 
     Attributes:
@@ -65,7 +65,7 @@ class Rings(NamedTuple):
     fields: tuple[str, ...]
 
 
-def write(store: Store, shape: Int64, fields: tuple[str, ...], bucket: int) -> bytes:
+def write(store: RingStore, shape: Int64, fields: tuple[str, ...], bucket: int) -> bytes:
     """Return a bucket's rings as bytes; none when it has no customer.
 
     Args:
@@ -85,7 +85,9 @@ def write(store: Store, shape: Int64, fields: tuple[str, ...], bucket: int) -> b
     return body + zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little")
 
 
-def read(store: Store, payload: bytes, *, checked: bool = False, bucket: int = ANY_BUCKET) -> Rings:
+def read(
+    store: RingStore, payload: bytes, *, checked: bool = False, bucket: int = ANY_BUCKET
+) -> PayloadRings:
     """Check a payload against itself and the rings that are there; nothing is changed.
 
     Every length is held to the bytes that are left before anything is allocated by it, and every
@@ -114,10 +116,10 @@ def read(store: Store, payload: bytes, *, checked: bool = False, bucket: int = A
     fault = check_rings(store, data, start, len(data), len(fields), bucket)
     if fault != SOUND:
         raise ValueError(f"bucket: {_FAULTS[fault]}")
-    return Rings(data, start, fields)
+    return PayloadRings(data, start, fields)
 
 
-def sound(payload: bytes) -> Rings:
+def sound(payload: bytes) -> PayloadRings:
     """Check a payload against itself alone.
 
     Raises:

@@ -23,7 +23,7 @@ from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS
-from stream_scorer.core.kernels.observing import Program
+from stream_scorer.core.kernels.observing import RingProgram
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
 from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
 from stream_scorer.core.rings import payload as bucket_payload
@@ -144,7 +144,7 @@ class CustomerRings:
     """
 
     def __init__(
-        self, retention: Retention, program: Program, fields: tuple[str, ...] = ()
+        self, retention: Retention, program: RingProgram, fields: tuple[str, ...] = ()
     ) -> None:
         self.retention = retention
         self.fields = fields
@@ -160,7 +160,7 @@ class CustomerRings:
         self._spare = np.empty((0, JOURNAL_WIDTH + len(fields)), np.int64)
         self._store = new_store(self._shape)
 
-    def run(self, program: Program) -> None:
+    def run(self, program: RingProgram) -> None:
         """Compute another program from now on; the rings stay as they are.
 
         Args:

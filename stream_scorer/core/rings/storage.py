@@ -26,7 +26,7 @@ from stream_scorer.core.kernels.store import (
     SLOT,
     SLOTS,
     UNITS,
-    Store,
+    RingStore,
     key_class,
     place_all,
 )
@@ -58,7 +58,7 @@ def shape_of(horizon_ms: int, fields: int) -> Int64:
     return np.array([short, unit_words, fields, _SHORT_HORIZON_MS - 1 if short else -1], np.int64)
 
 
-def new_store(shape: Int64) -> Store:
+def new_store(shape: Int64) -> RingStore:
     """Return the arrays of a partition without customers.
 
     Args:
@@ -68,7 +68,7 @@ def new_store(shape: Int64) -> Store:
     counters[FREE_SLOT] = -1
     keys = np.zeros(1024, np.uint8)
     words = np.zeros(256 * int(shape[1]), np.int64)
-    return Store(
+    return RingStore(
         counters=counters,
         table=np.full(256, EMPTY, np.int64),
         slots=_slots(64),
@@ -107,7 +107,7 @@ def new_scratch(cap: int, windows: int) -> Scratch:
     )
 
 
-def with_room(store: Store, shape: Int64, key_length: int, events: int) -> Store:
+def with_room(store: RingStore, shape: Int64, key_length: int, events: int) -> RingStore:
     """Return a store in which each array is long enough for one more customer or ring.
 
     Args:

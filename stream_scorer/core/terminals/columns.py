@@ -17,7 +17,7 @@ Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PendingTransactions:
     """n transactions whose label is not settled, or was not before they left.
 
     Attributes:
@@ -39,9 +39,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.match)
 
-    def take(self, rows: Int64) -> "Rows":
+    def take(self, rows: Int64) -> "PendingTransactions":
         """Return some rows, in the given order."""
-        return Rows(
+        return PendingTransactions(
             self.match[rows], self.identity[rows], self.event_time[rows],
             self.terminal_id.take(pa.array(rows)), self.partition[rows], self.offset[rows],
         )  # fmt: skip
@@ -52,7 +52,7 @@ class Labels:
     """n labels.
 
     Attributes:
-        match: uint64[n], as :attr:`Rows.match`.
+        match: uint64[n], as :attr:`PendingTransactions.match`.
         event_time: int64[n], their transactions' event times, ms.
         label_time: int64[n], when they became known, ms.
         fraud: bool[n].
@@ -78,12 +78,12 @@ class Labels:
         )  # fmt: skip
 
 
-def rows_of(events: EventBatch) -> Rows:
+def rows_of(events: EventBatch) -> PendingTransactions:
     """Return valid transactions as rows."""
     records = events.records
     time = events.int64("event_time")
     known = _hashes(records)
-    return Rows(
+    return PendingTransactions(
         mixed(known, time),
         mixed(known, events.partition.astype(np.int64)),
         time,
@@ -113,7 +113,7 @@ def _hashes(records: pa.RecordBatch) -> UInt64:
     return hashes
 
 
-def joined_rows(pieces: Sequence[Rows]) -> Rows:
+def joined_rows(pieces: Sequence[PendingTransactions]) -> PendingTransactions:
     """Return the rows of one or more pieces."""
     if len(pieces) == 1:
         return pieces[0]

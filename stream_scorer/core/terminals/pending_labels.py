@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.terminals.columns import Labels, Rows, joined_labels, joined_rows
+from stream_scorer.core.terminals.columns import (
+    Labels,
+    PendingTransactions,
+    joined_labels,
+    joined_rows,
+)
 from stream_scorer.core.terminals.profile_kernels import advance
 
 Int64 = NDArray[np.int64]
@@ -38,7 +43,7 @@ class Clock:
     Attributes:
         newest: int64[p], newest event time by partition of the transactions, ms; NEVER at first.
         heard: int64[p], newest Kafka timestamp likewise.
-        watermark: Rows up to here are out, ms.
+        watermark: PendingTransactions up to here are out, ms.
     """
 
     newest: Int64
@@ -61,7 +66,7 @@ class Settled:
         fraud: bool[n], what the last label in time said; False without one.
     """
 
-    rows: Rows
+    rows: PendingTransactions
     fraud: Bool
 
     def __len__(self) -> int:
@@ -89,7 +94,7 @@ class Counts:
 class _Bucket:
     """What is pending of ten minutes of event time."""
 
-    rows: list[Rows] = field(default_factory=list)
+    rows: list[PendingTransactions] = field(default_factory=list)
     labels: list[Labels] = field(default_factory=list)
 
 
@@ -111,7 +116,7 @@ class Folded:
     clock: Clock
     counts: Counts
     first: Int64
-    rows: Rows
+    rows: PendingTransactions
     labels: Labels
 
 
@@ -140,7 +145,7 @@ class Pending:
         """Return how many rows are pending."""
         return len(self._known)
 
-    def remember(self, rows: Rows, labels: Labels) -> None:
+    def remember(self, rows: PendingTransactions, labels: Labels) -> None:
         """Take in what a replay brings; what has left before is passed over."""
         watermark = self.clock.watermark
         fresh, _ = self._fresh(rows.take(np.flatnonzero(rows.event_time > watermark)))
@@ -149,7 +154,12 @@ class Pending:
         )
 
     def fold(
-        self, rows: Rows, timestamp: Int64, row_order: Int64, labels: Labels, label_order: Int64
+        self,
+        rows: PendingTransactions,
+        timestamp: Int64,
+        row_order: Int64,
+        labels: Labels,
+        label_order: Int64,
     ) -> Folded:
         """Take a batch in.
 
@@ -198,7 +208,7 @@ class Pending:
 
     # -- what is new ------------------------------------------------------------------------
 
-    def _fresh(self, rows: Rows) -> tuple[Rows, int]:
+    def _fresh(self, rows: PendingTransactions) -> tuple[PendingTransactions, int]:
         """Return the rows that are no duplicates, and how many are.
 
         A duplicate is the same transaction of the same customer again, with the event time that it
@@ -220,7 +230,7 @@ class Pending:
         return rows.take(np.array(kept, np.int64)), len(rows) - len(kept)
 
     @staticmethod
-    def _places(fresh: Rows, rows: Rows) -> Int64:
+    def _places(fresh: PendingTransactions, rows: PendingTransactions) -> Int64:
         """Return where the fresh rows, which are some of the rows in their order, were."""
         if len(fresh) == len(rows):
             return np.arange(len(rows))
@@ -240,7 +250,7 @@ class Pending:
 
     # -- what leaves ------------------------------------------------------------------------
 
-    def _settle(self, fresh: Rows, in_time: Labels, watermark: int) -> Settled:
+    def _settle(self, fresh: PendingTransactions, in_time: Labels, watermark: int) -> Settled:
         """Return the rows up to the watermark with what the last label says of each."""
         rows = [fresh, *(r for n in self._reached(watermark) for r in self._buckets[n].rows)]
         labels = [in_time, *(x for n in self._reached(watermark) for x in self._buckets[n].labels)]
@@ -268,11 +278,11 @@ class Pending:
 
     # -- where a restart begins -------------------------------------------------------------
 
-    def _first(self, rows: Rows, labels: Labels, watermark: int) -> Int64:
+    def _first(self, rows: PendingTransactions, labels: Labels, watermark: int) -> Int64:
         first = self._oldest((rows, labels))
         reached = self._reached(watermark)
         for number in reached:
-            pieces: list[Rows | Labels] = [*self._buckets[number].rows]
+            pieces: list[PendingTransactions | Labels] = [*self._buckets[number].rows]
             for each in (*pieces, *self._buckets[number].labels):
                 left = each.take(np.flatnonzero(each.event_time > watermark))
                 first = np.minimum(first, self._oldest((left,)))
@@ -280,7 +290,7 @@ class Pending:
         stay = [oldest for number, oldest in self._firsts.items() if number not in gone]
         return np.minimum.reduce([first, *stay])
 
-    def _oldest(self, pieces: Sequence[Rows | Labels]) -> Int64:
+    def _oldest(self, pieces: Sequence[PendingTransactions | Labels]) -> Int64:
         first = np.full(self._sources, NOWHERE)
         for piece in pieces:
             np.minimum.at(first, piece.partition, piece.offset)
@@ -288,7 +298,7 @@ class Pending:
 
     # -- the buckets ------------------------------------------------------------------------
 
-    def _store(self, rows: Rows, labels: Labels) -> None:
+    def _store(self, rows: PendingTransactions, labels: Labels) -> None:
         self._known.update(zip(rows.identity.tolist(), rows.event_time.tolist(), strict=True))
         for number, members in _by_bucket(rows.event_time):
             piece = rows.take(members)
@@ -297,7 +307,7 @@ class Pending:
             told = labels.take(members)
             self._bucket(number, told).labels.append(told)
 
-    def _bucket(self, number: int, piece: Rows | Labels) -> _Bucket:
+    def _bucket(self, number: int, piece: PendingTransactions | Labels) -> _Bucket:
         oldest = self._oldest((piece,))
         known = self._firsts.get(number)
         self._firsts[number] = oldest if known is None else np.minimum(known, oldest)
@@ -314,7 +324,7 @@ def _by_bucket(event_time: Int64) -> Iterator[tuple[int, Int64]]:
         yield int(bucket[members[0]]), members
 
 
-def _verdicts(rows: Rows, labels: Labels) -> Bool:
+def _verdicts(rows: PendingTransactions, labels: Labels) -> Bool:
     """Return bool[n]: what the last label of each row says; of two known at once, the later one."""
     if not len(labels) or not len(rows):
         return np.zeros(len(rows), np.bool_)

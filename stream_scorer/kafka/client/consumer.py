@@ -15,7 +15,7 @@ from stream_scorer.kafka.client.library import (
     FATAL,
     NO_OFFSET,
     PLACES,
-    Client,
+    LibraryClient,
     check,
     check_error,
     library,
@@ -29,7 +29,7 @@ from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ConsumerError:
     """An error event among the records, of one partition or (-1) of none."""
 
     partition: int
@@ -42,7 +42,7 @@ class Polled:
     """What a poll brought."""
 
     records: RawRecords | None
-    failures: tuple[Failure, ...]
+    failures: tuple[ConsumerError, ...]
 
 
 class GroupMetadata:
@@ -90,7 +90,7 @@ class ColumnConsumer:
         self.topic = topic
         self._rebalance: Rebalance | None = None
         self._raised: BaseException | None = None
-        self._client = Client(CONSUMER, options, self._on_rebalance)
+        self._client = LibraryClient(CONSUMER, options, self._on_rebalance)
         self._api = self._client.api
         self._api.poll_set_consumer(self._client.handle)
         self._queue = self._api.queue_get_consumer(self._client.handle)
@@ -234,7 +234,7 @@ class ColumnConsumer:
         if count and maximum > 1:
             count += self._consume(1, maximum - 1, linger)
         messages = self._messages[:count]
-        failures: list[Failure] = []
+        failures: list[ConsumerError] = []
         values, keys, errors = kernels.measure(messages)
         if errors:
             messages, failures = self._failures(messages)
@@ -253,7 +253,7 @@ class ColumnConsumer:
             raise KafkaException(KafkaError(KafkaError._STATE, "the consumer is closed"))  # noqa: SLF001 the binding's own name
         return int(count)
 
-    def _failures(self, messages: Int64) -> tuple[Int64, list[Failure]]:
+    def _failures(self, messages: Int64) -> tuple[Int64, list[ConsumerError]]:
         """Take the error events out."""
         kept, failures = [], []
         for message in messages.tolist():
@@ -268,7 +268,7 @@ class ColumnConsumer:
             else:
                 said = (self._api.message_errstr(message) or b"").decode(errors="replace")
                 offset = ctypes.cast(message + 56, ctypes.POINTER(ctypes.c_int64))[0]
-                failures.append(Failure(head[4], offset, KafkaError(code, said)))
+                failures.append(ConsumerError(head[4], offset, KafkaError(code, said)))
             self._api.message_destroy(message)
         return np.array(kept, np.int64), failures
 

@@ -310,7 +310,7 @@ def new_topic(client: int, topic: str, options: Mapping[str, str]) -> int:
     return int(api.topic_new(client, topic.encode(), configuration))
 
 
-class Client:
+class LibraryClient:
     """A client of the library and what its callbacks leave behind.
 
     Args:

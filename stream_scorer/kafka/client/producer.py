@@ -12,7 +12,7 @@ from stream_scorer.kafka.client import kernels
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.library import (
     PRODUCER,
-    Client,
+    LibraryClient,
     check,
     check_error,
     milliseconds,
@@ -52,7 +52,7 @@ class ColumnProducer:
         options: Mapping[str, Any],
         topic_options: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
-        self._client = Client(PRODUCER, options)
+        self._client = LibraryClient(PRODUCER, options)
         self._api = self._client.api
         self._topics: dict[str, int] = {}
         self._topic_options = topic_options

@@ -24,7 +24,7 @@ Describe = Callable[[str], ConsumerGroupDescription | None]
 """Returns what the broker says of a group; raises UnavailableError."""
 
 
-class Entry:
+class GroupEntry:
     """Looks into a group before it is joined, at most once a second.
 
     Args:

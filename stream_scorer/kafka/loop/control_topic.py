@@ -22,7 +22,7 @@ _APPEND_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ControlRecord:
     """One record of such a topic.
 
     Attributes:
@@ -51,14 +51,14 @@ class KeptTopic:
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._follower = TopicFollower(kafka, topic, "rollout")
-        self._held: list[Kept] = []
+        self._held: list[ControlRecord] = []
         try:
             _refuse_broken(topic, self._follower)
         except RolloutError:
             self._follower.close()
             raise
 
-    def to_end(self, *, stable: bool = True) -> Sequence[Kept]:
+    def to_end(self, *, stable: bool = True) -> Sequence[ControlRecord]:
         """Return the records that have come since the last call, up to the end that there is now.
 
         What was read before an error is returned by the next call, of this or of :meth:`poll`.
@@ -84,7 +84,7 @@ class KeptTopic:
         """Offsets before the end that was noted."""
         return self._follower.left
 
-    def poll(self, wait: float) -> Sequence[Kept]:
+    def poll(self, wait: float) -> Sequence[ControlRecord]:
         """Return the records that come within ``wait`` seconds, as soon as there are any.
 
         Raises:
@@ -92,11 +92,11 @@ class KeptTopic:
         """
         return self._released() or self._read(wait)
 
-    def _read(self, wait: float) -> list[Kept]:
+    def _read(self, wait: float) -> list[ControlRecord]:
         raw = self._follower.poll(_RECORDS, wait)
         return [] if raw is None else _rows(raw)
 
-    def _released(self) -> list[Kept]:
+    def _released(self) -> list[ControlRecord]:
         held, self._held = self._held, []
         return held
 
@@ -171,8 +171,8 @@ def _refuse_broken(topic: str, follower: TopicFollower) -> None:
         )
 
 
-def _rows(raw: RawRecords) -> list[Kept]:
+def _rows(raw: RawRecords) -> list[ControlRecord]:
     return [
-        Kept(offset, key, value)
+        ControlRecord(offset, key, value)
         for offset, key, value in zip(raw.offset.tolist(), raw.keys, raw.values, strict=True)
     ]

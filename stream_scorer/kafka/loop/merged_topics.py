@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, GroupMetadata
+from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, GroupMetadata
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import noted
@@ -332,7 +332,9 @@ class MergedSource:
             self._bound(base, self.counts[topic], consumer)
             base += self.counts[topic]
 
-    def _keep(self, base: int, raw: RawRecords, failures: Sequence[Failure], now: float) -> None:
+    def _keep(
+        self, base: int, raw: RawRecords, failures: Sequence[ConsumerError], now: float
+    ) -> None:
         for number in np.unique(raw.partition).tolist():
             piece = raw.where(raw.partition == number)
             partition = self._partitions[base + number]
@@ -342,7 +344,7 @@ class MergedSource:
                 f.partition == number and f.offset > int(piece.offset[-1]) for f in failures
             )
 
-    def _judge(self, topic: str, base: int, failure: Failure) -> None:
+    def _judge(self, topic: str, base: int, failure: ConsumerError) -> None:
         code = failure.error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             self._partitions[base + failure.partition].at_end = True

@@ -60,7 +60,7 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
         self.fenced = fenced
 
 
-class Client(Protocol):
+class ProducerClient(Protocol):
     """What the producer needs of a ``ColumnProducer``."""
 
     def init_transactions(self, seconds: float) -> None: ...  # noqa: D102 see ColumnProducer
@@ -124,7 +124,7 @@ class TransactionalProducer:
         kafka: Kafka,
         group: str,
         listener: Listener,
-        make: Callable[[dict[str, Any]], Client] | None = None,
+        make: Callable[[dict[str, Any]], ProducerClient] | None = None,
         clock: Clock = since_boot,
         identity: Identity | None = None,
     ) -> None:
@@ -152,7 +152,7 @@ class TransactionalProducer:
         if error.code() in _TRANSPORT:
             self._transport_errors += 1
 
-    def _born(self, stop: Callable[[], bool]) -> Client:
+    def _born(self, stop: Callable[[], bool]) -> ProducerClient:
         """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
         client = self._make(self._options)
         down = False

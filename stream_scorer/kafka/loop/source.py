@@ -16,7 +16,7 @@ from stream_scorer.kafka.client.consumer import (
     Rebalance,
 )
 from stream_scorer.kafka.client.library import NO_OFFSET
-from stream_scorer.kafka.identity.entry import Entry
+from stream_scorer.kafka.identity.entry import GroupEntry
 from stream_scorer.kafka.topics import config, groups
 from stream_scorer.kafka.topics.consumer_errors import Reading
 from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets
@@ -141,9 +141,9 @@ class KafkaSource:
         self._lows_until = 0.0
         self._refusal = ""
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
-        self._entry: Entry | None = None
+        self._entry: GroupEntry | None = None
         if kafka.group_protocol == "consumer":
-            self._entry = Entry(kafka, group)
+            self._entry = GroupEntry(kafka, group)
         else:
             self._join()
 
@@ -298,7 +298,7 @@ class KafkaSource:
             raise Paused("group", self._refusal)
         return self._live(stashed)
 
-    def _enter(self, entry: Entry, wait: float) -> None:
+    def _enter(self, entry: GroupEntry, wait: float) -> None:
         """Join the group, or wait a moment and say why not.
 
         Raises:

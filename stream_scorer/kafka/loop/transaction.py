@@ -28,9 +28,9 @@ from stream_scorer.kafka.loop.source import Assigned, Source
 from stream_scorer.kafka.loop.thread_stacks import stack_of
 from stream_scorer.kafka.loop.work_interface import (
     NO_ROWS,
-    Batch,
-    Limits,
+    LoopLimits,
     Outage,
+    PolledBatch,
     Result,
     Stages,
     Work,
@@ -68,7 +68,7 @@ class TransactionLoop(Generic[Delta]):
         source: Input.
         producer: Output.
         work: What to do with a batch.
-        limits: Batch size and times.
+        limits: PolledBatch size and times.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
     """
@@ -78,7 +78,7 @@ class TransactionLoop(Generic[Delta]):
         source: Source,
         producer: TransactionalProducer,
         work: Work[Delta],
-        limits: Limits,
+        limits: LoopLimits,
         listener: Listener,
         hook: Callable[[str], None] | None = None,
     ) -> None:
@@ -97,9 +97,9 @@ class TransactionLoop(Generic[Delta]):
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
         self._outside = Outage(listener)
-        self._ahead: Batch[Delta] | None = None
+        self._ahead: PolledBatch[Delta] | None = None
         self._kept: Future[BatchCommitted] | None = None
-        self._current: Batch[Delta] | None = None
+        self._current: PolledBatch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._attempts = Attempts(guarded=limits.guarded)
         self._quarantine = Quarantine(self._trial, self._undone, self._searching)
@@ -166,7 +166,7 @@ class TransactionLoop(Generic[Delta]):
             self._transact(batch)
             self._deciding_seconds = time.monotonic() - began
 
-    def _poll(self, linger: float, patience: float) -> Batch[Delta] | None:
+    def _poll(self, linger: float, patience: float) -> PolledBatch[Delta] | None:
         stages = Stages(self._hook)
         try:
             most = self._attempts.most(self._limits.maximum_batch)
@@ -177,9 +177,9 @@ class TransactionLoop(Generic[Delta]):
         self._outside.end()
         if raw is None:
             return None
-        return Batch(raw, raw.next_offsets(), stages)
+        return PolledBatch(raw, raw.next_offsets(), stages)
 
-    def _look_ahead(self, batch: Batch[Delta]) -> None:
+    def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.
 
         It stands on a delta that is not committed yet; if that is given up, so is it.
@@ -268,7 +268,7 @@ class TransactionLoop(Generic[Delta]):
         self._fresh = {p: offset for p, offset in self._fresh.items() if p not in offsets}
         return True
 
-    def _transact(self, batch: Batch[Delta]) -> None:
+    def _transact(self, batch: PolledBatch[Delta]) -> None:
         """Compute one batch and publish it in one transaction, or leave no trace of it."""
         self._current = batch
         committed = False
@@ -308,7 +308,7 @@ class TransactionLoop(Generic[Delta]):
         if self._ahead is None:
             self._say_kept()
 
-    def _mark(self, batch: Batch[Delta]) -> bool:
+    def _mark(self, batch: PolledBatch[Delta]) -> bool:
         """Commit that a first batch is begun, before it is; return whether it may be computed."""
         if not self._attempts.unmarked(batch.ends):
             return True
@@ -327,7 +327,7 @@ class TransactionLoop(Generic[Delta]):
         if kept is not None:
             self._listener(kept.result())
 
-    def _publish(self, batch: Batch[Delta]) -> bool:
+    def _publish(self, batch: PolledBatch[Delta]) -> bool:
         """Send a batch's result with its offsets; return whether it is committed."""
         if batch.result is None or not self._owns_all(batch.raw):
             # A rebalance came while the next batch was polled.
@@ -388,7 +388,7 @@ class TransactionLoop(Generic[Delta]):
             self._listener(BatchAborted(str(error), 0))
             return False
 
-    def _compute(self, batch: Batch[Delta]) -> Result[Delta] | None:
+    def _compute(self, batch: PolledBatch[Delta]) -> Result[Delta] | None:
         """Compute on the other thread; None when a partition of the batch was revoked."""
         while True:
             try:
@@ -404,7 +404,7 @@ class TransactionLoop(Generic[Delta]):
             self._outage.end()
             return result
 
-    def _computed(self, batch: Batch[Delta]) -> Result[Delta]:
+    def _computed(self, batch: PolledBatch[Delta]) -> Result[Delta]:
         """Compute a batch, without the records for which that fails each time."""
         future, batch.future = batch.future, None
         batch.quarantined = NO_ROWS
@@ -476,7 +476,7 @@ class TransactionLoop(Generic[Delta]):
         """Whether no partition of the batch was revoked since it was polled."""
         return not self._source.interrupted(_partitions(raw))
 
-    def _give_up(self, batch: Batch[Delta]) -> None:
+    def _give_up(self, batch: PolledBatch[Delta]) -> None:
         """Take a batch back, and first what was computed on top of it; read both again."""
         ahead, self._ahead = self._ahead, None
         ends = dict(batch.ends)

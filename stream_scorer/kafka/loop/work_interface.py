@@ -65,7 +65,7 @@ class Stages:
 
 
 @dataclass(slots=True)
-class Batch(Generic[Delta]):
+class PolledBatch(Generic[Delta]):
     """A polled batch.
 
     Attributes:
@@ -169,7 +169,7 @@ class Work(Protocol[Delta]):
 
 
 @dataclass(slots=True)
-class Limits:
+class LoopLimits:
     """How the loop sizes and times its batches; seconds.
 
     ``ahead`` says whether the work can be computed on a batch that is not committed yet. A batch

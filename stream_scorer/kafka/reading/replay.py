@@ -8,7 +8,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
+from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
 from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import Paused, RawRecords
@@ -27,7 +27,7 @@ STEP_SECONDS = 0.05
 """How long a step of a replay waits for records."""
 
 
-class Replay(Protocol):
+class PartitionReplay(Protocol):
     """What brings one partition's state to an offset, step by step.
 
     Attributes:
@@ -127,7 +127,7 @@ class InputReplay:
             self._judge(failure)
         return raw if raw is not None and len(raw) else None
 
-    def _judge(self, failure: Failure) -> None:
+    def _judge(self, failure: ConsumerError) -> None:
         error = failure.error
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             # Control records and aborted records may fill the rest up to the end.
@@ -157,7 +157,7 @@ class InputReplay:
             self._consumers.put(self._consumer)
 
 
-Opened = TypeVar("Opened", bound=Replay)
+Opened = TypeVar("Opened", bound=PartitionReplay)
 
 
 class Replays(Generic[Opened]):

@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure
+from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds
@@ -99,7 +99,7 @@ class TopicFollower:
         self._limit.note(self._next, wait)
         return raw
 
-    def _judge(self, failure: Failure) -> None:
+    def _judge(self, failure: ConsumerError) -> None:
         code = failure.error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             # Transaction markers and aborted records may fill the rest up to the end.

@@ -13,7 +13,7 @@ from stream_scorer.errors import (
     TransactionError,
     UnavailableError,
 )
-from stream_scorer.kafka.client.consumer import Failure
+from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.missing_input import past_the_gap
 
 _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
@@ -33,7 +33,7 @@ class Reading:
     group: str
     member: str
 
-    def judge(self, failure: Failure) -> StreamScorerError | None:
+    def judge(self, failure: ConsumerError) -> StreamScorerError | None:
         """Return what an error event means; None where waiting mends it."""
         error = failure.error
         code = error.code()
@@ -57,7 +57,7 @@ class Reading:
             f"group {self.group} may not read {self.topic}: {cause.str()}", "grant the ACLs"
         )
 
-    def refused(self, failure: Failure) -> str:
+    def refused(self, failure: ConsumerError) -> str:
         """Return why the group does not take this member now; empty for any other failure.
 
         The client asks again and again, and the group takes it once others have left.
@@ -80,7 +80,7 @@ class Reading:
             count(seconds)
         except KafkaException as error:
             cause = error.args[0]
-            raise self.judge(Failure(-1, -1, cause)) or UnavailableError(
+            raise self.judge(ConsumerError(-1, -1, cause)) or UnavailableError(
                 f"the partitions of {self.topic} cannot be read: {cause.str()}",
                 "check the brokers",
             ) from error

@@ -134,7 +134,7 @@ class Quality(_Part):
     intervals: dict[str, Interval] = Field(default_factory=dict)
 
 
-class Costs(_Part):
+class ThresholdCosts(_Part):
     """What outcomes cost, in units of the currency; the thresholds make the sum least.
 
     Attributes:
@@ -150,7 +150,7 @@ class Costs(_Part):
     false_block: Annotated[float, Field(ge=0)] = 25.0
 
     @model_validator(mode="after")
-    def _some(self) -> "Costs":
+    def _some(self) -> "ThresholdCosts":
         if self.missed_share == self.missed_fixed == 0:
             raise ValueError("a missed fraud that costs nothing is never worth a review")
         return self
@@ -184,7 +184,7 @@ class Training(_Part):
     test_new_cards: Quality | None = None
     delay_days: Annotated[int, Field(ge=0)] | None = None
     cards_per_day: Annotated[int, Field(ge=1)] | None = None
-    costs: Costs | None = None
+    costs: ThresholdCosts | None = None
     resamples: Annotated[int, Field(ge=0)] | None = None
     source: str = ""
     asked: dict[str, str] = Field(default_factory=dict)

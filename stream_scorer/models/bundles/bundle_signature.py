@@ -45,7 +45,7 @@ class _Document(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class BundleSigner:
     """Who signed a bundle.
 
     Attributes:
@@ -90,7 +90,7 @@ def sign(manifest: Manifest, manifest_bytes: bytes, key: Ed25519PrivateKey) -> b
 
 def check(
     data: bytes | None, manifest: Manifest, manifest_bytes: bytes, trust: Trust
-) -> Signer | None:
+) -> BundleSigner | None:
     """Hold a signature to the bundle at hand.
 
     Args:
@@ -140,7 +140,7 @@ def check(
                 f"{label}: {SIGNATURE} is by an unknown key, {document.key_id}",
                 "have it signed by a key in models.trusted_keys",
             )
-        return Signer(document.key_id, None)
+        return BundleSigner(document.key_id, None)
     try:
         raw = base64.b64decode(document.signature, validate=True)
         trusted.key.verify(raw, _statement(manifest.label, document.key_id, files))
@@ -149,7 +149,7 @@ def check(
             f"{label}: {SIGNATURE} is no signature by {trusted.name} (key {document.key_id})",
             "copy the bundle again from where it was signed",
         ) from None
-    return Signer(document.key_id, trusted.name)
+    return BundleSigner(document.key_id, trusted.name)
 
 
 def _statement(label: str, signer: str, files: Mapping[str, str]) -> bytes:

@@ -25,7 +25,7 @@ from stream_scorer.models.bundles.bundle import GOLDEN, MANIFEST, MODEL, Manifes
 from stream_scorer.models.bundles.folder import Folder, LocalFolder
 from stream_scorer.models.bundles.trust import ANY, Trust
 from stream_scorer.models.bundles.unpack import unpack
-from stream_scorer.models.bundles.verify import Seal, read_seal, verified_files
+from stream_scorer.models.bundles.verify import BundleContents, read_seal, verified_files
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 
 _KINDS = {
@@ -47,7 +47,7 @@ class Bundle:
         trust: By which it was verified, and is again.
     """
 
-    seal: Seal
+    seal: BundleContents
     predictor: FittedPredictor
     folder: Folder
     trust: Trust

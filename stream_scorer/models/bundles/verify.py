@@ -21,7 +21,7 @@ from stream_scorer.models.bundles.bundle import (
     Manifest,
     parse_manifest,
 )
-from stream_scorer.models.bundles.bundle_signature import SIGNATURE, Signer
+from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
 from stream_scorer.models.bundles.folder import Folder
 from stream_scorer.models.bundles.trust import Trust
 
@@ -30,7 +30,7 @@ _FILE_BYTES_MOST = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class BundleContents:
     """What a bundle says of its files, and who vouches for it.
 
     Attributes:
@@ -41,10 +41,10 @@ class Seal:
 
     manifest: Manifest
     manifest_bytes: bytes
-    signer: Signer | None
+    signer: BundleSigner | None
 
 
-def read_seal(folder: Folder, trust: Trust) -> Seal:
+def read_seal(folder: Folder, trust: Trust) -> BundleContents:
     """Read a bundle's manifest and signature, and look at which files are there.
 
     Args:
@@ -66,10 +66,12 @@ def read_seal(folder: Folder, trust: Trust) -> Seal:
     present = folder.names()
     _refuse_names(present, manifest)
     signed = folder.read(SIGNATURE, bundle_signature.BYTES_MOST) if SIGNATURE in present else None
-    return Seal(manifest, data, bundle_signature.check(signed, manifest, data, trust))
+    return BundleContents(manifest, data, bundle_signature.check(signed, manifest, data, trust))
 
 
-def verified_files(folder: Folder, seal: Seal, *, near: bool = True) -> Iterator[tuple[str, bytes]]:
+def verified_files(
+    folder: Folder, seal: BundleContents, *, near: bool = True
+) -> Iterator[tuple[str, bytes]]:
     """Yield each listed file's name and bytes after comparing their hash.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import Manifest
-from stream_scorer.models.bundles.bundle_signature import Signer
+from stream_scorer.models.bundles.bundle_signature import BundleSigner
 from stream_scorer.models.bundles.folder import Folder
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust, trust_of
@@ -241,7 +241,7 @@ def _moment(manifest: Manifest) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _signed(signer: Signer | None) -> dict[str, Any]:
+def _signed(signer: BundleSigner | None) -> dict[str, Any]:
     """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
     if signer is None:
         return {"signature": "none", "signed_by": None, "key_id": None}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles import bundle_signature
-from stream_scorer.models.bundles.bundle_signature import SIGNATURE, Signer
+from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
 from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
@@ -44,7 +44,7 @@ def generate(settings: Settings, out: Path, passphrase: bytes | None) -> KeyPair
 
 def sign(
     settings: Settings, reference: str, key_file: Path, passphrase: bytes | None, *, replace: bool
-) -> tuple[str, Signer]:
+) -> tuple[str, BundleSigner]:
     """Verify a bundle and sign it.
 
     Args:
@@ -96,7 +96,7 @@ def sign(
         audit.record("model.sign.failed", manifest.label, {"key_id": signer, "why": error.what})
         raise
     known = trust.keys.get(signer)
-    return manifest.label, Signer(signer, known.name if known else None)
+    return manifest.label, BundleSigner(signer, known.name if known else None)
 
 
 def sign_plan_file(

@@ -10,7 +10,7 @@ from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.plan_signature import check_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import Store, choose, find, read_signature
+from stream_scorer.models.stores.store import BundleStore, choose, find, read_signature
 from stream_scorer.ports import Start
 from stream_scorer.settings import PRODUCTION, Settings
 
@@ -63,7 +63,7 @@ def plan_trust(settings: Settings) -> Trust | None:
     return trust_of(settings.models) if settings.mode == PRODUCTION else None
 
 
-def plan_of(store: Store, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
+def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
     """Read a plan file, or without one the plan that lies beside a model's versions.
 
     Args:

@@ -20,8 +20,8 @@ from stream_scorer.models.stores.cache import FileCache
 from stream_scorer.models.stores.store import (
     PLAN,
     PLAN_BYTES_MOST,
+    BundleStore,
     FolderStore,
-    Store,
     Stored,
     stored_under,
 )
@@ -30,7 +30,7 @@ _DEPTH = 3
 _CACHE = Path("~/.cache/stream-scorer/models")
 
 
-def open_store(models: settings.Models) -> Store:
+def open_store(models: settings.Models) -> BundleStore:
     """Return the store that the settings name.
 
     Raises:

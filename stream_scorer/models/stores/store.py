@@ -35,7 +35,7 @@ class Stored:
         return self.name, tuple(int(part) for part in self.version.split("."))
 
 
-class Store(Protocol):
+class BundleStore(Protocol):
     """Bundles by name and version."""
 
     @property
@@ -132,7 +132,7 @@ def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:
     return sorted(found, key=lambda stored: stored.order)
 
 
-def find(store: Store, reference: str) -> Folder:
+def find(store: BundleStore, reference: str) -> Folder:
     """Return where a bundle lies.
 
     Args:
@@ -146,7 +146,7 @@ def find(store: Store, reference: str) -> Folder:
     return store.folder(choose(store, reference))
 
 
-def choose(store: Store, reference: str) -> Stored:
+def choose(store: BundleStore, reference: str) -> Stored:
     """Return which bundle a reference means; see :func:`find`."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:

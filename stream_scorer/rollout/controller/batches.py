@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.ports import Int64, RawRecords
-from stream_scorer.rollout.controller.columns import Columns, Source, Timings
+from stream_scorer.rollout.controller.columns import EvidenceColumns, SourceColumns, Timings
 from stream_scorer.rollout.evidence.bucket_counts import Decisions, Placed, Shadowed
-from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, Decided, Told
+from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, LabelColumns, PendingDecisions
 
 Call = tuple[str, float | None, int]
 """Of a summary: arm, seconds that its rows took, and how many they are."""
@@ -42,7 +42,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class ControllerBatch:
     """A decoded batch; all places are those of its records, ascending.
 
     Attributes:
@@ -61,12 +61,12 @@ class Batch:
 
     size: int
     decisions: Decisions
-    decided: Source
+    decided: SourceColumns
     partition: NDArray[np.int32]
     timestamp: Int64
     shadows: Shadowed
-    shadowed: Source
-    told: Told
+    shadowed: SourceColumns
+    told: LabelColumns
     told_at: Int64
     timings: Sequence[Timings]
     unreadable: int
@@ -75,10 +75,10 @@ class Batch:
 def decode(
     raw: RawRecords,
     numbers: Numbers,
-    columns: Columns,
+    columns: EvidenceColumns,
     routings: Callable[[int], Mapping[int, Routing]],
     minor_per_unit: int,
-) -> Batch:
+) -> ControllerBatch:
     """Take a batch apart.
 
     Args:
@@ -98,7 +98,7 @@ def decode(
     timings, bad_timings = columns.timings(_rows(raw, summed))
     told, told_at, bad_labels = columns.labels(_rows(raw, labelled), numbers.first_label)
     source = _placed_in(source, decided)
-    return Batch(
+    return ControllerBatch(
         len(raw), decisions, source, raw.partition[source.row], raw.timestamp[source.row],
         shadows, _placed_in(shadow_source, shadowed), told, labelled[told_at],
         [replace(each, row=int(summed[each.row])) for each in timings],
@@ -131,11 +131,11 @@ def rows_asked(calls: Sequence[Call], arm: str, seconds: Mapping[str, float]) ->
 
 
 def waiting(
-    decisions: Decisions, source: Source, rows: slice, placed: Placed, mine: Int64, unit: int
-) -> Decided:
+    decisions: Decisions, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
+) -> PendingDecisions:
     """Return the decisions that a pair waits for."""
     n = len(mine)
-    return Decided(
+    return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
         decisions.amount_minor[mine] / unit, decisions.outcome[mine],
@@ -144,10 +144,10 @@ def waiting(
 
 
 def waiting_in_shadow(
-    shadows: Shadowed, source: Source, rows: slice, placed: Placed, mine: Int64, unit: int
-) -> Decided:
+    shadows: Shadowed, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
+) -> PendingDecisions:
     """Return what champion and shadow both scored."""
-    return Decided(
+    return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
         shadows.amount_minor[mine] / unit, shadows.decided[mine], shadows.outcome[mine],
@@ -160,9 +160,11 @@ def span(places: Int64, at: int, stop: int) -> slice:
     return slice(begin, end)
 
 
-def _placed_in(source: Source, rows: Int64) -> Source:
+def _placed_in(source: SourceColumns, rows: Int64) -> SourceColumns:
     """Return a source with its places in the whole batch."""
-    return Source(rows[source.row], source.key, source.event_time, source.partition, source.offset)
+    return SourceColumns(
+        rows[source.row], source.key, source.event_time, source.partition, source.offset
+    )
 
 
 def _rows(raw: RawRecords, rows: Int64) -> RawRecords:

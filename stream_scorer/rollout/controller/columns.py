@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, Decoded
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, DecodedColumns
 from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
@@ -27,7 +27,7 @@ from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.rollout.evidence.bucket_counts import Decisions, Shadowed
-from stream_scorer.rollout.evidence.label_rows import Told
+from stream_scorer.rollout.evidence.label_rows import LabelColumns
 
 UInt64 = NDArray[np.uint64]
 Float64 = NDArray[np.float64]
@@ -50,7 +50,7 @@ _VERSIONS_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class SourceColumns:
     """Which transactions n rows are of.
 
     Attributes:
@@ -94,7 +94,7 @@ class Timings:
     seconds: Mapping[str, float]
 
 
-class Columns:
+class EvidenceColumns:
     """Decodes what a rollout's evidence rests on.
 
     Args:
@@ -127,7 +127,7 @@ class Columns:
 
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
-    ) -> tuple[Decisions, Source, int]:
+    ) -> tuple[Decisions, SourceColumns, int]:
         """Return decisions, where they come from, and how many records were none.
 
         Args:
@@ -165,7 +165,7 @@ class Columns:
         )  # fmt: skip
         return decisions, _source(decoded), len(raw) - len(records)
 
-    def shadows(self, raw: RawRecords) -> tuple[Shadowed, Source, int]:
+    def shadows(self, raw: RawRecords) -> tuple[Shadowed, SourceColumns, int]:
         """Return what shadows scored, likewise."""
         decoded = self._shadows.decode(raw.values)
         records = decoded.records
@@ -178,7 +178,7 @@ class Columns:
         )  # fmt: skip
         return shadowed, _source(decoded), len(raw) - len(records)
 
-    def labels(self, raw: RawRecords, first: int) -> tuple[Told, Int64, int]:
+    def labels(self, raw: RawRecords, first: int) -> tuple[LabelColumns, Int64, int]:
         """Return labels, their places in the batch, and how many records were none.
 
         Args:
@@ -193,7 +193,7 @@ class Columns:
             np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
         ).astype(np.int64)
         partition = (raw.partition[rows] - first).astype(np.int32)
-        told = Told(
+        told = LabelColumns(
             _key(records), time, label_time, partition, raw.offset[rows],
             _truth(records, "is_fraud"),
         )  # fmt: skip
@@ -288,14 +288,16 @@ def _fallen_back(
     return fallen
 
 
-def _take(decoded: Decoded, rows: Int64) -> Decoded:
-    return Decoded(decoded.records.take(pa.array(rows)), decoded.rows[rows], decoded.rejections)
+def _take(decoded: DecodedColumns, rows: Int64) -> DecodedColumns:
+    return DecodedColumns(
+        decoded.records.take(pa.array(rows)), decoded.rows[rows], decoded.rejections
+    )
 
 
-def _source(decoded: Decoded) -> Source:
+def _source(decoded: DecodedColumns) -> SourceColumns:
     records = decoded.records
     partition = np.asarray(records.column("source_partition"), np.int32)
-    return Source(
+    return SourceColumns(
         decoded.rows, _key(records), _int64(records, "event_time"), partition,
         _int64(records, "source_offset"),
     )  # fmt: skip

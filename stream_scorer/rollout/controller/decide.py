@@ -22,17 +22,17 @@ from stream_scorer.rollout.evidence.verdicts import (
 )
 from stream_scorer.rollout.plan.allowed_commands import refuse_limits
 from stream_scorer.rollout.plan.command_kinds import (
-    Kind,
+    CommandKind,
     Promote,
     Propose,
     Rollback,
     Step,
     VerdictGiven,
 )
-from stream_scorer.rollout.plan.fold_commands import Entry
+from stream_scorer.rollout.plan.fold_commands import FoldedRecord
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
-from stream_scorer.rollout.plan.rollout_state import State
-from stream_scorer.rollout.plan.strict_parsing import Part, read
+from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 IN_SHADOW = "in_shadow"
 """Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
@@ -41,7 +41,7 @@ _REASON_MOST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RolloutProgress:
     """How far the routing that decides now has come.
 
     Attributes:
@@ -70,21 +70,21 @@ class Action:
         numbers: Of the judgement that it rests on.
     """
 
-    kind: Kind | None
-    body: Part | None
+    kind: CommandKind | None
+    body: StrictModel | None
     propose: bool
     reasons: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def command(self) -> tuple[Kind, Part] | None:
+    def command(self) -> tuple[CommandKind, StrictModel] | None:
         """The command to write; None: nothing."""
         if self.kind is None or self.body is None:
             return None
         if not self.propose:
             return self.kind, self.body
         said = self.body.model_dump(mode="json")
-        return Kind.PROPOSE, read(
+        return CommandKind.PROPOSE, read(
             Propose, {"kind": self.kind.value, "body": said, "reason": self.told}
         )
 
@@ -94,7 +94,7 @@ class Action:
         return "; ".join(self.reasons)[:_REASON_MOST]
 
 
-def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
+def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> RolloutProgress:
     """Return how far a revision has come.
 
     Args:
@@ -104,7 +104,7 @@ def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
     """
     way = gathering.way_of(revision)
     if way is None:
-        return Progress(clock_ms, gathering.since.get(revision))
+        return RolloutProgress(clock_ms, gathering.since.get(revision))
     # The labels of what was scored in shadow come when the candidate is a canary already.
     other = CANARY_WAY if way == SHADOW_WAY else SHADOW_WAY
 
@@ -112,7 +112,7 @@ def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> Progress:
         here, there = gathering.last(way, guard), gathering.last(other, guard)
         return there if _harmful(there) and not _harmful(here) else here
 
-    return Progress(clock_ms, gathering.since.get(revision), last(FAST), last(SLOW))
+    return RolloutProgress(clock_ms, gathering.since.get(revision), last(FAST), last(SLOW))
 
 
 def _harmful(judged: Judged | None) -> bool:
@@ -120,7 +120,9 @@ def _harmful(judged: Judged | None) -> bool:
 
 
 def decide(
-    state: State, progress: Progress, asked: Mapping[Kind, Mapping[str, int]] | None = None
+    state: RolloutState,
+    progress: RolloutProgress,
+    asked: Mapping[CommandKind, Mapping[str, int]] | None = None,
 ) -> Action:
     """Return what to do now.
 
@@ -151,7 +153,7 @@ def candidate_of(plan: RolloutPlan) -> str | None:
     return plan.judged if len(plan.candidates) == 1 else None
 
 
-def trial_of(state: State) -> Trial | None:
+def trial_of(state: RolloutState) -> Trial | None:
     """Return what the rollout of a control log is judged by; None where nothing is judged."""
     plan = state.plan
     if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
@@ -173,7 +175,7 @@ def trial_of(state: State) -> Trial | None:
     )
 
 
-def verdict_due(state: State, judged: Judged) -> VerdictGiven | None:
+def verdict_due(state: RolloutState, judged: Judged) -> VerdictGiven | None:
     """Return what is to be written of a judgement; None where the log has it, or a later one."""
     judgement = judged.judgement
     numbers = {**judgement.numbers, IN_SHADOW: float(judged.way == SHADOW_WAY)}
@@ -192,7 +194,9 @@ def verdict_due(state: State, judged: Judged) -> VerdictGiven | None:
     )  # fmt: skip
 
 
-def asked_at(entries: Sequence[Entry], plan_revision: int) -> dict[Kind, dict[str, int]]:
+def asked_at(
+    entries: Sequence[FoldedRecord], plan_revision: int
+) -> dict[CommandKind, dict[str, int]]:
     """Return, by what was proposed in a rollout, the looks that were in the log by then.
 
     Who was asked, and answered, is not asked again about the same looks.
@@ -202,7 +206,7 @@ def asked_at(entries: Sequence[Entry], plan_revision: int) -> dict[Kind, dict[st
         plan_revision: Sequence number of the rollout's plan.
     """
     looks: dict[str, int] = {}
-    asked: dict[Kind, dict[str, int]] = {}
+    asked: dict[CommandKind, dict[str, int]] = {}
     for entry in entries:
         command = entry.command
         if not entry.accepted or command is None or command.sequence < plan_revision:
@@ -210,8 +214,8 @@ def asked_at(entries: Sequence[Entry], plan_revision: int) -> dict[Kind, dict[st
         if isinstance(entry.body, VerdictGiven):
             looks[entry.body.guard] = int(entry.body.numbers.get("look", 0))
         elif isinstance(entry.body, Propose):
-            asked[Kind(entry.body.kind)] = dict(looks)
-        elif command.kind in {Kind.STEP, Kind.APPROVE}:
+            asked[CommandKind(entry.body.kind)] = dict(looks)
+        elif command.kind in {CommandKind.STEP, CommandKind.APPROVE}:
             # Another stage is another question.
             asked = {}
     return asked
@@ -229,11 +233,11 @@ def _rolled_back(judged: Sequence[Judged]) -> Action | None:
         if _harmful(each):
             reasons, numbers = each.judgement.reasons, each.judgement.numbers
             told = "; ".join(reasons)[:_REASON_MOST]
-            return Action(Kind.ROLLBACK, Rollback(reason=told), False, reasons, numbers)
+            return Action(CommandKind.ROLLBACK, Rollback(reason=told), False, reasons, numbers)
     return None
 
 
-def _held(state: State, judged: Sequence[Judged]) -> Action | None:
+def _held(state: RolloutState, judged: Sequence[Judged]) -> Action | None:
     """Return why nothing goes on, if something forbids it."""
     if state.paused:
         return _hold("the rollout is paused")
@@ -246,7 +250,7 @@ def _held(state: State, judged: Sequence[Judged]) -> Action | None:
     return None
 
 
-def _onward(state: State, plan: RolloutPlan, progress: Progress) -> Action:
+def _onward(state: RolloutState, plan: RolloutPlan, progress: RolloutProgress) -> Action:
     """Return the promotion or step that is due, or why none is."""
     fast = progress.fast
     if progress.since is None or fast is None:
@@ -264,7 +268,7 @@ def _onward(state: State, plan: RolloutPlan, progress: Progress) -> Action:
     lasted = (progress.clock_ms - progress.since.clock_ms) // 1_000
     reasons = (f"stage {state.stage} has lasted {lasted} s", *fast.judgement.reasons)
     step = Step(stage=state.stage + 1, reason="; ".join(reasons)[:_REASON_MOST])
-    return Action(Kind.STEP, step, False, reasons, fast.judgement.numbers)
+    return Action(CommandKind.STEP, step, False, reasons, fast.judgement.numbers)
 
 
 def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Action | None:
@@ -276,10 +280,12 @@ def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Actio
         return None
     reasons, numbers = slow.judgement.reasons, slow.judgement.numbers
     body = Promote(arm=arm, reason="; ".join(reasons)[:_REASON_MOST])
-    return Action(Kind.PROMOTE, body, False, reasons, numbers)
+    return Action(CommandKind.PROMOTE, body, False, reasons, numbers)
 
 
-def _lacking(state: State, plan: RolloutPlan, since: Since, clock_ms: int, fast: Judged) -> str:
+def _lacking(
+    state: RolloutState, plan: RolloutPlan, since: Since, clock_ms: int, fast: Judged
+) -> str:
     """Return what a stage lacks before the next may begin; empty for nothing."""
     least_ms = plan.ramp[state.stage].least_seconds * 1_000
     if clock_ms - since.clock_ms < least_ms:
@@ -293,7 +299,7 @@ def _lacking(state: State, plan: RolloutPlan, since: Since, clock_ms: int, fast:
 
 
 def _within_limits(
-    state: State, wanted: Action, judged: Sequence[Judged], asked: Mapping[str, int] | None
+    state: RolloutState, wanted: Action, judged: Sequence[Judged], asked: Mapping[str, int] | None
 ) -> Action:
     """Return the action as the plan lets it be done: by itself, by asking, or not at all."""
     plan, kind, body = state.plan, wanted.kind, wanted.body
@@ -306,7 +312,9 @@ def _within_limits(
             return replace(_hold(str(error), *wanted.reasons), numbers=wanted.numbers)
         return wanted
     pending = state.pending
-    if pending is not None and (kind is not Kind.ROLLBACK or pending.kind is Kind.ROLLBACK):
+    if pending is not None and (
+        kind is not CommandKind.ROLLBACK or pending.kind is CommandKind.ROLLBACK
+    ):
         # What harm asks for takes the place of a step that nobody has answered yet.
         return _hold(f"a {pending.kind} waits for an answer", *wanted.reasons)
     if asked is not None and all(each.look <= asked.get(each.guard, 0) for each in judged):

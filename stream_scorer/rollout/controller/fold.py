@@ -19,8 +19,8 @@ from stream_scorer.core.terminals.pending_labels import IDLE_MS, NEVER
 from stream_scorer.core.terminals.profile_kernels import advance
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.controller.batches import (
-    Batch,
     Call,
+    ControllerBatch,
     Numbers,
     decode,
     rows_asked,
@@ -28,10 +28,10 @@ from stream_scorer.rollout.controller.batches import (
     waiting,
     waiting_in_shadow,
 )
-from stream_scorer.rollout.controller.columns import Columns, Timings
+from stream_scorer.rollout.controller.columns import EvidenceColumns, Timings
 from stream_scorer.rollout.controller.decide import (
     Action,
-    Progress,
+    RolloutProgress,
     asked_at,
     decide,
     progress_of,
@@ -48,7 +48,7 @@ from stream_scorer.rollout.evidence.label_join import LabelJoin
 from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, SHADOW_WAY, Judged, Trial
 from stream_scorer.rollout.plan.command_kinds import VerdictGiven
 from stream_scorer.rollout.plan.fold_commands import Log
-from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.telemetry import Listener, RolloutEvidence, RolloutJudged
 
 STEP_MS: Final = 600_000
@@ -65,7 +65,7 @@ class Commands(Protocol):
         """What was read so far comes to."""
         ...
 
-    def refresh(self) -> State:
+    def refresh(self) -> RolloutState:
         """Read to the end that there is now."""
         ...
 
@@ -90,7 +90,7 @@ class Controlling:
     def __init__(
         self,
         commands: Commands,
-        columns: Columns,
+        columns: EvidenceColumns,
         numbers: Numbers,
         file: Path | None,
         slack_ms: int,
@@ -147,7 +147,7 @@ class Controlling:
 
     # -- the control log ----------------------------------------------------------------------
 
-    def _follow(self, state: State) -> None:
+    def _follow(self, state: RolloutState) -> None:
         """Take note of the revisions there are; another rollout is begun anew."""
         log = self._commands.log
         self._followed = state.sequence
@@ -167,7 +167,7 @@ class Controlling:
         if self._gathering is not None:
             self._gathering.follow(log.routings)
 
-    def _name(self, state: State) -> str:
+    def _name(self, state: RolloutState) -> str:
         """Return what the state of a rollout belongs to: the record that began it."""
         if trial_of(state) is None:
             return _NOTHING
@@ -181,7 +181,7 @@ class Controlling:
         state = self._commands.refresh()
         self._follow(state)
         if self._gathering is None:
-            return state.head, [], decide(state, Progress(self._watermark))
+            return state.head, [], decide(state, RolloutProgress(self._watermark))
         progress = progress_of(self._gathering, state.revision, self._watermark)
         said = [judged for judged in (progress.fast, progress.slow) if judged is not None]
         verdicts = [due for judged in said if (due := verdict_due(state, judged)) is not None]
@@ -194,7 +194,7 @@ class Controlling:
         """Take records in; nothing of it is kept before :meth:`commit`. Raises as the two below."""
         self.take(self.decode(raw))
 
-    def decode(self, raw: RawRecords) -> Batch:
+    def decode(self, raw: RawRecords) -> ControllerBatch:
         """Take records apart; nothing is counted yet, so who fails may try again.
 
         Raises:
@@ -204,7 +204,7 @@ class Controlling:
         minor = 100 if self._trial is None else self._trial.minor_per_unit
         return decode(raw, self._numbers, self._columns, self._routings, minor)
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: ControllerBatch) -> None:
         """Count a batch.
 
         Raises:
@@ -260,7 +260,7 @@ class Controlling:
             self._follow(log.state)
         return log.routings
 
-    def _advance(self, batch: Batch) -> Int64:
+    def _advance(self, batch: ControllerBatch) -> Int64:
         """Return int64[n], the watermark behind each decision."""
         lateness = (self._commands.log.state.shared or Plan()).lateness_ms
         marks = np.empty(len(batch.decided), np.int64)
@@ -270,7 +270,7 @@ class Controlling:
         )  # fmt: skip
         return marks
 
-    def _counted(self, batch: Batch) -> dict[str, Int64]:
+    def _counted(self, batch: ControllerBatch) -> dict[str, Int64]:
         """Return, by way, the places of the transactions that its looks are counted by."""
         gathering = self._gathering
         if gathering is None:
@@ -291,7 +291,7 @@ class Controlling:
                 edges.append(int(rows[place + due - 1]) + 1)
         return edges
 
-    def _take(self, batch: Batch, marks: Int64, at: int, stop: int) -> None:
+    def _take(self, batch: ControllerBatch, marks: Int64, at: int, stop: int) -> None:
         """Count the rows of a batch from ``at`` up to ``stop``."""
         gathering, join = self._gathering, self._joined
         if gathering is None:

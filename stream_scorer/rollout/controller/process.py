@@ -24,12 +24,12 @@ from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.controller.batches import Numbers
-from stream_scorer.rollout.controller.columns import Columns
+from stream_scorer.rollout.controller.columns import EvidenceColumns
 from stream_scorer.rollout.controller.decide import trial_of
 from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.command_kinds import CommandKind
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Kafka, Settings
@@ -206,15 +206,15 @@ class ControllerLoop:
         """
         self._commit()
         head, verdicts, action = self._controlling.due()
-        if verdicts and self._said(Kind.VERDICT, verdicts[0], head):
+        if verdicts and self._said(CommandKind.VERDICT, verdicts[0], head):
             for verdict in verdicts[1:]:
-                self._said(Kind.VERDICT, verdict, head)
+                self._said(CommandKind.VERDICT, verdict, head)
             head, verdicts, action = self._controlling.due()
         if (command := action.command) is not None and not verdicts and self._said(*command, head):
             kind = action.kind or command[0]
             self._listener(RolloutMoved(kind.value, action.propose, action.told))
 
-    def _said(self, kind: Kind, body: Part, head: bytes) -> bool:
+    def _said(self, kind: CommandKind, body: StrictModel, head: bytes) -> bool:
         """Write one command that was decided on at ``head``; return whether it counts."""
         plan = self._log.log.state.plan
         named = plan.controller.key_id if plan and plan.controller else ""
@@ -237,14 +237,14 @@ class ControllerLoop:
         return True
 
 
-def _columns(settings: Settings) -> Columns:
+def _columns(settings: Settings) -> EvidenceColumns:
     store = open_store(settings.models)
 
     def manifest_of(label: str) -> Manifest:
         return read_manifest(find(store, label))
 
     registry = open_registry(settings.registry)
-    return Columns(registry, settings.registry.directory, manifest_of)
+    return EvidenceColumns(registry, settings.registry.directory, manifest_of)
 
 
 def run_controller(settings: Settings) -> None:

@@ -87,7 +87,7 @@ plan's limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GuardLimits:
     """What verdicts are judged by.
 
     Attributes:
@@ -176,7 +176,7 @@ def judge_fast(
     events: Sample,
     evidence: Evidence,
     look: int,
-    limits: Limits,
+    limits: GuardLimits,
     guards: tuple[Guard, ...] = GUARDS,
 ) -> tuple[Judgement, Evidence]:
     """Judge by what needs no labels.
@@ -236,7 +236,7 @@ class Matured:
 
 
 def judge_slow(
-    matured: Matured, evidence: Evidence, look: int, limits: Limits, *, deadline_passed: bool
+    matured: Matured, evidence: Evidence, look: int, limits: GuardLimits, *, deadline_passed: bool
 ) -> tuple[Judgement, Evidence]:
     """Judge by what the decisions cost.
 
@@ -285,7 +285,7 @@ def judge_slow(
     return Judgement(verdict, reasons, numbers), evidence
 
 
-def _benefit(cost: Sample, look: int, limits: Limits) -> dict[str, float]:
+def _benefit(cost: Sample, look: int, limits: GuardLimits) -> dict[str, float]:
     """Return the benefit per transaction and its bounds at a look, and how widely it is spread."""
     # What is decided on is delta, so it is for that hypothesis that the bounds are exact.
     undone = cost.shifted(-limits.delta)
@@ -301,7 +301,9 @@ def _benefit(cost: Sample, look: int, limits: Limits) -> dict[str, float]:
     }
 
 
-def _weigh(benefit: Mapping[str, float], frauds: int, limits: Limits) -> tuple[Verdict | None, str]:
+def _weigh(
+    benefit: Mapping[str, float], frauds: int, limits: GuardLimits
+) -> tuple[Verdict | None, str]:
     """Return what bounds of the benefit say, None while they leave it open, and why."""
     if benefit["benefit_high"] < -limits.delta:
         return Verdict.ROLL_BACK, f"the candidate is worse by more than {limits.delta:g}"
@@ -321,7 +323,7 @@ def _log_mismatch(sample: Sample) -> float:
     return log_evidence_either(differences(counts), counts.stage)
 
 
-def _mismatched(evidence: Evidence, limits: Limits) -> str:
+def _mismatched(evidence: Evidence, limits: GuardLimits) -> str:
     """Return why the arms are no fair halves, or nothing; fast and slow guards both ask it."""
     value, bound = evidence.e.get("mismatch", 0.0), 2 / limits.alpha_mismatch
     if value < bound:
@@ -339,7 +341,7 @@ def _told(evidence: Evidence, sample: Sample) -> dict[str, float]:
     }
 
 
-def _too_few(sample: Sample, limits: Limits) -> tuple[str, ...]:
+def _too_few(sample: Sample, limits: GuardLimits) -> tuple[str, ...]:
     """Return a reason for each arm that has fewer events than a verdict needs."""
     counts = {"canary": sample.canary_count.sum(), "control": sample.control_count.sum()}
     return tuple(

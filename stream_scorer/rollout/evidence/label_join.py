@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.rollout.evidence.label_rows import Decided, Ripe, Told
+from stream_scorer.rollout.evidence.label_rows import LabelColumns, PendingDecisions, Ripe
 
 Int64 = NDArray[np.int64]
 
@@ -214,7 +214,7 @@ class LabelJoin:
 
     # -- rows --------------------------------------------------------------------------------
 
-    def wait(self, rows: Decided) -> None:
+    def wait(self, rows: PendingDecisions) -> None:
         """Let decisions wait for their labels; those beyond the cap are counted and left out."""
         room = self._most - self._pending
         if len(rows) > room:
@@ -245,7 +245,7 @@ class LabelJoin:
                 zip(times.tolist(), counts.tolist(), strict=True),
             )
 
-    def learn(self, labels: Told) -> None:
+    def learn(self, labels: LabelColumns) -> None:
         """Take labels in; of several for one transaction the last one that was known in time."""
         late = labels.event_time + self._horizon <= self._edge
         after = ~late & (labels.label_time > labels.event_time + self._maturity)
@@ -266,7 +266,7 @@ class LabelJoin:
             if added.rowcount < len(told):
                 self._base.executemany(_LEARN, told.tuples())
 
-    def _with_room(self, labels: Told) -> Told:
+    def _with_room(self, labels: LabelColumns) -> LabelColumns:
         """Return the labels whose transaction has one, and as many others as there is room for."""
         room, met, kept = self._most - self._labels, set[int](), []
         for row, key in enumerate(labels.key.view(np.int64).tolist()):

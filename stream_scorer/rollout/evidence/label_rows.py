@@ -18,7 +18,7 @@ NO_OUTCOME: Final = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decided:
+class PendingDecisions:
     """n decisions that wait for their labels.
 
     Attributes:
@@ -46,9 +46,9 @@ class Decided:
     def __len__(self) -> int:
         return len(self.key)
 
-    def take(self, rows: Int64 | slice) -> "Decided":
+    def take(self, rows: Int64 | slice) -> "PendingDecisions":
         """Return some rows, in the given order."""
-        return Decided(
+        return PendingDecisions(
             self.key[rows], self.event_time[rows], self.partition[rows], self.offset[rows],
             self.arm[rows], self.bucket[rows], self.amount[rows], self.outcome[rows],
             self.shadow[rows],
@@ -64,11 +64,11 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class LabelColumns:
     """n labels.
 
     Attributes:
-        key: uint64[n], as :attr:`Decided.key`.
+        key: uint64[n], as :attr:`PendingDecisions.key`.
         event_time: int64[n], their transactions', ms.
         label_time: int64[n], when they became known, ms.
         partition: int32[n], where the label lay.
@@ -86,9 +86,9 @@ class Told:
     def __len__(self) -> int:
         return len(self.key)
 
-    def take(self, rows: Int64 | slice) -> "Told":
+    def take(self, rows: Int64 | slice) -> "LabelColumns":
         """Return some rows, in the given order."""
-        return Told(
+        return LabelColumns(
             self.key[rows], self.event_time[rows], self.label_time[rows], self.partition[rows],
             self.offset[rows], self.fraud[rows],
         )  # fmt: skip

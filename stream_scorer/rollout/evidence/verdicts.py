@@ -14,8 +14,8 @@ from stream_scorer.rollout.evidence.guardrail import (
     GUARDS,
     Evidence,
     Guard,
+    GuardLimits,
     Judgement,
-    Limits,
     Verdict,
 )
 
@@ -51,7 +51,7 @@ class Trial:
     began: int
     salt: str
     candidate: str
-    limits: Limits
+    limits: GuardLimits
     costs: BoundedCosts
     guards: tuple[Guard, ...] = GUARDS
     shadow_guards: tuple[Guard, ...] = tuple(g for g in GUARDS if g.name != CALLS)
@@ -62,7 +62,7 @@ class Trial:
     both_ways: bool = False
 
     @property
-    def way_limits(self) -> Limits:
+    def way_limits(self) -> GuardLimits:
         """What one way is judged by."""
         if not self.both_ways:
             return self.limits

@@ -14,13 +14,13 @@ from stream_scorer.core.decision.routing import Activation, Routing, activated
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import validate
 from stream_scorer.ports import Paused, RawRecords
-from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
 
 Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class BatchPiece:
     """Rows of a batch that one revision decides; None: all of them."""
 
     routing: Routing
@@ -52,7 +52,7 @@ class BatchPlan:
         before: What decided the partitions before, to go back to.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[BatchPiece, ...]
     begun: tuple[tuple[Activation, Routing], ...] = ()
     refusals: tuple[Refusal, ...] = ()
     before: Mapping[int, int | None] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Activations:
         """Return the revision that decides a partition now; None before its first record."""
         return self._active.get(partition)
 
-    def cut(self, raw: RawRecords, events: EventBatch, fleet: Fleet) -> BatchPlan:
+    def cut(self, raw: RawRecords, events: EventBatch, fleet: ReadyVersions) -> BatchPlan:
         """Say who decides a batch, and let what begins in it begin.
 
         Args:
@@ -106,12 +106,12 @@ class Activations:
             Paused: The revision that decides a partition is not among it.
         """
         if fleet.pinned:
-            return BatchPlan((Piece(fleet.newest),))
+            return BatchPlan((BatchPiece(fleet.newest),))
         partitions = np.unique(raw.partition).tolist()
         newest = fleet.newest.revision
         told = all((p, r) in self._refused for p in partitions for r in fleet.refused)
         if told and all(self._active.get(p) == newest for p in partitions):
-            return BatchPlan((Piece(fleet.newest),))
+            return BatchPlan((BatchPiece(fleet.newest),))
         before = {p: self._active.get(p) for p in partitions}
         try:
             return self._cut(raw, events, fleet, before)
@@ -120,7 +120,11 @@ class Activations:
             raise
 
     def _cut(
-        self, raw: RawRecords, events: EventBatch, fleet: Fleet, before: Mapping[int, int | None]
+        self,
+        raw: RawRecords,
+        events: EventBatch,
+        fleet: ReadyVersions,
+        before: Mapping[int, int | None],
     ) -> BatchPlan:
         valid = validate(events, fleet.shared) == 0
         times = events.int64("event_time")
@@ -155,13 +159,13 @@ class Activations:
                 self._need(number)
                 why = fleet.refused.get(number, "it is being loaded")
                 raise Paused("plan", f"revision {number} is not ready here: {why}")
-            pieces.append(Piece(by_number[number], np.flatnonzero(revision == number)))
+            pieces.append(BatchPiece(by_number[number], np.flatnonzero(revision == number)))
         self._refused |= {(each.partition, each.revision) for each in refusals}
         return BatchPlan(
-            tuple(pieces) or (Piece(fleet.newest),), tuple(begun), tuple(refusals), before
+            tuple(pieces) or (BatchPiece(fleet.newest),), tuple(begun), tuple(refusals), before
         )
 
-    def _why(self, partition: int, fleet: Fleet) -> str:
+    def _why(self, partition: int, fleet: ReadyVersions) -> str:
         """Return why nothing that is ready can decide a partition."""
         told = {r.revision: self._lacking(partition, r) for r in fleet.routings}
         return "; ".join(f"revision {number}: {why}" for number, why in told.items())
@@ -169,7 +173,7 @@ class Activations:
     def _give_up(self, before: Mapping[int, int | None]) -> None:
         self._active |= {p: revision for p, revision in before.items() if p in self._active}
 
-    def _refusals(self, partition: int, offset: int, fleet: Fleet) -> list[Refusal]:
+    def _refusals(self, partition: int, offset: int, fleet: ReadyVersions) -> list[Refusal]:
         return [
             Refusal(partition, offset, revision, reason)
             for revision, reason in fleet.refused.items()
@@ -177,7 +181,7 @@ class Activations:
         ]
 
     def _usable(
-        self, partition: int, offset: int, fleet: Fleet, refusals: list[Refusal]
+        self, partition: int, offset: int, fleet: ReadyVersions, refusals: list[Refusal]
     ) -> list[Routing]:
         """Return what the partition's history serves; the others are refused, once."""
         active, found = self._active.get(partition), []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic
+from stream_scorer.kafka.loop.control_topic import ControlRecord, KeptTopic
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.rollout.log.activation import BatchPlan
@@ -43,7 +43,7 @@ class ActivationLog:
         self._codec = RecordCodec(registry.id_for(f"{self._topic}-value", schema), schema)
         self._records = KeptTopic(settings.kafka, self._topic)
         self._active: dict[int, list[tuple[int, int]]] = {}
-        self._untaken: deque[Kept] = deque()
+        self._untaken: deque[ControlRecord] = deque()
 
     def mark_end(self) -> None:
         """Note the end that the topic has now, open transactions included.
@@ -136,7 +136,7 @@ class ActivationLog:
             self._take(self._untaken[0])
             self._untaken.popleft()
 
-    def _take(self, kept: Kept) -> None:
+    def _take(self, kept: ControlRecord) -> None:
         try:
             record = self._codec.decode(kept.value, self._registry)
         except (RecordError, SchemaError) as error:

@@ -15,13 +15,13 @@ from stream_scorer.errors import (
     SchemaError,
     UnavailableError,
 )
-from stream_scorer.kafka.loop.control_topic import Kept, KeptTopic, append
+from stream_scorer.kafka.loop.control_topic import ControlRecord, KeptTopic, append
 from stream_scorer.registry.sources import open_registry, reader_schema
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.control_record import Command, authority_of, write
-from stream_scorer.rollout.plan.fold_commands import Entry, Log
-from stream_scorer.rollout.plan.rollout_state import State
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.fold_commands import FoldedRecord, Log
+from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RecordsSkipped
 
@@ -66,9 +66,9 @@ class ControlLog:
         self._codec = RecordCodec(self._source.id_for(f"{self._topic}-value", schema), schema)
         self.log = Log(authority_of(settings.rollout))
         self._records = KeptTopic(settings.kafka, self._topic)
-        self._waiting: deque[Kept] = deque()
+        self._waiting: deque[ControlRecord] = deque()
 
-    def refresh(self) -> State:
+    def refresh(self) -> RolloutState:
         """Read to the end that the topic has now, and return what it comes to.
 
         Raises:
@@ -80,13 +80,15 @@ class ControlLog:
         self._take_waiting()
         return self.log.state
 
-    def poll(self, wait: float) -> list[Entry]:
+    def poll(self, wait: float) -> list[FoldedRecord]:
         """Return what became of the records that come within ``wait`` seconds; raises as above."""
         if not self._waiting:
             self._waiting.extend(self._records.poll(wait))
         return self._take_waiting()
 
-    def prepare(self, kind: Kind, body: Part, key: Ed25519PrivateKey | None, at: int) -> Command:
+    def prepare(
+        self, kind: CommandKind, body: StrictModel, key: Ed25519PrivateKey | None, at: int
+    ) -> Command:
         """Return a command for the end of the log as it was read.
 
         Args:
@@ -113,12 +115,12 @@ class ControlLog:
 
     def append(
         self,
-        kind: Kind,
-        body: Part,
+        kind: CommandKind,
+        body: StrictModel,
         key: Ed25519PrivateKey | None,
         at: int | None = None,
         expected: bytes | None = None,
-    ) -> Entry:
+    ) -> FoldedRecord:
         """Write a command behind all that is there, and return what became of it.
 
         Args:
@@ -150,7 +152,7 @@ class ControlLog:
             )
         return entry
 
-    def _found(self, offset: int) -> Entry:
+    def _found(self, offset: int) -> FoldedRecord:
         """Read up to a record, and return what became of it.
 
         The open transaction of another writer holds back what stands behind it, until its end.
@@ -170,7 +172,7 @@ class ControlLog:
         """Let go of the connections."""
         self._records.close()
 
-    def _take_waiting(self) -> list[Entry]:
+    def _take_waiting(self) -> list[FoldedRecord]:
         """Take what was read; a record that stops this reader stays the next."""
         found = []
         while self._waiting:
@@ -178,7 +180,7 @@ class ControlLog:
             self._waiting.popleft()
         return found
 
-    def _take(self, record: Kept) -> Entry:
+    def _take(self, record: ControlRecord) -> FoldedRecord:
         try:
             command = self._decoded(record.value)
         except (RecordError, SchemaError) as error:

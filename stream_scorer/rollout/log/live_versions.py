@@ -20,7 +20,7 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import (
     Listener,
@@ -67,8 +67,8 @@ class LiveVersions:
         self._bundles: dict[Version, Bundle] = {}
         self._refused: dict[int, str] = {}
         self._wanted: set[int] = set()
-        self._first: Fleet | None = None
-        self._fleet: Fleet | None = None
+        self._first: ReadyVersions | None = None
+        self._fleet: ReadyVersions | None = None
         self._before: tuple[Routing, ...] = ()
         self._failure: Exception | None = None
         # Over what is in memory and what is refused; never held while something is loaded.
@@ -77,7 +77,7 @@ class LiveVersions:
         self._closed = threading.Event()
 
     @property
-    def fleet(self) -> Fleet:
+    def fleet(self) -> ReadyVersions:
         """What is ready now.
 
         Raises:
@@ -94,7 +94,7 @@ class LiveVersions:
         """The version that is warmed beside."""
         return None if self._beside is None else self.fleet.models[self._beside]
 
-    def wait(self, active: Iterable[int]) -> Fleet:
+    def wait(self, active: Iterable[int]) -> ReadyVersions:
         """Return the first fleet, once there is a plan.
 
         Args:
@@ -301,7 +301,7 @@ class LiveVersions:
             left = self._unload(usable)
             models = models_of(list(self._bundles.values()), usable[-1].shared)
             oldest = usable[0].revision
-            fleet = Fleet(
+            fleet = ReadyVersions(
                 dict(zip(self._bundles, models, strict=True)),
                 tuple(usable),
                 {revision: why for revision, why in self._refused.items() if revision > oldest},

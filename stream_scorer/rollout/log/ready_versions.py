@@ -14,7 +14,7 @@ ANY_OLDER = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ReadyVersions:
     """Models behind one engine, and what they may be asked to do; replaced as a whole.
 
     Attributes:
@@ -53,7 +53,7 @@ class Versions(Protocol):
     """Where a scorer finds its models and plan."""
 
     @property
-    def fleet(self) -> Fleet:
+    def fleet(self) -> ReadyVersions:
         """What is ready now; another object whenever it changed."""
         ...
 
@@ -72,7 +72,7 @@ class Pinned:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         version = Version(model.name, model.version)
-        self.fleet = Fleet({version: model}, (Routing.alone(version, plan),), pinned=True)
+        self.fleet = ReadyVersions({version: model}, (Routing.alone(version, plan),), pinned=True)
 
     def need(self, revision: int) -> None:
         """Know of no other."""

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.reports import entry_document, progress_document, said
-from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
+from stream_scorer.rollout.plan.command_kinds import BODIES, CommandKind
 from stream_scorer.rollout.plan.plan_file import COLOURS, RolloutPlan
-from stream_scorer.rollout.plan.rollout_state import State
-from stream_scorer.rollout.plan.strict_parsing import Part, read
-from stream_scorer.security.audit_access import Audit, open_audit
+from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
+from stream_scorer.security.audit_access import AuditTrail, open_audit
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import key_id
 from stream_scorer.settings import Settings
@@ -68,7 +68,7 @@ class Operator:
     """
 
     def __init__(
-        self, log: ControlLog, key: Ed25519PrivateKey | None, audit: Audit, reason: str = ""
+        self, log: ControlLog, key: Ed25519PrivateKey | None, audit: AuditTrail, reason: str = ""
     ) -> None:
         self._log = log
         self._key = key
@@ -76,7 +76,7 @@ class Operator:
         self._reason = reason
 
     @property
-    def state(self) -> State:
+    def state(self) -> RolloutState:
         """Where the rollout is."""
         return self._log.log.state
 
@@ -96,7 +96,7 @@ class Operator:
                 f"rollout {_named(state).name!r} is running",
                 "promote it or roll it back first, or give --replace",
             )
-        return self._written(Kind.PLAN, plan)
+        return self._written(CommandKind.PLAN, plan)
 
     def step(
         self, stage: int | None, percent: float | None, effective_at: int | None
@@ -121,13 +121,13 @@ class Operator:
                 )
             stage = shares.index(percent)
         wanted = state.stage + 1 if stage is None else stage
-        return self._give(Kind.STEP, stage=wanted, effective_at=effective_at)
+        return self._give(CommandKind.STEP, stage=wanted, effective_at=effective_at)
 
     def switch(self, to: str | None, effective_at: int | None) -> dict[str, Any]:
         """Let a colour decide; None for the one that does not now; raises as :meth:`step`."""
         state = self.state
         other = COLOURS[state.colour == COLOURS[0]]
-        return self._give(Kind.SWITCH, to=to or other, effective_at=effective_at)
+        return self._give(CommandKind.SWITCH, to=to or other, effective_at=effective_at)
 
     def promote(self, arm: str | None, effective_at: int | None) -> dict[str, Any]:
         """Make an arm's version the champion; None for the only candidate.
@@ -142,21 +142,21 @@ class Operator:
                 told = ", ".join(candidates) or "none"
                 raise RolloutError(f"candidates are {told}", "name one: --arm")
             (arm,) = candidates
-        return self._give(Kind.PROMOTE, arm=arm, effective_at=effective_at)
+        return self._give(CommandKind.PROMOTE, arm=arm, effective_at=effective_at)
 
     def rollback(self) -> dict[str, Any]:
         """Let the plan's champion decide everything again, from the next offset on."""
-        return self._give(Kind.ROLLBACK)
+        return self._give(CommandKind.ROLLBACK)
 
     def pause(self) -> dict[str, Any]:
         """Hold the rollout."""
-        return self._give(Kind.PAUSE)
+        return self._give(CommandKind.PAUSE)
 
     def resume(self) -> dict[str, Any]:
         """Let it go on."""
-        return self._give(Kind.RESUME)
+        return self._give(CommandKind.RESUME)
 
-    def answer(self, kind: Kind, proposal: int | None) -> dict[str, Any]:
+    def answer(self, kind: CommandKind, proposal: int | None) -> dict[str, Any]:
         """Approve or reject what was proposed.
 
         Args:
@@ -175,14 +175,14 @@ class Operator:
             proposal = pending.sequence
         return self._give(kind, proposal=proposal)
 
-    def _give(self, kind: Kind, **said: Any) -> dict[str, Any]:
+    def _give(self, kind: CommandKind, **said: Any) -> dict[str, Any]:
         try:
             body = read(BODIES[kind], {**said, "reason": self._reason})
         except ValueError as error:
             raise SettingsError(f"{kind}: {error}", "correct it") from error
         return self._written(kind, body)
 
-    def _written(self, kind: Kind, body: Part) -> dict[str, Any]:
+    def _written(self, kind: CommandKind, body: StrictModel) -> dict[str, Any]:
         head = self.state.head
         plan = body if isinstance(body, RolloutPlan) else self.state.plan
         subject = plan.name if plan else ""
@@ -203,7 +203,7 @@ class Operator:
         return {**entry_document(entry), "now": progress_document(self.state)}
 
 
-def _named(state: State) -> RolloutPlan:
+def _named(state: RolloutState) -> RolloutPlan:
     if state.plan is None:
         raise RolloutError("there is no plan yet", "begin: stream-scorer rollout start")
     return state.plan

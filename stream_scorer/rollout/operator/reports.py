@@ -25,10 +25,10 @@ from stream_scorer.rollout.plan.command_kinds import (
     Switch,
     VerdictGiven,
 )
-from stream_scorer.rollout.plan.fold_commands import Entry
+from stream_scorer.rollout.plan.fold_commands import FoldedRecord
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
-from stream_scorer.rollout.plan.rollout_state import State
-from stream_scorer.rollout.plan.strict_parsing import Body, Part
+from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.strict_parsing import Body, StrictModel
 from stream_scorer.settings import Settings
 
 
@@ -90,7 +90,7 @@ def history(log: ControlLog) -> list[dict[str, Any]]:
     return [entry_document(entry) for entry in log.log.entries]
 
 
-def progress_document(state: State) -> dict[str, Any]:
+def progress_document(state: RolloutState) -> dict[str, Any]:
     """Return where a rollout is."""
     plan, routing = state.plan, state.routing
     if plan is None or routing is None:
@@ -137,7 +137,7 @@ def _arms(routing: Routing) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["share"], row["arm"]))
 
 
-def entry_document(entry: Entry) -> dict[str, Any]:
+def entry_document(entry: FoldedRecord) -> dict[str, Any]:
     """Return what became of one record."""
     command, signer = entry.command, entry.signer
     return {
@@ -154,7 +154,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def said(body: Part) -> str:
+def said(body: StrictModel) -> str:
     """Return what a command says, in a line."""
     told = ""
     if isinstance(body, RolloutPlan):

@@ -15,9 +15,9 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose, find
-from stream_scorer.rollout.plan.judging_rules import Controller
+from stream_scorer.rollout.plan.judging_rules import ControllerRules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy, plan_of, plan_table
-from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.security.keys import read_public
 from stream_scorer.settings import Settings
 
@@ -64,7 +64,7 @@ class Given:
     manual: bool = False
 
 
-def planned(settings: Settings, given: Given, state: State) -> RolloutPlan:
+def planned(settings: Settings, given: Given, state: RolloutState) -> RolloutPlan:
     """Return the plan that is meant.
 
     What nobody says is taken from where the rollout is: the champion, and what all arms share. For
@@ -151,7 +151,7 @@ def _controller(given: Given, controller: Mapping[str, Any]) -> dict[str, Any]:
     if given.up_to is not None:
         found["up_to"] = given.up_to
     if given.manual:
-        found["manual"] = list(found.get("may", Controller().may))
+        found["manual"] = list(found.get("may", ControllerRules().may))
     return found
 
 
@@ -175,13 +175,13 @@ def _number(text: str) -> float:
     return share
 
 
-def _name_champion(table: dict[str, Any], state: State) -> None:
+def _name_champion(table: dict[str, Any], state: RolloutState) -> None:
     versions = table.get("versions", {})
     if CHAMPION not in versions and state.routing is not None:
         table["versions"] = {CHAMPION: state.routing.versions[CHAMPION].label, **versions}
 
 
-def _shared(settings: Settings, table: Mapping[str, Any], state: State) -> dict[str, Any]:
+def _shared(settings: Settings, table: Mapping[str, Any], state: RolloutState) -> dict[str, Any]:
     """Return what all arms share as long as nobody says otherwise."""
     if state.plan is not None:
         return dict(state.plan.shared)

@@ -7,7 +7,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.rollout.plan.command_kinds import (
     BODIES,
     Answer,
-    Kind,
+    CommandKind,
     Promote,
     Propose,
     Rollback,
@@ -16,11 +16,11 @@ from stream_scorer.rollout.plan.command_kinds import (
     Timed,
     VerdictGiven,
 )
-from stream_scorer.rollout.plan.judging_rules import Controller
+from stream_scorer.rollout.plan.judging_rules import ControllerRules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
-from stream_scorer.rollout.plan.rollout_state import Phase, Proposal, State, Told
+from stream_scorer.rollout.plan.rollout_state import Phase, Proposal, ReportedVerdict, RolloutState
 from stream_scorer.rollout.plan.routes import alone, running
-from stream_scorer.rollout.plan.strict_parsing import Part, read
+from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 MAY_CHANGE: Final = frozenset(
     {"revision", "late_decision_ms", "model_error_share", "summary_window_ms"}
@@ -31,12 +31,16 @@ _READ_ONCE: Final = frozenset({"terminal_wait_ms"})
 
 _ALL: Final = 100.0
 """Per cent of customers."""
-_MOVES: Final = frozenset({Kind.STEP, Kind.SWITCH, Kind.PROMOTE, Kind.ROLLBACK})
-_ALWAYS: Final = frozenset({Kind.VERDICT, Kind.PROPOSE})
+_MOVES: Final = frozenset(
+    {CommandKind.STEP, CommandKind.SWITCH, CommandKind.PROMOTE, CommandKind.ROLLBACK}
+)
+_ALWAYS: Final = frozenset({CommandKind.VERDICT, CommandKind.PROPOSE})
 """What a controller may always say."""
 
 
-def next_state(state: State, kind: Kind, body: Part, sequence: int, at: int) -> State:
+def next_state(
+    state: RolloutState, kind: CommandKind, body: StrictModel, sequence: int, at: int
+) -> RolloutState:
     """Return the state that an operator's command leads to, but for sequence and head.
 
     Args:
@@ -55,7 +59,7 @@ def next_state(state: State, kind: Kind, body: Part, sequence: int, at: int) -> 
     if plan is None:
         raise ValueError("there is no plan yet")
     if isinstance(body, VerdictGiven):
-        told = Told(sequence, at, body)
+        told = ReportedVerdict(sequence, at, body)
         return replace(state, verdicts={**state.verdicts, body.guard: told})
     if isinstance(body, Answer):
         return _answered(state, kind, body, sequence, at)
@@ -64,16 +68,16 @@ def next_state(state: State, kind: Kind, body: Part, sequence: int, at: int) -> 
     if not state.running:
         raise ValueError(_over(state))
     if isinstance(body, Propose):
-        asked = Kind(body.kind)
+        asked = CommandKind(body.kind)
         wanted = read(BODIES[asked], body.body)
         _moved(state, plan, wanted, sequence, at)
         return replace(state, pending=Proposal(sequence, asked, wanted, body.reason))
-    if state.paused == (kind is Kind.PAUSE):
+    if state.paused == (kind is CommandKind.PAUSE):
         raise ValueError("is paused already" if state.paused else "is not paused")
     return replace(state, paused=not state.paused)
 
 
-def refuse_limits(state: State, kind: Kind, body: Part) -> None:
+def refuse_limits(state: RolloutState, kind: CommandKind, body: StrictModel) -> None:
     """Hold a command to what the plan lets its controller do.
 
     Args:
@@ -118,7 +122,9 @@ def _refuse_candidate(plan: RolloutPlan, body: Promote) -> None:
         raise ValueError(f"the controller promotes {judged}, which is judged, not {body.arm}")
 
 
-def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Controller) -> None:
+def _refuse_stage(
+    state: RolloutState, plan: RolloutPlan, body: Step, controller: ControllerRules
+) -> None:
     if body.stage > state.stage + 1:
         raise ValueError(
             f"the controller goes on by one stage, not from {state.stage} to {body.stage}"
@@ -130,7 +136,7 @@ def _refuse_stage(state: State, plan: RolloutPlan, body: Step, controller: Contr
         )
 
 
-def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:
+def _begun(state: RolloutState, plan: RolloutPlan, sequence: int, at: int) -> RolloutState:
     shared = plan.shared_plan(sequence)
     if state.shared is not None:
         _refuse_changes(state.shared, shared)
@@ -141,7 +147,7 @@ def _begun(state: State, plan: RolloutPlan, sequence: int, at: int) -> State:
     else:
         phase = Phase.RUNNING
         routing = running(plan, sequence, 0, colour, plan.effective_at)
-    return State(
+    return RolloutState(
         shared=shared if state.shared is None else state.shared,
         phase=phase, plan=plan, plan_revision=sequence, moved_at=at, colour=colour,
         routing=routing,
@@ -163,7 +169,9 @@ def _refuse_changes(first: Plan, now: Plan) -> None:
         )
 
 
-def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) -> State:
+def _moved(
+    state: RolloutState, plan: RolloutPlan, body: StrictModel, sequence: int, at: int
+) -> RolloutState:
     """Return the state after a command that changes the routing."""
     after = replace(state, moved_at=at, pending=None)
     shared = plan.shared_plan(sequence)
@@ -198,7 +206,7 @@ def _moved(state: State, plan: RolloutPlan, body: Part, sequence: int, at: int) 
     return replace(after, stage=stage, colour=colour, routing=routing)
 
 
-def _stage(state: State, plan: RolloutPlan, body: Step) -> int:
+def _stage(state: RolloutState, plan: RolloutPlan, body: Step) -> int:
     if plan.strategy is not Strategy.CANARY:
         raise ValueError(f"strategy {plan.strategy} has no ramp")
     if body.stage >= len(plan.ramp):
@@ -208,7 +216,7 @@ def _stage(state: State, plan: RolloutPlan, body: Step) -> int:
     return body.stage
 
 
-def _switched(state: State, plan: RolloutPlan, body: Switch) -> str:
+def _switched(state: RolloutState, plan: RolloutPlan, body: Switch) -> str:
     if plan.strategy is not Strategy.BLUE_GREEN:
         raise ValueError(f"strategy {plan.strategy} has no colours")
     if body.to == state.colour:
@@ -216,12 +224,14 @@ def _switched(state: State, plan: RolloutPlan, body: Switch) -> str:
     return body.to
 
 
-def _answered(state: State, kind: Kind, body: Answer, sequence: int, at: int) -> State:
+def _answered(
+    state: RolloutState, kind: CommandKind, body: Answer, sequence: int, at: int
+) -> RolloutState:
     pending = state.pending
     if pending is None or pending.sequence != body.proposal:
         waits = f"number {pending.sequence} does" if pending else "none does"
         raise ValueError(f"proposal {body.proposal} does not wait for an answer: {waits}")
-    if kind is Kind.REJECT:
+    if kind is CommandKind.REJECT:
         return replace(state, pending=None)
     return next_state(state, pending.kind, pending.body, sequence, at)
 
@@ -230,7 +240,7 @@ def _colour(plan: RolloutPlan) -> str:
     return plan.first if plan.strategy is Strategy.BLUE_GREEN else ""
 
 
-def _over(state: State) -> str:
+def _over(state: RolloutState) -> str:
     """Return why nothing moves."""
     if state.phase is Phase.STEADY:
         return "nothing is rolled out: one version decides everything"

@@ -7,12 +7,19 @@ from pydantic import Field, JsonValue, field_validator
 
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
-from stream_scorer.rollout.plan.strict_parsing import FORMAT, Arm, Body, EventTime, Part, Text
+from stream_scorer.rollout.plan.strict_parsing import (
+    FORMAT,
+    Arm,
+    Body,
+    EventTime,
+    StrictModel,
+    Text,
+)
 
 Sequence = Annotated[int, Field(ge=1)]
 
 
-class Kind(StrEnum):
+class CommandKind(StrEnum):
     """What a command does."""
 
     PLAN = "plan"
@@ -124,16 +131,16 @@ class Answer(Body):
     proposal: Sequence
 
 
-BODIES: Final[dict[Kind, type[Part]]] = {
-    Kind.PLAN: RolloutPlan,
-    Kind.STEP: Step,
-    Kind.SWITCH: Switch,
-    Kind.PROMOTE: Promote,
-    Kind.ROLLBACK: Rollback,
-    Kind.PAUSE: Pause,
-    Kind.RESUME: Resume,
-    Kind.VERDICT: VerdictGiven,
-    Kind.PROPOSE: Propose,
-    Kind.APPROVE: Answer,
-    Kind.REJECT: Answer,
+BODIES: Final[dict[CommandKind, type[StrictModel]]] = {
+    CommandKind.PLAN: RolloutPlan,
+    CommandKind.STEP: Step,
+    CommandKind.SWITCH: Switch,
+    CommandKind.PROMOTE: Promote,
+    CommandKind.ROLLBACK: Rollback,
+    CommandKind.PAUSE: Pause,
+    CommandKind.RESUME: Resume,
+    CommandKind.VERDICT: VerdictGiven,
+    CommandKind.PROPOSE: Propose,
+    CommandKind.APPROVE: Answer,
+    CommandKind.REJECT: Answer,
 }

@@ -13,8 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer import settings
-from stream_scorer.rollout.plan.command_kinds import Kind
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.command_kinds import CommandKind
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import TrustedKey, key_id, read_trusted
 
@@ -63,7 +63,12 @@ class Command:
 
 
 def write(
-    sequence: int, previous: bytes, kind: Kind, body: Part, at: int, key: Ed25519PrivateKey | None
+    sequence: int,
+    previous: bytes,
+    kind: CommandKind,
+    body: StrictModel,
+    at: int,
+    key: Ed25519PrivateKey | None,
 ) -> Command:
     """Return a command for a place in the log.
 
@@ -82,7 +87,7 @@ def write(
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class CommandSigner:
     """Who wrote a command.
 
     Attributes:
@@ -96,7 +101,7 @@ class Signer:
     operator: bool
 
 
-NOBODY = Signer("", "nobody", operator=True)
+NOBODY = CommandSigner("", "nobody", operator=True)
 """Who signs nothing, where nothing need be signed."""
 
 
@@ -114,7 +119,7 @@ class Authority:
     retired: Mapping[str, int] = field(default_factory=dict)
     required: bool = False
 
-    def signer(self, command: Command, controller: TrustedKey | None) -> Signer:
+    def signer(self, command: Command, controller: TrustedKey | None) -> CommandSigner:
         """Return who wrote a command, its signature being verified.
 
         Args:
@@ -132,9 +137,12 @@ class Authority:
                 raise ValueError("bears a signature and names no key")
             return NOBODY
         trusted = self.operators.get(command.key_id)
-        signer = Signer(command.key_id, trusted.name, operator=True) if trusted else None
+        signer = CommandSigner(command.key_id, trusted.name, operator=True) if trusted else None
         if trusted is None and controller and key_id(controller.key) == command.key_id:
-            trusted, signer = controller, Signer(command.key_id, controller.name, operator=False)
+            trusted, signer = (
+                controller,
+                CommandSigner(command.key_id, controller.name, operator=False),
+            )
         if trusted is None or signer is None:
             raise ValueError(f"is signed by an unknown key, {command.key_id}")
         try:

@@ -22,11 +22,16 @@ from dataclasses import dataclass, replace
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError
 from stream_scorer.rollout.plan.allowed_commands import next_state, refuse_limits
-from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
-from stream_scorer.rollout.plan.control_record import BODY_BYTES_MOST, Authority, Command, Signer
+from stream_scorer.rollout.plan.command_kinds import BODIES, CommandKind
+from stream_scorer.rollout.plan.control_record import (
+    BODY_BYTES_MOST,
+    Authority,
+    Command,
+    CommandSigner,
+)
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
-from stream_scorer.rollout.plan.rollout_state import State
-from stream_scorer.rollout.plan.strict_parsing import FORMAT, Part, read
+from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.strict_parsing import FORMAT, StrictModel, read
 from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8
@@ -34,7 +39,7 @@ _NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FoldedRecord:
     """What became of one record.
 
     Attributes:
@@ -47,8 +52,8 @@ class Entry:
 
     offset: int
     command: Command | None
-    signer: Signer | None
-    body: Part | None
+    signer: CommandSigner | None
+    body: StrictModel | None
     refused: str
 
     @property
@@ -72,11 +77,11 @@ class Log:
 
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
-        self.state = State()
-        self.entries: list[Entry] = []
+        self.state = RolloutState()
+        self.entries: list[FoldedRecord] = []
         self.routings: dict[int, Routing] = {}
 
-    def take(self, offset: int, command: Command) -> Entry:
+    def take(self, offset: int, command: Command) -> FoldedRecord:
         """Fold the next record.
 
         Args:
@@ -94,9 +99,9 @@ class Log:
         self.entries.append(entry)
         return entry
 
-    def pass_over(self, offset: int, why: str) -> Entry:
+    def pass_over(self, offset: int, why: str) -> FoldedRecord:
         """Note a record that is no command."""
-        entry = Entry(offset, None, None, None, why)
+        entry = FoldedRecord(offset, None, None, None, why)
         self.entries.append(entry)
         return entry
 
@@ -126,16 +131,16 @@ class Log:
             if at == head:
                 return False
             if entry.accepted and entry.command is not None:
-                if entry.command.kind != Kind.VERDICT:
+                if entry.command.kind != CommandKind.VERDICT:
                     return True
                 at = entry.command.previous
         return at != head
 
-    def would(self, command: Command) -> Entry:
+    def would(self, command: Command) -> FoldedRecord:
         """Return what would become of a command if it were the next record."""
         return self._judged(-1, command)[0]
 
-    def _judged(self, offset: int, command: Command) -> tuple[Entry, State | None]:
+    def _judged(self, offset: int, command: Command) -> tuple[FoldedRecord, RolloutState | None]:
         """Return what becomes of a record, and the state after it if it counts."""
         signer, body = None, None
         try:
@@ -149,11 +154,11 @@ class Log:
             if isinstance(body, RolloutPlan):
                 self._refuse_controller(body)
         except ValueError as error:
-            return Entry(offset, command, signer, body, str(error)), None
+            return FoldedRecord(offset, command, signer, body, str(error)), None
         state = replace(state, sequence=command.sequence, head=command.hash)
-        return Entry(offset, command, signer, body, ""), state
+        return FoldedRecord(offset, command, signer, body, ""), state
 
-    def _refuse_place(self, offset: int, command: Command, signer: Signer) -> None:
+    def _refuse_place(self, offset: int, command: Command, signer: CommandSigner) -> None:
         """Refuse a record that does not follow the last accepted one; stop where one is missing."""
         expected = self.state.sequence + 1
         if command.sequence > expected:
@@ -193,14 +198,14 @@ class Log:
             )
 
 
-def _kind(offset: int, command: Command, signer: Signer) -> Kind:
+def _kind(offset: int, command: Command, signer: CommandSigner) -> CommandKind:
     try:
-        return Kind(command.kind)
+        return CommandKind(command.kind)
     except ValueError:
         raise _later(offset, f"kind {command.kind!r}", signer) from None
 
 
-def _body(offset: int, command: Command, kind: Kind, signer: Signer) -> Part:
+def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigner) -> StrictModel:
     """Return what a command says; refuses what is not written as we write it."""
     data = command.body.encode("utf-8", "replace")
     if len(data) > BODY_BYTES_MOST:
@@ -214,7 +219,7 @@ def _body(offset: int, command: Command, kind: Kind, signer: Signer) -> Part:
     return read(BODIES[kind], data)
 
 
-def _later(offset: int, what: str, signer: Signer) -> RolloutError | ValueError:
+def _later(offset: int, what: str, signer: CommandSigner) -> RolloutError | ValueError:
     """Return what a later program's command does: only an operator's stops the reader."""
     told = f"{what} is a later program's"
     if not signer.operator:

@@ -8,18 +8,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, field_validator, model_validator
 
 from stream_scorer.rollout.evidence.costs import BoundedCosts
-from stream_scorer.rollout.evidence.guardrail import GUARDS, Guard, Limits
-from stream_scorer.rollout.plan.strict_parsing import DAY_SECONDS, Part, Percent
+from stream_scorer.rollout.evidence.guardrail import GUARDS, Guard, GuardLimits
+from stream_scorer.rollout.plan.strict_parsing import DAY_SECONDS, Percent, StrictModel
 from stream_scorer.security.keys import key_id
 
 _KEY_BYTES = 32
-_LIMITS = Limits()
+_LIMITS = GuardLimits()
 
 Limited = Literal["step", "switch", "promote", "rollback", "pause"]
 """What a plan may let its controller do."""
 
 
-class Costs(Part):
+class DecisionCosts(StrictModel):
     """What single decisions cost; see ``rollout.costs.BoundedCosts``."""
 
     most: float = 200.0
@@ -38,7 +38,7 @@ class Costs(Part):
         return BoundedCosts(**self.model_dump())
 
 
-class Rules(Part):
+class Rules(StrictModel):
     """What a candidate is judged by; see docs/ROLLOUT.md.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rules(Part):
     slow_call_us: Annotated[float, Field(gt=0, le=1e9)] = 1_000.0
     maturity_seconds: Annotated[int, Field(ge=0, le=400 * DAY_SECONDS)] = 7 * DAY_SECONDS
     deadline_seconds: Annotated[int, Field(ge=1, le=4_000 * DAY_SECONDS)] = 90 * DAY_SECONDS
-    costs: Costs = Costs()
+    costs: DecisionCosts = DecisionCosts()
 
     @field_validator("tolerance")
     @classmethod
@@ -79,9 +79,9 @@ class Rules(Part):
         self.guards()
         return self
 
-    def limits(self) -> Limits:
+    def limits(self) -> GuardLimits:
         """Return the limits as the guard takes them."""
-        return Limits(
+        return GuardLimits(
             self.alpha, self.alpha_mismatch, self.least_events, self.least_pairs,
             self.least_frauds, self.delta,
         )  # fmt: skip
@@ -91,7 +91,7 @@ class Rules(Part):
         return tuple(Guard(g.name, g.harm, self.tolerance.get(g.name, 0.0)) for g in GUARDS)
 
 
-class Controller(Part):
+class ControllerRules(StrictModel):
     """Whose verdicts move the rollout, and how far.
 
     Attributes:

@@ -24,15 +24,15 @@ from stream_scorer.core.decision.routing import (
     Version,
 )
 from stream_scorer.core.events.plan import Plan, plan_from
-from stream_scorer.rollout.plan.judging_rules import Controller, Rules
+from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
     Arm,
     Body,
     EventTime,
     Label,
-    Part,
     Percent,
+    StrictModel,
     buckets_of,
     read,
     whole_buckets,
@@ -56,7 +56,7 @@ class Strategy(StrEnum):
     """Each arm decides for a fixed share."""
 
 
-class Stage(Part):
+class Stage(StrictModel):
     """One stage of a ramp.
 
     Attributes:
@@ -79,7 +79,7 @@ class Stage(Part):
         return buckets_of(self.percent)
 
 
-class OverrideRule(Part):
+class OverrideRule(StrictModel):
     """Transactions with one of these values go to an arm; see ``core.routing.Override``."""
 
     field: Literal["currency", "channel", "customer_id"]
@@ -123,7 +123,7 @@ class RolloutPlan(Body):
     effective_at: EventTime | None = None
     overrides: Annotated[tuple[OverrideRule, ...], Field(max_length=100)] = ()
     guard: Rules = Rules()
-    controller: Controller | None = None
+    controller: ControllerRules | None = None
     shared: dict[str, JsonValue] = Field(default_factory=dict, validate_default=True)
 
     @field_validator("shared")

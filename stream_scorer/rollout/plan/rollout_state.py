@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.rollout.plan.command_kinds import Kind, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import CommandKind, VerdictGiven
 from stream_scorer.rollout.plan.control_record import BEGINNING
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.security.keys import TrustedKey
 
 
@@ -38,13 +38,13 @@ class Proposal:
     """
 
     sequence: int
-    kind: Kind
-    body: Part
+    kind: CommandKind
+    body: StrictModel
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedVerdict:
     """A guard's last verdict.
 
     Attributes:
@@ -59,7 +59,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RolloutState:
     """What the log says up to a record.
 
     Attributes:
@@ -89,7 +89,7 @@ class State:
     colour: str = ""
     paused: bool = False
     pending: Proposal | None = None
-    verdicts: Mapping[str, Told] = field(default_factory=dict)
+    verdicts: Mapping[str, ReportedVerdict] = field(default_factory=dict)
     routing: Routing | None = None
 
     @property

@@ -22,13 +22,13 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Text = Annotated[str, Field(max_length=2_000)]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """A piece of what the control log holds; no key and no type but those that are named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Body(Part):
+class Body(StrictModel):
     """What every command's body says.
 
     Attributes:
@@ -40,7 +40,7 @@ class Body(Part):
     reason: Text = ""
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=StrictModel)
 
 
 def read(kind: type[P], document: Mapping[str, Any] | bytes) -> P:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stream_scorer.core.rings.rings import BUCKETS, NEVER
-from stream_scorer.state.checkpoints.record_mac import Seal
+from stream_scorer.state.checkpoints.record_mac import RecordMac
 
 Record = tuple[bytes, bytes]
 
@@ -67,7 +67,7 @@ class Keys(Protocol):
     """Whose records they are: it names each, and seals it."""
 
     @property
-    def seal(self) -> Seal: ...  # noqa: D102 see Owner
+    def seal(self) -> RecordMac: ...  # noqa: D102 see Owner
 
     def key(self, partition: int, bucket: int, part: int) -> bytes: ...  # noqa: D102
 
@@ -124,7 +124,7 @@ class UnknownFormatError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class BucketPart:
     """One record of a bucket, as it was read.
 
     Attributes:
@@ -141,7 +141,7 @@ class Piece:
     head: bytes
     payload: bytes
 
-    def continues(self, first: "Piece") -> bool:
+    def continues(self, first: "BucketPart") -> bool:
         """Return whether this is a further part of the dump that part 0 is of."""
         same = (self.format, self.checksum) == (first.format, first.checksum)
         return same and self.header | {"part": 0} == first.header
@@ -204,7 +204,7 @@ def checksum_of(head: bytes, payload: bytes) -> int:
     return zlib.crc32(memoryview(payload)[:at], zlib.crc32(payload[at:], zlib.crc32(head)))
 
 
-def refuse_changed(first: Piece, payload: bytes) -> None:
+def refuse_changed(first: BucketPart, payload: bytes) -> None:
     """Check a whole bucket against its checksum, where its format has one.
 
     Raises:
@@ -220,7 +220,7 @@ def refuse_changed(first: Piece, payload: bytes) -> None:
         )
 
 
-def parse(value: bytes, partition: int, bucket: int, part: int) -> Piece:
+def parse(value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
     """Read the value of a record by the place that its key names.
 
     Raises:
@@ -259,7 +259,7 @@ def parse(value: bytes, partition: int, bucket: int, part: int) -> Piece:
         (checksum,) = _CHECKSUM.unpack_from(value, _PREFIX.size)
     else:
         header |= _apart(header["since"])
-    return Piece(number, header, checksum, head, value[end:])
+    return BucketPart(number, header, checksum, head, value[end:])
 
 
 def _apart(noted: "Mapping[str, int]") -> dict[str, Any]:

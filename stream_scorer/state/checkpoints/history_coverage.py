@@ -33,7 +33,7 @@ NOT_YET = 1 << 60
 """The time of ``INPUT`` before it is known where history begins."""
 
 
-class Need(Protocol):
+class HistoryNeed(Protocol):
     """What a feature needs of the rings.
 
     Attributes:
@@ -115,7 +115,7 @@ def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[
 
 
 def history(
-    features: Iterable[tuple[str, Need]],
+    features: Iterable[tuple[str, HistoryNeed]],
     since: Mapping[str, int],
     watermark: int,
     lateness_ms: int,

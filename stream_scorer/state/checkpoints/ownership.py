@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 
 from stream_scorer.state.checkpoints.formats import (
     Bucket,
-    Piece,
+    BucketPart,
     Record,
     parse,
     refuse_changed,
 )
-from stream_scorer.state.checkpoints.record_mac import OPEN, Seal, SealError
-from stream_scorer.state.checkpoints.rejected_segments import Kept
+from stream_scorer.state.checkpoints.record_mac import OPEN, RecordMac, SealError
+from stream_scorer.state.checkpoints.rejected_segments import StoredSegment
 
 _REJECTED = "rejected"
 
@@ -46,7 +46,7 @@ class Owner:
 
     group: str
     topic: str
-    seal: Seal = field(default=OPEN, compare=False, repr=False)
+    seal: RecordMac = field(default=OPEN, compare=False, repr=False)
 
     def key(self, partition: int, bucket: int, part: int) -> bytes:
         """Return a record's key.
@@ -64,7 +64,7 @@ class Owner:
         """
         return f"{self.group}/{self.topic}/{partition}/{_REJECTED}/{first}".encode()
 
-    def rejection(self, kept: Kept) -> Record:
+    def rejection(self, kept: StoredSegment) -> Record:
         """Return the record of a segment of rejections, sealed."""
         key = self.rejected_key(kept.partition, kept.first)
         return key, self.seal.close(key, kept.value)
@@ -162,7 +162,7 @@ class Assembly:
         return found
 
 
-def _opened(owner: Owner, value: bytes, partition: int, bucket: int, part: int) -> Piece:
+def _opened(owner: Owner, value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
     """Check a record's MAC where there are keys, and read what is inside."""
     try:
         inside = owner.seal.open(owner.key(partition, bucket, part), value)

@@ -36,7 +36,7 @@ class SealError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class RecordMac:
     """The keys of a state store.
 
     Attributes:
@@ -54,7 +54,7 @@ class Seal:
             key: The record's.
             value: What it is to hold.
 
-        >>> open_seal = Seal()
+        >>> open_seal = RecordMac()
         >>> open_seal.close(b"g/t/0/0/0", b"SCKP")
         b'SCKP'
         """
@@ -91,7 +91,7 @@ class Seal:
         return inside
 
 
-OPEN = Seal()
+OPEN = RecordMac()
 """No keys: nothing is sealed, and nothing is checked."""
 
 
@@ -104,12 +104,12 @@ def bare(value: bytes) -> bytes:
     return value[_PREFIX.size :] if value.startswith(_MAGIC) else value
 
 
-def read_seal(path: Path | None, *, required: bool) -> Seal:
+def read_seal(path: Path | None, *, required: bool) -> RecordMac:
     """Return the keys of a file; none where no file is named.
 
     Args:
         path: One key a line, hex or base64 of 32 bytes or more: the first seals, all open.
-        required: As in :class:`Seal`.
+        required: As in :class:`RecordMac`.
 
     Raises:
         SettingsError: The file cannot be read, others may read it, or it holds no such key.
@@ -117,7 +117,7 @@ def read_seal(path: Path | None, *, required: bool) -> Seal:
     if path is None:
         return OPEN
     what = f"setting state.mac_key_file: {path}"
-    return Seal(dict(_keys(read_secret(path, what).split(), what)), required)
+    return RecordMac(dict(_keys(read_secret(path, what).split(), what)), required)
 
 
 def _keys(words: Iterable[bytes], what: str) -> list[tuple[bytes, bytes]]:

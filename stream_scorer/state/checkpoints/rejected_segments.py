@@ -179,7 +179,7 @@ def _json(value: object) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSegment:
     """A segment as it is kept: checked and described, not decoded.
 
     Attributes:
@@ -199,7 +199,7 @@ class Kept:
     value: bytes
 
     @classmethod
-    def of(cls, made: Segment) -> "Kept":
+    def of(cls, made: Segment) -> "StoredSegment":
         """Encode a segment."""
         return cls(
             made.partition, made.first, made.end, len(made.offsets), made.level, encoded(made)
@@ -224,7 +224,7 @@ def _header(value: bytes) -> tuple[int, ...]:
     return found
 
 
-def parse(value: bytes, partition: int, first: int) -> Kept:
+def parse(value: bytes, partition: int, first: int) -> StoredSegment:
     """Check the value of a record by the place that its key names.
 
     Raises:
@@ -255,10 +255,10 @@ def parse(value: bytes, partition: int, first: int) -> Kept:
         or _PREFIX.size + _HEADER.size + of_places + of_reasons != len(value)
     ):
         raise ValueError(f"{where}: the header contradicts itself")
-    return Kept(partition, first, end, count, level, value)
+    return StoredSegment(partition, first, end, count, level, value)
 
 
-def _offsets_of(kept: Kept, how: int, data: bytes) -> Int64:
+def _offsets_of(kept: StoredSegment, how: int, data: bytes) -> Int64:
     span = kept.end - kept.first
     if how == _BITMAP:
         bitmap = np.frombuffer(_inflated(kept, data, -(-span // 8)), np.uint8)
@@ -282,7 +282,9 @@ def _offsets_of(kept: Kept, how: int, data: bytes) -> Int64:
     return offsets.astype(np.int64)
 
 
-def _reasons_of(kept: Kept, data: bytes) -> tuple[tuple[str, ...], Int64 | None, tuple[int, ...]]:
+def _reasons_of(
+    kept: StoredSegment, data: bytes
+) -> tuple[tuple[str, ...], Int64 | None, tuple[int, ...]]:
     try:
         told = json.loads(_inflated(kept, data, _MOST_REASON_BYTES))
         names = tuple(told[0])
@@ -307,7 +309,7 @@ def _reasons_of(kept: Kept, data: bytes) -> tuple[tuple[str, ...], Int64 | None,
     return names, codes, tuple(np.bincount(codes, minlength=len(names)).tolist())
 
 
-def _inflated(kept: Kept, data: bytes, most: int) -> bytes:
+def _inflated(kept: StoredSegment, data: bytes, most: int) -> bytes:
     """Decompress bytes of which no more than ``most`` can come."""
     opened = zlib.decompressobj()
     try:
@@ -319,5 +321,5 @@ def _inflated(kept: Kept, data: bytes, most: int) -> bytes:
     return found
 
 
-def _contradicts(kept: Kept) -> ValueError:
+def _contradicts(kept: StoredSegment) -> ValueError:
     return ValueError(f"rejections from offset {kept.first}: contents and header do not fit")

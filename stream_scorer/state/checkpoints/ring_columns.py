@@ -20,7 +20,7 @@ _CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class RingColumns:
+class CustomerColumns:
     """c customers with e events, in the order of the payload, each ring's oldest event first.
 
     Attributes:
@@ -81,7 +81,7 @@ class Events(NamedTuple):
 
 
 def united(
-    columns: Sequence[RingColumns], customers: Sequence[Sequence[tuple[int, int]]]
+    columns: Sequence[CustomerColumns], customers: Sequence[Sequence[tuple[int, int]]]
 ) -> Events:
     """Return the events of customers who have several rings, each customer's in the order of time.
 
@@ -106,7 +106,7 @@ def united(
     )  # fmt: skip
 
 
-def _columns(columns: RingColumns, row: int, names: Sequence[str]) -> Int64:
+def _columns(columns: CustomerColumns, row: int, names: Sequence[str]) -> Int64:
     """Return int64[3 + fields, events] of one ring."""
     own = slice(columns.first[row], columns.first[row + 1])
     found = [columns.time, columns.amount, columns.hash.view(np.int64)]
@@ -122,7 +122,7 @@ def stored_fields(payload: bytes) -> tuple[str, ...]:
     return bucket_payload.field_names(payload)[0]
 
 
-def columns_of(payload: bytes) -> RingColumns:
+def columns_of(payload: bytes) -> CustomerColumns:
     """Read a payload.
 
     Raises:
@@ -130,7 +130,7 @@ def columns_of(payload: bytes) -> RingColumns:
     """
     if not payload:
         none = np.empty(0, np.int64)
-        return RingColumns([], np.zeros(1, np.int64), none, none, none, none.view(np.uint64),
+        return CustomerColumns([], np.zeros(1, np.int64), none, none, none, none.view(np.uint64),
                            {}, [], b"")  # fmt: skip
     # The kernels below do not check: what they are given is what this has found sound.
     rings = bucket_payload.sound(payload)
@@ -143,7 +143,7 @@ def columns_of(payload: bytes) -> RingColumns:
     newest = np.empty(customers, np.int64)
     columns = np.empty((3 + len(names), events), np.int64)
     _fill(data, at, key, place, first, newest, columns)
-    return RingColumns(
+    return CustomerColumns(
         [body[start : start + length] for start, length in key.tolist()], first, newest,
         columns[0], columns[1], columns[2].view(np.uint64),
         dict(zip(names, columns[3:], strict=True)),

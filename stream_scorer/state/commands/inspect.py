@@ -19,7 +19,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.restore_rules import Takeover, damaged
-from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of
 from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
@@ -137,7 +137,7 @@ def open_checkpoint(settings: Settings) -> Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionCheckpoint:
     """One partition's checkpoint; offsets and the watermark are None where there is no bucket.
 
     Attributes:
@@ -171,7 +171,7 @@ class PartitionState:
     watermark: int | None
 
 
-def inspect(checkpoint: Checkpoint) -> list[PartitionState]:
+def inspect(checkpoint: Checkpoint) -> list[PartitionCheckpoint]:
     """Describe the checkpoint of every partition.
 
     Raises:
@@ -181,7 +181,7 @@ def inspect(checkpoint: Checkpoint) -> list[PartitionState]:
     return [_inspect(checkpoint, partition) for partition in range(checkpoint.count)]
 
 
-def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
+def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionCheckpoint:
     buckets = checkpoint.buckets(partition)
     committed = checkpoint.committed.get(partition)
     customers = events = 0
@@ -190,13 +190,13 @@ def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
         customers += len(rings.customers)
         events += len(rings.time)
     if not buckets:
-        return PartitionState(
+        return PartitionCheckpoint(
             partition, 0, 0, 0, 0, None, None, committed, None, None, None, {}, None
         )
     labels = [bucket.offset for bucket in buckets.values()]
     newest = max(buckets.values(), key=lambda bucket: bucket.offset)
     watermark = max(bucket.watermark for bucket in buckets.values())
-    return PartitionState(
+    return PartitionCheckpoint(
         partition, len(buckets), customers, events,
         sum(len(bucket.payload) for bucket in buckets.values()),
         min(labels), max(labels), committed,
@@ -207,7 +207,7 @@ def _inspect(checkpoint: Checkpoint, partition: int) -> PartitionState:
     )  # fmt: skip
 
 
-def ring_columns(checkpoint: Checkpoint, bucket: Bucket) -> RingColumns:
+def ring_columns(checkpoint: Checkpoint, bucket: Bucket) -> CustomerColumns:
     """Read a bucket's payload.
 
     Raises:

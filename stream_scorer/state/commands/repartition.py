@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
 from stream_scorer.errors import StateError
@@ -26,7 +26,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
     refuse_rejected,
     replay_start,
 )
-from stream_scorer.state.checkpoints.ring_columns import RingColumns, columns_of, united
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of, united
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
@@ -125,7 +125,7 @@ class _Moving:
         merged: Those of them who had several rings.
     """
 
-    def __init__(self, folding: Refolding, old: Rings, before: int, after: int) -> None:
+    def __init__(self, folding: Refolding, old: PartitionRings, before: int, after: int) -> None:
         self._folding = folding
         self._old = old
         self._before = before
@@ -159,7 +159,10 @@ class _Moving:
         return [self._filled(columns, *each) for each in zip(whole, split, strict=True)]
 
     def _filled(
-        self, columns: list[RingColumns], whole: list[list[int]], split: list[list[tuple[int, int]]]
+        self,
+        columns: list[CustomerColumns],
+        whole: list[list[int]],
+        split: list[list[tuple[int, int]]],
     ) -> CustomerRings:
         rings = self._folding.rings().of(0)
         for each, rows in zip(columns, whole, strict=True):
@@ -195,7 +198,7 @@ def _written_for(checkpoint: Checkpoint) -> int:
 
 
 def _bring_up(
-    checkpoint: Checkpoint, folding: Refolding, rings: Rings, partition: int, before: int
+    checkpoint: Checkpoint, folding: Refolding, rings: PartitionRings, partition: int, before: int
 ) -> dict[str, int]:
     """Bring an old partition's rings to the group's offset; return since when they are whole."""
     buckets = checkpoint.buckets(partition)

@@ -17,7 +17,7 @@ from stream_scorer.state.partitions.refold import Refolding
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class PartitionComparison:
     """How one partition's checkpoint compares with its input.
 
     Attributes:
@@ -42,7 +42,7 @@ class Verification:
     missing: tuple[int, ...] = ()
 
 
-def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]:
+def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[PartitionComparison]:
     """Compute the state from the input again and compare it, bucket by bucket.
 
     Each bucket is compared as of its own label. Events so old that eviction may have taken their
@@ -56,12 +56,12 @@ def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[Verification]
     return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
 
 
-def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verification:
+def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> PartitionComparison:
     buckets = checkpoint.buckets(partition)
     if not buckets:
         # Before its first bucket a partition is taken over without an offset, or not at all.
         blind = "it has no bucket" if checkpoint.committed.get(partition) else ""
-        return Verification(partition, 0, (), 0, 0, None, blind)
+        return PartitionComparison(partition, 0, (), 0, 0, None, blind)
     labels = labels_of(buckets.values())
     low, end = checkpoint.low[partition], int(labels.max())
 
@@ -86,7 +86,7 @@ def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Verif
             continue
         if dict(columns.events(edge)) != dict(columns_of(expected).events(edge)):
             differing.append(number)
-    return Verification(
+    return PartitionComparison(
         partition, len(buckets), tuple(differing), max(end - low, 0), compared, since,
         # With all of the input there, empty rings are what it makes; else they are no evidence.
         "" if compared or differing or since is None else _blind(low, since),
@@ -100,7 +100,7 @@ def _blind(low: int, since: int) -> str:
     return f"no remembered event is newer than {since} ms, where the retained input becomes whole"
 
 
-def refuse_differences(verifications: Iterable[Verification]) -> None:
+def refuse_differences(verifications: Iterable[PartitionComparison]) -> None:
     """Raise where something differs, is gone, or could not be compared: that is no pass.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
@@ -93,7 +93,7 @@ class Checkpoints:
         self,
         store: CheckpointStore,
         owner: Owner,
-        rings: Rings,
+        rings: PartitionRings,
         schedule: Schedule,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,

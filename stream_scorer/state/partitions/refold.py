@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
-from stream_scorer.core.decision.observe import Rings, refold
+from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
@@ -39,13 +39,13 @@ class Refolding:
         self.retention = self._model.features.retention
         self.beginning = Beginning()
 
-    def rings(self) -> Rings:
+    def rings(self) -> PartitionRings:
         """Return empty rings."""
-        return Rings(self._model.features)
+        return PartitionRings(self._model.features)
 
     def fold(
         self,
-        rings: Rings,
+        rings: PartitionRings,
         partition: int,
         first: int,
         end: int,

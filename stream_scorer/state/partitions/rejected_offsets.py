@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stream_scorer.ports import RawRecords, StoredRecords
 from stream_scorer.state.checkpoints.formats import UnknownFormatError
 from stream_scorer.state.checkpoints.ownership import Owner
-from stream_scorer.state.checkpoints.rejected_segments import Kept, Segment, parse, segment
+from stream_scorer.state.checkpoints.rejected_segments import Segment, StoredSegment, parse, segment
 
 Int64 = NDArray[np.int64]
 
@@ -34,7 +34,7 @@ class Rejected:
         self._values: dict[int, bytes] = {}
         self._first = self._end = np.empty(0, np.int64)
         self._decoded: dict[int, Segment] = {}
-        self.segments: tuple[Kept, ...] = ()
+        self.segments: tuple[StoredSegment, ...] = ()
 
     def add(self, records: StoredRecords) -> None:
         """Take records in the store's order; later records of a key replace earlier."""
@@ -80,7 +80,7 @@ class Rejected:
         self._hold(found)
         return damaged
 
-    def _hold(self, segments: Iterable[Kept]) -> None:
+    def _hold(self, segments: Iterable[StoredSegment]) -> None:
         self.segments = tuple(segments)
         self._first = np.array([kept.first for kept in self.segments], np.int64)
         self._end = np.array([kept.end for kept in self.segments], np.int64)
@@ -158,7 +158,7 @@ class Rejected:
         for begin in range(0, len(offsets), _AT_ONCE):
             rows = offsets[begin : begin + _AT_ONCE]
             told = [reasons[offset] for offset in rows.tolist()]
-            more.append(Kept.of(segment(self._partition, rows, told)))
+            more.append(StoredSegment.of(segment(self._partition, rows, told)))
         self._hold(sorted([*self.segments, *more], key=lambda kept: kept.first))
         return [self._owner.rejection(kept) for kept in more]
 
@@ -185,7 +185,7 @@ class Rejected:
             names = ["/".join(whole.names)] * rows
             if whole.codes is not None:
                 names = [whole.names[code] for code in whole.codes[:rows].tolist()]
-            cut = Kept.of(segment(self._partition, whole.offsets[:rows], names))
+            cut = StoredSegment.of(segment(self._partition, whole.offsets[:rows], names))
             records.append(self._owner.rejection(cut))
             left.append(cut)
         self._hold(left)

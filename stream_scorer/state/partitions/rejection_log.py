@@ -19,7 +19,7 @@ from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.rejected_segments import (
     MOST_REJECTED,
     MOST_SPAN,
-    Kept,
+    StoredSegment,
     merged,
     segment,
 )
@@ -44,8 +44,8 @@ class Noted:
     """
 
     outgoing: tuple[Outgoing, ...] = ()
-    before: dict[int, tuple[Kept, ...]] = field(default_factory=dict)
-    after: dict[int, tuple[Kept, ...]] = field(default_factory=dict)
+    before: dict[int, tuple[StoredSegment, ...]] = field(default_factory=dict)
+    after: dict[int, tuple[StoredSegment, ...]] = field(default_factory=dict)
 
 
 class RejectionLog:
@@ -73,13 +73,13 @@ class RejectionLog:
         self._owner = owner
         self._oldest = oldest
         self._clock = clock
-        self._segments: dict[int, tuple[Kept, ...]] = {}
+        self._segments: dict[int, tuple[StoredSegment, ...]] = {}
         self._low: dict[int, int] = {}
         self._ask_at: dict[int, float] = {}
         self._asking: dict[int, Future[int]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="oldest-offset")
 
-    def start(self, partition: int, segments: Sequence[Kept], low: int) -> None:
+    def start(self, partition: int, segments: Sequence[StoredSegment], low: int) -> None:
         """Begin with a partition whose state is restored.
 
         Args:
@@ -140,7 +140,7 @@ class RejectionLog:
         before = {kept.first: kept for kept in self._segments.get(partition, ())}
         segments = [kept for kept in before.values() if kept.end > low]
         # No batch has more records than a segment may hold.
-        segments.append(Kept.of(segment(partition, offsets, reasons)))
+        segments.append(StoredSegment.of(segment(partition, offsets, reasons)))
         try:
             full = _merge(segments)
         except ValueError as error:
@@ -181,7 +181,7 @@ class RejectionLog:
         return self._low.get(partition, 0)
 
 
-def _merge(segments: list[Kept]) -> bool:
+def _merge(segments: list[StoredSegment]) -> bool:
     """Merge the last segments, level after level, while sixteen of a level are side by side.
 
     Returns:
@@ -199,5 +199,5 @@ def _merge(segments: list[Kept]) -> bool:
         together = merged([kept.decoded() for kept in last])
         if together is None:
             return True
-        segments[-MERGED_AT_ONCE:] = [Kept.of(together)]
+        segments[-MERGED_AT_ONCE:] = [StoredSegment.of(together)]
     return False

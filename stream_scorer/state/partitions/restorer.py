@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import bucket_of
@@ -130,7 +130,7 @@ class CheckpointedReplay:
         store: CheckpointStore,
         topic: CheckpointStore,
         sample: Callable[[], StoredRecords],
-        rings: Rings,
+        rings: PartitionRings,
         open_input: Callable[[int, int], InputReplay],
         begun: set[int],
         rest: Callable[[], None],
@@ -296,7 +296,7 @@ class Restoration:
         source: Input,
         owner: Owner,
         store: CheckpointStore,
-        rings: Rings,
+        rings: PartitionRings,
         open_input: Callable[[int, int, int], InputReplay],
         rest: Callable[[], None] = lambda: None,
         rejections: CheckpointStore | None = None,

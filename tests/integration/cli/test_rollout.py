@@ -17,7 +17,7 @@ from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind, Propose, Step, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Propose, Step, VerdictGiven
 from stream_scorer.security.keys import KeyPair, generate, read_private
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Rollout, Settings
 
@@ -182,10 +182,12 @@ def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
     canary(shell, "--controller-key", shell.bot.public, "--manual", "--ramp", "5,25,100")
     log, key = shell.controller(), shell.private(shell.bot)
     with pytest.raises(RolloutError, match="has a person approve first: propose the step"):
-        log.append(Kind.STEP, Step(stage=1), key)
+        log.append(CommandKind.STEP, Step(stage=1), key)
     judged = {"guard": "fast", "verdict": "CONTINUE", "numbers": {"look": 4, "e_alerts": 0.5}}
-    log.append(Kind.VERDICT, VerdictGiven.model_validate_json(json.dumps(judged)), key)
-    log.append(Kind.PROPOSE, Propose(kind="step", body={"stage": 1}, reason="no harm seen"), key)
+    log.append(CommandKind.VERDICT, VerdictGiven.model_validate_json(json.dumps(judged)), key)
+    log.append(
+        CommandKind.PROPOSE, Propose(kind="step", body={"stage": 1}, reason="no harm seen"), key
+    )
     log.close()
     drawn = shell.run("status")
     assert "◉ 5 % ── ○ 25 % ── ○ 100 %" in drawn

@@ -14,7 +14,7 @@ from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings
 from tests.support.rollout.scene import plan
 
@@ -64,11 +64,11 @@ def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     ann, bob = open_log(), open_log()
-    ann.append(Kind.PLAN, plan(), None, 1_000)
+    ann.append(CommandKind.PLAN, plan(), None, 1_000)
     bob.refresh()
     # Both have read the same end; the record of one is in the topic before the other's.
-    lost = bob.encode(bob.prepare(Kind.STEP, Step(stage=1), None, 1_001))
-    won = ann.append(Kind.ROLLBACK, Rollback(reason="alerts"), None, 1_002)
+    lost = bob.encode(bob.prepare(CommandKind.STEP, Step(stage=1), None, 1_001))
+    won = ann.append(CommandKind.ROLLBACK, Rollback(reason="alerts"), None, 1_002)
     append(cluster, cluster.topics.rollout, lost)
     assert bob.refresh() == ann.refresh()
     assert [entry.refused for entry in bob.log.entries] == [
@@ -77,7 +77,7 @@ def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
     assert won.command is not None
     assert won.command == bob.log.entries[1].command
     with pytest.raises(RolloutError, match="step is refused: the rollout has been rolled back"):
-        bob.append(Kind.STEP, Step(stage=1), None)
+        bob.append(CommandKind.STEP, Step(stage=1), None)
     assert len(bob.log.entries) == 3
 
 
@@ -85,17 +85,17 @@ def test_a_command_that_came_second_is_told(
     cluster: Kafka, open_log: Callable[[], ControlLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = open_log(), open_log()
-    ann.append(Kind.PLAN, plan(), None)
+    ann.append(CommandKind.PLAN, plan(), None)
     between = bob.encode
 
     def encode_late(command: object) -> bytes:
         """Let the other write between the read of the end and the append."""
-        ann.append(Kind.STEP, Step(stage=2), None)
+        ann.append(CommandKind.STEP, Step(stage=2), None)
         return between(command)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bob, "encode", encode_late)
     with pytest.raises(RolloutError, match="step changed nothing: has number 2, and 3 is next"):
-        bob.append(Kind.STEP, Step(stage=1), None)
+        bob.append(CommandKind.STEP, Step(stage=1), None)
     assert bob.log.state.stage == 2
 
 
@@ -110,7 +110,7 @@ def test_what_stands_there_and_is_no_command_changes_nothing(
     })  # fmt: skip
     append(cluster, cluster.topics.rollout, label)
     log = open_log()
-    assert log.append(Kind.PLAN, plan(), None).offset == 5
+    assert log.append(CommandKind.PLAN, plan(), None).offset == 5
     assert [entry.refused.split(":")[0] for entry in log.log.entries] == [
         *["is not a command"] * 5, "",
     ]  # fmt: skip
@@ -122,16 +122,16 @@ def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer, follower = open_log(), open_log()
-    entry = writer.append(Kind.PLAN, plan(), None)
+    entry = writer.append(CommandKind.PLAN, plan(), None)
     follower.refresh()
     producer = Producer(config.producer(cluster, f"{cluster.group}-controller"))
     producer.init_transactions(30)
     producer.begin_transaction()
-    step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
+    step = writer.prepare(CommandKind.STEP, Step(stage=1), None, 5_000)
     producer.produce(cluster.topics.rollout, writer.encode(step))
     assert producer.flush(30) == 0
     producer.abort_transaction(30)
-    writer.append(Kind.STEP, Step(stage=2), None)
+    writer.append(CommandKind.STEP, Step(stage=2), None)
     while not (heard := follower.poll(10.0)):
         pass
     assert [(each.offset, each.refused) for each in heard] == [(entry.offset + 3, "")]
@@ -142,17 +142,17 @@ def test_an_open_transaction_before_it_holds_a_command_back(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer = open_log()
-    writer.append(Kind.PLAN, plan(), None)
+    writer.append(CommandKind.PLAN, plan(), None)
     options = config.producer(cluster, f"{cluster.group}-controller")
     short = {"transaction.timeout.ms": 1_000, "socket.timeout.ms": 1_000}
     producer = Producer(options | short)
     producer.init_transactions(30)
     producer.begin_transaction()
-    step = writer.prepare(Kind.STEP, Step(stage=1), None, 5_000)
+    step = writer.prepare(CommandKind.STEP, Step(stage=1), None, 5_000)
     producer.produce(cluster.topics.rollout, writer.encode(step))
     assert producer.flush(30) == 0
     # Its writer has died; the broker ends what it left open, and then the command is read.
-    entry = writer.append(Kind.ROLLBACK, Rollback(), None)
+    entry = writer.append(CommandKind.ROLLBACK, Rollback(), None)
     assert entry.offset == 2
     assert entry.accepted
     del producer
@@ -162,8 +162,8 @@ def test_a_log_without_its_beginning_is_refused(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer = open_log()
-    writer.append(Kind.PLAN, plan(), None)
-    writer.append(Kind.ROLLBACK, Rollback(), None)
+    writer.append(CommandKind.PLAN, plan(), None)
+    writer.append(CommandKind.ROLLBACK, Rollback(), None)
     client = admin(cluster)
     place = TopicPartition(cluster.topics.rollout, 0, 1)
     (deleted,) = client.delete_records([place]).values()

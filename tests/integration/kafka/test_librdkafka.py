@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.kafka.client.consumer import ColumnConsumer, Failure, Rebalance
+from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
@@ -149,7 +149,7 @@ def test_a_place_outside_the_retained_records_is_an_event_of_its_partition(
     settings: Kafka, consumer: ColumnConsumer
 ) -> None:
     consumer.assign({0: 5})
-    failures: list[Failure] = []
+    failures: list[ConsumerError] = []
     for _ in range(100):
         failures += consumer.poll(10, 0.1, 0.0).failures
         if failures:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka.identity.entry import Entry
+from stream_scorer.kafka.identity.entry import GroupEntry
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.topics.groups import Groups, refuse_members
 from stream_scorer.kafka.topics.offsets import admin
@@ -235,7 +235,7 @@ def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
         for scorer in (first, second):
             scorer.wait_ready()
         share_alike(first, second)
-        monkeypatch.setattr(Entry, "hindrance", lambda _: "")
+        monkeypatch.setattr(GroupEntry, "hindrance", lambda _: "")
         after = named(settings, "c").model_copy(update={"group_protocol": "consumer"})
         source = KafkaSource(after, after.topics.transactions, after.group)
 

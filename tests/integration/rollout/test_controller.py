@@ -20,9 +20,9 @@ from stream_scorer.rollout.controller.process import ControllerLoop, controller_
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.label_join import LabelJoin
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.plan_file import plan_of
-from stream_scorer.rollout.plan.rollout_state import Phase, State
+from stream_scorer.rollout.plan.rollout_state import Phase, RolloutState
 from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
 from stream_scorer.telemetry import (
     BatchCommitted,
@@ -91,7 +91,7 @@ class Scene:
         return ControllerLoop(controller_settings(self.settings(name, **changed)), told.append)
 
     def start(self, **changed: Any) -> None:
-        self.log.append(Kind.PLAN, plan(**changed), OPERATOR)
+        self.log.append(CommandKind.PLAN, plan(**changed), OPERATOR)
 
     def traffic(self, factor: int, first: int) -> None:
         """Publish decisions and summaries by the newest routing, in one transaction."""
@@ -107,7 +107,7 @@ class Scene:
             producer.produce(names[topic], value, partition=partition, headers=headers)
         producer.commit_transaction(30)
 
-    def until(self, done: Callable[[State], bool], *loops: ControllerLoop) -> State:
+    def until(self, done: Callable[[RolloutState], bool], *loops: ControllerLoop) -> RolloutState:
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while not done(state := self.log.refresh()):
             assert time.monotonic() < deadline, self.told
@@ -160,7 +160,7 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
     entries = scene.log.log.entries
     assert [entry.refused for entry in entries if entry.refused] == []
     kinds = [entry.command.kind for entry in entries if entry.command]
-    assert [kind for kind in kinds if kind != Kind.VERDICT] == ["plan", "step", "rollback"]
+    assert [kind for kind in kinds if kind != CommandKind.VERDICT] == ["plan", "step", "rollback"]
     assert {entry.signer.name for entry in entries[1:] if entry.signer} == {"controller"}
     moved = [h for told in scene.told.values() for h in told if isinstance(h, RolloutMoved)]
     assert [each.kind for each in moved] == ["step", "rollback"]
@@ -238,7 +238,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
         again.send(signal.SIGTERM)
         assert again.wait() == 0
     told = [entry.command.kind for entry in scene.log.log.entries if entry.command]
-    assert [kind for kind in told if kind != Kind.VERDICT] == ["plan", "step", "rollback"]
+    assert [kind for kind in told if kind != CommandKind.VERDICT] == ["plan", "step", "rollback"]
     lines = (tmp_path / "audit.log").read_text().splitlines()
     actions = [json.loads(line)["action"] for line in lines]
     assert actions == [f"rollout.{kind}" for kind in told[1:]]

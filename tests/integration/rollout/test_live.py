@@ -21,7 +21,7 @@ from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER
-from stream_scorer.rollout.plan.command_kinds import Kind, Rollback, Step
+from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
 from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import Happening, RevisionRefused
@@ -84,15 +84,15 @@ class Scene:
     def plan(self, **table: Any) -> int:
         given = {"name": "next", "salt": "s", **table}
         body = plan_of(given)
-        return self._revision(Kind.PLAN, body)
+        return self._revision(CommandKind.PLAN, body)
 
     def step(self, stage: int) -> int:
-        return self._revision(Kind.STEP, Step(stage=stage, reason="a test"))
+        return self._revision(CommandKind.STEP, Step(stage=stage, reason="a test"))
 
     def roll_back(self) -> int:
-        return self._revision(Kind.ROLLBACK, Rollback(reason="a test"))
+        return self._revision(CommandKind.ROLLBACK, Rollback(reason="a test"))
 
-    def _revision(self, kind: Kind, body: Any) -> int:
+    def _revision(self, kind: CommandKind, body: Any) -> int:
         entry = self.log.append(kind, body, None)
         assert entry.command is not None
         return entry.command.sequence

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.kernels.terminals import COUNT, RISK
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
@@ -42,7 +42,7 @@ class Scene:
 
     def __init__(self, kafka: Kafka) -> None:
         self.told: list[Happening] = []
-        self.rings = Rings(COMPILED)
+        self.rings = PartitionRings(COMPILED)
         registry = open_registry(Settings(kafka=kafka).registry)
         self.follower = TerminalFollower(
             lambda: TopicFollower(kafka, kafka.topics.terminal_profiles),

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
@@ -46,7 +46,7 @@ class Scene:
         schema = reader_schema("terminal-profile.v1")
         registry = open_registry(Settings(kafka=kafka).registry)
         self._codec = RecordCodec(registry.id_for("terminal-profiles-value", schema), schema)
-        self._rings = Rings(COMPILED)
+        self._rings = PartitionRings(COMPILED)
         self.follower = TerminalFollower(
             lambda: TopicFollower(kafka, kafka.topics.terminal_profiles),
             ColumnDecoder(registry, schema, PLAN),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from stream_scorer.batch.job import Order
 from stream_scorer.batch.run import Report, run_batch
 from stream_scorer.codec.writing.encode import DecisionEncoder
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.stores.deployment import Deployment, load_model
@@ -52,7 +52,7 @@ def run(source: Path | str, out: Path, **options: Any) -> Report:
 def by_core(table: pa.Table, rows_at_once: int) -> list[Scored]:
     """Decide rows as a stream of one partition gets them, some at a time."""
     model, plan = load_model(SETTINGS, Deployment(MODEL))
-    rings = Rings(model.features)
+    rings = PartitionRings(model.features)
     names = [each["name"] for each in json.loads(reader_schema("transaction.v1"))["fields"]]
     made = []
     for first in range(0, table.num_rows, rows_at_once):

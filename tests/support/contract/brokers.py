@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.loop.producer import Client
+from stream_scorer.kafka.loop.producer import ProducerClient
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
@@ -52,7 +52,7 @@ class Ground(Protocol):
     @property
     def requests(self) -> Requests: ...
 
-    def producer(self, name: str, timeout: float = 60.0) -> Client:
+    def producer(self, name: str, timeout: float = 60.0) -> ProducerClient:
         """Return a client that is not born yet."""
         ...
 
@@ -72,7 +72,7 @@ class Ground(Protocol):
         ...
 
 
-def send(producer: Client, topic: str, value: bytes) -> None:
+def send(producer: ProducerClient, topic: str, value: bytes) -> None:
     producer.produce(topic, BytesColumn.of([value]), BytesColumn.of([b"k"]), None, None)
 
 

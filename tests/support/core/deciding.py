@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Rejections
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import Journal
@@ -28,7 +28,7 @@ class Scored:
 
 
 def score(
-    events: EventBatch, rings: Rings, plan: Plan, model: Model,
+    events: EventBatch, rings: PartitionRings, plan: Plan, model: Model,
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
 ) -> Scored:  # fmt: skip
     """Decide a batch by one model."""

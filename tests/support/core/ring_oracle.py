@@ -11,7 +11,7 @@ import pyarrow as pa
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.aggregates import COUNT, SUM
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
-from stream_scorer.core.kernels.observing import Program
+from stream_scorer.core.kernels.observing import RingProgram
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
 from stream_scorer.core.rings.rings import CustomerRings, Journal, Retention, RingColumns
 
@@ -122,10 +122,10 @@ def fold_with(
     return journal, list(seen)
 
 
-def counts_and_sums(windows: Sequence[int]) -> Program:
+def counts_and_sums(windows: Sequence[int]) -> RingProgram:
     """Return the program that counts and adds up each window, in this order, in minor units."""
     width = len(windows)
-    return Program(
+    return RingProgram(
         operations=np.array(
             [
                 (kind, w, 0, -1, 0, w + at)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.drift.detectors import Drift, SignalDetector
@@ -44,7 +44,7 @@ def changed(table: pa.Table, day: int, factor: float, of_ten: int) -> pa.Table:
 def summaries(table: pa.Table, batch: int = _BATCH) -> list[dict[str, Any]]:
     """Score a table in time order and return each batch's summary."""
     model, plan = load_model(Settings(), Deployment("fraud:1.0.0"))
-    rings = Rings(model.features)
+    rings = PartitionRings(model.features)
     made = []
     seen = 0
     for rows in table.combine_chunks().to_batches(max_chunksize=batch):

@@ -12,7 +12,7 @@ from stream_scorer.errors import FencedError, StreamScorerError
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchCommitted, Happening
@@ -142,7 +142,11 @@ class Process:
             return
         self.source = KafkaSource(kafka, INPUT, GROUP, "earliest")
         self.loop = TransactionLoop(
-            self.source, self.producer, self.work, Limits(maximum_batch=BATCH), self.heard.append
+            self.source,
+            self.producer,
+            self.work,
+            LoopLimits(maximum_batch=BATCH),
+            self.heard.append,
         )
 
     def _make(self, options: Mapping[str, Any]) -> FakeProducer:

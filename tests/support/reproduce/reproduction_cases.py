@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -43,7 +43,7 @@ def events(count: int = 4_000) -> EventBatch:
 def published(by: Model | None = None) -> pa.RecordBatch:
     """Return what a scorer publishes, as a reader of the topic decodes it."""
     deciding = by or model()
-    scored = score(events(), Rings(deciding.features), PLAN, deciding)
+    scored = score(events(), PartitionRings(deciding.features), PLAN, deciding)
     registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v1")
     identity = registry.id_for("decisions-value", schema)
     encoder = DecisionEncoder(identity, schema, TOPIC, ENGINE)

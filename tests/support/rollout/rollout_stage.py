@@ -16,9 +16,9 @@ from stream_scorer.models.bundles.bundle import Manifest, read_manifest
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.controller.batches import Numbers
-from stream_scorer.rollout.controller.columns import Columns
+from stream_scorer.rollout.controller.columns import EvidenceColumns
 from stream_scorer.rollout.plan.fold_commands import Log
-from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
 from tests.support.rollout.scene import CANARY, CONTROLLER_KEY, Writer
 
@@ -51,8 +51,8 @@ def manifest_of(label: str) -> Manifest:
     return read_manifest(MODELS_DIRECTORY / name / version)
 
 
-def columns() -> Columns:
-    return Columns(FILES, SCHEMAS_DIRECTORY, manifest_of)
+def columns() -> EvidenceColumns:
+    return EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifest_of)
 
 
 def buckets(customers: Sequence[str], salt: str) -> list[int]:
@@ -86,7 +86,7 @@ class Commands:
         assert found is not None
         return found
 
-    def refresh(self) -> State:
+    def refresh(self) -> RolloutState:
         return self.writer.log.state
 
 

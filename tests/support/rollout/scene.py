@@ -6,9 +6,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.core.decision.routing import Routing
-from stream_scorer.rollout.plan.command_kinds import BODIES, Kind
+from stream_scorer.rollout.plan.command_kinds import BODIES, CommandKind
 from stream_scorer.rollout.plan.control_record import Authority, Command, write
-from stream_scorer.rollout.plan.fold_commands import Entry, Log
+from stream_scorer.rollout.plan.fold_commands import FoldedRecord, Log
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, plan_of
 from stream_scorer.rollout.plan.strict_parsing import read
 from stream_scorer.security.keys import TrustedKey, key_id
@@ -57,20 +57,24 @@ class Writer:
 
     def make(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Command:
         state = self.log.state
-        body = read(BODIES[Kind(kind)], said)
+        body = read(BODIES[CommandKind(kind)], said)
         self.at += 1
-        return write(state.sequence + 1, state.head, Kind(kind), body, self.at, key)
+        return write(state.sequence + 1, state.head, CommandKind(kind), body, self.at, key)
 
-    def take(self, command: Command) -> Entry:
+    def take(self, command: Command) -> FoldedRecord:
         return self.log.take(len(self.log.entries), command)
 
-    def give(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Entry:
+    def give(
+        self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any
+    ) -> FoldedRecord:
         return self.take(self.make(kind, key, **said))
 
-    def start(self, base: dict[str, Any] | None = None, **changed: Any) -> Entry:
+    def start(self, base: dict[str, Any] | None = None, **changed: Any) -> FoldedRecord:
         return self.give("plan", **plan(base, **changed).model_dump(mode="json"))
 
-    def accept(self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any) -> Entry:
+    def accept(
+        self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any
+    ) -> FoldedRecord:
         entry = self.give(kind, key, **said)
         assert entry.refused == ""
         return entry

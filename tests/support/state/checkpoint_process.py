@@ -7,14 +7,14 @@ import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned
-from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
@@ -106,12 +106,12 @@ class Process:
         self.store = store
         self.committed = committed
         self.heard: list[Happening] = []
-        rings = Rings(MODEL.features)
+        rings = PartitionRings(MODEL.features)
         opened: Any = Replay
         self.checkpoints = Checkpoints(
             store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append
         )
-        state = PartitionState(
+        state = HeldState(
             rings,
             Restoration("transactions", Input(low), OWNER, store, rings, opened),
             self.checkpoints,

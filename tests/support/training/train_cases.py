@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.training.days import Days, Split
-from stream_scorer.training.run import Order
+from stream_scorer.training.run import TrainingJob
 
 SPLIT = Split(
     train=Days(date(2018, 4, 20), date(2018, 5, 5)),
@@ -14,6 +14,6 @@ SPLIT = Split(
 )
 
 
-def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> Order:
+def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> TrainingJob:
     given = {"model": "decision_tree", "split": SPLIT, "resamples": 20, **changes}
-    return Order(data, version=version, store=store, **given)
+    return TrainingJob(data, version=version, store=store, **given)

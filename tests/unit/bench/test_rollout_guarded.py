@@ -10,17 +10,17 @@ from bench.rollout_guarded import failures, moved
 from bench.rollout_steps.arena import Said
 from bench.verdicts.rollout_live import Begun, Decisions
 from stream_scorer.rollout.evidence.guardrail import Verdict
-from stream_scorer.rollout.plan.command_kinds import Kind, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import CommandKind, VerdictGiven
 
 BEGUN = [Begun(p, 10 * r, r, 1_000 * r + 100 * p) for p in range(4) for r in (2, 5)]
 SAID = [
-    Said(Kind.PLAN, 2, 2_000, None),
-    Said(Kind.VERDICT, 3, 4_000, VerdictGiven(guard="fast", verdict=Verdict.CONTINUE)),
+    Said(CommandKind.PLAN, 2, 2_000, None),
+    Said(CommandKind.VERDICT, 3, 4_000, VerdictGiven(guard="fast", verdict=Verdict.CONTINUE)),
     Said(
-        Kind.VERDICT, 4, 4_500,
+        CommandKind.VERDICT, 4, 4_500,
         VerdictGiven(guard="fast", verdict=Verdict.ROLL_BACK, reasons=("alerts",)),
     ),
-    Said(Kind.ROLLBACK, 5, 4_600, None),
+    Said(CommandKind.ROLLBACK, 5, 4_600, None),
 ]  # fmt: skip
 
 
@@ -36,19 +36,19 @@ def decisions() -> Decisions:
 
 
 def test_a_rollback_is_timed_from_its_verdict_and_counted_up_to_its_activation() -> None:
-    found = moved(decisions(), BEGUN, SAID, Kind.ROLLBACK)
+    found = moved(decisions(), BEGUN, SAID, CommandKind.ROLLBACK)
     assert (found["canary_decisions"], found["canary_after"]) == (15, 0)
     assert found["seconds_to_verdict"] == 2.5
     assert found["verdict_to_activation_seconds"] == 0.8
     assert found["reasons"] == ["alerts"]
     late = decisions()
     late.arm[45] = "canary"
-    assert moved(late, BEGUN, SAID, Kind.ROLLBACK)["canary_after"] == 1
+    assert moved(late, BEGUN, SAID, CommandKind.ROLLBACK)["canary_after"] == 1
     # Another rollout's canary is not this one's.
     late.revision[45] = 7
-    assert moved(late, BEGUN, SAID, Kind.ROLLBACK)["canary_after"] == 0
+    assert moved(late, BEGUN, SAID, CommandKind.ROLLBACK)["canary_after"] == 0
     partly = [replace(each, revision=9) if each.partition == 3 else each for each in BEGUN]
-    assert moved(late, partly, SAID, Kind.ROLLBACK)["verdict_to_activation_seconds"] is None
+    assert moved(late, partly, SAID, CommandKind.ROLLBACK)["verdict_to_activation_seconds"] is None
 
 
 MOVE = {"canary_after": 0, "verdict_to_activation_seconds": 2.0}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier
 from stream_scorer.dead_letters.format import DeadLetter
-from stream_scorer.dead_letters.progress import Progress
+from stream_scorer.dead_letters.progress import LetterProgress
 from stream_scorer.errors import (
     FencedError,
     OffsetsError,
@@ -142,10 +142,10 @@ def letter(number: int, size: int = 1) -> DeadLetter:
 def copied_in_batches(broker: Broker, batches: int, waits: Mapping[str, int]) -> None:
     """Copy batches of three letters; the progress of one reason may stand still all the while."""
     copier = copier_of(broker)
-    before: dict[int, Progress] = {}
+    before: dict[int, LetterProgress] = {}
     for number in range(batches):
         end = 3 * (number + 1)
-        after = {p: Progress({"*": end, **waits}) for p in (0, 1)}
+        after = {p: LetterProgress({"*": end, **waits}) for p in (0, 1)}
         copier.copy([letter(end - 3 + n) for n in range(3)], before, after)
         before |= after
     copier.close()
@@ -181,7 +181,7 @@ def test_each_is_copied_once_in_order(
         (n % 3, b"%d" % n, [("replayed-from", f"{TOPIC}:{n % 2}:{n}".encode())])
         for n in range(done)
     ]
-    ends = {Progress.read(*at).of("EMPTY") for at in broker.offsets.values()}
+    ends = {LetterProgress.read(*at).of("EMPTY") for at in broker.offsets.values()}
     assert ends == ({done} if done else set())
 
 
@@ -218,10 +218,10 @@ def test_asked_to_stop_it_commits_nothing_more_and_leaves_nothing_open(
 ) -> None:
     broker, answers = Broker(), iter([False, False, *asked])
     copier = copier_of(broker, lambda: next(answers))
-    first = {0: Progress.at(3), 1: Progress.at(3)}
+    first = {0: LetterProgress.at(3), 1: LetterProgress.at(3)}
     copier.copy([letter(0)], {}, first)
     with pytest.raises(CopyingStopped):
-        copier.copy([letter(1)], first, {0: Progress.at(6), 1: Progress.at(6)})
+        copier.copy([letter(1)], first, {0: LetterProgress.at(6), 1: LetterProgress.at(6)})
     copier.close()
     assert [value for _, value, _ in broker.copied] == [b"0"]
     assert broker.offsets == {0: (3, b""), 1: (3, b"")}
@@ -244,7 +244,7 @@ def test_a_commit_that_never_happens_is_given_up_in_time(monkeypatch: pytest.Mon
     broker.raises = {"commit": [RETRIABLE] * 3}
     copier = copier_of(broker)
     with pytest.raises(UnavailableError, match="nothing could be copied for 0 s"):
-        copier.copy([letter(0)], {}, {0: Progress.at(3)})
+        copier.copy([letter(0)], {}, {0: LetterProgress.at(3)})
     assert broker.copied == []
 
 
@@ -253,7 +253,7 @@ def test_asked_to_stop_it_does_not_try_again() -> None:
     broker.raises = {"commit": [RETRIABLE]}
     copier = copier_of(broker, lambda: next(answers))
     with pytest.raises(CopyingStopped):
-        copier.copy([letter(0)], {}, {0: Progress.at(3)})
+        copier.copy([letter(0)], {}, {0: LetterProgress.at(3)})
     assert broker.copied == []
 
 
@@ -263,7 +263,7 @@ def test_the_largest_of_what_is_refused_is_named() -> None:
     copier = copier_of(broker)
     letters = [letter(1), letter(2, 900), letter(3)]
     with pytest.raises(TransactionError) as raised:
-        copier.copy(letters, {}, {0: Progress.at(4), 1: Progress.at(4)})
+        copier.copy(letters, {}, {0: LetterProgress.at(4), 1: LetterProgress.at(4)})
     assert raised.value.what.endswith(
         "the largest of 3 dead letters is transactions.dlq:0:2 with 900 bytes"
     )

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.dead_letters.progress import OTHERS, Progress, Selection, lane_of
+from stream_scorer.dead_letters.progress import OTHERS, LetterProgress, Selection, lane_of
 
 REASONS = ["DUPLICATE", "MALFORMED", "CURRENCY", "a later version's", "another's"]
 selections = st.frozensets(st.sampled_from(REASONS[:3]), max_size=3).map(Selection)
 
 
 def call(
-    letters: list[str], at: Progress, chosen: Selection, limit: int, batch: int
-) -> tuple[list[int], list[Progress]]:
+    letters: list[str], at: LetterProgress, chosen: Selection, limit: int, batch: int
+) -> tuple[list[int], list[LetterProgress]]:
     """Read on from the committed offset; return what is taken, and the progress after each batch.
 
     The oracle of a call: one offset after the other, as ``dead_letters/replay.py`` goes on in
@@ -21,7 +21,7 @@ def call(
     """
     taken: list[int] = []
     waiting: dict[str, int] = {}
-    states: list[Progress] = []
+    states: list[LetterProgress] = []
     now = at
     for offset in range(at.offset, len(letters)):
         lane = lane_of(letters[offset])
@@ -45,7 +45,7 @@ def call(
 def test_each_is_taken_once_and_none_is_lost(
     letters: list[str], calls: list[tuple[Selection, int, int]]
 ) -> None:
-    at = Progress.at(0)
+    at = LetterProgress.at(0)
     taken: list[int] = []
     everything = Selection(), Selection(frozenset({"DUPLICATE"}))
     for chosen, limit, batch in [*calls, *((each, 10**6, 7) for each in everything)]:
@@ -54,10 +54,10 @@ def test_each_is_taken_once_and_none_is_lost(
         taken += found
         for state in states:
             # What the broker keeps says all of it.
-            assert Progress.read(state.offset, state.note) == state
+            assert LetterProgress.read(state.offset, state.note) == state
         at = states[-1]
     assert sorted(taken) == list(range(len(letters)))
-    assert at == Progress.at(len(letters))
+    assert at == LetterProgress.at(len(letters))
     for chosen in (*everything, Selection(frozenset({"CURRENCY"}))):
         assert call(letters, at, chosen, 10, 3) == ([], [at])
 
@@ -65,7 +65,7 @@ def test_each_is_taken_once_and_none_is_lost(
 def test_a_call_goes_back_to_the_oldest_that_it_passed_over() -> None:
     letters = ["MALFORMED", "DUPLICATE", "CURRENCY", "DUPLICATE", "MALFORMED"]
     only = Selection(frozenset({"CURRENCY"}))
-    taken, (state,) = call(letters, Progress.at(0), only, 10, 100)
+    taken, (state,) = call(letters, LetterProgress.at(0), only, 10, 100)
     assert taken == [2]
     assert (state.offset, state.note) == (0, b'{"*":5,"DUPLICATE":1,"MALFORMED":0}')
     taken, (state,) = call(letters, state, Selection(), 10, 100)
@@ -79,7 +79,7 @@ def test_a_call_goes_back_to_the_oldest_that_it_passed_over() -> None:
 def test_a_note_is_small_enough_for_the_broker() -> None:
     positions = {reason.value: 2**63 - 1 for reason in RejectReason} | {OTHERS: 5}
     # The broker's offset.metadata.max.bytes.
-    assert len(Progress(positions).note) < 4096
+    assert len(LetterProgress(positions).note) < 4096
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_a_note_is_small_enough_for_the_broker() -> None:
 )  # fmt: skip
 def test_another_programs_note_is_refused(note: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        Progress.read(5, note)
+        LetterProgress.read(5, note)

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.demo.input import Spoiler
 from stream_scorer.demo.input import traffic as made_traffic
 from stream_scorer.demo.precision import Precision, precisions
 from stream_scorer.demo.processes import MODEL
-from stream_scorer.demo.report import Report
+from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.run import QUICK, Size
-from stream_scorer.demo.verdict import Arrivals, Scores, Verification
+from stream_scorer.demo.verdict import Arrivals, OutputVerdict, Scores
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.producing.transactions import TransactionEncoder
@@ -38,16 +38,16 @@ def drift(after_ms: int) -> dict[str, Any]:
     return {"signal": "amount", "window_start": start}
 
 
-def report(drifts: list[dict[str, Any]] | None = None, **changes: Any) -> Report:
+def report(drifts: list[dict[str, Any]] | None = None, **changes: Any) -> DemoReport:
     nothing = np.empty(0, np.int64)
-    seen = Verification(
+    seen = OutputVerdict(
         transactions=100, decisions=98, dead_letters=2, duplicates=0, missing=0, unexpected=0,
         unreadable=0, degraded=0, outcomes={"APPROVE": 90, "REVIEW": 5, "BLOCK": 3},
         reasons={"EMPTY": 2}, examples={},
         arrivals=Arrivals(nothing, nothing, nothing, np.empty(0)),
         scores=Scores(pa.array([], pa.string()), np.empty(0)),
     )  # fmt: skip
-    return Report(
+    return DemoReport(
         verification=replace(seen, **changes),
         malformed={"EMPTY": 2},
         change_ms=CHANGE_MS,
@@ -97,7 +97,7 @@ def test_a_good_report_has_no_fault_and_all_keys() -> None:
         ),
     ],
 )
-def test_each_fault_is_named(bad: Report, named: str) -> None:
+def test_each_fault_is_named(bad: DemoReport, named: str) -> None:
     assert bad.faults == [named]
     assert not bad.document()["ok"]
 
@@ -170,7 +170,7 @@ def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> No
     files = FileRegistry(SCHEMAS_DIRECTORY)
     encode = TransactionEncoder(Registry())
     spoiler = Spoiler(encode, files, NOW_MS)
-    decoder, rings = TransactionDecoder(files, plan), Rings(model.features)
+    decoder, rings = TransactionDecoder(files, plan), PartitionRings(model.features)
     row = traffic(1).rows.slice(0, 1)
 
     def reasons(key: bytes, value: bytes | None, offset: int) -> list[RejectReason]:

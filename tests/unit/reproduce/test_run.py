@@ -19,7 +19,7 @@ from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.reproduce.arms import arms_of, routings
 from stream_scorer.reproduce.compare import Reproduction
-from stream_scorer.reproduce.decisions import Beginnings, Decided, Published, Seen, Spool
+from stream_scorer.reproduce.decisions import Beginnings, DecidedOffsets, Published, Seen, Spool
 from stream_scorer.reproduce.rescore import Bundles
 from stream_scorer.reproduce.run import Question, compare_recorded
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -343,12 +343,12 @@ def test_struct_of_features_is_little_endian(decisions: pa.RecordBatch) -> None:
 
 
 def test_an_offset_that_was_decided_before_is_told(decisions: pa.RecordBatch) -> None:
-    seen = Decided()
+    seen = DecidedOffsets()
     assert seen.again(decisions).tolist() == []
     far = altered(decisions, 2, source_offset=3 << 20)
     assert seen.again(far).tolist() == [row for row in range(len(far)) if row != 2]
     twice = decisions.take(pa.array([4, 1, 4, 4]))
-    assert Decided().again(twice).tolist() == [2, 3]
+    assert DecidedOffsets().again(twice).tolist() == [2, 3]
     for name, value in (("source_topic", "other"), ("source_partition", 77)):
         assert 5 not in seen.again(altered(decisions, 5, **{name: value})).tolist()
 

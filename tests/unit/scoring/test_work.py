@@ -7,7 +7,7 @@ import pytest
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.observe import Rings, ValidatedBatch
+from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
@@ -16,7 +16,7 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned
-from stream_scorer.scoring.held_partitions import HeldPartitions, PartitionState
+from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
@@ -90,8 +90,8 @@ def work(
     model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
     versions, codecs = Pinned(model, plan), open_codecs(settings, plan, source)
-    rings = Rings(model.features)
-    state = PartitionState(
+    rings = PartitionRings(model.features)
+    state = HeldState(
         rings,
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
         Checkpoints(MemoryStore(), OWNER, rings, Schedule(0, 0), heard.append),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
@@ -41,7 +41,7 @@ def one_after_the_other(table: pa.Table) -> history.FeatureRows:
     number = np.arange(len(batch))
     time = batch.column("event_time").cast(pa.int64()).to_numpy()
     events = EventBatch(batch, np.zeros(len(batch), np.int32), number, time)
-    folded = observe(events, Rings(COMPILED), PLAN, COMPILED)
+    folded = observe(events, PartitionRings(COMPILED), PLAN, COMPILED)
     kept = folded.accepted
     features = COMPILED.compute(events.take(kept), folded.observed[kept])
     return history.FeatureRows(kept, features)
@@ -83,11 +83,11 @@ def test_terminals_columns_are_those_of_one_table_that_runs_ahead_of_the_stream(
     (batch,) = table.combine_chunks().to_batches()
     time = batch.column("event_time").cast(pa.int64()).to_numpy()
     events = EventBatch(batch, np.zeros(len(batch), np.int32), np.arange(len(batch)), time)
-    kept = observe(events, Rings(features), plan, features).accepted
+    kept = observe(events, PartitionRings(features), plan, features).accepted
     terminals, known = TerminalTable(), events.take(kept)
     terminals.add(known.records.column("terminal_id"), time[kept], fraud[kept])
     terminals.watermark = int(time.max())
-    folded = observe(events, Rings(features), plan, features, terminals=terminals)
+    folded = observe(events, PartitionRings(features), plan, features, terminals=terminals)
     expected = features.compute(known, folded.observed[kept])
     assert not (folded.flags[kept] & Flag.DEGRADED).any()
     assert np.count_nonzero(expected[:, 4]) > len(kept) / 50

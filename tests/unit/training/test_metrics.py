@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
+from stream_scorer.models.bundles.bundle import DecisionThresholds, ThresholdCosts
 from stream_scorer.training.metrics import Judging, Scored, calibration, measures
 
 THRESHOLDS = DecisionThresholds(review=0.5, block=0.9)
-COSTS = Costs(missed_share=1.0, missed_fixed=2.0, review=3.0, false_block=10.0)
+COSTS = ThresholdCosts(missed_share=1.0, missed_fixed=2.0, review=3.0, false_block=10.0)
 
 
 def judging(resamples: int = 0, k: int = 2) -> Judging:

@@ -20,7 +20,7 @@ from stream_scorer.cli.main import app
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
-from stream_scorer.models.bundles.bundle import Costs, Manifest
+from stream_scorer.models.bundles.bundle import Manifest, ThresholdCosts
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
@@ -28,7 +28,7 @@ from stream_scorer.training.days import Days, Split
 from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.training.fold import fold
 from stream_scorer.training.models import ESTIMATORS, make_model, read_parameters
-from stream_scorer.training.run import Order, train
+from stream_scorer.training.run import TrainingJob, train
 from stream_scorer.training.thresholds import choose_thresholds
 from tests.support.training.train_cases import SPLIT, order
 
@@ -118,7 +118,7 @@ def test_other_data_and_other_costs_give_another_content(
     later = Split(Days(date(2018, 4, 21), SPLIT.train.last), SPLIT.validation, SPLIT.test)
     _, two = train(order(data, tmp_path, "1.0.1", model=model, split=later))
     assert one.content_hash != two.content_hash
-    dear = Costs(review=500, false_block=10_000)
+    dear = ThresholdCosts(review=500, false_block=10_000)
     _, three = train(order(data, tmp_path, "1.0.2", model=model, costs=dear))
     assert three.thresholds.review > one.thresholds.review
     assert three.content_hash != one.content_hash
@@ -238,7 +238,7 @@ def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_
     with pytest.raises(SettingsError, match="known are hist_gradient_boosting"):
         train(order(data, tmp_path, model="svm"))
     with pytest.raises(SettingsError, match="the train days 2018-07-25:2018-07-31 hold 0"):
-        train(Order(data, "decision_tree", "1.0.0", store=tmp_path))
+        train(TrainingJob(data, "decision_tree", "1.0.0", store=tmp_path))
     with pytest.raises(SettingsError, match="--cards-per-day 0: less than 1"):
         train(order(data, tmp_path, cards_per_day=0))
     with pytest.raises(SettingsError, match="--resamples -1: less than 0"):
@@ -303,7 +303,7 @@ def test_thresholds_are_chosen_on_the_validation_days(
     def best(days: Days) -> tuple[float, float]:
         at = days.holds(day)
         fraud = labelled["is_fraud"].to_numpy()[at].astype(np.int64)
-        chosen = choose_thresholds(scores[at], fraud, amount[at], Costs())
+        chosen = choose_thresholds(scores[at], fraud, amount[at], ThresholdCosts())
         return chosen.review, chosen.block
 
     assert (told.thresholds.review, told.thresholds.block) == best(SPLIT.validation)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundles.bundle import Costs, DecisionThresholds
+from stream_scorer.models.bundles.bundle import DecisionThresholds, ThresholdCosts
 from stream_scorer.training.thresholds import choose_thresholds, policy_cost, read_costs
 
 ROW = st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 50))
@@ -15,9 +15,11 @@ COST = st.integers(0, 40).map(float)
 
 @given(
     st.lists(ROW, min_size=1, max_size=25),
-    st.builds(Costs, missed_fixed=COST, review=COST, false_block=COST),
+    st.builds(ThresholdCosts, missed_fixed=COST, review=COST, false_block=COST),
 )
-def test_no_pair_of_scores_costs_less(rows: list[tuple[int, bool, int]], costs: Costs) -> None:
+def test_no_pair_of_scores_costs_less(
+    rows: list[tuple[int, bool, int]], costs: ThresholdCosts
+) -> None:
     scores = np.array([score / 10 for score, _, _ in rows])
     fraud = np.array([int(fraud) for _, fraud, _ in rows])
     amount = np.array([float(amount) for _, _, amount in rows])
@@ -35,9 +37,11 @@ def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.5, 0.9])
     fraud = np.array([0, 1, 0, 0, 1])
     amount = np.array([5.0, 100.0, 5.0, 5.0, 100.0])
-    dear = choose_thresholds(scores, fraud, amount, Costs(review=5, false_block=1_000))
+    dear = choose_thresholds(scores, fraud, amount, ThresholdCosts(review=5, false_block=1_000))
     assert (dear.review, dear.block) == (0.3, 0.9)
-    cheap = choose_thresholds(scores, fraud, amount / 100, Costs(review=5, false_block=1_000))
+    cheap = choose_thresholds(
+        scores, fraud, amount / 100, ThresholdCosts(review=5, false_block=1_000)
+    )
     assert (cheap.review, cheap.block) == (0.9, 0.9)
     assert "a review 5, and blocking a genuine transaction 1000" in dear.rule
 
@@ -45,7 +49,7 @@ def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
 def test_of_thresholds_that_cost_the_same_the_highest_are_chosen() -> None:
     # To block what is genuine costs nothing: from .2 on or from .4 on is the same.
     scores, fraud = np.array([0.2, 0.4, 0.6]), np.array([0, 1, 0])
-    costs = Costs(review=5, false_block=0)
+    costs = ThresholdCosts(review=5, false_block=0)
     amount = np.array([9.0, 5.0, 9.0])
     cost = {
         (review, block): policy_cost(
@@ -65,7 +69,7 @@ def test_of_thresholds_that_cost_the_same_the_highest_are_chosen() -> None:
 
 
 def test_nothing_worth_a_review_leaves_both_at_one() -> None:
-    chosen = choose_thresholds(np.array([0.2, 0.4]), np.array([0, 0]), np.ones(2), Costs())
+    chosen = choose_thresholds(np.array([0.2, 0.4]), np.array([0, 0]), np.ones(2), ThresholdCosts())
     assert (chosen.review, chosen.block) == (1.0, 1.0)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.codec.reading import decode_kernel, opcodes
-from stream_scorer.codec.reading.arrow_layout import Kept, Layout
+from stream_scorer.codec.reading.arrow_layout import Layout, StoredColumn
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -295,7 +295,7 @@ def test_any_schema_meets_the_one_compiled_walk() -> None:
 
 
 def test_more_text_than_a_column_can_hold_is_refused() -> None:
-    kept = Kept(0, "a", opcodes.TEXT, pa.string())
+    kept = StoredColumn(0, "a", opcodes.TEXT, pa.string())
     with pytest.raises(OverflowError, match="a: 2147483648 bytes in one batch"):
         Layout([kept], 1, 2**31)
 

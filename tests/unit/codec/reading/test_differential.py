@@ -12,7 +12,7 @@ from fastavro.read import SchemaResolutionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.codec.reading.decode import ColumnDecoder, Decoded
+from stream_scorer.codec.reading.decode import ColumnDecoder, DecodedColumns
 from stream_scorer.codec.reading.resolve import adapted
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -222,7 +222,7 @@ def oracle(  # noqa: C901, PLR0911 a rule after the other
         return RejectReason.INCOMPATIBLE_SCHEMA
 
 
-def outcomes(decoded: Decoded) -> dict[int, Any]:
+def outcomes(decoded: DecodedColumns) -> dict[int, Any]:
     """Return per input row the record (times as numbers) or the reason."""
     at = decoded.records.schema.get_field_index("event_time")
     plain = decoded.records.set_column(

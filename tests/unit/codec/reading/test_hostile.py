@@ -15,7 +15,7 @@ import pytest
 from stream_scorer.codec.reading import decode_program
 from stream_scorer.codec.reading import opcodes as o
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.reading.decode_program import Program, check, compile_walk, frame
+from stream_scorer.codec.reading.decode_program import DecodeProgram, check, compile_walk, frame
 from stream_scorer.codec.reading.preparation_budget import (
     BATCH_SECONDS,
     BURST_SECONDS,
@@ -333,10 +333,10 @@ def test_a_chain_of_types_is_not_too_deep_to_be_refused() -> None:
         )
 
 
-def program(*steps: tuple[int, ...]) -> Program:
+def program(*steps: tuple[int, ...]) -> DecodeProgram:
     code = np.array([[*step, *(0, 0, -1, 0)[len(step) - 1 :]][:5] for step in steps], np.int64)
     text = np.frombuffer(bytes(16), np.uint8)
-    return Program(code, ("",) * len(code), np.empty((0, 2), np.int64), text)
+    return DecodeProgram(code, ("",) * len(code), np.empty((0, 2), np.int64), text)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,9 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
             code = sound.code.copy()
             code[at] = other
             try:
-                changed = Program(code, sound.paths, sound.symbols, sound.symbol_text, sound.kept)
+                changed = DecodeProgram(
+                    code, sound.paths, sound.symbols, sound.symbol_text, sound.kept
+                )
             except ValueError:
                 continue
             ran += 1
@@ -404,7 +406,7 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
     assert ran > 50
     for symbols in ([[0, 2**40]], [[-1, 3]], [[2**62, 2**62]], [[0, -2]], [[90, 3]]):
         with pytest.raises(ValueError, match="symbols"):
-            Program(
+            DecodeProgram(
                 sound.code, sound.paths, np.array(symbols * 9, np.int64), sound.symbol_text,
                 sound.kept,
             )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_union
 from tests.support.core.events import batch
@@ -31,7 +31,7 @@ def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
 ) -> None:
     (old,) = sets(SPECS)
     both = sets(SPECS, [MEDIAN, LAST])
-    swapped, steady = Rings(old), Rings(both[0])
+    swapped, steady = PartitionRings(old), PartitionRings(both[0])
     found = []
     for part, features in ((before, old), (between, both[0]), (after, both[0])):
         swapped.adopt(features)
@@ -53,7 +53,7 @@ def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
 def test_partitions_that_come_later_compute_it_too() -> None:
     (old,) = sets(SPECS)
     both = sets(SPECS, [MEDIAN])
-    rings = Rings(old)
+    rings = PartitionRings(old)
     rings.adopt(both[0])
     seen = observe(batch([]), rings, PLAN, both[0])
     assert seen.observed.shape == (0, both[0].engine.width)
@@ -73,7 +73,7 @@ def test_what_the_rings_cannot_serve_is_refused(
     more: list[dict[str, Any]], plan: Plan, said: str
 ) -> None:
     (old,) = sets(SPECS)
-    rings = Rings(old)
+    rings = PartitionRings(old)
     with pytest.raises(ValueError, match=said):
         rings.adopt(sets(SPECS, more, plan=plan)[0])
     # They go on as they were.

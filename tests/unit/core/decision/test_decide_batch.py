@@ -13,10 +13,10 @@ from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.decide_batch import (
     ArmDecisions,
     DecidedBatch,
-    Failure,
+    ModelErrors,
     decide_batch,
 )
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.decision.routing import (
     BUCKETS,
@@ -114,7 +114,7 @@ EVENTS = batch(
 def test_a_champion_alone_decides_as_without_a_routing(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
-    plain, routed = Rings(models()[OLD].features), Rings(models()[OLD].features)
+    plain, routed = PartitionRings(models()[OLD].features), PartitionRings(models()[OLD].features)
     for part in (before, now):
         expected = score(batch(part), plain, PLAN, models()[OLD])
         found = decide_batch(batch(part), routed, routing(), models())
@@ -131,10 +131,10 @@ def test_a_champion_alone_decides_as_without_a_routing(
 
 def test_each_arm_decides_its_customers_as_if_it_were_alone() -> None:
     alone = {
-        version: told(score(EVENTS, Rings(model.features), PLAN, model).decisions)
+        version: told(score(EVENTS, PartitionRings(model.features), PLAN, model).decisions)
         for version, model in models().items()
     }
-    rings = Rings(models()[OLD].features)
+    rings = PartitionRings(models()[OLD].features)
     found = by_offset(decide_batch(EVENTS, rings, routing(2_500), models()))
     customers = hashes_of(EVENTS.records.column("customer_id"))
     buckets = salted_buckets(customers, "s")
@@ -152,7 +152,7 @@ def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
         [event(n, customer_id=f"c{n % 9}", currency="USD" if n % 3 == 0 else "EUR")
          for n in range(60)]
     )  # fmt: skip
-    scored = decide_batch(events, Rings(models()[OLD].features), routing(5_000), models())
+    scored = decide_batch(events, PartitionRings(models()[OLD].features), routing(5_000), models())
     placed = np.concatenate([part.rows for part in scored.decided])
     assert sorted(placed.tolist()) == [n for n in range(60) if n % 3]
     for part in scored.decided:
@@ -162,9 +162,13 @@ def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
 
 def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
     broken = models(new=Linear(not_for_many))
-    whole = by_offset(decide_batch(EVENTS, Rings(models()[OLD].features), routing(5_000), models()))
-    champion = told(score(EVENTS, Rings(models()[OLD].features), PLAN, models()[OLD]).decisions)
-    scored = decide_batch(EVENTS, Rings(broken[OLD].features), routing(5_000), broken)
+    whole = by_offset(
+        decide_batch(EVENTS, PartitionRings(models()[OLD].features), routing(5_000), models())
+    )
+    champion = told(
+        score(EVENTS, PartitionRings(models()[OLD].features), PLAN, models()[OLD]).decisions
+    )
+    scored = decide_batch(EVENTS, PartitionRings(broken[OLD].features), routing(5_000), broken)
     found = by_offset(scored)
     fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
     assert fell == {o for o, each in whole.items() if each[0] == CANARY and _count(each) > 1}
@@ -177,7 +181,7 @@ def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
         else:
             assert each == whole[offset]
     assert [p.failure for p in scored.decided if p.failure] == [
-        Failure(NEW, len(fell), "ValueError: too many")
+        ModelErrors(NEW, len(fell), "ValueError: too many")
     ]
 
 
@@ -187,7 +191,7 @@ def _count(each: tuple[Any, ...]) -> float:
 
 def test_a_canary_that_always_fails_stops_nothing() -> None:
     broken = models(new=Linear(never))
-    scored = decide_batch(EVENTS, Rings(broken[OLD].features), routing(BUCKETS), broken)
+    scored = decide_batch(EVENTS, PartitionRings(broken[OLD].features), routing(BUCKETS), broken)
     assert [(p.decisions.arm, p.decisions.version) for p in scored.decided] == [(CANARY, "1.0.0")]
     assert (scored.decided[0].decisions.flags & Flag.FALLBACK).all()
 
@@ -195,7 +199,7 @@ def test_a_canary_that_always_fails_stops_nothing() -> None:
 @pytest.mark.parametrize("buckets", [0, 2_500])
 def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: int) -> None:
     broken = models(old=Linear(never))
-    rings = Rings(broken[OLD].features)
+    rings = PartitionRings(broken[OLD].features)
     before = contents(rings)
     with pytest.raises(ModelFailure, match="no such model"):
         decide_batch(EVENTS, rings, routing(buckets), broken)
@@ -204,7 +208,7 @@ def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: i
 
 def test_a_champion_that_fails_in_the_canarys_place_stops_as_well() -> None:
     broken = models(old=Linear(never), new=Linear(never))
-    rings = Rings(broken[OLD].features)
+    rings = PartitionRings(broken[OLD].features)
     before = contents(rings)
     with pytest.raises(ModelFailure, match="no such model"):
         decide_batch(EVENTS, rings, routing(BUCKETS), broken)
@@ -215,7 +219,9 @@ def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
     def but_one(features: Float64) -> Float64:
         return np.where(features[:, 0] == 1.0, np.nan, 0.1)
 
-    found = decide_batch(EVENTS, Rings(models()[OLD].features), routing(), models(Linear(but_one)))
+    found = decide_batch(
+        EVENTS, PartitionRings(models()[OLD].features), routing(), models(Linear(but_one))
+    )
     (part,) = found.decided
     failed = [row for row, codes in part.decisions.reasons.items() if codes == ("MODEL_ERROR",)]
     assert part.failure is not None
@@ -224,13 +230,13 @@ def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
 
 
 def test_a_shadow_scores_all_and_changes_no_decision() -> None:
-    rings = Rings(models()[OLD].features)
+    rings = PartitionRings(models()[OLD].features)
     plain = by_offset(decide_batch(EVENTS, rings, routing(), models()))
     arms = {**ARMS, "next": NEW}
     shadowing = replace(routing(), versions=arms, shadows=("next",))
-    scored = decide_batch(EVENTS, Rings(models()[OLD].features), shadowing, models())
+    scored = decide_batch(EVENTS, PartitionRings(models()[OLD].features), shadowing, models())
     assert by_offset(scored) == plain
-    alone = score(EVENTS, Rings(models()[NEW].features), PLAN, models()[NEW]).decisions
+    alone = score(EVENTS, PartitionRings(models()[NEW].features), PLAN, models()[NEW]).decisions
     (shadowed,) = scored.shadowed
     assert shadowed.score.tobytes() == alone.score.tobytes()
     assert shadowed.outcome.tolist() == alone.outcome.tolist()
@@ -244,10 +250,10 @@ def test_a_shadow_scores_all_and_changes_no_decision() -> None:
 def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
     broken = models(new=Linear(not_for_many))
     shadowing = replace(routing(), versions={**ARMS, "next": NEW}, shadows=("next",))
-    scored = decide_batch(EVENTS, Rings(broken[OLD].features), shadowing, broken)
+    scored = decide_batch(EVENTS, PartitionRings(broken[OLD].features), shadowing, broken)
     (shadowed,) = scored.shadowed
     assert 0 < shadowed.failed.sum() < len(EVENTS)
-    assert shadowed.failure == Failure(NEW, int(shadowed.failed.sum()), "ValueError: too many")
+    assert shadowed.failure == ModelErrors(NEW, int(shadowed.failed.sum()), "ValueError: too many")
     assert np.isnan(shadowed.score[shadowed.failed]).all()
     assert (shadowed.outcome[shadowed.failed] == Outcome.REVIEW).all()
     assert not any(each[4] & Flag.FALLBACK for each in by_offset(scored).values())
@@ -256,7 +262,9 @@ def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
 def test_whom_an_override_sends_there_is_no_evidence() -> None:
     vip = (Override("customer_id", ("c1", "c2"), CANARY),)
     found = by_offset(
-        decide_batch(EVENTS, Rings(models()[OLD].features), routing(500, overrides=vip), models())
+        decide_batch(
+            EVENTS, PartitionRings(models()[OLD].features), routing(500, overrides=vip), models()
+        )
     )
     for row, customer in enumerate(EVENTS.records.column("customer_id").to_pylist()):
         arm, propensity = found[int(EVENTS.offset[row])][:2]
@@ -273,7 +281,7 @@ def test_how_the_input_is_cut_does_not_show(
 ) -> None:
     found = []
     for parts in ([stream], [stream[:cut], stream[cut:]]):
-        rings = Rings(models()[OLD].features)
+        rings = PartitionRings(models()[OLD].features)
         decided: dict[int, Any] = {}
         at = 0
         for part in parts:
@@ -289,7 +297,9 @@ def test_how_the_input_is_cut_does_not_show(
 
 def test_stages_are_told_by_arm_where_there_are_several() -> None:
     laps: list[str] = []
-    decide_batch(EVENTS, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+    decide_batch(
+        EVENTS, PartitionRings(models()[OLD].features), routing(2_500), models(), laps.append
+    )
     assert {lap for lap in laps if lap.startswith("score")} == {
         "score:canary", "score:control", "score:champion"
     }  # fmt: skip
@@ -297,7 +307,9 @@ def test_stages_are_told_by_arm_where_there_are_several() -> None:
     for first in (0, 1):
         laps = []
         events = replace(EVENTS, offset=EVENTS.offset + first)
-        decide_batch(events, Rings(models()[OLD].features), routing(2_500), models(), laps.append)
+        decide_batch(
+            events, PartitionRings(models()[OLD].features), routing(2_500), models(), laps.append
+        )
         orders.add(tuple(lap for lap in laps if lap.startswith("score")))
     assert len(orders) == 2
 
@@ -310,16 +322,22 @@ class Unexplained(Linear):
 
 
 def test_a_model_that_cannot_explain_has_failed_for_what_it_does_not_approve() -> None:
-    whole = by_offset(decide_batch(EVENTS, Rings(models()[OLD].features), routing(5_000), models()))
+    whole = by_offset(
+        decide_batch(EVENTS, PartitionRings(models()[OLD].features), routing(5_000), models())
+    )
     broken = models(new=Unexplained(halves))
-    found = by_offset(decide_batch(EVENTS, Rings(broken[OLD].features), routing(5_000), broken))
+    found = by_offset(
+        decide_batch(EVENTS, PartitionRings(broken[OLD].features), routing(5_000), broken)
+    )
     fell = {offset for offset, each in found.items() if each[4] & Flag.FALLBACK}
     assert fell == {o for o, each in whole.items() if each[0] == CANARY and each[3] > 0} != set()
     assert {o: each for o, each in found.items() if o not in fell} == {
         o: each for o, each in whole.items() if o not in fell
     }
     champion = models(old=Unexplained(lambda f: np.where(f[:, 0] == 1.0, 0.9, 0.1)))
-    (part,) = decide_batch(EVENTS, Rings(champion[OLD].features), routing(), champion).decided
+    (part,) = decide_batch(
+        EVENTS, PartitionRings(champion[OLD].features), routing(), champion
+    ).decided
     assert part.failure is not None
     assert part.failure.error == "RuntimeError: no reasons"
     assert {part.decisions.reasons[row] for row in part.decisions.reasons} == {("MODEL_ERROR",)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import Model, ModelFailure
-from stream_scorer.core.decision.observe import Rings, refold
+from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Outcome, RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -68,7 +68,7 @@ def told(scored: Scored) -> list[Any]:
     ]  # fmt: skip
 
 
-def contents(rings: Rings) -> list[Any]:
+def contents(rings: PartitionRings) -> list[Any]:
     return [
         (p, key, t.tolist(), a.tolist(), h.tolist())
         for p in rings.partitions()
@@ -96,7 +96,7 @@ def test_the_same_batch_on_the_same_state_is_decided_the_same(
 ) -> None:
     results = []
     for _ in range(2):
-        rings = Rings(model().features)
+        rings = PartitionRings(model().features)
         rings.release(score(batch(before), rings, PLAN, model()).journals)
         results.append((told(score(batch(now), rings, PLAN, model())), contents(rings)))
     assert results[0] == results[1]
@@ -107,7 +107,7 @@ def test_the_same_batch_on_the_same_state_is_decided_the_same(
 def test_a_batch_taken_back_was_never_there(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     rings.release(score(batch(before), rings, PLAN, model()).journals)
     state = contents(rings)
     first = score(batch(now), rings, PLAN, model())
@@ -121,7 +121,7 @@ def test_a_batch_taken_back_was_never_there(
 def test_a_replay_leaves_what_deciding_leaves(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
-    decided, replayed = Rings(model().features), Rings(model().features)
+    decided, replayed = PartitionRings(model().features), PartitionRings(model().features)
     for part in (before, now):
         decided.release(score(batch(part), decided, PLAN, model()).journals)
         replayed.release(refold(batch(part), replayed, PLAN, model().features))
@@ -137,7 +137,7 @@ def test_partitions_and_batches_do_not_show_in_the_features(
     stream: list[dict[str, Any]], cut: int
 ) -> None:
     def decided(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-        rings = Rings(model().features)
+        rings = PartitionRings(model().features)
         found: list[tuple[Any, ...]] = []
         for part in (events[:cut], events[cut:]):
             scored = score(batch(part), rings, PLAN, model())
@@ -164,7 +164,7 @@ def test_rejected_rows_do_not_touch_state_and_the_rest_is_decided_in_order() -> 
         event(3, currency="USD"), event(4, amount_minor=-1), event(5, customer_id=""),
         event(6, timestamp=NOW - 10**9),
     ]  # fmt: skip
-    mixed, alone = Rings(model().features), Rings(model().features)
+    mixed, alone = PartitionRings(model().features), PartitionRings(model().features)
     scored = score(batch([bad[0], good[0], bad[1], bad[2], good[1], bad[3]]), mixed, PLAN, model())
     score(batch(good), alone, PLAN, model())
     assert contents(mixed) == contents(alone)
@@ -177,7 +177,7 @@ def test_rejected_rows_do_not_touch_state_and_the_rest_is_decided_in_order() -> 
 
 
 def test_duplicates_are_rejected_inside_a_batch_and_across_batches() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     first = score(batch([event(1), event(1, amount_minor=5)]), rings, PLAN, model())
     assert first.rejections.reasons == (RejectReason.DUPLICATE,)
     assert first.accepted.tolist() == [0]
@@ -187,13 +187,13 @@ def test_duplicates_are_rejected_inside_a_batch_and_across_batches() -> None:
 
 
 def test_a_rejected_row_is_told_once_even_when_it_would_also_be_a_duplicate() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     rows = [event(1), event(1, currency="USD")]
     assert score(batch(rows), rings, PLAN, model()).rejections.reasons == (RejectReason.CURRENCY,)
 
 
 def test_late_and_capped_are_flagged() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     many = [event(n, event_time=NOW + n, timestamp=NOW) for n in range(6)]
     late = event(9, event_time=NOW - 2_000, timestamp=NOW)
     scored = score(batch([*many, late]), rings, PLAN, model())
@@ -201,7 +201,7 @@ def test_late_and_capped_are_flagged() -> None:
 
 
 def test_outcome_and_reasons_follow_score_and_attributions() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     rows = [
         event(n, customer_id=f"c{n}", amount_minor=a) for n, a in enumerate((1_000, 5_000, 9_000))
     ]
@@ -212,13 +212,13 @@ def test_outcome_and_reasons_follow_score_and_attributions() -> None:
 
 def test_a_batch_without_rows_is_decided_without_rows() -> None:
     predictor = Linear()
-    scored = score(batch([]), Rings(model().features), PLAN, model(predictor))
+    scored = score(batch([]), PartitionRings(model().features), PLAN, model(predictor))
     assert (len(scored.decisions), len(scored.accepted), scored.journals) == (0, 0, {})
 
 
 def test_stages_are_told_in_order() -> None:
     laps: list[str] = []
-    score(batch([event()]), Rings(model().features), PLAN, model(), laps.append)
+    score(batch([event()]), PartitionRings(model().features), PLAN, model(), laps.append)
     assert laps == ["validate", "features", "score", "decide"]
 
 
@@ -241,7 +241,7 @@ def different(count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("on_error", list(Outcome))
 def test_one_bad_row_costs_only_itself(on_error: Outcome) -> None:
     predictor = Linear(failing_above(8.5))
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     scored = score(batch(different(10)), rings, PLAN, model(predictor, on_error))
     assert predictor.calls == [10] + [1] * 10
     assert (scored.failed_rows, scored.failure) == (1, "RuntimeError: over the limit")
@@ -258,13 +258,15 @@ def test_a_score_that_is_no_probability_is_a_failure(value: float) -> None:
         scores[3] = value
         return scores
 
-    scored = score(batch(different(10)), Rings(model().features), PLAN, model(Linear(answer)))
+    scored = score(
+        batch(different(10)), PartitionRings(model().features), PLAN, model(Linear(answer))
+    )
     assert (scored.failed_rows, scored.failure) == (1, "the score is no probability")
     assert scored.decisions.reasons == {3: ("MODEL_ERROR",)}
 
 
 def test_a_model_that_fails_for_too_many_rows_leaves_no_trace() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     rings.release(score(batch(different(5)), rings, PLAN, model()).journals)
     before = contents(rings)
     many = batch([event(n, customer_id=f"d{n}", amount_minor=n) for n in range(400)])
@@ -279,14 +281,14 @@ def test_a_model_that_fails_for_too_many_rows_leaves_no_trace() -> None:
 def test_one_bad_row_alone_in_its_batch_is_decided_too() -> None:
     # A quiet topic gives batches of one: a share of one row would stop it for ever.
     scored = score(
-        batch([event(amount_minor=9_000)]), Rings(model().features), PLAN,
+        batch([event(amount_minor=9_000)]), PartitionRings(model().features), PLAN,
         model(Linear(failing_above(8.5))),
     )  # fmt: skip
     assert scored.decisions.reasons == {0: ("MODEL_ERROR",)}
 
 
 def test_an_error_behind_the_model_leaves_no_trace_either() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
 
     def fail(stage: str) -> None:
         if stage == "decide":
@@ -301,7 +303,7 @@ def test_an_error_behind_the_model_leaves_no_trace_either() -> None:
 
 
 def test_a_partition_that_left_is_forgotten_and_its_journal_ignored() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     events: EventBatch = batch([event(1, partition=1), event(2, partition=3)])
     journals = score(events, rings, PLAN, model()).journals
     assert (rings.partitions(), sorted(journals)) == ((1, 3), [1, 3])
@@ -312,7 +314,7 @@ def test_a_partition_that_left_is_forgotten_and_its_journal_ignored() -> None:
 
 
 def test_a_journal_of_rings_that_were_dropped_does_not_touch_the_new_ones() -> None:
-    rings = Rings(model().features)
+    rings = PartitionRings(model().features)
     old = score(batch([event(1)]), rings, PLAN, model()).journals
     rings.drop(0)
     kept = score(batch([event(2, customer_id="other")]), rings, PLAN, model()).journals

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
@@ -39,7 +39,11 @@ rows = st.lists(
 
 
 def seen(
-    events: list[dict[str, Any]], rings: Rings, plan: Plan, features: FeatureSet, fate: str = "keep"
+    events: list[dict[str, Any]],
+    rings: PartitionRings,
+    plan: Plan,
+    features: FeatureSet,
+    fate: str = "keep",
 ) -> list[tuple[int, list[float]]]:
     """Fold a batch; return flag and features of each event, flag -1 for a duplicate."""
     folded = observe(batch(events), rings, plan, features)
@@ -74,7 +78,7 @@ def test_every_kind_is_as_in_plain_python_in_any_batches_with_others_undone(
 ) -> None:
     plan = Plan(lateness_ms=lateness, ring_cap=cap)
     features = compile_features(EVERY_KIND, plan)
-    rings, oracle = Rings(features), FeatureOracle(EVERY_KIND, plan)
+    rings, oracle = PartitionRings(features), FeatureOracle(EVERY_KIND, plan)
     ends = sorted({0, *(min(cut, len(stream)) for cut in cuts), len(stream)})
     for start, end in pairwise(ends):
         seen(wrong, rings, plan, features, fate="undo")
@@ -88,7 +92,7 @@ def test_every_kind_is_as_in_plain_python_in_any_batches_with_others_undone(
 def test_a_long_stream_with_rings_of_many_events(exponent: int) -> None:
     plan = Plan(currencies={"EUR": exponent}, ring_cap=200, lateness_ms=86_400_000)
     features = compile_features(RICH, plan)
-    rings, oracle = Rings(features), FeatureOracle(RICH, plan)
+    rings, oracle = PartitionRings(features), FeatureOracle(RICH, plan)
     random = np.random.default_rng(3)
     for step in range(6):
         part = [
@@ -121,8 +125,8 @@ def test_manifests_that_share_an_engine_compute_what_they_would_alone(
     assert together[0].retention.horizon_ms == longest_ms(RICH) + lateness
     for specs, shared in zip([short, EVERY_KIND, RICH], together, strict=True):
         alone = compile_features(specs, plan)
-        of_alone = [v for _, v in seen(stream, Rings(alone), plan, alone)]
-        of_shared = [v for _, v in seen(stream, Rings(together[0]), plan, shared)]
+        of_alone = [v for _, v in seen(stream, PartitionRings(alone), plan, alone)]
+        of_shared = [v for _, v in seen(stream, PartitionRings(together[0]), plan, shared)]
         assert repr(of_shared) == repr(of_alone)
         assert shared.identities == alone.identities
 
@@ -150,7 +154,7 @@ def last_of(spec: dict[str, Any], *earlier: dict[str, Any], **changes: Any) -> f
         for n, (at, amount, terminal, device) in enumerate(BEFORE)
     ]  # fmt: skip
     made[-1] |= changes
-    return seen(made, Rings(features), PLAN, features)[-1][1][-1]
+    return seen(made, PartitionRings(features), PLAN, features)[-1][1][-1]
 
 
 HERE = ["customer_id", "terminal_id"]

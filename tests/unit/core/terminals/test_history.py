@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.decision.observe import Rings, observe
+from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
@@ -188,7 +188,7 @@ def model(*specs: dict[str, Any]) -> Model:
 def test_decisions_tell_what_they_could_use_and_whether_it_was_enough() -> None:
     events = batch([event(number, event_time=NOW + number * 10 * SECOND) for number in range(3)])
     table = filled([[("x", 0, True), ("x", 5_000, False)]], 5_000)
-    decided = score(events, Rings(FEATURES), PLAN, model(), terminals=table).decisions
+    decided = score(events, PartitionRings(FEATURES), PLAN, model(), terminals=table).decisions
     assert decided.flags.tolist() == [0, 0, Flag.DEGRADED]
     assert decided.features[:, 0].tolist() == [0.0, 1.0, 0.0]
     assert decided.features[:, 2].tolist() == [0.0, 1.0, 2.0]
@@ -219,9 +219,9 @@ def test_neither_batches_nor_how_far_the_table_is_ahead_change_a_decision(
     ]  # fmt: skip
     known = sorted(known, key=lambda row: row[1])
     whole = filled([known], 90 * SECOND)
-    at_once = score(batch(stream), Rings(FEATURES), PLAN, model(), terminals=whole)
+    at_once = score(batch(stream), PartitionRings(FEATURES), PLAN, model(), terminals=whole)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    table, rings, reached, given_up = TerminalTable(), Rings(FEATURES), 0, 0
+    table, rings, reached, given_up = TerminalTable(), PartitionRings(FEATURES), 0, 0
     features: list[list[float]] = []
     flags: list[int] = []
     used: list[int] = []
@@ -248,12 +248,12 @@ def test_neither_batches_nor_how_far_the_table_is_ahead_change_a_decision(
 
 def test_without_a_table_all_is_degraded_and_a_replay_needs_none() -> None:
     events = batch([event()])
-    decided = score(events, Rings(FEATURES), PLAN, model()).decisions
+    decided = score(events, PartitionRings(FEATURES), PLAN, model()).decisions
     assert decided.flags.tolist() == [Flag.DEGRADED]
     assert decided.terminal_watermark is not None
     assert decided.terminal_watermark.tolist() == [NEVER]
     assert decided.features.tolist() == [[0, 1, 0, 0, 0, -1]]
-    replayed = observe(events, Rings(FEATURES), PLAN, FEATURES)
+    replayed = observe(events, PartitionRings(FEATURES), PLAN, FEATURES)
     assert replayed.flags.tolist() == [0]
     assert replayed.observed[0, 0] == 1
     assert np.isnan(replayed.observed[0, 1:]).all()
@@ -261,12 +261,16 @@ def test_without_a_table_all_is_degraded_and_a_replay_needs_none() -> None:
 
 def test_a_model_that_asks_no_terminal_is_never_degraded() -> None:
     own = [{"name": "mine", "kind": "count", "window": "30s"}]
-    decided = score(batch([event()]), Rings(model(*own).features), PLAN, model(*own)).decisions
+    decided = score(
+        batch([event()]), PartitionRings(model(*own).features), PLAN, model(*own)
+    ).decisions
     assert (decided.flags.tolist(), decided.terminal_watermark) == ([0], None)
     # Not even where it shares its engine with one that asks.
     plain, asking = compile_union([own, SPECS], PLAN)
     for features, flag in ((plain, 0), (asking, Flag.DEGRADED)):
-        seen = observe(batch([event()]), Rings(features), PLAN, features, terminals=TerminalTable())
+        seen = observe(
+            batch([event()]), PartitionRings(features), PLAN, features, terminals=TerminalTable()
+        )
         assert seen.flags.tolist() == [flag]
         assert not math.isnan(features.compute(batch([event()]), seen.observed)[0, 0])
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.terminals.columns import Labels, Rows
+from stream_scorer.core.terminals.columns import Labels, PendingTransactions
 from stream_scorer.core.terminals.pending_labels import IDLE_MS, NEVER, Clock, Pending
 from tests.support.effort import examples
 
@@ -73,7 +73,9 @@ def oracle(records: Sequence[One]) -> tuple[set[tuple[int, int, bool]], int]:
     return left, watermark
 
 
-def columns(records: Sequence[One], first: int) -> tuple[Rows, Labels, list[int], list[int]]:
+def columns(
+    records: Sequence[One], first: int
+) -> tuple[PendingTransactions, Labels, list[int], list[int]]:
     paid = [at for at, one in enumerate(records) if one.fraud is None]
     told = [at for at, one in enumerate(records) if one.fraud is not None]
 
@@ -83,7 +85,7 @@ def columns(records: Sequence[One], first: int) -> tuple[Rows, Labels, list[int]
     def match(rows: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         return (numbers(rows, "number") * 1_000_000 + numbers(rows, "event_time")).astype(np.uint64)
 
-    rows = Rows(
+    rows = PendingTransactions(
         match(paid), numbers(paid, "number").astype(np.uint64), numbers(paid, "event_time"),
         pa.array([str(records[row].number) for row in paid], pa.string()),
         numbers(paid, "partition").astype(np.int32), np.array(paid, np.int64) + first,

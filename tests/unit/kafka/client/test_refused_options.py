@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.client import library as module
 from stream_scorer.kafka.client.consumer import ColumnConsumer
-from stream_scorer.kafka.client.library import PRODUCER, Client
+from stream_scorer.kafka.client.library import PRODUCER, LibraryClient
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.processes.worker_report import ended_in_one_line
@@ -27,7 +27,7 @@ def consumer(kafka: Kafka) -> None:
 
 def taken(kafka: Kafka) -> None:
     """Make both kinds of clients; none of them connects."""
-    Client(PRODUCER, config.producer(kafka, "i")).destroy()
+    LibraryClient(PRODUCER, config.producer(kafka, "i")).destroy()
     consumer(kafka)
 
 

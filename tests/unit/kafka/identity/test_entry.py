@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.client.consumer import Failure, Polled
-from stream_scorer.kafka.identity.entry import Entry
+from stream_scorer.kafka.client.consumer import ConsumerError, Polled
+from stream_scorer.kafka.identity.entry import GroupEntry
 from stream_scorer.kafka.loop import source as module
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.reading import standby
@@ -54,8 +54,8 @@ class Broker:
             raise self.answer
         return self.answer
 
-    def entry(self) -> Entry:
-        return Entry(KAFKA, "g", self, lambda: self.now)
+    def entry(self) -> GroupEntry:
+        return GroupEntry(KAFKA, "g", self, lambda: self.now)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Kafka], tuple[KafkaS
     def make(found: Any, kafka: Kafka = KAFKA) -> tuple[KafkaSource, Any]:
         broker = Broker(found)
         monkeypatch.setattr(module, "ColumnConsumer", FakeConsumer)
-        monkeypatch.setattr(module, "Entry", lambda *_: broker.entry())
+        monkeypatch.setattr(module, "GroupEntry", lambda *_: broker.entry())
         source = KafkaSource(kafka, "t", "g")
         return source, broker
 
@@ -136,7 +136,7 @@ def test_who_is_refused_among_other_assignors_says_so_until_it_is_taken(made: An
     consumer = source._consumer
     assert consumer.subscribed == 1
     error = KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL, "JoinGroup failed: Inconsistent")
-    consumer.found = Polled(None, (Failure(-1, -1, error),))
+    consumer.found = Polled(None, (ConsumerError(-1, -1, error),))
     for _ in range(2):
         with pytest.raises(Paused, match="does not take member g-i: JoinGroup failed"):
             source.poll(1, 0.0, 0.0)

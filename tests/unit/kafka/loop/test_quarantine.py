@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.loop.quarantine import Quarantine
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
 from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
@@ -271,7 +271,7 @@ class Hanging(Adding):
 def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_more() -> None:
     work = Hanging()
     scene = scene_of(work, end=2)
-    scene.loop._limits = Limits(maximum_batch=2, slow=0.01, hang=0.02)
+    scene.loop._limits = LoopLimits(maximum_batch=2, slow=0.01, hang=0.02)
     beats: list[int] = []
     scene.loop._heartbeat = lambda: beats.append(scene.source.served)
 

@@ -12,7 +12,7 @@ from stream_scorer.errors import FencedError, OffsetsError, StateError, Transact
 from stream_scorer.kafka.loop.attempts import Attempts, Note
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, Limits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import (
     BatchAborted,
@@ -168,7 +168,7 @@ class Scene:
             self.source,  # type: ignore[arg-type]  # it has what the loop calls
             self.cluster.producer(),
             self.work,
-            Limits(maximum_batch=2),
+            LoopLimits(maximum_batch=2),
             self.cluster.heard.append,
         )
 

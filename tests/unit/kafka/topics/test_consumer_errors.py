@@ -3,13 +3,13 @@
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import OffsetsError
-from stream_scorer.kafka.client.consumer import Failure
+from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.topics.consumer_errors import Reading
 
 
 def test_input_that_is_gone_names_the_commands_for_its_partition_alone() -> None:
     cause = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")
-    fault = Reading("input", "group", "member").judge(Failure(3, 7, cause))
+    fault = Reading("input", "group", "member").judge(ConsumerError(3, 7, cause))
     assert isinstance(fault, OffsetsError)
     line = str(fault)
     assert "\n" not in line

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_scorer.rollout.controller.decide import (
     IN_SHADOW,
     Action,
-    Progress,
+    RolloutProgress,
     asked_at,
     decide,
     progress_of,
@@ -27,9 +27,9 @@ from stream_scorer.rollout.evidence.verdicts import (
     Judged,
     Since,
 )
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.control_record import write
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from tests.support.effort import examples
 from tests.support.rollout.scene import CANARY, CONTROLLER, CONTROLLER_KEY, Writer
 
@@ -63,9 +63,9 @@ def progress(
     fast: Verdict | Judged | None = Verdict.CONTINUE,
     slow: Verdict | Judged | None = None,
     **changed: Any,
-) -> Progress:
+) -> RolloutProgress:
     way = changed.pop("way", CANARY_WAY)
-    found = Progress(
+    found = RolloutProgress(
         60_000,
         Since(0, 100, 100),
         judged(fast, way=way) if isinstance(fast, Verdict) else fast,
@@ -80,20 +80,20 @@ def obey(writer: Writer, action: Action) -> None:
     write_by_controller(writer, *action.command)
 
 
-def write_by_controller(writer: Writer, kind: Kind, body: Part) -> None:
+def write_by_controller(writer: Writer, kind: CommandKind, body: StrictModel) -> None:
     state = writer.log.state
     entry = writer.take(write(state.sequence + 1, state.head, kind, body, 5, CONTROLLER))
     assert entry.refused == ""
 
 
-def told(action: Action) -> tuple[Kind | None, str]:
+def told(action: Action) -> tuple[CommandKind | None, str]:
     return action.kind, action.reasons[0]
 
 
 def test_a_stage_that_has_lasted_with_enough_events_and_no_harm_is_left_for_the_next() -> None:
     writer = started()
     action = decide(writer.log.state, progress())
-    assert told(action) == (Kind.STEP, "stage 0 has lasted 60 s")
+    assert told(action) == (CommandKind.STEP, "stage 0 has lasted 60 s")
     obey(writer, action)
     assert writer.log.state.stage == 1
 
@@ -121,7 +121,7 @@ def test_what_lacks_holds(changed: dict[str, Any], why: str) -> None:
 
 
 def test_labels_that_have_not_come_hold_no_step_and_make_no_promotion() -> None:
-    assert decide(started().log.state, progress(slow=Verdict.NO_DATA)).kind is Kind.STEP
+    assert decide(started().log.state, progress(slow=Verdict.NO_DATA)).kind is CommandKind.STEP
     writer = started(ramp=[{"percent": 5}])
     action = decide(writer.log.state, progress(slow=Verdict.NO_DATA))
     assert told(action) == (None, "the candidate waits for the slow guard to promote it")
@@ -133,7 +133,7 @@ def test_harm_rolls_back_at_once_and_for_good(guard: str) -> None:
     given: dict[str, Any] = {guard: Verdict.ROLL_BACK}
     early = progress(**given, clock_ms=0, since=None)
     action = decide(writer.log.state, early)
-    assert told(action) == (Kind.ROLLBACK, "why ROLL_BACK")
+    assert told(action) == (CommandKind.ROLLBACK, "why ROLL_BACK")
     obey(writer, action)
     again = decide(writer.log.state, progress(slow=Verdict.PROMOTE))
     assert told(again) == (None, "nothing is rolled out")
@@ -143,11 +143,11 @@ def test_harm_rolls_back_what_is_paused_and_what_waits_for_an_answer() -> None:
     writer = started(manual=["step"])
     writer.accept("pause")
     assert told(decide(writer.log.state, progress())) == (None, "the rollout is paused")
-    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is Kind.ROLLBACK
+    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is CommandKind.ROLLBACK
     writer.accept("resume")
     obey(writer, decide(writer.log.state, progress()))
     assert told(decide(writer.log.state, progress())) == (None, "a step waits for an answer")
-    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is Kind.ROLLBACK
+    assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is CommandKind.ROLLBACK
 
 
 def test_harm_that_a_person_is_asked_about_takes_the_place_of_a_step_that_waits() -> None:
@@ -158,7 +158,7 @@ def test_harm_that_a_person_is_asked_about_takes_the_place_of_a_step_that_waits(
     obey(writer, decide(writer.log.state, progress(Verdict.ROLL_BACK)))
     pending = writer.log.state.pending
     assert pending is not None
-    assert pending.kind is Kind.ROLLBACK
+    assert pending.kind is CommandKind.ROLLBACK
     again = decide(writer.log.state, progress(Verdict.ROLL_BACK))
     assert told(again) == (None, "a rollback waits for an answer")
     late = writer.give("approve", proposal=waits.sequence)
@@ -179,7 +179,7 @@ def test_harm_that_shows_in_shadow_counts_when_the_candidate_is_a_canary(guard: 
     revision = writer.log.state.revision
     assert found.way_of(revision) == CANARY_WAY
 
-    def say(way: str, verdict: Verdict) -> Progress:
+    def say(way: str, verdict: Verdict) -> RolloutProgress:
         found._ways[way].last[guard] = judged(verdict, guard, way=way)
         return progress_of(found, revision, 7)
 
@@ -189,12 +189,12 @@ def test_harm_that_shows_in_shadow_counts_when_the_candidate_is_a_canary(guard: 
         last = say(SHADOW_WAY, verdict)
         assert {each.way for each in (last.fast, last.slow) if each} == {CANARY_WAY}
     told_now = say(SHADOW_WAY, Verdict.ROLL_BACK)
-    assert decide(writer.log.state, told_now).kind is Kind.ROLLBACK
+    assert decide(writer.log.state, told_now).kind is CommandKind.ROLLBACK
     (shown,) = (each for each in (told_now.fast, told_now.slow) if each)
     due = verdict_due(writer.log.state, shown)
     assert due is not None
     assert (due.verdict, due.numbers[IN_SHADOW]) == (Verdict.ROLL_BACK, 1.0)
-    write_by_controller(writer, Kind.VERDICT, due)
+    write_by_controller(writer, CommandKind.VERDICT, due)
     assert verdict_due(writer.log.state, shown) is None
     both = say(CANARY_WAY, Verdict.ROLL_BACK)
     assert {each.way for each in (both.fast, both.slow) if each} == {CANARY_WAY}
@@ -211,7 +211,7 @@ def test_arms_that_are_no_fair_halves_roll_nothing_back() -> None:
 
 def test_the_slow_guard_promotes_wherever_the_ramp_stands() -> None:
     action = decide(started().log.state, progress(slow=Verdict.PROMOTE))
-    assert told(action) == (Kind.PROMOTE, "why PROMOTE")
+    assert told(action) == (CommandKind.PROMOTE, "why PROMOTE")
     assert action.body is not None
     assert action.body.model_dump()["arm"] == "canary"
 
@@ -224,7 +224,7 @@ def test_a_promotion_needs_the_fast_guards_too() -> None:
 def test_in_shadow_a_ramp_is_begun_and_not_passed_over() -> None:
     writer = started(ramp=[{"percent": 0, "least_seconds": 60}, {"percent": 5}])
     found = progress(slow=Verdict.PROMOTE, way=SHADOW_WAY)
-    assert decide(writer.log.state, found).kind is Kind.STEP
+    assert decide(writer.log.state, found).kind is CommandKind.STEP
     assert decide(writer.log.state, replace(found, clock_ms=0)).kind is None
 
 
@@ -254,7 +254,9 @@ def test_a_shadow_without_a_ramp_is_promoted_by_the_slow_guard_alone() -> None:
     ],
     ids=["step", "promote", "may not step", "may not roll back"],
 )  # fmt: skip
-def test_the_plans_limits_hold(controller: dict[str, Any], found: Progress, why: str) -> None:
+def test_the_plans_limits_hold(
+    controller: dict[str, Any], found: RolloutProgress, why: str
+) -> None:
     action = decide(started(**controller).log.state, found)
     assert told(action) == (None, why)
 
@@ -270,16 +272,19 @@ def test_what_a_person_approves_first_is_asked_for_once_for_each_look() -> None:
     def tell(look: int) -> None:
         due = verdict_due(writer.log.state, judged(Verdict.CONTINUE, look=look))
         assert due is not None
-        write_by_controller(writer, Kind.VERDICT, due)
+        write_by_controller(writer, CommandKind.VERDICT, due)
 
     tell(5)
     action = ask(5)
     assert action.command is not None
-    assert action.command[0] is Kind.PROPOSE
+    assert action.command[0] is CommandKind.PROPOSE
     obey(writer, action)
     pending = writer.log.state.pending
     assert pending is not None
-    assert (pending.kind, pending.reason) == (Kind.STEP, "stage 0 has lasted 60 s; why CONTINUE")
+    assert (pending.kind, pending.reason) == (
+        CommandKind.STEP,
+        "stage 0 has lasted 60 s; why CONTINUE",
+    )
     writer.accept("reject", proposal=pending.sequence)
     assert told(ask(5)) == (None, "the step was proposed, and nothing was looked at since")
     tell(6)
@@ -291,7 +296,7 @@ def test_what_a_person_approves_first_is_asked_for_once_for_each_look() -> None:
     # Another stage is another question, even at the same look.
     again = ask(6)
     assert again.command is not None
-    assert again.command[0] is Kind.PROPOSE
+    assert again.command[0] is CommandKind.PROPOSE
 
 
 def test_who_is_not_judged_is_left_alone() -> None:
@@ -311,7 +316,7 @@ def test_a_verdict_is_written_once_and_never_behind_a_later_look() -> None:
         said = verdict_due(writer.log.state, judged(verdict, look=look, way=way))
         if said is not None:
             assert said.numbers[IN_SHADOW] == (way == SHADOW_WAY)
-            write_by_controller(writer, Kind.VERDICT, said)
+            write_by_controller(writer, CommandKind.VERDICT, said)
         return said is not None
 
     assert due(Verdict.NO_DATA, 3)
@@ -352,7 +357,7 @@ def test_whatever_the_guards_say_nothing_moves_without_a_verdict_that_lets_it(
         # The log's own limits, by which every reader refuses what is outside the plan.
         obey(writer, action)
         after = writer.log.state
-        if kind is Kind.STEP:
+        if kind is CommandKind.STEP:
             assert fast is Verdict.CONTINUE
             assert slow not in {Verdict.ROLL_BACK, Verdict.INVALID, Verdict.INCONCLUSIVE}
             assert seconds >= 60
@@ -360,7 +365,7 @@ def test_whatever_the_guards_say_nothing_moves_without_a_verdict_that_lets_it(
             assert after.stage == before.stage + 1
             assert after.plan is not None
             assert after.plan.ramp[after.stage].percent <= up_to
-        elif kind is Kind.PROMOTE:
+        elif kind is CommandKind.PROMOTE:
             assert (fast, slow) == (Verdict.CONTINUE, Verdict.PROMOTE)
             assert up_to == 100.0
             over = True

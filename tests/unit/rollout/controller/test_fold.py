@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.registry.sources import SchemaSource
-from stream_scorer.rollout.controller.columns import Columns
+from stream_scorer.rollout.controller.columns import EvidenceColumns
 from stream_scorer.rollout.controller.decide import Action
 from stream_scorer.rollout.controller.fold import Controlling
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Happening, RolloutEvidence, RolloutJudged
 from tests.support.effort import examples
@@ -191,7 +191,7 @@ def obey(commands: Commands, stage: Stage) -> Action:
     head, verdicts, action = stage.controlling.due()
     assert head == commands.log.state.head
     for verdict in verdicts:
-        write_by_controller(commands.writer, Kind.VERDICT, verdict)
+        write_by_controller(commands.writer, CommandKind.VERDICT, verdict)
     if action.command is not None:
         write_by_controller(commands.writer, *action.command)
     return action
@@ -206,7 +206,7 @@ def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> 
     assert obey(commands, stage).reasons[0].startswith("stage 0 has lasted 2400 s, less")
     stage.controlling.fold(topics.raw(half, None))
     assert stage.last(FAST).judgement.verdict is Verdict.CONTINUE
-    assert obey(commands, stage).kind is Kind.STEP
+    assert obey(commands, stage).kind is CommandKind.STEP
     assert commands.log.state.stage == 1
     held = obey(commands, stage)
     assert held.kind is None
@@ -226,7 +226,10 @@ def test_a_step_that_was_just_written_counts_from_its_first_row() -> None:
 
 
 def test_labels_promote_a_candidate_that_costs_no_more_and_roll_back_one_that_does() -> None:
-    for factor, delta, expected in ((1, 20.0, Kind.PROMOTE), (16, 0.05, Kind.ROLLBACK)):
+    for factor, delta, expected in (
+        (1, 20.0, CommandKind.PROMOTE),
+        (16, 0.05, CommandKind.ROLLBACK),
+    ):
         # Alerts are let differ, so that only their costs speak.
         tolerance = {"alerts": 1e6, "approved_value": 1e6}
         commands = rollout(
@@ -249,7 +252,7 @@ def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
     stage = Stage(commands)
     stage.controlling.fold(louder(Topics(commands.routing), 8).raw())
     action = obey(commands, stage)
-    assert action.kind is Kind.ROLLBACK
+    assert action.kind is CommandKind.ROLLBACK
     assert action.reasons[0].startswith("alerts: evidence")
     assert commands.log.state.verdicts["fast"].verdict.verdict is Verdict.ROLL_BACK
     assert obey(commands, stage).reasons == ("nothing is rolled out",)
@@ -330,7 +333,7 @@ class Down(SchemaSource):
 def test_a_registry_that_is_out_of_reach_leaves_no_trace() -> None:
     commands, topics = traffic(7, 60)
     registry = Down()
-    stage = Stage(commands, columns=Columns(registry, SCHEMAS_DIRECTORY, manifest_of))
+    stage = Stage(commands, columns=EvidenceColumns(registry, SCHEMAS_DIRECTORY, manifest_of))
     for _ in range(2):
         with pytest.raises(RegistryUnavailableError):
             stage.controlling.fold(topics.raw())
@@ -349,7 +352,7 @@ def test_a_version_whose_decisions_do_not_say_their_worth_is_refused() -> None:
         specs = [spec for spec in manifest.features if spec.get("field") != "amount"]
         return manifest.model_copy(update={"features": specs})
 
-    stage = Stage(commands, columns=Columns(FILES, SCHEMAS_DIRECTORY, without))
+    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, without))
     with pytest.raises(ModelError, match=r"fraud:1\.\d\.0: has no feature of kind passthrough"):
         stage.controlling.fold(topics.raw())
 
@@ -377,7 +380,7 @@ def test_a_forged_decision_of_a_version_that_no_revision_names_stops_nothing(the
 
     commands, topics = traffic(7, 3)
     topics.decision("a", "forged", DAY, model="other", plan_revision=2**62)
-    stage = Stage(commands, columns=Columns(FILES, SCHEMAS_DIRECTORY, manifest))
+    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifest))
     stage.controlling.fold(topics.raw())
     assert [told.unreadable for told in stage.told if isinstance(told, RolloutEvidence)][-1] == 1
 

@@ -34,13 +34,19 @@ from stream_scorer.rollout.evidence.bucket_counts import (
 )
 from stream_scorer.rollout.evidence.collected import IN_SHADOW, Gathering, due_at
 from stream_scorer.rollout.evidence.costs import BoundedCosts
-from stream_scorer.rollout.evidence.guardrail import GUARDS, Evidence, Limits, Verdict, judge_fast
+from stream_scorer.rollout.evidence.guardrail import (
+    GUARDS,
+    Evidence,
+    GuardLimits,
+    Verdict,
+    judge_fast,
+)
 from stream_scorer.rollout.evidence.verdicts import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
 from tests.support.effort import examples
 
 SALT = "pepper"
 COSTS = BoundedCosts(most=200.0)
-LIMITS = Limits(least_events=1, least_frauds=1, least_pairs=1)
+LIMITS = GuardLimits(least_events=1, least_frauds=1, least_pairs=1)
 TRIAL = Trial(
     began=4, salt=SALT, candidate=CANARY, limits=LIMITS, costs=COSTS, first_look=10,
 )  # fmt: skip

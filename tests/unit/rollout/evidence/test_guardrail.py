@@ -15,9 +15,9 @@ from stream_scorer.rollout.evidence.guardrail import (
     GUARDS,
     Evidence,
     Guard,
+    GuardLimits,
     Harm,
     Judgement,
-    Limits,
     Matured,
     Verdict,
     judge_fast,
@@ -26,7 +26,7 @@ from stream_scorer.rollout.evidence.guardrail import (
 
 Float64 = NDArray[np.float64]
 PAIRS = 400
-LIMITS = Limits()
+LIMITS = GuardLimits()
 RATES = {"errors": 0.001, "alerts": 0.02, "approved_value": 40.0, "slow_calls": 0.01}
 
 
@@ -215,7 +215,7 @@ def _costs(benefit: float, seed: int = 4, frauds: int = 500) -> Matured:
     return Matured(sample, (frauds, frauds))
 
 
-SLOW = Limits(delta=0.3)
+SLOW = GuardLimits(delta=0.3)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_in_shadow_each_bucket_is_its_own_pair() -> None:
 )  # fmt: skip
 def test_limits_that_would_let_no_data_pass_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Limits(**wrong)  # type: ignore[arg-type]
+        GuardLimits(**wrong)  # type: ignore[arg-type]
 
 
 def _by_event(
@@ -341,7 +341,7 @@ def test_benefit_and_its_bounds_are_those_of_a_regression_with_clusters() -> Non
     sums = np.bincount(bucket, cost).astype(np.float64)
     counts = np.bincount(bucket).astype(np.float64)
     pairs = Sample(sums[::2], sums[1::2], counts[::2], counts[1::2], np.zeros(600, np.int64))
-    limits = Limits(delta=0.2)
+    limits = GuardLimits(delta=0.2)
     look = 8
     judgement, _ = judge_slow(
         Matured(pairs, (500, 500)), Evidence(), look, limits, deadline_passed=False

@@ -12,27 +12,32 @@ from hypothesis import strategies as st
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.rollout.evidence.label_join import LabelJoin
-from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, Decided, Ripe, Told
+from stream_scorer.rollout.evidence.label_rows import (
+    NO_OUTCOME,
+    LabelColumns,
+    PendingDecisions,
+    Ripe,
+)
 from tests.support.effort import examples
 
 DAY = 86_400_000
 MATURITY, SLACK = 7 * DAY, DAY
 
 
-def decided(rows: Sequence[tuple[int, int, int]], *, bucket: int = 3) -> Decided:
+def decided(rows: Sequence[tuple[int, int, int]], *, bucket: int = 3) -> PendingDecisions:
     """Return (key, event time, offset) as decisions of arm offset % 3, worth their offset."""
     key, time, offset = np.array(rows, np.int64).reshape(-1, 3).T
-    return Decided(
+    return PendingDecisions(
         key.astype(np.uint64), time, np.zeros(len(key), np.int32), offset,
         (offset % 3).astype(np.uint8), np.full(len(key), bucket), offset.astype(float),
         (offset % 2).astype(np.uint8), np.full(len(key), NO_OUTCOME, np.uint8),
     )  # fmt: skip
 
 
-def told(rows: Sequence[tuple[int, int, int, int, bool]]) -> Told:
+def told(rows: Sequence[tuple[int, int, int, int, bool]]) -> LabelColumns:
     """Return (key, event time, label time, offset, fraud) as labels."""
     key, time, known, offset, fraud = np.array(rows, np.int64).reshape(-1, 5).T
-    return Told(
+    return LabelColumns(
         key.astype(np.uint64), time, known, np.zeros(len(key), np.int32), offset, fraud != 0
     )
 

@@ -12,7 +12,7 @@ from stream_scorer.core.decision.routing import CHAMPION, Activation, Routing, V
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.rollout.log.activation import Activations, BatchPlan, Refusal
-from stream_scorer.rollout.log.ready_versions import ANY_OLDER, Fleet
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 
@@ -24,8 +24,8 @@ def routing(revision: int, effective_at: int | None = None) -> Routing:
     return Routing(revision, {CHAMPION: VERSION}, effective_at=effective_at)
 
 
-def fleet(*routings: Routing, **other: Any) -> Fleet:
-    return Fleet(MODELS, routings, **other)
+def fleet(*routings: Routing, **other: Any) -> ReadyVersions:
+    return ReadyVersions(MODELS, routings, **other)
 
 
 def records(times: list[tuple[int, int]], first: int = 0) -> tuple[RawRecords, EventBatch]:

@@ -7,7 +7,7 @@ import pytest
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError
-from stream_scorer.kafka.loop.control_topic import Kept
+from stream_scorer.kafka.loop.control_topic import ControlRecord
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.controller.decide import Action
 from stream_scorer.rollout.controller.process import ControllerLoop
@@ -15,9 +15,15 @@ from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.log import control_log
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.commands import Operator
-from stream_scorer.rollout.plan.command_kinds import Kind, Pause, Rollback, Step, VerdictGiven
+from stream_scorer.rollout.plan.command_kinds import (
+    CommandKind,
+    Pause,
+    Rollback,
+    Step,
+    VerdictGiven,
+)
 from stream_scorer.rollout.plan.control_record import Authority, Command, write
-from stream_scorer.security.audit_access import Audit
+from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Happening, RolloutHeld
 from tests.support.rollout.scene import Writer, plan
@@ -30,10 +36,10 @@ class Topic:
     """A topic of one partition in memory; every reader goes on from where it is, and never back."""
 
     def __init__(self) -> None:
-        self.records: list[Kept] = []
+        self.records: list[ControlRecord] = []
 
     def put(self, value: bytes) -> int:
-        self.records.append(Kept(len(self.records), None, value))
+        self.records.append(ControlRecord(len(self.records), None, value))
         return len(self.records) - 1
 
 
@@ -44,12 +50,12 @@ class Reader:
         self._topic = topic
         self._next = 0
 
-    def to_end(self) -> Sequence[Kept]:
+    def to_end(self) -> Sequence[ControlRecord]:
         found = self._topic.records[self._next :]
         self._next += len(found)
         return found
 
-    def poll(self, wait: float) -> Sequence[Kept]:  # noqa: ARG002 nothing is waited for
+    def poll(self, wait: float) -> Sequence[ControlRecord]:  # noqa: ARG002 nothing is waited for
         return self.to_end()
 
     def close(self) -> None:
@@ -124,43 +130,43 @@ FAST = VerdictGiven(guard="fast", verdict=Verdict.CONTINUE)
 
 
 def test_a_command_is_for_the_state_that_it_was_decided_on(log: ControlLog, topic: Topic) -> None:
-    log.append(Kind.PLAN, plan(), None)
+    log.append(CommandKind.PLAN, plan(), None)
     decided_on = log.log.state.head
-    log.append(Kind.PLAN, plan(name="b"), None, expected=decided_on)
+    log.append(CommandKind.PLAN, plan(name="b"), None, expected=decided_on)
     told = "rollback was not written: another command came first — look at"
     with pytest.raises(RolloutError, match=told):
-        log.append(Kind.ROLLBACK, Rollback(), None, expected=decided_on)
+        log.append(CommandKind.ROLLBACK, Rollback(), None, expected=decided_on)
     assert len(topic.records) == 2
     assert log.log.state.running
     # Who asks for no head takes what is there; so does who decided on it.
-    log.append(Kind.STEP, Step(stage=1), None)
-    log.append(Kind.ROLLBACK, Rollback(), None, expected=log.log.state.head)
+    log.append(CommandKind.STEP, Step(stage=1), None)
+    log.append(CommandKind.ROLLBACK, Rollback(), None, expected=log.log.state.head)
     assert not log.log.state.running
 
 
 def test_verdicts_that_came_since_are_no_matter(log: ControlLog) -> None:
-    log.append(Kind.PLAN, plan(), None)
+    log.append(CommandKind.PLAN, plan(), None)
     decided_on = log.log.state.head
-    log.append(Kind.VERDICT, FAST, None, expected=decided_on)
-    log.append(Kind.VERDICT, FAST, None, expected=decided_on)
+    log.append(CommandKind.VERDICT, FAST, None, expected=decided_on)
+    log.append(CommandKind.VERDICT, FAST, None, expected=decided_on)
     assert not log.log.moved_since(decided_on)
     assert log.log.moved_since(bytes(31) + b"1")
-    log.append(Kind.STEP, Step(stage=1), None, expected=decided_on)
-    log.append(Kind.VERDICT, FAST, None)
+    log.append(CommandKind.STEP, Step(stage=1), None, expected=decided_on)
+    log.append(CommandKind.VERDICT, FAST, None)
     assert log.log.moved_since(decided_on)
 
 
 def test_of_two_plans_on_an_empty_log_one_counts(log: ControlLog) -> None:
     nothing = log.log.state.head
     assert not log.log.moved_since(nothing)
-    log.append(Kind.PLAN, plan(), None, expected=nothing)
+    log.append(CommandKind.PLAN, plan(), None, expected=nothing)
     with pytest.raises(RolloutError, match="plan was not written: another command came first"):
-        log.append(Kind.PLAN, plan(name="b"), None, expected=nothing)
+        log.append(CommandKind.PLAN, plan(name="b"), None, expected=nothing)
 
 
 def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
     other = ControlLog(Settings())
-    ann, bob = Operator(log, None, Audit()), Operator(other, None, Audit())
+    ann, bob = Operator(log, None, AuditTrail()), Operator(other, None, AuditTrail())
     ann.start(plan(), replace=False)
     other.refresh()
     ann.start(plan(name="b"), replace=True)
@@ -172,8 +178,8 @@ def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
 
 
 def test_of_two_starts_at_once_one_is_told(log: ControlLog) -> None:
-    ann = Operator(log, None, Audit())
-    bob = Operator(ControlLog(Settings()), None, Audit())
+    ann = Operator(log, None, AuditTrail())
+    bob = Operator(ControlLog(Settings()), None, AuditTrail())
     ann.start(plan(), replace=False)
     with pytest.raises(RolloutError, match="plan was not written: another command came first"):
         bob.start(plan(name="b"), replace=False)
@@ -191,18 +197,18 @@ class Due:
         self.looks += 1
         head = self._log.refresh().head
         if self.looks == 1:
-            self._other.append(Kind.PLAN, plan(name="b", controller={}), None)
-        return head, [], Action(Kind.ROLLBACK, Rollback(), False, ("alerts",))
+            self._other.append(CommandKind.PLAN, plan(name="b", controller={}), None)
+        return head, [], Action(CommandKind.ROLLBACK, Rollback(), False, ("alerts",))
 
 
 def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) -> None:
     other = ControlLog(Settings())
-    other.append(Kind.PLAN, plan(controller={}), None)
+    other.append(CommandKind.PLAN, plan(controller={}), None)
     told: list[Happening] = []
     due = Due(log, other)
     loop = ControllerLoop.__new__(ControllerLoop)
     parts = {
-        "_log": log, "_controlling": due, "_audit": Audit(), "_key": None, "_raw": None,
+        "_log": log, "_controlling": due, "_audit": AuditTrail(), "_key": None, "_raw": None,
         "_listener": told.append, "_folded": 0,
     }  # fmt: skip
     vars(loop).update(parts)
@@ -215,13 +221,13 @@ def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) ->
 
 
 def test_a_reader_that_was_stopped_reads_no_further(log: ControlLog, topic: Topic) -> None:
-    log.append(Kind.PLAN, plan(), None)
+    log.append(CommandKind.PLAN, plan(), None)
     state = log.log.state
-    topic.put(log.encode(write(9, state.head, Kind.PAUSE, Pause(), 5, None)))
-    topic.put(log.encode(write(2, state.head, Kind.STEP, Step(stage=1), 5, None)))
+    topic.put(log.encode(write(9, state.head, CommandKind.PAUSE, Pause(), 5, None)))
+    topic.put(log.encode(write(2, state.head, CommandKind.STEP, Step(stage=1), 5, None)))
     for read_on in (log.refresh, lambda: log.poll(0.0)):
         with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
             read_on()
     with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
-        log.append(Kind.ROLLBACK, Rollback(), None)
+        log.append(CommandKind.ROLLBACK, Rollback(), None)
     assert log.log.state == state

@@ -14,7 +14,7 @@ from stream_scorer.drift.monitor import MonitorWork
 from stream_scorer.drift.watch import DriftWatch
 from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError
-from stream_scorer.kafka.loop.control_topic import Kept
+from stream_scorer.kafka.loop.control_topic import ControlRecord
 from stream_scorer.kafka.loop.work_interface import Stages
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -169,7 +169,7 @@ class Activations(Reader):
     def mark_end(self, *, stable: bool = True) -> None:
         pass
 
-    def poll(self, wait: float) -> Sequence[Kept]:
+    def poll(self, wait: float) -> Sequence[ControlRecord]:
         self.left = 0
         return super().poll(wait)
 

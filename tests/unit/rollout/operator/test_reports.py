@@ -9,7 +9,7 @@ from stream_scorer.rollout.operator.reports import (
     progress_document,
     when,
 )
-from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from tests.support.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_two_revisions_at_one_offset_leave_the_later() -> None:
 
 
 def test_where_a_rollout_is() -> None:
-    assert progress_document(State()) == {"phase": "empty"}
+    assert progress_document(RolloutState()) == {"phase": "empty"}
     writer = Writer()
     writer.start(
         controller={"key": CONTROLLER_KEY, "manual": ["promote"]}, effective_at=1_795_597_200_000,

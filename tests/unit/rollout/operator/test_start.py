@@ -10,7 +10,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.operator.commands import event_time
 from stream_scorer.rollout.operator.start import Given, planned, verify
-from stream_scorer.rollout.plan.rollout_state import State
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
@@ -33,11 +33,11 @@ def given(**changed: Any) -> Given:
 
 
 def test_a_first_plan_shares_what_lies_beside_the_champion(store: Settings) -> None:
-    made = planned(store, CANARY, State())
+    made = planned(store, CANARY, RolloutState())
     assert made.shared_plan(3) == Plan(revision=3, ring_cap=77)
     assert [stage.percent for stage in made.ramp] == [1, 5, 25, 50, 100]
     assert len(made.salt) == 32
-    assert made.salt != planned(store, CANARY, State()).salt
+    assert made.salt != planned(store, CANARY, RolloutState()).salt
 
 
 def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(store: Settings) -> None:
@@ -62,13 +62,15 @@ def test_a_file_of_another_shape_is_refused_by_its_key(
     file = tmp_path / "plan.toml"
     file.write_text(f'name = "a"\nstrategy = "canary"\n{text}\n')
     with pytest.raises(SettingsError, match=rf"plan .*: {key}: must be a "):
-        planned(store, Given(file=file, stage_seconds=60), State())
+        planned(store, Given(file=file, stage_seconds=60), RolloutState())
 
 
 @pytest.mark.parametrize("champion", ["nosuch:1.0.0", "../../etc:1.0.0", ":1.0.0"])
 def test_a_champion_that_is_no_model_is_told_as_such(champion: str, store: Settings) -> None:
     with pytest.raises(ModelError, match=r"not in|not a reference"):
-        planned(store, given(versions=[f"champion={champion}", "canary=fraud:0.2.0"]), State())
+        planned(
+            store, given(versions=[f"champion={champion}", "canary=fraud:0.2.0"]), RolloutState()
+        )
 
 
 def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
         file=file, name="b", reason="because", versions=["canary=fraud:0.4.0"], ramp="0,7.5",
         stage_seconds=60, effective_at=5, controller=CONTROLLER_KEY, up_to=7.5, manual=True,
     )  # fmt: skip
-    made = planned(store, said, State())
+    made = planned(store, said, RolloutState())
     assert (made.name, made.salt, made.effective_at) == ("b", "s", 5)
     assert made.reason == "because"
     assert made.versions == {"champion": "fraud:0.1.0", "canary": "fraud:0.4.0"}
@@ -99,9 +101,9 @@ def test_colours_and_shares_by_options(store: Settings) -> None:
     colours = given(
         strategy="blue-green", versions=["blue=fraud:0.1.0", "green=fraud:0.2.0"], active="green"
     )
-    assert planned(store, colours, State()).first == "green"
+    assert planned(store, colours, RolloutState()).first == "green"
     split = given(strategy="split", shares=["champion=90", "canary=10"], may="rollback")
-    made = planned(store, split, State())
+    made = planned(store, split, RolloutState())
     assert made.shares == {"champion": 90, "canary": 10}
     assert made.controller is not None
     assert made.controller.may == ("rollback",)
@@ -128,7 +130,7 @@ def test_colours_and_shares_by_options(store: Settings) -> None:
 )
 def test_what_is_no_plan_is_refused(store: Settings, changed: dict[str, Any], why: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        planned(store, given(**changed), State())
+        planned(store, given(**changed), RolloutState())
     assert why in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -139,7 +141,7 @@ def test_a_file_of_other_types_is_refused(store: Settings, tmp_path: Path, text:
     file.write_text(f'name = "a"\nstrategy = "canary"\n{text}\n')
     said = Given(file=file, stage_seconds=5, manual=True, versions=["canary=a:1.0.0"])
     with pytest.raises(SettingsError, match=r"plan .*plan\.toml: "):
-        planned(store, said, State())
+        planned(store, said, RolloutState())
 
 
 def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:

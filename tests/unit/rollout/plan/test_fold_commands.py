@@ -15,7 +15,7 @@ from stream_scorer.core.decision.routing import BUCKETS, Override, Slice, Versio
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.rollout.plan import command_kinds
 from stream_scorer.rollout.plan.allowed_commands import MAY_CHANGE
-from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.control_record import (
     BODY_BYTES_MOST,
     Authority,
@@ -500,12 +500,12 @@ def test_who_is_no_operator_stops_nobody_by_a_number(writer: Writer) -> None:
         (STRANGER, "is signed by an unknown key"),
         (None, "is not signed"),
     ):
-        command = write(9, writer.log.state.head, Kind.PAUSE, body, 5, key)
+        command = write(9, writer.log.state.head, CommandKind.PAUSE, body, 5, key)
         assert writer.take(command).refused.startswith(why)
     free = Writer(Authority())
     free.take(free.make("plan", None, **plan().model_dump(mode="json")))
     with pytest.raises(RolloutError, match="number 2 was expected, and 9 came"):
-        free.take(write(9, free.log.state.head, Kind.PAUSE, body, 5, None))
+        free.take(write(9, free.log.state.head, CommandKind.PAUSE, body, 5, None))
 
 
 def test_a_retired_keys_late_number_stops_nobody() -> None:
@@ -513,7 +513,7 @@ def test_a_retired_keys_late_number_stops_nobody() -> None:
         Authority(trusted("ann", OPERATOR), {key_id(OPERATOR.public_key()): 2}, required=True)
     )
     writer.start()
-    late = write(9, writer.log.state.head, Kind.PAUSE, command_kinds.Pause(), 5, OPERATOR)
+    late = write(9, writer.log.state.head, CommandKind.PAUSE, command_kinds.Pause(), 5, OPERATOR)
     assert writer.take(late).refused.endswith("retired after number 2")
 
 

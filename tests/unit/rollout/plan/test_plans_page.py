@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.rollout.plan.command_kinds import Kind
-from stream_scorer.rollout.plan.judging_rules import Controller, Costs, Rules
+from stream_scorer.rollout.plan.command_kinds import CommandKind
+from stream_scorer.rollout.plan.judging_rules import ControllerRules, DecisionCosts, Rules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy, plan_of, plan_table
-from stream_scorer.rollout.plan.strict_parsing import Part
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
 
 PAGE = (Path(__file__).parents[4] / "docs" / "PLANS.md").read_text()
 
@@ -24,9 +24,9 @@ def table(heading: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("heading", "part"),
-    [("key", RolloutPlan), ("key of `guard`", Rules), ("key of `controller`", Controller)],
+    [("key", RolloutPlan), ("key of `guard`", Rules), ("key of `controller`", ControllerRules)],
 )
-def test_every_key_stands_there(heading: str, part: type[Part]) -> None:
+def test_every_key_stands_there(heading: str, part: type[StrictModel]) -> None:
     assert list(table(heading)) == list(part.model_fields)
 
 
@@ -36,7 +36,7 @@ def test_defaults_of_the_guard_stand_there() -> None:
     costs = defaults.pop("costs")
     told.pop("costs")
     assert told == {name: f"`{value}`" for name, value in defaults.items()}
-    assert costs == Costs().model_dump()
+    assert costs == DecisionCosts().model_dump()
     line = next(line for line in PAGE.splitlines() if line.startswith("| `costs`"))
     for name, value in costs.items():
         assert f"`{name}` {value:g}" in line
@@ -47,7 +47,7 @@ def test_strategies_and_commands_stand_there() -> None:
     commands = set(
         re.findall(r"`([a-z]+)`", " ".join(re.findall(r"^\| `[a-z`, ]+` \|", PAGE, re.MULTILINE)))
     )
-    ours = {kind.value for kind in Kind} - {"plan", "verdict", "propose"}
+    ours = {kind.value for kind in CommandKind} - {"plan", "verdict", "propose"}
     assert ours | {"start", "status", "history"} <= commands
 
 

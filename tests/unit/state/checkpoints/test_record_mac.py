@@ -10,7 +10,7 @@ from stream_scorer.settings import State
 from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner, partitions_of
-from stream_scorer.state.checkpoints.record_mac import OPEN, Seal, SealError, bare, read_seal
+from stream_scorer.state.checkpoints.record_mac import OPEN, RecordMac, SealError, bare, read_seal
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 from tests.unit.state.partitions.test_restorer import Input as RestoredInput
@@ -27,11 +27,11 @@ def keys(path: Path, *lines: str, mode: int = 0o600) -> Path:
 
 
 @pytest.fixture
-def seal(tmp_path: Path) -> Seal:
+def seal(tmp_path: Path) -> RecordMac:
     return read_seal(keys(tmp_path / "key", FIRST), required=True)
 
 
-def owned(seal: Seal) -> Owner:
+def owned(seal: RecordMac) -> Owner:
     return Owner("g", "t", seal)
 
 
@@ -45,7 +45,7 @@ def assembled(owner: Owner, records: list[tuple[bytes, bytes]]) -> dict[int, Buc
     return assembly.buckets()
 
 
-def test_what_was_sealed_is_opened_and_is_no_other_format(seal: Seal) -> None:
+def test_what_was_sealed_is_opened_and_is_no_other_format(seal: RecordMac) -> None:
     records = made().records(owned(seal))
     assert assembled(owned(seal), records) == {5: made()}
     assert partitions_of(owned(seal), *records[0]) == 4
@@ -54,7 +54,7 @@ def test_what_was_sealed_is_opened_and_is_no_other_format(seal: Seal) -> None:
 
 
 @pytest.mark.parametrize("at", [3, 4, 6, 20, 45, 46, 60, -1])
-def test_any_changed_byte_is_refused(seal: Seal, at: int) -> None:
+def test_any_changed_byte_is_refused(seal: RecordMac, at: int) -> None:
     ((key, value),) = made().records(owned(seal))
     changed = bytearray(value)
     changed[at] ^= 1
@@ -71,26 +71,26 @@ def test_any_changed_byte_is_refused(seal: Seal, at: int) -> None:
         (b"SMAC\x02\x00" + bytes(40), "of version 2"), (b"SMAC\x01\x00" + bytes(40), "not known"),
     ],
 )  # fmt: skip
-def test_values_without_a_mac_of_ours_are_refused(seal: Seal, value: bytes, told: str) -> None:
+def test_values_without_a_mac_of_ours_are_refused(seal: RecordMac, value: bytes, told: str) -> None:
     with pytest.raises(SealError, match=told):
         seal.open(KEY, value)
 
 
 @pytest.mark.parametrize("other", [b"g/t/0/6/0", b"g/t/1/5/0", b"h/t/0/5/0", b"g/t/0/5/", b""])
-def test_a_value_is_no_other_keys(seal: Seal, other: bytes) -> None:
+def test_a_value_is_no_other_keys(seal: RecordMac, other: bytes) -> None:
     value = seal.close(KEY, b"any value of the topic")
     assert seal.open(KEY, value) == b"any value of the topic"
     with pytest.raises(SealError, match="wrong"):
         seal.open(other, value)
 
 
-def test_the_border_of_key_and_value_cannot_be_moved(seal: Seal) -> None:
+def test_the_border_of_key_and_value_cannot_be_moved(seal: RecordMac) -> None:
     value = seal.close(b"a", b"bc")
     with pytest.raises(SealError, match="wrong"):
         seal.open(b"ab", value[:-2] + b"c")
 
 
-def test_each_part_is_sealed(seal: Seal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_part_is_sealed(seal: RecordMac, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "PART_BYTES", 10)
     records = made().records(owned(seal))
     assert assembled(owned(seal), records) == {5: made()}
@@ -114,7 +114,7 @@ def test_keys_are_rotated_and_mac_less_records_replaced_without_a_stop(tmp_path:
 
 
 @pytest.mark.parametrize("format_number", [1, 2])
-def test_files_are_sealed_too(tmp_path: Path, seal: Seal, format_number: int) -> None:
+def test_files_are_sealed_too(tmp_path: Path, seal: RecordMac, format_number: int) -> None:
     store = FileStore(f"file://{tmp_path}/store", owned(seal))
     store.write(0, replace(made(), format=format_number).records(owned(seal)))
     (records,) = store.read(0)
@@ -125,7 +125,9 @@ def test_files_are_sealed_too(tmp_path: Path, seal: Seal, format_number: int) ->
         assembled(owned(seal), records)  # type: ignore[arg-type]
 
 
-def test_a_restore_stops_and_names_the_command(seal: Seal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_stops_and_names_the_command(
+    seal: RecordMac, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tests.unit.state.partitions.test_restorer.OWNER", owned(seal))
     sealed, plain = MemoryStore(), MemoryStore()
     for store, owner in ((sealed, owned(seal)), (plain, Owner("g", "t"))):

@@ -19,7 +19,7 @@ from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.rejected_segments import (
     MOST_REJECTED,
     MOST_SPAN,
-    Kept,
+    StoredSegment,
     merged,
     parse,
     segment,
@@ -39,11 +39,11 @@ segments = st.sets(st.integers(0, 10**12) | st.integers(500, 700), min_size=1, m
 )
 
 
-def made(offsets: list[int], reasons: list[str]) -> Kept:
-    return Kept.of(segment(3, np.array(offsets, np.int64), reasons))
+def made(offsets: list[int], reasons: list[str]) -> StoredSegment:
+    return StoredSegment.of(segment(3, np.array(offsets, np.int64), reasons))
 
 
-def reasons_of(kept: Kept) -> dict[int, str]:
+def reasons_of(kept: StoredSegment) -> dict[int, str]:
     found = kept.decoded()
     assert found.codes is not None
     names = [found.names[code] for code in found.codes.tolist()]
@@ -68,7 +68,7 @@ def test_what_is_merged_is_the_union(parts: list[tuple[list[int], list[str]]]) -
     else:
         assert together is not None
         assert together.offsets.tolist() == offsets
-        assert Kept.of(together).decoded().offsets.tolist() == offsets
+        assert StoredSegment.of(together).decoded().offsets.tolist() == offsets
 
 
 @given(segments, st.randoms(use_true_random=False))
@@ -98,7 +98,11 @@ BITMAP, RUNS = 0, 1
 
 
 def forged(
-    kept: Kept, *, offsets: bytes | None = None, reasons: bytes | None = None, **changed: int
+    kept: StoredSegment,
+    *,
+    offsets: bytes | None = None,
+    reasons: bytes | None = None,
+    **changed: int,
 ) -> bytes:
     """Return a segment's record with other parts or header fields, and a checksum that fits."""
     names = ("level", "how", "partition", "first", "end", "count")

@@ -4,16 +4,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.state.checkpoints.ring_columns import RingColumns, united
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, united
 
 rings = st.lists(st.integers(0, 9), min_size=1, max_size=6).map(sorted)
 
 
-def columns(number: int, *customers: tuple[str, list[int]]) -> RingColumns:
+def columns(number: int, *customers: tuple[str, list[int]]) -> CustomerColumns:
     """Return a payload in which each event says, by its amount, whose and which it is."""
     times = np.array([time for _, own in customers for time in own], np.int64)
     amounts = number * 1_000 + np.arange(len(times))
-    return RingColumns(
+    return CustomerColumns(
         [name.encode() for name, _ in customers],
         np.cumsum([0, *(len(own) for _, own in customers)]),
         np.array([own[-1] for _, own in customers]), times, amounts,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.core.rings.rings import bucket_of
@@ -108,8 +108,8 @@ def forged(payload: bytes = SOUND, head: bytes | None = None, **changes: Any) ->
     return value[:6] + len(text).to_bytes(4, "little") + checksum + text + payload
 
 
-def restore(store: CheckpointStore) -> Rings:
-    rings = Rings(MODEL.features)
+def restore(store: CheckpointStore) -> PartitionRings:
+    rings = PartitionRings(MODEL.features)
     source = Input()
     restoration = Restoration("t", source, OWNER, store, rings, source.open)
     restoration.expect({0})

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.observe import Rings
+from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import BUCKETS, RingColumns
@@ -17,7 +17,7 @@ from stream_scorer.ports import CheckpointStore, Paused
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Owner
-from stream_scorer.state.checkpoints.rejected_segments import Kept, segment
+from stream_scorer.state.checkpoints.rejected_segments import StoredSegment, segment
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.partitions.restorer import CheckpointedReplay, Restoration
 from stream_scorer.state.stores.file_store import FileStore
@@ -77,8 +77,8 @@ def store_of(*buckets: Bucket) -> MemoryStore:
     return store
 
 
-def rings() -> Rings:
-    return Rings(load_model(Settings(), Deployment())[0].features)
+def rings() -> PartitionRings:
+    return PartitionRings(load_model(Settings(), Deployment())[0].features)
 
 
 def replay(store: CheckpointStore, source: Input, offset: int = 100) -> CheckpointedReplay:
@@ -231,7 +231,7 @@ def test_what_was_rejected_lies_before_the_committed_offset(
     offset: int, committed: int, what: str
 ) -> None:
     store, source = store_of(), Input(committed=committed)
-    kept = Kept.of(segment(0, np.array([offset]), ["EMPTY"]))
+    kept = StoredSegment.of(segment(0, np.array([offset]), ["EMPTY"]))
     store.write(0, [(OWNER.rejected_key(0, offset), kept.value)])
     with pytest.raises(StateError, match="stream-scorer state rebuild") as raised:
         run(replay(store, source))
@@ -241,7 +241,7 @@ def test_what_was_rejected_lies_before_the_committed_offset(
 
 def test_a_damaged_segment_stops_with_a_mend() -> None:
     store = store_of()
-    value = Kept.of(segment(0, np.array([7]), ["EMPTY"])).value
+    value = StoredSegment.of(segment(0, np.array([7]), ["EMPTY"])).value
     store.write(0, [(OWNER.rejected_key(0, 7), value[:-1] + b"?")])
     with pytest.raises(StateError, match="rejections from offset 7: the checksum"):
         run(replay(store, Input()))
@@ -249,7 +249,7 @@ def test_a_damaged_segment_stops_with_a_mend() -> None:
 
 def test_what_was_rejected_lies_in_the_topic_where_the_buckets_are_files(tmp_path: Path) -> None:
     topic, source = MemoryStore(), Input()
-    kept = Kept.of(segment(0, np.array([7, 9]), ["EMPTY", "FRAMING"]))
+    kept = StoredSegment.of(segment(0, np.array([7, 9]), ["EMPTY", "FRAMING"]))
     topic.write(0, [(OWNER.rejected_key(0, 7), kept.value)])
     files = FileStore(f"file://{tmp_path}", OWNER)
     restoration = Restoration("t", source, OWNER, files, rings(), source.open, rejections=topic)
