@@ -12,9 +12,9 @@ from stream_scorer.dead_letters.progress import LetterProgress
 from stream_scorer.errors import FencedError, OffsetsError, TransactionError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.identity.transactional_id import command
 from stream_scorer.kafka.loop.producer import CommitUncertain, ProducerClient, TransactionalProducer
 from stream_scorer.kafka.loop.publishing import Aborts
+from stream_scorer.kafka.membership.transactional_id import command
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka

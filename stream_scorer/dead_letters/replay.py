@@ -23,7 +23,7 @@ from stream_scorer.dead_letters.progress import OTHERS, LetterProgress, Selectio
 from stream_scorer.dead_letters.sources import LetterSources
 from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
-from stream_scorer.kafka.identity.transactional_id import command, fence_former
+from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions

@@ -24,11 +24,11 @@ from stream_scorer.errors import (
     SchemaError,
     SettingsError,
 )
-from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
+from stream_scorer.kafka.membership.transactional_id import fence_former, instance
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust

@@ -8,11 +8,11 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.kafka.identity.transactional_id import fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work_interface import LoopLimits
+from stream_scorer.kafka.membership.transactional_id import fence_former, instance
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics.offsets import oldest_offset

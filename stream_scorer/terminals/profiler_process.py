@@ -10,11 +10,11 @@ from collections.abc import Callable
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
-from stream_scorer.kafka.identity.transactional_id import command, fence_former
 from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work_interface import LoopLimits
+from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions

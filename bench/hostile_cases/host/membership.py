@@ -24,7 +24,7 @@ def _command(group: str, name: str) -> str:
     """Return the transactional id under which a command writes."""
     try:
         return str(
-            entry("stream_scorer.kafka.identity.transactional_id", "command")(group, name).current
+            entry("stream_scorer.kafka.membership.transactional_id", "command")(group, name).current
         )
     except Exception:  # noqa: BLE001 older trees have no such module
         return f"{group}-{name}"

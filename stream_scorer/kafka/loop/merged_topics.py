@@ -23,6 +23,7 @@ from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, GroupMetadata
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.first_offsets import chosen_start
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.kafka.topics.offsets import EARLIEST, LATEST, admin, offsets, partitions
 from stream_scorer.ports import Int64, RawRecords, Start
@@ -143,11 +144,7 @@ class MergedSource:
 
     def _begin(self, committed: Mapping[int, int], start: Start | None) -> dict[int, int]:
         if not committed:
-            if start is None:
-                raise OffsetsError(
-                    f"group {self.group} has no committed offsets",
-                    "name where its first run begins: --from earliest or --from latest",
-                )
+            start = chosen_start(start, self.group, "offsets")
             return self._bounds(EARLIEST if start == "earliest" else LATEST)
         # A partition that came to the topic since then is read from its beginning.
         begin = {p: committed.get(p, self.lows[p]) for p in self.lows}

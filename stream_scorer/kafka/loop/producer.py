@@ -10,7 +10,7 @@ abort it is replaced as well.
 A transaction that outlived ``transaction.timeout.ms`` because this process stood still was ended by
 the broker, which raises the epoch to do so; and so does a request for an epoch that this process
 had given up, when it arrives late. The client hears what a successor would make it hear; but what
-it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.identity.fencing`),
+it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.membership.fencing`),
 and it is replaced, too.
 """
 
@@ -27,8 +27,8 @@ from stream_scorer.clocks import Clock, since_boot
 from stream_scorer.errors import FencedError, StreamScorerError, TransactionError, UnavailableError
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.identity.fencing import OwnDoing
-from stream_scorer.kafka.identity.transactional_id import Identity, instance
+from stream_scorer.kafka.membership.fencing import OwnDoing
+from stream_scorer.kafka.membership.transactional_id import Identity, instance
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka

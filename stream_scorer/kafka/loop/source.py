@@ -9,16 +9,17 @@ from typing import Protocol
 import numpy as np
 from confluent_kafka import KafkaException
 
-from stream_scorer.errors import OffsetsError, StreamScorerError, UnavailableError
+from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.client.consumer import (
     ColumnConsumer,
     GroupMetadata,
     Rebalance,
 )
 from stream_scorer.kafka.client.library import NO_OFFSET
-from stream_scorer.kafka.identity.entry import GroupEntry
+from stream_scorer.kafka.membership.entry import GroupEntry
 from stream_scorer.kafka.topics import config, groups
 from stream_scorer.kafka.topics.consumer_errors import Reading
+from stream_scorer.kafka.topics.first_offsets import chosen_start
 from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets
 from stream_scorer.ports import Paused, RawRecords, Start
 from stream_scorer.settings import Kafka
@@ -184,14 +185,10 @@ class KafkaSource:
         self._events.append(Assigned(offsets, fresh, notes))
 
     def _first_offsets(self, fresh: frozenset[int]) -> dict[int, int]:
-        if self._start is None:
-            raise OffsetsError(
-                f"group {self.group} has no committed offset for {self.topic} partitions "
-                f"{sorted(fresh)}",
-                "name where its first run begins: --from earliest or --from latest",
-            )
+        missing = f"offset for {self.topic} partitions {sorted(fresh)}"
+        start = chosen_start(self._start, self.group, missing)
         first, end = bounds(self._kafka, self.topic)
-        where = first if self._start == "earliest" else end
+        where = first if start == "earliest" else end
         return {partition: where[partition] for partition in fresh}
 
     def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:

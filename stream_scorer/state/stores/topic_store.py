@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scorer.errors import FencedError, StateError, UnavailableError
-from stream_scorer.kafka.identity.transactional_id import command, fence_former
+from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import Readers, read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions

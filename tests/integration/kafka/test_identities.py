@@ -10,9 +10,9 @@ from stream_scorer.errors import FencedError
 from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.library import library
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.identity.transactional_id import command, fence_former, instance
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource, NotAMember, Revoked
+from stream_scorer.kafka.membership.transactional_id import command, fence_former, instance
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import Groups, members
 from stream_scorer.ports import BytesColumn, Outgoing

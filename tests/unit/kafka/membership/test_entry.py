@@ -9,11 +9,11 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.consumer import ConsumerError, Polled
-from stream_scorer.kafka.identity.entry import GroupEntry
 from stream_scorer.kafka.loop import source as module
 from stream_scorer.kafka.loop.source import KafkaSource
-from stream_scorer.kafka.reading import standby
-from stream_scorer.kafka.reading.standby import Standby, spare
+from stream_scorer.kafka.membership import standby
+from stream_scorer.kafka.membership.entry import GroupEntry
+from stream_scorer.kafka.membership.standby import Standby, spare
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Happening, PartitionsAssigned, PartitionsRevoked, StandingBy

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.identity.transactional_id import command, fence_former, instance
+from stream_scorer.kafka.membership.transactional_id import command, fence_former, instance
 from stream_scorer.settings import Kafka
 from tests.support.kafka.fake_cluster import failure
 

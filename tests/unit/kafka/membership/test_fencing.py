@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from stream_scorer.errors import FencedError
-from stream_scorer.kafka.identity.fencing import OwnDoing
+from stream_scorer.kafka.membership.fencing import OwnDoing
 from stream_scorer.telemetry import BatchAborted, ProducerReborn
 from tests.support.kafka.fake_network import Api, Fault, Sign
 from tests.support.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World

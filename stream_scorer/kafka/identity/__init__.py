@@ -1,1 +1,0 @@
-"""Who a process is to the broker, and how two of one name are told apart."""
