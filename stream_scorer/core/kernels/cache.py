@@ -170,7 +170,9 @@ class _Locator(_CacheLocator):
         return stamp(self._sources)
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        # In the files' names: an index of other sources is not even opened. Its pickle may name a
+        # class that is not there any more, and numba loads it before it compares the stamps.
+        return f"{self._line}-{self.get_source_stamp()[:16]}"
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_Locator":

@@ -129,6 +129,33 @@ def test_code_is_kept_and_found_again_where_it_cannot_be_written(tmp_path: Path)
     assert sorted(inside.iterdir()) == before
 
 
+_KERNEL = """
+from typing import NamedTuple
+import numpy as np
+from stream_scorer.core.kernels.compiled import allocating
+
+class {name}(NamedTuple):
+    values: np.ndarray
+
+@allocating
+def total(columns):
+    return columns.values.sum()
+"""
+
+
+def test_code_of_a_class_that_is_gone_since_is_passed_over(tmp_path: Path) -> None:
+    """A release that is installed over another finds its code, whose pickle names old classes."""
+    sources, kept = tmp_path / "sources", tmp_path / "kept"
+    sources.mkdir()
+    for name in ("Before", "After"):
+        (sources / "totals.py").write_text(_KERNEL.format(name=name))
+        done = run(
+            f"import sys; sys.path.insert(0, {str(sources)!r}); import numpy as np, totals\n"
+            f"print(totals.total(totals.{name}(np.arange(4))))", kept,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+
+
 def test_a_read_only_folder_without_code_of_some_sources_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
