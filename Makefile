@@ -75,6 +75,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell $(PROSE) stream_scorer tests bench schemas models compose
+	$(BIN)/python -m tests.layout.plain_words --only docs
 
 types: env
 	$(BIN)/mypy
