@@ -67,10 +67,15 @@ bench: env
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 
+# The documents that both spelling and wording are checked in.
+PROSE := README.md CONTRIBUTING.md SECURITY.md docs
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell $(PROSE) stream_scorer tests bench schemas models compose
+	$(BIN)/python -m tests.layout.plain_words --only docs
 
 types: env
 	$(BIN)/mypy
