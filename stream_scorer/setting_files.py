@@ -29,7 +29,7 @@ def secret_files(variable: str) -> dict[str, Any]:
         return {}
     if not Path(directory).is_dir():
         raise SettingsError(
-            f"{variable}: {directory} is no directory",
+            f"{variable}: {directory} is not a directory",
             "name a directory of files such as kafka__password",
         )
     table: dict[str, Any] = {}
@@ -54,7 +54,9 @@ def _secret(path: Path) -> str:
     try:
         return path.read_text().rstrip("\r\n")
     except OSError as error:
-        raise SettingsError(f"secret file {path}: {error.strerror}", "mend its rights") from error
+        raise SettingsError(
+            f"secret file {path}: {error.strerror}", "fix the file's permissions"
+        ) from error
     except UnicodeDecodeError:
         # Not chained: the cause holds the secret.
         raise SettingsError(f"secret file {path}: not UTF-8 text", "write it as text") from None
@@ -75,7 +77,7 @@ def config_file(name: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads, and
         # brackets in brackets.
-        raise SettingsError(f"configuration {name}: not TOML: {error}", "mend the line") from error
+        raise SettingsError(f"configuration {name}: not TOML: {error}", "fix the line") from error
     for setting, how in _secrets(table):
         raise SettingsError(
             f"configuration {name}: {setting} is a secret, and this file is not the place for one",

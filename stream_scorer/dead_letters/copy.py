@@ -43,7 +43,7 @@ def progress_of(
         except ValueError as error:
             raise OffsetsError(
                 f"group {group}, {consumer.topic} partition {partition}: {error}",
-                "another program commits for this group: set replay.group to one of its own",
+                "another program commits for this group: give replay.group a separate group",
             ) from error
     return found
 
@@ -176,8 +176,8 @@ class LetterCopier:
         raise OffsetsError(
             f"after a lost commit answer the offsets of group {self._group} are neither what they "
             "were nor what they were to be",
-            "a later `dlq replay` has gone on, or another program commits for this group: see that "
-            "there is none, and run it again",
+            "a later `dlq replay` has continued, or another program commits for this group: "
+            "see that there is none, and run it again",
         )
 
     def _note(self, error: TransactionAborted, letters: list[DeadLetter]) -> None:

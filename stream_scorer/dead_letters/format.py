@@ -149,7 +149,9 @@ def parse(message: Any) -> DeadLetter:
     headers = message.headers() or []
     theirs, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
     if tuple(name for name, _ in ours) != NAMES or any(text is None for _, text in ours):
-        raise ValueError(f"no dead letter of ours: headers do not end with {', '.join(NAMES)}")
+        raise ValueError(
+            f"not a dead letter of this program: headers do not end with {', '.join(NAMES)}"
+        )
     reason, detail, topic, partition, offset, timestamp, instance = (
         text.decode() for _, text in ours
     )

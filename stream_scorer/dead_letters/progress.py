@@ -90,7 +90,7 @@ class LetterProgress:
         found = json.loads(note)
         sound = isinstance(found, dict) and all(type(each) is int for each in found.values())
         if not sound or OTHERS not in found or min(found.values()) != offset:
-            raise ValueError(f"{note!r} is no note to offset {offset}")
+            raise ValueError(f"{note!r} is not a note to offset {offset}")
         return cls(found)
 
     @property

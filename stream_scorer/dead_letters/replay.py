@@ -113,7 +113,7 @@ def replay(
         report.stopped = True
     except FencedError as error:
         raise FencedError(
-            f"another `dlq replay` of group {group} has begun and goes on from here",
+            f"another `dlq replay` of group {group} has begun and continues from here",
             "wait for its end; nothing is copied twice",
         ) from error
     finally:
@@ -152,8 +152,8 @@ class _Group:
             furthest = max(found.positions.values())
             if furthest > end[partition]:
                 raise OffsetsError(
-                    f"group {group} stands at offset {furthest} of {self.topic} partition "
-                    f"{partition}, which ends at {end[partition]}: the topic was made anew",
+                    f"group {group} is at offset {furthest} of {self.topic} partition "
+                    f"{partition}, which ends at {end[partition]}: the topic was created again",
                     "delete the group's offsets with Kafka's own tool, or set replay.group",
                 )
         self.progress = {p: self.committed.get(p, LetterProgress.at(first[p])) for p in first}
@@ -253,8 +253,8 @@ class _Run:
                 f"dead letter {topic}:{letter.partition}:{letter.offset} came from "
                 f"{letter.source_topic} partition {letter.source_partition}, and that topic has "
                 f"{self._count} partitions now",
-                "those before it are copied; give the topic as many partitions again, or pass "
-                "over its reason: --reason with others",
+                "those before it are copied; give the topic as many partitions again, or skip "
+                "its reason: --reason with others",
             )
         low = self._low.get(letter.source_partition, 0)
         if letter.source_offset < low:
@@ -263,7 +263,7 @@ class _Run:
                 f"dead letter {self._there.topic}:{letter.partition}:{letter.offset} cannot be "
                 f"compared with {letter.source}: retention took that record, the oldest is {low}",
                 "those before it are copied; to copy it by its headers alone: --trust-headers; or "
-                "pass over its reason: --reason with others",
+                "skip its reason: --reason with others",
             )
         self._batch.append(letter)
         self._bytes += size_of(letter)

@@ -307,7 +307,7 @@ class Demo:
                     return
                 looked = time.monotonic()
                 if now - heard > _STALLED_SECONDS:
-                    raise UnavailableError("demo: the scorer stands still", "see its log")
+                    raise UnavailableError("demo: the scorer has stopped moving", "see its log")
             seen = reader.verifier.seen
             self._display.advance(seen)
 

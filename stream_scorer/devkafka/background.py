@@ -198,7 +198,7 @@ def _refuse_other(
 def _process(name: str, pid: int) -> BackgroundProcess:
     started = processes.started_at(pid)
     if started is None:
-        raise UnavailableError(f"devkafka: {name} ended at once", "see its log")
+        raise UnavailableError(f"devkafka: {name} ended immediately", "see its log")
     return BackgroundProcess(name, pid, started)
 
 

@@ -129,7 +129,7 @@ def _refuse_other(jar: Jar, path: Path) -> None:
     if (found := _digest(path)) != jar.sha256:
         raise StreamScorerError(
             f"{path}: sha256 is {found}, pinned is {jar.sha256}",
-            "the file is not the released one: delete it, it is fetched anew",
+            "the file is not the released one: delete it, and it is fetched again",
         )
 
 

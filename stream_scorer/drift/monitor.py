@@ -252,7 +252,7 @@ def monitor_loop(
     for signal in settings.monitor.signals:
         if signal not in SIGNALS:
             raise SettingsError(
-                f"setting monitor.signals: {signal!r} is no signal",
+                f"setting monitor.signals: unknown signal {signal!r}",
                 f"known are {', '.join(SIGNALS)}",
             )
     kafka, topics = settings.kafka, settings.kafka.topics

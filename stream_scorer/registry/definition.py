@@ -134,7 +134,7 @@ def _check_union(definition: Definition, branches: list[Any], what: str) -> None
     for use in branches:
         branch = definition.expand(use)
         if isinstance(branch, list):
-            raise SchemaError(f"{what}: a union stands in a union", "join the two")
+            raise SchemaError(f"{what}: a union is inside a union", "join the two")
         named = isinstance(branch, dict) and "name" in branch
         kinds.append(branch["name"] if named else definition.kind(branch))
         _check(definition, use, what)

@@ -318,7 +318,7 @@ class HttpRegistry:
                 raise _NotThereError(f"not in the registry {self._url}") from None
             if error.http_status_code in _REFUSED_STATUS:
                 raise SchemaError(
-                    f"{what}: refused by the registry: {error.error_message}", "mend the schema"
+                    f"{what}: refused by the registry: {error.error_message}", "fix the schema"
                 ) from error
             if error.http_status_code in {401, 403}:
                 raise RegistryUnavailableError(

@@ -93,7 +93,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
     except UnicodeEncodeError:
         raise SchemaError(f"{what}: a text is not Unicode", "write whole characters") from None
     except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{what}: not JSON: {str(error)[:200]}", "mend the schema") from error
+        raise SchemaError(f"{what}: not JSON: {str(error)[:200]}", "fix the schema") from error
     return document
 
 

@@ -294,7 +294,7 @@ class RegistryServer:
     ) -> None:
         if writable and token is None and not is_loopback(host):
             raise SettingsError(
-                f"registry address {host}: would let anybody register schemas",
+                f"registry address {host}: would let any client register schemas",
                 "give --token-file FILE, or leave --writable out",
             )
         if token is not None and len(token) < _TOKEN_LEAST:

@@ -103,7 +103,7 @@ class FileRegistry:
             known = self._by_id.setdefault(entry.schema_id, entry.schema)
             if not same_schema(known, entry.schema):
                 raise SchemaError(
-                    f"{directory / INDEX}: id {entry.schema_id} stands for two schemas",
+                    f"{directory / INDEX}: id {entry.schema_id} is used for two schemas",
                     "give each schema its own id",
                 )
             if (entry.subject, entry.version) in versions:
@@ -144,7 +144,7 @@ def _read_index(directory: Path) -> dict[str, Any]:
     except OSError as error:
         raise SchemaError(f"{path}: {error.strerror}", "name a directory of schemas") from error
     except ValueError as error:
-        raise SchemaError(f"{path}: not JSON: {error}", "mend the file") from error
+        raise SchemaError(f"{path}: not JSON: {error}", "fix the file") from error
     if not isinstance(index, dict) or not isinstance(index.get("schemas"), list):
         raise SchemaError(f"{path}: needs a list `schemas`", "see schemas/README.md")
     return index
@@ -158,10 +158,10 @@ def _entry(directory: Path, item: Mapping[str, Any]) -> RegisteredVersion:
         )  # fmt: skip
     except (KeyError, TypeError):
         raise SchemaError(
-            f"{path}: {item!r} lacks id, subject, version or file", "see schemas/README.md"
+            f"{path}: {item!r} has no id, subject, version or file", "see schemas/README.md"
         ) from None
     if type(schema_id) is not int or type(version) is not int or min(schema_id, version) < 1:
-        raise SchemaError(f"{path}: {file}: id and version are whole numbers from 1", "mend them")
+        raise SchemaError(f"{path}: {file}: id and version are whole numbers from 1", "fix them")
     return RegisteredVersion(
         schema_id, str(subject), version, str(file), read_schema(directory / str(file))
     )

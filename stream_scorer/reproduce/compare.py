@@ -186,7 +186,7 @@ class Reproduction:
             named = "; ".join(f"{m}: {why}" for m, why in sorted(self.missing_bundles.items()))
             raise ReproductionError(
                 f"{self.not_compared} of {self.chosen} decisions cannot be recomputed: {named}",
-                "put the bundles back where models.directory or models.url says",
+                "put the bundles back where models.directory or models.url points",
             )
         if self.removed and self.not_compared:
             raise ReproductionError(

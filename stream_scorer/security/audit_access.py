@@ -60,7 +60,7 @@ def open_audit(audit: settings.Audit) -> AuditTrail:
         return AuditTrail()
     if not audit.path.parent.is_dir():
         raise SettingsError(
-            f"setting audit.path: {audit.path.parent} is no folder", "make it: mkdir -p"
+            f"setting audit.path: {audit.path.parent} is not a folder", "make it: mkdir -p"
         )
     key = signing_key(audit.key, audit.passphrase)
     return AuditTrail(AuditLog(audit.path, key, audit.rotate_bytes))
@@ -86,7 +86,7 @@ def verify(
     """
     for option, value in (("--expect", expect), ("--after", after)):
         if value is not None and _HASH.fullmatch(value) is None:
-            raise SettingsError(f"{option}: {value!r} is no hash", "give 64 hex digits")
+            raise SettingsError(f"{option}: {value!r} is not a hash", "give 64 hex digits")
     path = _there(audit, file)
     try:
         return audit_verify.verify(path, _signers(audit), expect, after)

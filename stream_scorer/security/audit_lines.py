@@ -159,7 +159,7 @@ def _read(data: bytes) -> Line:
     try:
         content = parse(data)
     except ValueError as error:
-        raise BadLineError(f"is no line of an audit log: {error}", torn=True) from None
+        raise BadLineError(f"is not a line of an audit log: {error}", torn=True) from None
     if content.keys() - {"signature"} != _KEYS:
         raise BadLineError("has other fields than a line of an audit log")
     if content["format"] != FORMAT:

@@ -232,7 +232,7 @@ class _Reading:
             found.signed[name] = found.signed.get(name, 0) + 1
         else:
             found.note(
-                path, number, f"line {line.number} bears no signature by {name}, which it names"
+                path, number, f"line {line.number} has no valid signature by {name}, which it names"
             )
 
 

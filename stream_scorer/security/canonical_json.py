@@ -27,7 +27,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(_DEEPEST) from None
     if not isinstance(document, dict):
-        raise ValueError("is no JSON object")  # noqa: TRY004 what is wrong is the text
+        raise ValueError("is not a JSON object")  # noqa: TRY004 what is wrong is the text
     return document
 
 
@@ -48,7 +48,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         other = seen.setdefault(key.casefold(), key)
         if key in table:
-            raise ValueError(f"the key {key!r} stands twice")
+            raise ValueError(f"the key {key!r} is there twice")
         if other != key:
             raise ValueError(f"the keys {other!r} and {key!r} differ in their case alone")
         table[key] = value
@@ -56,4 +56,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")

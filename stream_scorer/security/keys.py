@@ -136,7 +136,9 @@ def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
             "name the file that `stream-scorer models keygen` wrote",
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"{what}: is no Ed25519 key", "make one: stream-scorer models keygen")
+        raise SettingsError(
+            f"{what}: is not an Ed25519 key", "make one: stream-scorer models keygen"
+        )
     return key
 
 
@@ -209,7 +211,7 @@ def read_public(value: str, what: str) -> Ed25519PublicKey:
         text = _read(Path(value), f"{what}: {shown}").decode("utf-8", "replace")
         found = _parsed(text.strip(), what)
     if found is None:
-        raise SettingsError(f"{what}: is no public key", "name a PEM file, or give its base64")
+        raise SettingsError(f"{what}: is not a public key", "name a PEM file, or give its base64")
     return found
 
 
@@ -250,7 +252,9 @@ def _parsed(text: str, what: str) -> Ed25519PublicKey | None:
     except (ValueError, UnsupportedAlgorithm):
         return None
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsError(f"{what}: is no Ed25519 key", "make one: stream-scorer models keygen")
+        raise SettingsError(
+            f"{what}: is not an Ed25519 key", "make one: stream-scorer models keygen"
+        )
     return key
 
 

@@ -116,7 +116,7 @@ class TerminalReading:
         now = len(self.topic.partitions_now())
         if now > len(self._marks):
             raise StateError(
-                f"topic {self.topic.topic} has {now} partitions, not {len(self._marks)} any more",
+                f"topic {self.topic.topic} has {now} partitions now, and had {len(self._marks)}",
                 "start again: a restart reads them all",
             )
         false = marks[counts[marks] > now]

@@ -98,7 +98,7 @@ def profiler_loop(
         raise OffsetsError(
             f"group {kafka.group} has no committed offsets, though topic "
             f"{topics.terminal_profiles} holds rows",
-            "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+            "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
         )
 
     def replay_of(partition: int, begin: int, end: int) -> InputReplay:
@@ -108,7 +108,7 @@ def profiler_loop(
             raise StateError(
                 f"{topic} partition {number}: pending rows begin at offset {begin}, and the input "
                 f"before {source.lows[partition]} was deleted",
-                "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+                "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
             )
         return _Numbered(kafka, topic, number, partition, begin, end)
 

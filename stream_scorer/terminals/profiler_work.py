@@ -70,7 +70,7 @@ class _Note:
         if version != _NOTE:
             raise StateError(
                 f"{where}: the committed offset is another program's, without the profiler's note",
-                "see docs/RUNBOOK.md, section 'The profiler cannot go on where it was'",
+                "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
             )
         return cls(*map(int, numbers))
 

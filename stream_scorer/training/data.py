@@ -120,7 +120,7 @@ def _refuse_rejected(path: Path, rows: int, rejected: dict[str, int], most: floa
     told = ", ".join(f"{reason} {found:,}" for reason, found in rejected.items())
     raise SettingsError(
         f"data {path}: {count:,} of {rows:,} transactions are rejected: {told}",
-        f"mend them, or allow more than a share of {most:g} with --most-rejected"
+        f"fix them, or allow more than a share of {most:g} with --most-rejected"
         if count < rows
-        else "mend them",
+        else "fix them",
     )

@@ -46,7 +46,7 @@ class Days:
         except ValueError:
             raise SettingsError(f"days {text!r}: not a range", "write FIRST:LAST dates") from None
         if last < first:
-            raise SettingsError(f"days {text!r}: the last lies before the first", "swap them")
+            raise SettingsError(f"days {text!r}: the last is before the first", "swap them")
         return cls(first, last)
 
     @classmethod
@@ -105,7 +105,8 @@ class Split:
             known = self.test.first - timedelta(days=self.delay_days + 1)
         except OverflowError:
             raise SettingsError(
-                f"delay {self.delay_days}: more days than lie before the test", "lower --delay-days"
+                f"delay {self.delay_days}: more days than there are before the test",
+                "lower --delay-days",
             ) from None
         for name, days in (("train", self.train), ("validation", self.validation)):
             if days.last > known:

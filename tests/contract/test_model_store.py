@@ -90,7 +90,10 @@ DAMAGE: list[tuple[str, Callable[[Shelves], object]]] = [
     ("golden.json is missing", lambda s: s.remove("fraud/1.0.0/golden.json")),
     ("notes.txt is not in the manifest", lambda s: s.write("fraud/1.0.0/notes.txt", b"")),
     ("is not signed", lambda s: s.remove("fraud/1.0.0/signature.json")),
-    ("is no signature by release|signature.json", lambda s: flip(s, "fraud/1.0.0/signature.json")),
+    (
+        "is not a signature by release|signature.json",
+        lambda s: flip(s, "fraud/1.0.0/signature.json"),
+    ),
     ("calls itself fraud:1.0.0", move),
     ("manifest.json", lambda s: s.remove("fraud/1.0.0/manifest.json")),
     ("larger than 1 MiB", lambda s: s.write("fraud/1.0.0/manifest.json", b" " * (2 << 20))),

@@ -347,7 +347,7 @@ _PLACES: Final = (
     Case(
         "bucket: an offset after the committed one", 5, "buckets", "(StateError|OffsetsError): ",
         _values(_header(offset=10_000)),
-        words="committed offset 100 lies before it",
+        words="committed offset 100 is before it",
     ),
     Case(
         "bucket: a key with a number of 5,000 digits", 5, "buckets", "restored ",

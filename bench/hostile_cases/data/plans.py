@@ -160,7 +160,7 @@ _COMMANDS: Final = tuple(
          _given(_controlled(lambda _: b""))),
         ("a controller with an operator's key", _NOTHING, "is the key of the operator ann",
          _given(_controlled(lambda log: log.operator.public_key().public_bytes_raw()))),
-        ("a signature that names no key", _NOTHING, "bears a signature and names no key",
+        ("a signature that names no key", _NOTHING, "has a signature and names no key",
          _given(lambda log: replace(log.command("step", {"stage": 1}), key_id=""),
                 required=False)),
         ("a key that was retired", _REFUSED, "retired after number 1",

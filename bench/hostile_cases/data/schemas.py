@@ -331,7 +331,7 @@ _NOT_AVRO: Final = (
     Case(
         "schema: a union of unions", 2, "prepare", _REFUSED,
         _record(lambda: schema_with(_field([["int"], "string"]))),
-        words="a union stands in a union",
+        words="a union is inside a union",
     ),
     Case(
         "schema: a record that contains itself and never ends", 2, "prepare",

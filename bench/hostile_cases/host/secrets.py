@@ -161,7 +161,7 @@ CASES: Final = (
     Case("secret: a password in state.url", 13, "secret-files", "refused: ",
          _configured('[state]\nurl = "s3://key:hunter2@bucket/path"\n')),
     Case("secret: a folder of secret files that is not there", 13, "secret-folder", "refused: ",
-         _mounted(), words="is no directory"),
+         _mounted(), words="is not a directory"),
     Case("secret: two files for one secret", 13, "secret-folder", "refused: ",
          _mounted("registry__password", "REGISTRY__PASSWORD"), words="names the same setting"),
     Case("secret: an error that quotes a password", 13, "redactor", "masked: ",

@@ -67,7 +67,7 @@ class StoredColumn:
             # A symbol may be longer than the number that stands for it.
             size = rows * max(len((text or "").encode()) for text in self.texts)
         if size > _TEXT_MOST:
-            raise OverflowError(f"{self.name}: {size} bytes in one batch; poll fewer at once")
+            raise OverflowError(f"{self.name}: {size} bytes in one batch; poll fewer records")
         return validity, values, size + SLACK
 
 

@@ -119,7 +119,7 @@ class RecordDecoder:
                 f"{shown(repr(error))}", "see its producer",
             ) from error  # fmt: skip
         if not isinstance(record, dict):
-            raise RecordError(f"record: schema id {schema_id} is no record", "see its producer")
+            raise RecordError(f"record: schema id {schema_id} is not a record", "see its producer")
         return record
 
     def _writer(self, schema_id: int) -> _Writer:
@@ -189,7 +189,7 @@ class RecordCodec:
         try:
             fastavro.schemaless_writer(buffer, self._schema, record)
         except Exception as error:
-            raise RecordError(f"record: does not fit its schema: {error!r}", "mend it") from error
+            raise RecordError(f"record: does not fit its schema: {error!r}", "fix it") from error
         return buffer.getvalue()
 
     def decode(self, value: bytes | None, source: SchemaSource) -> dict[str, Any]:

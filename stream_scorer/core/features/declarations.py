@@ -55,11 +55,11 @@ def length_ms(name: object, value: object, what: str = "window") -> int:
     """Return the length of a window, or of what is named, in ms.
 
     Raises:
-        ValueError: It is no bounded length, or longer than 400 days.
+        ValueError: It is not a bounded length, or longer than 400 days.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", value) if isinstance(value, str) else None
     if match is None or not match[1].isascii():
-        raise refusal(name, f"{what} {str(value)!r} is no bounded length; write 30m, 24h or 7d")
+        raise refusal(name, f"{what} {str(value)!r} is not a bounded length; write 30m, 24h or 7d")
     length = int(match[1]) * _UNITS_MS[match[2]]
     if length > _LONGEST_WINDOW_MS:
         raise refusal(name, f"{what} {value} is longer than 400d")
@@ -137,7 +137,7 @@ class Declaration:
         """Return how many of the newest events count, 0 for all."""
         value = self.table.get("last", 0)
         if "last" in self.table and (type(value) is not int or not 0 < value <= _MOST_EVENTS):
-            raise self.refuse(f"last {value!r} is no number of events; write 1 or more, "
+            raise self.refuse(f"last {value!r} is not a number of events; write 1 or more, "
                               f"at most {_MOST_EVENTS}")  # fmt: skip
         return int(value) if isinstance(value, int) else 0
 
@@ -223,8 +223,8 @@ class Declaration:
             raise self.refuse(f"{key} must be a list of different strings, not {value!r}")
         for text in value:
             if any("\ud800" <= character <= "\udfff" for character in text):
-                raise self.refuse(f"{key} holds {text!r}, which is no text: half of a pair of "
-                                  "surrogates cannot stand alone")  # fmt: skip
+                raise self.refuse(f"{key} holds {text!r}, which is not text: half of a pair of "
+                                  "surrogates is invalid alone")  # fmt: skip
         return tuple(value)
 
     def zone(self) -> str:

@@ -176,7 +176,7 @@ def _path() -> str:
         if path.rpartition("/")[2].startswith("librdkafka"):
             return f"/{path}"
     raise UnavailableError(
-        f"confluent-kafka {confluent_kafka.__version__} comes without a librdkafka of its own",
+        f"confluent-kafka {confluent_kafka.__version__} brings no librdkafka",
         "install its wheel",
     )
 

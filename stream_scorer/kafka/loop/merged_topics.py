@@ -148,7 +148,7 @@ class MergedSource:
             return self._bounds(EARLIEST if start == "earliest" else LATEST)
         # A partition that came to the topic since then is read from its beginning.
         begin = {p: committed.get(p, self.lows[p]) for p in self.lows}
-        mend = "decide what to do about the gap, then begin anew under another group"
+        mend = "decide what to do about the gap, then start with another group"
         self._refuse_gaps(begin, f"group {self.group}: ", "committed", mend)
         return begin
 
@@ -162,7 +162,7 @@ class MergedSource:
         for p, (topic, number) in enumerate(self._places):
             if not self.lows[p] <= begin[p] <= ends[p]:
                 raise OffsetsError(
-                    f"{whose}{topic} partition {number}: the {what} offset {begin[p]} lies outside "
+                    f"{whose}{topic} partition {number}: the {what} offset {begin[p]} is outside "
                     f"the retained {self.lows[p]} to {ends[p]}",
                     mend,
                 )
@@ -349,7 +349,7 @@ class MergedSource:
             raise OffsetsError(
                 f"group {self.group}: {topic} partition {failure.partition}: the input was deleted "
                 f"before it was read ({failure.error.str()})",
-                "raise the topic's retention; begin anew under another group",
+                "raise the topic's retention; start with another group",
             )
         elif code in _GONE or failure.error.fatal():
             raise UnavailableError(
@@ -379,7 +379,7 @@ class MergedSource:
                 return  # the broker is asked again; polling tells what is wrong
             if found != self.counts[topic]:
                 raise StateError(
-                    f"topic {topic} has {found} partitions, not {self.counts[topic]} any more",
+                    f"topic {topic} has {found} partitions now, and had {self.counts[topic]}",
                     "start again: a restart reads them all",
                 )
 

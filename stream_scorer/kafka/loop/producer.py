@@ -195,7 +195,7 @@ class TransactionalProducer:
         self._open = False
         return FencedError(
             f"transactional id {self.transactional_id} was taken over by another process ({cause})",
-            "give each instance its own kafka.instance; do not restart this one beside the other",
+            "give each instance its own kafka.instance; do not restart this one next to the other",
         )
 
     def _fenced_itself(self) -> bool:

@@ -147,7 +147,7 @@ class Publisher:
                 raise OffsetsError(
                     f"after a lost commit answer the group's offsets are {found}, neither the "
                     f"batch's start {dict(starts)} nor its end {dict(ends)}",
-                    "another process commits for this group; give it a group of its own",
+                    "another process commits for this group; give it a separate group",
                 )
             # A partition's next owner went on, so its offset says nothing about this batch. The
             # transaction is atomic: the partitions that are still ours say what became of it.

@@ -40,7 +40,7 @@ class Reading:
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
             return OffsetsError(
                 f"group {self.group}: {self.topic} partition {failure.partition}: "
-                f"the committed offset lies outside the retained input ({error.str()})",
+                f"the committed offset is outside the retained input ({error.str()})",
                 past_the_gap(self.group, self.topic, failure.partition),
             )
         if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
@@ -92,7 +92,7 @@ class Reading:
             return FencedError(
                 f"member {self.member} of group {self.group} was taken over by another process "
                 f"({cause.str()})",
-                "give each instance its own kafka.instance; do not restart this one beside the "
+                "give each instance its own kafka.instance; do not restart this one next to the "
                 "other",
             )
         if code == KafkaError.UNRELEASED_INSTANCE_ID:
@@ -113,4 +113,4 @@ class Reading:
                 f"setting kafka.group_protocol: the brokers do not serve it ({cause.str()})",
                 'set it to "classic", or upgrade them to Kafka 4',
             )
-        return TransactionError(f"the consumer cannot go on: {cause.str()}", "see the brokers")
+        return TransactionError(f"the consumer cannot continue: {cause.str()}", "see the brokers")

@@ -198,7 +198,7 @@ def _plain_names(files: dict[str, str]) -> dict[str, str]:
     """Refuse names that lead out of the folder, or that some file systems take for another."""
     for name in files:
         if _NAME.fullmatch(name) is None:
-            raise ValueError(f"{name!r} is no plain file name")
+            raise ValueError(f"{name!r} is not a plain file name")
     return files
 
 

@@ -62,7 +62,7 @@ class BundleSigner:
 
 
 def hashes(manifest: Manifest, manifest_bytes: bytes) -> dict[str, str]:
-    """Return the sha256 of every file of a bundle but the signature, as its manifest says them."""
+    """Return the sha256 of every file of a bundle but the signature, from its manifest."""
     return {**manifest.files, MANIFEST: hashlib.sha256(manifest_bytes).hexdigest()}
 
 
@@ -146,7 +146,7 @@ def check(
         trusted.key.verify(raw, _statement(manifest.label, document.key_id, files))
     except (binascii.Error, ValueError, InvalidSignature):
         raise ModelError(
-            f"{label}: {SIGNATURE} is no signature by {trusted.name} (key {document.key_id})",
+            f"{label}: {SIGNATURE} is not a signature by {trusted.name} (key {document.key_id})",
             "copy the bundle again from where it was signed",
         ) from None
     return BundleSigner(document.key_id, trusted.name)

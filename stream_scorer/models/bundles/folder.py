@@ -128,7 +128,7 @@ class LocalFolder:
 
 def refused_kind(shown: str, name: str) -> ModelError:
     """Return the error for a folder, a pipe or a device where a file should be."""
-    return ModelError(f"bundle {shown}: {name} is no regular file", "copy the file itself")
+    return ModelError(f"bundle {shown}: {name} is not a regular file", "copy the file itself")
 
 
 def refused_size(shown: str, name: str, most: int) -> ModelError:

@@ -88,10 +88,10 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
         if raw.shape != scores.shape:
             raise ValueError("raw and scores differ in length")  # noqa: TRY301 one way out
         if not (np.isfinite(scores).all() and np.isfinite(raw).all()):
-            raise ValueError("a score is no number")  # noqa: TRY301 one way out
+            raise ValueError("a score is not a number")  # noqa: TRY301 one way out
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelError(
-            f"bundle {label}: golden.json is no golden file ({error})", "train the bundle again"
+            f"bundle {label}: golden.json is not a golden file ({error})", "train the bundle again"
         ) from None
     return GoldenRows(features, scores, raw)
 

@@ -146,7 +146,7 @@ def verify_again(bundle: Bundle) -> None:
     if seal.manifest != bundle.manifest:
         raise ModelError(
             f"bundle {bundle.manifest.label}: {MANIFEST} is not the one that was loaded",
-            "a version never changes: put it back, and give what is new a version of its own",
+            "a version never changes: put it back, and give the new model a new version",
         )
     for _ in verified_files(bundle.folder, seal, near=False):
         pass
@@ -166,7 +166,7 @@ def predictor_of(model: object, manifest: Manifest) -> FittedPredictor:
     kind = kind_of(model)
     if kind != manifest.kind:
         raise ModelError(
-            f"{label}: the manifest says {manifest.kind}, the model is a {kind}", "train it again"
+            f"{label}: the manifest states {manifest.kind}, the model is a {kind}", "train it again"
         )
     if predictor.feature_count != len(manifest.features):
         raise ModelError(

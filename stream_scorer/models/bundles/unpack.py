@@ -58,7 +58,7 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
             members = archive.infolist()
     except zipfile.BadZipFile:
         raise ModelError(
-            f"{label}: {MODEL} is no skops file; pickle and joblib files are refused",
+            f"{label}: {MODEL} is not a skops file; pickle and joblib files are refused",
             "save the model with `stream-scorer train`",
         ) from None
     seen: set[str] = set()
@@ -111,7 +111,7 @@ def _refuse_lengths(data: bytes) -> None:
                 if kind.hasobject or min(shape, default=0) < 0:
                     raise ValueError(f"{member.filename} has the type {kind} and shape {shape}")
                 if file.tell() + size != member.file_size:
-                    raise ValueError(f"{member.filename} has not the length that its shape says")
+                    raise ValueError(f"{member.filename} does not have the length of its shape")
 
 
 def _guarded(label: str, read: Callable[[], Any]) -> Any:

@@ -61,7 +61,7 @@ def read_seal(folder: Folder, trust: Trust) -> BundleContents:
     if folder.expected not in (None, manifest.label):
         raise ModelError(
             f"model {folder.expected}: the bundle in {folder.shown} calls itself {manifest.label}",
-            "move it to NAME/VERSION as its manifest says",
+            "move it to NAME/VERSION as its manifest states",
         )
     present = folder.names()
     _refuse_names(present, manifest)
@@ -112,9 +112,9 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
             )
         if any(ending.startswith(".onnx") for ending in endings):
             raise ModelError(
-                f"{label}: {shown} belongs to ONNX, whose data may lie in any file of the machine",
+                f"{label}: {shown} belongs to ONNX, whose data may be in any file of the machine",
                 "remove it; models are skops files",
             )
         raise ModelError(f"{label}: {shown} is not in the manifest", "remove it")
     for name in sorted(listed - present):
-        raise ModelError(f"{label}: {name} is missing", "copy the whole bundle")
+        raise ModelError(f"{label}: {name} is missing", "copy the complete bundle")

@@ -71,7 +71,7 @@ def sign(
     folder = find(open_store(settings.models), reference)
     if not isinstance(folder, LocalFolder):
         raise SettingsError(
-            f"model {reference}: lies behind a URL", "sign it in a folder, and then copy it there"
+            f"model {reference}: is behind a URL", "sign it in a folder, and then copy it there"
         )
     if SIGNATURE in folder.names():
         if not replace:

@@ -215,4 +215,4 @@ class RemoteFolder:
         return data
 
     def _missing(self, name: str) -> ModelError:
-        return ModelError(f"bundle {self.shown}: {name} is not there", "copy the whole bundle")
+        return ModelError(f"bundle {self.shown}: {name} is not there", "copy the complete bundle")

@@ -110,7 +110,7 @@ class GuardLimits:
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_mismatch"):
             if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name}: must lie between 0 and 1, not {getattr(self, name)}")
+                raise ValueError(f"{name}: must be between 0 and 1, not {getattr(self, name)}")
         for name in ("least_events", "least_pairs", "least_frauds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, or no data would pass")
@@ -137,7 +137,7 @@ class Evidence:
             ValueError: The look lies before one that was taken.
         """
         if look < self.look:
-            raise ValueError(f"look {look} lies before look {self.look}, which was taken")
+            raise ValueError(f"look {look} is before look {self.look}, which was taken")
         if look == self.look:
             return self
         share = weight(look)

@@ -134,7 +134,8 @@ class LabelJoin:
                 raise StateError(
                     f"{self._path}: is of format {(found or b'').decode(errors='replace')}, "
                     f"and this program reads {_FORMAT}",
-                    "start the program that wrote it, or remove the file: evidence begins anew",
+                    "start the program that wrote it, or remove the file: "
+                    "evidence starts from zero",
                 )
             told = self.note("identity")
             if told is not None and told != identity.encode():
@@ -345,12 +346,12 @@ class LabelJoin:
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StateError(
                     f"{self._path}: another process has the file",
-                    "give each instance a file of its own: controller.state",
+                    "give each instance its own file: controller.state",
                 ) from error
             raise UnavailableError(
                 f"{self._path}: {error}", "check the folder, the right to write, and the disk"
             ) from error
         except sqlite3.DatabaseError as error:
             raise StateError(
-                f"{self._path}: {error}", "remove the file: evidence begins anew"
+                f"{self._path}: {error}", "remove the file: evidence starts from zero"
             ) from error

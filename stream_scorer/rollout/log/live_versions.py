@@ -273,7 +273,7 @@ class LiveVersions:
         except Exception as error:
             raise ModelError(
                 f"{version.label}: fails for made-up transactions: {type(error).__name__}: {error}",
-                "mend the model, and give it a version of its own",
+                "fix the model, and give it a new version",
             ) from error
 
     # -- both ---------------------------------------------------------------------------------

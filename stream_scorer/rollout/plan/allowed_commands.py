@@ -127,7 +127,7 @@ def _refuse_stage(
 ) -> None:
     if body.stage > state.stage + 1:
         raise ValueError(
-            f"the controller goes on by one stage, not from {state.stage} to {body.stage}"
+            f"the controller advances by one stage, not from {state.stage} to {body.stage}"
         )
     if body.stage < len(plan.ramp) and plan.ramp[body.stage].percent > controller.up_to:
         raise ValueError(
@@ -191,7 +191,7 @@ def _moved(
         # Of blue and green, who decided first may be made the champion, too: so the trial ends.
         if body.arm not in plan.versions or (body.arm == plan.first and not state.colour):
             raise ValueError(
-                f"arm {body.arm!r} is no candidate; there are {', '.join(plan.candidates)}"
+                f"arm {body.arm!r} is not a candidate; there are {', '.join(plan.candidates)}"
             )
         previous = plan.version(plan.first)
         routing = alone(plan.version(body.arm), sequence, shared, effective_at, previous)

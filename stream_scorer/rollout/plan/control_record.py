@@ -134,7 +134,7 @@ class Authority:
             if self.required:
                 raise ValueError("is not signed")
             if command.signature:
-                raise ValueError("bears a signature and names no key")
+                raise ValueError("has a signature and names no key")
             return NOBODY
         trusted = self.operators.get(command.key_id)
         signer = CommandSigner(command.key_id, trusted.name, operator=True) if trusted else None
@@ -149,7 +149,7 @@ class Authority:
             trusted.key.verify(command.signature, command.statement)
         except InvalidSignature:
             raise ValueError(
-                f"bears no signature by {signer.name} (key {command.key_id})"
+                f"has no valid signature by {signer.name} (key {command.key_id})"
             ) from None
         last = self.retired.get(command.key_id)
         if last is not None and command.sequence > last:

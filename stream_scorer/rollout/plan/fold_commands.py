@@ -212,7 +212,7 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
         raise ValueError(f"its body has {len(data)} bytes, more than {BODY_BYTES_MOST}")
     document = parse(data)
     if canonical(document) != data:
-        raise ValueError("its body is no canonical JSON")
+        raise ValueError("its body is not canonical JSON")
     written = document.get("format")
     if type(written) is int and written > FORMAT:
         raise _later(offset, f"format {written}", signer)

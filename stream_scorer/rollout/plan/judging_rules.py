@@ -138,5 +138,5 @@ def _public(key: str) -> Ed25519PublicKey:
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != _KEY_BYTES:
-        raise ValueError("is no base64 of a public key's 32 bytes")
+        raise ValueError("is not the base64 of a public key's 32 bytes")
     return Ed25519PublicKey.from_public_bytes(raw)

@@ -216,7 +216,7 @@ def _check_champion(plan: RolloutPlan) -> None:
 def _check_shadow(plan: RolloutPlan) -> None:
     _need(plan, CHAMPION)
     if len(plan.versions) == 1:
-        raise ValueError("versions: a shadow needs an arm beside the champion")
+        raise ValueError("versions: a shadow needs another arm than the champion")
 
 
 def _check_canary(plan: RolloutPlan) -> None:
@@ -227,9 +227,9 @@ def _check_canary(plan: RolloutPlan) -> None:
         raise ValueError("ramp: its percents must ascend, for a ramp only adds customers")
     if not plan.ramp[0].buckets and any(rule.arm == CANARY for rule in plan.overrides):
         raise ValueError(
-            f"overrides: arm {CANARY!r} decides for some, and so is no shadow where the ramp "
-            "begins, at 0 %: nothing would be judged there, and the ramp would never go on; begin "
-            "it above 0 %, or leave the override out"
+            f"overrides: arm {CANARY!r} decides for some, and so is not a shadow where the ramp "
+            "begins, at 0 %: nothing would be judged there, and the ramp would never continue; "
+            "begin it above 0 %, or leave the override out"
         )
 
 

@@ -76,5 +76,5 @@ def whole_buckets(percent: float) -> float:
         ValueError: It is none.
     """
     if abs(percent * _PER_CENT - buckets_of(percent)) > 1e-6:  # noqa: PLR2004 what a float adds to 0.07 x 100
-        raise ValueError(f"{percent} is no whole number of hundredths of a per cent")
+        raise ValueError(f"{percent} is not a whole number of hundredths of a per cent")
     return percent

@@ -229,7 +229,7 @@ def parse(value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
     """
     where = f"bucket {bucket} part {part}"
     if len(value) < _PREFIX.size:
-        raise ValueError(f"{where}: {len(value)} bytes are no record")
+        raise ValueError(f"{where}: {len(value)} bytes are not a record")
     magic, number, length = _PREFIX.unpack_from(value)
     if magic != _MAGIC:
         raise ValueError(f"{where}: does not begin as a checkpoint record")
@@ -248,7 +248,7 @@ def parse(value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
     try:
         header = json.loads(head)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: the header is no JSON: {error}") from error
+        raise ValueError(f"{where}: the header is not JSON: {error}") from error
     fault = _fault(header, number)
     if fault:
         raise ValueError(f"{where}: {fault}")

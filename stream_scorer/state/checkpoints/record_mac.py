@@ -87,7 +87,7 @@ class RecordMac:
             raise SealError(f"its MAC was made with the key {number.hex()}, which is not known")
         inside = value[_PREFIX.size :]
         if not hmac.compare_digest(mac, _mac(secret, key, inside)):
-            raise SealError("its MAC is wrong: somebody without the key wrote it")
+            raise SealError("its MAC is wrong: a client without the key wrote it")
         return inside
 
 

@@ -111,7 +111,7 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             )
         if bucket.payload and bucket.unit and taken.unit not in ("", bucket.unit):
             raise StateError(
-                f"{where} holds amounts in {bucket.unit} (currency/exponent), and the plan says "
+                f"{where} holds amounts in {bucket.unit} (currency/exponent), and the plan has "
                 f"{taken.unit}",
                 f"run the plan that it was kept by, or, {REBUILD}",
             )
@@ -119,19 +119,19 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
             raise StateError(
                 f"{taken.name}: the group has no committed offset, though buckets up to offset "
                 f"{bucket.offset} exist",
-                "find out who deleted the group's offsets and set them back; to begin anew, give "
-                f"kafka.group another name, or set the offsets and, {REBUILD}",
+                "find out who deleted the group's offsets and set them back; to start from zero, "
+                f"give kafka.group another name, or set the offsets and, {REBUILD}",
             )
         if bucket.offset > taken.offset:
             raise StateError(
                 f"{where} is as of offset {bucket.offset}, and the group's committed offset "
-                f"{taken.offset} lies before it",
-                f"set the offsets forward again, or, to decide those records anew, {REBUILD}",
+                f"{taken.offset} is before it",
+                f"set the offsets forward again, or, to decide those records again, {REBUILD}",
             )
         if taken.offset < taken.low:
             # What the group has not decided is gone: more than history.
             raise OffsetsError(
-                f"{taken.name}: the group's committed offset {taken.offset} lies outside the "
+                f"{taken.name}: the group's committed offset {taken.offset} is outside the "
                 f"retained input, whose oldest is {taken.low}",
                 past_the_gap(taken.group, taken.topic, taken.partition),
             )
@@ -157,7 +157,7 @@ def refuse_rejected(taken: Takeover, end: int) -> None:
         raise StateError(
             f"{taken.name}: the group has no committed offset, though records up to offset "
             f"{end - 1} were rejected",
-            "find out who deleted the group's offsets and set them back; to begin anew, give "
+            "find out who deleted the group's offsets and set them back; to start from zero, give "
             f"kafka.group another name, or set the offsets and, {REBUILD}",
         )
     if end > taken.offset:

@@ -61,7 +61,7 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
         if offset < checkpoint.low[partition]:
             raise OffsetsError(
                 f"group {checkpoint.owner.group}: the offset {offset} of partition {partition} "
-                f"lies before the oldest retained {checkpoint.low[partition]}",
+                f"is before the oldest retained {checkpoint.low[partition]}",
                 past_the_gap(checkpoint.owner.group, checkpoint.owner.topic, partition),
             )
     folding = Refolding(checkpoint.settings, deployment)

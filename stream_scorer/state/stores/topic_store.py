@@ -158,7 +158,7 @@ def publish(
                 "wait for its end",
             ) from error
         raise UnavailableError(
-            f"topic {topic}: {cause.str()}", "nothing was written; mend the cause and try again"
+            f"topic {topic}: {cause.str()}", "nothing was written; fix the cause and try again"
         ) from error
     finally:
         producer.close()

@@ -348,7 +348,7 @@ def test_a_dead_letter_topic_that_was_made_anew(desk: Desk) -> None:
     desk.simple("MALFORMED")
     desk.told()
     desk.commit(50)
-    with pytest.raises(OffsetsError, match=r"stands at offset 50 of .* which ends at 1"):
+    with pytest.raises(OffsetsError, match=r"is at offset 50 of .* which ends at 1"):
         desk.text()
     # Without a note all reasons stand at the offset that somebody has set.
     desk.commit(0)

@@ -254,7 +254,7 @@ def test_a_file_that_is_ahead_of_its_topics_is_refused_and_let_go_of(
     for _ in range(2):
         with pytest.raises(
             OffsetsError,
-            match=r"decisions partition 1: the noted offset 5 lies outside the retained 0 to 0 — "
+            match=r"decisions partition 1: the noted offset 5 is outside the retained 0 to 0 — "
             "remove the file that notes it",
         ):
             scene.controller("a")

@@ -94,7 +94,7 @@ def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     ours, ends = scored
     set_offsets(ours, {2: 1})
     error = stopped(ours)
-    assert "committed offset 1 lies before it" in error.what
+    assert "committed offset 1 is before it" in error.what
     assert "state rebuild" in error.mend
     set_offsets(ours, ends)
     assert restored_only(settings_of(ours)).heard.of(StateRestored)

@@ -52,12 +52,12 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a flipped byte in the signature",
         lambda s: s.document(signature="A" * 86 + "=="),
-        "signature.json is no signature by release",
+        "signature.json is not a signature by release",
     ),
     (
         "a signature that is no base64",
         lambda s: s.document(signature="§"),
-        "signature.json is no signature by release",
+        "signature.json is not a signature by release",
     ),
     ("no signature", lambda s: (s.bundle / "signature.json").unlink(), "is not signed"),
     (
@@ -68,7 +68,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "signed by a strange key under the trusted key's id",
         forged,
-        "signature.json is no signature by release",
+        "signature.json is not a signature by release",
     ),
     ("algorithm none", lambda s: s.document(algorithm="none"), "algorithm 'none' is none of ours"),
     (
@@ -117,7 +117,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     ("the manifest is a link", elsewhere("manifest.json"), "manifest.json is a link"),
     ("the signature is a link", elsewhere("signature.json"), "signature.json is a link"),
     ("the whole folder is a link", linked_folder, "is a link"),
-    ("a pipe in a file's place", pipe, "golden.json is no regular file"),
+    ("a pipe in a file's place", pipe, "golden.json is not a regular file"),
     (
         "a pickle file",
         lambda s: written("model.pkl", pickle.dumps(s.bomb))(s),
@@ -153,7 +153,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a manifest that is a list",
         manifest_text(lambda _: "[]"),
-        "manifest.json: is no JSON object",
+        "manifest.json: is not a JSON object",
     ),
     (
         "a manifest in UTF-16",
@@ -189,13 +189,13 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a listed file ../model.skops",
         lists("../model.skops"),
-        "'../model.skops' is no plain file name",
+        "'../model.skops' is not a plain file name",
     ),
-    ("a listed file /etc/passwd", lists("/etc/passwd"), "'/etc/passwd' is no plain file name"),
+    ("a listed file /etc/passwd", lists("/etc/passwd"), "'/etc/passwd' is not a plain file name"),
     (
         "a listed file a/../model.skops",
         lists("a/../model.skops"),
-        "'a/../model.skops' is no plain file name",
+        "'a/../model.skops' is not a plain file name",
     ),
     (
         "a listed file Model.skops",
@@ -210,7 +210,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a threshold NaN",
         manifest_text(lambda text: text.replace('"review": 0.5', '"review": NaN', 1)),
-        "manifest.json: NaN is no number of JSON",
+        "manifest.json: NaN is not a JSON number",
     ),
     (
         "a threshold of the text nan",

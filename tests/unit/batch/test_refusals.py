@@ -116,7 +116,7 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "no such file": (lambda d: d / "none.parquet", 2, "no such file"),
     "no file matches": (lambda d: f"{d}/*.parquet", 2, "matches no file"),
     "a directory": (_directory, 2, "is a directory"),
-    "a device": (_device, 2, "is no regular file"),
+    "a device": (_device, 2, "is not a regular file"),
     "a name that is not UTF-8": (
         lambda d: write(TABLE, d / "in.parquet").rename(d / "in-\udcff.parquet"), 2,
         "its name is not UTF-8",

@@ -118,8 +118,8 @@ def test_what_was_done_to_a_log_is_told_with_its_place_and_exit_code(terminal: T
     [
         (("verify",), 2, "is not there"),
         (("show", "--file", "other.log"), 2, "other.log: is not there"),
-        (("verify", "--expect", "abc"), 2, "--expect: 'abc' is no hash"),
-        (("verify", "--after", "A" * 64), 2, "is no hash"),
+        (("verify", "--expect", "abc"), 2, "--expect: 'abc' is not a hash"),
+        (("verify", "--after", "A" * 64), 2, "is not a hash"),
     ],
 )
 def test_what_cannot_be_read_is_named(
@@ -171,7 +171,7 @@ def test_settings_that_would_do_nothing_are_refused(values: dict[str, Any], told
 
 
 def test_a_log_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="nowhere is no folder"):
+    with pytest.raises(Exception, match="nowhere is not a folder"):
         open_audit(Audit(path=tmp_path / "nowhere" / "audit.log"))
 
 

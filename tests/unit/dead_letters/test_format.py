@@ -136,7 +136,7 @@ def test_lengths_that_differ_are_refused(raw: RawRecords) -> None:
     ],
 )
 def test_a_foreign_record_is_named_as_one(headers: Headers) -> None:
-    with pytest.raises(ValueError, match="no dead letter of ours"):
+    with pytest.raises(ValueError, match="not a dead letter of this program"):
         parse(Message(Produced("t", b"", None, headers)))
 
 

@@ -179,7 +179,7 @@ def test_a_record_that_is_no_summary_is_counted_and_changes_nothing(values: list
 
 def test_an_unknown_signal_is_refused_in_one_line() -> None:
     settings = Settings(monitor=Monitor(signals=("score", "mood")))
-    with pytest.raises(SettingsError, match=r"monitor.signals: 'mood' is no signal — known are"):
+    with pytest.raises(SettingsError, match=r"monitor.signals: unknown signal 'mood' — known are"):
         monitor_loop(settings, Deployment(), lambda _: None)
 
 

@@ -207,7 +207,7 @@ def test_a_line_that_names_a_key_without_its_signature_is_found(path: Path) -> N
     path.write_bytes(first + canonical(content) + b"\n")
     assert faults(verify(path)) == []
     assert faults(verify(path, Signers(NAMED))) == [
-        "audit.log line 2: line 2 bears no signature by operator, which it names"
+        "audit.log line 2: line 2 has no valid signature by operator, which it names"
     ]
 
 

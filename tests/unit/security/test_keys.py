@@ -105,7 +105,7 @@ def test_other_keys_are_refused(tmp_path: Path) -> None:
         )
     )
     path.chmod(0o600)
-    with pytest.raises(SettingsError, match="is no Ed25519 key"):
+    with pytest.raises(SettingsError, match="is not an Ed25519 key"):
         read_private(path)
     public = foreign.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -113,13 +113,13 @@ def test_other_keys_are_refused(tmp_path: Path) -> None:
     other = ed448.Ed448PrivateKey.generate().public_key().public_bytes_raw()
     path.write_bytes(b"no key")
     for value, why in (
-        (public.decode(), "is no Ed25519 key"),
+        (public.decode(), "is not an Ed25519 key"),
         (generate(tmp_path / "own").private.read_text(), "is a private key"),
         (str(tmp_path / "own"), "is a private key"),
         (base64.b64encode(other).decode(), "No such file"),
         (str(tmp_path / "none"), "No such file"),
-        (str(path), "is no public key"),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no public key"),
+        (str(path), "is not a public key"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is not a public key"),
         ("a\0b", "null byte"),
     ):
         with pytest.raises(SettingsError) as refused:

@@ -169,7 +169,7 @@ def test_what_the_stream_would_reject_is_counted_and_told(
     _, half = train(order(path, tmp_path, "1.0.1", features=declared, most_rejected=0.6))
     assert half.training.train.rows < 0.7 * training.train.rows
     write_table(spoilt(labelled, 1.1).slice(0, len(labelled) - 1), path)
-    with pytest.raises(SettingsError, match=r"are rejected: CURRENCY .* mend them$"):
+    with pytest.raises(SettingsError, match=r"are rejected: CURRENCY .* fix them$"):
         train(order(path, tmp_path, "1.0.2", features=declared, most_rejected=1))
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(SettingsError, match=f"--most-rejected {share}: no share"):

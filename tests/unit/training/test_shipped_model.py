@@ -1,4 +1,4 @@
-"""The shipped model ranks the published test week as its manifest says, on labels in time."""
+"""The shipped model ranks the published test week as its manifest states, on labels in time."""
 
 from datetime import date, timedelta
 

@@ -260,8 +260,8 @@ CODES = {
             [RISK | {"delay": "6d"}],
             "feature f: delay 6d is not that of the plan, whose terminal_delay_ms is 7d",
         ),
-        ([RISK | {"delay": "7"}], "feature f: delay '7' is no bounded length; write 30m, 24h or"),
-        ([RISK | {"window": "1y"}], "feature f: window '1y' is no bounded length"),
+        ([RISK | {"delay": "7"}], "feature f: delay '7' is not a bounded length; write 30m"),
+        ([RISK | {"window": "1y"}], "feature f: window '1y' is not a bounded length"),
         (
             [RISK | {"key": "customer_id"}],
             "feature f: kind risk is that of a terminal; its key must be 'terminal_id'",
@@ -311,14 +311,14 @@ CODES = {
         *(
             (
                 [{"name": "f", "kind": "count", "window": window}],
-                f"feature f: window {str(window)!r} is no bounded length; write 30m, 24h or 7d",
+                f"feature f: window {str(window)!r} is not a bounded length; write 30m, 24h or 7d",
             )
             for window in ("all", "", "0d", "-1d", "1.5d", "1w", "7", "7d ", 7, "\u0667d", True)
         ),
         *(
             (
                 [{"name": "f", "kind": "count", "last": last, "window": "1d"}],
-                f"feature f: last {last!r} is no number of events; write 1 or more, at most",
+                f"feature f: last {last!r} is not a number of events; write 1 or more, at most",
             )
             for last in (0, -1, 1.0, "3", True, 2**20 + 1)
         ),

@@ -146,5 +146,5 @@ def test_sound_models_pass() -> None:
 
 def test_golden_rows_of_endless_numbers_are_refused() -> None:
     data = b'{"features":[[' + b"9" * 400 + b']],"scores":[1],"raw":[1]}'
-    with pytest.raises(ModelError, match="is no golden file"):
+    with pytest.raises(ModelError, match="is not a golden file"):
         read(data, 1, "m:1.0.0")

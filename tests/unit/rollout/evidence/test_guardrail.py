@@ -111,7 +111,7 @@ def test_evidence_is_added_once_per_look_with_the_looks_weight() -> None:
         sides = [log_evidence(differences(side), side.stage) for side in (sample, sample.swapped())]
         expected += weight(look) * sum(map(math.exp, sides)) / 2
     assert evidence.e["alerts"] == pytest.approx(expected)
-    with pytest.raises(ValueError, match="lies before look 5"):
+    with pytest.raises(ValueError, match="is before look 5"):
         judge_fast(samples, events, evidence, 4, LIMITS)
 
 

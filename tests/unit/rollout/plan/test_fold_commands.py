@@ -129,7 +129,7 @@ def test_a_ramp_only_ascends(writer: Writer) -> None:
         assert "a ramp only ascends, and this is at stage 2" in writer.refusal("step", stage=stage)
     assert "the ramp ends at stage 3; there is no 4" in writer.refusal("step", stage=4)
     assert "strategy canary has no colours" in writer.refusal("switch", to="green")
-    assert "arm 'champion' is no candidate; there are canary" in writer.refusal(
+    assert "arm 'champion' is not a candidate; there are canary" in writer.refusal(
         "promote", arm="champion"
     )
 
@@ -366,7 +366,7 @@ def test_signatures_count(writer: Writer) -> None:
     }  # fmt: skip
     for name, value in changes.items():
         forged = writer.take(replace(command, **{name: value}))
-        assert forged.refused == f"bears no signature by ann (key {command.key_id})", name
+        assert forged.refused == f"has no valid signature by ann (key {command.key_id})", name
         assert forged.signer is None
     stranger = writer.make("plan", STRANGER, **plan().model_dump(mode="json"))
     assert writer.take(stranger).refused == f"is signed by an unknown key, {stranger.key_id}"
@@ -427,8 +427,8 @@ def test_where_all_is_signed_a_controller_needs_a_key(writer: Writer) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("[]", "is no JSON object"),
-        ('{"format": 1}', "its body is no canonical JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"format": 1}', "its body is not canonical JSON"),
         ('{"format":1,"format":1}', "stands twice"),
         ('{"format":1,"speed":1}', "speed: unknown key"),
         ('{"format":0}', "format: Input should be 1"),

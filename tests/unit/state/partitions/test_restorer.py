@@ -173,7 +173,7 @@ def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
         run(replay(store_of(*whole(40)), Input(low=101)))
     assert raised.value.exit_code == 7
     assert raised.value.mend == past_the_gap("g", "t", 0)
-    assert "committed offset 100 lies outside the retained input, whose oldest is 101" in str(
+    assert "committed offset 100 is outside the retained input, whose oldest is 101" in str(
         raised.value
     )
 
