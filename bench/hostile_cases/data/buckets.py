@@ -63,7 +63,7 @@ def records_of(
 class _Store:
     """A checkpoint store that holds what a stranger wrote."""
 
-    rides = True
+    transactional = True
     topic = "state"
 
     def __init__(self, records: Sequence[Record]) -> None:

@@ -201,11 +201,11 @@ class MergedSource:
         """Return False: nothing is taken away."""
         return False
 
-    def taken(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
+    def wait_for_revocation(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
         """Return False: nothing is taken away."""
         return False
 
-    def succeeded(self) -> bool:
+    def has_successor(self) -> bool:
         """Return True: it reads alone, so who commits for its group bears its name."""
         return True
 

@@ -136,14 +136,14 @@ class Publisher:
             # Nothing of the old transaction can come any more. Who stood still for long enough may
             # have a successor of its name, which goes on; a rebirth would end that one.
             found = self._source.committed(set(ends))
-            if found not in (starts, ends) and self._source.succeeded():
+            if found not in (starts, ends) and self._source.has_successor():
                 raise self._producer.taken_over(cause)
         # The new producer's init_transactions ends the old transaction one way or the other.
         self._producer.rebirth(cause, self._stop)
         found = self._source.committed(set(ends))
         ours = set(ends)
         while (committed := _outcome(found, starts, ends, ours)) is None:
-            if not self._source.taken(ours):
+            if not self._source.wait_for_revocation(ours):
                 raise OffsetsError(
                     f"after a lost commit answer the group's offsets are {found}, neither the "
                     f"batch's start {dict(starts)} nor its end {dict(ends)}",

@@ -82,8 +82,8 @@ class Source(Protocol):
     def owns(self, partition: int) -> bool: ...  # noqa: D102
     def settled(self, partitions: Iterable[int]) -> set[int]: ...  # noqa: D102
     def interrupted(self, partitions: set[int]) -> bool: ...  # noqa: D102
-    def taken(self, partitions: set[int]) -> bool: ...  # noqa: D102
-    def succeeded(self) -> bool: ...  # noqa: D102
+    def wait_for_revocation(self, partitions: set[int]) -> bool: ...  # noqa: D102
+    def has_successor(self) -> bool: ...  # noqa: D102
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None: ...  # noqa: D102
     def serve(self, seconds: float) -> None: ...  # noqa: D102
     def pause(self) -> None: ...  # noqa: D102
@@ -239,7 +239,7 @@ class KafkaSource:
             for event in self._events
         )
 
-    def taken(self, partitions: set[int]) -> bool:
+    def wait_for_revocation(self, partitions: set[int]) -> bool:
         """Whether the group took one of the partitions away, as this process may not know yet.
 
         Waits until it would; nothing is left behind of what goes meanwhile.
@@ -258,7 +258,7 @@ class KafkaSource:
             self.before_revoke = flush
         return self.interrupted(partitions)
 
-    def succeeded(self) -> bool:
+    def has_successor(self) -> bool:
         """Whether another member of the group bears this one's name.
 
         Raises:

@@ -158,7 +158,7 @@ class Checkpoints:
             return len(records), sum(len(value) for _, value in records)
 
         share.turn = self._schedule.take(events, write)
-        if share.buckets and self._store.rides:
+        if share.buckets and self._store.transactional:
             share.outgoing = self._outgoing(share.buckets)
         return share
 
@@ -170,7 +170,7 @@ class Checkpoints:
         """The batch of a share is committed."""
         if not share.turn.written:
             return
-        if self._store.rides:
+        if self._store.transactional:
             self._safe(share)
         else:
             self._writing.append((share, self._pool.submit(self._write, share)))
@@ -192,7 +192,7 @@ class Checkpoints:
         until = self._clock() + _FLUSH_SECONDS
         due = self._due(partitions, until)
         dumped: list[Dumped] = []
-        if self._store.rides:
+        if self._store.transactional:
             dumped = list(due)
         else:
             self._put_at_once(due, until)

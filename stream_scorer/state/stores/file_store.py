@@ -49,7 +49,7 @@ class FileStore:
         UnavailableError: The place cannot be reached.
     """
 
-    rides = False
+    transactional = False
     topic = ""
 
     def __init__(self, url: str, owner: Owner) -> None:

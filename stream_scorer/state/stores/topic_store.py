@@ -34,7 +34,7 @@ class TopicStore:
         owner: Whose state.
     """
 
-    rides = True
+    transactional = True
 
     def __init__(self, kafka: Kafka, owner: Owner) -> None:
         self.topic = kafka.topics.state

@@ -38,16 +38,16 @@ def test_a_namesake_is_told_from_others_and_from_oneself(
 ) -> None:
     kafka = kafka_topics(kafka_settings(group_protocol=protocol), PARTITIONS)
     first = joined(kafka, 2)
-    assert not first.succeeded()
+    assert not first.has_successor()
     other = joined(kafka.model_copy(update={"instance": "other"}), 1, first)
-    assert not first.succeeded()
-    assert not other.succeeded()
+    assert not first.has_successor()
+    assert not other.has_successor()
     namesake = joined(kafka, 0, first, other)
-    assert first.succeeded()
-    assert namesake.succeeded()
-    assert not other.succeeded()
+    assert first.has_successor()
+    assert namesake.has_successor()
+    assert not other.has_successor()
     namesake.close()
-    assert not first.succeeded()
+    assert not first.has_successor()
     other.close()
     first.close()
 
@@ -62,7 +62,7 @@ def test_who_polled_too_late_hears_that_its_partitions_are_taken_and_leaves_noth
     left: list[tuple[int, ...]] = []
     late.before_revoke = left.append
     other = joined(kafka.model_copy(update={"instance": "other"}), 2)
-    assert late.taken({0, 1})
+    assert late.wait_for_revocation({0, 1})
     # What it had been asked for before it was thrown out comes first, as if nothing had happened.
     assert isinstance(late.events()[0], Revoked)
     assert left == []
@@ -79,5 +79,5 @@ def test_who_owns_its_partitions_hears_nothing(
 ) -> None:
     monkeypatch.setattr(module, "_HEARING_SECONDS", 0.3)
     source = joined(kafka_topics(kafka_settings(), PARTITIONS), 2)
-    assert not source.taken({0, 1})
+    assert not source.wait_for_revocation({0, 1})
     source.close()

@@ -13,9 +13,9 @@ class MemoryStore:
         samples: How often one was asked for.
     """
 
-    def __init__(self, *, rides: bool = True) -> None:
-        self.rides = rides
-        self.topic = "state" if rides else ""
+    def __init__(self, *, transactional: bool = True) -> None:
+        self.transactional = transactional
+        self.topic = "state" if transactional else ""
         self.records: dict[int, list[tuple[bytes | None, bytes | None]]] = {}
         self.down = ""
         self.samples = 0

@@ -37,7 +37,7 @@ class Partitions:
     def settled(self, partitions: Iterable[int]) -> set[int]:
         return self.ours & set(partitions)
 
-    def taken(self, partitions: set[int]) -> bool:
+    def wait_for_revocation(self, partitions: set[int]) -> bool:
         assert partitions == self.ours
         if not self._taken:
             return self.leaving

@@ -65,10 +65,10 @@ class FakeSource:
     def interrupted(self, partitions: set[int]) -> bool:
         return any(isinstance(e, Revoked) and partitions & set(e.partitions) for e in self._events)
 
-    def taken(self, partitions: set[int]) -> bool:
+    def wait_for_revocation(self, partitions: set[int]) -> bool:
         return self.interrupted(partitions)
 
-    def succeeded(self) -> bool:
+    def has_successor(self) -> bool:
         return self.doubled
 
     def poll(self, maximum: int, *_: float) -> RawRecords | None:

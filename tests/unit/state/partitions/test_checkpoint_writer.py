@@ -97,7 +97,7 @@ def test_a_whole_cycle_bounds_the_replay() -> None:
 
 
 def test_files_are_written_after_the_commit_and_only_then() -> None:
-    store = MemoryStore(rides=False)
+    store = MemoryStore(transactional=False)
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
     batch = process.compute((10, 10))
     assert batch is not None
@@ -116,7 +116,7 @@ def test_files_are_written_after_the_commit_and_only_then() -> None:
 
 
 def test_a_store_that_fails_costs_nothing_but_a_longer_replay() -> None:
-    store = MemoryStore(rides=False)
+    store = MemoryStore(transactional=False)
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
     store.down = "disk full"
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_a_store_that_fails_costs_nothing_but_a_longer_replay() -> None:
 
 
 def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
-    store = MemoryStore(rides=False)
+    store = MemoryStore(transactional=False)
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
     now = 100.0
     process.checkpoints._clock = lambda: now
@@ -195,9 +195,9 @@ def test_the_watermark_comes_back_with_the_buckets(flushed: bool) -> None:  # no
     assert found.state() == twin.state()
 
 
-@pytest.mark.parametrize("rides", [True, False])
-def test_what_is_flushed_needs_no_replay(rides: bool) -> None:  # noqa: FBT001 a parameter of the test
-    store = MemoryStore(rides=rides)
+@pytest.mark.parametrize("transactional", [True, False])
+def test_what_is_flushed_needs_no_replay(transactional: bool) -> None:  # noqa: FBT001 a parameter of the test
+    store = MemoryStore(transactional=transactional)
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
     batch = process.compute((60, 60))
     assert batch is not None

@@ -145,7 +145,7 @@ def test_a_put_that_has_not_begun_at_the_deadline_never_does() -> None:
 
 
 def test_a_store_that_is_away_ends_the_flush() -> None:
-    store = MemoryStore(rides=False)
+    store = MemoryStore(transactional=False)
     process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=0)
     run(process, 1)
     store.down = "away"
