@@ -237,8 +237,8 @@ class CheckpointStore(Protocol):
     """Where the buckets of one group's state of one input lie, as records by key.
 
     Attributes:
-        transactional: Whether the scorer publishes records in its own transaction, so that they are as
-            exactly-once as its decisions; else it calls ``write`` after the commit.
+        transactional: Whether the scorer publishes records in its own transaction, so that they
+            are as exactly-once as its decisions; else it calls ``write`` after the commit.
         topic: The topic that such records go to, each to its input partition's number.
     """
 
