@@ -3,7 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all test-bounds test-faults test-matrix bench lint types lock clean
+.DEFAULT_GOAL := env
+.PHONY: help env demo test test-all test-bounds test-faults test-matrix bench lint types lock clean
+# This list: each target with the comment above it.
+help:
+	@awk '/^# /{text = text substr($$0, 2); next} \
+	  /^[a-z-]+:( |$$)/ && text != ""{sub(/:.*/, ""); printf "%s:%s\n", $$0, text} {text = ""}' \
+	  $(MAKEFILE_LIST) | fold -s -w 94 | sed -E 's/ +$$//; /^[a-z-]+:/!s/^/    /'
+
+# The virtual environment, from requirements.lock.
 env: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -14,6 +22,7 @@ env: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Kafka, registry, all processes, 250,000 transactions, and a verdict. QUICK=1 takes fewer.
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
@@ -25,31 +34,29 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 test: env
 	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)
 
-# Every test, at most 45 minutes: kills, group protocols, a subset of the faults, the benches' own.
+# Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env
 	$(PYTEST) $(PYTEST_ARGS)
 
-# Every kind of fault on real brokers, each shown to have happened, and a verifier's verdict: about
-# half an hour per seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
+# Every kind of fault on real brokers, judged by an independent verifier: about half an hour per
+# seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
 test-faults: env
 	@$(BIN)/python -m tests.faults.suite --seeds $(or $(SEEDS),1) $(FAULTS_ARGS)
 
 # Kernels compiled with every access checked: unit tests, ten minutes of seeded mutation, and seven
-# copies in which a check is missing. BOUNDS_ARGS="--seed N --seconds N --only mutation" and so on.
+# copies with a missing check. BOUNDS_ARGS="--seed N --seconds N --only mutation" and so on.
 test-bounds: env
 	@$(BIN)/python -m tests.bounds $(if $(QUICK),--quick) $(BOUNDS_ARGS)
 
-# The golden rows of every bundle under other versions of numpy and scikit-learn, each pair in an
-# environment of its own below .venv-matrix/.
+# The golden rows of every bundle with other versions of numpy and scikit-learn, each pair in a
+# separate environment below .venv-matrix/.
 test-matrix: env
 	@$(BIN)/python -m tests.matrix $(if $(QUICK),--quick)
 
-# What the scorer costs beside the floor and beside a hand-written loop, and its features beside
-# polars, on this machine; whether all ways of scoring decide alike; the handbook's table; what
-# scoring files costs; how long planned changes of a group pause partitions; one worker with 64 of
-# them; what the rollout's guard does to a thousand candidates; a rollout under load, what a shadow
-# costs, and what its controller does there; past decisions recomputed; and half an hour of random
-# faults.
+# All benches on this machine: throughput and latency compared with a bare loop and a hand-written
+# loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
+# files, handover, many partitions, rollouts, past decisions, half an hour of random faults, and
+# hostile clients. QUICK=1 runs the small forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -67,9 +74,9 @@ bench: env
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 
-# The documents that both spelling and wording are checked in.
-PROSE := README.md CONTRIBUTING.md SECURITY.md docs
+PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs
 
+# Style, formatting, imports, spelling, and the words of the documents.
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,6 +84,7 @@ lint: env
 	$(BIN)/codespell $(PROSE) stream_scorer tests bench schemas models compose
 	$(BIN)/python -m tests.layout.plain_words --only docs
 
+# mypy --strict, tests included.
 types: env
 	$(BIN)/mypy
 
@@ -87,5 +95,6 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
+# Removes the environments and caches.
 clean:
 	rm -rf .venv .venv-matrix .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
