@@ -126,7 +126,7 @@ def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
                 _say(watch.seconds, name, stage, error)
                 if error:
                     failed[name] = error
-                    ground.mend()
+                    ground.repair()
                     break
                 happened[name] += 1
             took = watch.seconds

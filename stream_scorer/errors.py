@@ -2,7 +2,7 @@
 
 ::
 
-    StreamScorerError                1   anything below; one line that names the thing and the mend
+    StreamScorerError                1   anything below; one line that names the thing and the fix
     ├── SettingsError                2   a setting, flag, plan or file argument is wrong
     ├── ModelError                   3   a bundle is refused: hash, type, version, feature list
     ├── SchemaError                  4   a schema is unreadable, unknown or incompatible
@@ -10,7 +10,7 @@
     │   └── RegistryUnavailableError     the registry alone: the scorer pauses and retries
     ├── FencedError                  6   another process runs under this transactional id
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
-    ├── TransactionError             8   the broker refused in a way that no retry mends
+    ├── TransactionError             8   the broker refused in a way that no retry fixes
     ├── StateError                   9   the checkpoint does not fit input, group or engine
     ├── NotWarmError                10   the model's features lack history, until a date
     ├── RolloutError                11   a rollout command is refused, or its log is not whole
@@ -25,20 +25,20 @@ from stream_scorer.redaction import redacted
 
 
 class StreamScorerError(Exception):
-    """A failure that names the thing that is wrong and how to mend it; secrets are masked in it.
+    """A failure that names the thing that is wrong and how to fix it; secrets are masked in it.
 
     Args:
         what: One line that names the thing.
-        mend: What the reader can do about it; joined to ``what`` by a colon-free dash.
+        fix: What the reader can do about it; joined to ``what`` by a colon-free dash.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, mend: str = "") -> None:
+    def __init__(self, what: str, fix: str = "") -> None:
         what = redacted(what)
-        super().__init__(f"{what} — {mend}" if mend else what)
+        super().__init__(f"{what} — {fix}" if fix else what)
         self.what = what
-        self.mend = mend
+        self.fix = fix
 
     def as_value(self) -> Self:
         """Drop the traceback and the context, and return the error, to be kept and not raised.
@@ -91,7 +91,7 @@ class OffsetsError(StreamScorerError):
 
 
 class TransactionError(StreamScorerError):
-    """The broker refused a transaction in a way that no retry mends."""
+    """The broker refused a transaction in a way that no retry fixes."""
 
     exit_code = 8
 

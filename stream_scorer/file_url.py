@@ -99,8 +99,8 @@ class FileUrl:
             f"check the store and the setting {self._setting}",
         )
 
-    def _wrong(self, why: str, mend: str) -> SettingsError:
-        return SettingsError(f"setting {self._setting}: {self.shown}: {why}", mend)
+    def _wrong(self, why: str, fix: str) -> SettingsError:
+        return SettingsError(f"setting {self._setting}: {self.shown}: {why}", fix)
 
     def _text(self, error: Exception) -> str:
         """Return the first line of an error, without secrets, or its kind where it has none."""

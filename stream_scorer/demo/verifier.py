@@ -176,7 +176,7 @@ class Verifier:
         self._consumer.close()
 
     def _judge(self, error: KafkaError) -> None:
-        """Raise for what waiting does not mend; brokers come and go, and clients reconnect."""
+        """Raise for what waiting does not fix; brokers come and go, and clients reconnect."""
         if error.fatal() or error.code() in {
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name

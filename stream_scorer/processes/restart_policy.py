@@ -29,7 +29,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class EndAll:
-    """End the other workers in order and leave with ``code``: a restart would mend nothing."""
+    """End the other workers in order and leave with ``code``: a restart would fix nothing."""
 
     code: int
 

@@ -243,14 +243,14 @@ class HttpRegistry:
         if error is None:
             return
         if self._clock() < until:
-            raise SchemaError(error.what, error.mend)
+            raise SchemaError(error.what, error.fix)
         del self._unknown[schema_id]
 
     def _remember_unknown(self, schema_id: int, error: SchemaError) -> None:
         # Corrupt headers can name any id: what is remembered is bounded, the oldest leave.
         while len(self._unknown) >= _NEGATIVES_MAX:
             del self._unknown[next(iter(self._unknown))]
-        remembered = SchemaError(error.what, error.mend)
+        remembered = SchemaError(error.what, error.fix)
         self._unknown[schema_id] = (self._clock() + self._negative_seconds, remembered)
 
     def _fetch(self, schema_id: int) -> str:

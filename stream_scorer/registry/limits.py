@@ -234,5 +234,5 @@ class _Walk:
                     f"{of}: {shown(name)} is not an Avro name", "use letters, digits and _"
                 )
 
-    def _error(self, why: str, mend: str = "fix the schema") -> SchemaError:
-        return SchemaError(f"{self._what}: {why}", mend)
+    def _error(self, why: str, fix: str = "fix the schema") -> SchemaError:
+        return SchemaError(f"{self._what}: {why}", fix)

@@ -174,14 +174,14 @@ class Reproduction:
         Raises:
             ReproductionError: It says what was found, the worst first.
         """
-        mend = "see the differences: --json"
+        fix = "see the differences: --json"
         if self.differing or self.missing or self.unexpected or self.doubled:
             fields = ", ".join(f"{name} {n}" for name, n in sorted(self.fields.items()))
             told = [f"{self.differing} of {self.chosen} decisions differ ({fields})"]
             told += [f"{self.missing} are missing"] if self.missing else []
             told += [f"{self.unexpected} are of no such input"] if self.unexpected else []
             told += [f"{self.doubled} are of an offset that has one"] if self.doubled else []
-            raise ReproductionError("; ".join(told), mend)
+            raise ReproductionError("; ".join(told), fix)
         if self.missing_bundles and self.not_compared:
             named = "; ".join(f"{m}: {why}" for m, why in sorted(self.missing_bundles.items()))
             raise ReproductionError(

@@ -145,7 +145,7 @@ def test_a_secret_of_the_kafka_client_is_refused_in_the_file(option: str, tmp_pa
     with pytest.raises(SettingsError) as refused:
         load_settings(config=path)
     assert option in refused.value.what
-    assert f"kafka__client__{option}" in refused.value.mend
+    assert f"kafka__client__{option}" in refused.value.fix
     assert "hunter2" not in str(refused.value)
 
 

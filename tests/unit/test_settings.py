@@ -42,7 +42,7 @@ def refusal(**given: Any) -> str:
     with pytest.raises(SettingsError) as refused:
         load_settings(**given)
     assert "\n" not in str(refused.value)
-    assert refused.value.mend
+    assert refused.value.fix
     assert refused.value.exit_code == 2
     return str(refused.value)
 

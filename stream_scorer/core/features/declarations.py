@@ -207,8 +207,8 @@ class Declaration:
             raise self.refuse(f"{key} must be a number, not {value!r}")
         if not abs(value) <= _LARGEST_NUMBER:
             told = value if isinstance(value, float) else f"one of {value.bit_length()} bits"
-            mend = f"; leave the key {key!r} out for NaN" if math.isnan(default) else ""
-            raise self.refuse(f"{key} must be a finite number of 32 bits, not {told}{mend}")
+            fix = f"; leave the key {key!r} out for NaN" if math.isnan(default) else ""
+            raise self.refuse(f"{key} must be a finite number of 32 bits, not {told}{fix}")
         return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:

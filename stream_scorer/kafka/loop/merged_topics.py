@@ -148,8 +148,8 @@ class MergedSource:
             return self._bounds(EARLIEST if start == "earliest" else LATEST)
         # A partition that came to the topic since then is read from its beginning.
         begin = {p: committed.get(p, self.lows[p]) for p in self.lows}
-        mend = "decide what to do about the gap, then start with another group"
-        self._refuse_gaps(begin, f"group {self.group}: ", "committed", mend)
+        fix = "decide what to do about the gap, then start with another group"
+        self._refuse_gaps(begin, f"group {self.group}: ", "committed", fix)
         return begin
 
     def _begin_at(self, noted: Mapping[tuple[str, int], int]) -> dict[int, int]:
@@ -157,14 +157,14 @@ class MergedSource:
         self._refuse_gaps(begin, "", "noted", "remove the file that notes it: it begins anew")
         return begin
 
-    def _refuse_gaps(self, begin: Mapping[int, int], whose: str, what: str, mend: str) -> None:
+    def _refuse_gaps(self, begin: Mapping[int, int], whose: str, what: str, fix: str) -> None:
         ends = self._bounds(LATEST)
         for p, (topic, number) in enumerate(self._places):
             if not self.lows[p] <= begin[p] <= ends[p]:
                 raise OffsetsError(
                     f"{whose}{topic} partition {number}: the {what} offset {begin[p]} is outside "
                     f"the retained {self.lows[p]} to {ends[p]}",
-                    mend,
+                    fix,
                 )
 
     def _committed(self, wanted: Sequence[int]) -> tuple[dict[int, int], dict[int, bytes]]:

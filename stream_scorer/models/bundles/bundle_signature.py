@@ -160,12 +160,12 @@ def _statement(label: str, signer: str, files: Mapping[str, str]) -> bytes:
 
 
 def _parse(data: bytes, label: str) -> _Document:
-    mend = "sign the bundle again: stream-scorer models sign --replace"
+    fix = "sign the bundle again: stream-scorer models sign --replace"
     try:
         return _Document.model_validate(parse(data))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{label}: {SIGNATURE}: {where}: {first['msg']}", mend) from None
+        raise ModelError(f"{label}: {SIGNATURE}: {where}: {first['msg']}", fix) from None
     except ValueError as error:
-        raise ModelError(f"{label}: {SIGNATURE}: {error}", mend) from None
+        raise ModelError(f"{label}: {SIGNATURE}: {error}", fix) from None

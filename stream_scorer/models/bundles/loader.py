@@ -162,7 +162,7 @@ def predictor_of(model: object, manifest: Manifest) -> FittedPredictor:
     try:
         predictor = predictor_for(model)
     except ModelError as error:
-        raise ModelError(f"{label}: {error.what}", error.mend) from None
+        raise ModelError(f"{label}: {error.what}", error.fix) from None
     kind = kind_of(model)
     if kind != manifest.kind:
         raise ModelError(

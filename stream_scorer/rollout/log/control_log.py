@@ -105,8 +105,8 @@ class ControlLog:
         entry = self.log.would(command)
         if entry.refused:
             unsigned = key is None and self.log.authority.required
-            mend = "sign it: --key FILE" if unsigned else "nothing was written"
-            raise RolloutError(f"{kind} is refused: {entry.refused}", mend)
+            fix = "sign it: --key FILE" if unsigned else "nothing was written"
+            raise RolloutError(f"{kind} is refused: {entry.refused}", fix)
         return command
 
     def encode(self, command: Command) -> bytes:

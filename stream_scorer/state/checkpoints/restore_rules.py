@@ -184,7 +184,7 @@ def refuse_layout(taken: Takeover, partitions: int) -> None:
 
 def damaged(taken: Takeover, error: object) -> StateError:
     """Return the error for a record or a payload that cannot be read."""
-    mend = REBUILD
+    fix = REBUILD
     if isinstance(error, UnknownFormatError):
-        mend = f"run the version that wrote it, or a later one, or, {REBUILD}"
-    return StateError(f"{taken.name}: {error}", mend)
+        fix = f"run the version that wrote it, or a later one, or, {REBUILD}"
+    return StateError(f"{taken.name}: {error}", fix)

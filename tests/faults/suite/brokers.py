@@ -53,7 +53,7 @@ class Ground:
             for line in broker.log.read_text(errors="replace").splitlines()
         )
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Undo what a kind left behind that failed half-way: the next one needs a whole cluster."""
         if self.proxy is not None:
             self.proxy.calm()

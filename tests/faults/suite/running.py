@@ -35,7 +35,7 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
         where = traceback.extract_tb(failure.__traceback__)[-1]
         error = f"{type(failure).__name__}: {failure} ({Path(where.filename).name}:{where.lineno})"
         error += "; ".join(["", *getattr(failure, "__notes__", [])])
-        ground.mend()
+        ground.repair()
     fired = sum(count for count, _ in stage.proofs)
     proofs = [f"{count} {proof}" for count, proof in stage.proofs]
     if stage.crew.restarts:

@@ -206,7 +206,7 @@ def test_what_retention_took_asks_for_the_headers_to_be_trusted(desk: Desk) -> N
         with pytest.raises(OffsetsError, match="retention took that record, the oldest is 1") as it:
             desk.text()
         assert it.value.exit_code == 7
-        assert "--trust-headers" in (it.value.mend or "")
+        assert "--trust-headers" in (it.value.fix or "")
         # What lies before it is copied, once.
         assert [message.value() for message in desk.input()] == [b"0"]
     assert desk.copied("--trust-headers") == {"MALFORMED": 1}

@@ -84,7 +84,7 @@ def test_where_three_processes_ended_none_begins_and_the_record_is_taken(setting
         pytest.raises(CrashLoopError) as raised,
     ):
         restarted()
-    assert f"stream-scorer dlq take {poison.partition} {offset}" in raised.value.mend
+    assert f"stream-scorer dlq take {poison.partition} {offset}" in raised.value.fix
     assert committed(settings)[poison.partition] == offset
     with pytest.raises(SettingsError, match="is not its next record"):
         take(ours, poison.partition, offset + 1)

@@ -37,7 +37,7 @@ def test_a_changed_currency_stops_it_and_a_larger_cap_is_told(
         with pytest.raises(StateError, match="holds amounts in EUR/2") as raised:
             restored_only(settings, deployment=changed(tmp_path, "EUR = 2", unit))
         assert raised.value.exit_code == 9
-        assert "stream-scorer state rebuild" in raised.value.mend
+        assert "stream-scorer state rebuild" in raised.value.fix
 
     # What a smaller cap leaves behind is not there when it grows again.
     small = restored_only(settings, deployment=changed(tmp_path, "ring_cap = 4096", "ring_cap = 3"))

@@ -199,7 +199,7 @@ def test_members_keep_the_writing_commands_out(
             for command in ("rebuild", "repartition"):
                 with pytest.raises(StateError, match="has 1 members") as raised:
                     Group(ours, ends, life, "").run(command)
-                refused.append(raised.value.mend)
+                refused.append(raised.value.fix)
 
     life: Any = None
     live(settings_of(ours, 400), ends, hook)

@@ -183,7 +183,7 @@ def test_a_label_that_was_changed_stops_it(made: Made) -> None:
     error = stopped(settings)
     name = f"checkpoint of {settings.kafka.topics.transactions} partition 2: bucket 17: "
     assert error.what.startswith(f"{name}its checksum is 0x")
-    assert error.mend.endswith("stream-scorer state rebuild")
+    assert error.fix.endswith("stream-scorer state rebuild")
     rebuild(open_checkpoint(settings), Deployment("fraud:1.0.0"))
     assert len(restored_only(settings).restored) == PARTITIONS
 
@@ -195,4 +195,4 @@ def test_a_format_of_later_days_stops_it(made: Made) -> None:
     change(settings, 1, 3, lambda value: value[:4] + b"\x07\x00" + value[6:])
     error = stopped(settings)
     assert "bucket 3 part 0: format 7 is not known; this version reads 1 and 2" in error.what
-    assert error.mend.startswith("run the version that wrote it, or a later one, or")
+    assert error.fix.startswith("run the version that wrote it, or a later one, or")

@@ -249,7 +249,7 @@ def test_commands_pass_over_what_was_rejected(
     set_back(ours, half)
     with pytest.raises(StateError, match=r"(lies|is) before it") as raised:
         restored_only(fixed.of(settings), deployment=deployed(fixed))
-    assert "stream-scorer state rebuild" in raised.value.mend
+    assert "stream-scorer state rebuild" in raised.value.fix
     rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
     assert all(remembered(ours, partition).end <= end for partition, end in half.items())
     live(fixed.of(settings), first, plan=fixed.plan)

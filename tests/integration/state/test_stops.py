@@ -95,7 +95,7 @@ def test_offsets_set_back_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     set_offsets(ours, {2: 1})
     error = stopped(ours)
     assert "committed offset 1 is before it" in error.what
-    assert "state rebuild" in error.mend
+    assert "state rebuild" in error.fix
     set_offsets(ours, ends)
     assert restored_only(settings_of(ours)).heard.of(StateRestored)
 
@@ -114,7 +114,7 @@ def test_deleted_offsets_stop_every_start(
     for error in told:
         # Which partition says so first is a matter of time.
         assert "the group has no committed offset, though buckets" in error.what
-        assert "find out who deleted the group's offsets" in error.mend
+        assert "find out who deleted the group's offsets" in error.fix
     assert set(committed(ours).values()) == {OFFSET_INVALID}
     assert len(outcome(ours).decisions) == decided
 
@@ -130,7 +130,7 @@ def test_deleted_input_stops_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     assert f"bucket 3 needs the input from offset 1, and the oldest retained is {ends[1]}" in (
         error.what
     )
-    assert "state rebuild" in error.mend
+    assert "state rebuild" in error.fix
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_bucket_that_does_not_fit_stops_it(
     write(ours, 0, damage(buckets(ours, 0)[3])(owner(ours)))
     error = stopped(ours)
     assert told in error.what
-    assert "state re" in error.mend
+    assert "state re" in error.fix
 
 
 @pytest.mark.thorough
@@ -178,7 +178,7 @@ def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     grow(ours, ours.topics.transactions, 6)
     error = stopped(ours)
     assert "has 4 partitions, and the input" in error.what
-    assert "state repartition" in error.mend
+    assert "state repartition" in error.fix
     # Nor is a partition without a bucket of its own taken for a new one.
     grow(ours, ours.topics.state, 6)
     set_offsets(ours, {4: 0, 5: 0})

@@ -95,7 +95,7 @@ def test_a_jar_tampered_with_later_is_refused_even_when_size_and_time_are_put_ba
     assert jar.stat().st_size == before.st_size
     with pytest.raises(StreamScorerError, match=r"one-1\.0\.jar: sha256") as raised:
         jars.classpath(kept, lock)
-    assert "delete it" in raised.value.mend
+    assert "delete it" in raised.value.fix
 
 
 def test_a_warm_start_hashes_nothing_and_a_touched_jar_is_hashed_again(

@@ -85,7 +85,7 @@ def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setti
     with pytest.raises(SettingsError) as refused:
         refuse_unsafe(unsafe)
     assert setting in refused.value.what
-    assert refused.value.mend == found.fix
+    assert refused.value.fix == found.fix
     refuse_unsafe(unsafe.model_copy(update={"mode": "development"}))
 
 
@@ -152,7 +152,7 @@ class TestPlan:
         trust = plan_trust(loaded)
         with pytest.raises(SettingsError, match="plan") as refused:
             load_plan(plan, trust)
-        assert refused.value.mend
+        assert refused.value.fix
         with pytest.raises(SettingsError, match="plan"):
             plan_of(store, "fraud", None, trust)
 

@@ -24,7 +24,7 @@ from stream_scorer.settings import Models
 
 def refusal(error: pytest.ExceptionInfo[SettingsError]) -> str:
     assert "\n" not in str(error.value)
-    assert error.value.mend
+    assert error.value.fix
     assert error.value.exit_code == 2
     return str(error.value)
 

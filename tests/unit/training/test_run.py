@@ -355,7 +355,7 @@ def test_bad_feature_files_are_refused_in_one_line(
     with pytest.raises(SettingsError, match=message) as caught:
         read_features(make(tmp_path), Plan())
     assert "\n" not in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_parameters_are_read_as_json_or_text() -> None:

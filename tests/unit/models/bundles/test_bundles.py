@@ -48,7 +48,7 @@ def refusal(bundle: Path, trusted: frozenset[str] = frozenset()) -> str:
         load_bundle(bundle, Trust(types=trusted))
     message = str(caught.value)
     assert "\n" not in message
-    assert caught.value.mend
+    assert caught.value.fix
     return message
 
 

@@ -108,5 +108,5 @@ def test_a_store_that_does_not_answer_is_one_line(
     with pytest.raises(UnavailableError) as refused:
         load_bundle(find(store, "fraud:1.0.0"))
     assert str(refused.value).startswith("bundles at memory://")
-    assert "models.url" in refused.value.mend
+    assert "models.url" in refused.value.fix
     assert "\n" not in str(refused.value)

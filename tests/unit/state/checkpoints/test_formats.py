@@ -160,7 +160,7 @@ def test_a_later_format_is_refused_by_its_number() -> None:
         "checkpoint of transactions partition 0: bucket 5 part 0: format 3 is not known; this "
         "version reads 1 and 2"
     )
-    assert error.mend == (
+    assert error.fix == (
         "run the version that wrote it, or a later one, or, with every scorer of the group "
         "stopped: stream-scorer state rebuild"
     )
@@ -174,5 +174,5 @@ def test_what_is_damaged_names_bucket_and_command() -> None:
     assert isinstance(error, StateError)
     assert error.exit_code == 9
     assert error.what.startswith("checkpoint of transactions partition 0: bucket 5: its checksum")
-    assert error.mend == "with every scorer of the group stopped: stream-scorer state rebuild"
+    assert error.fix == "with every scorer of the group stopped: stream-scorer state rebuild"
     assert "\n" not in str(error)

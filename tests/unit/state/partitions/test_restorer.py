@@ -138,7 +138,7 @@ def test_a_damaged_file_stops_it_with_the_bucket_and_the_command(tmp_path: Path)
     with pytest.raises(StateError) as raised:
         run(replay(store, Input()))
     assert raised.value.what == "checkpoint of t partition 0: bucket 4: the file is empty"
-    assert "state rebuild" in raised.value.mend
+    assert "state rebuild" in raised.value.fix
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
     with pytest.raises(OffsetsError) as raised:
         run(replay(store_of(*whole(40)), Input(low=101)))
     assert raised.value.exit_code == 7
-    assert raised.value.mend == past_the_gap("g", "t", 0)
+    assert raised.value.fix == past_the_gap("g", "t", 0)
     assert "committed offset 100 is outside the retained input, whose oldest is 101" in str(
         raised.value
     )
