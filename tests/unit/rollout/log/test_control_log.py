@@ -19,7 +19,7 @@ from stream_scorer.rollout.plan.command_kinds import Kind, Pause, Rollback, Step
 from stream_scorer.rollout.plan.control_record import Authority, Command, write
 from stream_scorer.security.audit_access import Audit
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.telemetry import Happening, RolloutHeld
+from stream_scorer.telemetry import Event, RolloutHeld
 from tests.support.rollout.scene import Writer, plan
 
 _ELSEWHERE = 4_711
@@ -198,7 +198,7 @@ class Due:
 def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) -> None:
     other = ControlLog(Settings())
     other.append(Kind.PLAN, plan(controller={}), None)
-    told: list[Happening] = []
+    told: list[Event] = []
     due = Due(log, other)
     loop = ControllerLoop.__new__(ControllerLoop)
     parts = {
