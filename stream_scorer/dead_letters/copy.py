@@ -18,7 +18,7 @@ from stream_scorer.kafka.membership.transactional_id import command
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import Happening
+from stream_scorer.telemetry import Event
 
 _PATIENCE_SECONDS = 60.0
 _FLUSH_SECONDS = 0.5
@@ -224,5 +224,5 @@ def size_of(letter: DeadLetter) -> int:
     return len(letter.value or b"") + len(letter.key or b"") + headers
 
 
-def _nobody(_: Happening) -> None:
+def _nobody(_: Event) -> None:
     """Nothing is told meanwhile: the call ends with a report or an error."""

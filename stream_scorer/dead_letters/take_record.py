@@ -24,7 +24,7 @@ from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords, Trans
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints.rejected_segments import StoredSegment, segment
 from stream_scorer.state.stores.open import owner_of
-from stream_scorer.telemetry import Happening
+from stream_scorer.telemetry import Event
 
 INSTANCE = "dlq-take"
 """Name of the command in the group, in its transactional id and in the dead letter."""
@@ -224,5 +224,5 @@ def _refuse_nowhere(kafka: Kafka, topic: str, partition: int, offset: int) -> No
         )
 
 
-def _nobody(_: Happening) -> None:
+def _nobody(_: Event) -> None:
     """Nothing is told meanwhile: the call ends with a report or an error."""

@@ -1,1 +1,1 @@
-"""Metrics, logs and health, all rendered from happenings."""
+"""Metrics, logs and health, all rendered from events."""

@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
-from stream_scorer import telemetry as h
+from stream_scorer import telemetry as events
 from stream_scorer.observability.health import HEARTBEAT_SECONDS
 from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.observability.render import Renderer
 
 UNHEARD_SECONDS = 10.0
 """A worker that has reported nothing for this long is not known to be ready."""
@@ -83,49 +84,32 @@ class Fleet(Collector):
         clock: Callable[[], float] = time.monotonic,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self._logger = logger
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._lock = threading.Lock()
         self._known = {number: _Known() for number in range(workers)}
         self._stopping = ""
         own = self._own = CollectorRegistry()
-        self._up = Gauge(
-            "stream_scorer_worker_up", "1 while the worker's process runs.", ("worker",),
-            registry=own,
-        )  # fmt: skip
-        self._exits = Counter(
-            "stream_scorer_worker_exits", "Workers that left unasked, by what ended them.",
-            ("worker", "cause"), registry=own,
-        )  # fmt: skip
+        self._render = Renderer(own, logger, clock, events.SUPERVISOR_EVENTS)
         self._ready = ready_gauge(own, "worker")
         for number in self._known:
-            self._up.labels(str(number)).set(0)
+            self._render.apply(events.WorkerStarted.UP, 0, number)
 
-    def __call__(self, happening: h.Happening) -> None:
+    def __call__(self, event: events.Event) -> None:
         """Take note of what the parent did or saw."""
         with self._lock:
-            match happening:
-                case h.WorkerStarted():
-                    known = _Known(happening.pid, self._clock(), "has not reported yet")
-                    self._known[happening.worker] = known
-                    self._up.labels(str(happening.worker)).set(1)
-                case h.WorkerLeft():
-                    why = f"left ({happening.cause})"
-                    self._known[happening.worker] = _Known(why=why)
-                    self._up.labels(str(happening.worker)).set(0)
-                    self._exits.labels(str(happening.worker), happening.cause).inc()
-                case h.Stopping():
-                    self._stopping = happening.cause
+            match event:
+                case events.WorkerStarted():
+                    known = _Known(event.pid, self._clock(), "has not reported yet")
+                    self._known[event.worker] = known
+                case events.WorkerLeft():
+                    self._known[event.worker] = _Known(why=f"left ({event.cause})")
+                case events.Stopping():
+                    self._stopping = event.cause
                 case _:
                     pass
-        if isinstance(happening, h.WorkerLeft):
-            self._logger.error(
-                "worker_left",
-                worker=happening.worker,
-                cause=happening.cause,
-                again_in_seconds=happening.again_seconds,
-            )
+        if isinstance(event, events.SUPERVISOR_EVENTS):
+            self._render(event)
 
     def reported(self, worker: int, pid: int, report: Report) -> None:
         """Take a worker's report, unless another process runs in its place by now."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stream_scorer import telemetry as h
+from stream_scorer import telemetry as events
 
 HEARTBEAT_SECONDS = 30.0
 """A loop that has not come round for this long is not live."""
@@ -64,7 +64,7 @@ class Health:
         self._hung = ""
         self._quarantined: dict[str, tuple[int, str]] = {}
         self._stopping = ""
-        self._incomplete: dict[int, h.StateIncomplete] = {}
+        self._incomplete: dict[int, events.StateIncomplete] = {}
         self._misplaced = ""
         self._unwritten = ""
         self._refused: dict[str, str] = {}
@@ -80,101 +80,100 @@ class Health:
         """Say that a verified model is in memory."""
         self._model = True
 
-    def __call__(self, happening: h.Happening) -> None:
-        """Take one happening's effect on the conditions."""
+    def __call__(self, event: events.Event) -> None:
+        """Take one event's effect on the conditions."""
         with self._lock:
-            self._take(happening)
+            self._take(event)
 
-    def _take(self, happening: h.Happening) -> None:  # noqa: C901, PLR0912, PLR0915 a branch per kind
-        match happening:
-            case h.BatchCommitted():
-                for partition in happening.next_offsets:
+    def _take(self, event: events.Event) -> None:  # noqa: C901, PLR0912, PLR0915 a branch per kind
+        match event:
+            case events.BatchCommitted():
+                for partition in event.next_offsets:
                     self._restored(partition)
-            case h.StandingBy():
-                self._spare = happening.spare
-            case h.PartitionsAssigned():
-                self._assigned = (self._assigned or set()) | set(happening.partitions)
-                for partition in set(happening.partitions) - self._whole:
+            case events.StandingBy():
+                self._spare = event.spare
+            case events.PartitionsAssigned():
+                self._assigned = (self._assigned or set()) | set(event.partitions)
+                for partition in set(event.partitions) - self._whole:
                     self._replaying.setdefault(partition, "its state is not restored yet")
-                self._fresh |= set(happening.fresh)
-            case h.FirstOffsetsCommitted():
-                self._fresh -= set(happening.partitions)
-            case h.PartitionsRevoked():
-                self._assigned = (self._assigned or set()) - set(happening.partitions) or None
+                self._fresh |= set(event.fresh)
+            case events.FirstOffsetsCommitted():
+                self._fresh -= set(event.partitions)
+            case events.PartitionsRevoked():
+                self._assigned = (self._assigned or set()) - set(event.partitions) or None
                 self._spare = False
-                self._whole -= set(happening.partitions)
-                self._fresh -= set(happening.partitions)
-                for partition in happening.partitions:
+                self._whole -= set(event.partitions)
+                self._fresh -= set(event.partitions)
+                for partition in event.partitions:
                     self._replaying.pop(partition, None)
                     self._incomplete.pop(partition, None)
                 self._revisions = {
                     (revision, partition): said
                     for (revision, partition), said in self._revisions.items()
-                    if partition not in happening.partitions
+                    if partition not in event.partitions
                 }
-            case h.ReplayProgress():
-                left = happening.end_offset - happening.next_offset
+            case events.ReplayProgress():
+                left = event.end_offset - event.next_offset
                 if left > 0:
-                    self._replaying[happening.partition] = f"replay, {left} records left"
+                    self._replaying[event.partition] = f"replay, {left} records left"
                 else:
-                    self._restored(happening.partition)
-            case h.DependencyUnavailable():
-                self._down[happening.name] = happening.detail
-            case h.DependencyBack():
-                self._down.pop(happening.name, None)
-            case h.Stuck():
-                partitions = ", ".join(map(str, happening.partitions))
+                    self._restored(event.partition)
+            case events.DependencyUnavailable():
+                self._down[event.name] = event.detail
+            case events.DependencyBack():
+                self._down.pop(event.name, None)
+            case events.Stuck():
+                partitions = ", ".join(map(str, event.partitions))
                 self._stuck = (
-                    f"position has not moved for {happening.seconds:.0f} s despite lag: "
+                    f"position has not moved for {event.seconds:.0f} s despite lag: "
                     f"partition {partitions}"
                 )
-            case h.Moving():
+            case events.Moving():
                 self._stuck = ""
-            case h.Stopping():
-                self._stopping = happening.cause
-            case h.TerminalsRead():
-                self._terminals = happening.left
-            case h.RecordQuarantined():
-                place = f"{happening.topic}:{happening.partition}:{happening.offset}"
-                self._set_aside("quarantined", f"{place} ({happening.error})")
-            case h.ReplayLeftOut():
-                place = f"partition {happening.partition} offset {happening.offset}"
-                self._set_aside("left out of a replay", f"{place} ({happening.error})")
-            case h.ComputationHung():
-                self._hung = f"a batch has been computed for {happening.seconds:.0f} s"
-            case h.ComputationOver():
+            case events.Stopping():
+                self._stopping = event.cause
+            case events.TerminalsRead():
+                self._terminals = event.left
+            case events.RecordQuarantined():
+                place = f"{event.topic}:{event.partition}:{event.offset}"
+                self._set_aside("quarantined", f"{place} ({event.error})")
+            case events.ReplayLeftOut():
+                place = f"partition {event.partition} offset {event.offset}"
+                self._set_aside("left out of a replay", f"{place} ({event.error})")
+            case events.ComputationHung():
+                self._hung = f"a batch has been computed for {event.seconds:.0f} s"
+            case events.ComputationOver():
                 self._hung = ""
-            case h.StateIncomplete():
-                self._incomplete[happening.partition] = happening
-            case h.StateComplete():
-                self._incomplete.pop(happening.partition, None)
-            case h.CheckpointFailed():
-                self._unwritten = f"checkpoints are not written: {happening.detail}"
-            case h.CheckpointWritten():
+            case events.StateIncomplete():
+                self._incomplete[event.partition] = event
+            case events.StateComplete():
+                self._incomplete.pop(event.partition, None)
+            case events.CheckpointFailed():
+                self._unwritten = f"checkpoints are not written: {event.detail}"
+            case events.CheckpointWritten():
                 self._unwritten = ""
-            case h.ModelVerified():
-                label = f"model {happening.model}:{happening.version}"
+            case events.ModelVerified():
+                label = f"model {event.model}:{event.version}"
                 self._refused.pop(label, None)
-                if happening.refusal:
-                    self._refused[label] = f"{label} would be refused: {happening.refusal}"
-            case h.PlanAwaited():
-                self._plan_awaited = not happening.over
+                if event.refusal:
+                    self._refused[label] = f"{label} would be refused: {event.refusal}"
+            case events.PlanAwaited():
+                self._plan_awaited = not event.over
                 self._beat = self._clock()
-            case h.RevisionRefused():
-                where = "" if happening.partition is None else f"partition {happening.partition}: "
-                self._revisions[happening.revision, happening.partition] = (
-                    f"{where}revision {happening.revision} of the plan is refused: "
-                    f"{happening.reason}"
+            case events.RevisionRefused():
+                where = "" if event.partition is None else f"partition {event.partition}: "
+                self._revisions[event.revision, event.partition] = (
+                    f"{where}revision {event.revision} of the plan is refused: {event.reason}"
                 )
-            case h.RevisionActivated():
+            case events.RevisionActivated():
                 self._revisions = {
                     (revision, partition): said
                     for (revision, partition), said in self._revisions.items()
-                    if revision > happening.revision or partition not in {happening.partition, None}
+                    if revision > event.revision or partition not in {event.partition, None}
                 }
-            case h.KeyMisplaced() if happening.misplaced:
+            case events.KeyMisplaced() if event.misplaced:
                 self._misplaced = (
-                    f"{happening.misplaced} of {happening.sampled} sampled keys do not belong to "
+                    f"{event.misplaced} of {event.sampled} sampled keys do not belong to "
                     "their partition"
                 )
             case _:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from stream_scorer.telemetry import (
     BatchCommitted,
-    Happening,
+    Event,
     LagObserved,
     Listener,
     Moving,
@@ -52,30 +52,30 @@ class Progress:
         self._caught_up: set[int] = set()
         self._stuck: set[int] = set()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, event: Event) -> None:
         """Take note of movement; judge when lag was observed."""
         with self._lock:
-            told = self._take(happening)
+            told = self._take(event)
         if told is not None:
             self._listener(told)
 
-    def _take(self, happening: Happening) -> Stuck | Moving | None:
-        match happening:
+    def _take(self, event: Event) -> Stuck | Moving | None:
+        match event:
             case PartitionsAssigned():
-                self._moved |= dict.fromkeys(happening.partitions, self._clock())
+                self._moved |= dict.fromkeys(event.partitions, self._clock())
             case PartitionsRevoked():
-                for partition in happening.partitions:
+                for partition in event.partitions:
                     self._moved.pop(partition, None)
                     self._caught_up.discard(partition)
-                return self._free(happening.partitions)
+                return self._free(event.partitions)
             case BatchCommitted():
-                return self._move(happening.next_offsets)
+                return self._move(event.next_offsets)
             case ReplayProgress():
-                return self._move((happening.partition,))
+                return self._move((event.partition,))
             case TerminalsRead():
                 return self._move(self._moved)
             case LagObserved():
-                return self._judge(happening)
+                return self._judge(event)
             case _:
                 pass
         return None

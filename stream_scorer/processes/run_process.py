@@ -25,7 +25,7 @@ from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.processes.signals import handled, tell_of_stopping
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import Happening, Listener
+from stream_scorer.telemetry import Event, Listener
 
 START_SECONDS = 900.0
 """A start that takes longer (models are loaded, kernels compiled) does not count as alive."""
@@ -76,7 +76,7 @@ def run_process(
     health = Health(heartbeat_seconds=settings.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
 
-    def told(happening: Happening) -> None:
+    def told(happening: Event) -> None:
         renderer(happening)
         health(happening)
 
@@ -95,7 +95,7 @@ def run_process(
 
     outside = StayingOut(settings.kafka, told, health.heartbeat, stopped, member=member)
 
-    def listener(happening: Happening) -> None:
+    def listener(happening: Event) -> None:
         standby(happening)
         outside(happening)
         told(happening)

@@ -13,7 +13,7 @@ from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
     CommitSettled,
-    Happening,
+    Event,
     ProducerReborn,
 )
 from tests.support.faults.process import wait_until
@@ -69,7 +69,7 @@ class Faults:
         self._commits = 0
         self.armed: list[Fault] = []
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         if isinstance(happening, ProducerReborn):
             for fault in self.armed:
                 fault.left = 0 if fault.hit.is_set() else fault.left

@@ -11,7 +11,7 @@ from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import BatchAborted, Happening, PartitionsAssigned, ProducerReborn
+from stream_scorer.telemetry import BatchAborted, Event, PartitionsAssigned, ProducerReborn
 from tests.support.faults.process import wait_until
 from tests.support.faults.proxy import Api, Behind, Fault
 from tests.support.faults.reference_run import everything_once, feed, scored, transactions
@@ -68,7 +68,7 @@ def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics:
 def test_the_scorer_goes_on(behind: Behind, topics: Kafka) -> None:
     armed: list[Fault] = []
 
-    def told(happening: Happening) -> None:
+    def told(happening: Event) -> None:
         if isinstance(happening, PartitionsAssigned):
             # The consumer has found it, and the producer is about to ask: its first offsets.
             armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))

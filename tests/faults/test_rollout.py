@@ -25,7 +25,7 @@ from stream_scorer.telemetry import (
     BatchAborted,
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
     ModelFailed,
     PartitionsAssigned,
     RevisionActivated,
@@ -170,7 +170,7 @@ class Breaks:
     def __init__(self) -> None:
         self.broken = False
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         if isinstance(happening, PartitionsAssigned):
             self.broken = True
         elif isinstance(happening, DependencyUnavailable):
@@ -188,7 +188,7 @@ def test_what_a_canary_raises_for_the_champion_decides_and_nothing_is_lost(
             raise ValueError("no such amount")
         return np.asarray(real.scores(features))
 
-    def run(told: Callable[[Happening], None]) -> tuple[Outcome, Heard]:
+    def run(told: Callable[[Event], None]) -> tuple[Outcome, Heard]:
         kafka = kafka_topics(kafka_settings())
         ends = feed(kafka, RECORDS)
         planned(kafka)

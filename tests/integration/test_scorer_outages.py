@@ -22,7 +22,7 @@ from stream_scorer.settings import Kafka, Registry, Settings
 from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
     ModelFailed,
     PartitionsRevoked,
 )
@@ -131,7 +131,7 @@ def test_a_model_that_fails_for_every_row_pauses_until_it_works(
         if broken:
             raise ValueError("nothing goes")
 
-    def told(happening: Happening) -> None:
+    def told(happening: Event) -> None:
         nonlocal broken
         if isinstance(happening, DependencyUnavailable):
             broken = False
@@ -197,7 +197,7 @@ def test_a_registry_that_is_gone_pauses_and_rejects_nothing(
             servers[0].kill()
             servers[0].wait()
 
-    def told(happening: Happening) -> None:
+    def told(happening: Event) -> None:
         health(happening)
         if isinstance(happening, DependencyUnavailable):
             unready.append(health.reasons())

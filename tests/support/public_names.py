@@ -1,6 +1,7 @@
 """The names that users rely on: settings, commands, flags, metrics, exit codes, topics, fields."""
 
 import importlib
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer import errors
 from stream_scorer.cli.main import COMMANDS, load
-from stream_scorer.observability.metrics import Metrics
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 
 
@@ -44,7 +47,8 @@ def _headers() -> list[str]:
 def public_names() -> dict[str, Any]:
     """Return all of them."""
     registry = CollectorRegistry()
-    Metrics(registry)
+    Renderer(registry, process_logger("scorer", stream=io.StringIO()))
+    ready_gauge(registry)
     return {
         "settings": sorted(_settings(Settings)),
         "commands": dict(each for name in COMMANDS for each in _flags(load(name), name)),

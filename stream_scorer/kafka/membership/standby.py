@@ -14,7 +14,7 @@ from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.offsets import partitions
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
-    Happening,
+    Event,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -75,7 +75,7 @@ class Standby:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         """Take note of partitions that came or left."""
         with self._lock:
             match happening:

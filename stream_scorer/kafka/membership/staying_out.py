@@ -21,7 +21,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
     Listener,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -86,7 +86,7 @@ class StayingOut:
                 "create it, where a restart keeps it and no other instance sees it",
             )
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         """Take note of partitions that came or left."""
         match happening:
             case PartitionsAssigned():

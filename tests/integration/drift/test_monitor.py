@@ -15,7 +15,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka, Monitor, Settings
-from stream_scorer.telemetry import BatchAborted, BatchCommitted, Happening
+from stream_scorer.telemetry import BatchAborted, BatchCommitted, Event
 from tests.support.drift.simulated import changed, summaries, transactions, watch, windows
 
 pytestmark = pytest.mark.kafka
@@ -37,7 +37,7 @@ class Run:
     """A monitor that aborts its first transaction, and then each one that carries an event."""
 
     def __init__(self, settings: Settings, *, aborts: bool) -> None:
-        self.told: list[Happening] = []
+        self.told: list[Event] = []
         self._sent = 0
         self._aborts = aborts
         self.loop = monitor_loop(settings, Deployment(start="earliest"), self.told.append, self.at)

@@ -11,7 +11,7 @@ from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.lag import LagWatch, read_lag
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import Happening, LagObserved
+from stream_scorer.telemetry import Event, LagObserved
 
 pytestmark = pytest.mark.kafka
 _TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
@@ -174,15 +174,15 @@ class Listener:
     """Keeps what it hears and lets a test wait for it."""
 
     def __init__(self) -> None:
-        self.heard: list[Happening] = []
+        self.heard: list[Event] = []
         self._more = threading.Condition()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         with self._more:
             self.heard.append(happening)
             self._more.notify_all()
 
-    def wait(self, condition: Callable[[Happening], bool]) -> None:
+    def wait(self, condition: Callable[[Event], bool]) -> None:
         with self._more:
             assert self._more.wait_for(lambda: bool(self.heard) and condition(self.heard[-1]), 30)
 

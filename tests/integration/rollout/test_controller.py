@@ -26,7 +26,7 @@ from stream_scorer.rollout.plan.rollout_state import Phase, RolloutState
 from stream_scorer.settings import Controller, Kafka, Rollout, Scorer, Settings
 from stream_scorer.telemetry import (
     BatchCommitted,
-    Happening,
+    Event,
     PartitionsAssigned,
     RolloutHeld,
     RolloutMoved,
@@ -72,7 +72,7 @@ class Scene:
         )  # fmt: skip
         self._key.touch(0o600)
         self._key.write_bytes(pem)
-        self.told: dict[str, list[Happening]] = {}
+        self.told: dict[str, list[Event]] = {}
         self.log = ControlLog(self.settings("operator"))
 
     def settings(self, name: str, **changed: Any) -> Settings:

@@ -17,7 +17,7 @@ from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW
 from stream_scorer.rollout.plan.rollout_state import Phase
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
-from stream_scorer.telemetry import Happening, RolloutHeld
+from stream_scorer.telemetry import Event, RolloutHeld
 from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import transaction_codec, transactions
@@ -43,7 +43,7 @@ class Judge:
     """A controller in this process."""
 
     def __init__(self, scene: Scene, file: Path) -> None:
-        self.told: list[Happening] = []
+        self.told: list[Event] = []
         own = Controller(group=f"{scene.kafka.group}-controller", state=file, label_slack_seconds=0)
         settings = controller_settings(Settings(kafka=scene.kafka, controller=own))
         self.loop = ControllerLoop(settings, self.told.append)

@@ -24,7 +24,7 @@ from stream_scorer.rollout.log.ready_versions import ANY_OLDER
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
 from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
-from stream_scorer.telemetry import Happening, RevisionRefused
+from stream_scorer.telemetry import Event, RevisionRefused
 from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import Outcome, everything_once, feed, outcome, transactions
@@ -326,7 +326,7 @@ def test_two_scorers_killed_again_and_again_during_a_ramp_decide_each_record_onc
     )
 
 
-def live(scene: Scene, models: Path, told: list[Happening]) -> LiveVersions:
+def live(scene: Scene, models: Path, told: list[Event]) -> LiveVersions:
     return LiveVersions(Settings(kafka=scene.kafka, models=Models(directory=models)), told.append)
 
 
@@ -352,7 +352,7 @@ def test_one_that_was_refused_is_tried_again_when_it_is_asked_for(
     store = tmp_path / "store"
     shutil.copytree(models / "fraud" / "1.0.0", store / "fraud" / "1.0.0")
     scene.plan(strategy="champion", versions={"champion": OLD})
-    told: list[Happening] = []
+    told: list[Event] = []
     with closing(live(scene, store, told)) as versions:
         versions.wait([])
         versions.begin(lambda *_: None)

@@ -16,7 +16,7 @@ from stream_scorer.telemetry import (
     BatchCommitted,
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
     TerminalsRead,
 )
 from tests.integration.state.test_next_version import write
@@ -54,16 +54,16 @@ def store(tmp_path: Path) -> Path:
 
 def scored(
     kafka: Kafka, store: Path, transactions: int, *, start: bool = True
-) -> tuple[list[Happening], Health]:
+) -> tuple[list[Event], Health]:
     """Run a scorer until it has committed so many transactions."""
     settings = Settings(
         kafka=kafka, models=Models(directory=store), scorer=Scorer(maximum_batch=100)
     )
-    told: list[Happening] = []
+    told: list[Event] = []
     health = Health()
     health.model_loaded()
 
-    def listener(happening: Happening) -> None:
+    def listener(happening: Event) -> None:
         told.append(happening)
         health(happening)
 

@@ -14,7 +14,7 @@ from stream_scorer.core.kernels.terminals import COUNT, RISK
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.telemetry import Happening, TerminalsRead
+from stream_scorer.telemetry import Event, TerminalsRead
 from stream_scorer.terminals import follower
 from stream_scorer.terminals.follower import TerminalFollower
 from tests.integration.terminals.test_scorer import FEATURES, seen
@@ -41,7 +41,7 @@ class Scene:
     """A follower of real rows, and rings whose watermarks a test moves."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self.told: list[Happening] = []
+        self.told: list[Event] = []
         self.rings = PartitionRings(COMPILED)
         registry = open_registry(Settings(kafka=kafka).registry)
         self.follower = TerminalFollower(

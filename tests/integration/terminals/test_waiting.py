@@ -18,7 +18,7 @@ from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.topics import config
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
-from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Happening
+from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Event
 from stream_scorer.terminals.follower import TerminalFollower
 from tests.integration.terminals.test_scorer import FEATURES
 from tests.support.terminals.stage import (
@@ -41,7 +41,7 @@ class Scene:
     """A follower of marks that a test publishes, and how long its batches wait."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self.told: list[Happening] = []
+        self.told: list[Event] = []
         self._kafka = kafka
         schema = reader_schema("terminal-profile.v1")
         registry = open_registry(Settings(kafka=kafka).registry)

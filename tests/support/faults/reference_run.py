@@ -31,7 +31,7 @@ from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
-from stream_scorer.telemetry import BatchCommitted, Happening
+from stream_scorer.telemetry import BatchCommitted, Event
 
 PARTITIONS = 4
 BATCH = 400
@@ -245,14 +245,14 @@ class Heard:
     """
 
     def __init__(
-        self, ends: dict[int, int], told: Callable[[Happening], None] = lambda _: None
+        self, ends: dict[int, int], told: Callable[[Event], None] = lambda _: None
     ) -> None:
-        self.happenings: list[Happening] = []
+        self.happenings: list[Event] = []
         self.positions: dict[int, int] = {}
         self._ends = {partition: end for partition, end in ends.items() if end}
         self._told = told
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         self.happenings.append(happening)
         if isinstance(happening, BatchCommitted):
             self.positions |= happening.next_offsets
@@ -263,7 +263,7 @@ class Heard:
         """Whether everything is committed."""
         return all(self.positions.get(p, 0) >= end for p, end in self._ends.items())
 
-    def of(self, kind: type[Happening]) -> list[Any]:
+    def of(self, kind: type[Event]) -> list[Any]:
         """Return what was heard of a kind."""
         return [happening for happening in self.happenings if isinstance(happening, kind)]
 
@@ -273,7 +273,7 @@ def scored(
     ends: dict[int, int],
     *,
     hook: Hook | None = None,
-    told: Callable[[Happening], None] = lambda _: None,
+    told: Callable[[Event], None] = lambda _: None,
     batch: int = BATCH,
     deployment: Deployment | None = None,
     registry: Registry | None = None,

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import Happening, ProducerReborn
+from stream_scorer.telemetry import Event, ProducerReborn
 
 SOCKET_MS = 1_000
 
@@ -47,7 +47,7 @@ class Cluster:
         self.raises: dict[str, list[KafkaException]] = {}
         self.slow: set[str] = set()
         self.clients: list[FakeClient] = []
-        self.heard: list[Happening] = []
+        self.heard: list[Event] = []
 
     def make(self, options: dict[str, Any]) -> "FakeClient":
         client = FakeClient(self, len(self.clients), options)

@@ -15,7 +15,7 @@ from stream_scorer.kafka.loop.transaction import TransactionLoop
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import BatchCommitted, Happening
+from stream_scorer.telemetry import BatchCommitted, Event
 from tests.support.kafka.fake_broker import NO_OFFSET, Broker, Clock
 from tests.support.kafka.fake_consumer import FakeConsumer
 from tests.support.kafka.fake_network import Network
@@ -120,7 +120,7 @@ class Process:
         self.instance = instance
         self.network = Network(world.clock, world.held)
         self.work = Folding(world.committed, world.poisons)
-        self.heard: list[Happening] = []
+        self.heard: list[Event] = []
         self.ended: StreamScorerError | None = None
         self.stepping = False
         self._world = world

@@ -24,7 +24,7 @@ from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.telemetry import Happening, StateRestored
+from stream_scorer.telemetry import Event, StateRestored
 
 OWNER = Owner("g", "transactions")
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
@@ -105,7 +105,7 @@ class Process:
     ) -> None:
         self.store = store
         self.committed = committed
-        self.heard: list[Happening] = []
+        self.heard: list[Event] = []
         rings = PartitionRings(MODEL.features)
         opened: Any = Replay
         self.checkpoints = Checkpoints(

@@ -12,7 +12,7 @@ from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import Kafka, Scorer, Settings, State
 from stream_scorer.state.partitions import checkpoint_writer
-from stream_scorer.telemetry import Happening, StateRestored
+from stream_scorer.telemetry import Event, StateRestored
 from tests.support.faults.reference_run import (
     DEADLINE_SECONDS,
     PARTITIONS,
@@ -134,7 +134,7 @@ def restored_only(
     heard = Heard({})
     at_restore: dict[int, Any] = {}
 
-    def listener(happening: Happening) -> None:
+    def listener(happening: Event) -> None:
         heard(happening)
         if isinstance(happening, StateRestored):
             at_restore[happening.partition] = _remembered(work, happening.partition)

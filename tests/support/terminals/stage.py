@@ -17,7 +17,7 @@ from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
-from stream_scorer.telemetry import BatchCommitted, Happening
+from stream_scorer.telemetry import BatchCommitted, Event
 from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings
 
 PARTITIONS = 4
@@ -136,13 +136,13 @@ def profiled(
     batch: int = 200,
     hook: Callable[[str], None] | None = None,
     deployment: Deployment | None = None,
-) -> list[Happening]:
+) -> list[Event]:
     """Run a profiler in this thread until it has committed so many records.
 
     Returns:
         What it told.
     """
-    told: list[Happening] = []
+    told: list[Event] = []
     loop = profiler_loop(
         settings_of(kafka, batch), deployment or Deployment(start="earliest"), told.append, hook
     )

@@ -15,7 +15,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
-from stream_scorer.telemetry import DriftDetected, Happening
+from stream_scorer.telemetry import DriftDetected, Event
 from tests.support.drift.simulated import (
     DAY_MS,
     FIRST_MS,
@@ -82,7 +82,7 @@ def raw(values: Sequence[bytes | None], first: int = 0) -> RawRecords:
 
 
 def work(
-    told: list[Happening] | None = None,
+    told: list[Event] | None = None,
     registry: SchemaSource = FILES,
     retained: Sequence[bytes | None] = (),
 ) -> MonitorWork:
@@ -115,7 +115,7 @@ def run(monitor: MonitorWork, values: Sequence[bytes | None], size: int) -> list
 
 
 def test_a_change_becomes_events_that_say_where_and_what(values: list[bytes]) -> None:
-    told: list[Happening] = []
+    told: list[Event] = []
     found = run(work(told), values, 5)
     assert {event["signal"] for event in found} == {"score", "amount"}
     assert [DriftDetected("adwin", event["signal"]) for event in found] == told
@@ -149,7 +149,7 @@ def test_what_is_given_up_leaves_no_trace(values: list[bytes]) -> None:
 @pytest.mark.parametrize("half", [0.3, 0.6])
 def test_a_restart_remembers_and_does_not_repeat(values: list[bytes], half: float) -> None:
     cut = int(len(values) * half)
-    told: list[Happening] = []
+    told: list[Event] = []
     before = run(work(), values[:cut], 5)
     restarted = work(told, retained=values)
     restarted.assigned({0: cut})

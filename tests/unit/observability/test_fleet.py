@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stream_scorer import telemetry as h
+from stream_scorer import telemetry as events
 from stream_scorer.observability.fleet import Fleet, Report
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
@@ -27,11 +27,11 @@ class Worker:
         self.health = Health(30.0, clock)
         self.render = Renderer(self.registry, process_logger("scorer", stream=io.StringIO()))
         self.health.model_loaded()
-        self.tell(h.PartitionsAssigned(()))
+        self.tell(events.PartitionsAssigned(()))
 
-    def tell(self, happening: h.Happening) -> None:
-        self.render(happening)
-        self.health(happening)
+    def tell(self, event: events.Event) -> None:
+        self.render(event)
+        self.health(event)
 
     @property
     def report(self) -> Report:
@@ -58,7 +58,7 @@ class Scene:
         self.workers = [Worker(lambda: self.now) for _ in range(2)]
 
     def start(self, worker: int, pid: int) -> None:
-        self.fleet(h.WorkerStarted(worker, pid))
+        self.fleet(events.WorkerStarted(worker, pid))
         self.hear(worker, pid)
 
     def hear(self, worker: int, pid: int) -> None:
@@ -88,7 +88,7 @@ def running(scene: Scene) -> Scene:
 def test_it_is_ready_when_every_worker_is(scene: Scene) -> None:
     assert scene.fleet.reasons() == ["worker 0: is not started yet", "worker 1: is not started yet"]
     scene.start(0, 100)
-    scene.fleet(h.WorkerStarted(1, 101))
+    scene.fleet(events.WorkerStarted(1, 101))
     assert scene.fleet.reasons() == ["worker 1: has not reported yet"]
     assert scene.value("ready", worker="0") == 1
     assert scene.value("ready", worker="1") == 0
@@ -98,8 +98,8 @@ def test_it_is_ready_when_every_worker_is(scene: Scene) -> None:
 
 
 def test_what_a_worker_says_of_itself_bears_its_number(running: Scene) -> None:
-    running.workers[1].tell(h.Stuck(31.0, (3,)))
-    running.workers[0].tell(h.KeyMisplaced(10, 2))
+    running.workers[1].tell(events.Stuck(31.0, (3,)))
+    running.workers[0].tell(events.KeyMisplaced(10, 2))
     running.hear(0, 100)
     running.hear(1, 101)
     assert running.fleet.reasons() == [
@@ -113,7 +113,7 @@ def test_what_a_worker_says_of_itself_bears_its_number(running: Scene) -> None:
 
 
 def test_a_worker_that_left_is_told_counted_and_not_ready(running: Scene) -> None:
-    running.fleet(h.WorkerLeft(1, "SIGKILL", 0.5))
+    running.fleet(events.WorkerLeft(1, "SIGKILL", 0.5))
     assert running.fleet.reasons() == ["worker 1: left (SIGKILL)"]
     assert running.fleet.live
     assert running.value("worker_up", worker="0") == 1
@@ -127,8 +127,8 @@ def test_a_worker_that_left_is_told_counted_and_not_ready(running: Scene) -> Non
 
 
 def test_a_late_report_of_the_one_before_is_not_its_successors(running: Scene) -> None:
-    running.fleet(h.WorkerLeft(1, "SIGKILL", 0.5))
-    running.fleet(h.WorkerStarted(1, 202))
+    running.fleet(events.WorkerLeft(1, "SIGKILL", 0.5))
+    running.fleet(events.WorkerStarted(1, 202))
     running.hear(1, 101)
     assert running.fleet.reasons() == ["worker 1: has not reported yet"]
     running.hear(1, 202)
@@ -158,21 +158,21 @@ def test_so_is_one_that_reports_and_whose_loop_stands_still(running: Scene) -> N
 
 
 def test_a_worker_that_never_reports_is_not_live_for_ever(scene: Scene) -> None:
-    scene.fleet(h.WorkerStarted(0, 100))
+    scene.fleet(events.WorkerStarted(0, 100))
     assert scene.fleet.live
     scene.now = 31.0
     assert not scene.fleet.live
 
 
 def test_a_signal_makes_it_unready(running: Scene) -> None:
-    running.fleet(h.Stopping("SIGTERM"))
+    running.fleet(events.Stopping("SIGTERM"))
     assert running.fleet.reasons() == ["stopping: SIGTERM"]
 
 
 def test_metrics_of_all_are_whole_families_with_the_workers_number(running: Scene) -> None:
     for number, rows in ((0, 3), (1, 5)):
         running.workers[number].tell(
-            h.BatchCommitted(
+            events.BatchCommitted(
                 rows, {"APPROVE": rows}, "fraud", "1.0.0", age_seconds=np.full(rows, 0.1)
             )
         )
@@ -192,7 +192,7 @@ def test_metrics_of_all_are_whole_families_with_the_workers_number(running: Scen
 def test_the_groups_lag_is_shown_once(running: Scene) -> None:
     for number, records in ((0, 7), (1, 4)):
         running.now += 1
-        running.workers[number].tell(h.LagObserved({0: records}, {0: records}, {0: 1.5}))
+        running.workers[number].tell(events.LagObserved({0: records}, {0: records}, {0: 1.5}))
         running.hear(number, 100 + number)
     # As the worker that reported last says.
     assert running.value("lag_records", partition="0") == 4
@@ -212,14 +212,14 @@ def test_a_worker_that_was_ready_once_and_goes_round_no_more_is_silent(running: 
     assert running.fleet.silent() == [1]
     running.now = 60.0
     assert running.fleet.silent() == [0, 1]
-    running.fleet(h.WorkerLeft(1, "silent", 0.5))
+    running.fleet(events.WorkerLeft(1, "silent", 0.5))
     assert running.fleet.silent() == [0]
 
 
 def test_a_worker_that_hangs_in_a_batch_is_silent_though_it_reports(running: Scene) -> None:
     for number in (0, 1):
         running.workers[number].health.heartbeat()
-    running.workers[1].health(h.ComputationHung(301.0, "a.py:1 f"))
+    running.workers[1].health(events.ComputationHung(301.0, "a.py:1 f"))
     for number in (0, 1):
         running.hear(number, 100 + number)
     assert running.fleet.silent() == [1]
@@ -228,7 +228,7 @@ def test_a_worker_that_hangs_in_a_batch_is_silent_though_it_reports(running: Sce
 
 def test_one_that_was_never_ready_is_not_silent_but_still_loading(scene: Scene) -> None:
     scene.start(0, 100)
-    scene.fleet(h.WorkerStarted(1, 101))
+    scene.fleet(events.WorkerStarted(1, 101))
     scene.now = 40.0
     assert scene.fleet.silent() == [0]
     assert not scene.fleet.live

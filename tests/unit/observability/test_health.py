@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream_scorer import telemetry as h
+from stream_scorer import telemetry as events
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
@@ -35,9 +35,9 @@ def health(clock: Clock) -> Health:
 @pytest.fixture
 def ready(health: Health) -> Health:
     health.model_loaded()
-    health(h.PartitionsAssigned((0, 1)))
-    health(h.ReplayProgress(0, 5, 5))
-    health(h.ReplayProgress(1, 9, 9))
+    health(events.PartitionsAssigned((0, 1)))
+    health(events.ReplayProgress(0, 5, 5))
+    health(events.ReplayProgress(1, 9, 9))
     assert health.ready
     return health
 
@@ -66,131 +66,131 @@ def test_a_new_process_says_what_it_waits_for(health: Health) -> None:
     assert health.reasons() == ["no model loaded", "no partitions assigned"]
     health.model_loaded()
     assert health.reasons() == ["no partitions assigned"]
-    health(h.PartitionsAssigned((4,)))
+    health(events.PartitionsAssigned((4,)))
     assert health.reasons() == ["partition 4: its state is not restored yet"]
-    health(h.ReplayProgress(4, 10, 30))
+    health(events.ReplayProgress(4, 10, 30))
     assert health.reasons() == ["partition 4: replay, 20 records left"]
-    health(h.ReplayProgress(4, 30, 30))
+    health(events.ReplayProgress(4, 30, 30))
     assert health.ready
 
 
 def test_a_commit_ends_the_restore_of_its_partitions(health: Health) -> None:
     health.model_loaded()
-    health(h.PartitionsAssigned((0, 1)))
-    health(h.BatchCommitted(1, {}, "m", "1", next_offsets={1: 5}))
+    health(events.PartitionsAssigned((0, 1)))
+    health(events.BatchCommitted(1, {}, "m", "1", next_offsets={1: 5}))
     assert health.reasons() == ["partition 0: its state is not restored yet"]
 
 
 def test_a_partition_may_be_whole_before_it_counts_as_assigned(health: Health) -> None:
     health.model_loaded()
-    health(h.ReplayProgress(0, 7, 7))
-    health(h.PartitionsAssigned((0, 1)))
+    health(events.ReplayProgress(0, 7, 7))
+    health(events.PartitionsAssigned((0, 1)))
     assert health.reasons() == ["partition 1: its state is not restored yet"]
-    health(h.PartitionsRevoked((0, 1)))
-    health(h.PartitionsAssigned((0,)))
+    health(events.PartitionsRevoked((0, 1)))
+    health(events.PartitionsAssigned((0,)))
     assert health.reasons() == ["partition 0: its state is not restored yet"]
 
 
 def test_a_first_run_is_ready_once_a_restart_would_be(health: Health) -> None:
     health.model_loaded()
-    health(h.PartitionsAssigned((0, 1), fresh=(1,)))
+    health(events.PartitionsAssigned((0, 1), fresh=(1,)))
     for partition in (0, 1):
-        health(h.ReplayProgress(partition, 0, 0))
+        health(events.ReplayProgress(partition, 0, 0))
     assert health.reasons() == ["partition 1: its first offset is not committed yet"]
-    health(h.FirstOffsetsCommitted((1,)))
+    health(events.FirstOffsetsCommitted((1,)))
     assert health.ready
-    health(h.PartitionsAssigned((2,), fresh=(2,)))
-    health(h.PartitionsRevoked((2,)))
+    health(events.PartitionsAssigned((2,), fresh=(2,)))
+    health(events.PartitionsRevoked((2,)))
     assert health.ready
 
 
 def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
     health.model_loaded()
-    health(h.PartitionsAssigned(()))
+    health(events.PartitionsAssigned(()))
     assert health.ready
 
 
 def test_who_has_none_because_others_have_all_is_a_ready_standby(health: Health) -> None:
     health.model_loaded()
-    health(h.StandingBy(False))
+    health(events.StandingBy(False))
     assert health.reasons() == ["no partitions assigned"]
-    health(h.StandingBy(True))
+    health(events.StandingBy(True))
     assert health.ready
-    health(h.PartitionsAssigned((0,)))
+    health(events.PartitionsAssigned((0,)))
     assert health.reasons() == ["partition 0: its state is not restored yet"]
-    health(h.PartitionsRevoked((0,)))
+    health(events.PartitionsRevoked((0,)))
     assert health.reasons() == ["no partitions assigned"]
 
 
 def test_a_process_without_a_model_needs_none(clock: Clock) -> None:
     health = Health(30.0, clock, needs_model=False)
-    health(h.PartitionsAssigned(()))
+    health(events.PartitionsAssigned(()))
     assert health.ready
 
 
 @pytest.mark.parametrize(
-    ("happening", "reason"),
+    ("event", "reason"),
     [
         (
-            h.Stuck(31.0, (1,)),
+            events.Stuck(31.0, (1,)),
             "stuck: position has not moved for 31 s despite lag: partition 1",
         ),
-        (h.DependencyUnavailable("registry", "refused"), "paused: registry: refused"),
-        (h.Stopping("SIGTERM"), "stopping: SIGTERM"),
-        (h.PartitionsRevoked((0, 1)), "no partitions assigned"),
-        (h.PartitionsAssigned((2,)), "partition 2: its state is not restored yet"),
+        (events.DependencyUnavailable("registry", "refused"), "paused: registry: refused"),
+        (events.Stopping("SIGTERM"), "stopping: SIGTERM"),
+        (events.PartitionsRevoked((0, 1)), "no partitions assigned"),
+        (events.PartitionsAssigned((2,)), "partition 2: its state is not restored yet"),
     ],
 )
-def test_what_keeps_it_from_its_work(ready: Health, happening: h.Happening, reason: str) -> None:
-    ready(happening)
+def test_what_keeps_it_from_its_work(ready: Health, event: events.Event, reason: str) -> None:
+    ready(event)
     assert ready.reasons() == [reason]
 
 
 def test_it_is_ready_again_when_the_reason_is_gone(ready: Health) -> None:
-    ready(h.Stuck(31.0, (0, 1)))
-    ready(h.BatchCommitted(1, {}, "m", "1", next_offsets={0: 5}))
+    ready(events.Stuck(31.0, (0, 1)))
+    ready(events.BatchCommitted(1, {}, "m", "1", next_offsets={0: 5}))
     assert ready.reasons() == ["stuck: position has not moved for 31 s despite lag: partition 0, 1"]
-    ready(h.Moving())
+    ready(events.Moving())
     assert ready.ready
-    ready(h.DependencyUnavailable("registry", "refused"))
-    ready(h.DependencyBack("registry"))
+    ready(events.DependencyUnavailable("registry", "refused"))
+    ready(events.DependencyBack("registry"))
     assert ready.ready
-    ready(h.PartitionsRevoked((1,)))
+    ready(events.PartitionsRevoked((1,)))
     assert ready.ready
 
 
 def test_degraded_stays_ready(ready: Health) -> None:
-    ready(h.StateIncomplete(1, 77))
-    ready(h.KeyMisplaced(100, 0))
+    ready(events.StateIncomplete(1, 77))
+    ready(events.KeyMisplaced(100, 0))
     assert ready.degraded() == ["partition 1: history begins at offset 77, less than a horizon"]
-    ready(h.KeyMisplaced(100, 3))
+    ready(events.KeyMisplaced(100, 3))
     assert ready.degraded()[1] == "3 of 100 sampled keys do not belong to their partition"
     assert ready.ready
-    ready(h.PartitionsRevoked((1,)))
+    ready(events.PartitionsRevoked((1,)))
     assert len(ready.degraded()) == 1
 
 
 def test_a_refused_bundle_is_degraded_until_it_is_whole_again(ready: Health) -> None:
-    ready(h.ModelVerified("fraud", "1.0.0", "start"))
+    ready(events.ModelVerified("fraud", "1.0.0", "start"))
     assert ready.degraded() == []
-    ready(h.ModelVerified("fraud", "1.0.0", "time", "model.skops is missing"))
-    ready(h.ModelVerified("fraud", "1.1.0", "time"))
+    ready(events.ModelVerified("fraud", "1.0.0", "time", "model.skops is missing"))
+    ready(events.ModelVerified("fraud", "1.1.0", "time"))
     assert ready.ready
     assert ready.degraded() == ["model fraud:1.0.0 would be refused: model.skops is missing"]
-    ready(h.ModelVerified("fraud", "1.0.0", "time"))
+    ready(events.ModelVerified("fraud", "1.0.0", "time"))
     assert ready.degraded() == []
 
 
 def test_it_is_degraded_until_history_is_whole(ready: Health) -> None:
-    ready(h.StateIncomplete(1, 77, ("input", "ring_cap")))
+    ready(events.StateIncomplete(1, 77, ("input", "ring_cap")))
     assert ready.degraded() == [
         "partition 1: history begins at offset 77, less than a horizon",
         "partition 1: full rings were kept with a smaller ring_cap",
     ]
-    ready(h.StateIncomplete(1, 77, ("ring_cap",)))
-    ready(h.StateComplete(0))
+    ready(events.StateIncomplete(1, 77, ("ring_cap",)))
+    ready(events.StateComplete(0))
     assert ready.degraded() == ["partition 1: full rings were kept with a smaller ring_cap"]
-    ready(h.StateComplete(1))
+    ready(events.StateComplete(1))
     assert ready.degraded() == []
 
 
@@ -217,8 +217,8 @@ def test_the_endpoint_answers_probes(endpoint: Endpoint, health: Health, clock: 
     assert "stream_scorer_ready 0.0" in get(endpoint, "/metrics")[2]
 
     health.model_loaded()
-    health(h.PartitionsAssigned(()))
-    health(h.KeyMisplaced(10, 1))
+    health(events.PartitionsAssigned(()))
+    health(events.KeyMisplaced(10, 1))
     status, _, body = get(endpoint, "/health/ready?verbose")
     assert status == 200
     assert json.loads(body)["ready"] is True
@@ -288,27 +288,27 @@ def test_closing_frees_the_port(health: Health) -> None:
 
 
 def test_a_checkpoint_that_is_not_written_degrades_until_one_is(ready: Health) -> None:
-    ready(h.CheckpointFailed("disk full"))
+    ready(events.CheckpointFailed("disk full"))
     assert ready.ready
     assert ready.degraded() == ["checkpoints are not written: disk full"]
-    ready(h.CheckpointWritten(1, 2, {}, {}))
+    ready(events.CheckpointWritten(1, 2, {}, {}))
     assert ready.degraded() == []
 
 
 def test_a_batch_that_hangs_is_not_live_until_it_ends() -> None:
     health = Health()
-    health(h.ComputationHung(301.0, "a.py:1 f"))
+    health(events.ComputationHung(301.0, "a.py:1 f"))
     assert not health.live
     assert "hung: a batch has been computed for 301 s" in health.reasons()
-    health(h.ComputationOver())
+    health(events.ComputationOver())
     assert health.live
 
 
 def test_quarantined_records_are_degraded_with_the_count_and_the_last() -> None:
     health = Health()
-    health(h.RecordQuarantined("t", 3, 17, "ValueError at a.py:1"))
-    health(h.RecordQuarantined("t", 3, 18, "ValueError at a.py:1"))
-    health(h.ReplayLeftOut(3, 5, "KeyError"))
+    health(events.RecordQuarantined("t", 3, 17, "ValueError at a.py:1"))
+    health(events.RecordQuarantined("t", 3, 18, "ValueError at a.py:1"))
+    health(events.ReplayLeftOut(3, 5, "KeyError"))
     assert health.degraded() == [
         "2 records quarantined since the start, last t:3:18 (ValueError at a.py:1)",
         "1 records left out of a replay since the start, last partition 3 offset 5 (KeyError)",

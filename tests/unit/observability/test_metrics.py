@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from stream_scorer.observability.metrics import (
-    AGE_BOUNDS,
-    AGE_SLO_SECONDS,
-    ArrayHistogram,
-    Metrics,
-)
+from stream_scorer import telemetry as events
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.metrics import ArrayHistogram, create_metric
+from stream_scorer.observability.render import Renderer
+from stream_scorer.telemetry.batches import AGE_BOUNDS, AGE_SLO_SECONDS
+from stream_scorer.telemetry.event import Metric
 
 
 def test_counts_like_prometheus_clients_own_histogram() -> None:
@@ -29,11 +29,11 @@ def test_counts_like_prometheus_clients_own_histogram() -> None:
     assert ours.get_sample_value("age_seconds_sum") == pytest.approx(
         theirs.get_sample_value("age_seconds_sum")
     )
-    created = "age_seconds_created"
+    create_metric = "age_seconds_created"
     assert [line for line in generate_latest(ours).splitlines() if b"_sum" not in line] == [
         line
         for line in generate_latest(theirs).splitlines()
-        if b"_sum" not in line and created.encode() not in line
+        if b"_sum" not in line and create_metric.encode() not in line
     ]
 
 
@@ -49,18 +49,32 @@ def test_one_boundary_is_exactly_the_objective() -> None:
     assert AGE_SLO_SECONDS == 0.1
 
 
+def declared() -> list[Metric]:
+    kinds = (*events.EVENTS, *events.SUPERVISOR_EVENTS)
+    return [metric for kind in kinds for metric in kind.metrics()]
+
+
 def test_a_second_set_on_one_registry_is_refused() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    logger = process_logger("scorer")
+    Renderer(registry, logger)
     with pytest.raises(ValueError, match="Duplicated"):
         ArrayHistogram("stream_scorer_age_seconds", "Age.", (1.0,), registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        Renderer(registry, logger)
 
 
 def test_every_metric_is_ours_and_explained() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    for metric in declared():
+        create_metric(metric, registry)
     families = list(registry.collect())
     assert len(families) > 20
     for family in families:
         assert family.name.startswith("stream_scorer_")
         assert family.documentation.endswith(".")
+
+
+def test_a_metric_with_values_to_begin_with_has_one_label() -> None:
+    for metric in declared():
+        assert not metric.begin or len(metric.labels) == 1

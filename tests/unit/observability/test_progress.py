@@ -1,7 +1,7 @@
 from stream_scorer.observability.progress import Progress
 from stream_scorer.telemetry import (
     BatchCommitted,
-    Happening,
+    Event,
     LagObserved,
     Moving,
     PartitionsAssigned,
@@ -21,17 +21,17 @@ def committed(*partitions: int) -> BatchCommitted:
 
 
 def watch(
-    steps: list[tuple[float, Happening]],
+    steps: list[tuple[float, Event]],
     assigned: PartitionsAssigned = OURS,
     *,
     together: bool = False,
-) -> list[Happening]:
+) -> list[Event]:
     now = [0.0]
-    told: list[Happening] = []
+    told: list[Event] = []
     progress = Progress(told.append, 30.0, lambda: now[0], together=together)
-    for at, happening in [(0.0, assigned), *steps]:
+    for at, event in [(0.0, assigned), *steps]:
         now[0] = at
-        progress(happening)
+        progress(event)
     return told
 
 

@@ -14,7 +14,7 @@ from stream_scorer.models.bundles.loader import Bundle, load_bundle, verify_agai
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.scoring.bundle_watch import BundleWatch
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
-from stream_scorer.telemetry import Happening, ModelVerified
+from stream_scorer.telemetry import Event, ModelVerified
 
 SECONDS = 30.0
 
@@ -39,9 +39,9 @@ class Told:
     """Keeps what a watch tells, for whoever waits for it."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Happening] = SimpleQueue()
+        self._queue: SimpleQueue[Event] = SimpleQueue()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: Event) -> None:
         self._queue.put(happening)
 
     def next(self) -> tuple[str, str, str]:

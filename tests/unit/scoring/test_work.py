@@ -26,7 +26,7 @@ from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.telemetry import BatchCommitted, Happening, KeyMisplaced
+from stream_scorer.telemetry import BatchCommitted, Event, KeyMisplaced
 from tests.support.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000
@@ -83,7 +83,7 @@ def raw(values: list[bytes | None], headers: list[Headers] | None = None) -> Raw
 def work(
     now: Callable[[], int] = lambda: NOW + 5,
     source: SchemaSource = FILES,
-    told: list[Happening] | None = None,
+    told: list[Event] | None = None,
     partitions: int = 1,
 ) -> ScoringWork:
     settings = Settings()
@@ -214,7 +214,7 @@ def test_what_was_committed_is_told_in_full() -> None:
 
 
 def test_misplaced_keys_are_sampled() -> None:
-    told: list[Happening] = []
+    told: list[Event] = []
     scoring = work(told=told, partitions=8)
     for number in range(64):
         batch = raw([transaction(number)])

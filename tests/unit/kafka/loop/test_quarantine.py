@@ -19,7 +19,7 @@ from stream_scorer.telemetry import (
     ComputationHung,
     ComputationOver,
     DependencyUnavailable,
-    Happening,
+    Event,
     RecordQuarantined,
     ReplayLeftOut,
 )
@@ -223,7 +223,7 @@ def test_too_many_pause_the_loop_until_it_is_stopped_and_commit_nothing(
     monkeypatch.setattr("stream_scorer.kafka.loop.quarantine.MOST_RECORDS", 1)
     scene = scene_of(Failing({0, 1}))
 
-    def heard(happening: Happening) -> None:
+    def heard(happening: Event) -> None:
         scene.cluster.heard.append(happening)
         if isinstance(happening, DependencyUnavailable):
             scene.loop.stop()
@@ -275,7 +275,7 @@ def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_mo
     beats: list[int] = []
     scene.loop._heartbeat = lambda: beats.append(scene.source.served)
 
-    def heard(happening: Happening) -> None:
+    def heard(happening: Event) -> None:
         scene.cluster.heard.append(happening)
         if isinstance(happening, ComputationHung):
             at_hang.append(len(beats))
@@ -317,7 +317,7 @@ class Once:
     def close(self) -> None: ...
 
 
-def replayed(bad: set[int], count: int, heard: list[Happening]) -> list[int]:
+def replayed(bad: set[int], count: int, heard: list[Event]) -> list[int]:
     folded: list[int] = []
 
     def fold(raw: RawRecords) -> None:
@@ -333,14 +333,14 @@ def replayed(bad: set[int], count: int, heard: list[Happening]) -> list[int]:
 
 
 def test_a_replay_leaves_out_what_fails_and_says_so() -> None:
-    heard: list[Happening] = []
+    heard: list[Event] = []
     assert replayed({5, 70}, 100, heard) == [n for n in range(100) if n not in {5, 70}]
     left_out = [each for each in heard if isinstance(each, ReplayLeftOut)]
     assert [(each.partition, each.offset) for each in left_out] == [(0, 5), (0, 70)]
 
 
 def test_a_replay_of_which_too_much_fails_pauses_and_folds_nothing_twice() -> None:
-    heard: list[Happening] = []
+    heard: list[Event] = []
     folded: list[int] = []
     bad = set(range(20, 20 + MOST_RECORDS + 1))
 

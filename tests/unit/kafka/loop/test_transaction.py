@@ -20,7 +20,7 @@ from stream_scorer.telemetry import (
     CommitSettled,
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
 )
 from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
@@ -428,7 +428,7 @@ def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> Non
     told: list[str] = []
     heard = scene.loop._listener
 
-    def listen(happening: Happening) -> None:
+    def listen(happening: Event) -> None:
         heard(happening)
         if isinstance(happening, BatchCommitted):
             told.append("committed")

@@ -16,7 +16,7 @@ from stream_scorer.kafka.membership.entry import GroupEntry
 from stream_scorer.kafka.membership.standby import Standby, spare
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
-from stream_scorer.telemetry import Happening, PartitionsAssigned, PartitionsRevoked, StandingBy
+from stream_scorer.telemetry import Event, PartitionsAssigned, PartitionsRevoked, StandingBy
 
 CLASSIC, NEW = ConsumerGroupType.CLASSIC, ConsumerGroupType.CONSUMER
 STABLE, MOVING = ConsumerGroupState.STABLE, ConsumerGroupState.PREPARING_REBALANCING
@@ -165,7 +165,7 @@ def test_a_spare_is_a_member_of_a_stable_group_whose_partitions_are_all_others(
 
 
 def test_only_a_process_without_partitions_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Happening] = []
+    told: list[Event] = []
     answers = [True, False]
     asked: list[bool] = []
     watch = Standby(KAFKA, "t", told.append, 0.01)

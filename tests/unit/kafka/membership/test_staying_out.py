@@ -15,7 +15,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
-    Happening,
+    Event,
     PartitionsAssigned,
     PartitionsRevoked,
 )
@@ -46,7 +46,7 @@ class Orchestrated:
         *,
         member: bool = True,
     ) -> None:
-        self.heard: list[Happening] = []
+        self.heard: list[Event] = []
         self.beats = 0
         self.rounds = 0
         self._answers = list(answers)

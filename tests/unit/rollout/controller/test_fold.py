@@ -20,7 +20,7 @@ from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW, Judged
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.settings import SCHEMAS_DIRECTORY
-from stream_scorer.telemetry import Happening, RolloutEvidence, RolloutJudged
+from stream_scorer.telemetry import Event, RolloutEvidence, RolloutJudged
 from tests.support.effort import examples
 from tests.support.rollout.rollout_stage import (
     CODECS,
@@ -45,7 +45,7 @@ class Stage:
     """A controller over a log and topics by hand."""
 
     def __init__(self, commands: Commands, file: Path | None = None, **changed: Any) -> None:
-        self.told: list[Happening] = []
+        self.told: list[Event] = []
         options = {
             "columns": columns(), "numbers": NUMBERS, "file": file, "slack_ms": HOUR,
             "most_rows": 10_000, "listener": self.told.append,

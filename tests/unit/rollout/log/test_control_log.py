@@ -25,7 +25,7 @@ from stream_scorer.rollout.plan.command_kinds import (
 from stream_scorer.rollout.plan.control_record import Authority, Command, write
 from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.telemetry import Happening, RolloutHeld
+from stream_scorer.telemetry import Event, RolloutHeld
 from tests.support.rollout.scene import Writer, plan
 
 _ELSEWHERE = 4_711
@@ -204,7 +204,7 @@ class Due:
 def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) -> None:
     other = ControlLog(Settings())
     other.append(CommandKind.PLAN, plan(controller={}), None)
-    told: list[Happening] = []
+    told: list[Event] = []
     due = Due(log, other)
     loop = ControllerLoop.__new__(ControllerLoop)
     parts = {

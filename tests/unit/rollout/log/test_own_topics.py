@@ -23,7 +23,7 @@ from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.control_record import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.telemetry import Happening, RecordsSkipped
+from stream_scorer.telemetry import Event, RecordsSkipped
 from stream_scorer.terminals.follower import TerminalReading
 from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.support.rollout.scene import Writer, plan
@@ -99,12 +99,12 @@ def rows() -> Rows:
 
 
 @pytest.fixture
-def told() -> list[Happening]:
+def told() -> list[Event]:
     return []
 
 
 @pytest.fixture
-def reading(rows: Rows, told: list[Happening]) -> TerminalReading:
+def reading(rows: Rows, told: list[Event]) -> TerminalReading:
     decoder = ColumnDecoder(REGISTRY, reader_schema("terminal-profile.v1"), Plan())
     return TerminalReading(rows, decoder, told.append)  # type: ignore[arg-type] # what it asks of it
 
@@ -116,7 +116,7 @@ def row(when: int, terminal: str | None = "t", partitions: int = 0) -> bytes:
 
 
 def test_records_that_are_not_rows_are_passed_over(
-    reading: TerminalReading, rows: Rows, told: list[Happening]
+    reading: TerminalReading, rows: Rows, told: list[Event]
 ) -> None:
     marks = [row(5_000, None, 2), row(7_000, None, 2)]
     rows.coming = raw([*VALUES, row(1_000), *marks], [0] * (len(VALUES) + 1) + [0, 1])
@@ -130,7 +130,7 @@ def test_records_that_are_not_rows_are_passed_over(
 
 
 def test_a_watermark_that_names_too_many_partitions_is_passed_over(
-    reading: TerminalReading, rows: Rows, told: list[Happening]
+    reading: TerminalReading, rows: Rows, told: list[Event]
 ) -> None:
     rows.coming = raw(
         [row(9_000, None, 2**31 - 1), row(5_000, None, 2), row(6_000, None, 2)], [0, 0, 1]
@@ -175,7 +175,7 @@ class Activations(Reader):
 
 
 def test_records_that_are_not_activations_are_passed_over(
-    monkeypatch: pytest.MonkeyPatch, told: list[Happening]
+    monkeypatch: pytest.MonkeyPatch, told: list[Event]
 ) -> None:
     topic = Topic()
     for value in VALUES[1:]:
@@ -196,7 +196,7 @@ def test_records_that_are_not_activations_are_passed_over(
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, told: list[Happening]) -> Callable[[Topic], ControlLog]:
+def opened(monkeypatch: pytest.MonkeyPatch, told: list[Event]) -> Callable[[Topic], ControlLog]:
     def open_log(topic: Topic) -> ControlLog:
         monkeypatch.setattr(control_log, "open_registry", lambda _: REGISTRY)
         monkeypatch.setattr(control_log, "KeptTopic", lambda *_: Reader(topic))
@@ -217,7 +217,7 @@ def commands() -> tuple[bytes, bytes]:
 
 
 def test_records_that_are_not_commands_change_nothing_and_are_told(
-    opened: Callable[[Topic], ControlLog], told: list[Happening]
+    opened: Callable[[Topic], ControlLog], told: list[Event]
 ) -> None:
     topic = Topic()
     first, second = commands()
@@ -232,7 +232,7 @@ def test_records_that_are_not_commands_change_nothing_and_are_told(
 
 
 def test_an_unreadable_command_of_ours_leaves_no_silent_gap(
-    opened: Callable[[Topic], ControlLog], told: list[Happening]
+    opened: Callable[[Topic], ControlLog], told: list[Event]
 ) -> None:
     topic = Topic()
     first, second = commands()
@@ -281,14 +281,14 @@ def test_a_plausible_summary_is_taken() -> None:
     refuse_implausible({"windows": [WINDOW, WINDOW | {"score_sum": float("nan")}]})
 
 
-def monitor(told: list[Happening]) -> MonitorWork:
+def monitor(told: list[Event]) -> MonitorWork:
     return MonitorWork(
         lambda: DriftWatch(("score", "amount", "block_rate"), 0.0005, range(1), 0),
         REGISTRY, codec("drift-event.v1"), "drift-events", told.append, lambda *_: None, lambda: 0,
     )  # fmt: skip
 
 
-def test_records_that_are_not_summaries_are_counted_and_end_nothing(told: list[Happening]) -> None:
+def test_records_that_are_not_summaries_are_counted_and_end_nothing(told: list[Event]) -> None:
     work = monitor(told)
     chance = random.Random(3)  # noqa: S311 a test's choice, no secret
     good = [summary(start=3_600_000 * hour) for hour in range(40)]

@@ -1,0 +1,53 @@
+"""What can happen while a process runs: plain data, one small class per event.
+
+A class says next to its fields which metrics the event changes and which line it logs;
+``observability.render`` carries that out.
+"""
+
+# isort: off
+from stream_scorer.telemetry.batches import (
+    BatchAborted, BatchCommitted, CommitSettled, ComputationHung, ComputationOver, DecidedBy,
+    ProducerReborn, RecordQuarantined, ReplayLeftOut,
+)  # fmt: skip
+from stream_scorer.telemetry.event import Event, Listener
+from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
+from stream_scorer.telemetry.partitions import (
+    FirstOffsetsCommitted, KeyMisplaced, LagObserved, Moving, PartitionsAssigned, PartitionsRevoked,
+    StandingBy, Stuck,
+)  # fmt: skip
+from stream_scorer.telemetry.processes import (
+    DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
+)  # fmt: skip
+from stream_scorer.telemetry.rollout import (
+    PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
+    RolloutJudged, RolloutMoved,
+)  # fmt: skip
+from stream_scorer.telemetry.state import (
+    CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
+    StateIncomplete, StateRestored,
+)  # fmt: skip
+from stream_scorer.telemetry.terminals import RowsSettled, TerminalsRead
+
+SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
+"""Events of the parent of several workers, which has metrics of its own."""
+
+__all__ = [
+    "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "CheckpointFailed",
+    "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
+    "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
+    "FirstOffsetsCommitted", "KeyMisplaced", "LagObserved", "Listener", "ModelFailed",
+    "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned", "PartitionsRevoked",
+    "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
+    "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
+    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RowsSettled", "StandingBy", "StateComplete",
+    "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead", "WorkerLeft",
+    "WorkerStarted",
+]  # fmt: skip
+
+EVENTS: tuple[type[Event], ...] = tuple(
+    each
+    for each in map(globals().get, __all__)
+    if isinstance(each, type) and issubclass(each, Event) and each is not Event
+    if each not in SUPERVISOR_EVENTS
+)
+"""Events of a process that does work: all others."""

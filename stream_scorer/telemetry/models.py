@@ -1,0 +1,99 @@
+"""Events of models: failures, verifications of deployed bundles, drift."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+
+_REFUSED = "Degraded: model … would be refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed(Event):
+    """The model raised; ``rows`` were decided by the bundle's ``on_model_error``."""
+
+    model: str
+    version: str
+    rows: int
+    error: str
+
+    ROWS = Counter(
+        "model_error_rows", "Rows decided without the model because it raised.", "model", "version"
+    )
+    LINE = Line("model_failed", "Not ready: paused: model", "error", per=("model", "version"))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.ROWS, self.rows, self.model, self.version
+        yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVerified(Event):
+    """A deployed bundle's files were compared with what was loaded.
+
+    Attributes:
+        model: Its name.
+        version: Its version.
+        cause: Why now: ``start``, when it was loaded; ``signal``; ``time``; or
+            ``unload``, when no revision names it any more and it is watched no longer.
+        refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
+            they are whole.
+    """
+
+    model: str
+    version: str
+    cause: str
+    refusal: str = ""
+
+    REFUSED = Gauge(
+        "model_refused",
+        "1 while the deployed bundle's files are not those that were loaded: a start refuses "
+        "them, and the loaded copy goes on.",
+        "model",
+        "version",
+    )
+    VERIFICATIONS = Counter(
+        "model_verifications",
+        "Times that deployed bundles' files were compared with what was loaded: at the start, "
+        "by SIGHUP (signal) or every models.verify_seconds (time); whole or refused.",
+        "cause",
+        "result",
+    )
+    REFUSAL = Line(
+        "model_refused",
+        _REFUSED,
+        "error",
+        fields=("model", "version", "cause", "detail"),
+        per=("model", "version"),
+    )
+    ASKED = replace(REFUSAL, limited=False)
+    VERIFIED = Line(
+        "model_verified", _REFUSED, "info", fields=("model", "version", "cause"), limited=False
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Leave a line about what is refused, and one when it is whole again or somebody asked."""
+        version, refused = (self.model, self.version), bool(self.refusal)
+        yield self.REFUSED, refused, *version
+        yield self.VERIFICATIONS, 1, self.cause, "refused" if refused else "whole"
+        asked = self.cause == "signal"
+        if refused:
+            yield (self.ASKED if asked else self.REFUSAL).given(detail=self.refusal)
+        elif asked or version in history.refused:
+            yield self.VERIFIED
+        (history.refused.add if refused else history.refused.discard)(version)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftDetected(Event):
+    """A detector on the stream reported a change."""
+
+    detector: str
+    signal: str
+
+    DRIFT = Counter("drift_events", "Changes that a drift detector reported.", "detector", "signal")
+    LINE = Line("drift_detected", "Drift is reported", per=("detector", "signal"))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.DRIFT, 1, self.detector, self.signal
+        yield self.LINE

@@ -1,0 +1,127 @@
+"""Events of processes: what they depend on, their own topics, their workers, their end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+
+_PAUSED = "Not ready: paused: registry"
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyUnavailable(Event):
+    """A registry or broker cannot be reached; the process is paused and tries again."""
+
+    name: str
+    detail: str
+
+    UP = Gauge(
+        "dependency_up", "1 while the dependency answers, 0 while it does not.", "dependency"
+    )
+    LINE = Line("dependency_unavailable", _PAUSED, "error", limited=False)
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.UP, 0, self.name
+        if self.name not in history.unavailable:
+            history.unavailable.add(self.name)
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyBack(Event):
+    """What was unavailable answers again."""
+
+    name: str
+
+    LINE = Line("dependency_back", _PAUSED, "info", limited=False)
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield DependencyUnavailable.UP, 1, self.name
+        if self.name in history.unavailable:
+            history.unavailable.discard(self.name)
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSkipped(Event):
+    """Records of a topic of ours that are not of its family, or over its limits, were passed over.
+
+    Attributes:
+        topic: Which topic, by its name in ``kafka.topics``.
+        records: How many.
+        partition: Of the first of them.
+        offset: Of the first of them.
+        why: What is wrong with that one.
+    """
+
+    topic: str
+    records: int
+    partition: int
+    offset: int
+    why: str
+
+    SKIPPED = Counter(
+        "own_records_skipped",
+        "Records of a topic of ours that are not of its family, or over its limits.",
+        "topic",
+    )
+    LINE = Line("records_skipped", "Records of our own topics are skipped", per=("topic",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.SKIPPED, self.records, self.topic
+        yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """A supervisor started the process of a worker."""
+
+    worker: int
+    pid: int
+
+    UP = Gauge("worker_up", "1 while the worker's process runs.", "worker")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.UP, 1, self.worker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft(Event):
+    """A worker left unasked.
+
+    Attributes:
+        worker: Its number.
+        cause: ``exit 1``, ``SIGKILL`` and the like.
+        again_seconds: It is started again after this; None: it is not, and the others end too.
+    """
+
+    worker: int
+    cause: str
+    again_seconds: float | None
+
+    EXITS = Counter(
+        "worker_exits", "Workers that left unasked, by what ended them.", "worker", "cause"
+    )
+    LINE = Line(
+        "worker_left",
+        "A worker left",
+        "error",
+        fields=("worker", "cause", "again_in_seconds"),
+        limited=False,
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield WorkerStarted.UP, 0, self.worker
+        yield self.EXITS, 1, self.worker, self.cause
+        yield self.LINE.given(again_in_seconds=self.again_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping(Event):
+    """The process was asked to leave and is finishing its batch."""
+
+    cause: str
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: being stopped is normal, and the end of the scrape shows it."""
+        return ()

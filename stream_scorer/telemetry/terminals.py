@@ -1,0 +1,79 @@
+"""Events of terminals' rows: published by the profiler, taken in by scorers."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSettled(Event):
+    """Terminals' rows were published in a committed transaction.
+
+    Attributes:
+        rows: How many.
+        watermark_ms: Every row up to here is out, event time in ms; None before the first.
+        pending: Rows that wait for their cut-off.
+        late_rows: Transactions that came when their row could no longer leave.
+        late_labels: Labels that changed nothing, by cause: ``delivered_late`` or ``after_cutoff``.
+    """
+
+    rows: int
+    watermark_ms: int | None
+    pending: int
+    late_rows: int
+    late_labels: Mapping[str, int]
+
+    ROWS = Counter("terminal_rows_published", "Terminals' rows published.")
+    PENDING = Gauge(
+        "terminal_rows_pending", "Transactions whose row waits for its label's cut-off."
+    )
+    LATE_ROWS = Counter(
+        "terminal_rows_late", "Transactions that came when their row could no longer leave."
+    )
+    LATE_LABELS = Counter(
+        "labels_late",
+        "Labels that changed no row: delivered_late came when the row had left, after_cutoff "
+        "became known after the row's cut-off.",
+        "cause",
+    )
+    WATERMARK = Gauge(
+        "terminal_watermark_seconds",
+        "Event time up to which terminals' rows are out (profiler) or taken in (scorer).",
+    )
+    LINE = Line(
+        "terminal_rows_late", "Terminals' rows are late, labels change nothing", fields=("rows",)
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.ROWS, self.rows
+        yield self.PENDING, self.pending
+        yield self.LATE_ROWS, self.late_rows
+        for cause, count in self.late_labels.items():
+            yield self.LATE_LABELS, count, cause
+        if self.watermark_ms is not None:
+            yield self.WATERMARK, self.watermark_ms / 1_000
+        if self.late_rows:
+            yield self.LINE.given(rows=self.late_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalsRead(Event):
+    """A scorer took terminals' rows in.
+
+    Attributes:
+        rows: How many it holds.
+        watermark_ms: It has every row up to here, event time in ms; None before the first.
+        left: Records of the topic that it still reads before it scores.
+    """
+
+    rows: int
+    watermark_ms: int | None
+    left: int = 0
+
+    HELD = Gauge("terminal_rows_held", "Terminals' rows in the scorer's table.")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.HELD, self.rows
+        if self.watermark_ms is not None:
+            yield RowsSettled.WATERMARK, self.watermark_ms / 1_000

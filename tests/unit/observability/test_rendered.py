@@ -1,0 +1,224 @@
+"""The metrics and log lines of every event, compared with those that were recorded.
+
+Names, types, labels, help texts, buckets, levels and fields are what dashboards and alerts rely on.
+After an intended change, run this file as a script: it records them anew, and the difference is for
+the review.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream_scorer import telemetry as events
+from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.logging import process_logger
+from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.observability.render import Renderer
+
+RECORDED = Path(__file__).with_name("rendered.json")
+
+EXAMPLES = (
+    events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
+    events.BatchCommitted(
+        7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},
+        stage_seconds={"poll": 0.01, "score": 0.2}, age_seconds=np.array([0.1, 0.5, 9.0]),
+        next_offsets={0: 100, 3: 7}, others=(events.DecidedBy({"REVIEW": 1}, "fraud", "2.0.0"),),
+    ),
+    events.BatchAborted("rebalance", 3),
+    events.RecordQuarantined("transactions", 1, 20, "ValueError in rings.py:7"),
+    events.ReplayLeftOut(1, 20, "ValueError in rings.py:7"),
+    events.ComputationHung(301.26, "rings.py:161 fold"),
+    events.ComputationOver(),
+    events.ProducerReborn("commit took 3 s"),
+    events.CommitSettled(committed=True),
+    events.CommitSettled(committed=False),
+    events.PartitionsAssigned((0, 3), fresh=(3,)),
+    events.FirstOffsetsCommitted((3,)),
+    events.PartitionsRevoked((0, 3)),
+    events.PartitionsRevoked((0, 3), lost=True),
+    events.StandingBy(spare=True),
+    events.StandingBy(spare=False),
+    events.ReplayProgress(2, 10, 35),
+    events.ReplayProgress(2, 36, 35),
+    events.StateIncomplete(1, 5),
+    events.StateIncomplete(1, 5, ("input", "ring_cap")),
+    events.StateComplete(1),
+    events.StateRestored(1, 9, 5, 25),
+    events.ModelWarming("fraud", "2.0.0", 1, ("count_7d", "sum_7d"), 86_400_500),
+    events.ModelWarming("fraud", "2.0.0", 1, (), 0),
+    events.ColdAccepted(1, ("count_7d", "sum_7d"), 86_400_500),
+    events.CheckpointWritten(3, 70, {1: 9, 2: 8}, {1: 2.5}),
+    events.CheckpointFailed("broker refused"),
+    events.DependencyUnavailable("registry", "refused"),
+    events.DependencyBack("registry"),
+    events.LagObserved({0: 9, 1: 8}, {0: 4, 1: 8}, {0: 1.5, 1: 2.5}),
+    events.Stuck(31.5, (2, 4)),
+    events.Moving(),
+    events.KeyMisplaced(100, 3),
+    events.KeyMisplaced(100, 0),
+    events.ModelFailed("fraud", "1.0.0", 4, "NaN"),
+    events.ModelVerified("fraud", "1.0.0", "start"),
+    events.ModelVerified("fraud", "1.0.0", "signal"),
+    events.ModelVerified("fraud", "1.0.0", "time", "sha256 differs"),
+    events.ModelVerified("fraud", "1.0.0", "signal", "sha256 differs"),
+    events.DriftDetected("ADWIN", "score"),
+    events.RowsSettled(5, 86_400_500, 2, 1, {"delivered_late": 3, "after_cutoff": 4}),
+    events.RowsSettled(5, None, 2, 0, {}),
+    events.TerminalsRead(5, 86_400_500, 2),
+    events.TerminalsRead(5, None),
+    events.RecordsSkipped("rollout", 3, 0, 7, "not Avro"),
+    events.RolloutEvidence(7, 5, 2, 3, 4),
+    events.RolloutEvidence(7, 5),
+    events.RolloutJudged("fast", "canary", "INVALID", 3),
+    events.RolloutJudged("slow", "shadow", "INCONCLUSIVE", 3),
+    events.RolloutJudged("slow", "shadow", "CONTINUE", 3),
+    events.RolloutMoved("step", proposed=False, reason="no alert"),
+    events.RolloutMoved("promotion", proposed=True, reason="better"),
+    events.RolloutHeld("step", "another came first"),
+    events.WorkerStarted(1, 4_711),
+    events.WorkerLeft(1, "SIGKILL", 0.5),
+    events.WorkerLeft(1, "exit 9", None),
+    events.Stopping("SIGTERM"),
+    events.PlanAwaited(),
+    events.PlanAwaited(over=True),
+    events.RevisionLoaded(2, {"champion": "fraud:1.0.0", "canary": "fraud:2.0.0"}),
+    events.RevisionRefused(2, "no such bundle"),
+    events.RevisionRefused(2, "lateness differs", 3),
+    events.RevisionActivated(3, 100, 2),
+)  # fmt: skip
+"""At least one of each event, and one of each way in which it is rendered."""
+
+ABORTED = events.BatchAborted("broker", 3)
+UNAVAILABLE = events.DependencyUnavailable("registry", "refused")
+BACK = events.DependencyBack("registry")
+
+SEQUENCES: dict[str, list[Any]] = {
+    "aborts": [ABORTED, ABORTED, EXAMPLES[0], *[ABORTED] * 4],
+    "outage": [BACK, UNAVAILABLE, UNAVAILABLE, BACK, BACK, UNAVAILABLE],
+    "lag": [
+        events.LagObserved({0: 9, 1: 8}, {0: 4, 1: 8}, {0: 1.5, 1: 2.5}),
+        events.LagObserved({1: 7}, {1: 7}),
+    ],
+    "warm": [
+        events.ModelWarming("fraud", "2.0.0", 1, ("count_7d",), 500),
+        events.ModelWarming("fraud", "2.0.0", 1, (), 0),
+        events.ModelWarming("fraud", "2.0.0", 2, (), 0),
+    ],
+    "bundles": [
+        *[events.ModelVerified("fraud", "1.0.0", "time", "gone")] * 2,
+        events.ModelVerified("fraud", "2.0.0", "time", "gone"),
+        *[events.ModelVerified("fraud", "1.0.0", "signal", "gone")] * 2,
+        *[events.ModelVerified("fraud", "1.0.0", "time")] * 2,
+    ],
+    "partitions": [
+        events.PartitionsAssigned((0, 1, 2, 3)), *EXAMPLES, events.PartitionsAssigned((1, 2)),
+        events.PartitionsRevoked((1, 2, 3)),
+    ],
+    "conditions": [each for each in EXAMPLES for _ in range(2)],
+}  # fmt: skip
+"""Events whose rendering depends on those before them; they come 20 seconds apart."""
+
+
+class Process:
+    """A renderer and a fleet, with what they show and log."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self._now = 0.0
+        self._registry = CollectorRegistry()
+        ready_gauge(self._registry)
+        logger = process_logger("scorer", stream=self._stream)
+        self._renderer = Renderer(self._registry, logger, lambda: self._now)
+        self._workers = CollectorRegistry()
+        fleet = self._fleet = Fleet(2, logger, lambda: self._now)
+        self._workers.register(fleet)
+
+    def tell(self, event: Any) -> None:
+        listener: Callable[[Any], None] = (
+            self._fleet if isinstance(event, events.SUPERVISOR_EVENTS) else self._renderer
+        )
+        listener(event)
+        self._now += 20.0
+
+    @property
+    def families(self) -> list[str]:
+        return sorted(
+            f"{family.name} {family.type} {family.unit!r} {family.documentation}"
+            for registry in (self._registry, self._workers)
+            for family in registry.collect()
+        )
+
+    @property
+    def samples(self) -> dict[str, float]:
+        return {
+            sample.name + json.dumps(dict(sorted(sample.labels.items()))): sample.value
+            for registry in (self._registry, self._workers)
+            for family in registry.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        }
+
+    @property
+    def lines(self) -> list[str]:
+        lines = [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        for line in lines:
+            del line["timestamp"]
+        return [json.dumps(line) for line in lines]
+
+
+def rendered(sequence: Iterable[Any]) -> dict[str, Any]:
+    """Return which samples a sequence of events changes, and which lines it logs."""
+    process = Process()
+    before = process.samples
+    for event in sequence:
+        process.tell(event)
+    after = process.samples
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    gone = dict.fromkeys(before.keys() - after.keys())
+    return {"samples": dict(sorted((changed | gone).items())), "lines": process.lines}
+
+
+def everything() -> dict[str, Any]:
+    start = Process()
+    return {
+        "families": start.families,
+        "start": dict(sorted(start.samples.items())),
+        "events": {repr(event): rendered([event]) for event in EXAMPLES},
+        "sequences": {name: rendered(sequence) for name, sequence in SEQUENCES.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    contents: dict[str, Any] = json.loads(RECORDED.read_text())
+    return contents
+
+
+def test_every_event_has_an_example() -> None:
+    assert {type(event) for event in EXAMPLES} == {*events.EVENTS, *events.SUPERVISOR_EVENTS}
+
+
+def test_the_metrics_of_a_process_are_those_recorded(recorded: dict[str, Any]) -> None:
+    start = Process()
+    assert start.families == recorded["families"]
+    assert start.samples == recorded["start"]
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=repr)
+def test_an_event_is_rendered_as_recorded(event: Any, recorded: dict[str, Any]) -> None:
+    assert rendered([event]) == recorded["events"][repr(event)]
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_sequence_is_rendered_as_recorded(name: str, recorded: dict[str, Any]) -> None:
+    assert rendered(SEQUENCES[name]) == recorded["sequences"][name]
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(json.dumps(everything(), indent=1) + "\n")
