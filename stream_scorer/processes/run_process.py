@@ -76,9 +76,9 @@ def run_process(
     health = Health(heartbeat_seconds=settings.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
 
-    def told(happening: Event) -> None:
-        renderer(happening)
-        health(happening)
+    def told(event: Event) -> None:
+        renderer(event)
+        health(event)
 
     loop: Loop | None = None
     stopped = threading.Event()
@@ -95,11 +95,11 @@ def run_process(
 
     outside = StayingOut(settings.kafka, told, health.heartbeat, stopped, member=member)
 
-    def listener(happening: Event) -> None:
-        standby(happening)
-        outside(happening)
-        told(happening)
-        progress(happening)
+    def listener(event: Event) -> None:
+        standby(event)
+        outside(event)
+        told(event)
+        progress(event)
 
     with ExitStack() as stack:
         if hangup is not None:

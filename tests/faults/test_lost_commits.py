@@ -69,11 +69,11 @@ class Faults:
         self._commits = 0
         self.armed: list[Fault] = []
 
-    def __call__(self, happening: Event) -> None:
-        if isinstance(happening, ProducerReborn):
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ProducerReborn):
             for fault in self.armed:
                 fault.left = 0 if fault.hit.is_set() else fault.left
-        if not isinstance(happening, BatchCommitted):
+        if not isinstance(event, BatchCommitted):
             return
         self._commits += 1
         fired = all(fault.hit.is_set() for fault in self.armed)

@@ -68,11 +68,11 @@ def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics:
 def test_the_scorer_goes_on(behind: Behind, topics: Kafka) -> None:
     armed: list[Fault] = []
 
-    def told(happening: Event) -> None:
-        if isinstance(happening, PartitionsAssigned):
+    def told(event: Event) -> None:
+        if isinstance(event, PartitionsAssigned):
             # The consumer has found it, and the producer is about to ask: its first offsets.
             armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))
-        if isinstance(happening, BatchAborted):
+        if isinstance(event, BatchAborted):
             armed[0].left = 0
 
     found, heard = scored(topics, feed(topics, RECORDS), told=told, batch=200)

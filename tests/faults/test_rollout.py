@@ -170,10 +170,10 @@ class Breaks:
     def __init__(self) -> None:
         self.broken = False
 
-    def __call__(self, happening: Event) -> None:
-        if isinstance(happening, PartitionsAssigned):
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PartitionsAssigned):
             self.broken = True
-        elif isinstance(happening, DependencyUnavailable):
+        elif isinstance(event, DependencyUnavailable):
             self.broken = False
 
 

@@ -117,7 +117,7 @@ def test_rows_that_the_model_fails_for_are_reviewed(
             assert decision["features"] == expected["features"]
         else:
             assert decision == expected
-    assert 0 < len(odd) == sum(happening.rows for happening in heard.of(ModelFailed))
+    assert 0 < len(odd) == sum(event.rows for event in heard.of(ModelFailed))
     assert found.dead_letters == undisturbed.dead_letters
 
 
@@ -131,9 +131,9 @@ def test_a_model_that_fails_for_every_row_pauses_until_it_works(
         if broken:
             raise ValueError("nothing goes")
 
-    def told(happening: Event) -> None:
+    def told(event: Event) -> None:
         nonlocal broken
-        if isinstance(happening, DependencyUnavailable):
+        if isinstance(event, DependencyUnavailable):
             broken = False
 
     model_that(fail)
@@ -197,9 +197,9 @@ def test_a_registry_that_is_gone_pauses_and_rejects_nothing(
             servers[0].kill()
             servers[0].wait()
 
-    def told(happening: Event) -> None:
-        health(happening)
-        if isinstance(happening, DependencyUnavailable):
+    def told(event: Event) -> None:
+        health(event)
+        if isinstance(event, DependencyUnavailable):
             unready.append(health.reasons())
             servers.append(serve_registry(port, tmp_path / "second"))
 

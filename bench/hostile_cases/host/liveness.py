@@ -12,15 +12,15 @@ from bench.hostile_cases.host.requests import asked, status, until
 
 
 def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callable[[Place], str]:
-    """Ask ``/health/live`` after some happenings."""
+    """Ask ``/health/live`` after some events."""
 
     def run(_: Place) -> str:
-        module, happenings = (
+        module, events = (
             entry("stream_scorer.observability.health"), entry("stream_scorer.telemetry")
         )  # fmt: skip
         now = [1_000.0]
         health = module.Health(clock=lambda: now[0])
-        happen(health, happenings)
+        happen(health, events)
         now[0] += silent
         try:
             endpoint = entry("stream_scorer.observability.endpoint", "Endpoint")
@@ -33,16 +33,16 @@ def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callab
     return run
 
 
-def _hung(health: Any, happenings: Any) -> None:
-    if not hasattr(happenings, "ComputationHung"):
+def _hung(health: Any, events: Any) -> None:
+    if not hasattr(events, "ComputationHung"):
         raise NotThereError("ComputationHung")
     health.progress() if hasattr(health, "progress") else None
-    health(happenings.ComputationHung(301.0, "core/rings/rings.py:161 fold"))
+    health(events.ComputationHung(301.0, "core/rings/rings.py:161 fold"))
 
 
-def _over(health: Any, happenings: Any) -> None:
-    _hung(health, happenings)
-    health(happenings.ComputationOver())
+def _over(health: Any, events: Any) -> None:
+    _hung(health, events)
+    health(events.ComputationOver())
 
 
 def _stack(_: Place) -> str:

@@ -75,14 +75,14 @@ class Standby:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
 
-    def __call__(self, happening: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Take note of partitions that came or left."""
         with self._lock:
-            match happening:
+            match event:
                 case PartitionsAssigned():
-                    self._assigned.update(happening.partitions)
+                    self._assigned.update(event.partitions)
                 case PartitionsRevoked():
-                    self._assigned.difference_update(happening.partitions)
+                    self._assigned.difference_update(event.partitions)
                 case _:
                     pass
 

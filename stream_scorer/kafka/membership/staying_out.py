@@ -86,13 +86,13 @@ class StayingOut:
                 "create it, where a restart keeps it and no other instance sees it",
             )
 
-    def __call__(self, happening: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Take note of partitions that came or left."""
-        match happening:
+        match event:
             case PartitionsAssigned():
-                self._assigned.update(happening.partitions)
+                self._assigned.update(event.partitions)
             case PartitionsRevoked():
-                self._assigned.difference_update(happening.partitions)
+                self._assigned.difference_update(event.partitions)
             case _:
                 pass
 

@@ -177,9 +177,9 @@ class Listener:
         self.heard: list[Event] = []
         self._more = threading.Condition()
 
-    def __call__(self, happening: Event) -> None:
+    def __call__(self, event: Event) -> None:
         with self._more:
-            self.heard.append(happening)
+            self.heard.append(event)
             self._more.notify_all()
 
     def wait(self, condition: Callable[[Event], bool]) -> None:

@@ -63,9 +63,9 @@ def scored(
     health = Health()
     health.model_loaded()
 
-    def listener(happening: Event) -> None:
-        told.append(happening)
-        health(happening)
+    def listener(event: Event) -> None:
+        told.append(event)
+        health(event)
 
     deployment = Deployment(
         "fraud", store / "plan.toml", "earliest" if start else None, accept_cold=True

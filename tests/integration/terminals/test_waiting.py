@@ -88,7 +88,7 @@ class Scene:
     def degraded(self) -> bool:
         """Return whether the last that was told is that rows are missing."""
         kinds = (DependencyUnavailable, DependencyBack)
-        told = [happening for happening in self.told if isinstance(happening, kinds)]
+        told = [event for event in self.told if isinstance(event, kinds)]
         return bool(told) and isinstance(told[-1], DependencyUnavailable)
 
 

@@ -241,22 +241,22 @@ class Heard:
 
     Args:
         ends: The input's end offset by partition.
-        told: Told of each happening after that.
+        told: Told of each event after that.
     """
 
     def __init__(
         self, ends: dict[int, int], told: Callable[[Event], None] = lambda _: None
     ) -> None:
-        self.happenings: list[Event] = []
+        self.events: list[Event] = []
         self.positions: dict[int, int] = {}
         self._ends = {partition: end for partition, end in ends.items() if end}
         self._told = told
 
-    def __call__(self, happening: Event) -> None:
-        self.happenings.append(happening)
-        if isinstance(happening, BatchCommitted):
-            self.positions |= happening.next_offsets
-        self._told(happening)
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, BatchCommitted):
+            self.positions |= event.next_offsets
+        self._told(event)
 
     @property
     def done(self) -> bool:
@@ -265,7 +265,7 @@ class Heard:
 
     def of(self, kind: type[Event]) -> list[Any]:
         """Return what was heard of a kind."""
-        return [happening for happening in self.happenings if isinstance(happening, kind)]
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 def scored(

@@ -55,7 +55,7 @@ class Life:
     """What one run of a scorer left.
 
     Attributes:
-        heard: Its happenings.
+        heard: Its events.
         work: Its work, as it ended.
         crashed: Whether it crashed.
         at_restore: What was remembered of each partition the moment that it was whole; of
@@ -134,16 +134,16 @@ def restored_only(
     heard = Heard({})
     at_restore: dict[int, Any] = {}
 
-    def listener(happening: Event) -> None:
-        heard(happening)
-        if isinstance(happening, StateRestored):
-            at_restore[happening.partition] = _remembered(work, happening.partition)
+    def listener(event: Event) -> None:
+        heard(event)
+        if isinstance(event, StateRestored):
+            at_restore[event.partition] = _remembered(work, event.partition)
 
     loop, work = scorer_loop(settings, deployment or Deployment("fraud:1.0.0"), listener)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
-        assert time.monotonic() < deadline, f"not whole: {heard.happenings[-3:]}"
+        assert time.monotonic() < deadline, f"not whole: {heard.events[-3:]}"
         if len({each.partition for each in heard.of(StateRestored)}) == partitions:
             loop.stop()
 

@@ -41,13 +41,13 @@ class Told:
     def __init__(self) -> None:
         self._queue: SimpleQueue[Event] = SimpleQueue()
 
-    def __call__(self, happening: Event) -> None:
-        self._queue.put(happening)
+    def __call__(self, event: Event) -> None:
+        self._queue.put(event)
 
     def next(self) -> tuple[str, str, str]:
-        happening = self._queue.get(timeout=SECONDS)
-        assert isinstance(happening, ModelVerified)
-        return happening.version, happening.cause, happening.refusal
+        event = self._queue.get(timeout=SECONDS)
+        assert isinstance(event, ModelVerified)
+        return event.version, event.cause, event.refusal
 
     @property
     def silent(self) -> bool:

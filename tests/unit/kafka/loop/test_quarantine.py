@@ -223,9 +223,9 @@ def test_too_many_pause_the_loop_until_it_is_stopped_and_commit_nothing(
     monkeypatch.setattr("stream_scorer.kafka.loop.quarantine.MOST_RECORDS", 1)
     scene = scene_of(Failing({0, 1}))
 
-    def heard(happening: Event) -> None:
-        scene.cluster.heard.append(happening)
-        if isinstance(happening, DependencyUnavailable):
+    def heard(event: Event) -> None:
+        scene.cluster.heard.append(event)
+        if isinstance(event, DependencyUnavailable):
             scene.loop.stop()
 
     scene.loop._outage._listener = heard
@@ -275,9 +275,9 @@ def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_mo
     beats: list[int] = []
     scene.loop._heartbeat = lambda: beats.append(scene.source.served)
 
-    def heard(happening: Event) -> None:
-        scene.cluster.heard.append(happening)
-        if isinstance(happening, ComputationHung):
+    def heard(event: Event) -> None:
+        scene.cluster.heard.append(event)
+        if isinstance(event, ComputationHung):
             at_hang.append(len(beats))
             work.go_on.set()
 

@@ -185,7 +185,7 @@ class Scene:
         self.loop.run(beat)
 
     def heard(self, kind: type) -> list[Any]:
-        return [happening for happening in self.cluster.heard if isinstance(happening, kind)]
+        return [event for event in self.cluster.heard if isinstance(event, kind)]
 
 
 @pytest.fixture
@@ -428,9 +428,9 @@ def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> Non
     told: list[str] = []
     heard = scene.loop._listener
 
-    def listen(happening: Event) -> None:
-        heard(happening)
-        if isinstance(happening, BatchCommitted):
+    def listen(event: Event) -> None:
+        heard(event)
+        if isinstance(event, BatchCommitted):
             told.append("committed")
 
     def revoked(partitions: tuple[int, ...]) -> None:
