@@ -3,8 +3,9 @@
 import hashlib
 import io
 import json
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,9 +46,13 @@ class AvroDecisions:
         self._encoder = DecisionEncoder(None, text, "", ENGINE)
         path.touch()
         self._file = path.open("r+b")
+        self._length = 0
 
-    def resume(self, length: int) -> None:
-        """Begin behind what is kept."""
+    def resume(self, parts: Sequence[int]) -> None:
+        """Keep the finished parts and delete everything after them; see ``Writer.resume``."""
+        self._length = length = sum(parts)
+        if self._file.seek(0, io.SEEK_END) < length:
+            raise ValueError(f"it is shorter than its {len(parts)} parts")
         self._file.truncate(length)
         self._file.seek(length)
         if not length:
@@ -75,16 +80,18 @@ class AvroDecisions:
             data = packed.compress(encoded.data[bounds[0] : bounds[1]].tobytes()) + packed.flush()
             self._file.write(_long(last - first) + _long(len(data)) + data + self._sync)
 
-    def end(self) -> tuple[int, bytes]:
-        """End the part."""
+    def end(self) -> int:
+        """End the part, bring it to the disk and return its length in bytes."""
         self._file.flush()
-        return self._file.tell(), b""
+        os.fsync(self._file.fileno())
+        start, self._length = self._length, self._file.tell()
+        return self._length - start
 
-    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
-        """Do nothing: the file is whole after every block."""
+    def finish(self, told: Callable[[int, int], None]) -> None:
+        """Do nothing: the file is complete after every block."""
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file; the unfinished part is lost."""
         with suppress(OSError):  # what the disk does not take is in no ledger
             self._file.close()
 

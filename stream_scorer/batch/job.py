@@ -13,8 +13,8 @@ from stream_scorer.batch.external_sort import merge, write_runs
 from stream_scorer.batch.input import BatchInput, Place, rechunk
 from stream_scorer.batch.labels import read_frauds
 from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
-from stream_scorer.batch.output import Form, Rejects, Writer
-from stream_scorer.batch.parquet import ParquetDecisions
+from stream_scorer.batch.output import AVRO, PARQUET, Form, Rejects, Writer
+from stream_scorer.batch.parquet import MergedParquet, ParquetFolder
 from stream_scorer.batch.terminals import Terminals
 from stream_scorer.batch.threads import Behind, ahead
 from stream_scorer.core.decision.decide import Model
@@ -31,7 +31,7 @@ class Order:
 
     Attributes:
         source: Path, glob or fsspec URL of the transactions.
-        out: File to write, named by one of :data:`~stream_scorer.batch.output.ENDINGS`.
+        out: File or folder to write, named by one of :data:`~stream_scorer.batch.output.ENDINGS`.
         model: NAME or NAME:VERSION.
         plan: Plan file; None takes ``plan.toml`` beside the model's versions.
         labels: Labels for features by terminal.
@@ -66,9 +66,9 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        stage: ``sort`` or ``score``.
-        done: Of ``total``, in bytes of the input.
-        total: Bytes of the input.
+        stage: ``sort``, ``score`` or ``merge``.
+        done: Of ``total``.
+        total: Bytes of the input; in the stage ``merge``, decisions.
         rows: Rows that are done in this run and those before it.
     """
 
@@ -101,11 +101,8 @@ class Job:
         self._total = sum(file.size for file in source.files)
         names = [file.name for file in source.files]
         added = model.features.names if order.features else ()
-        parquet = order.out.suffix.lower() == ".parquet"
         form = Form(names, added, ledger.decided_at)
-        self._writer: Writer = (ParquetDecisions if parquet else AvroDecisions)(
-            work.decisions, form
-        )
+        self._writer = _writer(order.out, work, form)
         self._rejects = Rejects(work.rejects, names)
 
     def run(self, labels: InputFile | None) -> Ledger:
@@ -123,19 +120,23 @@ class Job:
                 decider.load(ledger.done, self._work.read_state(ledger.state))
             except ValueError as error:
                 raise self._work.damaged(ledger.state, str(error)) from error
-        self._writer.resume(ledger.length)
+        try:
+            self._writer.resume(ledger.parts)
+        except ValueError as error:
+            raise self._work.damaged("the output", str(error)) from error
         self._rejects.resume(ledger.rejects_length)
         with closing(ahead(self._chunks())) as chunks, Behind() as behind:
-            rows = 0
+            rows, ended = 0, bool(ledger.parts)
             for chunk in chunks:
                 behind.do(self._write, decider.decide(chunk))
                 rows += chunk.num_rows
                 if rows >= self._order.part_rows:
-                    rows = 0
+                    rows, ended = 0, True
                     behind.do(self._end_part, decider.done(), decider.dump())
                 done = decider.done().rows
                 self._told(Progress("score", self._source.read, self._total, done))
-            if rows or not ledger.parts:
+            # An output without rows has a part, too, for its schema.
+            if rows or not ended:
                 behind.do(self._end_part, decider.done(), decider.dump())
             behind.wait()
         return self._finish()
@@ -182,26 +183,31 @@ class Job:
         """Bring what is written to the disk, and then say so."""
         ledger, work = self._ledger, self._work
         number = len(ledger.parts)
-        length, tail = self._writer.end()
+        length = self._writer.end()
         rejects_length = self._rejects.end()
-        sync(work.decisions)
         sync(work.rejects)
-        work.write_tail(number, tail)
         self._ledger = replace(
-            ledger, done=done, length=length, rejects_length=rejects_length,
-            parts=(*ledger.parts, ledger.length), state=work.write_state(number, state),
+            ledger, done=done, rejects_length=rejects_length,
+            parts=(*ledger.parts, length), state=work.write_state(number, state),
         )  # fmt: skip
         work.write(self._ledger)
 
     def _finish(self) -> Ledger:
         ledger, work = self._ledger, self._work
-        self._writer.finish(
-            [(start, work.read_tail(number)) for number, start in enumerate(ledger.parts)]
-        )
-        sync(work.decisions)
+        rows = ledger.done.rows
+        self._writer.finish(lambda done, total: self._told(Progress("merge", done, total, rows)))
         self._ledger = replace(ledger, complete=True)
         work.write(self._ledger)
         return self._ledger
+
+
+def _writer(out: Path, work: WorkDirectory, form: Form) -> Writer:
+    ending = out.suffix.lower()
+    if ending == AVRO:
+        return AvroDecisions(work.decisions, form)
+    if ending == PARQUET:
+        return MergedParquet(work.parts, work.decisions, form)
+    return ParquetFolder(work.decisions, form)
 
 
 def _behind(rows: Iterator[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:

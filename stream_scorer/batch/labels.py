@@ -1,6 +1,5 @@
 """Labels of a batch job: which of its transactions are frauds, as far as was known in time."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,9 +13,8 @@ from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
-from stream_scorer.tables.columns import as_read, fit
-from stream_scorer.tables.files import InputFile, columns_of, read_pieces, reading
-from stream_scorer.tables.pieces import Piece
+from stream_scorer.tables.files import InputFile, columns_of, read_pieces
+from stream_scorer.tables.transactions import conform
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
@@ -29,6 +27,7 @@ _COLUMNS = {
     _CUSTOMER: pa.string(),
 }  # fmt: skip
 _NEEDED = ("transaction_id", "is_fraud", "event_time")
+_OPTIONAL = dict.fromkeys(("label_time", _CUSTOMER))
 _SAMPLE = 1 << 18
 """Labels, 2 MB of hashes, by which it is found out whether they belong to the input at all."""
 
@@ -152,9 +151,12 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
 
 def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]:  # noqa: FBT001 passed on
     needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
+    schema = pa.schema(
+        [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
+    )
     hold = plan.terminal_delay_ms - plan.terminal_slack_ms
     for piece in read_pieces(file, list(_COLUMNS), 0):
-        columns = _converted(file, piece, needed)
+        columns = conform(file, piece, schema, _OPTIONAL, "labels ")
         event = _ms(columns["event_time"])
         told = columns["label_time"]
         known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, _ms(told))
@@ -164,31 +166,6 @@ def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]
         match = _match(columns["transaction_id"], event, customer)
         fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
         yield _Labels(match, fraud, known, in_time)
-
-
-def _converted(file: InputFile, piece: Piece, needed: tuple[str, ...]) -> dict[str, pa.Array]:
-    if piece.faults:
-        row, (what, _) = min(piece.faults.items())
-        raise SettingsError(f"labels {file.name}: row {piece.first + row + 1}: {what}", "mend it")
-    columns = {}
-    for name, target in _COLUMNS.items():
-        raw = piece.columns.get(name, [None] * piece.rows)
-        with reading(file):
-            columns[name], bad = fit(raw, target)
-        if bad:
-            value = json.dumps(as_read(raw, bad[0]))
-            raise SettingsError(
-                f"labels {file.name}: row {piece.first + bad[0] + 1}: column {name!r}: {value} is "
-                f"no {target}",
-                "correct the value",
-            )
-        if name in needed and columns[name].null_count:
-            row = int(np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))[0])
-            raise SettingsError(
-                f"labels {file.name}: row {piece.first + row + 1}: column {name!r} is empty",
-                "give a value",
-            )
-    return columns
 
 
 def _ms(times: pa.Array) -> Int64:

@@ -2,7 +2,7 @@
 
 ``OUT.unfinished/`` holds the growing output, the state as of the last part, and ``ledger.json``,
 which names what of them counts. The ledger is replaced in one piece after everything that it names
-is on the disk, so a job that ends anywhere goes on from its last part.
+is on the disk, so a job that ends anywhere continues after its last part.
 """
 
 import fcntl
@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
-FORMAT = 3
+FORMAT = 4
 _LEDGER = "ledger.json"
 _CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")
@@ -69,9 +69,8 @@ class Ledger:
         job: What the job is: input, model, options. Another job's work is not taken up.
         decided_at: The job's time, ms since the epoch.
         done: What of the input is done.
-        length: Bytes of the decisions that count.
         rejects_length: Bytes of the rejects that count.
-        parts: Where each part begins in the file of decisions.
+        parts: Bytes of the decisions of each finished part.
         state: Name of the file with rings and terminals; empty before the first part.
         sorted_runs: Names of the sorted runs once all are written.
         complete: Whether every row is done and the output whole.
@@ -80,7 +79,6 @@ class Ledger:
     job: Mapping[str, Any]
     decided_at: int
     done: Done = Done()
-    length: int = 0
     rejects_length: int = 0
     parts: tuple[int, ...] = ()
     state: str = ""
@@ -93,11 +91,19 @@ class WorkDirectory:
 
     Args:
         out: The output's final path.
+
+    Attributes:
+        path: The directory.
+        decisions: The file or folder that is moved to ``out`` at the end.
+        parts: Folder of the part files that are merged into ``decisions``.
+        rejects: The file of rejected rows.
+        runs: Folder of the sorted input.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out.with_name(out.name + ".unfinished")
         self.decisions = self.path / "decisions"
+        self.parts = self.path / "parts"
         self.rejects = self.path / "rejects"
         self.runs = self.path / "runs"
 
@@ -193,23 +199,10 @@ class WorkDirectory:
         """Return the error of a file of the directory that cannot be used."""
         return self._refusal(f"{name} is damaged: {what}")
 
-    def write_tail(self, part: int, tail: bytes) -> None:
-        """Keep what ends the file needs of a part."""
-        self.put(f"tail-{part}", tail)
-
-    def read_tail(self, part: int) -> bytes:
-        """Return what ``write_tail`` wrote."""
-        return (self.path / f"tail-{part}").read_bytes()
-
     def put(self, name: str, data: bytes) -> None:
         """Put a file in place in one piece, and on the disk."""
-        path = self.path / f"{name}.unfinished"
-        with path.open("wb") as file:
+        with put_in_place(self.path / name) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        path.replace(self.path / name)
-        sync(self.path)
 
     def _refusal(self, what: str) -> StateError:
         return StateError(f"{self.path}: {what}", "delete the directory to begin anew")
@@ -217,6 +210,18 @@ class WorkDirectory:
     def remove(self) -> None:
         """Remove the directory with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextmanager
+def put_in_place(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces ``path`` in one step, synced, when the block succeeds."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

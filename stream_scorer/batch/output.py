@@ -1,11 +1,11 @@
-"""What a batch job writes: decisions as one Parquet or Avro file, rejects as JSON lines.
+"""What a batch job writes: decisions as Parquet or Avro, rejects as JSON lines.
 
-Each file grows part by part and can be cut back to where a part ended, so a resumed job repeats
-nothing. A Parquet file gets its footer, without which nobody takes it for one, at the very end.
+The output grows part by part and can be cut back to the end of any part, so a resumed job repeats
+nothing. Decisions are a folder of Parquet files, one Parquet file or one Avro file.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from stream_scorer.core.events.batch import DecisionBatch
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.sources import reader_schema
 
-ENDINGS = (".parquet", ".avro")
+PARQUET, AVRO, FOLDER = ".parquet", ".avro", ""
+ENDINGS = (PARQUET, AVRO, FOLDER)
+"""Endings of an output's name. A name without an ending is a folder of Parquet files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +37,37 @@ class Decided:
 
 
 class Writer(Protocol):
-    """Writes decisions to one file, part by part."""
+    """Writes decisions, part by part."""
 
-    def resume(self, length: int) -> None:
-        """Begin behind what is kept: ``length`` bytes of the file, 0 for none."""
+    def resume(self, parts: Sequence[int]) -> None:
+        """Keep the finished parts and delete everything after them.
+
+        Args:
+            parts: What ``end`` returned for each of them; none when the job starts.
+
+        Raises:
+            ValueError: A finished part is missing or has another length.
+        """
         ...
 
     def write(self, decided: Decided) -> None:
         """Add decisions to the part."""
         ...
 
-    def end(self) -> tuple[int, bytes]:
-        """End the part; return the file's length, and what ``finish`` needs of the part."""
+    def end(self) -> int:
+        """End the part, bring it to the disk and return its length in bytes."""
         ...
 
-    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
-        """End the file.
+    def finish(self, told: Callable[[int, int], None]) -> None:
+        """Make the output of all parts and bring it to the disk; may be repeated after a crash.
 
         Args:
-            parts: Of each part where it begins, and what ``end`` returned for it.
+            told: Called now and then with how many decisions are merged, and of how many.
         """
         ...
 
     def close(self) -> None:
-        """Let the file go, whatever was written to it."""
+        """Close the files; the unfinished part is lost."""
         ...
 
 

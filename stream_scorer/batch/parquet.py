@@ -1,18 +1,19 @@
-"""Decisions as one Parquet file that grows part by part; see ``parquet_footer``."""
+"""Decisions as Parquet files, one for each part: a folder of them, or merged into one file."""
 
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stream_scorer.batch.ledger import put_in_place, sync
 from stream_scorer.batch.output import Decided, Form
-from stream_scorer.batch.parquet_footer import cut_footer, join_footers
+from stream_scorer.batch.threads import ahead
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
@@ -20,22 +21,24 @@ from stream_scorer.core.rings.rings import NEVER
 _TIME = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _LEVEL = 1
+_SUCCESS = "_SUCCESS"
+"""Empty file of a complete folder: the convention of Hadoop and Spark."""
 
 
-class ParquetDecisions:
-    """Decisions as a Parquet file with the decision schema's columns.
+class ParquetFolder:
+    """Decisions as a folder of Parquet files with the decision schema's columns.
 
     Args:
-        path: The file; it need not exist.
+        folder: The folder; it need not exist.
         form: What rows share.
     """
 
-    def __init__(self, path: Path, form: Form) -> None:
+    def __init__(self, folder: Path, form: Form) -> None:
         self._form = form
-        self._path = path
-        path.touch()
-        self._file = path.open("r+b")
-        self._kept = 0
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        self._parts = 0
+        self._file: BinaryIO | None = None
         self._writer: pq.ParquetWriter | None = None
         self.schema = pa.schema(
             [
@@ -55,10 +58,13 @@ class ParquetDecisions:
             + [pa.field(name, pa.float64(), nullable=False) for name in form.features]
         )  # fmt: skip
 
-    def _opened(self) -> pq.ParquetWriter:
+    def _path(self, part: int) -> Path:
+        return self._folder / f"part-{part:05d}.parquet"
+
+    def _opened(self, file: BinaryIO) -> pq.ParquetWriter:
         plain = {"transaction_id", "score", "features", *self._form.features}
         return pq.ParquetWriter(
-            self._file, self.schema, compression="zstd", compression_level=_LEVEL,
+            file, self.schema, compression="zstd", compression_level=_LEVEL,
             # Values that hardly repeat would only fill a dictionary for nothing.
             use_dictionary=[name for name in self.schema.names if name not in plain],
             write_statistics=["event_time", "score", "source_offset"],
@@ -66,42 +72,60 @@ class ParquetDecisions:
             store_schema=False,
         )  # fmt: skip
 
-    def resume(self, length: int) -> None:
-        """Begin behind what is kept."""
-        self._file.truncate(length)
-        self._kept = self._file.seek(length)
+    def resume(self, parts: Sequence[int]) -> None:
+        """Keep the finished parts and delete everything after them; see ``Writer.resume``."""
+        kept = [self._path(number) for number in range(len(parts))]
+        for path, length in zip(kept, parts, strict=True):
+            if not path.exists() or path.stat().st_size != length:
+                raise ValueError(f"{path.name} is missing or does not have {length} bytes")
+        for path in set(self._folder.iterdir()) - set(kept):
+            path.unlink()
+        self._parts = len(parts)
 
     def write(self, decided: Decided) -> None:
         """Add decisions as a row group."""
         if len(decided.decisions):
-            self._writer = self._writer or self._opened()
-            self._writer.write_table(pa.Table.from_batches([self._columns(decided)]))
+            table = pa.Table.from_batches([self._columns(decided)])
+            self._begun().write_table(table)
 
-    def end(self) -> tuple[int, bytes]:
-        """End the part."""
-        # A part without rows has a footer, too: the file of no parts would have no schema.
-        (self._writer or self._opened()).close()
+    def _begun(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            self._file = self._path(self._parts).open("wb")
+            self._writer = self._opened(self._file)
+        return self._writer
+
+    def end(self) -> int:
+        """End the part, bring it to the disk and return its length in bytes."""
+        # A part without rows has a file, too: an output without any file would have no schema.
+        self._begun().close()
         self._writer = None
-        self._file.flush()
-        footer = cut_footer(self._file)
-        self._kept = self._file.tell()
-        return self._kept, footer
+        self._close_file()
+        path = self._path(self._parts)
+        sync(path)
+        sync(self._folder)
+        self._parts += 1
+        return path.stat().st_size
 
-    def finish(self, parts: Sequence[tuple[int, bytes]]) -> None:
-        """Write the footer of all parts."""
-        self._file.seek(0, io.SEEK_END)
-        self._file.write(join_footers(parts))
-        self._file.flush()
+    def finish(self, told: Callable[[int, int], None]) -> None:  # noqa: ARG002 nothing to merge
+        """Mark the folder as complete."""
+        with put_in_place(self._folder / _SUCCESS):
+            pass
 
     def close(self) -> None:
-        """Let the file go."""
-        with suppress(OSError):  # what the disk does not take is in no ledger
-            if self._writer is not None:
-                self._writer.close()
-                # Without the footer that it wrote, by which half a file would look whole.
-                self._file.truncate(self._kept)
+        """Close the file and delete the unfinished part."""
+        if self._writer is None:
+            return
+        with suppress(OSError):  # a full disk: the part is lost in any case
+            self._writer.close()
         with suppress(OSError):  # as above
+            self._close_file()
+        # It has a footer now and would look complete.
+        self._path(self._parts).unlink(missing_ok=True)
+
+    def _close_file(self) -> None:
+        if self._file is not None:
             self._file.close()
+            self._file = None
 
     def _columns(self, decided: Decided) -> pa.RecordBatch:
         decisions, form = decided.decisions, self._form
@@ -132,6 +156,49 @@ class ParquetDecisions:
             ),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+class MergedParquet(ParquetFolder):
+    """Decisions as one Parquet file, merged from the part files in a last pass.
+
+    Args:
+        folder: Folder of the part files; it need not exist.
+        merged: The file to make of them.
+        form: What rows share.
+    """
+
+    def __init__(self, folder: Path, merged: Path, form: Form) -> None:
+        super().__init__(folder, form)
+        self._merged = merged
+
+    def finish(self, told: Callable[[int, int], None]) -> None:
+        """Copy the row groups of all parts into one file, which appears in one step."""
+        paths = [self._path(number) for number in range(self._parts)]
+        if len(paths) == 1:
+            # Bytes are copied in a few hundredths of the time that rows take.
+            with paths[0].open("rb") as part, put_in_place(self._merged) as file:
+                shutil.copyfileobj(part, file)
+            return
+        total = sum(pq.read_metadata(path).num_rows for path in paths)
+        merged = 0
+        with (
+            put_in_place(self._merged) as file,
+            closing(ahead(self._row_groups(paths))) as groups,
+            self._opened(file) as writer,
+        ):
+            for group in groups:
+                writer.write_table(group)
+                merged += group.num_rows
+                told(merged, total)
+
+    def _row_groups(self, paths: Sequence[Path]) -> Iterator[pa.Table]:
+        """Yield the row groups of files, one at a time."""
+        words = [field.name for field in self.schema if field.type == _WORD]
+        for path in paths:
+            # Not buffered ahead: only one row group is to be held.
+            with pq.ParquetFile(path, read_dictionary=words, pre_buffer=False) as file:
+                for number in range(file.num_row_groups):
+                    yield file.read_row_group(number, use_threads=False)
 
 
 def _watermarks(decisions: DecisionBatch) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Batch: files of transactions in, one file of decisions out, by the stream's own core.
+"""Batch: files of transactions in, decisions out, by the stream's own core.
 
 Three stages work side by side, each on a thread of its own: reading and fitting columns, deciding,
 writing. After each part the output so far, the rings and the position in the input are made fast
@@ -21,10 +21,7 @@ from pathlib import Path
 from stream_scorer.batch.input import BatchInput
 from stream_scorer.batch.job import Job, Order, Progress
 from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
-from stream_scorer.batch.output import (
-    ENDINGS,
-    refuse_feature_names,
-)
+from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_names
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
@@ -43,7 +40,7 @@ class Report:
 
     Attributes:
         model: NAME:VERSION that decided.
-        out: The file of decisions.
+        out: The file or folder of decisions.
         rejects: The file of rejected rows; None when there are none.
         rows: Rows of the input.
         resumed_at: Rows that an earlier run had done.
@@ -132,11 +129,13 @@ def _refuse_made(order: Order, work: WorkDirectory) -> None:
 
 
 def _refuse_output(order: Order) -> None:
-    out, rejects = order.out, order.rejects_path
-    if _URL.match(str(out)) or out.suffix.lower() not in ENDINGS:
+    out = order.out
+    if _URL.match(str(out)) or not out.name or out.suffix.lower() not in ENDINGS:
         raise SettingsError(
-            f"output {out}: unknown kind of file", f"name a local file {' or '.join(ENDINGS)}"
+            f"output {out}: unknown kind of file",
+            f"name a local file {PARQUET} or {AVRO}, or a folder: a name without an ending",
         )
+    rejects = order.rejects_path
     if out == rejects:
         raise SettingsError(f"output {out}: is the file of rejects, too", "name another --rejects")
     work = WorkDirectory(out)

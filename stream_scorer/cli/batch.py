@@ -1,4 +1,4 @@
-"""``stream-scorer batch``: files of transactions in, a file of decisions out."""
+"""``stream-scorer batch``: files of transactions in, decisions out."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,9 @@ def batch(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="File, 'glob' or fsspec URL of the transactions.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .parquet or .avro.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File .parquet or .avro, or a folder.")
+    ],
     model: Annotated[
         str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
     ],
@@ -75,7 +77,8 @@ def batch(
 ) -> None:
     """Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.
 
-    OUT appears when it is whole. A job that was cut off goes on when it is called again.
+    An OUT without an ending is a folder of Parquet files. OUT appears when it is complete. A job
+    that was cut off continues when it is called again.
     Exit codes: 2 input, output or an option; 3 model; 5 a store does not answer or the disk is
     full; 9 OUT.unfinished is of another job.
     """

@@ -21,7 +21,7 @@ from stream_scorer.tables.transactions import read_transactions
 
 def produce(
     *,
-    file: Annotated[Path, typer.Argument(help="Parquet, CSV or JSON lines, by its ending.")],
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV, Avro or JSON lines, by its ending.")],
     topic: Annotated[
         str | None, typer.Option("--topic", help="Where to; default: the input topic.")
     ] = None,

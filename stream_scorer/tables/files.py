@@ -1,8 +1,8 @@
-"""The files that a batch job reads: found by name, glob or URL, and opened as rows of columns.
+"""Files of rows: found by name, glob or URL, and opened as pieces of columns.
 
 Parquet, CSV, JSON lines and Avro container files, by the ending of the name. Each is read in
-pieces (``batch_formats``), from any row on, so that memory stays bounded and a resumed job reads no
-row twice.
+pieces (``tables/formats.py``), from any row on, so that memory stays bounded and a resumed job
+reads no row twice.
 """
 
 import csv
@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -23,7 +23,6 @@ from stream_scorer.file_url import of_the_store, protocols
 from stream_scorer.tables.columns import is_unicode
 from stream_scorer.tables.formats import FORMATS
 from stream_scorer.tables.pieces import DamagedError, Piece
-from stream_scorer.tables.transactions import refuse_repeated
 
 _PATTERN = re.compile(r"[*?\[]")
 _READERS = frozenset({"_csv", "pyarrow", "stream_scorer", "zlib"})
@@ -94,11 +93,29 @@ def _found(files: Any, path: str) -> InputFile:
     mark = next((about[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated")
                  if about.get(key) is not None), "")  # fmt: skip
     found = InputFile(name, path, files, int(about.get("size") or 0), str(mark))
-    if found.ending not in FORMATS:
-        raise SettingsError(f"{name}: unknown kind of file", f"name it {', '.join(FORMATS)}")
-    if local and about.get("type") != "file":
-        raise SettingsError(f"{name}: is no regular file", "name a file")
+    _refuse_kind(found, regular=not local or about.get("type") == "file")
     return found
+
+
+def local_file(path: Path) -> InputFile:
+    """Return the file of a local path, which is never a pattern or a URL.
+
+    Raises:
+        SettingsError: It does not exist, is not a regular file or has an unknown ending.
+    """
+    name = str(path)
+    with _asking(name):
+        size = path.stat().st_size
+    file = InputFile(name, str(path.absolute()), fsspec.filesystem("file"), size, "")
+    _refuse_kind(file, regular=path.is_file())
+    return file
+
+
+def _refuse_kind(file: InputFile, *, regular: bool) -> None:
+    if file.ending not in FORMATS:
+        raise SettingsError(f"{file.name}: unknown kind of file", f"name it {', '.join(FORMATS)}")
+    if not regular:
+        raise SettingsError(f"{file.name}: is no regular file", "name a file")
 
 
 def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
@@ -111,7 +128,9 @@ def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
         names = FORMATS[file.ending].names(stream)
     if names is None:
         return None
-    refuse_repeated(file.name, names, known)
+    for name in known:
+        if names.count(name) > 1:
+            raise SettingsError(f"{file.name}: column {name!r} is there twice", "rename one")
     return [name for name in known if name in names]
 
 

@@ -86,7 +86,9 @@ codecs.register_error("stream-scorer-escape", _escape)
 class _Utf8:
     """A stream of bytes whose foreign ones are escaped, so that one of them costs one row.
 
-    Arrow gives up a whole CSV file for a text that is not UTF-8.
+    Arrow refuses a complete CSV file for one text that is not UTF-8. ``check_utf8=False`` accepts
+    such texts as values. But pyarrow decodes a ragged row strictly before it calls the handler of
+    invalid rows, so one such row would still end the file.
 
     Args:
         stream: Read from its place on.

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def write(table: pa.Table, path: Path) -> Path:
 def run(source: Path | str, out: Path, **options: Any) -> Report:
     """Run a job at a fixed time."""
     return run_batch(SETTINGS, Order(str(source), out, MODEL, **{"as_of": AS_OF, **options}))
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Return the bytes of an output by file name: of one file, or of each file of a folder."""
+    if out.is_dir():
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+    return {"": out.read_bytes()}
+
+
+def delete(out: Path) -> None:
+    """Delete an output, a file or a folder, and its rejects."""
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink()
+    out.with_name(f"{out.name}.rejects.jsonl").unlink()
 
 
 def by_core(table: pa.Table, rows_at_once: int) -> list[Scored]:

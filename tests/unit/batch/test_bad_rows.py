@@ -218,6 +218,8 @@ _CSV: list[tuple[bytes, str, object]] = [
     (b"1,2,3", "3 values for 6 columns", "1,2,3"),
     (b"1,2,3,4,5,6,7", "7 values for 6 columns", "1,2,3,4,5,6,7"),
     (b"\xff,2", "2 values for 6 columns", "\\xff,2"),
+    (b"\xed\xa0\x80", "1 values for 6 columns", "\\xed\\xa0\\x80"),
+    (b'1,"\xc3",3,4,5,6,\xff', "7 values for 6 columns", '1,"\\xc3",3,4,5,6,\\xff'),
 ]  # fmt: skip
 
 
@@ -247,6 +249,26 @@ def test_a_foreign_csv_value_is_a_reject(tmp_path: Path) -> None:
     del rows[AT]
     (tmp_path / "alone").mkdir()
     assert run(_csv(tmp_path / "alone" / "in.csv", rows), tmp_path / "marked.avro").rejected == {}
+
+
+def test_ragged_csv_rows_that_are_not_utf8_keep_their_numbers_among_foreign_values(
+    tmp_path: Path,
+) -> None:
+    rows = _csv_rows()
+    rows[AT] = rows[AT].replace(b"EUR", b"\xffUR")
+    rows[AT + 1 : AT + 3] = [b"\xff", b"\xfe,\xfd"]
+    rows[AT + 3] = rows[AT + 3].replace(b"EUR", b"\xc3")
+    rows[AT + 5] = b"1,\xff,3,4,5,6,7,8"
+    rejects, decided = _decided(_csv(tmp_path / "in.csv", rows))
+    assert [(each["source_offset"], each["detail"]) for each in rejects] == [
+        (AT, "currency is not UTF-8"), (AT + 1, "1 values for 6 columns"),
+        (AT + 2, "2 values for 6 columns"), (AT + 3, "currency is not UTF-8"),
+        (AT + 5, "8 values for 6 columns"),
+    ]  # fmt: skip
+    assert [each["record"] for each in rejects[1:3]] == ["\\xff", "\\xfe,\\xfd"]
+    assert decided == [
+        row for row in range(ROWS) if row not in {AT, AT + 1, AT + 2, AT + 3, AT + 5}
+    ]
 
 
 @pytest.mark.thorough

@@ -235,6 +235,8 @@ BAD_ORDER: dict[str, tuple[Callable[[Path], list[str]], int, str]] = {
         lambda d: [str(d / "out.avro"), "--rejects", "/proc/r.jsonl"], 2, "on another disk",
     ),
     "no directory": (lambda d: [str(d / "no" / "out.parquet")], 2, "directory does not exist"),
+    "the folder exists": (lambda d: [str(_made(d / "out"))], 2, "exists already"),
+    "an output without a name": (lambda _: ["/"], 2, "unknown kind of file"),
     "unknown kind of output": (lambda d: [str(d / "out.csv")], 2, "unknown kind of file"),
     "a URL for the output": (lambda _: ["s3://bucket/out.parquet"], 2, "name a local file"),
     "the output is the rejects": (

@@ -1,22 +1,31 @@
-"""A job that ends anywhere goes on where it stopped, to the bytes of one that was not disturbed."""
+"""A job that ends anywhere continues, and gives the bytes of a job that was not disturbed."""
 
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.batch.job import Order
-from stream_scorer.batch.ledger import WorkDirectory
+from stream_scorer.batch.ledger import WorkDirectory, put_in_place
 from stream_scorer.batch.run import run_batch
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import load_models
-from tests.support.batch.batch_cases import AS_OF, MODEL, SETTINGS, run, transactions, write
+from tests.support.batch.batch_cases import (
+    AS_OF,
+    MODEL,
+    SETTINGS,
+    content,
+    delete,
+    run,
+    transactions,
+    write,
+)
 
 _DIES = """
 import os, signal, sys
@@ -26,7 +35,7 @@ from stream_scorer.batch.job import Order
 from stream_scorer.settings import load_settings
 
 def told(progress):
-    if progress.rows >= int(sys.argv[3]):
+    if progress.stage == sys.argv[7] and progress.rows >= int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 order = Order(sys.argv[1], Path(sys.argv[2]), sys.argv[4], as_of=int(sys.argv[5]), part_rows=600,
@@ -53,12 +62,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     ("rows", "way", "ending"),
     [
-        (2_500, "sort", ".parquet"),
+        (2_500, "sort", ".parquet"), (2_500, "", ""),
         *(
             pytest.param(*case, marks=pytest.mark.thorough)
             for case in (
                 (2_500, "sort", ".avro"), (700, "", ".parquet"), (700, "", ".avro"),
-                (2_500, "", ".parquet"), (2_500, "", ".avro"),
+                (2_500, "", ".parquet"), (2_500, "", ".avro"), (700, "sort", ""),
             )
         ),
     ],
@@ -69,17 +78,11 @@ def test_kill_9_in_the_middle(
     whole = tmp_path / f"whole{ending}"
     run(source, whole, part_rows=600, features=True, sort=bool(way))
     out = tmp_path / f"out{ending}"
-    died = subprocess.run(  # noqa: S603 our own program
-        [sys.executable, "-c", _DIES, source, str(out), str(rows), MODEL, str(AS_OF), way],
-        check=False,
-        timeout=120,
-    )
-    assert died.returncode == -signal.SIGKILL
-    assert not out.exists()
+    _run_killed(source, out, rows, way, "score")
     report = run(source, out, part_rows=600, features=True, sort=bool(way))
     assert 0 < report.resumed_at < report.rows
     assert report.resumed_at % 600 == 0
-    assert out.read_bytes() == whole.read_bytes()
+    assert content(out) == content(whole)
     assert report.rejects is not None
     assert report.rejects.read_bytes() == (tmp_path / f"whole{ending}.rejects.jsonl").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -87,57 +90,85 @@ def test_kill_9_in_the_middle(
     }
 
 
+def _run_killed(source: str, out: Path, rows: int, way: str, stage: str) -> None:
+    """Run a job that kills itself in a stage, after so many rows."""
+    died = subprocess.run(  # noqa: S603 our own program
+        [sys.executable, "-c", _DIES, source, str(out), str(rows), MODEL, str(AS_OF), way, stage],
+        check=False,
+        timeout=120,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert not out.exists()
+
+
+def test_kill_9_while_the_parts_are_merged(source: str, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    run(source, whole, part_rows=600, features=True)
+    _run_killed(source, out, 0, "", "merge")
+    work = WorkDirectory(out)
+    assert (work.path / "decisions.unfinished").exists()
+    assert not work.decisions.exists()
+    report = run(source, out, part_rows=600, features=True)
+    assert report.resumed_at == report.rows
+    assert content(out) == content(whole)
+    assert not work.path.exists()
+
+
 class _StoppedError(Exception):
     pass
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize(
+    ("ending", "sort"), [(".parquet", False), (".parquet", True), ("", False), (".avro", False)]
+)
 def test_an_end_at_every_step_of_the_ledger(
-    source: str, *, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, *, ending: str, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file that is put in place is once the last one, before and after it is there."""
-    whole = tmp_path / "whole.parquet"
-    run(source, whole, part_rows=1_500, sort=sort)
-    put = WorkDirectory.put
-    steps = 0
+    """The job ends before, while and after each file is put in place."""
+    whole, out = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
+    run(source, whole, part_rows=700, sort=sort)
+    names: list[str] = []
+    last, when = 0, ""
 
-    def counted(self: WorkDirectory, name: str, data: bytes) -> None:
-        nonlocal steps
-        steps += 1
-        put(self, name, data)
+    @contextmanager
+    def stopping(path: Path) -> Iterator[BinaryIO]:
+        names.append(path.name)
+        stops = len(names) == last
+        if stops and when == "before":
+            raise _StoppedError
+        with put_in_place(path) as file:
+            yield file
+            if stops and when == "while":
+                raise _StoppedError
+        if stops:
+            raise _StoppedError
 
-    monkeypatch.setattr(WorkDirectory, "put", counted)
-    run(source, tmp_path / "counted.parquet", part_rows=1_500, sort=sort)
+    monkeypatch.setattr("stream_scorer.batch.ledger.put_in_place", stopping)
+    monkeypatch.setattr("stream_scorer.batch.parquet.put_in_place", stopping)
+    run(source, out, part_rows=700, sort=sort)
+    delete(out)
+    steps = len(names)
     assert steps >= 10
-    out = tmp_path / "out.parquet"
-    for last in range(1, steps + 1):
-        for after in (False, True):
-            left = last
-
-            def stopping(self: WorkDirectory, name: str, data: bytes) -> None:
-                nonlocal left
-                left -= 1
-                if left > 0 or after:  # noqa: B023 called in this round
-                    put(self, name, data)
-                if left <= 0:
-                    raise _StoppedError
-
-            monkeypatch.setattr(WorkDirectory, "put", stopping)
+    assert {".parquet": "decisions", "": "_SUCCESS", ".avro": "ledger.json"}[ending] in names
+    for number in range(1, steps + 1):
+        for moment in ("before", "while", "after"):
+            names.clear()
+            last, when = number, moment
             with pytest.raises(_StoppedError):
-                run(source, out, part_rows=1_500, sort=sort)
+                run(source, out, part_rows=700, sort=sort)
             assert not out.exists()
-            monkeypatch.setattr(WorkDirectory, "put", put)
-            run(source, out, part_rows=1_500, sort=sort)
-            assert out.read_bytes() == whole.read_bytes()
-            out.unlink()
-            (tmp_path / "out.parquet.rejects.jsonl").unlink()
+            last = 0
+            run(source, out, part_rows=700, sort=sort)
+            assert content(out) == content(whole)
+            delete(out)
 
 
+@pytest.mark.parametrize("name", ["out.parquet", "out"])
 def test_an_end_while_the_output_is_moved(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out.parquet"
+    out = tmp_path / name
 
     def stop(_: WorkDirectory) -> None:
         raise _StoppedError
@@ -147,11 +178,11 @@ def test_an_end_while_the_output_is_moved(
         with pytest.raises(_StoppedError):
             run(source, out)
     assert out.exists()
-    before = out.read_bytes()
+    before = content(out)
     report = run(source, out)
     assert report.resumed_at == report.rows
-    assert out.read_bytes() == before
-    assert not (tmp_path / "out.parquet.unfinished").exists()
+    assert content(out) == before
+    assert not (tmp_path / f"{name}.unfinished").exists()
 
 
 def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
@@ -194,10 +225,11 @@ def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
     ("name", "spoil", "told"),
     [
         ("ledger.json", lambda data: data[:-9], "the ledger is damaged"),
-        ("ledger.json", lambda data: data.replace(b'"format": 3', b'"format": 9'), "version"),
+        ("ledger.json", lambda data: data.replace(b'"format": 4', b'"format": 9'), "version"),
         ("ledger.json", lambda data: data.replace(b'"parts"', b'"pards"'), "damaged"),
         ("state-*", lambda data: data[:-1], "is damaged: its checksum"),
         ("state-*", lambda data: b"\x01" + data[1:], "is damaged: its checksum"),
+        ("parts/part-00000.parquet", lambda data: data[:-1], "part-00000.parquet is missing or"),
     ],
 )
 def test_damaged_work_is_refused(
@@ -208,6 +240,20 @@ def test_damaged_work_is_refused(
     (path,) = (tmp_path / "out.parquet.unfinished").glob(name)
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(StateError, match=told):
+        run(source, out, part_rows=600)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["out", "out.avro"])
+def test_lost_decisions_are_refused(source: str, name: str, tmp_path: Path) -> None:
+    out = tmp_path / name
+    _leave_unfinished(source, out)
+    decisions = WorkDirectory(out).decisions
+    if decisions.is_dir():
+        (decisions / "part-00000.parquet").unlink()
+    else:
+        decisions.write_bytes(decisions.read_bytes()[:1_000])
+    with pytest.raises(StateError, match="the output is damaged: "):
         run(source, out, part_rows=600)
     assert not out.exists()
 
@@ -227,11 +273,12 @@ def test_an_output_that_is_made_before_the_job_has_the_lock_is_left_alone(
     assert (tmp_path / name).read_bytes() == b"another job's"
 
 
-@pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl"])
+@pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl", "out"])
 def test_an_output_that_is_made_while_the_job_runs_is_left_alone(
     source: str, name: str, tmp_path: Path
 ) -> None:
-    out, whole = tmp_path / "out.parquet", tmp_path / "whole.parquet"
+    form = name.removesuffix(".rejects.jsonl")
+    out, whole = tmp_path / form, tmp_path / f"whole-{form}"
     run(source, whole)
     order = Order(source, out, MODEL, as_of=AS_OF)
 
@@ -244,9 +291,9 @@ def test_an_output_that_is_made_while_the_job_runs_is_left_alone(
     (tmp_path / name).unlink()
     report = run_batch(SETTINGS, order)
     assert report.resumed_at == report.rows
-    assert out.read_bytes() == whole.read_bytes()
-    rejects = (tmp_path / "out.parquet.rejects.jsonl").read_bytes()
-    assert rejects == (tmp_path / "whole.parquet.rejects.jsonl").read_bytes()
+    assert content(out) == content(whole)
+    rejects = (tmp_path / f"{form}.rejects.jsonl").read_bytes()
+    assert rejects == (tmp_path / f"whole-{form}.rejects.jsonl").read_bytes()
 
 
 def test_two_jobs_do_not_write_one_output(source: str, tmp_path: Path) -> None:
@@ -258,12 +305,19 @@ def test_two_jobs_do_not_write_one_output(source: str, tmp_path: Path) -> None:
         run(source, out)
 
 
-def test_the_ledger_grows_by_parts_and_the_state_does_not(source: str, tmp_path: Path) -> None:
-    out = tmp_path / "out.parquet"
+@pytest.mark.parametrize("name", ["out.parquet", "out"])
+def test_an_unfinished_output_holds_the_parts_of_its_ledger(
+    source: str, name: str, tmp_path: Path
+) -> None:
+    out = tmp_path / name
     _leave_unfinished(source, out)
-    work = tmp_path / "out.parquet.unfinished"
-    ledger = json.loads((work / "ledger.json").read_text())
-    assert len(ledger["parts"]) >= 1
-    assert len(list(work.glob("state-*"))) == 1
-    with pytest.raises(pa.ArrowInvalid, match="Parquet"):
-        pq.read_table(work / "decisions")
+    work = WorkDirectory(out)
+    lengths = json.loads((work.path / "ledger.json").read_text())["parts"]
+    assert len(lengths) >= 1
+    assert len(list(work.path.glob("state-*"))) == 1
+    folder = work.parts if name == "out.parquet" else work.decisions
+    found = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert found == {f"part-{at:05d}.parquet": length for at, length in enumerate(lengths)}
+    # What a reader could take for the complete output is made at the end.
+    assert work.decisions.exists() == (name == "out")
+    assert not (work.decisions / "_SUCCESS").exists()

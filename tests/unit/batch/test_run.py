@@ -7,6 +7,7 @@ from typing import Any
 import fastavro
 import fsspec
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -69,6 +70,43 @@ def test_parquet_says_what_avro_says(table: pa.Table, tmp_path: Path) -> None:
     assert read["score"].to_numpy().tobytes() == scored.score.tobytes()
     assert len(read.schema.names) == 29
     assert str(read.schema.field("decision").type) == "string"
+
+
+@pytest.mark.parametrize("part_rows", [10**6, 900, 100])
+@pytest.mark.parametrize("name", ["out.parquet", "out"])
+def test_all_readers_find_all_rows_of_all_parts(
+    table: pa.Table, name: str, part_rows: int, tmp_path: Path
+) -> None:
+    source = write(table, tmp_path / "in.parquet")
+    # The first parts hold history alone, so they have no rows.
+    since = int(table["event_time"].cast(pa.int64())[500].as_py())
+    options: dict[str, Any] = {"features": True, "since": since, "part_rows": part_rows}
+    run(source, tmp_path / "out.avro", **options)
+    expected = avro(tmp_path / "out.avro")
+    out = tmp_path / name
+    run(source, out, **options)
+    found = pq.read_table(out)
+    found.validate(full=True)
+    assert found.to_pylist() == expected
+    assert pl.read_parquet(out).to_arrow().to_pylist() == expected
+    parts = -(-table.num_rows // part_rows)
+    if name == "out":
+        assert sorted(path.name for path in out.iterdir()) == [
+            "_SUCCESS", *(f"part-{part:05d}.parquet" for part in range(parts)),
+        ]  # fmt: skip
+    else:
+        assert pq.read_metadata(out).num_row_groups <= parts
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "in.parquet", name, f"{name}.rejects.jsonl", "out.avro", "out.avro.rejects.jsonl",
+    }  # fmt: skip
+
+
+def test_an_input_that_ends_with_a_part_has_no_empty_part(table: pa.Table, tmp_path: Path) -> None:
+    source = write(table.slice(0, 1_200), tmp_path / "in.parquet")
+    run(source, tmp_path / "out", part_rows=600)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "_SUCCESS", "part-00000.parquet", "part-00001.parquet",
+    }  # fmt: skip
 
 
 def test_files_of_a_glob_are_one_input(table: pa.Table, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.settings import Registry
 from stream_scorer.tables.transactions import read_transactions
+from tests.support.batch.batch_cases import write
 
 ENCODER = TransactionEncoder(Registry())
 TIME = datetime(2018, 4, 1, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -58,7 +59,7 @@ def table(rows: int) -> pa.Table:
     )
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl", "avro"])
 def test_every_kind_of_file_gives_the_same_rows_over_many_batches(
     tmp_path: Path, suffix: str
 ) -> None:
@@ -70,6 +71,11 @@ def test_every_kind_of_file_gives_the_same_rows_over_many_batches(
     elif suffix == "csv":
         plain = given.set_column(4, "terminal_id", given["terminal_id"].cast(pa.string()))
         pa_csv.write_csv(plain, path)
+    elif suffix == "avro":
+        whole = given.append_column("channel", pa.repeat("UNKNOWN", rows))
+        for name in ("country", "device_id"):
+            whole = whole.append_column(name, pa.nulls(rows, pa.string()))
+        write(whole, path)
     else:
         write_lines(
             path,
@@ -172,15 +178,16 @@ def test_a_bad_value_of_a_csv_is_named_too(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("t.txt", "", "unknown kind of file — name it .parquet, .csv"),
-        ("none.csv", None, "No such file or directory"),
-        ("none.parquet", None, "No such file or directory"),
-        ("none.jsonl", None, "No such file or directory"),
+        ("none.csv", None, "no such file — correct the name"),
+        ("none.parquet", None, "no such file — correct the name"),
+        ("none.jsonl", None, "no such file — correct the name"),
         ("t.parquet", "nothing of the kind", "make it a sound .parquet file"),
         ("t.jsonl", '{"a": 1}\n{"a"\n', "row 2: not JSON"),
-        ("t.jsonl", "[1]\n", "row 1: not an object"),
+        ("t.jsonl", "[1]\n", "row 1: not a JSON object — correct the row"),
         ("t.jsonl", '{"a": 1}\n' + '{"a":' * 100_000, "row 2: not JSON: "),
         ("t.csv", "mcc,a,mcc\n1,2,3\n", "column 'mcc' is there twice — rename one"),
-        ("t.csv", "a,b\n1\n", "make it a sound .csv file"),
+        ("t.csv", ",".join(ROW) + "\n1\n", "row 1: 1 values for 6 columns — correct the row"),
+        ("t.csv", ",".join(ROW) + '\n"' + "1\n" * (5 << 20), "make it a sound .csv file"),
         ("t.csv", "transaction_id,event_time\na,1\n", "column 'customer_id' is missing"),
     ],
 )
@@ -229,7 +236,7 @@ def test_damaged_parquet_and_a_directory_are_told_apart(tmp_path: Path) -> None:
         read(path)
     assert "\n" not in str(error.value)
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(SettingsError, match=r"d.csv: Is a directory — name a readable file$"):
+    with pytest.raises(SettingsError, match=r"d.csv: is no regular file — name a file$"):
         read(tmp_path / "d.csv")
 
 
