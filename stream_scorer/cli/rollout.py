@@ -1,5 +1,6 @@
 """``stream-scorer rollout``: begin a rollout, move it, take it back, and see where it is."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,19 @@ from stream_scorer.cli.console import (
     connected_settings,
     show,
 )
+from stream_scorer.cli.options import CommandGroup, Options
 from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.errors import SettingsError
 from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
+from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
 from stream_scorer.rollout.operator.reports import history as history_of
 from stream_scorer.rollout.operator.reports import status as status_of
+from stream_scorer.rollout.operator.template import template
 from stream_scorer.rollout.plan.command_kinds import Kind
+from stream_scorer.rollout.plan.plan_file import Strategy
 from stream_scorer.security.keys import passphrase_from, read_private
 
-app = typer.Typer(
+app = CommandGroup(
     help="Model versions in the stream: begin a rollout, move it, take it back, see where it is.",
     no_args_is_help=True,
 )
@@ -64,53 +70,43 @@ def _told(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it i
     show(as_json, document, ("", "value"), rows, title="Written")
 
 
+class OldOptions(Options):
+    """Options that are keys of the plan file now: hidden, and with a warning."""
+
+    def __init__(self, **values: Any) -> None:
+        self.given = {flag: values[_name(flag)] for flag in OLD_OPTIONS if values.get(_name(flag))}
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return one for each old option."""
+        return [
+            inspect.Parameter(
+                _name(flag), inspect.Parameter.KEYWORD_ONLY, default=None,
+                annotation=Annotated[old.kind, typer.Option(flag, hidden=True)],
+            )
+            for flag, old in OLD_OPTIONS.items()
+        ]  # fmt: skip
+
+    def warn(self) -> None:
+        """Name the key to write instead of each option that was given."""
+        for flag in self.given:
+            typer.echo(
+                f"stream-scorer: warning: {flag} will be removed: write {OLD_OPTIONS[flag].key} in "
+                "a plan file — stream-scorer rollout template prints one",
+                err=True,
+            )
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
 @app.command()
 def start(
     *,
-    plan: Annotated[Path | None, typer.Option("--plan", help="TOML; see docs/PLANS.md.")] = None,
-    name: Annotated[str | None, typer.Option(help="The rollout's name.")] = None,
-    strategy: Annotated[
-        Literal["champion", "shadow", "canary", "blue-green", "split"] | None,
-        typer.Option(help="How versions share the traffic."),
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="TOML; rollout template prints one.")
     ] = None,
-    version: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ARM=NAME:VERSION",
-            help="A version, once for each arm. The champion is the present one by default.",
-        ),
-    ] = None,
-    ramp: Annotated[
-        str | None, typer.Option(help="Shares of a canary, per cent; default: 1,5,25,50,100.")
-    ] = None,
-    stage_seconds: Annotated[
-        int | None, typer.Option(min=0, help="How long, in event time, each stage lasts at least.")
-    ] = None,
-    share: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ARM=PERCENT", help="Fixed share of an arm of a split."),
-    ] = None,
-    active: Annotated[
-        Literal["blue", "green"] | None, typer.Option(help="Who decides first; default: blue.")
-    ] = None,
-    salt: Annotated[
-        str | None, typer.Option(help="Deals customers to buckets; default: a fresh one.")
-    ] = None,
-    effective_at: EffectiveOption = None,
-    controller_key: Annotated[
-        str | None,
-        typer.Option(help="Public key of the controller that may move it: PEM file or base64."),
-    ] = None,
-    controller_may: Annotated[
-        str | None,
-        typer.Option(help="Of step,switch,promote,rollback,pause; default: all but switch, pause."),
-    ] = None,
-    controller_up_to: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Per cent up to which it steps by itself.")
-    ] = None,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="A person approves whatever the controller does.")
-    ] = False,
     reason: ReasonOption = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of a rollout that runs.")
@@ -120,27 +116,38 @@ def start(
     ] = False,
     key: KeyOption = None,
     passphrase_file: PassphraseOption = None,
+    old: OldOptions,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin a rollout by a plan file, by options, or by a file and options over it.
+    """Begin a rollout by a plan file.
 
     Exit codes: 2: no plan; 3: a bundle is refused; 11: the control log refuses it, or a rollout
     runs.
     """
-    from stream_scorer.rollout.operator.start import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.rollout.operator.start import planned, verify  # noqa: PLC0415 scikit-learn loads slowly
 
-    given = Given(
-        plan, name, reason or None, strategy, version or (), ramp, stage_seconds, share or (), salt,
-        event_time(effective_at), active, controller_key, controller_may, controller_up_to, manual,
-    )  # fmt: skip
+    if plan is None and not old.given:
+        raise SettingsError(
+            "rollout start: no plan is given",
+            "write one: stream-scorer rollout template canary > plan.toml, then give --plan",
+        )
+    old.warn()
     settings = connected_settings(config, bootstrap)
     with operating(settings, _signing(key, passphrase_file)) as operator:
-        made = planned(settings, given, operator.state)
+        made = planned(settings, operator.state, plan, reason, old.given)
         if not unverified:
             verify(settings, made)
         _told(as_json, operator.start(made, replace=replace))
+
+
+@app.command(name="template")
+def template_command(
+    *, strategy: Annotated[Strategy, typer.Argument(help="How versions share the traffic.")]
+) -> None:
+    """Print a plan file with comments, for rollout start --plan."""
+    typer.echo(template(strategy), nl=False)
 
 
 @app.command()
