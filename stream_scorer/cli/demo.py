@@ -9,13 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    TerminalConsole,
-    settings_from,
-)
+from stream_scorer.cli.options import ClusterJsonOptions
+from stream_scorer.cli.output import TerminalConsole
 from stream_scorer.demo.report import Report
 from stream_scorer.demo.run import QUICK, Demo, Size
 from stream_scorer.drift.windows import milliseconds
@@ -24,9 +19,7 @@ from stream_scorer.drift.windows import milliseconds
 def demo(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="A third of the transactions.")] = False,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.
 
@@ -39,10 +32,10 @@ def demo(
     well enough, and drift was found after the change and not before; 1 otherwise; 2 and more as
     those of run.
     """
-    settings = settings_from(config, bootstrap)
+    settings = options.settings()
     with _Phases() as phases:
-        report = Demo(settings, QUICK if quick else Size(), phases, config).run()
-    if not as_json:
+        report = Demo(settings, QUICK if quick else Size(), phases, options.config).run()
+    if not options.as_json:
         _tables(report)
     for fault in report.faults:
         typer.echo(f"stream-scorer: demo: {fault}", err=True)

@@ -4,13 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import ClusterJsonOptions
 from stream_scorer.kafka.topics.lag import read_lag
 
 
@@ -22,16 +16,14 @@ def lag(
     seconds: Annotated[
         bool, typer.Option("--seconds", help="Also the age of the oldest uncommitted record.")
     ] = False,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Show a group's lag in every partition, from its committed offsets.
 
     end is the high watermark, stable the last offset that a read-committed reader may reach; a
     difference that stays is a transaction upstream that nobody ends. "-": never committed.
     """
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     name = group or settings.kafka.group
     lags = read_lag(settings.kafka, name, seconds=seconds)
     total = sum(each.lag or 0 for each in lags)
@@ -49,8 +41,7 @@ def lag(
     ]
     rows = [["-" if value is None else value for value in record.values()] for record in records]
     columns = list(records[0])
-    show(
-        as_json,
+    options.show(
         {"group": name, "partitions": records, "total": total},
         columns,
         [*rows, ["total", "", "", "", "", total, *([""] if seconds else [])]],

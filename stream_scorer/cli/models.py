@@ -1,36 +1,42 @@
 """``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.console import (
-    ConfigOption,
-    JsonOption,
+from stream_scorer.cli.options import (
+    CommandGroup,
+    ConfigJsonOptions,
+    ConfigOptions,
     PassphraseOption,
     settings_from,
-    show,
 )
 from stream_scorer.security.keys import passphrase_from
 from stream_scorer.settings import Settings
 
-app = typer.Typer(
-    help="Model bundles: list, compare, sign, verify and validate them.", no_args_is_help=True
+app = CommandGroup(
+    "Model bundles: list, compare, sign, verify and validate them.", ConfigJsonOptions
 )
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its newest.")
 ]
-StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
-]
 
 
-def _settings(config: Path | None, store: Path | None) -> Settings:
-    """Read the settings; a named folder is also stronger than a URL in them."""
-    given = {} if store is None else {"directory": store, "url": ""}
-    return settings_from(config, overrides={"models": given})
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(ConfigJsonOptions):
+    """Options of a command that reads the model store."""
+
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
+    ] = None
+
+    def settings(self, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+        """Return the settings; a named folder is also stronger than a URL in them."""
+        given = {} if self.store is None else {"directory": self.store, "url": ""}
+        return settings_from(self.config, overrides={**(overrides or {}), "models": given})
 
 
 @app.command()
@@ -38,8 +44,7 @@ def keygen(
     *,
     out: Annotated[Path, typer.Option(help="Private key, mode 0600; its public one is OUT.pub.")],
     passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: ConfigJsonOptions,
 ) -> None:
     """Make a pair of Ed25519 keys. Nothing is written over.
 
@@ -48,7 +53,7 @@ def keygen(
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     passphrase = passphrase_from(passphrase_file)
-    made = model_signing.generate(settings_from(config), out, passphrase)
+    made = model_signing.generate(options.settings(), out, passphrase)
     document = {
         "private_key": str(made.private),
         "encrypted": passphrase is not None,
@@ -56,7 +61,7 @@ def keygen(
         "public_base64": made.public_base64,
         "key_id": made.key_id,
     }
-    show(as_json, document, ("", "value"), document.items(), title="Keys")
+    options.show(document, ("", "value"), document.items(), title="Keys")
 
 
 @app.command()
@@ -68,9 +73,7 @@ def sign(
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of the signature that is there.")
     ] = False,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Verify a bundle as a scorer would, and write its signature.json.
 
@@ -79,20 +82,18 @@ def sign(
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     label, signer = model_signing.sign(
-        _settings(config, store), model, key,
+        options.settings(), model, key,
         passphrase_from(passphrase_file), replace=replace,
     )  # fmt: skip
     document = {"model": label, "key_id": signer.key_id, "trusted_as": signer.name}
-    show(as_json, document, ("", "value"), document.items(), title="Signed")
+    options.show(document, ("", "value"), document.items(), title="Signed")
 
 
 @app.command()
 def verify(
     *,
     model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Verify a bundle as a scorer would at its start: files, signature, types, golden rows.
 
@@ -100,8 +101,8 @@ def verify(
     """
     from stream_scorer.models.commands.report import verified  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = verified(_settings(config, store), model)
-    show(as_json, document, ("", "value"), document.items(), title="Verified")
+    document = verified(options.settings(), model)
+    options.show(document, ("", "value"), document.items(), title="Verified")
 
 
 @app.command()
@@ -110,13 +111,13 @@ def sign_plan(
     plan: Annotated[Path, typer.Argument(metavar="FILE", help="The plan, such as plan.toml.")],
     key: Annotated[Path, typer.Option("--key", help="Private key, of models keygen.")],
     passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
+    options: ConfigOptions,
 ) -> None:
     """Sign a plan file: writes FILE.sig next to it, which production mode asks for."""
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     written = model_signing.sign_plan_file(
-        _settings(config, None), plan, key, passphrase_from(passphrase_file)
+        options.settings(), plan, key, passphrase_from(passphrase_file)
     )
     typer.echo(f"{written}")
 
@@ -124,9 +125,7 @@ def sign_plan(
 @app.command(name="list")
 def list_command(
     *,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Show every bundle: who signed it, its content hash, when and on which days it was trained.
 
@@ -134,7 +133,7 @@ def list_command(
     """
     from stream_scorer.models.commands.report import listed  # noqa: PLC0415 scikit-learn loads slowly
 
-    found = listed(_settings(config, store))
+    found = listed(options.settings())
     rows = [
         [
             f"{each['name']}:{each['version']}",
@@ -147,16 +146,14 @@ def list_command(
         for each in found
     ]
     columns = ("model", "signed by", "signature", "content", "trained at", "trained on")
-    show(as_json, found, columns, rows)
+    options.show(found, columns, rows)
 
 
 @app.command(name="show")
 def show_command(
     *,
     model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Show a bundle's manifest, metrics and features, and who signed it.
 
@@ -164,8 +161,8 @@ def show_command(
     """
     from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = model_reports.shown(_settings(config, store), model)
-    show(as_json, document, ("", "value"), model_reports.as_rows(document), title=model)
+    document = model_reports.shown(options.settings(), model)
+    options.show(document, ("", "value"), model_reports.as_rows(document), title=model)
 
 
 @app.command()
@@ -173,9 +170,7 @@ def diff(
     *,
     old: Annotated[str, typer.Argument(metavar="OLD", help="NAME:VERSION.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="NAME:VERSION.")],
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Show in what two versions differ: features, thresholds, metrics, data, libraries.
 
@@ -183,18 +178,16 @@ def diff(
     """
     from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = model_reports.compared(_settings(config, store), old, new)
+    document = model_reports.compared(options.settings(), old, new)
     rows = model_reports.difference_rows(document)
-    show(as_json, document, ("", document["old"], document["new"]), rows)
+    options.show(document, ("", document["old"], document["new"]), rows)
 
 
 @app.command()
 def validate(
     *,
     model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Score a bundle's golden rows again with the libraries that are installed.
 
@@ -203,7 +196,7 @@ def validate(
     """
     from stream_scorer.models.commands import validate as model_validation  # noqa: PLC0415 scikit-learn loads slowly
 
-    found = model_validation.validate(_settings(config, store), model)
+    found = model_validation.validate(options.settings(), model)
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}
-    show(as_json, document, ("", "value"), document.items(), title="Validated")
+    options.show(document, ("", "value"), document.items(), title="Validated")
     model_validation.refuse_broken(found)

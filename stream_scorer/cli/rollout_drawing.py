@@ -1,13 +1,11 @@
 """``rollout status`` as people see it: the ramp, the arms, the partitions, the verdicts."""
 
-import json
 from typing import Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
-from stream_scorer.cli.console import TerminalConsole
+from stream_scorer.cli.output import TerminalConsole
 from stream_scorer.terminal_text import printable
 
 _STYLES = {
@@ -18,16 +16,12 @@ _STYLES = {
 _BAR = 40
 
 
-def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is the flag itself
+def draw(document: dict[str, Any]) -> None:
     """Print where a rollout is.
 
     Args:
-        as_json: Whether ``--json`` was given.
-        document: From ``rollout_reports.status``.
+        document: From ``rollout.operator.reports.status``.
     """
-    if as_json:
-        typer.echo(json.dumps(document, default=str))
-        return
     console = TerminalConsole()
     phase = document["phase"]
     if "name" not in document:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import JsonOption, show
+from stream_scorer.cli.options import JsonOptions
 from stream_scorer.settings import MODELS_DIRECTORY
 
 
@@ -67,7 +67,7 @@ def train(
     licence: Annotated[
         str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
     ] = None,
-    as_json: JsonOption = False,
+    options: JsonOptions,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
     from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
@@ -92,4 +92,4 @@ def train(
         )
     )  # fmt: skip
     document = report(directory, manifest)
-    show(as_json, document, ("", "value"), document.items(), title="Trained")
+    options.show(document, ("", "value"), document.items(), title="Trained")

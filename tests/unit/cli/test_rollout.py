@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner
 
-from stream_scorer.cli import rollout
+from stream_scorer.cli import options, rollout
 from stream_scorer.cli.main import app
 from stream_scorer.errors import SettingsError
 from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
@@ -29,7 +29,7 @@ def _given(*words: str) -> tuple[dict[str, Any], str]:
     warn = rollout.OldOptions.warn
     with (
         mock.patch.object(rollout.OldOptions, "warn", ask),
-        mock.patch.object(rollout, "connected_settings", side_effect=_AskedError),
+        mock.patch.object(options, "connected_settings", side_effect=_AskedError),
     ):
         done = CliRunner().invoke(app, ["rollout", "start", *words])
     assert isinstance(done.exception, _AskedError)
