@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.options import CommandGroup, ConfigJsonOptions
+from stream_scorer.cli.options import CommandGroup, ConfigJsonOptions, WideOption
+from stream_scorer.cli.output import field_rows, short_time
 
 app = CommandGroup(
     "The audit log: who changed which model when, and whether the log is whole.", ConfigJsonOptions
@@ -40,9 +41,9 @@ def verify(
     settings = options.settings().audit
     found = audit_access.verify(settings, file, expect, after)
     document = asdict(found)
-    rows = [(name, value) for name, value in document.items() if name != "faults"]
+    rows = field_rows({name: value for name, value in document.items() if name != "faults"})
     rows += [("fault", str(fault)) for fault in found.faults]
-    options.show(document, ("", "value"), rows, title="Audit log")
+    options.show_fields(document, "Audit log", rows)
     audit_access.refuse_faults(found)
 
 
@@ -55,6 +56,7 @@ def show_command(
     ] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
     last: Annotated[int, typer.Option("--last", min=1, help="The newest so many.")] = 50,
+    wide: WideOption = False,
     options: ConfigJsonOptions,
 ) -> None:
     """Show the newest lines: when, who, what, to what, and the details.
@@ -65,6 +67,7 @@ def show_command(
 
     lines = audit_access.shown(options.settings().audit, file, action, subject, last)
     records = [line.as_record() for line in lines]
-    columns = ("number", "time", "actor", "action", "subject", "details")
-    rows = [[record[name] for name in columns] for record in records]
-    options.show(records, columns, rows)
+    actor = ["actor"] if wide else []
+    columns = ["number", "time", *actor, "action", "subject", "details"]
+    shown = [{**r, "number": str(r["number"]), "time": short_time(r["time"])} for r in records]
+    options.show(records, columns, [[row[name] for name in columns] for row in shown], wide=wide)

@@ -104,4 +104,4 @@ def batch(
         "model_failed": report.failed_rows,
         "seconds": round(report.seconds, 2),
     }
-    options.show(document, ("", "value"), document.items(), title="Scored")
+    options.show_fields(document, "Scored")

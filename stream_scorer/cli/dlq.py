@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup
-from stream_scorer.cli.output import print_json, print_table, utc_text
+from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup, WideOption
+from stream_scorer.cli.output import field_rows, print_json, print_table, utc_text
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.dead_letters.format import DeadLetter
@@ -33,6 +33,7 @@ def list_(
     limit: Annotated[
         int, typer.Option("--limit", min=0, max=MOST_RECORDS, help="Newest records to show.")
     ] = 20,
+    wide: WideOption = False,
     options: ClusterJsonOptions,
 ) -> None:
     """Count the dead letters by reason and show the newest."""
@@ -53,7 +54,15 @@ def list_(
     document = {"total": total, "counts": listing.counts, "newest": records}
     options.show(document, ("reason", "records"), [*listing.counts.items(), ("total", total)])
     if records and not options.as_json:
-        print_table(list(records[0]), [list(record.values()) for record in records])
+        print_table(
+            ("partition", "offset", "time", "reason", "detail", *(["source"] if wide else [])),
+            [
+                (str(r["partition"]), str(r["offset"]), str(r["time"])[:19], r["reason"],
+                 r["detail"], *([r["source"]] if wide else []))
+                for r in records
+            ],
+            wide=wide,
+        )  # fmt: skip
 
 
 @app.command(name="show")
@@ -100,7 +109,7 @@ def show_(
         *((f"header {name}", _text(value)) for name, value in letter.headers or ()),
         ("bytes", "null" if letter.value is None else len(letter.value)),
     ]
-    print_table(("field", "value"), fields)
+    print_table(("", "value"), fields)
     typer.echo(dump(letter.value or b""))
     typer.echo(
         f"does not decode: {printable(undecoded)}" if undecoded else json.dumps(record, default=str)
@@ -215,7 +224,9 @@ def take(
         "committed": taken.after,
         "taken": not taken.retried,
     }
-    options.show(document, ("field", "value"), list(document.items()))
+    numbers = ("partition", "offset", "committed_before", "committed")
+    exact = {name: str(document[name]) for name in numbers if document[name] is not None}
+    options.show_fields(document, rows=field_rows({**document, **exact}))
 
 
 def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:

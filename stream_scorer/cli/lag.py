@@ -1,6 +1,7 @@
 """``stream-scorer lag``: how far a group is behind."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +40,7 @@ def lag(
         | ({"seconds": round(each.seconds or 0.0, 3)} if seconds else {})
         for each in lags
     ]
-    rows = [["-" if value is None else value for value in record.values()] for record in records]
+    rows = [_row(record) for record in records]
     columns = list(records[0])
     options.show(
         {"group": name, "partitions": records, "total": total},
@@ -47,3 +48,12 @@ def lag(
         [*rows, ["total", "", "", "", "", total, *([""] if seconds else [])]],
         f"group {name}",
     )
+
+
+def _row(record: Mapping[str, Any]) -> list[object]:
+    """Return a partition's cells: offsets as they are, to be given to other commands."""
+    exact = ("partition", "committed", "end", "stable")
+    return [
+        str(value) if name in exact and value is not None else value
+        for name, value in record.items()
+    ]

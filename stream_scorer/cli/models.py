@@ -61,7 +61,7 @@ def keygen(
         "public_base64": made.public_base64,
         "key_id": made.key_id,
     }
-    options.show(document, ("", "value"), document.items(), title="Keys")
+    options.show_fields(document, "Keys")
 
 
 @app.command()
@@ -86,7 +86,7 @@ def sign(
         passphrase_from(passphrase_file), replace=replace,
     )  # fmt: skip
     document = {"model": label, "key_id": signer.key_id, "trusted_as": signer.name}
-    options.show(document, ("", "value"), document.items(), title="Signed")
+    options.show_fields(document, "Signed")
 
 
 @app.command()
@@ -102,7 +102,7 @@ def verify(
     from stream_scorer.models.commands.report import verified  # noqa: PLC0415 scikit-learn loads slowly
 
     document = verified(options.settings(), model)
-    options.show(document, ("", "value"), document.items(), title="Verified")
+    options.show_fields(document, "Verified")
 
 
 @app.command()
@@ -137,15 +137,14 @@ def list_command(
     rows = [
         [
             f"{each['name']}:{each['version']}",
-            each["refused"] or each["signed_by"] or each["key_id"] or "nobody",
-            each["signature"] if not each["refused"] else "refused",
-            each["content_hash"][:12] if not each["refused"] else "-",
-            (each["trained_at"] or "-") if not each["refused"] else "-",
-            each["trained_on"] if not each["refused"] else "-",
+            f"refused: {each['refused']}" if each["refused"] else _signer(each),
+            each.get("content_hash", "-")[:12],
+            (each.get("trained_at") or "-")[:10],
+            each.get("trained_on", "-").replace(":", " to "),
         ]
         for each in found
     ]
-    columns = ("model", "signed by", "signature", "content", "trained at", "trained on")
+    columns = ("model", "signed by", "content", "trained at", "trained on")
     options.show(found, columns, rows)
 
 
@@ -162,7 +161,7 @@ def show_command(
     from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
     document = model_reports.shown(options.settings(), model)
-    options.show(document, ("", "value"), model_reports.as_rows(document), title=model)
+    options.show_fields(document, model, model_reports.as_rows(document))
 
 
 @app.command()
@@ -198,5 +197,12 @@ def validate(
 
     found = model_validation.validate(options.settings(), model)
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}
-    options.show(document, ("", "value"), document.items(), title="Validated")
+    options.show_fields(document, "Validated")
     model_validation.refuse_broken(found)
+
+
+def _signer(bundle: Mapping[str, Any]) -> str:
+    """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
+    if bundle["signature"] == "trusted":
+        return str(bundle["signed_by"])
+    return f"unknown key {bundle['key_id']}" if bundle["key_id"] else "nobody"

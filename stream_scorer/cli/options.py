@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stream_scorer import devkafka
-from stream_scorer.cli.output import print_json, print_table
+from stream_scorer.cli.output import field_rows, print_json, print_table
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings, load_settings
 
@@ -38,6 +38,7 @@ PassphraseOption = Annotated[
 MOST_PER_SECOND = 1_000_000.0
 """The fastest pace that can be asked for; without one, a topic is fed at full speed."""
 MOST_RECORDS = 2**31 - 1
+WideOption = Annotated[bool, typer.Option("--wide", help="All columns, for a wide terminal.")]
 InstanceOption = Annotated[
     str | None,
     typer.Option("--instance", help="Stable name of this instance, unique in the group."),
@@ -115,6 +116,8 @@ class JsonOptions(Options):
         columns: Sequence[str],
         rows: Iterable[Sequence[object]],
         title: str = "",
+        *,
+        wide: bool = False,
     ) -> None:
         """Print one report: the document as JSON, or the rows as a table.
 
@@ -123,11 +126,27 @@ class JsonOptions(Options):
             columns: Table headings.
             rows: Table cells.
             title: Table title.
+            wide: Whether each row of the table is one line, however long.
         """
         if self.as_json:
             print_json(document)
         else:
-            print_table(columns, rows, title)
+            print_table(columns, rows, title, wide=wide)
+
+    def show_fields(
+        self,
+        document: Mapping[str, Any],
+        title: str = "",
+        rows: Iterable[Sequence[object]] | None = None,
+    ) -> None:
+        """Print one document: as JSON, or as a table with a row for each of its values.
+
+        Args:
+            document: What ``--json`` prints, on one line.
+            title: Table title.
+            rows: Names and values of the table; None for all of the document's.
+        """
+        self.show(document, ("", "value"), field_rows(document) if rows is None else rows, title)
 
 
 @dataclass(frozen=True, kw_only=True)

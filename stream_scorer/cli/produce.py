@@ -48,4 +48,4 @@ def produce(
         "seconds": round(seconds, 3),
         "events_per_second": round(feed.sent / seconds),
     }
-    options.show(report, list(report), [list(report.values())])
+    options.show_fields(report, "Sent")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from stream_scorer.cli.options import ClusterJsonOptions, PlanOption, WarmOption
+from stream_scorer.cli.output import field_rows
 from stream_scorer.errors import SettingsError
 
 _EVERY_SECONDS = 2.0
@@ -50,7 +51,7 @@ def reproduce(
     )  # fmt: skip
     found = recompute(options.connected(), question, _Progress())
     document = found.as_record()
-    rows = [(name, value) for name, value in document.items() if name != "examples"]
+    rows = field_rows({name: value for name, value in document.items() if name != "examples"})
     rows += [
         (
             f"{each['transaction_id']} ({each['source_partition']}/{each['source_offset']})",
@@ -58,7 +59,7 @@ def reproduce(
         )
         for each in found.examples
     ]
-    options.show(document, ("", "value"), rows, title="Reproduced")
+    options.show_fields(document, "Reproduced", rows)
     found.refuse()
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, Options, PassphraseOption
-from stream_scorer.cli.output import print_json
+from stream_scorer.cli.output import print_json, short_time
 from stream_scorer.cli.rollout_drawing import draw
 from stream_scorer.errors import SettingsError
 from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
@@ -52,7 +52,7 @@ class OperatorOptions(ClusterJsonOptions):
         with operating(self.connected(), signer, self.reason) as operator:
             document = act(operator)
         rows = [(name, document[name]) for name in ("sequence", "kind", "what", "signer", "at")]
-        self.show(document, ("", "value"), rows, title="Written")
+        self.show_fields(document, "Written", rows)
 
 
 class OldOptions(Options):
@@ -150,12 +150,12 @@ def history(*, options: ClusterJsonOptions) -> None:
     """Show every command: who gave it, and whether it counts or why not."""
     with control_log(options.connected()) as log:
         found = history_of(log)
-    columns = ("offset", "number", "at", "kind", "what", "signer", "outcome")
+    columns = ("number", "at", "kind", "what", "signer", "outcome")
     rows = [
         (
-            row["offset"], row["sequence"] or "-", row["at"] or "-", row["kind"] or "-",
+            str(row["sequence"] or "-"), short_time(row["at"]), row["kind"],
             row["what"] + (f" ({row['reason']})" if row["reason"] else ""),
-            row["signer"] or "-", row["refused"] or "accepted",
+            row["signer"], row["refused"] or "accepted",
         )
         for row in found
     ]  # fmt: skip

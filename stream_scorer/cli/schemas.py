@@ -43,7 +43,7 @@ def list_schemas(
             for e in entries
         ],
         ["subject", "version", "id", "file"],
-        [(e.subject, e.version, e.schema_id, e.file) for e in entries],
+        [(e.subject, str(e.version), str(e.schema_id), e.file) for e in entries],
     )
 
 

@@ -112,4 +112,4 @@ def simulate(
         "scenario_3": int((scenarios == 3).sum()),  # noqa: PLR2004 the scenario's number
         "seconds": round(time.monotonic() - started, 2),
     }
-    options.show(document, ("", "value"), document.items(), title="Simulated")
+    options.show_fields(document, "Simulated")

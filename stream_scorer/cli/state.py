@@ -6,8 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, PlanOption, WarmOption
-from stream_scorer.cli.output import utc_text
+from stream_scorer.cli.options import (
+    ClusterJsonOptions,
+    CommandGroup,
+    PlanOption,
+    WarmOption,
+    WideOption,
+)
+from stream_scorer.cli.output import short_time, utc_text
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.commands.inspect import Checkpoint, open_checkpoint
 from stream_scorer.state.commands.inspect import export as export_rings
@@ -21,6 +27,9 @@ app = CommandGroup(
     "The checkpoint of the customers' histories: look at it, check it, make it anew.",
     ClusterJsonOptions,
 )
+
+
+_INSPECTED = ["partition", "buckets", "customers", "oldest", "lag", "formats", "watermark"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,33 +48,33 @@ class RefoldOptions(ClusterJsonOptions):
 
 
 @app.command()
-def inspect(
-    *,
-    options: ClusterJsonOptions,
-) -> None:
+def inspect(*, wide: WideOption = False, options: ClusterJsonOptions) -> None:
     """Show each partition's checkpoint: buckets, customers, bytes, labels, formats, watermark.
 
     A label is the input offset that a bucket is as of; a restart replays from the oldest. Formats
-    say how many buckets are of which: format 2 has a checksum per bucket.
+    say how many buckets are of which: format 2 has a checksum per bucket. The table has the main
+    columns; --wide has all.
     """
     checkpoint = open_checkpoint(options.connected())
     records = [asdict(each) for each in inspect_partitions(checkpoint)]
     document = {
         "group": checkpoint.owner.group, "topic": checkpoint.owner.topic, "partitions": records,
     }  # fmt: skip
-    rows = [
-        ["-" if value is None else value for value in (record | _readable(record)).values()]
-        for record in records
-    ]
-    options.show(document, list(records[0]), rows, f"group {checkpoint.owner.group}")
+    names = list(records[0]) if wide else _INSPECTED
+    rows = [[_exact(record)[name] for name in names] for record in records]
+    options.show(document, names, rows, f"group {checkpoint.owner.group}", wide=wide)
 
 
-def _readable(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a table says in other words: formats as text, the watermark as a time."""
-    formats = ", ".join(f"{number}: {count}" for number, count in record["formats"].items())
-    if record["watermark"] is None:
-        return {"formats": formats or "-"}
-    return {"formats": formats, "watermark": utc_text(record["watermark"])}
+def _exact(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a partition's cells: offsets as they are, the watermark as a time."""
+    offsets = {
+        name: None if record.get(name) is None else str(record[name])
+        for name in ("partition", "oldest", "newest", "committed", "first", "offset")
+    }
+    watermark = record.get("watermark")
+    time = None if watermark is None else short_time(utc_text(watermark))
+    formats = {f"{number}:": count for number, count in record.get("formats", {}).items()}
+    return {**record, **offsets, "formats": formats, "watermark": time}
 
 
 @app.command()
@@ -77,8 +86,8 @@ def verify(*, options: RefoldOptions) -> None:
     """
     found = verify_partitions(*options.opened())
     rows = [
-        [v.partition, v.buckets, len(v.missing), len(v.differing), v.replayed, v.events,
-         "-" if v.since is None else v.blind or v.since]
+        [str(v.partition), v.buckets, len(v.missing), len(v.differing), v.replayed, v.events,
+         None if v.since is None else v.blind or short_time(utc_text(v.since))]
         for v in found
     ]  # fmt: skip
     columns = (
@@ -104,7 +113,7 @@ def export(
     checkpoint = open_checkpoint(options.connected())
     customers, events = export_rings(checkpoint, out)
     document = {"out": str(out), "customers": customers, "events": events}
-    options.show(document, list(document), [list(document.values())])
+    options.show_fields(document, "Exported")
 
 
 @app.command()
@@ -114,7 +123,7 @@ def rebuild(*, options: RefoldOptions) -> None:
     Refuses while the group has members.
     """
     records = [asdict(each) for each in rebuild_partitions(*options.opened())]
-    rows = [["-" if value is None else value for value in record.values()] for record in records]
+    rows = [[_exact(record)[name] for name in record] for record in records]
     options.show({"partitions": records}, list(records[0]), rows)
 
 
@@ -129,4 +138,4 @@ def repartition(*, options: RefoldOptions) -> None:
     itself.
     """
     record = asdict(repartition_customers(*options.opened()))
-    options.show(record, list(record), [list(record.values())])
+    options.show_fields(record, "Repartitioned")

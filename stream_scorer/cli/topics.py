@@ -59,5 +59,8 @@ def create(
     options.show(
         {"topics": [asdict(r) | {"remark": r.remark} for r in reports]},
         ("topic", "partitions", "", "remark"),
-        [(r.name, r.partitions, "created" if r.created else "exists", r.remark) for r in reports],
+        [
+            (r.name, str(r.partitions), "created" if r.created else "exists", r.remark)
+            for r in reports
+        ],
     )

@@ -92,4 +92,4 @@ def train(
         )
     )  # fmt: skip
     document = report(directory, manifest)
-    options.show(document, ("", "value"), document.items(), title="Trained")
+    options.show_fields(document, "Trained")
