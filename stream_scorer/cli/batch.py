@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_scorer.batch import job
 from stream_scorer.batch.run import run_batch
-from stream_scorer.cli.options import MOST_RECORDS, ConfigJsonOptions, PlanOption
+from stream_scorer.cli.options import MOST_RECORDS, PlanOption, StoreOptions
 from stream_scorer.cli.output import TerminalConsole
 from stream_scorer.errors import SettingsError
 
@@ -63,7 +63,7 @@ def batch(
             "--part-rows", min=1, max=MOST_RECORDS, help="Rows between two points to resume from."
         ),
     ] = job.PART_ROWS,
-    options: ConfigJsonOptions,
+    options: StoreOptions,
 ) -> None:
     """Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.
 

@@ -1,7 +1,7 @@
 """``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +12,9 @@ from stream_scorer.cli.options import (
     ConfigJsonOptions,
     ConfigOptions,
     PassphraseOption,
-    settings_from,
+    StoreOptions,
 )
 from stream_scorer.security.keys import passphrase_from
-from stream_scorer.settings import Settings
 
 app = CommandGroup(
     "Model bundles: list, compare, sign, verify and validate them.", ConfigJsonOptions
@@ -23,20 +22,6 @@ app = CommandGroup(
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its newest.")
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreOptions(ConfigJsonOptions):
-    """Options of a command that reads the model store."""
-
-    store: Annotated[
-        Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
-    ] = None
-
-    def settings(self, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
-        """Return the settings; a named folder is also stronger than a URL in them."""
-        given = {} if self.store is None else {"directory": self.store, "url": ""}
-        return settings_from(self.config, overrides={**(overrides or {}), "models": given})
 
 
 @app.command()

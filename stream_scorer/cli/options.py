@@ -155,6 +155,20 @@ class ConfigJsonOptions(JsonOptions, ConfigOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoreOptions(ConfigJsonOptions):
+    """Options of a command that reads the model store."""
+
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
+    ] = None
+
+    def settings(self, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+        """Return the settings; a named folder is also stronger than a URL in them."""
+        given = {} if self.store is None else {"directory": self.store, "url": ""}
+        return settings_from(self.config, overrides={**(overrides or {}), "models": given})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterJsonOptions(JsonOptions, ClusterOptions):
     """Options of a command that needs a cluster and prints a report."""
 

@@ -1,5 +1,6 @@
 """``stream-scorer train``: labelled transactions in, a model bundle out."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 
 from stream_scorer.cli.options import JsonOptions
 from stream_scorer.settings import MODELS_DIRECTORY
+
+_DEFAULT_PLAN = "# Every key has its default; see docs/CONFIGURATION.md, section 'Plan'.\n"
 
 
 def train(
@@ -69,7 +72,10 @@ def train(
     ] = None,
     options: JsonOptions,
 ) -> None:
-    """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
+    """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.
+
+    Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
+    """
     from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
     from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
@@ -91,5 +97,11 @@ def train(
             sort=sort, most_rejected=most_rejected, licence=licence,
         )
     )  # fmt: skip
+    if not beside.exists():
+        # Without it no other command takes the bundle: the plan is what it was trained under.
+        beside.write_text(_DEFAULT_PLAN if chosen is None else chosen.read_text(encoding="utf-8"))
     document = report(directory, manifest)
     options.show_fields(document, "Trained")
+    if not options.as_json:
+        store = shlex.quote(str(out))
+        typer.echo(f"next: stream-scorer batch IN OUT --model {manifest.label} --store {store}")

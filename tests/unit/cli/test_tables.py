@@ -170,7 +170,8 @@ def _patches() -> dict[str, dict[str, Any]]:
         "topics create": {f"{cli}.topics.create_topics": [TopicReport(
             "transactions", 6, 12, False, 1_048_588, 2_097_152, 86_400_000, 604_800_000)]},
         "train --data t.parquet --model random_forest --version 1.11.0": {
-            "stream_scorer.training.run.train": (Path("/srv/models/fraud/1.11.0"), None),
+            "stream_scorer.training.run.train": (
+                Path("/srv/models/fraud/1.11.0"), SimpleNamespace(label="fraud:1.11.0")),
             "stream_scorer.training.report.report": trained},
     }  # fmt: skip
 
