@@ -3,11 +3,7 @@
 from stream_scorer.cli.options import ClusterOptions, InstanceOption
 
 
-def controller(
-    *,
-    instance: InstanceOption = None,
-    options: ClusterOptions,
-) -> None:
+def controller(*, instance: InstanceOption = None, options: ClusterOptions) -> None:
     """Judge the rollout in the control log; step, promote and roll back as its plan allows.
 
     Several instances stand by for each other. Each keeps a file of its own: controller.state.

@@ -75,11 +75,7 @@ def sign(
 
 
 @app.command()
-def verify(
-    *,
-    model: VersionArgument,
-    options: StoreOptions,
-) -> None:
+def verify(*, model: VersionArgument, options: StoreOptions) -> None:
     """Verify a bundle as a scorer would at its start: files, signature, types, golden rows.
 
     Exit code 3 and one line with the reason when it is refused.
@@ -108,10 +104,7 @@ def sign_plan(
 
 
 @app.command(name="list")
-def list_command(
-    *,
-    options: StoreOptions,
-) -> None:
+def list_command(*, options: StoreOptions) -> None:
     """Show every bundle: who signed it, its content hash, when and on which days it was trained.
 
     By manifest and signature alone; `models verify` reads the other files, too.
@@ -134,11 +127,7 @@ def list_command(
 
 
 @app.command(name="show")
-def show_command(
-    *,
-    model: VersionArgument,
-    options: StoreOptions,
-) -> None:
+def show_command(*, model: VersionArgument, options: StoreOptions) -> None:
     """Show a bundle's manifest, metrics and features, and who signed it.
 
     Exit code 3 when manifest or signature are refused.
@@ -168,11 +157,7 @@ def diff(
 
 
 @app.command()
-def validate(
-    *,
-    model: VersionArgument,
-    options: StoreOptions,
-) -> None:
+def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     """Score a bundle's golden rows again with the libraries that are installed.
 
     With the bundle's own versions their sums must have the same bits; with others no decision may

@@ -30,11 +30,7 @@ _DIRECTORY = SCHEMAS_DIRECTORY
 
 
 @app.command("list")
-def list_schemas(
-    *,
-    directory: DirectoryOption = _DIRECTORY,
-    options: JsonOptions,
-) -> None:
+def list_schemas(*, directory: DirectoryOption = _DIRECTORY, options: JsonOptions) -> None:
     """Print every subject, version and id of the file registry."""
     entries = FileRegistry(directory).entries
     options.show(
