@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import ConfigOption, JsonOption, settings_from, show
+from stream_scorer.cli.options import CommandGroup, ConfigJsonOptions, WideOption
+from stream_scorer.cli.output import field_rows, short_time
 
-app = typer.Typer(
-    help="The audit log: who changed which model when, and whether the log is whole.",
-    no_args_is_help=True,
+app = CommandGroup(
+    "The audit log: who changed which model when, and whether the log is whole.", ConfigJsonOptions
 )
 FileOption = Annotated[
     Path | None, typer.Option("--file", help="The log, instead of the settings' audit.path.")
@@ -29,8 +29,7 @@ def verify(
         str | None,
         typer.Option("--after", help="Hash of the last archived line, which the first follows."),
     ] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: ConfigJsonOptions,
 ) -> None:
     """Hold every line to its own hash, to the line before, and to its signature.
 
@@ -39,12 +38,12 @@ def verify(
     """
     from stream_scorer.security import audit_access  # noqa: PLC0415 keys load slowly
 
-    settings = settings_from(config).audit
+    settings = options.settings().audit
     found = audit_access.verify(settings, file, expect, after)
     document = asdict(found)
-    rows = [(name, value) for name, value in document.items() if name != "faults"]
+    rows = field_rows({name: value for name, value in document.items() if name != "faults"})
     rows += [("fault", str(fault)) for fault in found.faults]
-    show(as_json, document, ("", "value"), rows, title="Audit log")
+    options.show_fields(document, "Audit log", rows)
     audit_access.refuse_faults(found)
 
 
@@ -57,8 +56,8 @@ def show_command(
     ] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
     last: Annotated[int, typer.Option("--last", min=1, help="The newest so many.")] = 50,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    wide: WideOption = False,
+    options: ConfigJsonOptions,
 ) -> None:
     """Show the newest lines: when, who, what, to what, and the details.
 
@@ -66,8 +65,9 @@ def show_command(
     """
     from stream_scorer.security import audit_access  # noqa: PLC0415 keys load slowly
 
-    lines = audit_access.shown(settings_from(config).audit, file, action, subject, last)
+    lines = audit_access.shown(options.settings().audit, file, action, subject, last)
     records = [line.as_record() for line in lines]
-    columns = ("number", "time", "actor", "action", "subject", "details")
-    rows = [[record[name] for name in columns] for record in records]
-    show(as_json, records, columns, rows)
+    actor = ["actor"] if wide else []
+    columns = ["number", "time", *actor, "action", "subject", "details"]
+    shown = [{**r, "number": str(r["number"]), "time": short_time(r["time"])} for r in records]
+    options.show(records, columns, [[row[name] for name in columns] for row in shown], wide=wide)

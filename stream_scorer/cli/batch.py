@@ -9,15 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_scorer.batch import job
 from stream_scorer.batch.run import run_batch
-from stream_scorer.cli.console import (
-    MOST_RECORDS,
-    ConfigOption,
-    JsonOption,
-    PlanOption,
-    TerminalConsole,
-    settings_from,
-    show,
-)
+from stream_scorer.cli.options import MOST_RECORDS, PlanOption, StoreOptions
+from stream_scorer.cli.output import TerminalConsole
 from stream_scorer.errors import SettingsError
 
 
@@ -72,8 +65,7 @@ def batch(
             "--part-rows", min=1, max=MOST_RECORDS, help="Rows between two points to resume from."
         ),
     ] = job.PART_ROWS,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.
 
@@ -99,7 +91,7 @@ def batch(
                 rows=progress.rows,
             )  # fmt: skip
 
-        report = run_batch(settings_from(config), order, told)
+        report = run_batch(options.settings(), order, told)
     document = {
         "model": report.model,
         "out": str(report.out),
@@ -115,4 +107,4 @@ def batch(
         "model_failed": report.failed_rows,
         "seconds": round(report.seconds, 2),
     }
-    show(as_json, document, ("", "value"), document.items(), title="Scored")
+    options.show_fields(document, "Scored")

@@ -1,18 +1,9 @@
 """``stream-scorer controller``: judge the rollout, and move it as its plan allows."""
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    InstanceOption,
-    connected_settings,
-)
+from stream_scorer.cli.options import ClusterOptions, InstanceOption
 
 
-def controller(
-    instance: InstanceOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-) -> None:
+def controller(*, instance: InstanceOption = None, options: ClusterOptions) -> None:
     """Judge the rollout in the control log; step, promote and roll back as its plan allows.
 
     Several instances stand by for each other. Each keeps a file of its own: controller.state.
@@ -22,4 +13,4 @@ def controller(
     """
     from stream_scorer.rollout.controller.process import run_controller  # noqa: PLC0415 numba loads slowly
 
-    run_controller(connected_settings(config, bootstrap, {"kafka": {"instance": instance}}))
+    run_controller(options.connected({"kafka": {"instance": instance}}))

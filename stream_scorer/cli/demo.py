@@ -7,15 +7,9 @@ from typing import Annotated, Self
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
-from rich.table import Table
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    TerminalConsole,
-    settings_from,
-)
+from stream_scorer.cli.options import ClusterJsonOptions
+from stream_scorer.cli.output import TerminalConsole, print_table
 from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.run import QUICK, Demo, Size
 from stream_scorer.drift.windows import milliseconds
@@ -24,9 +18,7 @@ from stream_scorer.drift.windows import milliseconds
 def demo(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="A third of the transactions.")] = False,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.
 
@@ -39,10 +31,10 @@ def demo(
     well enough, and drift was found after the change and not before; 1 otherwise; 2 and more as
     those of run.
     """
-    settings = settings_from(config, bootstrap)
+    settings = options.settings()
     with _Phases() as phases:
-        report = Demo(settings, QUICK if quick else Size(), phases, config).run()
-    if not as_json:
+        report = Demo(settings, QUICK if quick else Size(), phases, options.config).run()
+    if not options.as_json:
         _tables(report)
     for fault in report.faults:
         typer.echo(f"stream-scorer: demo: {fault}", err=True)
@@ -99,25 +91,18 @@ class _Phases:
 
 
 def _tables(report: DemoReport) -> None:
-    console = TerminalConsole()
     seen = report.verification
-    rejected = Table("dead letters by reason", "sent", "found", title="Bad records")
-    for reason in sorted(set(report.malformed) | set(seen.reasons)):
-        sent, found = report.malformed.get(reason, 0), seen.reasons.get(reason, 0)
-        rejected.add_row(reason, str(sent), str(found))
-    console.print(rejected)
-    drifts = Table("signal", "windows after the change", "before", "after", title="Drift events")
+    reasons = sorted(set(report.malformed) | set(seen.reasons))
+    print_table(
+        ("dead letters by reason", "sent", "found"),
+        [(each, report.malformed.get(each, 0), seen.reasons.get(each, 0)) for each in reasons],
+        "Bad records",
+    )
+    drifts = []
     for drift in report.drifts:
         width = milliseconds(drift["window_end"]) - milliseconds(drift["window_start"])
-        behind = (milliseconds(drift["window_end"]) - report.change_ms) / max(width, 1)
-        drifts.add_row(
-            drift["signal"],
-            f"{behind:.0f}",
-            f"{drift['reference']:.4g}",
-            f"{drift['estimate']:.4g}",
-        )
-    console.print(drifts)
-    result = Table("seen by a read-committed reader", "", title="Result")
-    for name, value in report.document().items():
-        result.add_row(name.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
-    console.print(result)
+        windows = (milliseconds(drift["window_end"]) - report.change_ms) / max(width, 1)
+        drifts.append((drift["signal"], round(windows), drift["reference"], drift["estimate"]))
+    print_table(("signal", "windows after the change", "before", "after"), drifts, "Drift events")
+    result = [(name.replace("_", " "), value) for name, value in report.document().items()]
+    print_table(("seen by a read-committed reader", ""), result, "Result")

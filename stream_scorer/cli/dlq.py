@@ -6,15 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.console import (
-    MOST_RECORDS,
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    connected_settings,
-    show,
-    utc_text,
-)
+from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup, WideOption
+from stream_scorer.cli.output import field_rows, print_json, print_table, utc_text
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.dead_letters.format import DeadLetter
@@ -27,7 +20,7 @@ from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.processes.stop_flag import StopRequest
 from stream_scorer.terminal_text import printable
 
-app = typer.Typer(help="Rejected records: which, why, and back to the input.", no_args_is_help=True)
+app = CommandGroup("Rejected records: which, why, and back to the input.", ClusterJsonOptions)
 _DUMP_BYTES = 16
 
 
@@ -40,12 +33,11 @@ def list_(
     limit: Annotated[
         int, typer.Option("--limit", min=0, max=MOST_RECORDS, help="Newest records to show.")
     ] = 20,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    wide: WideOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Count the dead letters by reason and show the newest."""
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     listing = list_dead_letters(settings.kafka, reason, limit)
     records = [
         {
@@ -60,12 +52,17 @@ def list_(
     ]
     total = sum(listing.counts.values())
     document = {"total": total, "counts": listing.counts, "newest": records}
-    if as_json:
-        show(True, document, (), ())
-        return
-    show(False, {}, ("reason", "records"), [*listing.counts.items(), ("total", total)])
-    if records:
-        show(False, {}, list(records[0]), [list(record.values()) for record in records])
+    options.show(document, ("reason", "records"), [*listing.counts.items(), ("total", total)])
+    if records and not options.as_json:
+        print_table(
+            ("partition", "offset", "time", "reason", "detail", *(["source"] if wide else [])),
+            [
+                (str(r["partition"]), str(r["offset"]), str(r["time"])[:19], r["reason"],
+                 r["detail"], *([r["source"]] if wide else []))
+                for r in records
+            ],
+            wide=wide,
+        )  # fmt: skip
 
 
 @app.command(name="show")
@@ -80,12 +77,10 @@ def show_(
     source: Annotated[
         str | None, typer.Option("--source", help="TOPIC:PARTITION:OFFSET of the input instead.")
     ] = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Show one dead letter: reason, headers, key, bytes, and the record if they decode."""
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     if source is not None and partition is None:
         letter = dead_letter_of(settings.kafka, source)
     elif source is None and partition is not None and offset is not None:
@@ -101,8 +96,8 @@ def show_(
         record, undecoded = None, str(error)
     else:
         undecoded = ""
-    if as_json:
-        show(True, _document(letter, record, undecoded), (), ())
+    if options.as_json:
+        print_json(_document(letter, record, undecoded))
         return
     fields = [
         ("reason", letter.reason),
@@ -114,7 +109,7 @@ def show_(
         *((f"header {name}", _text(value)) for name, value in letter.headers or ()),
         ("bytes", "null" if letter.value is None else len(letter.value)),
     ]
-    show(False, {}, ("field", "value"), fields)
+    print_table(("", "value"), fields)
     typer.echo(dump(letter.value or b""))
     typer.echo(
         f"does not decode: {printable(undecoded)}" if undecoded else json.dumps(record, default=str)
@@ -144,9 +139,7 @@ def replay(
             help="Copy without comparing with the record that the headers name.",
         ),
     ] = False,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Copy dead letters back to the input once their cause is mended, each of them once.
 
@@ -166,7 +159,7 @@ def replay(
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
     before is told, and the exit code is 143 or 130. The next call goes on there.
     """
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     chosen = Selection(frozenset(each.value for each in reason or ()))
     with StopRequest() as stop:
         found = replay_dead_letters(
@@ -194,8 +187,8 @@ def replay(
     }
     rows = [(name, found.copied[name], found.passed_over[name]) for name in names]
     columns = ("reason", "would be copied" if dry_run else "copied", "left to a later call")
-    show(as_json, document, columns, [*rows, ("total", copied, passed_over)])
-    if not as_json:
+    options.show(document, columns, [*rows, ("total", copied, passed_over)])
+    if not options.as_json:
         _tell(found, settings.kafka.topics.transactions, stop.name)
     if found.stopped:
         raise typer.Exit(stop.exit_code)
@@ -210,9 +203,7 @@ def take(
         bool,
         typer.Option("--retry", help="Leave the record where it is; scorers may attempt it again."),
     ] = False,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Send the input's next record to the dead letters as INTERNAL: it ends every scorer.
 
@@ -221,7 +212,7 @@ def take(
     passed over and none is taken twice. The original bytes, key and headers are kept; the record
     is copied back by `dlq replay --reason INTERNAL` once its cause is fixed.
     """
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     with StopRequest() as stop:
         taken = take_record(settings, partition, offset, retry=retry, stop=stop)
     document = {
@@ -233,7 +224,9 @@ def take(
         "committed": taken.after,
         "taken": not taken.retried,
     }
-    show(as_json, document, ("field", "value"), list(document.items()))
+    numbers = ("partition", "offset", "committed_before", "committed")
+    exact = {name: str(document[name]) for name in numbers if document[name] is not None}
+    options.show_fields(document, rows=field_rows({**document, **exact}))
 
 
 def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import JsonOption, show
+from stream_scorer.cli.options import CommandGroup, JsonOptions
+from stream_scorer.cli.output import print_json
 from stream_scorer.devkafka import Running, background
 
 DataOption = Annotated[
@@ -16,9 +17,7 @@ DataOption = Annotated[
     ),
 ]
 
-app = typer.Typer(
-    help="Start, stop and look at a Kafka of this folder's own.", no_args_is_help=True
-)
+app = CommandGroup("Start, stop and look at a Kafka of this folder's own.", JsonOptions)
 
 
 @app.command()
@@ -33,39 +32,39 @@ def start(
     registry: Annotated[
         bool, typer.Option("--registry/--no-registry", help="Serve the schema registry beside it.")
     ] = True,
-    as_json: JsonOption = False,
+    options: JsonOptions,
 ) -> None:
     """Start Kafka and the schema registry; say so when they run already."""
     state, started = background.start(nodes, directory, registry=registry)
-    _show(state, as_json=as_json, what="started" if started else "runs already")
+    _show(state, options, "started" if started else "runs already")
 
 
 @app.command()
-def stop(*, directory: DataOption = None, as_json: JsonOption = False) -> None:
+def stop(*, directory: DataOption = None, options: JsonOptions) -> None:
     """Stop what ``start`` started in this folder, or on the given data; the data stays."""
     state = background.stop(directory)
-    if as_json:
-        show(True, {"running": False, "stopped": state is not None}, (), ())
+    if options.as_json:
+        print_json({"running": False, "stopped": state is not None})
     else:
         typer.echo("stopped" if state else "nothing runs")
 
 
 @app.command()
-def status(*, directory: DataOption = None, as_json: JsonOption = False) -> None:
+def status(*, directory: DataOption = None, options: JsonOptions) -> None:
     """Say what runs. Exit code 0: all of it; 1: not all, or nothing."""
     state = background.recorded(directory)
     if state is None:
-        if as_json:
-            show(True, {"running": False}, (), ())
+        if options.as_json:
+            print_json({"running": False})
         else:
             typer.echo("nothing runs")
         raise typer.Exit(1)
-    _show(state, as_json=as_json, what="not all of it runs" if state.dead else "runs")
+    _show(state, options, "not all of it runs" if state.dead else "runs")
     if state.dead:
         raise typer.Exit(1)
 
 
-def _show(state: Running, *, as_json: bool, what: str) -> None:
+def _show(state: Running, options: JsonOptions, what: str) -> None:
     members = [
         {"name": p.name, "pid": p.pid, "state": "dead" if p.name in state.dead else "runs"}
         for p in state.processes
@@ -77,4 +76,4 @@ def _show(state: Running, *, as_json: bool, what: str) -> None:
         ("data", state.directory),
         *((member["name"], f"{member['state']}, pid {member['pid']}") for member in members),
     ]
-    show(as_json, document, ("kafka", what), rows)
+    options.show(document, ("kafka", what), rows)

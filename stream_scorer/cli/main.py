@@ -59,8 +59,10 @@ def load(name: str) -> Any:
         found: Any = typer.main.get_group(group)
         found.name = name
         return found
+    from stream_scorer.cli.options import expanded  # noqa: PLC0415 it loads the settings
+
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(module, name))
+    alone.command(name)(expanded(getattr(module, name)))
     return typer.main.get_command(alone)
 
 

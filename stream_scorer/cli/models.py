@@ -1,36 +1,27 @@
 """``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.console import (
-    ConfigOption,
-    JsonOption,
+from stream_scorer.cli.options import (
+    CommandGroup,
+    ConfigJsonOptions,
+    ConfigOptions,
     PassphraseOption,
-    settings_from,
-    show,
+    StoreOptions,
 )
 from stream_scorer.security.keys import passphrase_from
-from stream_scorer.settings import Settings
 
-app = typer.Typer(
-    help="Model bundles: list, compare, sign, verify and validate them.", no_args_is_help=True
+app = CommandGroup(
+    "Model bundles: list, compare, sign, verify and validate them.", ConfigJsonOptions
 )
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its newest.")
 ]
-StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of bundles, instead of the settings'.")
-]
-
-
-def _settings(config: Path | None, store: Path | None) -> Settings:
-    """Read the settings; a named folder is also stronger than a URL in them."""
-    given = {} if store is None else {"directory": store, "url": ""}
-    return settings_from(config, overrides={"models": given})
 
 
 @app.command()
@@ -38,8 +29,7 @@ def keygen(
     *,
     out: Annotated[Path, typer.Option(help="Private key, mode 0600; its public one is OUT.pub.")],
     passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: ConfigJsonOptions,
 ) -> None:
     """Make a pair of Ed25519 keys. Nothing is written over.
 
@@ -48,7 +38,7 @@ def keygen(
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     passphrase = passphrase_from(passphrase_file)
-    made = model_signing.generate(settings_from(config), out, passphrase)
+    made = model_signing.generate(options.settings(), out, passphrase)
     document = {
         "private_key": str(made.private),
         "encrypted": passphrase is not None,
@@ -56,7 +46,7 @@ def keygen(
         "public_base64": made.public_base64,
         "key_id": made.key_id,
     }
-    show(as_json, document, ("", "value"), document.items(), title="Keys")
+    options.show_fields(document, "Keys")
 
 
 @app.command()
@@ -68,9 +58,7 @@ def sign(
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of the signature that is there.")
     ] = False,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Verify a bundle as a scorer would, and write its signature.json.
 
@@ -79,29 +67,23 @@ def sign(
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     label, signer = model_signing.sign(
-        _settings(config, store), model, key,
+        options.settings(), model, key,
         passphrase_from(passphrase_file), replace=replace,
     )  # fmt: skip
     document = {"model": label, "key_id": signer.key_id, "trusted_as": signer.name}
-    show(as_json, document, ("", "value"), document.items(), title="Signed")
+    options.show_fields(document, "Signed")
 
 
 @app.command()
-def verify(
-    *,
-    model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def verify(*, model: VersionArgument, options: StoreOptions) -> None:
     """Verify a bundle as a scorer would at its start: files, signature, types, golden rows.
 
     Exit code 3 and one line with the reason when it is refused.
     """
     from stream_scorer.models.commands.report import verified  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = verified(_settings(config, store), model)
-    show(as_json, document, ("", "value"), document.items(), title="Verified")
+    document = verified(options.settings(), model)
+    options.show_fields(document, "Verified")
 
 
 @app.command()
@@ -110,62 +92,50 @@ def sign_plan(
     plan: Annotated[Path, typer.Argument(metavar="FILE", help="The plan, such as plan.toml.")],
     key: Annotated[Path, typer.Option("--key", help="Private key, of models keygen.")],
     passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
+    options: ConfigOptions,
 ) -> None:
     """Sign a plan file: writes FILE.sig next to it, which production mode asks for."""
     from stream_scorer.models.commands import sign as model_signing  # noqa: PLC0415 scikit-learn loads slowly
 
     written = model_signing.sign_plan_file(
-        _settings(config, None), plan, key, passphrase_from(passphrase_file)
+        options.settings(), plan, key, passphrase_from(passphrase_file)
     )
     typer.echo(f"{written}")
 
 
 @app.command(name="list")
-def list_command(
-    *,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def list_command(*, options: StoreOptions) -> None:
     """Show every bundle: who signed it, its content hash, when and on which days it was trained.
 
     By manifest and signature alone; `models verify` reads the other files, too.
     """
     from stream_scorer.models.commands.report import listed  # noqa: PLC0415 scikit-learn loads slowly
 
-    found = listed(_settings(config, store))
+    found = listed(options.settings())
     rows = [
         [
             f"{each['name']}:{each['version']}",
-            each["refused"] or each["signed_by"] or each["key_id"] or "nobody",
-            each["signature"] if not each["refused"] else "refused",
-            each["content_hash"][:12] if not each["refused"] else "-",
-            (each["trained_at"] or "-") if not each["refused"] else "-",
-            each["trained_on"] if not each["refused"] else "-",
+            f"refused: {each['refused']}" if each["refused"] else _signer(each),
+            each.get("content_hash", "-")[:12],
+            (each.get("trained_at") or "-")[:10],
+            each.get("trained_on", "-").replace(":", " to "),
         ]
         for each in found
     ]
-    columns = ("model", "signed by", "signature", "content", "trained at", "trained on")
-    show(as_json, found, columns, rows)
+    columns = ("model", "signed by", "content", "trained at", "trained on")
+    options.show(found, columns, rows)
 
 
 @app.command(name="show")
-def show_command(
-    *,
-    model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def show_command(*, model: VersionArgument, options: StoreOptions) -> None:
     """Show a bundle's manifest, metrics and features, and who signed it.
 
     Exit code 3 when manifest or signature are refused.
     """
     from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = model_reports.shown(_settings(config, store), model)
-    show(as_json, document, ("", "value"), model_reports.as_rows(document), title=model)
+    document = model_reports.shown(options.settings(), model)
+    options.show_fields(document, model, model_reports.as_rows(document))
 
 
 @app.command()
@@ -173,9 +143,7 @@ def diff(
     *,
     old: Annotated[str, typer.Argument(metavar="OLD", help="NAME:VERSION.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="NAME:VERSION.")],
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    options: StoreOptions,
 ) -> None:
     """Show in what two versions differ: features, thresholds, metrics, data, libraries.
 
@@ -183,19 +151,13 @@ def diff(
     """
     from stream_scorer.models.commands import report as model_reports  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = model_reports.compared(_settings(config, store), old, new)
+    document = model_reports.compared(options.settings(), old, new)
     rows = model_reports.difference_rows(document)
-    show(as_json, document, ("", document["old"], document["new"]), rows)
+    options.show(document, ("", document["old"], document["new"]), rows)
 
 
 @app.command()
-def validate(
-    *,
-    model: VersionArgument,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     """Score a bundle's golden rows again with the libraries that are installed.
 
     With the bundle's own versions their sums must have the same bits; with others no decision may
@@ -203,7 +165,14 @@ def validate(
     """
     from stream_scorer.models.commands import validate as model_validation  # noqa: PLC0415 scikit-learn loads slowly
 
-    found = model_validation.validate(_settings(config, store), model)
+    found = model_validation.validate(options.settings(), model)
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}
-    show(as_json, document, ("", "value"), document.items(), title="Validated")
+    options.show_fields(document, "Validated")
     model_validation.refuse_broken(found)
+
+
+def _signer(bundle: Mapping[str, Any]) -> str:
+    """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
+    if bundle["signature"] == "trusted":
+        return str(bundle["signed_by"])
+    return f"unknown key {bundle['key_id']}" if bundle["key_id"] else "nobody"

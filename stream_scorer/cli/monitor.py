@@ -1,25 +1,23 @@
 """``stream-scorer monitor``: watch the stream for drift until a signal ends it."""
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
+from stream_scorer.cli.options import (
+    ClusterOptions,
     InstanceOption,
     PlanOption,
     StartOption,
     WhosePlanOption,
-    connected_settings,
 )
 from stream_scorer.drift.monitor import run_monitor
 from stream_scorer.models.stores.deployment import Deployment
 
 
 def monitor(
+    *,
     model: WhosePlanOption = "fraud",
     plan: PlanOption = None,
     start: StartOption = None,
     instance: InstanceOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
+    options: ClusterOptions,
 ) -> None:
     """Read the scorers' summaries, publish an event for each change that a detector finds.
 
@@ -27,5 +25,5 @@ def monitor(
 
     Exit codes: as those of run.
     """
-    settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
+    settings = options.connected({"kafka": {"instance": instance}})
     run_monitor(settings, Deployment(model, plan, start))

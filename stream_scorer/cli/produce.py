@@ -6,14 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import (
-    MOST_PER_SECOND,
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import MOST_PER_SECOND, ClusterJsonOptions
 from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.tables.transactions import read_transactions
@@ -34,15 +27,13 @@ def produce(
             help="Records per second; default: full speed.",
         ),
     ] = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Send transactions as Avro, keyed by customer, in the order of the file.
 
     With --rate, a record's Kafka timestamp is its scheduled time, even when it leaves later.
     """
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     encode = TransactionEncoder(settings.registry)
     target = topic or settings.kafka.topics.transactions
     started = time.monotonic()
@@ -57,4 +48,4 @@ def produce(
         "seconds": round(seconds, 3),
         "events_per_second": round(feed.sent / seconds),
     }
-    show(as_json, report, list(report), [list(report.values())])
+    options.show_fields(report, "Sent")

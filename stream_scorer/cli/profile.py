@@ -1,23 +1,16 @@
 """``stream-scorer profile``: settle terminals' rows until a signal ends it."""
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    PlanOption,
-    StartOption,
-    WhosePlanOption,
-    connected_settings,
-)
+from stream_scorer.cli.options import ClusterOptions, PlanOption, StartOption, WhosePlanOption
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.terminals.profiler_process import run_profiler
 
 
 def profile(
+    *,
     model: WhosePlanOption = "fraud",
     plan: PlanOption = None,
     start: StartOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
+    options: ClusterOptions,
 ) -> None:
     """Read transactions and labels, publish what each transaction says of its terminal.
 
@@ -26,5 +19,5 @@ def profile(
 
     Exit codes: as those of run.
     """
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     run_profiler(settings, Deployment(model, plan, start))

@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    PlanOption,
-    WarmOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import ClusterJsonOptions, PlanOption, WarmOption
+from stream_scorer.cli.output import field_rows
 from stream_scorer.errors import SettingsError
 
 _EVERY_SECONDS = 2.0
@@ -42,9 +35,7 @@ def reproduce(
     ] = None,
     plan: PlanOption = None,
     warm: WarmOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Recompute past decisions and compare them with what was published, bit for bit.
 
@@ -58,9 +49,9 @@ def reproduce(
         depth, _milliseconds(start, "--from"), _milliseconds(end, "--to"), transaction, limit,
         plan, warm,
     )  # fmt: skip
-    found = recompute(connected_settings(config, bootstrap), question, _Progress())
+    found = recompute(options.connected(), question, _Progress())
     document = found.as_record()
-    rows = [(name, value) for name, value in document.items() if name != "examples"]
+    rows = field_rows({name: value for name, value in document.items() if name != "examples"})
     rows += [
         (
             f"{each['transaction_id']} ({each['source_partition']}/{each['source_offset']})",
@@ -68,7 +59,7 @@ def reproduce(
         )
         for each in found.examples
     ]
-    show(as_json, document, ("", "value"), rows, title="Reproduced")
+    options.show_fields(document, "Reproduced", rows)
     found.refuse()
 
 

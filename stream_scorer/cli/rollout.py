@@ -1,36 +1,30 @@
 """``stream-scorer rollout``: begin a rollout, move it, take it back, and see where it is."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    PassphraseOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, Options, PassphraseOption
+from stream_scorer.cli.output import print_json, short_time
 from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.errors import SettingsError
 from stream_scorer.rollout.operator.commands import Operator, control_log, event_time, operating
+from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
 from stream_scorer.rollout.operator.reports import history as history_of
 from stream_scorer.rollout.operator.reports import status as status_of
+from stream_scorer.rollout.operator.template import template
 from stream_scorer.rollout.plan.command_kinds import CommandKind
+from stream_scorer.rollout.plan.plan_file import Strategy
 from stream_scorer.security.keys import passphrase_from, read_private
 
-app = typer.Typer(
-    help="Model versions in the stream: begin a rollout, move it, take it back, see where it is.",
-    no_args_is_help=True,
+app = CommandGroup(
+    "Model versions in the stream: begin a rollout, move it, take it back, see where it is.",
+    ClusterJsonOptions,
 )
-KeyOption = Annotated[
-    Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
-]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
 EffectiveOption = Annotated[
     str | None,
     typer.Option(
@@ -38,139 +32,134 @@ EffectiveOption = Annotated[
         help="Event time from which it holds, such as 2026-11-25T10:00:00Z; at once by default.",
     ),
 ]
-ProposalOption = Annotated[
-    int | None, typer.Option("--proposal", min=1, help="Its number; default: what waits now.")
-]
 
 
-@contextmanager
-def _operator(
-    config: Path | None, bootstrap: str | None, key: Path | None, passphrase_file: Path | None,
-    reason: str,
-) -> Iterator[Operator]:  # fmt: skip
-    """Read key and log."""
-    settings = connected_settings(config, bootstrap)
-    with operating(settings, _signing(key, passphrase_file), reason) as operator:
-        yield operator
+@dataclass(frozen=True, kw_only=True)
+class OperatorOptions(ClusterJsonOptions):
+    """Options of a command that is written to the control log."""
+
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = ""
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
+    ] = None
+    passphrase_file: PassphraseOption = None
+
+    def give(self, act: Callable[[Operator], dict[str, Any]]) -> None:
+        """Read key and log, give a command, and print what was written."""
+        signer = None
+        if self.key is not None:
+            signer = read_private(self.key, passphrase_from(self.passphrase_file))
+        with operating(self.connected(), signer, self.reason) as operator:
+            document = act(operator)
+        rows = [(name, document[name]) for name in ("sequence", "kind", "what", "signer", "at")]
+        self.show_fields(document, "Written", rows)
 
 
-def _signing(key: Path | None, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
-    return None if key is None else read_private(key, passphrase_from(passphrase_file))
+class OldOptions(Options):
+    """Options that are keys of the plan file now: hidden, and with a warning."""
+
+    def __init__(self, **values: Any) -> None:
+        self.given = {flag: values[_name(flag)] for flag in OLD_OPTIONS if values.get(_name(flag))}
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return one for each old option."""
+        return [
+            inspect.Parameter(
+                _name(flag), inspect.Parameter.KEYWORD_ONLY, default=None,
+                annotation=Annotated[old.kind, typer.Option(flag, hidden=True)],
+            )
+            for flag, old in OLD_OPTIONS.items()
+        ]  # fmt: skip
+
+    def warn(self) -> None:
+        """Name the key to write instead of each option that was given."""
+        for flag in self.given:
+            typer.echo(
+                f"stream-scorer: warning: {flag} will be removed: write {OLD_OPTIONS[flag].key} in "
+                "a plan file — stream-scorer rollout template prints one",
+                err=True,
+            )
 
 
-def _told(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is the flag itself
-    """Print what was written."""
-    rows = [(name, document[name]) for name in ("sequence", "kind", "what", "signer", "at")]
-    show(as_json, document, ("", "value"), rows, title="Written")
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 @app.command()
 def start(
     *,
-    plan: Annotated[Path | None, typer.Option("--plan", help="TOML; see docs/PLANS.md.")] = None,
-    name: Annotated[str | None, typer.Option(help="The rollout's name.")] = None,
-    strategy: Annotated[
-        Literal["champion", "shadow", "canary", "blue-green", "split"] | None,
-        typer.Option(help="How versions share the traffic."),
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="TOML; rollout template prints one.")
     ] = None,
-    version: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ARM=NAME:VERSION",
-            help="A version, once for each arm. The champion is the present one by default.",
-        ),
-    ] = None,
-    ramp: Annotated[
-        str | None, typer.Option(help="Shares of a canary, per cent; default: 1,5,25,50,100.")
-    ] = None,
-    stage_seconds: Annotated[
-        int | None, typer.Option(min=0, help="How long, in event time, each stage lasts at least.")
-    ] = None,
-    share: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ARM=PERCENT", help="Fixed share of an arm of a split."),
-    ] = None,
-    active: Annotated[
-        Literal["blue", "green"] | None, typer.Option(help="Who decides first; default: blue.")
-    ] = None,
-    salt: Annotated[
-        str | None, typer.Option(help="Deals customers to buckets; default: a fresh one.")
-    ] = None,
-    effective_at: EffectiveOption = None,
-    controller_key: Annotated[
-        str | None,
-        typer.Option(help="Public key of the controller that may move it: PEM file or base64."),
-    ] = None,
-    controller_may: Annotated[
-        str | None,
-        typer.Option(help="Of step,switch,promote,rollback,pause; default: all but switch, pause."),
-    ] = None,
-    controller_up_to: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Per cent up to which it steps by itself.")
-    ] = None,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="A person approves whatever the controller does.")
-    ] = False,
-    reason: ReasonOption = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of a rollout that runs.")
     ] = False,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Do not load the bundles first, as scorers will.")
     ] = False,
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: OperatorOptions,
+    old: OldOptions,
 ) -> None:
-    """Begin a rollout by a plan file, by options, or by a file and options over it.
+    """Begin a rollout by a plan file.
 
     Exit codes: 2: no plan; 3: a bundle is refused; 11: the control log refuses it, or a rollout
     runs.
     """
-    from stream_scorer.rollout.operator.start import Given, planned, verify  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.rollout.operator.start import planned, verify  # noqa: PLC0415 scikit-learn loads slowly
 
-    given = Given(
-        plan, name, reason or None, strategy, version or (), ramp, stage_seconds, share or (), salt,
-        event_time(effective_at), active, controller_key, controller_may, controller_up_to, manual,
-    )  # fmt: skip
-    settings = connected_settings(config, bootstrap)
-    with operating(settings, _signing(key, passphrase_file)) as operator:
-        made = planned(settings, given, operator.state)
+    if plan is None and not old.given:
+        raise SettingsError(
+            "rollout start: no plan is given",
+            "write one: stream-scorer rollout template canary > plan.toml, then give --plan",
+        )
+    old.warn()
+    settings = options.connected()
+
+    def begin(operator: Operator) -> dict[str, Any]:
+        made = planned(settings, operator.state, plan, options.reason, old.given)
         if not unverified:
             verify(settings, made)
-        _told(as_json, operator.start(made, replace=replace))
+        return operator.start(made, replace=replace)
+
+    options.give(begin)
+
+
+@app.command(name="template")
+def template_command(
+    *, strategy: Annotated[Strategy, typer.Argument(help="How versions share the traffic.")]
+) -> None:
+    """Print a plan file with comments, for rollout start --plan."""
+    typer.echo(template(strategy), nl=False)
 
 
 @app.command()
-def status(
-    *, config: ConfigOption = None, bootstrap: BootstrapOption = None, as_json: JsonOption = False
-) -> None:
+def status(*, options: ClusterJsonOptions) -> None:
     """Show the ramp, who decides for how many, each partition, and the last verdicts."""
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     with control_log(settings) as log:
         document = status_of(settings, log)
-    draw(as_json, document)
+    if options.as_json:
+        print_json(document)
+    else:
+        draw(document)
 
 
 @app.command()
-def history(
-    *, config: ConfigOption = None, bootstrap: BootstrapOption = None, as_json: JsonOption = False
-) -> None:
+def history(*, options: ClusterJsonOptions) -> None:
     """Show every command: who gave it, and whether it counts or why not."""
-    with control_log(connected_settings(config, bootstrap)) as log:
+    with control_log(options.connected()) as log:
         found = history_of(log)
-    columns = ("offset", "number", "at", "kind", "what", "signer", "outcome")
+    columns = ("number", "at", "kind", "what", "signer", "outcome")
     rows = [
         (
-            row["offset"], row["sequence"] or "-", row["at"] or "-", row["kind"] or "-",
+            str(row["sequence"] or "-"), short_time(row["at"]), row["kind"],
             row["what"] + (f" ({row['reason']})" if row["reason"] else ""),
-            row["signer"] or "-", row["refused"] or "accepted",
+            row["signer"], row["refused"] or "accepted",
         )
         for row in found
     ]  # fmt: skip
-    show(as_json, found, columns, rows)
+    options.show(found, columns, rows)
 
 
 @app.command()
@@ -181,16 +170,10 @@ def step(
     ] = None,
     percent: Annotated[float | None, typer.Option(help="The stage of this share, instead.")] = None,
     effective_at: EffectiveOption = None,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: OperatorOptions,
 ) -> None:
     """Go on to a later stage of the ramp."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.step(stage, percent, event_time(effective_at)))
+    options.give(lambda operator: operator.step(stage, percent, event_time(effective_at)))
 
 
 @app.command()
@@ -200,16 +183,10 @@ def switch(
         Literal["blue", "green"] | None, typer.Option(help="Default: who does not decide now.")
     ] = None,
     effective_at: EffectiveOption = None,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: OperatorOptions,
 ) -> None:
     """Let the other colour of a blue-green rollout decide."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.switch(to, event_time(effective_at)))
+    options.give(lambda operator: operator.switch(to, event_time(effective_at)))
 
 
 @app.command()
@@ -217,59 +194,41 @@ def promote(
     *,
     arm: Annotated[str | None, typer.Option(help="Default: the only candidate.")] = None,
     effective_at: EffectiveOption = None,
-    reason: ReasonOption = "",
-    key: KeyOption = None,
-    passphrase_file: PassphraseOption = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: OperatorOptions,
 ) -> None:
     """Make a candidate the champion, alone."""
-    with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-        _told(as_json, operator.promote(arm, event_time(effective_at)))
+    options.give(lambda operator: operator.promote(arm, event_time(effective_at)))
 
 
-def _by_itself(name: str, what: str, act: Callable[[Operator], dict[str, Any]]) -> None:
+def _add_plain(name: str, what: str, act: Callable[[Operator], dict[str, Any]]) -> None:
     """Add a command that says no more than its name."""
 
     @app.command(name, help=what)
-    def command(
-        *,
-        reason: ReasonOption = "",
-        key: KeyOption = None,
-        passphrase_file: PassphraseOption = None,
-        config: ConfigOption = None,
-        bootstrap: BootstrapOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-            _told(as_json, act(operator))
+    def command(*, options: OperatorOptions) -> None:
+        options.give(act)
 
 
-def _answering(name: str, what: str, kind: CommandKind) -> None:
+def _add_answer(name: str, what: str, kind: CommandKind) -> None:
     """Add a command that answers what the controller proposes."""
 
     @app.command(name, help=what)
     def command(
         *,
-        proposal: ProposalOption = None,
-        reason: ReasonOption = "",
-        key: KeyOption = None,
-        passphrase_file: PassphraseOption = None,
-        config: ConfigOption = None,
-        bootstrap: BootstrapOption = None,
-        as_json: JsonOption = False,
+        proposal: Annotated[
+            int | None,
+            typer.Option("--proposal", min=1, help="Its number; default: what waits now."),
+        ] = None,
+        options: OperatorOptions,
     ) -> None:
-        with _operator(config, bootstrap, key, passphrase_file, reason) as operator:
-            _told(as_json, operator.answer(kind, proposal))
+        options.give(lambda operator: operator.answer(kind, proposal))
 
 
-_by_itself(
+_add_plain(
     "rollback",
     "Let the plan's champion decide everything again, from each partition's next offset on.",
     Operator.rollback,
 )
-_by_itself("pause", "Hold the rollout where it is; it can still be rolled back.", Operator.pause)
-_by_itself("resume", "Let a rollout that was paused go on.", Operator.resume)
-_answering("approve", "Do what the controller proposes.", CommandKind.APPROVE)
-_answering("reject", "Do not do what the controller proposes.", CommandKind.REJECT)
+_add_plain("pause", "Hold the rollout where it is; it can still be rolled back.", Operator.pause)
+_add_plain("resume", "Let a rollout that was paused go on.", Operator.resume)
+_add_answer("approve", "Do what the controller proposes.", CommandKind.APPROVE)
+_add_answer("reject", "Do not do what the controller proposes.", CommandKind.REJECT)

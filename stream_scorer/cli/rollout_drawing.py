@@ -1,13 +1,11 @@
 """``rollout status`` as people see it: the ramp, the arms, the partitions, the verdicts."""
 
-import json
 from typing import Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
-from stream_scorer.cli.console import TerminalConsole
+from stream_scorer.cli.output import TerminalConsole, short_time, table_of
 from stream_scorer.terminal_text import printable
 
 _STYLES = {
@@ -15,19 +13,15 @@ _STYLES = {
     "INCONCLUSIVE": "yellow", "NO_DATA": "yellow",
     "running": "bold cyan", "promoted": "bold green", "rolled back": "bold red",
 }  # fmt: skip
-_BAR = 40
+_BAR = 24
 
 
-def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is the flag itself
+def draw(document: dict[str, Any]) -> None:
     """Print where a rollout is.
 
     Args:
-        as_json: Whether ``--json`` was given.
-        document: From ``rollout_reports.status``.
+        document: From ``rollout.operator.reports.status``.
     """
-    if as_json:
-        typer.echo(json.dumps(document, default=str))
-        return
     console = TerminalConsole()
     phase = document["phase"]
     if "name" not in document:
@@ -44,10 +38,10 @@ def draw(as_json: bool, document: dict[str, Any]) -> None:  # noqa: FBT001 it is
         console.print(f"from event time {document['effective_at']} on")
     if document["ramp"]:
         console.print(_ramp(document["ramp"], document["stage"], phase))
-    console.print(_arms(document["arms"]))
-    console.print(_partitions(document["partitions"], document["revision"]))
+    console.print(_arms(document["arms"], console.width))
+    console.print(_partitions(document["partitions"], document["revision"], console.width))
     for guard, told in document["verdicts"].items():
-        console.print(_verdict(guard, told))
+        console.print(_verdict(guard, told, console.width))
     if pending := document["pending"]:
         asked = f"{pending['kind']} {pending['what']}".strip()
         console.print(
@@ -71,18 +65,17 @@ def _ramp(ramp: list[dict[str, Any]], stage: int, phase: str) -> Text:
     return Text(" ── ").join(parts)
 
 
-def _arms(arms: list[dict[str, Any]]) -> Table:
-    table = Table("arm", "version", "", "share", "of customers", title=None)
+def _arms(arms: list[dict[str, Any]], room: int) -> Table:
+    rows = []
     for row in arms:
         bar = "█" * max(round(row["share"] * _BAR), 1 if row["share"] else 0)
         share = f"{row['share']:.2%}" if row["share"] else "-"
-        cells = (row["arm"], row["version"], row["role"], share, bar)
-        table.add_row(*(printable(cell) for cell in cells))
-    return table
+        rows.append((row["arm"], row["version"], row["role"], share, bar))
+    return table_of(("arm", "version", "", "share", "of customers"), rows, room)
 
 
-def _partitions(rows: list[dict[str, Any]], revision: int) -> Table:
-    table = Table("partition", "revision", "from offset", "since", "")
+def _partitions(rows: list[dict[str, Any]], revision: int, room: int) -> Table:
+    cells = []
     for row in rows:
         told = [Text(f"revision {revision} is not active yet", "yellow")]
         if row["current"]:
@@ -95,23 +88,20 @@ def _partitions(rows: list[dict[str, Any]], revision: int) -> Table:
             Text(printable(f"revision {each['revision']} is refused: {each['reason']}"), "bold red")
             for each in row["refused"]
         ]
-        cells = ("-" if row[name] is None else str(row[name]) for name in _CELLS)
-        table.add_row(str(row["partition"]), *cells, Text("; ").join(told))
-    return table
+        exact = ("-" if row[name] is None else str(row[name]) for name in ("revision", "offset"))
+        cells.append(
+            (str(row["partition"]), *exact, short_time(row["since"]), Text("; ").join(told))
+        )
+    return table_of(("partition", "revision", "from offset", "since", ""), cells, room)
 
 
-_CELLS = ("revision", "offset", "since")
-
-
-def _verdict(guard: str, told: dict[str, Any]) -> Table:
+def _verdict(guard: str, told: dict[str, Any], room: int) -> Table:
     """Return a guard's last verdict, why, and the numbers that it rests on."""
     verdict = told["verdict"]
-    table = Table("number", "value", title=None)
+    table = table_of(("number", "value"), told["numbers"].items(), room)
     table.title = Text.assemble(
         f"{guard}: ", (verdict, _STYLES.get(verdict, "")), f"  {told['at']}  ",
         printable("; ".join(told["reasons"])),
     )  # fmt: skip
     table.title_justify = "left"
-    for name, value in told["numbers"].items():
-        table.add_row(printable(name), f"{value:.6g}")
     return table

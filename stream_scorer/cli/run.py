@@ -4,14 +4,12 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
+from stream_scorer.cli.options import (
+    ClusterOptions,
     InstanceOption,
     PlanOption,
     StartOption,
     WarmOption,
-    connected_settings,
 )
 from stream_scorer.errors import SettingsError
 from stream_scorer.hardening.settings_check import NOT_IN_PRODUCTION, refuse_unsafe
@@ -48,8 +46,7 @@ def run(
             help="Scorer processes, each a member INSTANCE.NUMBER; one per core.",
         ),
     ] = None,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
+    options: ClusterOptions,
 ) -> None:
     """Consume transactions, publish one decision for each, exactly once.
 
@@ -64,7 +61,7 @@ def run(
     With --workers, one that is killed or leaves with 1 or 5 is started again; any other code ends
     all of them.
     """
-    settings = connected_settings(config, bootstrap, {"kafka": {"instance": instance}})
+    settings = options.connected({"kafka": {"instance": instance}})
     if model is None and plan is not None:
         raise SettingsError(
             "--plan: what all arms share is in the rollout's plan",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.console import JsonOption, show
+from stream_scorer.cli.options import CommandGroup, JsonOptions
 from stream_scorer.devkafka.cluster import seed
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.redaction import remember
@@ -21,7 +21,7 @@ from stream_scorer.registry.sources import FileRegistry, read_schema
 from stream_scorer.security.keys import read_passphrase
 from stream_scorer.settings import SCHEMAS_DIRECTORY, load_settings
 
-app = typer.Typer(help="List, check and serve Avro schemas.", no_args_is_help=True)
+app = CommandGroup("List, check and serve Avro schemas.", JsonOptions)
 
 DirectoryOption = Annotated[
     Path, typer.Option("--directory", help="Directory with registry.json and its files.")
@@ -30,21 +30,16 @@ _DIRECTORY = SCHEMAS_DIRECTORY
 
 
 @app.command("list")
-def list_schemas(
-    *,
-    directory: DirectoryOption = _DIRECTORY,
-    as_json: JsonOption = False,
-) -> None:
+def list_schemas(*, directory: DirectoryOption = _DIRECTORY, options: JsonOptions) -> None:
     """Print every subject, version and id of the file registry."""
     entries = FileRegistry(directory).entries
-    show(
-        as_json,
+    options.show(
         [
             {"subject": e.subject, "version": e.version, "id": e.schema_id, "file": e.file}
             for e in entries
         ],
         ["subject", "version", "id", "file"],
-        [(e.subject, e.version, e.schema_id, e.file) for e in entries],
+        [(e.subject, str(e.version), str(e.schema_id), e.file) for e in entries],
     )
 
 
@@ -67,7 +62,7 @@ def check(
     lock: Annotated[
         bool, typer.Option("--publish", help="When all is well, lock new versions as published.")
     ] = False,
-    as_json: JsonOption = False,
+    options: JsonOptions,
 ) -> None:
     """Refuse an incompatible change and say which field; exit code 4."""
     known = FileRegistry(directory)
@@ -83,8 +78,7 @@ def check(
         faults = changed_in_place(known) + _own_versions(known)
     checked = [str(path) for path in files] if files else [e.file for e in known.entries]
     published = publish(known) if lock and not faults and not files else []
-    show(
-        as_json,
+    options.show(
         {"compatible": not faults, "checked": checked, "faults": faults, "published": published},
         ["schemas", "verdict"],
         [(len(checked), "compatible")] if not faults else [("", fault) for fault in faults],

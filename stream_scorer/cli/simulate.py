@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from stream_scorer import simulator
-from stream_scorer.cli.console import (
-    MOST_PER_SECOND,
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import MOST_PER_SECOND, ClusterJsonOptions
 from stream_scorer.errors import SettingsError
 from stream_scorer.producing.labels import send_with_labels
 from stream_scorer.producing.transactions import open_feed
@@ -78,9 +71,7 @@ def simulate(
         ),
     ] = None,
     days: Annotated[int, typer.Option(help="Days from 2018-04-01 on.")] = 183,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Simulate card transactions into a file with labels, or a topic; times stay those of 2018.
 
@@ -96,7 +87,7 @@ def simulate(
     delay_ms = _delay_ms(_DELAY if label_delay is None else label_delay)
     if out is not None:
         refuse_other_endings(out)
-    chosen = None if topic is None else connected_settings(config, bootstrap)
+    chosen = None if topic is None else options.connected()
     started = time.monotonic()
     table = simulator.simulate(days)
     if out is not None:
@@ -121,4 +112,4 @@ def simulate(
         "scenario_3": int((scenarios == 3).sum()),  # noqa: PLR2004 the scenario's number
         "seconds": round(time.monotonic() - started, 2),
     }
-    show(as_json, document, ("", "value"), document.items(), title="Simulated")
+    options.show_fields(document, "Simulated")

@@ -1,23 +1,19 @@
 """``stream-scorer state``: the checkpoint of the customers' histories."""
 
-import inspect as inspecting
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
+from stream_scorer.cli.options import (
+    ClusterJsonOptions,
+    CommandGroup,
     PlanOption,
     WarmOption,
-    connected_settings,
-    show,
-    utc_text,
+    WideOption,
 )
+from stream_scorer.cli.output import short_time, utc_text
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.commands.inspect import Checkpoint, open_checkpoint
 from stream_scorer.state.commands.inspect import export as export_rings
@@ -27,79 +23,71 @@ from stream_scorer.state.commands.repartition import repartition as repartition_
 from stream_scorer.state.commands.verify import refuse_differences
 from stream_scorer.state.commands.verify import verify as verify_partitions
 
-app = typer.Typer(
-    help="The checkpoint of the customers' histories: look at it, check it, make it anew.",
-    no_args_is_help=True,
+app = CommandGroup(
+    "The checkpoint of the customers' histories: look at it, check it, make it anew.",
+    ClusterJsonOptions,
 )
-ModelOption = Annotated[
-    str, typer.Option("--model", help="NAME or NAME:VERSION that says what is remembered.")
-]
-
-Refolding = Callable[[Checkpoint, Deployment, bool], None]
 
 
-def _refolds(command: Refolding) -> Refolding:
-    """Make a command of what folds the input again, with the options that say as whom."""
+_INSPECTED = ["partition", "buckets", "customers", "oldest", "lag", "formats", "watermark"]
 
-    def with_options(
-        *,
-        model: ModelOption = "fraud",
-        warm: WarmOption = None,
-        plan: PlanOption = None,
-        config: ConfigOption = None,
-        bootstrap: BootstrapOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        checkpoint = open_checkpoint(connected_settings(config, bootstrap))
-        command(checkpoint, Deployment(model, plan, warm=warm), as_json)
 
-    app.command(command.__name__, help=inspecting.getdoc(command))(with_options)
-    return command
+@dataclass(frozen=True, kw_only=True)
+class RefoldOptions(ClusterJsonOptions):
+    """Options of a command that folds the input again: as whom."""
+
+    model: Annotated[
+        str, typer.Option("--model", help="NAME or NAME:VERSION that says what is remembered.")
+    ] = "fraud"
+    warm: WarmOption = None
+    plan: PlanOption = None
+
+    def opened(self) -> tuple[Checkpoint, Deployment]:
+        """Return the group's checkpoint, and what it is folded for."""
+        return open_checkpoint(self.connected()), Deployment(self.model, self.plan, warm=self.warm)
 
 
 @app.command()
-def inspect(
-    *,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def inspect(*, wide: WideOption = False, options: ClusterJsonOptions) -> None:
     """Show each partition's checkpoint: buckets, customers, bytes, labels, formats, watermark.
 
     A label is the input offset that a bucket is as of; a restart replays from the oldest. Formats
-    say how many buckets are of which: format 2 has a checksum per bucket.
+    say how many buckets are of which: format 2 has a checksum per bucket. The table has the main
+    columns; --wide has all.
     """
-    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    checkpoint = open_checkpoint(options.connected())
     records = [asdict(each) for each in inspect_partitions(checkpoint)]
     document = {
         "group": checkpoint.owner.group, "topic": checkpoint.owner.topic, "partitions": records,
     }  # fmt: skip
-    rows = [
-        ["-" if value is None else value for value in (record | _readable(record)).values()]
-        for record in records
-    ]
-    show(as_json, document, list(records[0]), rows, f"group {checkpoint.owner.group}")
+    names = list(records[0]) if wide else _INSPECTED
+    rows = [[_exact(record)[name] for name in names] for record in records]
+    options.show(document, names, rows, f"group {checkpoint.owner.group}", wide=wide)
 
 
-def _readable(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a table says in other words: formats as text, the watermark as a time."""
-    formats = ", ".join(f"{number}: {count}" for number, count in record["formats"].items())
-    if record["watermark"] is None:
-        return {"formats": formats or "-"}
-    return {"formats": formats, "watermark": utc_text(record["watermark"])}
+def _exact(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a partition's cells: offsets as they are, the watermark as a time."""
+    offsets = {
+        name: None if record.get(name) is None else str(record[name])
+        for name in ("partition", "oldest", "newest", "committed", "first", "offset")
+    }
+    watermark = record.get("watermark")
+    time = None if watermark is None else short_time(utc_text(watermark))
+    formats = {f"{number}:": count for number, count in record.get("formats", {}).items()}
+    return {**record, **offsets, "formats": formats, "watermark": time}
 
 
-@_refolds
-def verify(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
+@app.command()
+def verify(*, options: RefoldOptions) -> None:
     """Compute the state from the retained input again and compare it, bucket by bucket.
 
     Exit code 9 and the list of buckets when some differ or are gone, and where nothing could be
     compared.
     """
-    found = verify_partitions(checkpoint, deployment)
+    found = verify_partitions(*options.opened())
     rows = [
-        [v.partition, v.buckets, len(v.missing), len(v.differing), v.replayed, v.events,
-         "-" if v.since is None else v.blind or v.since]
+        [str(v.partition), v.buckets, len(v.missing), len(v.differing), v.replayed, v.events,
+         None if v.since is None else v.blind or short_time(utc_text(v.since))]
         for v in found
     ]  # fmt: skip
     columns = (
@@ -111,7 +99,7 @@ def verify(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> Non
         "events",
         "comparable since",
     )
-    show(as_json, {"partitions": [asdict(each) for each in found]}, columns, rows)
+    options.show({"partitions": [asdict(each) for each in found]}, columns, rows)
     refuse_differences(found)
 
 
@@ -119,30 +107,28 @@ def verify(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> Non
 def export(
     *,
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Write every remembered event as a row of a Parquet file."""
-    checkpoint = open_checkpoint(connected_settings(config, bootstrap))
+    checkpoint = open_checkpoint(options.connected())
     customers, events = export_rings(checkpoint, out)
     document = {"out": str(out), "customers": customers, "events": events}
-    show(as_json, document, list(document), [list(document.values())])
+    options.show_fields(document, "Exported")
 
 
-@_refolds
-def rebuild(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
+@app.command()
+def rebuild(*, options: RefoldOptions) -> None:
     """Build the checkpoint anew from the retained input, as of the group's offsets.
 
     Refuses while the group has members.
     """
-    records = [asdict(each) for each in rebuild_partitions(checkpoint, deployment)]
-    rows = [["-" if value is None else value for value in record.values()] for record in records]
-    show(as_json, {"partitions": records}, list(records[0]), rows)
+    records = [asdict(each) for each in rebuild_partitions(*options.opened())]
+    rows = [[_exact(record)[name] for name in record] for record in records]
+    options.show({"partitions": records}, list(records[0]), rows)
 
 
-@_refolds
-def repartition(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -> None:  # noqa: FBT001 it is the flag itself
+@app.command()
+def repartition(*, options: RefoldOptions) -> None:
     """After the input got more partitions: move each customer's history to its new one.
 
     Refuses while the group has members. Who had histories in several partitions has one then, and
@@ -151,5 +137,5 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment, as_json: bool) -
     history. `state rebuild` and `state verify` know nothing of the move: they see each partition by
     itself.
     """
-    record = asdict(repartition_customers(checkpoint, deployment))
-    show(as_json, record, list(record), [list(record.values())])
+    record = asdict(repartition_customers(*options.opened()))
+    options.show_fields(record, "Repartitioned")

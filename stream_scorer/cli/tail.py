@@ -11,15 +11,8 @@ import typer
 from rich.text import Text
 
 from stream_scorer import settings
-from stream_scorer.cli.console import (
-    MOST_RECORDS,
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    TerminalConsole,
-    connected_settings,
-    utc,
-)
+from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions
+from stream_scorer.cli.output import TerminalConsole, utc
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.dead_letters.format import parse
@@ -51,15 +44,13 @@ def tail(
         Literal["earliest", "latest"],
         typer.Option("--from", help="The oldest records of the topic, or the newest."),
     ] = "latest",
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Print committed records, one line each; with --json one JSON object each.
 
     With --follow, --from latest begins with what comes next, --from earliest with all there is.
     """
-    chosen = connected_settings(config, bootstrap)
+    chosen = options.connected()
     topics = chosen.kafka.topics
     names = {
         "decisions": topics.decisions,
@@ -74,7 +65,7 @@ def tail(
         stop = stack.enter_context(StopRequest()) if follow_ else None
         for message in _messages(chosen.kafka, names[what], start, limit, stop):
             record = _dead_letter(message) if what == "dlq" else _decoded(reader, message)
-            if as_json:
+            if options.as_json:
                 typer.echo(json.dumps(record, default=_plain))
             else:
                 console.print(_written(what, record))

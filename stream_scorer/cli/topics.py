@@ -5,13 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import (
-    BootstrapOption,
-    ConfigOption,
-    JsonOption,
-    connected_settings,
-    show,
-)
+from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
 from stream_scorer.kafka.topics.our_topics import INPUT_DAYS, PARTITIONS, create_topics
 
 # As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
@@ -19,12 +13,7 @@ _MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000
 # A delay and a window of 400 days each are the longest that there are.
 _MOST_DAYS = 800
 
-app = typer.Typer(help="The topics that we read and write.", no_args_is_help=True)
-
-
-@app.callback()
-def root() -> None:
-    """Keep ``create`` a command of its own; more follow."""
+app = CommandGroup("The topics that we read and write.", ClusterJsonOptions)
 
 
 @app.command()
@@ -60,18 +49,18 @@ def create(
             "any model and the lateness.",
         ),
     ] = INPUT_DAYS,
-    config: ConfigOption = None,
-    bootstrap: BootstrapOption = None,
-    as_json: JsonOption = False,
+    options: ClusterJsonOptions,
 ) -> None:
     """Create our topics where they are missing; what exists is left as it is and reported."""
-    settings = connected_settings(config, bootstrap)
+    settings = options.connected()
     reports = create_topics(
         settings.kafka, partitions, replication, profiles_lookback_days, input_retention_days
     )
-    show(
-        as_json,
+    options.show(
         {"topics": [asdict(r) | {"remark": r.remark} for r in reports]},
         ("topic", "partitions", "", "remark"),
-        [(r.name, r.partitions, "created" if r.created else "exists", r.remark) for r in reports],
+        [
+            (r.name, str(r.partitions), "created" if r.created else "exists", r.remark)
+            for r in reports
+        ],
     )

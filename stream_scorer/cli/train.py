@@ -1,12 +1,15 @@
 """``stream-scorer train``: labelled transactions in, a model bundle out."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.console import JsonOption, show
+from stream_scorer.cli.options import JsonOptions
 from stream_scorer.settings import MODELS_DIRECTORY
+
+_DEFAULT_PLAN = "# Every key has its default; see docs/CONFIGURATION.md, section 'Plan'.\n"
 
 
 def train(
@@ -67,9 +70,12 @@ def train(
     licence: Annotated[
         str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
     ] = None,
-    as_json: JsonOption = False,
+    options: JsonOptions,
 ) -> None:
-    """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION."""
+    """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.
+
+    Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
+    """
     from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
     from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
@@ -91,5 +97,11 @@ def train(
             sort=sort, most_rejected=most_rejected, licence=licence,
         )
     )  # fmt: skip
+    if not beside.exists():
+        # Without it no other command takes the bundle: the plan is what it was trained under.
+        beside.write_text(_DEFAULT_PLAN if chosen is None else chosen.read_text(encoding="utf-8"))
     document = report(directory, manifest)
-    show(as_json, document, ("", "value"), document.items(), title="Trained")
+    options.show_fields(document, "Trained")
+    if not options.as_json:
+        store = shlex.quote(str(out))
+        typer.echo(f"next: stream-scorer batch IN OUT --model {manifest.label} --store {store}")

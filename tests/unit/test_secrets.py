@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream_scorer.cli.console import connected_settings
+from stream_scorer.cli.options import connected_settings
 from stream_scorer.dead_letters import format as letter_format
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.kafka.topics import config

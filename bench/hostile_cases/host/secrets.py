@@ -134,12 +134,12 @@ def _settings_shown(_: Place) -> str:
 
 def _unverified(_: Place) -> str:
     """Switch the verification of brokers off."""
-    console = entry("stream_scorer.cli.console")
+    options = entry("stream_scorer.cli.options")
     err = io.StringIO()
     import contextlib  # noqa: PLC0415 only here
 
     with contextlib.redirect_stderr(err):
-        console.connected_settings(
+        options.connected_settings(
             None, "b:1", {"kafka": {"client": {"enable.ssl.certificate.verification": False}}}
         )
     return f"warned: {err.getvalue()}" if "warning" in err.getvalue() else "nothing was said"

@@ -19,6 +19,9 @@ _DECISION: Final = {
 }  # fmt: skip
 
 
+_AT: Final = {"partition": 0, "offset": 3, "source": None}
+
+
 class _Message:
     """A record as the binding hands it out."""
 
@@ -59,17 +62,31 @@ def _printed(print_it: Callable[[], object]) -> str:
     return f"{len(text.splitlines())} lines: {text}"
 
 
+def _options() -> Any:
+    return entry("stream_scorer.cli.options", "ClusterJsonOptions")()
+
+
+def _reading() -> dict[str, Any]:
+    return {"follow_": False, "limit": 20, "start": "latest", "options": _options()}
+
+
+def _connected(settings: Any) -> Any:
+    """Return a patch that has commands find these settings."""
+    options = entry("stream_scorer.cli.options")
+    return mock.patch.object(options, "connected_settings", return_value=settings)
+
+
 def _tail(what: str, *messages: _Message, decoded: dict[str, Any] | None = None) -> str:
     """Run ``tail`` over records that lie in a topic."""
     tail = entry("stream_scorer.cli.tail")
     settings = entry("stream_scorer.settings", "Settings")()
     record = SimpleNamespace(decode=lambda _: decoded)
     with (
-        mock.patch.object(tail, "connected_settings", return_value=settings),
+        _connected(settings),
         mock.patch.object(tail, "_messages", return_value=messages),
         mock.patch.object(tail, "RecordReader", return_value=record),
     ):
-        return _printed(lambda: tail.tail(what=what, follow_=False, limit=20, start="latest"))
+        return _printed(lambda: tail.tail(what=what, **_reading()))
 
 
 def _decision(timestamp: int = 5_000, **changed: Any) -> Callable[[Place], str]:
@@ -90,10 +107,10 @@ def _listed(**changed: bytes) -> Callable[[Place], str]:
         if not hasattr(reading, "read_all"):
             raise NotThereError("dead_letters.read_all")
         with (
-            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            _connected(settings),
             mock.patch.object(reading, "read_all", return_value=iter(messages)),
         ):
-            return _printed(lambda: dlq.list_(reason=None, limit=20))
+            return _printed(lambda: dlq.list_(reason=None, limit=20, options=_options()))
 
     return run
 
@@ -106,10 +123,10 @@ def _shown(message: Callable[[], _Message]) -> Callable[[Place], str]:
         found = entry("stream_scorer.dead_letters.format", "parse")(message())
         settings = entry("stream_scorer.settings", "Settings")()
         with (
-            mock.patch.object(dlq, "connected_settings", return_value=settings),
+            _connected(settings),
             mock.patch.object(dlq, "dead_letter_at", return_value=found),
         ):
-            return _printed(lambda: dlq.show_(partition=0, offset=3, source=None))
+            return _printed(lambda: dlq.show_(**_AT, options=_options()))
 
     return run
 
@@ -124,7 +141,7 @@ def _error(text: str) -> Callable[[Place], str]:
 
 def _table(text: str) -> Callable[[Place], str]:
     return lambda _: _printed(
-        lambda: entry("stream_scorer.cli.console", "show")(False, {}, ("a",), [(text,)], text)
+        lambda: entry("stream_scorer.cli.output", "print_table")(("a",), [(text,)], text)
     )
 
 
@@ -135,13 +152,11 @@ def _undecodable(_: Place) -> str:
     stranger = f'{{"type":"record","name":"{CLIPBOARD}","fields":[]}}'.encode("unicode_escape")
     reader = entry("stream_scorer.codec.records.record_reader")
     with (
-        mock.patch.object(tail, "connected_settings", return_value=settings),
+        _connected(settings),
         mock.patch.object(tail, "_messages", return_value=[_Message(framed(b""))]),
         mock.patch.object(reader, "open_registry", return_value=Source(stranger.decode())),
     ):
-        return _printed(
-            lambda: tail.tail(what="decisions", follow_=False, limit=20, start="latest")
-        )
+        return _printed(lambda: tail.tail(what="decisions", **_reading()))
 
 
 _ONE: Final = "1 lines: "

@@ -149,8 +149,7 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return what :func:`shown` tells as rows of a table: one for each value, one for a feature."""
     manifest = dict(document["manifest"])
     features = {
-        f"feature {number}": ", ".join(f"{key} {value}" for key, value in feature.items())
-        for number, feature in enumerate(manifest.pop("features"), 1)
+        f"feature {number}": feature for number, feature in enumerate(manifest.pop("features"), 1)
     }
     reference = _told(manifest.pop("reference"))
     about = {key: value for key, value in document.items() if key != "manifest"}

@@ -1,6 +1,6 @@
 """The operator's plan of a rollout: who decides, how far it may go, what it is judged by.
 
-A plan is written as TOML or made from options, completed here with every default, and kept in the
+A plan is written as TOML, completed here with every default, and kept in the
 control log as JSON that says all of it: a later program with other defaults reads what was meant.
 Nothing in it is read from a clock or drawn by chance; who starts a rollout draws its salt.
 """
@@ -39,6 +39,8 @@ from stream_scorer.rollout.plan.strict_parsing import (
 )
 
 BLUE, GREEN = COLOURS = ("blue", "green")
+DEFAULT_RAMP = (1, 5, 25, 50, 100)
+"""Percentages of a canary whose plan file has no ramp."""
 
 
 class Strategy(StrEnum):

@@ -103,25 +103,34 @@ def shell(
     return Shell(kafka_topics(kafka_settings(), 2), tmp_path)
 
 
-def canary(shell: Shell, *words: object) -> Any:
-    return shell.signed(
-        "start", "--name", "try", "--strategy", "canary", "--version", f"champion={BUNDLE}",
-        "--version", f"canary={BUNDLE}", *words,
-    )  # fmt: skip
+def start(shell: Shell, text: str) -> list[object]:
+    """Return the words that begin a rollout by a plan file."""
+    file = shell.folder / "plan.toml"
+    file.write_text(text)
+    return ["start", "--plan", file]
+
+
+def canary(shell: Shell, controller: str = "") -> Any:
+    ramp = "[{ percent = 5 }, { percent = 25 }, { percent = 100 }]"
+    return shell.signed(*start(
+        shell, f'name = "try"\nstrategy = "canary"\nramp = {ramp}\n'
+        f'versions = {{ champion = "{BUNDLE}", canary = "{BUNDLE}" }}\n{controller}',
+    ))  # fmt: skip
+
+
+CHAMPION = f'name = "a"\nstrategy = "champion"\nversions.champion = "{BUNDLE}"\n'
 
 
 def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
     assert shell.told("status")["phase"] == "empty"
     assert "There is no plan yet" in shell.run("status")
     assert shell.told("history") == []
-    begun = canary(shell, "--ramp", "5,25,100")
+    begun = canary(shell)
     assert (begun["sequence"], begun["signer"], begun["now"]["stage"]) == (1, "ann", 0)
     assert shell.signed("step")["now"]["stage"] == 1
     assert "a ramp only ascends" in shell.refusal("step", "--percent", "5")
     assert "no stage of 50 % — its stages are 5, 25, 100" in shell.refusal("step", "--percent", 50)
-    assert "rollout 'try' is running" in shell.refusal(
-        "start", "--name", "b", "--strategy", "champion", "--unverified"
-    )
+    assert "rollout 'try' is running" in shell.refusal(*start(shell, CHAMPION), "--unverified")
     assert shell.signed("pause", "--reason", "lunch")["now"]["paused"] is True
     assert "resume it first" in shell.refusal("promote")
     assert shell.signed("resume")["now"]["paused"] is False
@@ -179,7 +188,8 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
 
 
 def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
-    canary(shell, "--controller-key", shell.bot.public, "--manual", "--ramp", "5,25,100")
+    may = 'manual = ["step", "rollback", "promote"]'
+    canary(shell, f'[controller]\nkey = "{shell.bot.public_base64}"\n{may}\n')
     log, key = shell.controller(), shell.private(shell.bot)
     with pytest.raises(RolloutError, match="has a person approve first: propose the step"):
         log.append(CommandKind.STEP, Step(stage=1), key)
@@ -208,19 +218,20 @@ def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
 
 
 def test_colours_switch_and_switch_back(shell: Shell) -> None:
-    pair = ("--version", f"blue={BUNDLE}", "--version", "green=fraud:9.9.9")
-    shell.signed("start", "--name", "c", "--strategy", "blue-green", *pair, "--unverified")
+    printed = shell.run("template", "blue-green")
+    text = printed.replace("fraud:1.1.0", "fraud:9.9.9").replace("fraud:1.0.0", BUNDLE)
+    shell.signed(*start(shell, text), "--unverified")
     assert shell.signed("switch")["now"]["colour"] == "green"
     assert shell.signed("switch")["now"]["colour"] == "blue"
     assert "blue decides already" in shell.refusal("switch", "--to", "blue")
     assert shell.signed("switch", "--to", "green")["now"]["arms"][0]["version"] == "fraud:9.9.9"
     assert shell.signed("promote")["now"]["phase"] == "promoted"
-    again = shell.signed("start", "--name", "d", "--strategy", "champion", "--unverified")
+    again = shell.signed(*start(shell, 'name = "d"\nstrategy = "champion"\n'), "--unverified")
     assert (again["now"]["phase"], again["now"]["arms"][0]["version"]) == ("steady", "fraud:9.9.9")
 
 
 def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
-    plan = ("start", "--name", "a", "--strategy", "champion", "--version", f"champion={BUNDLE}")
+    plan = start(shell, CHAMPION)
     with pytest.raises(RolloutError, match="plan is refused: is not signed — sign it: --key FILE"):
         shell.told(*plan)
     with pytest.raises(RolloutError, match="is signed by an unknown key"):
@@ -236,12 +247,27 @@ def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
 
 
 def test_a_bundle_that_is_not_there_begins_no_rollout(shell: Shell) -> None:
-    words = ("start", "--name", "a", "--strategy", "champion", "--version", "champion=fraud:9.9.9")
     with pytest.raises(StreamScorerError, match=r"fraud:9\.9\.9"):
-        shell.signed(*words)
+        shell.signed(*start(shell, CHAMPION.replace(BUNDLE, "fraud:9.9.9")))
     assert shell.told("history") == []
 
 
 def test_before_a_plan_there_is_nothing_to_move(shell: Shell) -> None:
     for words in (["step"], ["promote"], ["rollback"], ["pause"], ["switch", "--to", "blue"]):
         assert "there is no plan yet" in shell.refusal(*words)
+
+
+def test_options_that_are_keys_of_the_plan_file_now_work_with_a_warning(
+    shell: Shell,
+) -> None:
+    begun = shell.signed(
+        "start", "--name", "try", "--strategy", "canary", "--version", f"champion={BUNDLE}",
+        "--version", f"canary={BUNDLE}", "--ramp", "5,100", "--stage-seconds", 60, "--manual",
+        "--controller-key", shell.bot.public,
+        "--unverified",
+    )  # fmt: skip
+    assert [(s["percent"], s["least_seconds"]) for s in begun["now"]["ramp"]] == [
+        (5, 60),
+        (100, 60),
+    ]
+    assert begun["now"]["controller"]["manual"] == ["step", "rollback", "promote"]

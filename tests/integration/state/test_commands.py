@@ -84,7 +84,7 @@ def test_inspect_verify_export(group: Group, tmp_path: Path) -> None:
         assert (each["buckets"], each["partitions"]) == (1024, 4)
         assert each["formats"] == {"2": 1024}
         assert each["watermark"] == max(times[-1] for _, times, *_ in own)
-    assert "2: 1024" in group.run("inspect")
+    assert "2: 1,024" in group.run("inspect")
 
     verified = group.told("verify")["partitions"]
     assert [(v["buckets"], v["differing"], v["since"]) for v in verified] == [(1024, [], None)] * 4

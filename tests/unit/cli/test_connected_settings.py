@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.cli.console import connected_settings
+from stream_scorer.cli.options import connected_settings
 from stream_scorer.devkafka import background
 from stream_scorer.devkafka.processes import started_at
 from stream_scorer.errors import SettingsError

@@ -11,7 +11,7 @@ from stream_scorer.cli.main import COMMANDS, load
 
 FOLDER = Path(cli.__file__).parent
 # Not commands: the entry, what loads the others, and what commands share.
-SHARED = {"__init__", "main", "console", "rollout_drawing"}
+SHARED = {"__init__", "main", "options", "output", "rollout_drawing"}
 
 
 def test_every_file_is_a_command() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from stream_scorer.cli import console, tail
+from stream_scorer.cli import output, tail
 from stream_scorer.cli.main import _leave
 from stream_scorer.cli.rollout_drawing import draw
 from stream_scorer.dead_letters.format import NAMES, parse
@@ -49,7 +49,7 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
 
 
 def _shown(capsys: pytest.CaptureFixture[str], cell: str) -> str:
-    console.show(False, {}, ("reason",), [(cell,)], title=cell)
+    output.print_table(("reason",), [(cell,)], title=cell)
     return capsys.readouterr().out
 
 
@@ -71,7 +71,7 @@ def test_text_that_was_not_escaped_before_is_escaped_by_the_console(
 ) -> None:
     table = Table("name")
     table.add_row(Text(CLIPBOARD))
-    console.TerminalConsole().print(table, CLIPBOARD, Text(CLIPBOARD))
+    output.TerminalConsole().print(table, CLIPBOARD, Text(CLIPBOARD))
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -100,7 +100,7 @@ def test_a_decision_takes_one_line_whatever_it_holds(
     changed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = tail._written("decisions", _decision(**changed))
-    console.TerminalConsole(soft_wrap=True).print(line)
+    output.TerminalConsole(soft_wrap=True).print(line)
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert out[:-1].isprintable()
@@ -182,7 +182,7 @@ def test_a_status_shows_reasons_of_the_control_log_as_they_are(
                                "numbers": {hostile: 1.0}}},
         "pending": {"kind": "step", "what": hostile, "reason": hostile, "proposal": hostile},
     }  # fmt: skip
-    draw(False, document)
+    draw(document)
     out = capsys.readouterr().out
     assert out.replace("\n", "").isprintable()
     assert "[/x]" in out

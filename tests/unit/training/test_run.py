@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from datetime import date
 from functools import cache
@@ -401,6 +402,32 @@ def test_the_commands_report_as_json(tmp_path: Path, data: Path, declared: Path)
     assert told.licence == "Apache-2.0"
     refused = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x.pickle")])
     assert isinstance(refused.exception, SettingsError)
+
+
+def test_batch_finds_the_bundle_by_the_command_that_train_prints(
+    data: Path, tmp_path: Path
+) -> None:
+    declared = tmp_path / "features.json"
+    declared.write_text('{"features": [{"name": "A", "kind": "passthrough", "field": "amount"}]}')
+    store = tmp_path / "a store"
+    trained = CliRunner().invoke(
+        app,
+        [
+            "train", "--data", str(data), "--model", "decision_tree", "--version", "7.0.0",
+            "--out", str(store), *DATES, "--features", str(declared), "--resamples", "0",
+        ],
+        env={"COLUMNS": "80"},
+    )  # fmt: skip
+    assert trained.exit_code == 0, trained.exception
+    (line,) = [each for each in trained.stdout.splitlines() if each.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: stream-scorer "))
+    decided = tmp_path / "decisions.parquet"
+    files = {"IN": str(data), "OUT": str(decided)}
+    done = CliRunner().invoke(app, [*(files.get(word, word) for word in words), "--json"])
+    assert done.exit_code == 0, done.exception
+    report = json.loads(done.stdout)
+    assert report["model"] == "fraud:7.0.0"
+    assert sum(report["outcomes"].values()) > 0
 
 
 def _by_terminal(folder: Path, delay: str) -> Path:

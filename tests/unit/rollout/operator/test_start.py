@@ -1,6 +1,8 @@
 """From a file and options to a plan: what is filled in, and what is refused."""
 
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,21 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.operator.commands import event_time
-from stream_scorer.rollout.operator.start import Given, planned, verify
+from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
+from stream_scorer.rollout.operator.start import planned, verify
+from stream_scorer.rollout.operator.template import template
+from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
+from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
 VERSION = max(path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir())
-CANARY = Given(
-    name="try", strategy="canary", versions=["champion=fraud:0.1.0", "canary=fraud:0.2.0"]
-)
+CANARY = """
+name = "try"
+strategy = "canary"
+versions = { champion = "fraud:0.1.0", canary = "fraud:0.2.0" }
+"""
 
 
 @pytest.fixture
@@ -28,28 +36,42 @@ def store(tmp_path: Path) -> Settings:
     return load_settings({"models": {"directory": tmp_path / "store"}})
 
 
-def given(**changed: Any) -> Given:
-    return Given(**{**{name: getattr(CANARY, name) for name in Given.__slots__}, **changed})
+@pytest.fixture
+def start(store: Settings, tmp_path: Path) -> Callable[..., RolloutPlan]:
+    """Return what makes a plan of a file's text, with options over it."""
+
+    def made(text: str | None, state: RolloutState | None = None, **old: Any) -> RolloutPlan:
+        file = None if text is None else tmp_path / "plan.toml"
+        if file is not None and text is not None:
+            file.write_text(text)
+        given = {f"--{name.replace('_', '-')}": value for name, value in old.items()}
+        return planned(store, state or RolloutState(), file, "because" if old else "", given)
+
+    return made
 
 
-def test_a_first_plan_shares_what_lies_beside_the_champion(store: Settings) -> None:
-    made = planned(store, CANARY, RolloutState())
+Start = Callable[..., RolloutPlan]
+
+
+def test_a_first_plan_shares_what_lies_beside_the_champion(start: Start) -> None:
+    made = start(CANARY)
     assert made.shared_plan(3) == Plan(revision=3, ring_cap=77)
     assert [stage.percent for stage in made.ramp] == [1, 5, 25, 50, 100]
     assert len(made.salt) == 32
-    assert made.salt != planned(store, CANARY, RolloutState()).salt
+    assert made.salt != start(CANARY).salt
 
 
-def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(store: Settings) -> None:
+def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(start: Start) -> None:
     writer = Writer()
     writer.start(shared={"ring_cap": 500, "late_decision_ms": 5})
     writer.accept("promote", arm="canary")
-    state = writer.log.state
-    made = planned(store, given(versions=["canary=fraud:0.3.0"]), state)
+    text = 'name = "try"\nstrategy = "canary"\nversions = { canary = "fraud:0.3.0" }\n'
+    made = start(text, writer.log.state)
     assert made.versions == {"champion": "fraud:0.2.0", "canary": "fraud:0.3.0"}
     assert made.shared_plan(0) == Plan(ring_cap=500, late_decision_ms=5)
 
 
+@pytest.mark.parametrize("old", [{}, {"stage_seconds": ["60"]}])
 @pytest.mark.parametrize(
     ("text", "key"),
     [('versions = "x"', "versions"), ('versions = ["a"]', "versions"), ("shares = 3", "shares"),
@@ -57,34 +79,60 @@ def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(store: Set
      ("ramp = [5]", "ramp")],
 )  # fmt: skip
 def test_a_file_of_another_shape_is_refused_by_its_key(
-    text: str, key: str, store: Settings, tmp_path: Path
+    text: str, key: str, old: dict[str, Any], start: Start
 ) -> None:
-    file = tmp_path / "plan.toml"
-    file.write_text(f'name = "a"\nstrategy = "canary"\n{text}\n')
     with pytest.raises(SettingsError, match=rf"plan .*: {key}: must be a "):
-        planned(store, Given(file=file, stage_seconds=60), RolloutState())
+        start(f'name = "a"\nstrategy = "canary"\n{text}\n', **old)
 
 
 @pytest.mark.parametrize("champion", ["nosuch:1.0.0", "../../etc:1.0.0", ":1.0.0"])
-def test_a_champion_that_is_no_model_is_told_as_such(champion: str, store: Settings) -> None:
+def test_a_champion_that_is_no_model_is_told_as_such(champion: str, start: Start) -> None:
     with pytest.raises(ModelError, match=r"not in|not a reference"):
-        planned(
-            store, given(versions=[f"champion={champion}", "canary=fraud:0.2.0"]), RolloutState()
-        )
+        start(CANARY.replace("fraud:0.1.0", champion))
 
 
-def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
-    file = tmp_path / "plan.toml"
-    file.write_text(
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_printed_template_is_a_plan(strategy: Strategy, start: Start) -> None:
+    printed = template(strategy)
+    made = start(printed)
+    assert made.strategy is strategy
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_every_key_that_a_template_has_in_a_comment_may_be_set(
+    strategy: Strategy, start: Start
+) -> None:
+    key = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
+    printed = template(strategy)
+    made = start(key.sub("", printed))
+    assert len(key.findall(printed)) >= 4
+    assert made.reason == "why, for people"
+    assert made.effective_at == event_time("2026-12-01T00:00:00Z")
+    assert made.shared_plan(0).late_decision_ms == 60_000
+    judged = strategy in {Strategy.CANARY, Strategy.SHADOW}
+    assert (made.controller is not None) == judged
+    # What the comments show as a default is the default, but for one tolerance by guard.
+    assert not judged or made.guard.model_copy(update={"tolerance": {}}) == Rules()
+
+
+def test_every_option_that_was_has_its_key_in_the_plan_file() -> None:
+    for old in OLD_OPTIONS.values():
+        part: Any = RolloutPlan
+        *outer, name = old.key.split(".")
+        for each in outer:
+            part = {"ramp": Stage, "controller": ControllerRules}[each]
+        assert name in part.model_fields
+
+
+def test_old_options_lie_over_a_file(start: Start) -> None:
+    made = start(
         'name = "a"\nstrategy = "canary"\nsalt = "s"\nramp = [{percent = 2}]\n'
         '[versions]\nchampion = "fraud:0.1.0"\ncanary = "fraud:0.2.0"\n'
-        "[shared]\nring_cap = 9\n[controller]\nmay = ['step']\n"
-    )
-    said = Given(
-        file=file, name="b", reason="because", versions=["canary=fraud:0.4.0"], ramp="0,7.5",
-        stage_seconds=60, effective_at=5, controller=CONTROLLER_KEY, up_to=7.5, manual=True,
+        "[shared]\nring_cap = 9\n[controller]\nmay = ['step']\n",
+        name=["b"], version=["canary=fraud:0.4.0"], ramp=["0,7.5"], stage_seconds=["60"],
+        effective_at=["5"], controller_key=[CONTROLLER_KEY], controller_up_to=["7.5"], manual=True,
     )  # fmt: skip
-    made = planned(store, said, RolloutState())
     assert (made.name, made.salt, made.effective_at) == ("b", "s", 5)
     assert made.reason == "because"
     assert made.versions == {"champion": "fraud:0.1.0", "canary": "fraud:0.4.0"}
@@ -97,51 +145,71 @@ def test_options_lie_over_a_file(store: Settings, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_colours_and_shares_by_options(store: Settings) -> None:
-    colours = given(
-        strategy="blue-green", versions=["blue=fraud:0.1.0", "green=fraud:0.2.0"], active="green"
-    )
-    assert planned(store, colours, RolloutState()).first == "green"
-    split = given(strategy="split", shares=["champion=90", "canary=10"], may="rollback")
-    made = planned(store, split, RolloutState())
-    assert made.shares == {"champion": 90, "canary": 10}
+def test_old_options_make_a_plan_without_a_file(start: Start) -> None:
+    colours = start(
+        None, name=["a"], strategy=["blue-green"], active=["green"],
+        version=["blue=fraud:0.1.0", "green=fraud:0.2.0"],
+    )  # fmt: skip
+    assert colours.first == "green"
+    made = start(
+        None, name=["a"], strategy=["split"], share=["champion=90", "canary=10"], salt=["s"],
+        version=["champion=fraud:0.1.0", "canary=fraud:0.2.0"], controller_may=["rollback"],
+    )  # fmt: skip
+    assert (made.shares, made.salt) == ({"champion": 90, "canary": 10}, "s")
     assert made.controller is not None
     assert made.controller.may == ("rollback",)
 
 
+def test_old_stage_seconds_are_for_the_ramp_of_a_plan_without_one(start: Start) -> None:
+    made = start(CANARY, stage_seconds=["60"])
+    assert {stage.least_seconds for stage in made.ramp} == {60}
+    assert len(made.ramp) == 5
+
+
 @pytest.mark.parametrize(
-    ("changed", "why"),
+    ("text", "old", "why"),
     [
-        ({"name": None}, "options: name: Field required"),
-        ({"strategy": None}, "options: strategy: Field required"),
-        ({"versions": ["fraud:0.1.0"]}, "--version fraud:0.1.0: write ARM=VALUE"),
-        ({"versions": ["a=b:1.0.0", "a=b:1.0.0"]}, "each arm once"),
-        ({"ramp": "1,x"}, "'x' is no number of per cents"),
-        ({"ramp": ""}, "'' is no number of per cents"),
-        ({"ramp": "5,1"}, "its percents must ascend"),
-        ({"ramp": "nan"}, "'nan' is no number of per cents"),
-        ({"shares": ["champion=100"]}, "shares: is for strategy split"),
-        ({"may": "step,fly"}, "controller.may.1"),
-        ({"effective_at": 2**63}, "effective_at"),
-        ({"file": Path("/nowhere/plan.toml")}, "plan /nowhere/plan.toml: No such file"),
-        ({"controller": "nobody.pub"}, "--controller-key: nobody.pub: No such file"),
-        ({"versions": ["canary=fraud:0.2.0"]}, "needs the arm champion"),
+        (CANARY.replace("name", "nmae"), {}, "plan.toml: name: Field required"),
+        (CANARY.replace('strategy = "canary"', ""), {}, "plan.toml: strategy: Field required"),
+        (CANARY.replace("champion", "blue"), {}, "needs the arm champion"),
+        (CANARY + "shares = { champion = 100 }", {}, "shares: is for strategy split"),
+        (None, {"name": ["a"]}, "options: strategy: Field required"),
+        (CANARY, {"version": ["fraud:0.1.0"]}, "--version fraud:0.1.0: write ARM=VALUE"),
+        (CANARY, {"version": ["a=b:1.0.0", "a=b:1.0.0"]}, "each arm once"),
+        (CANARY, {"ramp": ["1,x"]}, "'x' is not a percentage"),
+        (CANARY, {"ramp": [""]}, "'' is not a percentage"),
+        (CANARY, {"ramp": ["5,1"]}, "its percents must ascend"),
+        (CANARY, {"ramp": ["nan"]}, "'nan' is not a percentage"),
+        (CANARY, {"stage_seconds": ["-1"]}, "ramp.0.least_seconds"),
+        (CANARY, {"stage_seconds": ["x"]}, "'x'"),
+        (CANARY, {"share": ["champion=100"]}, "shares: is for strategy split"),
+        (CANARY, {"controller_may": ["step,fly"]}, "controller.may.1"),
+        (CANARY, {"controller_up_to": ["101"]}, "controller.up_to"),
+        (CANARY, {"effective_at": [str(2**63)]}, "effective_at"),
+        (CANARY, {"controller_key": ["nobody.pub"]}, "--controller-key: nobody.pub: No such file"),
     ],
 )
-def test_what_is_no_plan_is_refused(store: Settings, changed: dict[str, Any], why: str) -> None:
+def test_what_is_no_plan_is_refused(
+    text: str | None, old: dict[str, Any], why: str, start: Start
+) -> None:
     with pytest.raises(SettingsError) as refused:
-        planned(store, given(**changed), RolloutState())
+        start(text, **old)
     assert why in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
+def test_a_file_that_is_not_there_is_named(store: Settings) -> None:
+    with pytest.raises(SettingsError, match=r"plan /nowhere/plan\.toml: No such file"):
+        planned(store, RolloutState(), Path("/nowhere/plan.toml"))
+
+
 @pytest.mark.parametrize("text", ["versions = 5", "shared = 5", "controller = 5", "ramp = [5]"])
-def test_a_file_of_other_types_is_refused(store: Settings, tmp_path: Path, text: str) -> None:
-    file = tmp_path / "plan.toml"
-    file.write_text(f'name = "a"\nstrategy = "canary"\n{text}\n')
-    said = Given(file=file, stage_seconds=5, manual=True, versions=["canary=a:1.0.0"])
+def test_a_file_of_other_types_is_refused(text: str, start: Start) -> None:
     with pytest.raises(SettingsError, match=r"plan .*plan\.toml: "):
-        planned(store, said, RolloutState())
+        start(
+            f'name = "a"\nstrategy = "canary"\n{text}\n',
+            stage_seconds=["5"], manual=True, version=["canary=a:1.0.0"],
+        )  # fmt: skip
 
 
 def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:

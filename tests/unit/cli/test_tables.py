@@ -1,0 +1,275 @@
+"""Every table fits a terminal of 80 columns: no cell is cut, and none holds a Python literal."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_scorer.batch.run import Report as Scored
+from stream_scorer.cli import demo, options, output
+from stream_scorer.cli.main import COMMANDS, app, load
+from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.list import Listing
+from stream_scorer.dead_letters.replay import Replayed
+from stream_scorer.devkafka.background import BackgroundProcess, Running
+from stream_scorer.hardening.settings_check import Finding
+from stream_scorer.kafka.topics.lag import PartitionLag
+from stream_scorer.kafka.topics.our_topics import TopicReport
+from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.security.audit_lines import Deed, Line
+from stream_scorer.security.audit_verify import AuditVerification
+from stream_scorer.settings import Settings
+from stream_scorer.state.commands.inspect import PartitionState
+from stream_scorer.state.commands.rebuild import Rebuilt
+from stream_scorer.state.commands.repartition import Repartitioned
+from stream_scorer.state.commands.verify import Verification
+
+HASH = "42e8290b8263c56d2457ebede9bbdba2ffab9ced6a7da389bb37f236cf6e3256"
+KEY = "3f2a91c04d5e6b78"
+ISO = "2026-11-25T10:00:00.123+00:00"
+AT_MS = 1_795_600_800_123
+WRITTEN = {"sequence": 12, "kind": "plan", "what": "try 1.1: canary, canary fraud:1.1.0, champion "
+           "fraud:1.0.0, 1 % → 5 % → 25 % → 50 % → 100 %", "signer": "ann", "at": ISO}  # fmt: skip
+ENTRY = WRITTEN | {
+    "offset": 1_234_567, "reason": "too many alerts since the morning", "key_id": KEY,
+    "accepted": False, "refused": "has number 4, and 5 is next: another command came first",
+}  # fmt: skip
+STATUS = {
+    "phase": "running", "name": "try 1.1", "paused": False, "strategy": "canary", "revision": 12,
+    "since": ISO, "effective_at": ISO, "stage": 1,
+    "ramp": [{"percent": percent} for percent in (1, 5, 25, 50, 100)],
+    "arms": [{"arm": "champion", "version": "fraud:1.10.0", "role": "decides", "share": 0.95},
+             {"arm": "canary", "version": "fraud:1.11.0", "role": "decides", "share": 0.05}],
+    "partitions": [
+        {"partition": 11, "revision": 12, "offset": 1_234_567_890, "since": ISO, "current": False,
+         "not_loadable": {"fraud:1.11.0": "its content hash is not that of its files"},
+         "refused": [{"revision": 13, "reason": "it needs a window of 60 days"}]},
+    ],
+    "verdicts": {"fast": {"verdict": "CONTINUE", "at": ISO, "reasons": ["no harm is shown"],
+                          "numbers": {"e_alerts": 0.123456789, "canary_events": 1_725_031.0}}},
+    "pending": {"kind": "promote", "what": "canary", "reason": "not worse by δ", "proposal": 7},
+}  # fmt: skip
+BUNDLE = {
+    "name": "fraud", "version": "1.10.0", "kind": "hist_gradient_boosting", "refused": None,
+    "signature": "unknown key", "signed_by": None, "key_id": KEY, "content_hash": HASH,
+    "trained_at": ISO, "trained_on": "2018-07-25:2018-07-31",
+}  # fmt: skip
+REFUSED = {"name": "fraud", "version": "1.9.0", "refused": f"fraud:1.9.0: content hash {HASH}"}
+LETTER = DeadLetter(
+    partition=11, offset=1_234_567_890, timestamp=AT_MS, value=b"\0" * 40, key=b"C123",
+    headers=[("dlq.reason", b"UNKNOWN_CURRENCY")], reason="UNKNOWN_CURRENCY",
+    detail="currency: 'XXX' is not in the plan: EUR, USD", source_topic="transactions",
+    source_partition=11, source_offset=1_234_567_891, source_timestamp=AT_MS, instance="scorer-0",
+)  # fmt: skip
+STATE = PartitionState(
+    11, 1_024, 125_031, 3_725_031, 912_345_678, 1_234_567_890, 1_234_667_890, 1_234_667_891,
+    100_001, 12, 1, {1: 12, 2: 1_012}, AT_MS,
+)  # fmt: skip
+EMPTY = PartitionState(0, 0, 0, 0, 0, None, None, None, None, None, None, {}, None)
+WINDOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
+SHOWN = SimpleNamespace(
+    verification=SimpleNamespace(reasons={"MALFORMED": 31}), malformed={"MALFORMED": 31},
+    change_ms=AT_MS, drifts=[
+        {"signal": "feature AMOUNT", "window_start": WINDOW, "reference": 0.123456789,
+         "window_end": WINDOW + timedelta(minutes=5), "estimate": 53.123456}],
+    document=lambda: {"transactions": 1_725_031, "events_per_second": 123_457,
+                      "latency_p50_ms": None, "average_precision": 0.6123456789},
+)  # fmt: skip
+
+
+def _patches() -> dict[str, dict[str, Any]]:
+    """Return, by the words of a command, what stands for cluster, files and models."""
+    cli, models = "stream_scorer.cli", "stream_scorer.models.commands"
+    audit = "stream_scorer.security.audit_access"
+    checkpoint = SimpleNamespace(owner=SimpleNamespace(group="stream-scorer", topic="transactions"))
+    opened = {f"{cli}.state.open_checkpoint": checkpoint}
+    operator = mock.MagicMock()
+    for act in ("step", "switch", "promote", "rollback", "pause", "resume", "answer", "start"):
+        getattr(operator, act).return_value = WRITTEN
+        getattr(operator.return_value.__enter__.return_value, act).return_value = WRITTEN
+    moved = {f"{cli}.rollout.{name}": operator for name in ("operating", "Operator")}
+    log = {f"{cli}.rollout.control_log": mock.MagicMock()}
+    running = Running("127.0.0.1:43567", "http://127.0.0.1:43568", 1, "/srv/work/.dev/kafka",
+                      (BackgroundProcess("broker 0", 1_234_567, 0),))  # fmt: skip
+    trained = {
+        "bundle": "fraud:1.11.0", "directory": "/srv/models/fraud/1.11.0", "rows": 1_725_031,
+        "review": 0.060412345678901234, "new_cards_auc": None, "content_hash": HASH,
+        "intervals": {"auc": [0.8712345678901234, 0.9012345678901234]},
+    }  # fmt: skip
+    feed = mock.MagicMock()
+    feed.return_value.__enter__.return_value.sent = 1_725_031
+    return {
+        "audit verify": {f"{audit}.verify": AuditVerification(
+            2, 1_725, 1_725, HASH, {"ann": 1_700}, 0, 25, ["audit.log:12"])},
+        "audit show": {f"{audit}.shown": [Line(1_725, "2026-11-25T10:00:00.123Z", Deed(
+            f"key:{KEY}", "rollout.plan", "try 1.1", {"what": WRITTEN["what"], "sha256": HASH,
+            "reason": None}), HASH, HASH, KEY, b"")]},
+        "batch in.parquet out.parquet --model fraud": {f"{cli}.batch.run_batch": Scored(
+            "fraud:1.1.0", Path("/srv/decisions/2026-11-25.parquet"), None, 1_754_155, 0,
+            {"APPROVE": 1_725_031, "REVIEW": 20_000, "BLOCK": 9_124}, {}, 0, 0, None, 0, 0,
+            63.123456)},
+        "dlq list": {f"{cli}.dlq.list_dead_letters": Listing({"UNKNOWN_CURRENCY": 1_031},
+                                                             [LETTER])},
+        "dlq show 11 1234567890": {f"{cli}.dlq.dead_letter_at": LETTER,
+                                   f"{cli}.dlq.RecordReader": mock.MagicMock()},
+        "dlq replay": {f"{cli}.dlq.replay_dead_letters": Replayed(
+            Counter(UNKNOWN_CURRENCY=1_031), Counter(DUPLICATE=12))},
+        "dlq take 11 1234567890": {f"{cli}.dlq.take_record": SimpleNamespace(
+            before=1_234_567_890, after=1_234_567_891, retried=False)},
+        "kafka start": {f"{cli}.kafka.background.start": (running, True)},
+        "kafka stop": {f"{cli}.kafka.background.stop": running},
+        "kafka status": {f"{cli}.kafka.background.recorded": running},
+        "lag --seconds": {f"{cli}.lag.read_lag": [
+            PartitionLag("transactions", 11, 1_234_567_890, 0, 1_234_667_890, 1_234_667_891, 12.3),
+            PartitionLag("transactions", 12, None, 0, 1_234_667_890, 1_234_667_891, None)]},
+        "models keygen --out k": {f"{models}.sign.generate": SimpleNamespace(
+            private="/srv/keys/ann", public="/srv/keys/ann.pub", key_id=KEY,
+            public_base64="ebVWLo/mVPlAeLES6KmLp5AfhTrmlb7X4OORC60ElmQ=")},
+        "models sign fraud:1.1.0 --key k": {f"{models}.sign.sign": (
+            "fraud:1.1.0", SimpleNamespace(key_id=KEY, name=None))},
+        "models verify fraud": {},
+        "models list": {f"{models}.report.listed": [BUNDLE, REFUSED]},
+        "models show fraud": {},
+        "models diff fraud:1.0.0 fraud:1.1.0": {},
+        "models validate fraud": {},
+        "produce in.parquet": {f"{cli}.produce.Feed": feed, f"{cli}.produce.read_transactions": [],
+                               f"{cli}.produce.TransactionEncoder": mock.MagicMock()},
+        "reproduce --transaction T1725031": {"stream_scorer.reproduce.run.reproduce": Reproduction(
+            "input", 1_725_031, 1_725_031, 1_725_031, models={"fraud:1.1.0": 1_725_031},
+            libraries={"numpy": "2.4.6"}, examples=[{
+                "transaction_id": "T1725031", "source_partition": 11, "field": "score",
+                "source_offset": 1_234_567, "recorded": "0.1", "recomputed": "0.2"}])},
+        "rollout start --plan p.toml": moved,
+        "rollout status": log | {f"{cli}.rollout.status_of": STATUS},
+        "rollout history": log | {f"{cli}.rollout.history_of": [ENTRY]},
+        **{f"rollout {name}": moved for name in ("step", "switch", "promote", "rollback", "pause",
+                                                 "resume", "approve", "reject")},
+        "schemas list": {},
+        "schemas check": {},
+        "security check --offline": {f"{cli}.security.setting_findings": [Finding(
+            "kafka.client.enable.ssl.certificate.verification", "is off: whoever is on the "
+            "network can pose as the broker", "remove it, and set ssl.ca.location")]},
+        "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
+        "state inspect": opened | {f"{cli}.state.inspect_partitions": [STATE, EMPTY]},
+        "state verify": opened | {f"{cli}.state.verify_partitions": [
+            Verification(11, 1_024, (), 1_234_567, 3_725_031, AT_MS, "", ())]},
+        "state export --out f": opened | {f"{cli}.state.export_rings": (125_031, 3_725_031)},
+        "state rebuild": opened | {f"{cli}.state.rebuild_partitions": [
+            Rebuilt(11, 1_234_567_890, 1_234_667_890, 125_031), Rebuilt(1, 0, None, 0)]},
+        "state repartition": opened | {f"{cli}.state.repartition_customers": Repartitioned(
+            6, 12, 125_031, 62_000, 12, 1_031)},
+        "topics create": {f"{cli}.topics.create_topics": [TopicReport(
+            "transactions", 6, 12, False, 1_048_588, 2_097_152, 86_400_000, 604_800_000)]},
+        "train --data t.parquet --model random_forest --version 1.11.0": {
+            "stream_scorer.training.run.train": (
+                Path("/srv/models/fraud/1.11.0"), SimpleNamespace(label="fraud:1.11.0")),
+            "stream_scorer.training.report.report": trained},
+    }  # fmt: skip
+
+
+CASES = _patches()
+KEYS = {
+    "batch": ["1,725,031", "63.1", "outcomes.APPROVE"],
+    "dlq list": ["1234567890", "UNKNOWN_CURRENCY", "2026-11-25"],
+    "dlq show": ["transactions:11:1234567891"],
+    "dlq take": ["1234567891"],
+    "lag": ["transactions", "1234567890", "100,001", "-"],
+    "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
+    "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],
+    "rollout history": ["12", "2026-11-25", "10:00:00", "plan", "ann"],
+    "rollout status": ["fraud:1.11.0", "1234567890", "95.00%", "1,725,031"],
+    "state inspect": ["1,024", "125,031", "1234567890", "100,001", "2026-11-25"],
+    "state verify": ["3,725,031", "2026-11-25"],
+    "state rebuild": ["1234667890", "125,031"],
+    "train": ["0.0604", "0.871, 0.901"],
+}
+LITERAL = re.compile(r"None|True|False|[\[{(]'|'[\]})]|\d\.\d{7}")
+
+
+def _run(words: str, *more: str) -> str:
+    """Return what a command prints on a terminal of 80 columns."""
+    with ExitStack() as stack:
+        stack.enter_context(
+            mock.patch.object(options, "connected_settings", return_value=Settings())
+        )
+        if words.startswith("rollout start"):
+            stack.enter_context(mock.patch("stream_scorer.rollout.operator.start.planned"))
+            stack.enter_context(mock.patch("stream_scorer.rollout.operator.start.verify"))
+        for target, found in CASES[words].items():
+            double = found if isinstance(found, mock.Mock) else mock.Mock(return_value=found)
+            stack.enter_context(mock.patch(target, double))
+        done = CliRunner().invoke(app, [*words.split(), *more], env={"COLUMNS": "80"})
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_a_table_fits_and_reads_as_text(words: str) -> None:
+    printed = _run(words)
+    assert printed
+    for line in printed.splitlines():
+        assert len(line) <= 80, line
+    assert "…" not in printed
+    assert LITERAL.findall(printed) == []
+    for command, keys in KEYS.items():
+        if words.startswith(command):
+            assert [key for key in keys if key not in printed] == [], printed
+
+
+def _commands() -> Iterator[str]:
+    for name in COMMANDS:
+        command = load(name)
+        for each in getattr(command, "commands", {"": command}).values():
+            if "--json" in {option for param in each.params for option in param.opts}:
+                yield name if each is command else f"{name} {each.name}"
+
+
+def test_every_command_that_prints_a_table_is_here() -> None:
+    # Both print lines besides their tables, which are rendered below.
+    shown = {" ".join(words.split()[:2]) for words in CASES} | {words.split()[0] for words in CASES}
+    assert {name for name in _commands() if name not in shown} == {"demo", "tail"}
+
+
+def test_the_tables_of_the_demo_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    demo._tables(cast("Any", SHOWN))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert LITERAL.findall(printed) == []
+    for words in ("1,725,031", "123,457", "0.123", "MALFORMED"):
+        assert words in printed
+
+
+@pytest.mark.parametrize("words", ["state inspect", "dlq list", "audit show"])
+def test_a_wide_table_has_all_columns_and_a_line_for_each_row(words: str) -> None:
+    (row,) = [
+        line
+        for line in _run(words, "--wide").splitlines()
+        if any(text in line for text in ("912,345,678", "transactions:11", f"key:{KEY}"))
+    ]
+    assert len(row) > 80
+
+
+def test_a_rollout_without_verdicts_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    draw(STATUS | {"verdicts": {}, "pending": None})
+    assert "champion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "show",
+    [lambda: output.print_table(("a", "b"), []), lambda: output.print_table(("a",), [("",)], "t")],
+)
+def test_a_table_may_be_empty(show: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    show()
+    assert "a" in capsys.readouterr().out
