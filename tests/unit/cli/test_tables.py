@@ -28,10 +28,10 @@ from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.security.audit_lines import Deed, Line
 from stream_scorer.security.audit_verify import AuditVerification
 from stream_scorer.settings import Settings
-from stream_scorer.state.commands.inspect import PartitionState
+from stream_scorer.state.commands.inspect import PartitionCheckpoint
 from stream_scorer.state.commands.rebuild import Rebuilt
 from stream_scorer.state.commands.repartition import Repartitioned
-from stream_scorer.state.commands.verify import Verification
+from stream_scorer.state.commands.verify import PartitionComparison
 
 HASH = "42e8290b8263c56d2457ebede9bbdba2ffab9ced6a7da389bb37f236cf6e3256"
 KEY = "3f2a91c04d5e6b78"
@@ -70,11 +70,11 @@ LETTER = DeadLetter(
     detail="currency: 'XXX' is not in the plan: EUR, USD", source_topic="transactions",
     source_partition=11, source_offset=1_234_567_891, source_timestamp=AT_MS, instance="scorer-0",
 )  # fmt: skip
-STATE = PartitionState(
+STATE = PartitionCheckpoint(
     11, 1_024, 125_031, 3_725_031, 912_345_678, 1_234_567_890, 1_234_667_890, 1_234_667_891,
     100_001, 12, 1, {1: 12, 2: 1_012}, AT_MS,
 )  # fmt: skip
-EMPTY = PartitionState(0, 0, 0, 0, 0, None, None, None, None, None, None, {}, None)
+EMPTY = PartitionCheckpoint(0, 0, 0, 0, 0, None, None, None, None, None, None, {}, None)
 WINDOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
 SHOWN = SimpleNamespace(
     verification=SimpleNamespace(reasons={"MALFORMED": 31}), malformed={"MALFORMED": 31},
@@ -161,7 +161,7 @@ def _patches() -> dict[str, dict[str, Any]]:
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
         "state inspect": opened | {f"{cli}.state.inspect_partitions": [STATE, EMPTY]},
         "state verify": opened | {f"{cli}.state.verify_partitions": [
-            Verification(11, 1_024, (), 1_234_567, 3_725_031, AT_MS, "", ())]},
+            PartitionComparison(11, 1_024, (), 1_234_567, 3_725_031, AT_MS, "", ())]},
         "state export --out f": opened | {f"{cli}.state.export_rings": (125_031, 3_725_031)},
         "state rebuild": opened | {f"{cli}.state.rebuild_partitions": [
             Rebuilt(11, 1_234_567_890, 1_234_667_890, 125_031), Rebuilt(1, 0, None, 0)]},
