@@ -217,7 +217,8 @@ def test_a_table_fits_and_reads_as_text(words: str) -> None:
     printed = _run(words)
     assert printed
     for line in printed.splitlines():
-        assert len(line) <= 80, line
+        # A command is printed to be copied: it is as long as the paths in it.
+        assert len(line) <= 80 or line.startswith("next: stream-scorer "), line
     assert "…" not in printed
     assert LITERAL.findall(printed) == []
     for command, keys in KEYS.items():
