@@ -82,7 +82,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell $(PROSE) stream_scorer tests bench schemas models compose
-	$(BIN)/python -m tests.layout.plain_words --only docs
+	$(BIN)/python -m tests.layout.plain_words
 
 # mypy --strict, tests included.
 types: env

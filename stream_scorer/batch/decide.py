@@ -170,7 +170,7 @@ class Decider:
             )  # fmt: skip
         except ModelFailure as error:
             raise ModelError(
-                f"model {self._model.name}:{self._model.version}: {error}", "mend the model"
+                f"model {self._model.name}:{self._model.version}: {error}", "fix the model"
             ) from error
         file = rows.column("file").to_numpy()
         decisions, failure = made.decided[0].decisions, made.decided[0].failure

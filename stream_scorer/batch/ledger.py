@@ -205,7 +205,7 @@ class WorkDirectory:
             file.write(data)
 
     def _refusal(self, what: str) -> StateError:
-        return StateError(f"{self.path}: {what}", "delete the directory to begin anew")
+        return StateError(f"{self.path}: {what}", "delete the directory to start again")
 
     def remove(self) -> None:
         """Remove the directory with all that is in it."""

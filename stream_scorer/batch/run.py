@@ -110,7 +110,7 @@ def run_batch(
         except OSError as error:
             raise UnavailableError(
                 f"output {order.out}: {error.strerror or error}",
-                "mend that; the same command then goes on where it stopped",
+                "fix that; the same command then continues where it stopped",
             ) from error
         except SettingsError:
             # Only another input mends it, and that is another job.
@@ -149,7 +149,7 @@ def _refuse_output(order: Order) -> None:
             raise SettingsError(f"output {path}: exists already", "remove it or name another")
     if rejects.parent.stat().st_dev != out.parent.stat().st_dev:
         raise SettingsError(
-            f"output {rejects}: lies on another disk than {out}, so it cannot be moved there whole",
+            f"output {rejects}: is on another disk than {out}: it cannot be moved in one step",
             "name another --rejects",
         )
 

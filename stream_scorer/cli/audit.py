@@ -23,7 +23,7 @@ def verify(
     file: FileOption = None,
     expect: Annotated[
         str | None,
-        typer.Option("--expect", help="Hash that was noted elsewhere: a line must bear it."),
+        typer.Option("--expect", help="Hash that was noted elsewhere: a line must have it."),
     ] = None,
     after: Annotated[
         str | None,

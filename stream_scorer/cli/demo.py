@@ -20,7 +20,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="A third of the transactions.")] = False,
     options: ClusterJsonOptions,
 ) -> None:
-    """Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.
+    """Simulate, score, verify: starts its own Kafka unless --bootstrap names one.
 
     Sends a backlog that is drained at full speed, then 5,000 transactions a second, with their
     labels and bad records of every kind among them, and changes the customers' behaviour half-way.

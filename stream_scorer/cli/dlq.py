@@ -127,7 +127,7 @@ def replay(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, max=MOST_RECORDS, help="Copy so many at most."),
+        typer.Option("--limit", min=1, max=MOST_RECORDS, help="Copy at most so many."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be copied; copy nothing.")
@@ -141,7 +141,7 @@ def replay(
     ] = False,
     options: ClusterJsonOptions,
 ) -> None:
-    """Copy dead letters back to the input once their cause is mended, each of them once.
+    """Copy dead letters back to the input after their cause is fixed, each of them once.
 
     The original bytes, key and headers go to the original partition, with a header `replayed-from`
     that names the dead letter. What was copied is kept in the offsets of `replay.group`, in the

@@ -30,7 +30,7 @@ def start(
         Path | None, typer.Option(help="Where its data is kept; default .dev/kafka.")
     ] = None,
     registry: Annotated[
-        bool, typer.Option("--registry/--no-registry", help="Serve the schema registry beside it.")
+        bool, typer.Option("--registry/--no-registry", help="Serve the schema registry, too.")
     ] = True,
     options: JsonOptions,
 ) -> None:

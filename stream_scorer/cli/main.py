@@ -23,12 +23,12 @@ from stream_scorer.terminal_text import write_error
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Consume transactions, publish one decision for each, exactly once.",
-    "demo": "Simulate, score, verify: starts a Kafka of its own unless --bootstrap names one.",
+    "demo": "Simulate, score, verify: starts its own Kafka unless --bootstrap names one.",
     "monitor": "Read the scorers' summaries, publish an event for each change that a detector "
     "finds.",
     "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
     "allows.",
-    "profile": "Read transactions and labels, publish what each transaction says of its terminal.",
+    "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "kafka": "Start, stop and look at a Kafka of this folder's own.",
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",

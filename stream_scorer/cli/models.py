@@ -172,7 +172,7 @@ def validate(*, model: VersionArgument, options: StoreOptions) -> None:
 
 
 def _signer(bundle: Mapping[str, Any]) -> str:
-    """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
+    """Return who signed a bundle: a trusted name, an unknown key, or no signer."""
     if bundle["signature"] == "trusted":
         return str(bundle["signed_by"])
     return f"unknown key {bundle['key_id']}" if bundle["key_id"] else "nobody"

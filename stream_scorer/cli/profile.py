@@ -12,7 +12,7 @@ def profile(
     start: StartOption = None,
     options: ClusterOptions,
 ) -> None:
-    """Read transactions and labels, publish what each transaction says of its terminal.
+    """Read transactions and labels, publish what each transaction shows of its terminal.
 
     One process does it alone; a second one fences the first. Beside a scorer on the same host it
     needs another http.port; 0 picks a free one.

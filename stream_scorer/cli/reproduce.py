@@ -31,7 +31,7 @@ def reproduce(
         typer.Option("--depth", help="From the recorded features, or from the input topics."),
     ] = "recorded",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="So many at most, as the topic has them.")
+        int | None, typer.Option("--limit", min=1, help="At most so many, in the topic's order.")
     ] = None,
     plan: PlanOption = None,
     warm: WarmOption = None,
@@ -71,7 +71,7 @@ def _milliseconds(text: str | None, option: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            f"{option}: {text!r} is no time", "write 2018-04-01, or 2018-04-01T12:00:00+02:00"
+            f"{option}: {text!r} is not a time", "write 2018-04-01, or 2018-04-01T12:00:00+02:00"
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

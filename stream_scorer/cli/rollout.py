@@ -29,7 +29,7 @@ EffectiveOption = Annotated[
     str | None,
     typer.Option(
         "--effective-at",
-        help="Event time from which it holds, such as 2026-11-25T10:00:00Z; at once by default.",
+        help="Event time from which it holds: 2026-11-25T10:00:00Z; immediately by default.",
     ),
 ]
 
@@ -172,7 +172,7 @@ def step(
     effective_at: EffectiveOption = None,
     options: OperatorOptions,
 ) -> None:
-    """Go on to a later stage of the ramp."""
+    """Move to a later stage of the ramp."""
     options.give(lambda operator: operator.step(stage, percent, event_time(effective_at)))
 
 
@@ -201,7 +201,7 @@ def promote(
 
 
 def _add_plain(name: str, what: str, act: Callable[[Operator], dict[str, Any]]) -> None:
-    """Add a command that says no more than its name."""
+    """Add a command that has only the shared options."""
 
     @app.command(name, help=what)
     def command(*, options: OperatorOptions) -> None:
@@ -229,6 +229,6 @@ _add_plain(
     Operator.rollback,
 )
 _add_plain("pause", "Hold the rollout where it is; it can still be rolled back.", Operator.pause)
-_add_plain("resume", "Let a rollout that was paused go on.", Operator.resume)
+_add_plain("resume", "Let a paused rollout continue.", Operator.resume)
 _add_answer("approve", "Do what the controller proposes.", CommandKind.APPROVE)
 _add_answer("reject", "Do not do what the controller proposes.", CommandKind.REJECT)

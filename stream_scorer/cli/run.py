@@ -26,7 +26,7 @@ def run(
         typer.Option(
             "--model",
             help="NAME or NAME:VERSION decides all, without a rollout. Left out, the plan in the "
-            "topic rollout says who decides.",
+            "topic rollout decides which one.",
         ),
     ] = None,
     plan: PlanOption = None,
@@ -34,7 +34,9 @@ def run(
     instance: InstanceOption = None,
     accept_cold: Annotated[
         bool,
-        typer.Option("--accept-cold", help="Decide although features lack history; recorded."),
+        typer.Option(
+            "--accept-cold", help="Decide although features have no complete history; recorded."
+        ),
     ] = False,
     warm: WarmOption = None,
     workers: Annotated[

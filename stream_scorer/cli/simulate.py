@@ -26,7 +26,7 @@ def _delay_ms(text: str) -> int:
     length = int(match[1]) * _UNITS_MS[match[2]] if match else _LONGEST_DELAY_MS + 1
     if length > _LONGEST_DELAY_MS:
         raise SettingsError(
-            f"simulate: --label-delay {text!r} is no length from 0s to 400d",
+            f"simulate: --label-delay {text!r} is not a length from 0s to 400d",
             "write 30s, 24h or 7d",
         )
     return length

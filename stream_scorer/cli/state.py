@@ -37,7 +37,8 @@ class RefoldOptions(ClusterJsonOptions):
     """Options of a command that folds the input again: as whom."""
 
     model: Annotated[
-        str, typer.Option("--model", help="NAME or NAME:VERSION that says what is remembered.")
+        str,
+        typer.Option("--model", help="NAME or NAME:VERSION whose features define what is kept."),
     ] = "fraud"
     warm: WarmOption = None
     plan: PlanOption = None
@@ -118,7 +119,7 @@ def export(
 
 @app.command()
 def rebuild(*, options: RefoldOptions) -> None:
-    """Build the checkpoint anew from the retained input, as of the group's offsets.
+    """Build the checkpoint again from the retained input, as of the group's offsets.
 
     Refuses while the group has members.
     """

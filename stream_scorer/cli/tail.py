@@ -29,7 +29,7 @@ def tail(
     *,
     what: Annotated[Literal["decisions", "dlq", "drift"], typer.Argument(help="Which topic.")],
     follow_: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with records as they come, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Continue with new records, until Ctrl-C.")
     ] = False,
     limit: Annotated[
         int | None,

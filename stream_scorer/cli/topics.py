@@ -36,7 +36,7 @@ def create(
         typer.Option(
             min=1,
             max=_MOST_DAYS,
-            help="Keep terminals' rows so many days beside the input's retention: the delay and "
+            help="Keep terminals' rows so many days more than the input's retention: the delay and "
             "the longest window of any model. For ever by default.",
         ),
     ] = None,

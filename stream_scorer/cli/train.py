@@ -47,7 +47,7 @@ def train(
         typer.Option("--validation", help="FIRST:LAST day that thresholds are chosen on."),
     ] = None,
     test_days: Annotated[
-        str | None, typer.Option("--test", help="FIRST:LAST day that the quality is told for.")
+        str | None, typer.Option("--test", help="FIRST:LAST day that the quality is measured on.")
     ] = None,
     delay_days: Annotated[
         int | None, typer.Option(help="Days after which a label is known; 7 in the protocols.")

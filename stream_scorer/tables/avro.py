@@ -74,7 +74,7 @@ def avro_names(stream: BinaryIO) -> list[str]:
     except _ERRORS as error:
         raise DamagedError(f"no Avro container: {error}") from error
     if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise DamagedError("its Avro schema is no record")
+        raise DamagedError("its Avro schema is not a record")
     return [entry["name"] for entry in schema["fields"]]
 
 
@@ -102,7 +102,7 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
             at += len(rows)
     except _ERRORS as error:
         raise DamagedError(
-            f"the Avro container breaks off or is damaged behind row {at}: "
+            f"the Avro container breaks off or is damaged after row {at}: "
             f"{type(error).__name__}: {error}"
         ) from error
 

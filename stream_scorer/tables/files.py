@@ -115,7 +115,7 @@ def _refuse_kind(file: InputFile, *, regular: bool) -> None:
     if file.ending not in FORMATS:
         raise SettingsError(f"{file.name}: unknown kind of file", f"name it {', '.join(FORMATS)}")
     if not regular:
-        raise SettingsError(f"{file.name}: is no regular file", "name a file")
+        raise SettingsError(f"{file.name}: is not a regular file", "name a file")
 
 
 def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
@@ -177,7 +177,7 @@ def _asking(name: str) -> Iterator[None]:
         what = " ".join((error.strerror or str(error)).split())
         # So Arrow says that bytes do not unpack; every other error is the store's.
         if type(error) is OSError and error.errno is None:
-            raise SettingsError(f"{name}: {what}", "it is damaged: write it anew") from error
+            raise SettingsError(f"{name}: {what}", "it is damaged: write it again") from error
         raise UnavailableError(f"{name}: {what}", "try again") from error
     except Exception as error:
         # A cloud's library has error classes of its own; those of readers are about the file.

@@ -37,7 +37,7 @@ def refuse_disorder(
         behind = int(newest[row] - time[row]) / 1_000
         told = datetime.fromtimestamp(int(time[row]) / 1_000, UTC).isoformat(timespec="seconds")
         raise SettingsError(
-            f"{named(row)}: its event_time {told} lies {behind:,.0f} s before an earlier row's, "
+            f"{named(row)}: its event_time {told} is {behind:,.0f} s before an earlier row's, "
             f"more than the plan's lateness of {plan.lateness_ms / 1_000:,.0f} s",
             f"sort {what}, or give --sort",
         )

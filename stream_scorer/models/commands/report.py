@@ -241,7 +241,7 @@ def _moment(manifest: Manifest) -> str | None:
 
 
 def _signed(signer: BundleSigner | None) -> dict[str, Any]:
-    """Return who signed a bundle: a trusted name, an unknown key, or nobody."""
+    """Return who signed a bundle: a trusted name, an unknown key, or no signer."""
     if signer is None:
         return {"signature": "none", "signed_by": None, "key_id": None}
     state = "unknown key" if signer.name is None else "trusted"

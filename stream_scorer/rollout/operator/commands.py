@@ -226,7 +226,7 @@ def event_time(text: str | None) -> int | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"--effective-at {text}: is no date and time", mend) from None
+        raise SettingsError(f"--effective-at {text}: is not a date and time", mend) from None
     if when.tzinfo is None:
         raise SettingsError(f"--effective-at {text}: names no zone", mend)
     return round(when.timestamp() * 1_000)

@@ -45,7 +45,7 @@ class Rebuilt:
 
 
 def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
-    """Build the checkpoint anew from the retained input, up to the group's offsets.
+    """Build the checkpoint again from the retained input, up to the group's offsets.
 
     Partition after partition: however long the input takes to read, only the writing of one
     partition lies in one transaction. Cut off, it may be run again.

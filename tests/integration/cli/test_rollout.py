@@ -238,7 +238,7 @@ def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
         shell.told(*plan, "--key", shell.eve.private)
     with pytest.raises(SettingsError, match="No such file"):
         shell.told(*plan, "--key", "nowhere")
-    assert "is no date and time" in shell.refusal(
+    assert "is not a date and time" in shell.refusal(
         "promote", "--effective-at", "soon", kind=SettingsError
     )
     for words in (["--arm", "A B"], ["--reason", "x" * 2_001], ["--effective-at", 2**64]):

@@ -333,7 +333,7 @@ def test_the_command_says_where_they_part_and_leaves_with_13(
     nothing = _command(kafka)
     assert (nothing.returncode, "nothing is asked for" in nothing.stderr) == (2, True)
     wrong = _command(kafka, "--from", "yesterday")
-    assert (wrong.returncode, "'yesterday' is no time" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "'yesterday' is not a time" in wrong.stderr) == (2, True)
 
 
 def test_records_that_are_no_decisions_stop_it(

@@ -299,7 +299,7 @@ def test_what_the_disk_does_not_take_can_be_written_later(ending: str, tmp_path:
     )  # fmt: skip
     assert done.returncode == 5
     assert done.stderr.count("\n") == 1
-    assert f"output {out}: File too large — mend that" in done.stderr
+    assert f"output {out}: File too large — fix that" in done.stderr
     assert not out.exists()
     report = run(source, out, part_rows=100)
     assert report.resumed_at > 0

@@ -19,7 +19,7 @@ from stream_scorer.cli.main import main
         (["--out", "x.parquet", "--days", "0"], "days: 0 is too few"),
         (["--out", "x.parquet", "--days", "3653"], "days: 3653 are too many"),
         *(
-            (["--topic", "t", "--labels", f"--label-delay={delay}"], f"{delay!r} is no length")
+            (["--topic", "t", "--labels", f"--label-delay={delay}"], f"{delay!r} is not a length")
             for delay in ("7", "7w", "-1d", "1.5d", "d", "", "401d", "7d ", "٣d")
         ),
     ],

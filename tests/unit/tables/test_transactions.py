@@ -231,12 +231,12 @@ def test_damaged_parquet_and_a_directory_are_told_apart(tmp_path: Path) -> None:
     spoilt[2_000:4_000] = b"\xff" * 2_000
     path.write_bytes(spoilt)
     with pytest.raises(
-        SettingsError, match=r"t.parquet: .* it is damaged: write it anew$"
+        SettingsError, match=r"t.parquet: .* it is damaged: write it again$"
     ) as error:
         read(path)
     assert "\n" not in str(error.value)
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(SettingsError, match=r"d.csv: is no regular file — name a file$"):
+    with pytest.raises(SettingsError, match=r"d.csv: is not a regular file — name a file$"):
         read(tmp_path / "d.csv")
 
 

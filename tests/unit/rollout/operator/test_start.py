@@ -223,6 +223,6 @@ def test_a_time_names_its_zone() -> None:
     assert event_time(None) is None
     assert event_time("1795597200000") == 1_795_597_200_000
     assert event_time("2026-11-25T10:00:00+01:00") == event_time("2026-11-25T09:00:00Z")
-    for text, why in (("soon", "is no date and time"), ("2026-11-25T10:00:00", "names no zone")):
+    for text, why in (("soon", "is not a date and time"), ("2026-11-25T10:00:00", "names no zone")):
         with pytest.raises(SettingsError, match=why):
             event_time(text)
