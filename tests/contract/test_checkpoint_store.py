@@ -113,9 +113,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path, kept: int) -> None:
 
 
 @pytest.mark.parametrize("number", formats.FORMATS)
-def test_a_file_is_its_records_each_behind_its_length_and_in_format_1_a_checksum(
-    number: int, tmp_path: Path
-) -> None:
+def test_a_bucket_file_is_records_with_lengths_and_a_checksum(number: int, tmp_path: Path) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
     head = b"SCKP" + number.to_bytes(2, "little")
     values = head + b"1", head + b"22"
@@ -127,7 +125,7 @@ def test_a_file_is_its_records_each_behind_its_length_and_in_format_1_a_checksum
     assert file.read_bytes() == body + (checksum if number == formats.PLAIN else b"")
 
 
-def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_path: Path) -> None:
+def test_a_takeover_removes_unfinished_files_of_the_last_owner(tmp_path: Path) -> None:
     store = FileStore(f"file://{tmp_path}", OWNER)
     put(store, bucket(3, 10))
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -141,7 +139,7 @@ def test_what_another_left_unfinished_is_taken_away_by_whoever_takes_over(tmp_pa
     assert found(store) == {3: bucket(3, 12)}
 
 
-def test_two_that_put_a_bucket_at_once_do_not_mix_their_bytes(tmp_path: Path) -> None:
+def test_concurrent_puts_of_a_bucket_do_not_mix_bytes(tmp_path: Path) -> None:
     late, prompt = (FileStore(f"hangingfile://{tmp_path}", OWNER) for _ in range(2))
     GOES_ON.set()
     put(late, bucket(3, 10))
@@ -188,7 +186,7 @@ def stage(store: FileStore, *buckets: Bucket) -> None:
     store.stage((each.partition, each.records(OWNER)) for each in buckets)
 
 
-def test_what_is_staged_is_seen_all_at_once(files: FileStore) -> None:
+def test_a_stage_becomes_visible_atomically(files: FileStore) -> None:
     put(files, bucket(3, 10), bucket(4, 11))
     stage(files, bucket(3, 20), bucket(5, 21), bucket(3, 22, partition=2))
     assert found(files) == {3: bucket(3, 10), 4: bucket(4, 11)}
@@ -199,7 +197,7 @@ def test_what_is_staged_is_seen_all_at_once(files: FileStore) -> None:
     assert found(files, 2) == {3: bucket(3, 22, partition=2)}
 
 
-def test_what_was_cut_off_while_placing_is_read_by_nobody_until_it_is_finished(
+def test_an_interrupted_place_refuses_reads_until_finished(
     files: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(files, bucket(3, 10))
@@ -216,7 +214,7 @@ def test_what_was_cut_off_while_placing_is_read_by_nobody_until_it_is_finished(
     assert found(files, 2) == {3: bucket(3, 22, partition=2)}
 
 
-def test_what_an_earlier_stage_left_is_no_part_of_the_next(files: FileStore) -> None:
+def test_a_stage_contains_nothing_of_an_earlier_stage(files: FileStore) -> None:
     stage(files, bucket(3, 20))
     stage(files, bucket(4, 21))
     files.place(b"")

@@ -61,7 +61,7 @@ def test_what_is_there_is_listed_and_the_highest_is_found(shelves: Shelves) -> N
         find(store, "fraud:9.9.9")
 
 
-def test_a_bundle_scores_as_from_its_folder_under_the_plan_beside_it(shelves: Shelves) -> None:
+def test_a_stored_bundle_scores_as_from_its_folder(shelves: Shelves) -> None:
     loaded = load_models(Settings(models=shelves.models), Deployment("fraud:1.1.0"))
     expected = load_bundle(MODELS_DIRECTORY / "fraud" / "1.1.0")
     assert loaded.plan == parse_plan((MODELS_DIRECTORY / "fraud" / "plan.toml").read_text())

@@ -53,7 +53,7 @@ def test_checkpoints_survive_a_slow_store(weather: Weather) -> None:
     assert found(store) == {3: bucket(3, 10), 4: bucket(4, 11)}
 
 
-def test_a_failing_store_is_an_outage_and_afterwards_all_is_as_before(weather: Weather) -> None:
+def test_a_failing_store_is_an_outage_without_lasting_effect(weather: Weather) -> None:
     store = FileStore("s3://ours/state", OWNER)
     put(store, bucket(3, 10))
     weather.failing = -1
@@ -110,7 +110,7 @@ def test_no_credentials_is_an_outage_and_they_are_in_no_message(
 # -- bundles --------------------------------------------------------------------------------
 
 
-def test_a_bundle_is_loaded_slowly_and_an_outage_says_so(weather: Weather, tmp_path: Path) -> None:
+def test_a_slow_bundle_loads_and_an_outage_is_reported(weather: Weather, tmp_path: Path) -> None:
     shelves = Shelves("s3", tmp_path)
     weather.delay = 0.2
     folder = find(open_store(shelves.models), "fraud:1.0.0")
@@ -125,9 +125,7 @@ def test_a_bundle_is_loaded_slowly_and_an_outage_says_so(weather: Weather, tmp_p
     verify_again(bundle)
 
 
-def test_half_a_bundle_file_is_an_outage_or_refused_and_is_not_kept(
-    weather: Weather, tmp_path: Path
-) -> None:
+def test_a_truncated_bundle_file_fails_and_is_not_cached(weather: Weather, tmp_path: Path) -> None:
     shelves = Shelves("s3", tmp_path)
     folder = find(open_store(shelves.models), "fraud:1.0.0")
     weather.halved = True
@@ -159,7 +157,7 @@ def test_a_batch_job_reads_from_the_store(weather: Weather, near: Path, tmp_path
 
 
 @pytest.mark.parametrize("how", ["failing", "halved"])
-def test_a_batch_job_ends_in_one_line_when_the_store_does_not_answer(
+def test_a_batch_job_prints_one_line_when_the_store_is_silent(
     how: str, weather: Weather, near: Path, tmp_path: Path
 ) -> None:
     assert near.exists()

@@ -136,13 +136,13 @@ def test_a_serializer_registers_what_is_compatible(client: SchemaRegistryClient)
     assert "elsewhere-value" in client.get_subjects()
 
 
-def test_a_serializer_is_told_the_field_that_breaks(client: SchemaRegistryClient) -> None:
+def test_a_serializer_gets_the_name_of_the_incompatible_field(client: SchemaRegistryClient) -> None:
     with pytest.raises(SchemaRegistryError, match="field zip") as caught:
         AvroSerializer(client, changed())(VALUE | {"zip": "1"}, CONTEXT)
     assert (caught.value.http_status_code, caught.value.error_code) == (409, 409)
 
 
-def test_registrations_are_on_disk_and_refused_unless_the_server_is_writable(
+def test_registrations_are_on_disk_and_need_a_writable_server(
     directory: Path,
 ) -> None:
     new, other = Schema(changed(default="none"), "AVRO"), Schema(changed(default="no"), "AVRO")

@@ -74,7 +74,9 @@ class TestClients:
         assert ground.visible(1) == [b"v"]
         assert committed(member) == {0: 5}
 
-    def test_an_abort_hides_both_and_the_client_goes_on(self, ground: Ground, name: str) -> None:
+    def test_an_abort_hides_records_and_offsets_and_work_continues(
+        self, ground: Ground, name: str
+    ) -> None:
         member = ground.member(PARTITIONS)
         producer = begun(ground, name, b"aborted")
         producer.send_offsets_to_transaction(ground.topic, {0: 5}, member.group_metadata(), SECONDS)
@@ -98,7 +100,7 @@ class TestClients:
         assert error_of(lambda: producer.commit_transaction(SECONDS)).code() == KafkaError._STATE
 
     @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
-    def test_who_is_born_later_fences_who_was_before(
+    def test_a_later_producer_fences_an_earlier_one(
         self, ground: Ground, name: str, call: str
     ) -> None:
         member = ground.member(PARTITIONS)
@@ -149,9 +151,7 @@ class TestClients:
         assert ground.visible() == []
         assert committed(second) == {}
 
-    def test_the_time_limit_ends_it_and_the_client_hears_that_it_is_fenced(
-        self, ground: Ground, name: str
-    ) -> None:
+    def test_a_transaction_timeout_fences_the_client(self, ground: Ground, name: str) -> None:
         member = ground.member(PARTITIONS)
         producer = begun(ground, name, b"old", timeout=1.0)
         producer.send_offsets_to_transaction(ground.topic, {0: 5}, member.group_metadata(), SECONDS)
@@ -211,7 +211,7 @@ class TestRequests:
         assert ground.requests.end(*old, committed=True) in FENCED
         assert ground.requests.end(name, *again, committed=True) == KafkaError.INVALID_TXN_STATE
 
-    def test_who_is_unknown_is_refused(self, ground: Ground, name: str) -> None:
+    def test_an_unknown_producer_is_refused(self, ground: Ground, name: str) -> None:
         producer, epoch = ground.requests.init(name)
         for stranger in ((f"{name}-x", producer, epoch), (name, producer + 1, epoch)):
             for told in (
@@ -235,9 +235,7 @@ class TestRequests:
         assert ground.requests.offset_commit(*identity, 4) == KafkaError.INVALID_TXN_STATE
         assert committed(member) == {0: 5}
 
-    def test_offsets_of_who_is_no_member_are_refused_if_it_says_that_it_is_one(
-        self, ground: Ground, name: str
-    ) -> None:
+    def test_offsets_with_an_unknown_member_id_are_refused(self, ground: Ground, name: str) -> None:
         member = ground.member(PARTITIONS)
         identity = (name, *ground.requests.init(name))
         ground.requests.add_offsets(*identity)

@@ -113,7 +113,7 @@ def test_an_abort_after_any_step_leaves_no_trace(
 
 
 @pytest.mark.thorough
-def test_nor_does_one_with_stored_fields_and_terminals(scene: Scene, tmp_path: Path) -> None:
+def test_an_abort_with_fields_and_terminals_leaves_no_trace(scene: Scene, tmp_path: Path) -> None:
     write(tmp_path, "1.0.0", RICH)
     plan = tmp_path / "plan.toml"
     # Nobody publishes rows here: the first batch waits for them, and the others do not.
@@ -133,7 +133,7 @@ def test_nor_does_one_with_stored_fields_and_terminals(scene: Scene, tmp_path: P
     assert any(b"terminal_id" in each for each in found.dumps[0])
 
 
-def test_what_the_broker_always_refuses_ends_in_one_error_and_loses_nothing(
+def test_a_permanent_refusal_ends_with_one_error_and_no_loss(
     scene: Scene, undisturbed: Outcome
 ) -> None:
     kafka, ends = scene()

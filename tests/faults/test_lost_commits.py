@@ -90,7 +90,7 @@ class Faults:
 @pytest.mark.parametrize(
     "direction", ["answer", pytest.param("request", marks=pytest.mark.thorough)]
 )
-def test_a_commit_of_which_nothing_is_heard_is_settled(
+def test_a_commit_without_an_answer_is_settled(
     behind: Behind,
     settings: Callable[[], Kafka],
     undisturbed: Outcome,

@@ -41,7 +41,9 @@ def waiting() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("offsets")]
 
 
-def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics: Kafka) -> None:
+def test_a_hanging_call_is_abandoned_and_its_client_freed_later(
+    behind: Behind, topics: Kafka
+) -> None:
     before = len(waiting())
     consumer = ColumnConsumer(config.member(topics), topics.topics.transactions)
     producer = ColumnProducer(config.producer(topics, f"{topics.group}-t"))
@@ -65,7 +67,7 @@ def test_the_call_is_given_up_and_its_client_freed_later(behind: Behind, topics:
     consumer.close()
 
 
-def test_the_scorer_goes_on(behind: Behind, topics: Kafka) -> None:
+def test_the_scorer_continues_after_a_hanging_call(behind: Behind, topics: Kafka) -> None:
     armed: list[Fault] = []
 
     def told(event: Event) -> None:

@@ -32,7 +32,7 @@ def answers(scorer: ScorerProcess) -> float | None:
     return scorer.metric("stream_scorer_dependency_up", dependency=NAME)
 
 
-def test_without_the_profiler_decisions_are_degraded_after_the_wait_and_none_is_lost(
+def test_decisions_with_a_stopped_profiler_are_degraded_not_lost(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     kafka = kafka_topics(kafka_settings())

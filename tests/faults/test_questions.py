@@ -25,7 +25,7 @@ def broker() -> Iterator[DevKafka]:
         yield kafka
 
 
-def test_brokers_that_go_end_nobody_who_asks(broker: DevKafka, tmp_path: Path) -> None:
+def test_admin_clients_survive_lost_brokers(broker: DevKafka, tmp_path: Path) -> None:
     kafka = Kafka(bootstrap=broker.bootstrap, group="asked")
     create_topics(kafka, 4)
     log = tmp_path / "told"

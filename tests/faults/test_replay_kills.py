@@ -109,7 +109,7 @@ def all_once(kafka: Kafka) -> None:
     assert calls(kafka) == calls(kafka, "DUPLICATE") == 0
 
 
-def test_killed_in_open_transactions_it_goes_on(
+def test_a_replay_killed_in_open_transactions_continues(
     behind: Behind, ours: Kafka, tmp_path: Path
 ) -> None:
     for number in range(KILLS):
@@ -130,7 +130,7 @@ def test_killed_in_open_transactions_it_goes_on(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_aborts_what_is_open_and_the_next_call_goes_on(
+def test_a_signal_aborts_the_transaction_and_a_rerun_continues(
     behind: Behind, ours: Kafka, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     with command(ours, tmp_path / "log") as process:

@@ -108,7 +108,7 @@ def told(found: Outcome) -> dict[tuple[int, int], tuple[Any, ...]]:
     }
 
 
-def test_an_abort_after_any_step_leaves_no_trace_where_revisions_begin(
+def test_an_abort_after_any_step_leaves_no_trace_of_a_revision(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], models: Models
 ) -> None:
     found = []
@@ -177,7 +177,7 @@ class Breaks:
             self.broken = False
 
 
-def test_what_a_canary_raises_for_the_champion_decides_and_nothing_is_lost(
+def test_the_champion_decides_what_a_failing_canary_cannot(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], models: Models,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -240,7 +240,7 @@ def test_a_champion_that_raises_pauses_all_and_loses_nothing(
     assert {d["arm"] for d in found.decisions.values()} == {"champion", "control", "canary"}
 
 
-def test_who_takes_over_waits_for_what_the_dead_one_left_open(
+def test_a_takeover_waits_for_the_open_transaction_of_the_dead(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
     models: Models, tmp_path: Path,
 ) -> None:  # fmt: skip

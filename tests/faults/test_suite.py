@@ -53,7 +53,5 @@ def test_seeded_faults_of_outputs_are_caught(ground: Ground, tmp_path: Path) -> 
 
 
 @pytest.mark.thorough
-def test_without_the_rule_of_rebirth_a_late_commit_is_not_survived(
-    ground: Ground, tmp_path: Path
-) -> None:
+def test_a_late_commit_duplicates_without_the_rebirth_rule(ground: Ground, tmp_path: Path) -> None:
     assert "duplicates" in rebirth_off_fails(ground, SEED, tmp_path / "without")

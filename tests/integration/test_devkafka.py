@@ -159,7 +159,7 @@ def test_three_nodes_lose_one_and_serve_on() -> None:
 
 
 @pytest.mark.thorough
-def test_a_port_taken_meanwhile_is_replaced_and_an_advertised_one_is_told(
+def test_a_taken_port_is_replaced_and_an_advertised_one_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free, asked = cluster.free_ports, []
@@ -218,7 +218,7 @@ def _leave_state_of_a_crash(folder: Path) -> None:
     (folder / ".dev" / "kafka" / "state.json").write_text(json.dumps(state))
 
 
-def test_kafka_start_is_found_by_commands_and_stop_leaves_nothing(tmp_path: Path) -> None:
+def test_commands_find_a_started_kafka_and_stop_leaves_nothing(tmp_path: Path) -> None:
     assert _run(tmp_path, "kafka", "status", "--json").returncode == 1
     assert _run(tmp_path, "topics", "create").returncode == 2
     (tmp_path / ".dev" / "kafka").mkdir(parents=True)
@@ -252,7 +252,7 @@ def test_kafka_start_is_found_by_commands_and_stop_leaves_nothing(tmp_path: Path
 
 
 @pytest.mark.thorough
-def test_the_registry_runs_beside_kafka_and_keeps_what_is_registered(tmp_path: Path) -> None:
+def test_the_registry_runs_with_kafka_and_keeps_registrations(tmp_path: Path) -> None:
     try:
         started = json.loads(_run(tmp_path, "kafka", "start", "--json").stdout)
         assert [process["name"] for process in started["processes"]] == ["broker 0", "registry"]
@@ -270,7 +270,7 @@ def test_the_registry_runs_beside_kafka_and_keeps_what_is_registered(tmp_path: P
 
 
 @pytest.mark.thorough
-def test_a_background_broker_that_crashed_is_reported_and_stop_forgets_it(tmp_path: Path) -> None:
+def test_a_crashed_background_broker_is_reported_and_forgotten(tmp_path: Path) -> None:
     try:
         started = json.loads(_run(tmp_path, "kafka", "start", "--no-registry", "--json").stdout)
         (crashed,) = started["processes"]

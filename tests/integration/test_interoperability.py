@@ -84,7 +84,7 @@ def newer(fields: list[dict[str, Any]]) -> None:
     fields.append({"name": "wallet", "type": ["null", "string"], "default": None})
 
 
-def test_what_confluents_serializer_writes_is_decided_and_its_deserializer_reads_the_decision(
+def test_confluents_serializers_exchange_records_with_the_scorer(
     settings: Kafka, registry: str, client: SchemaRegistryClient
 ) -> None:
     producer = Producer(config.common(settings))
@@ -127,7 +127,7 @@ def test_what_confluents_serializer_writes_is_decided_and_its_deserializer_reads
 
 
 @pytest.mark.thorough
-def test_kafkas_own_tools_read_our_decisions_and_tell_our_lag(kafka: Any, settings: Kafka) -> None:
+def test_kafkas_own_tools_read_our_decisions_and_print_our_lag(kafka: Any, settings: Kafka) -> None:
     if kafka.devkafka is None:
         pytest.skip("Kafka's own tools come with devkafka, and --bootstrap names another cluster")
     records = transactions()[:500]

@@ -10,7 +10,7 @@ _MOST_PAUSE_SECONDS = 10.0
 _MOST_RESTORE_SECONDS = 30.0
 
 
-def test_one_worker_decides_many_partitions_steadily_and_comes_back_beside_a_backlog() -> None:
+def test_one_worker_decides_many_partitions_and_catches_up() -> None:
     found = measure(PARTITIONS, QUICK_BACKLOG, quick=True)
     assert found["partitions"] == PARTITIONS
     # Every record of the backlog, and nothing twice: all are valid.

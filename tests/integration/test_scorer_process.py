@@ -37,9 +37,7 @@ def refused(scorer: ScorerProcess, code: int) -> str:
     return line
 
 
-def test_a_first_run_names_where_it_begins_and_a_later_one_need_not(
-    settings: Kafka, tmp_path: Path
-) -> None:
+def test_only_a_first_run_must_name_where_it_begins(settings: Kafka, tmp_path: Path) -> None:
     records = transactions()[:600]
     ends = feed(settings, records)
     with ScorerProcess(settings, tmp_path / "refused") as scorer:
@@ -74,9 +72,7 @@ def test_what_is_not_there_is_named_in_one_line(
     assert "nobody" in model
 
 
-def test_a_signal_under_load_ends_it_in_time_with_everything_committed(
-    settings: Kafka, tmp_path: Path
-) -> None:
+def test_a_signal_under_load_commits_all_and_ends_in_time(settings: Kafka, tmp_path: Path) -> None:
     source = SteadyFeed(settings, MANY)
     source.start()
     try:
@@ -114,9 +110,7 @@ def test_of_two_with_one_name_the_first_leaves(settings: Kafka, tmp_path: Path) 
     everything_once(outcome(settings), records)
 
 
-def test_an_instance_that_joins_and_leaves_doubles_and_loses_nothing(
-    settings: Kafka, tmp_path: Path
-) -> None:
+def test_an_instance_that_joins_and_leaves_loses_nothing(settings: Kafka, tmp_path: Path) -> None:
     source = SteadyFeed(settings, MANY)
     source.start()
     other = settings.model_copy(update={"instance": f"{settings.instance}-b"})

@@ -27,7 +27,7 @@ def test_without_such_a_clock_it_is_the_monotonic_one(monkeypatch: pytest.Monkey
     assert clocks._since_boot() is time.monotonic
 
 
-def test_a_kernel_that_does_not_know_it_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_clock_falls_back_to_monotonic(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: int) -> float:
         raise OSError(22, "Invalid argument")
 

@@ -85,13 +85,13 @@ def test_settings_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert settings.registry.url == "http://registry:8081"
 
 
-def test_nothing_is_published_beyond_loopback_and_no_secret_is_inline() -> None:
+def test_nothing_is_public_beyond_loopback_and_no_secret_inline() -> None:
     for service in SERVICES.values():
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
         assert not [v for v in service.get("environment", {}) if "PASSWORD" in v.upper()]
 
 
-def test_what_serves_says_when_it_is_healthy_and_what_waits_waits_for_that() -> None:
+def test_servers_have_health_checks_and_dependants_wait_for_them() -> None:
     for name in (*BROKERS, "registry", *PROCESSES):
         assert "healthcheck" in SERVICES[name]
     for service in SERVICES.values():
@@ -116,7 +116,7 @@ def test_volumes_and_scrape_targets_exist() -> None:
     assert (set(found["names"]), found["port"]) == (set(PROCESSES), port)
 
 
-def test_what_a_container_must_keep_lies_on_a_volume_that_its_user_may_write() -> None:
+def test_persistent_files_are_on_a_volume_writable_for_the_user() -> None:
     keeper = SERVICES["controller"]
     (volume,) = keeper["volumes"]
     folder = volume.partition(":")[2]
@@ -126,7 +126,7 @@ def test_what_a_container_must_keep_lies_on_a_volume_that_its_user_may_write() -
     assert f"install --directory --owner scorer {folder}" in DOCKERFILE.read_text()
 
 
-def test_what_runs_comes_back_after_a_crash_and_a_reboot_and_a_fenced_one_stays_out() -> None:
+def test_services_restart_after_a_crash_but_fenced_ones_stay_out() -> None:
     for name in (*BROKERS, "registry", *PROCESSES, "prometheus"):
         assert SERVICES[name]["restart"] == "unless-stopped"
     for name in PROCESSES:
@@ -153,7 +153,7 @@ def test_the_scorer_can_be_scaled() -> None:
     assert scorer["environment"]["STREAM_SCORER_KAFKA__INSTANCE"] == "@hostname"
 
 
-def test_three_brokers_keep_three_copies_and_the_input_long_enough() -> None:
+def test_three_brokers_keep_three_copies_and_enough_input() -> None:
     words = SERVICES["topics"]["command"]
     assert words[words.index("--replication") + 1] == "3"
     for number, name in enumerate(BROKERS, 1):
@@ -193,7 +193,7 @@ def _pins(lock: Path) -> dict[str, set[str]]:
     return pins
 
 
-def test_the_image_holds_the_tested_versions_and_no_development_tools() -> None:
+def test_the_image_has_tested_versions_and_no_development_tools() -> None:
     every, running = _pins(ROOT / "requirements.lock"), _pins(ROOT / "requirements-run.lock")
     assert len(running) > 40
     assert {pin: every.get(pin) for pin in running} == running
@@ -210,7 +210,7 @@ def test_the_dockerfile_is_careful() -> None:
         assert f"!{source}" in ignored
 
 
-def test_the_entry_point_finds_its_files_where_the_image_puts_them(tmp_path: Path) -> None:
+def test_the_entry_point_finds_its_files_inside_the_image(tmp_path: Path) -> None:
     site = tmp_path / "site"
     leave = shutil.ignore_patterns("__pycache__")
     for source, target in re.findall(r"^COPY (?!--from)(\S+) \S+/site-packages/(\S+)$",

@@ -70,12 +70,12 @@ def _table(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("| `")]
 
 
-def test_every_setting_stands_there_with_default_and_meaning() -> None:
+def test_every_setting_is_documented_with_default_and_meaning() -> None:
     expected = list(_settings(Settings))
     assert "\n".join(_table(_section(CONFIGURATION, "Settings"))) == "\n".join(expected)
 
 
-def test_every_key_of_the_plan_stands_there_with_default_and_range() -> None:
+def test_every_key_of_the_plan_is_documented_with_its_range() -> None:
     found = _table(_section(CONFIGURATION, "Plan"))
     plan = Plan()
     told = [tuple(cell.strip(" `") for cell in row.split("|")[1:4]) for row in found]
@@ -89,7 +89,7 @@ def test_every_key_of_the_plan_stands_there_with_default_and_range() -> None:
     assert told == [(name, defaults[name], ranges[name]) for name in defaults]
 
 
-def test_every_key_of_the_manifest_stands_there() -> None:
+def test_every_key_of_the_manifest_is_documented() -> None:
     found = _table(_section(CONFIGURATION, "Manifest"))
     assert [row.split("`")[1] for row in found] == list(Manifest.model_fields)
 

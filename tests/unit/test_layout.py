@@ -59,7 +59,7 @@ def test_no_folder_has_more_than_fifteen_files(top: str) -> None:
     assert large <= FLAT
 
 
-def test_a_folder_with_folders_has_no_files_of_its_own() -> None:
+def test_a_folder_with_folders_has_no_files() -> None:
     for folder in _folders():
         inner = [path for path in folder.iterdir() if (path / "__init__.py").is_file()]
         files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]

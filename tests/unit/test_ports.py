@@ -23,7 +23,7 @@ def test_a_column_reads_as_the_byte_strings_that_it_was_made_of(
         assert list(column.take(np.array(rows, np.int64))) == [values[row] for row in rows]
 
 
-def test_nulls_are_told_from_empty_strings() -> None:
+def test_nulls_are_distinct_from_empty_strings() -> None:
     assert list(BytesColumn.nulls(2)) == [None, None]
     assert BytesColumn.of([b"", b"x"]).null is None
     with pytest.raises(IndexError):

@@ -119,7 +119,7 @@ def test_credentials_in_the_registrys_url_are_refused(
         assert "hunter2" not in str(refused.value)
 
 
-def test_a_registry_that_is_down_is_told_without_its_password() -> None:
+def test_the_error_of_a_registry_outage_contains_no_password() -> None:
     registry = Registry.model_validate(
         {"url": "http://127.0.0.1:9", "user": "me", "password": SECRET}
     )
@@ -151,7 +151,7 @@ def test_a_secret_of_the_kafka_client_is_refused_in_the_file(option: str, tmp_pa
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("source", ["file", "variable"])
-def test_a_secret_of_the_kafka_client_comes_from_a_secret_file_or_a_variable(
+def test_a_kafka_client_secret_comes_from_a_file_or_a_variable(
     option: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "scorer.toml"
@@ -216,7 +216,7 @@ def test_an_error_that_is_not_ours_leaves_a_masked_stack_trace(
     assert SECRET not in said
 
 
-def test_of_two_secrets_of_which_one_begins_with_the_other_nothing_is_left() -> None:
+def test_a_secret_that_begins_with_another_is_masked_entirely() -> None:
     remember("abcdef1")
     remember("abcdef1-long-tail")
     assert redacted("abcdef1-long-tail, abcdef1") == f"{MASK}, {MASK}"

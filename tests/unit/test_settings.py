@@ -138,7 +138,7 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a = " + "[" * 100_000, "configuration .*scorer.toml: not TOML: maximum recursion"),
     ],
 )
-def test_a_file_that_says_the_impossible_is_refused(file: Path, text: str, message: str) -> None:
+def test_a_file_with_impossible_values_is_refused(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     assert re.match(message, refusal(config=file))
 
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ("STREAM_SCORER_CONFIG", "/nowhere.toml", "configuration /nowhere.toml: No such file"),
     ],
 )  # fmt: skip
-def test_a_variable_that_says_the_impossible_is_refused(
+def test_a_variable_with_an_impossible_value_is_refused(
     name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -204,7 +204,7 @@ def test_a_secret_file_that_no_setting_reads_is_refused(
     assert refusal().startswith(message)
 
 
-def test_a_secret_file_that_is_no_text_is_refused_without_its_content(
+def test_a_secret_file_that_is_not_text_is_refused_unprinted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (secrets(tmp_path, monkeypatch, {}) / "kafka__password").write_bytes(b"secret\xff")
@@ -214,7 +214,7 @@ def test_a_secret_file_that_is_no_text_is_refused_without_its_content(
     assert "secret\\xff" not in message
 
 
-def test_what_kubernetes_mounts_beside_secrets_is_left_alone(
+def test_kubernetes_own_mounts_next_to_secrets_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = secrets(tmp_path, monkeypatch, {"kafka__group": "file"})
@@ -257,7 +257,7 @@ def test_a_client_option_that_is_ours_is_refused(option: str, mend: str) -> None
     assert f"{option} cannot stand here: {mend}" in message
 
 
-def test_every_option_that_would_override_a_client_option_is_refused_there() -> None:
+def test_client_options_that_override_ours_are_refused() -> None:
     kafka = Settings().kafka
     ours = set(config.consumer(kafka)) | set(config.producer(kafka, "id"))
     free = {
@@ -291,7 +291,7 @@ def test_every_option_that_would_override_a_client_option_is_refused_there() -> 
         f'[kafka.topics]\nstate = "{"x" * 250}"',
     ],
 )  # fmt: skip
-def test_a_value_that_is_no_such_number_or_name_is_refused(line: str, tmp_path: Path) -> None:
+def test_an_invalid_number_or_name_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "scorer.toml"
     path.write_text(line)
     group, key = line.removeprefix("[").replace("]\n", ".").split(" = ")[0].rsplit(".", 1)
@@ -304,7 +304,7 @@ def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
     assert refusal(config=path).startswith(f"configuration {path}: not TOML: ")
 
 
-def test_what_a_variable_says_of_truth_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_boolean_in_a_variable_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_SCORER_KAFKA__CLIENT", '{"enable.sparse.connections": true}')
     assert load_settings().kafka.client == {"enable.sparse.connections": True}
     monkeypatch.setenv("STREAM_SCORER_HTTP__PORT", "true")

@@ -169,7 +169,7 @@ def test_a_feature_that_differs_in_its_last_bit_is_wrong() -> None:
     assert counts(verdict) == {"wrong": 1}
 
 
-def test_what_was_seen_meanwhile_must_be_there_at_the_end_and_be_the_same() -> None:
+def test_observed_records_must_be_unchanged_at_the_end() -> None:
     seen = flawless(sent())
     live = [replace(seen[0], value=b"once"), *seen[2:], seen[5], replace(seen[9], offset=99_999)]
     verdict, _ = judge(replace(evidence(seen), live=live))
@@ -184,7 +184,7 @@ def test_the_state_is_held_to_the_replay_event_by_event() -> None:
     assert counts(verdict) == {"state": 2}
 
 
-def test_of_a_state_that_forgets_only_what_must_be_there_is_judged() -> None:
+def test_only_remembered_events_of_a_state_are_judged() -> None:
     _, replay = judge(evidence())
     whole = sorted(replay.remembered().elements(), key=lambda event: event[2])
     partition = whole[-1][0]
@@ -207,7 +207,7 @@ def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
     assert all(replay.due[s] == due for s, due in fresh.due.items())
 
 
-def test_what_was_acknowledged_without_an_offset_is_found_in_the_input() -> None:
+def test_records_acknowledged_without_an_offset_are_found() -> None:
     ledger = Ledger()
     whole = sent()
     # A record that was sent twice on purpose lies there twice, in the order of sending.

@@ -189,7 +189,7 @@ def test_one_frame_is_dropped(
     assert proxy.counters.dropped == 1
 
 
-def test_a_held_request_arrives_when_it_is_released_though_its_client_is_gone(
+def test_a_held_request_arrives_even_if_its_client_is_gone(
     client: socket.socket, proxy: Proxy, broker: Broker
 ) -> None:
     fault = proxy.fault(Api.END_TXN, "request", "hold")

@@ -32,7 +32,7 @@ def test_a_run_that_left_no_file_is_missed(
     assert report(tmp_path, 2, capsys) == (1, ["2-join"])
 
 
-def test_a_report_without_the_proof_is_not_whole(
+def test_a_report_without_its_proof_is_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole(tmp_path, range(1, 2))

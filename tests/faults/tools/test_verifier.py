@@ -45,7 +45,7 @@ def log(*entries: Written | Marker) -> PartitionLog:
     )
 
 
-def test_a_record_ends_as_its_own_producers_next_marker_says() -> None:
+def test_a_record_ends_with_the_next_marker_of_its_producer() -> None:
     found = log(
         Written(0, 1, producer=7, epoch=0, transactional=True),
         Written(2, 2, producer=8, epoch=0, transactional=True),

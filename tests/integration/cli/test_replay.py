@@ -144,7 +144,7 @@ def desk(ours: Kafka) -> Desk:
     return Desk(ours)
 
 
-def test_the_original_goes_back_to_its_partition_with_bytes_key_and_headers(desk: Desk) -> None:
+def test_a_copy_keeps_the_originals_partition_bytes_key_headers(desk: Desk) -> None:
     own: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2"), ("dlq.reason", b"theirs")]
     letters: Sequence[Letter] = [
         ("MALFORMED", 3, b"\x00\xff bytes", b"customer", own),
@@ -227,7 +227,7 @@ def test_a_second_call_copies_nothing(desk: Desk) -> None:
     assert len(desk.came_from()) == 12
 
 
-def test_what_reasons_pass_over_is_left_to_a_later_call(desk: Desk) -> None:
+def test_letters_skipped_by_reason_are_left_for_a_later_call(desk: Desk) -> None:
     reasons = ["MALFORMED", "DUPLICATE", "CURRENCY", "EMPTY", "DUPLICATE", "CURRENCY"] * 7
     desk.simple(*reasons)
     small = {"STREAM_SCORER_SCORER__MAXIMUM_BATCH": "3"}
@@ -256,7 +256,7 @@ def test_what_reasons_pass_over_is_left_to_a_later_call(desk: Desk) -> None:
     assert set(desk.came_from().values()) == {1}
 
 
-def test_a_limit_ends_a_call_and_the_next_goes_on(desk: Desk) -> None:
+def test_a_call_ends_at_its_limit_and_the_next_continues(desk: Desk) -> None:
     desk.simple(*["MALFORMED", "DUPLICATE"] * 10)
     first = desk.told("--limit", 4)
     assert (first["copied"], first["limited"]) == (4, True)
@@ -344,7 +344,7 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
     assert desk.copied("--reason", "EMPTY", "--trust-headers") == {"EMPTY": 1}
 
 
-def test_a_dead_letter_topic_that_was_made_anew(desk: Desk) -> None:
+def test_a_recreated_dead_letter_topic(desk: Desk) -> None:
     desk.simple("MALFORMED")
     desk.told()
     desk.commit(50)

@@ -230,7 +230,7 @@ def test_colours_switch_and_switch_back(shell: Shell) -> None:
     assert (again["now"]["phase"], again["now"]["arms"][0]["version"]) == ("steady", "fraud:9.9.9")
 
 
-def test_who_may_not_is_told_and_nothing_is_written(shell: Shell) -> None:
+def test_an_unauthorised_operator_is_refused_and_writes_nothing(shell: Shell) -> None:
     plan = start(shell, CHAMPION)
     with pytest.raises(RolloutError, match="plan is refused: is not signed — sign it: --key FILE"):
         shell.told(*plan)
@@ -257,7 +257,7 @@ def test_before_a_plan_there_is_nothing_to_move(shell: Shell) -> None:
         assert "there is no plan yet" in shell.refusal(*words)
 
 
-def test_options_that_are_keys_of_the_plan_file_now_work_with_a_warning(
+def test_options_that_moved_to_the_plan_file_work_with_a_warning(
     shell: Shell,
 ) -> None:
     begun = shell.signed(

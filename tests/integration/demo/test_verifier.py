@@ -111,7 +111,7 @@ def test_each_record_with_one_outcome_is_exactly_once(kafka_two: Kafka) -> None:
     assert (found.arrivals.arrived_ms >= found.arrivals.published_ms).all()
 
 
-def test_degraded_decisions_are_counted_and_scores_bear_their_transactions_ids(
+def test_degraded_decisions_count_and_scores_keep_their_ids(
     kafka_two: Kafka,
 ) -> None:
     places = readable()

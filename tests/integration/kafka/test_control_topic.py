@@ -39,7 +39,7 @@ def open_log(cluster: Kafka) -> Iterator[Callable[[], ControlLog]]:
         log.close()
 
 
-def test_the_topics_are_kept_whole_and_one_that_is_not_is_told(
+def test_rollout_topics_keep_everything_or_are_reported(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     settings = kafka_settings()
@@ -60,7 +60,7 @@ def test_the_topics_are_kept_whole_and_one_that_is_not_is_told(
     }  # fmt: skip
 
 
-def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
+def test_one_of_two_concurrent_writers_wins_the_other_is_refused(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     ann, bob = open_log(), open_log()
@@ -81,7 +81,7 @@ def test_of_two_writers_at_a_time_one_wins_and_the_other_is_told(
     assert len(bob.log.entries) == 3
 
 
-def test_a_command_that_came_second_is_told(
+def test_a_command_that_came_second_is_refused(
     cluster: Kafka, open_log: Callable[[], ControlLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = open_log(), open_log()
@@ -99,7 +99,7 @@ def test_a_command_that_came_second_is_told(
     assert bob.log.state.stage == 2
 
 
-def test_what_stands_there_and_is_no_command_changes_nothing(
+def test_foreign_records_in_the_rollout_topic_change_nothing(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     for value in (b"", b"hello", bytes(40), b"\0" + (999).to_bytes(4, "big") + b"x"):
@@ -118,7 +118,7 @@ def test_what_stands_there_and_is_no_command_changes_nothing(
     assert "schema id 999" in log.log.entries[3].refused
 
 
-def test_a_follower_hears_of_a_command_and_an_aborted_one_is_none(
+def test_a_follower_sees_a_command_but_not_an_aborted_one(
     cluster: Kafka, open_log: Callable[[], ControlLog]
 ) -> None:
     writer, follower = open_log(), open_log()
@@ -182,19 +182,19 @@ def test_a_topic_of_several_partitions_is_none(kafka_settings: Callable[..., Kaf
         KeptTopic(settings, settings.topics.rollout)
 
 
-def test_a_topic_that_lacks_is_named(kafka_settings: Callable[..., Kafka]) -> None:
+def test_a_missing_topic_is_named(kafka_settings: Callable[..., Kafka]) -> None:
     settings = kafka_settings()
     with pytest.raises(SettingsError, match="-rollout: does not exist"):
         ControlLog(Settings(kafka=settings))
 
 
-def test_what_the_broker_refuses_is_told(cluster: Kafka) -> None:
+def test_a_refusal_by_the_broker_is_reported(cluster: Kafka) -> None:
     with pytest.raises(TransactionError, match=r"the command was refused: .*too large"):
         append(cluster, cluster.topics.rollout, bytes(999_000) + bytes(60_000))
 
 
 @pytest.mark.thorough
-def test_no_answer_is_no_answer() -> None:
+def test_a_silent_broker_is_an_outage() -> None:
     nowhere = Kafka(bootstrap="127.0.0.1:1", socket_timeout_ms=1_000)
     with pytest.raises(UnavailableError):
         ControlLog(Settings(kafka=nowhere))

@@ -67,7 +67,7 @@ def test_a_dash_in_a_groups_name_makes_no_two_processes_one(settings: Kafka) -> 
     second.close()
 
 
-def test_a_process_of_the_version_before_is_fenced_by_the_first_start(settings: Kafka) -> None:
+def test_the_first_start_fences_a_process_of_the_last_version(settings: Kafka) -> None:
     kafka = settings
     identity = instance(kafka.group, kafka.instance)
     old = ColumnProducer(config.producer(kafka, f"{kafka.group}-{kafka.instance}"))
@@ -88,7 +88,7 @@ def test_a_process_of_the_version_before_is_fenced_by_the_first_start(settings: 
 
 
 @pytest.mark.thorough
-def test_a_command_and_an_instance_of_its_name_do_not_fence_each_other(settings: Kafka) -> None:
+def test_a_command_and_an_instance_of_one_name_do_not_fence(settings: Kafka) -> None:
     kafka = settings
     named = kafka.model_copy(update={"instance": "one"})
     first = TransactionalProducer(named, named.group, nobody)
@@ -143,7 +143,7 @@ def test_a_members_identity_has_generation_and_member(
     source.close()
 
 
-def test_the_client_of_an_expelled_member_forgets_who_it_is_and_sends_no_offsets(
+def test_the_client_of_an_expelled_member_sends_no_offsets(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000, max_poll_interval_ms=60_000), 1)
@@ -168,7 +168,7 @@ def test_the_client_of_an_expelled_member_forgets_who_it_is_and_sends_no_offsets
 
 
 @pytest.mark.thorough
-def test_the_broker_believes_offsets_without_a_member_even_while_the_group_has_one(
+def test_the_broker_accepts_memberless_offsets_despite_members(
     settings: Kafka,
 ) -> None:
     """Why they must not be sent: nothing but the client stands in the way."""

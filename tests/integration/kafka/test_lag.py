@@ -92,7 +92,7 @@ def test_equals_kafkas_own_tool(kafka: Any, settings: Kafka, member: Any) -> Non
     }
 
 
-def test_an_open_transaction_holds_the_stable_end_below_the_high_watermark(
+def test_an_open_transaction_keeps_the_stable_end_below_the_end(
     settings: Kafka, open_transaction: Any
 ) -> None:
     topic = settings.topics.transactions
@@ -133,7 +133,7 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
     open_transaction.begin_transaction()
 
 
-def test_markers_alone_are_no_age(settings: Kafka) -> None:
+def test_markers_alone_have_no_age(settings: Kafka) -> None:
     producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
     # Old, but not so old that the broker deletes it.
@@ -187,7 +187,7 @@ class Listener:
             assert self._more.wait_for(lambda: bool(self.heard) and condition(self.heard[-1]), 30)
 
 
-def test_the_watch_tells_every_few_seconds_until_closed(settings: Kafka) -> None:
+def test_the_watch_reports_every_few_seconds_until_closed(settings: Kafka) -> None:
     listener = Listener()
     produce(settings, 1, 4, age_seconds=100)
     with LagWatch(settings, settings.topics.transactions, listener, every_seconds=0.05):

@@ -122,7 +122,7 @@ def received(settings: Kafka, topic: str, records: int) -> int:
     return told[-1]
 
 
-def test_checkpoints_are_sent_as_they_are_and_the_rest_compressed(settings: Kafka) -> None:
+def test_checkpoints_are_sent_as_they_are_the_rest_compressed(settings: Kafka) -> None:
     options = config.producer(settings, f"{settings.group}-t")
     producer = ColumnProducer(options, config.topics(settings))
     producer.init_transactions(10.0)
@@ -145,7 +145,7 @@ def test_a_topic_s_option_that_does_not_exist_is_refused(settings: Kafka) -> Non
     producer.close()
 
 
-def test_a_place_outside_the_retained_records_is_an_event_of_its_partition(
+def test_an_offset_out_of_range_is_an_event_of_its_partition(
     settings: Kafka, consumer: ColumnConsumer
 ) -> None:
     consumer.assign({0: 5})
@@ -158,7 +158,7 @@ def test_a_place_outside_the_retained_records_is_an_event_of_its_partition(
     assert failures[0].error.code() == KafkaError._AUTO_OFFSET_RESET
 
 
-def test_a_full_queue_and_a_record_too_large_are_told_apart(settings: Kafka) -> None:
+def test_a_full_queue_and_a_too_large_record_raise_unlike_errors(settings: Kafka) -> None:
     topic = settings.topics.decisions
     small = config.producer(settings, f"{settings.group}-s") | {"queue.buffering.max.messages": 2}
     producer = ColumnProducer(small)
@@ -177,7 +177,7 @@ def test_a_full_queue_and_a_record_too_large_are_told_apart(settings: Kafka) -> 
     producer.close()
 
 
-def test_errors_say_what_they_require(settings: Kafka, producer: ColumnProducer) -> None:
+def test_errors_carry_what_they_require(settings: Kafka, producer: ColumnProducer) -> None:
     with pytest.raises(KafkaException) as caught:
         producer.begin_transaction()
     assert caught.value.args[0].code() == KafkaError._STATE
@@ -191,7 +191,7 @@ def test_errors_say_what_they_require(settings: Kafka, producer: ColumnProducer)
     assert caught.value.args[0].code() == KafkaError._FENCED
 
 
-def test_what_a_rebalance_raises_is_raised_by_the_poll_that_it_happens_in(
+def test_an_error_of_a_rebalance_callback_is_raised_by_its_poll(
     settings: Kafka, consumer: ColumnConsumer
 ) -> None:
     told: list[tuple[int, ...]] = []

@@ -10,7 +10,7 @@ from stream_scorer.settings import Kafka
 
 
 @pytest.mark.kafka
-def test_output_lies_where_kafkas_own_clients_would_put_its_key(
+def test_output_partitions_match_those_of_kafkas_own_clients(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     kafka = kafka_topics(kafka_settings(), 4)

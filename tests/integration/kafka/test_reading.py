@@ -37,9 +37,7 @@ def transaction(producer: Any, topic: str, values: list[bytes], *, commit: bool 
     (producer.commit_transaction if commit else producer.abort_transaction)(10)
 
 
-def test_reads_to_the_end_behind_markers_and_aborted_records(
-    settings: Kafka, producer: Any
-) -> None:
+def test_reads_end_after_markers_and_aborted_records(settings: Kafka, producer: Any) -> None:
     topic = settings.topics.decisions
     transaction(producer, topic, [b"a", b"b", b"c"])
     transaction(producer, topic, [b"gone"] * 8, commit=False)
@@ -82,7 +80,7 @@ def test_an_open_transaction_is_waited_for(
 
 
 @pytest.mark.parametrize("reading", [read_all, newest_twenty])
-def test_one_that_stays_open_is_an_error_after_what_could_be_read(
+def test_an_open_transaction_fails_a_read_after_what_is_readable(
     settings: Kafka,
     producer: Any,
     reading: Callable[[Kafka, str], Iterator[Any]],
@@ -123,7 +121,7 @@ def test_a_bounded_read_waits_for_an_open_transaction(settings: Kafka, producer:
     readers.close()
 
 
-def test_a_bounded_read_of_a_transaction_that_stays_open_is_an_error(
+def test_a_bounded_read_of_an_open_transaction_fails(
     settings: Kafka, producer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "_OPEN_SECONDS", 0.3)
@@ -135,7 +133,7 @@ def test_a_bounded_read_of_a_transaction_that_stays_open_is_an_error(
     producer.abort_transaction(10)
 
 
-def test_an_empty_topic_is_read_at_once(settings: Kafka) -> None:
+def test_an_empty_topic_is_read_immediately(settings: Kafka) -> None:
     assert list(read_all(settings, settings.topics.decisions)) == []
     assert list(newest(settings, settings.topics.decisions, 5)) == []
 

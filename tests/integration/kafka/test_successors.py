@@ -33,7 +33,7 @@ def joined(kafka: Kafka, partitions: int, *others: KafkaSource) -> KafkaSource:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_namesake_is_told_from_others_and_from_oneself(
+def test_a_namesake_is_distinguished_from_others_and_from_itself(
     protocol: str, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     kafka = kafka_topics(kafka_settings(group_protocol=protocol), PARTITIONS)
@@ -53,7 +53,7 @@ def test_a_namesake_is_told_from_others_and_from_oneself(
 
 
 @pytest.mark.thorough
-def test_who_polled_too_late_hears_that_its_partitions_are_taken_and_leaves_nothing_behind(
+def test_a_late_poller_loses_its_partitions_and_leaves_no_trace(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     settings = kafka_settings(session_timeout_ms=6_000, max_poll_interval_ms=6_000)
@@ -72,7 +72,7 @@ def test_who_polled_too_late_hears_that_its_partitions_are_taken_and_leaves_noth
     other.close()
 
 
-def test_who_owns_its_partitions_hears_nothing(
+def test_an_owner_of_its_partitions_sees_no_revocation(
     kafka_settings: Callable[..., Kafka],
     kafka_topics: Callable[..., Kafka],
     monkeypatch: pytest.MonkeyPatch,

@@ -12,7 +12,7 @@ from stream_scorer.settings import Kafka
 pytestmark = pytest.mark.kafka
 
 
-def test_missing_topics_are_created_and_a_second_call_leaves_them(
+def test_missing_topics_are_created_once(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     settings = kafka_settings()
@@ -33,7 +33,7 @@ def test_missing_topics_are_created_and_a_second_call_leaves_them(
     assert again[topics.summaries].remark == ""
 
 
-def test_an_existing_input_with_a_larger_limit_decides_the_others(
+def test_a_larger_limit_of_the_input_applies_to_the_other_topics(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     settings = kafka_settings()
@@ -51,7 +51,7 @@ def test_an_existing_input_with_a_larger_limit_decides_the_others(
 DAY = 86_400_000
 
 
-def test_terminals_rows_are_kept_for_ever_or_as_long_as_a_scorer_may_need_them(
+def test_terminal_rows_are_kept_as_long_as_a_scorer_needs_them(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     for_ever = kafka_settings()
@@ -113,7 +113,7 @@ def test_an_input_that_is_created_is_kept_for_the_longest_window(
     assert f"retention.ms {31 * DAY} is below {40 * DAY}" in again.remark
 
 
-def test_an_existing_input_is_left_with_its_shorter_retention_and_reported(
+def test_an_input_with_a_shorter_retention_is_kept_and_reported(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     settings = kafka_settings()

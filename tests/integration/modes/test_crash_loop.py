@@ -65,7 +65,7 @@ class Death(BaseException):
     """The process ends here, and says nothing."""
 
 
-def test_where_three_processes_ended_none_begins_and_the_record_is_taken(settings: Kafka) -> None:
+def test_a_range_that_ended_three_processes_is_not_tried_again(settings: Kafka) -> None:
     records, poison, offset = with_poison()
     ends = feed(settings, records)
     ours = settings_of(settings)
@@ -95,7 +95,7 @@ def test_where_three_processes_ended_none_begins_and_the_record_is_taken(setting
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])
-def test_none_tries_for_ever_and_the_record_is_taken_once(
+def test_no_process_tries_endlessly_and_the_record_is_taken_once(
     settings: Kafka, tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
     records, poison, offset = with_poison()

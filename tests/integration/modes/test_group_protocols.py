@@ -123,7 +123,7 @@ def waits(settings: Kafka, *members: str) -> str:
 
 
 @pytest.mark.thorough
-def test_instances_join_and_leave_under_the_brokers_assignment_exactly_once(
+def test_instances_join_and_leave_and_decide_exactly_once(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = make(group_protocol="consumer", transaction_timeout_ms=10_000)
@@ -222,7 +222,7 @@ def test_a_group_changes_over_one_instance_at_a_time(
 
 
 @pytest.mark.thorough
-def test_who_joins_beside_classic_members_all_the_same_is_refused_for_good(
+def test_a_consumer_member_among_classic_ones_is_refused(
     make: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the wait is for: the day that the broker takes it, there is no need to wait."""
@@ -267,7 +267,7 @@ def test_a_topic_that_does_not_exist_is_named(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
+def test_an_empty_group_check_sees_members_of_either_protocol(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = make(group_protocol=protocol)
@@ -284,7 +284,7 @@ def test_a_command_that_needs_an_empty_group_sees_the_members_of_either(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_static_members_restart_moves_no_partition_of_the_others(
+def test_a_static_restart_moves_no_partition_of_other_members(
     protocol: str, make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     timeouts = {"session_timeout_ms": 30_000} if protocol == "classic" else {}
@@ -327,7 +327,7 @@ def test_a_static_members_restart_moves_no_partition_of_the_others(
 
 
 @pytest.mark.thorough
-def test_a_killed_static_member_takes_its_own_place_under_classic(
+def test_a_killed_static_member_resumes_its_place_under_classic(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = make(static_membership=True, session_timeout_ms=60_000)
@@ -343,7 +343,7 @@ def test_a_killed_static_member_takes_its_own_place_under_classic(
 
 
 @pytest.mark.thorough
-def test_a_killed_static_member_comes_back_under_consumer_when_its_session_has_ended(
+def test_a_killed_static_member_rejoins_after_its_session(
     make: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = make(group_protocol="consumer", static_membership=True)

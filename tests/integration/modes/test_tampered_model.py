@@ -76,7 +76,7 @@ def decides_on(settings: Kafka, scorer: ScorerProcess) -> None:
 
 
 @pytest.mark.thorough
-def test_asked_it_refuses_the_changed_one_and_decides_on_with_what_it_has(
+def test_a_signal_refuses_a_changed_bundle_and_scoring_continues(
     settings: Kafka,
     store: Path,
     kafka_settings: Callable[..., Kafka],
@@ -128,9 +128,7 @@ def test_asked_it_refuses_the_changed_one_and_decides_on_with_what_it_has(
     same(found, expected)
 
 
-def test_unasked_it_notices_within_its_time_and_that_it_is_mended(
-    settings: Kafka, store: Path
-) -> None:
+def test_a_timed_check_finds_a_changed_bundle_and_its_fix(settings: Kafka, store: Path) -> None:
     feed(settings, transactions()[:40])
     with start(settings, store, "log", "--from", "earliest", seconds=0.2) as scorer:
         scorer.wait_ready()

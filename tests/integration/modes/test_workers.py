@@ -51,7 +51,7 @@ def owned(parent: ScorerProcess) -> list[float | None]:
     ]
 
 
-def test_a_worker_killed_under_load_is_started_again_and_everything_is_decided_once(
+def test_a_killed_worker_is_restarted_and_all_is_decided_once(
     settings: Kafka,
     tmp_path: Path,
     kafka_settings: Callable[..., Kafka],
@@ -124,7 +124,7 @@ def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
 
 
 @pytest.mark.thorough
-def test_no_worker_outlives_a_killed_parent_and_the_next_goes_on_where_they_were(
+def test_workers_end_with_a_killed_parent_and_the_next_resumes(
     settings: Kafka, tmp_path: Path
 ) -> None:
     source = SteadyFeed(settings, MANY)
@@ -162,7 +162,7 @@ def test_a_wrong_model_is_one_line_of_a_worker_and_its_exit_code(
 
 
 @pytest.mark.thorough
-def test_a_worker_too_many_stands_by_ready(
+def test_a_spare_worker_is_a_ready_standby(
     tmp_path: Path, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     settings = kafka_topics(kafka_settings(session_timeout_ms=6_000), partitions=1)

@@ -85,7 +85,7 @@ def test_every_transaction_gets_its_label_in_its_own_partition(
 
 
 @pytest.mark.parametrize("hours", [0, 1, 30, 24 * 300])
-def test_at_full_speed_no_label_comes_before_the_clock_has_passed_it(
+def test_unpaced_labels_do_not_precede_their_transaction_time(
     settings: Kafka, table: pa.Table, hours: int
 ) -> None:
     delay = hours * HOUR_MS
@@ -104,7 +104,7 @@ def test_at_full_speed_no_label_comes_before_the_clock_has_passed_it(
         assert behind == rows or label[number] <= transaction[behind]
 
 
-def test_paced_a_label_bears_the_time_of_the_transaction_that_made_it_due(
+def test_a_paced_label_has_the_time_of_its_due_transaction(
     settings: Kafka, table: pa.Table
 ) -> None:
     few = table.slice(0, 400)
@@ -120,7 +120,7 @@ def test_paced_a_label_bears_the_time_of_the_transaction_that_made_it_due(
     assert transaction[100] < label[0] < transaction[200]
 
 
-def test_in_pieces_labels_go_on_where_they_were_and_no_later_than_the_transactions(
+def test_labels_continue_across_pieces_not_after_transactions(
     settings: Kafka, table: pa.Table
 ) -> None:
     registry, delay = Registry(), 30 * HOUR_MS

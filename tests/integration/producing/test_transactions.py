@@ -65,7 +65,7 @@ def test_every_row_arrives_once_keyed_and_in_its_customers_order(settings: Kafka
     assert len(set().union(*places.values())) == 4
 
 
-def test_keys_lie_where_librdkafkas_murmur2_puts_them(settings: Kafka) -> None:
+def test_key_partitions_match_librdkafkas_murmur2(settings: Kafka) -> None:
     with open_feed(settings, Registry()) as feed:
         feed.send(table(500))
     ours = {m.key(): m.partition() for m in read_all(settings, settings.topics.transactions)}
@@ -77,7 +77,7 @@ def test_keys_lie_where_librdkafkas_murmur2_puts_them(settings: Kafka) -> None:
     assert ours == theirs
 
 
-def test_a_paced_record_bears_its_scheduled_time(settings: Kafka) -> None:
+def test_a_paced_record_has_its_scheduled_time(settings: Kafka) -> None:
     rate, rows = 2_000.0, 1_000
     started = time.time()
     with open_feed(settings, Registry(), rate=rate) as feed:
@@ -90,7 +90,7 @@ def test_a_paced_record_bears_its_scheduled_time(settings: Kafka) -> None:
     assert np.abs(np.array(stamps) - expected).max() <= 1.5
 
 
-def test_payloads_that_are_no_avro_can_be_sent_too(settings: Kafka) -> None:
+def test_payloads_that_are_not_avro_can_be_sent_too(settings: Kafka) -> None:
     with Feed(settings, TransactionEncoder(Registry()), settings.topics.transactions) as feed:
         feed.send_encoded([b"k", None, b"k"], [b"broken", b"", None])
     found = [(m.key(), m.value()) for m in read_all(settings, settings.topics.transactions)]

@@ -311,7 +311,7 @@ def _command(kafka: Kafka, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_command_says_where_they_part_and_leaves_with_13(
+def test_a_difference_is_named_with_exit_code_13(
     killed: tuple[Kafka, int], victim: dict[str, Any]
 ) -> None:
     kafka, decisions = killed
@@ -336,7 +336,7 @@ def test_the_command_says_where_they_part_and_leaves_with_13(
     assert (wrong.returncode, "'yesterday' is not a time" in wrong.stderr) == (2, True)
 
 
-def test_records_that_are_no_decisions_stop_it(
+def test_records_that_are_not_decisions_stop_it(
     killed: tuple[Kafka, int],
 ) -> None:
     kafka, _ = killed

@@ -126,7 +126,7 @@ def scene(
     return Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000), PARTITIONS), tmp_path)
 
 
-def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) -> None:
+def test_a_controller_steps_hands_over_and_rolls_back_once(scene: Scene) -> None:
     scene.start()
     first = scene.controller("a")
     scene.traffic(1, 0)
@@ -168,7 +168,7 @@ def test_it_steps_another_takes_over_and_harm_is_rolled_back_once(scene: Scene) 
 
 
 @pytest.mark.thorough
-def test_who_takes_over_reads_to_the_end_before_it_does_anything(scene: Scene) -> None:
+def test_a_takeover_reads_to_the_end_before_it_acts(scene: Scene) -> None:
     """By the half of it a step would be due, and by the whole a rollback is."""
     scene.start()
     scene.traffic(1, 0)
@@ -186,7 +186,7 @@ def test_who_takes_over_reads_to_the_end_before_it_does_anything(scene: Scene) -
 
 
 @pytest.mark.thorough
-def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
+def test_a_controller_with_another_key_writes_nothing(scene: Scene) -> None:
     scene.start(controller={"key": public(Ed25519PrivateKey.generate())})
     scene.traffic(1, 0)
     loop = scene.controller("a")
@@ -205,9 +205,7 @@ def test_who_has_another_key_writes_nothing_and_says_so(scene: Scene) -> None:
 
 
 @pytest.mark.thorough
-def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
-    scene: Scene, tmp_path: Path
-) -> None:
+def test_a_killed_controller_resumes_and_exits_gracefully(scene: Scene, tmp_path: Path) -> None:
     scene.start()
     variables = {
         "STREAM_SCORER_ROLLOUT__OPERATOR_KEYS": json.dumps({"ann": public(OPERATOR)}),
@@ -245,9 +243,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was_and_leaves_in_order(
     scene.log.close()
 
 
-def test_a_file_that_is_ahead_of_its_topics_is_refused_and_let_go_of(
-    scene: Scene, tmp_path: Path
-) -> None:
+def test_a_file_ahead_of_its_topics_is_refused_and_released(scene: Scene, tmp_path: Path) -> None:
     file = tmp_path / "a.sqlite"
     with LabelJoin(file, "nothing is judged", 0, 0, 1_000) as joining:
         joining.commit({(scene.kafka.topics.decisions, 1): 5})

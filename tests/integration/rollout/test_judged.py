@@ -72,9 +72,7 @@ def at_stage(scene: Scene, stage: int) -> bool:
     return scene.log.refresh().stage == stage
 
 
-def test_a_scorers_own_records_lead_an_equal_version_from_shadow_to_half(
-    scene: Scene, tmp_path: Path
-) -> None:
+def test_decisions_lead_an_equal_version_from_shadow_to_half(scene: Scene, tmp_path: Path) -> None:
     first = scene.plan(
         strategy="canary", versions={"champion": OLD, "canary": OLD},
         ramp=[{"percent": 0}, {"percent": 25}, {"percent": 50}], guard=GUARD, controller={},

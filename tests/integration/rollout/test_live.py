@@ -139,7 +139,7 @@ def by_revision(scene: Scene, found: Outcome) -> None:
         assert decision["plan_revision"] == told[1]
 
 
-def test_without_a_plan_it_is_not_ready_and_the_first_plan_starts_it(scene: Scene) -> None:
+def test_a_scorer_without_a_plan_waits_and_starts_with_the_first(scene: Scene) -> None:
     scene.feed()
     with scene.scorer() as process:
         wait_until(
@@ -159,7 +159,7 @@ def test_without_a_plan_it_is_not_ready_and_the_first_plan_starts_it(scene: Scen
     }
 
 
-def test_a_version_goes_from_shadow_to_half_and_back_while_the_stream_goes_on(
+def test_a_version_ramps_from_shadow_to_half_and_back_live(
     scene: Scene,
 ) -> None:
     scene.plan(strategy="champion", versions={"champion": OLD})
@@ -216,7 +216,7 @@ def test_a_version_goes_from_shadow_to_half_and_back_while_the_stream_goes_on(
     assert any(flag for stages in canary.values() for _, flag in stages)
 
 
-def test_what_cannot_be_loaded_never_decides_and_the_activations_say_why(scene: Scene) -> None:
+def test_an_unloadable_version_never_decides_and_shows_why(scene: Scene) -> None:
     first = scene.plan(strategy="champion", versions={"champion": OLD})
     with scene.scorer() as process:
         process.wait_ready()
@@ -246,7 +246,7 @@ def test_what_cannot_be_loaded_never_decides_and_the_activations_say_why(scene: 
 
 
 @pytest.mark.thorough
-def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) -> None:
+def test_a_takeover_decides_by_the_active_revision(scene: Scene) -> None:
     scene.plan(strategy="champion", versions={"champion": OLD})
     with scene.scorer("first") as first:
         first.wait_ready()
@@ -276,7 +276,7 @@ def test_who_takes_over_decides_by_the_revision_that_was_active(scene: Scene) ->
 
 
 @pytest.mark.thorough
-def test_two_scorers_killed_again_and_again_during_a_ramp_decide_each_record_once(
+def test_two_scorers_killed_in_a_ramp_decide_each_record_once(
     scene: Scene,
 ) -> None:
     """Each stage begins while a scorer is down, or is killed a moment after it was told."""
@@ -346,7 +346,7 @@ def test_an_older_revision_that_is_asked_for_comes(scene: Scene, models: Path) -
         wait_until(lambda: shown(versions) == [1, 2, 3], lambda: f"all: {shown(versions)}")
 
 
-def test_one_that_was_refused_is_tried_again_when_it_is_asked_for(
+def test_a_refused_version_is_retried_when_asked_for(
     scene: Scene, tmp_path: Path, models: Path
 ) -> None:
     store = tmp_path / "store"

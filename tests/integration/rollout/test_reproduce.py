@@ -38,7 +38,7 @@ def reproduced(scene: Scene, kafka: Kafka, models: Path, **asked: Any) -> Reprod
     return reproduce(settings, Question(**({"first_ms": EVER} | asked)), silent)
 
 
-def test_a_ramp_a_kill_and_a_rollback_are_equal_and_an_arm_that_was_altered_is_found(
+def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
     scene: Scene,
     models: Path,
 ) -> None:

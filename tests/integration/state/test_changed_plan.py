@@ -25,7 +25,7 @@ def changed(directory: Path, old: str, new: str) -> Deployment:
     return Deployment("fraud:1.0.0", plan=path)
 
 
-def test_a_changed_currency_stops_it_and_a_larger_cap_is_told(
+def test_a_changed_currency_stops_and_a_larger_cap_is_reported(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))

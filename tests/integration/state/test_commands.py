@@ -149,7 +149,7 @@ def test_rebuild_makes_what_the_scorer_would_have(group: Group) -> None:
     assert {p: each.first_offset for p, each in again.restored.items()} == group.ends
 
 
-def test_repartition_moves_each_history_to_where_its_customer_is_now(group: Group) -> None:
+def test_repartition_moves_each_history_with_its_customer(group: Group) -> None:
     kafka = group.kafka
     grow(kafka, kafka.topics.transactions, 7)
     told = group.told("repartition")

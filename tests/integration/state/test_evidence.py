@@ -40,7 +40,7 @@ def delete(kafka: Kafka, offsets: dict[int, int]) -> None:
         future.result()
 
 
-def test_a_version_that_is_warmed_is_verified_rebuilt_and_moved_with_the_other(
+def test_a_warmed_version_is_verified_rebuilt_and_moved_too(
     settings: Settings,
 ) -> None:
     ours = settings.kafka
@@ -78,7 +78,7 @@ def scored(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kaf
     return Group(ours, ends, live(settings_of(ours, 40), ends), "")
 
 
-def test_nothing_compared_is_no_pass(scored: Group) -> None:
+def test_an_empty_comparison_does_not_pass(scored: Group) -> None:
     delete(scored.kafka, {1: scored.ends[1]})
     with pytest.raises(StateError) as raised:
         scored.run("verify")
@@ -98,7 +98,7 @@ def test_without_a_checkpoint_nothing_is_compared(
         Group(ours, {}, nobody, "").run("verify")
 
 
-def test_what_is_retained_is_compared_and_a_difference_in_it_is_found(
+def test_retained_input_is_compared_and_differences_found(
     scored: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = scored.kafka

@@ -103,7 +103,7 @@ def stopped(settings: Settings) -> StateError:
     return raised.value
 
 
-def test_the_recorded_checkpoint_restores_to_the_state_of_a_replay(made: Made) -> None:
+def test_the_recorded_checkpoint_restores_to_a_replays_state(made: Made) -> None:
     assert {value[:6] for value in recorded().values.values()} == {b"SCKP\x01\x00"}
     there = with_recording(made())
     assert set(inspected(there)) == {1}

@@ -100,7 +100,7 @@ def longest_pause(kafka: Kafka) -> float:
 
 
 @pytest.mark.thorough
-def test_a_scale_out_and_a_restart_under_load_decide_once_and_pause_for_seconds(
+def test_scaling_and_restarts_decide_once_and_pause_for_seconds(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))

@@ -114,7 +114,7 @@ def test_rings_in_several_partitions_become_one(group: Group) -> None:
 
 @pytest.mark.parametrize("group", ["files"], indirect=True)
 @pytest.mark.parametrize("cut", ["pipe_file", "mv"])
-def test_what_is_cut_off_is_whole_or_finished(
+def test_an_interrupted_move_is_either_undone_or_finished(
     group: Group, cut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka = group.kafka

@@ -58,7 +58,7 @@ def failing() -> Any:
     )
 
 
-def test_a_quarantined_record_is_decided_once_when_it_is_replayed(
+def test_a_replayed_quarantined_record_is_decided_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     records = with_poison(days=3)
@@ -75,7 +75,7 @@ def test_a_quarantined_record_is_decided_once_when_it_is_replayed(
 
 
 @pytest.mark.thorough
-def test_quarantined_killed_fixed_and_replayed_each_record_is_decided_once(
+def test_a_quarantined_record_is_decided_once_despite_a_kill(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     records = with_poison(days=6)

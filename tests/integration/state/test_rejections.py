@@ -98,7 +98,7 @@ def each_once(kafka: Kafka, records: list[Timed], copies: int) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("where", "stage"), [("topic", "commit"), ("files", "send")])
-def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
+def test_a_rejected_record_is_decided_once_despite_a_crash(
     where: str,
     stage: str,
     kafka_settings: Callable[..., Kafka],
@@ -137,7 +137,7 @@ def test_rejected_fixed_crashed_and_replayed_each_record_is_decided_once(
 
 
 @pytest.mark.thorough
-def test_killed_after_a_rejecting_batch_and_a_fixed_plan_and_dlq_replay(
+def test_rejections_survive_a_kill_a_fixed_plan_and_a_replay(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     broken, fixed = broken_and_fixed(tmp_path)
@@ -216,7 +216,7 @@ def _again(record: Record) -> Record:
 
 
 @pytest.mark.parametrize("where", ["topic", pytest.param("files", marks=pytest.mark.thorough)])
-def test_commands_pass_over_what_was_rejected(
+def test_commands_skip_rejected_records(
     where: str,
     kafka_settings: Callable[..., Kafka],
     kafka_topics: Callable[..., Kafka],
@@ -258,7 +258,7 @@ def test_commands_pass_over_what_was_rejected(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("where", ["topic", "files"])
-def test_a_repartition_passes_over_what_was_rejected(
+def test_a_repartition_skips_rejected_records(
     where: str,
     kafka_settings: Callable[..., Kafka],
     kafka_topics: Callable[..., Kafka],
@@ -290,7 +290,7 @@ def test_a_repartition_passes_over_what_was_rejected(
 
 
 @pytest.mark.thorough
-def test_a_rebuild_finds_what_a_version_without_segments_rejected(
+def test_a_rebuild_finds_rejections_of_versions_without_segments(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     broken, fixed = broken_and_fixed(tmp_path)

@@ -82,7 +82,7 @@ def stopped(kafka: Kafka, deployment: Deployment | None = None) -> StateError:
     return raised.value
 
 
-def test_an_undisturbed_restart_goes_on(scored: tuple[Kafka, dict[int, int]]) -> None:
+def test_an_undisturbed_restart_continues(scored: tuple[Kafka, dict[int, int]]) -> None:
     ours, ends = scored
     found = restored_only(settings_of(ours)).restored
     assert {p: each.end_offset for p, each in found.items()} == ends

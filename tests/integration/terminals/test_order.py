@@ -100,7 +100,7 @@ def test_idle_partitions_hold_nothing_and_busy_ones_do(
     assert rows_of(kafka) == (rows, watermark)
 
 
-def test_lost_offsets_beside_rows_are_no_first_run(
+def test_rows_without_offsets_are_not_a_first_run(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     kafka = kafka_topics(kafka_settings())

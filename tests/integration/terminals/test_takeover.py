@@ -70,7 +70,7 @@ class Scene:
         return observed, lacking
 
 
-def test_a_partition_behind_the_table_has_the_rows_read_again(
+def test_a_partition_older_than_the_table_rereads_the_rows(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -101,7 +101,7 @@ def scene(
     scene.follower.close()
 
 
-def test_a_profiler_that_is_behind_and_moves_holds_up_one_batch(scene: Scene) -> None:
+def test_a_slow_but_moving_profiler_delays_one_batch(scene: Scene) -> None:
     scene.publish(NEEDED - DAY)
     assert scene.batch(NEEDED)
     assert scene.degraded()
@@ -121,7 +121,7 @@ def test_a_profiler_that_is_behind_and_moves_holds_up_one_batch(scene: Scene) ->
     assert scene.degraded()
 
 
-def test_an_older_partition_says_nothing_of_what_another_misses(scene: Scene) -> None:
+def test_an_older_partition_does_not_clear_what_another_misses(scene: Scene) -> None:
     scene.publish(NEEDED - DAY)
     assert scene.batch(NEEDED, partition=1)
     scene.publish(NEEDED - DAY + HOUR)
@@ -134,7 +134,7 @@ def test_an_older_partition_says_nothing_of_what_another_misses(scene: Scene) ->
     assert not scene.degraded()
 
 
-def test_an_event_far_ahead_of_the_others_is_forgotten_with_the_next(scene: Scene) -> None:
+def test_an_event_far_ahead_is_forgotten_with_the_next_one(scene: Scene) -> None:
     scene.publish(NEEDED)
     assert scene.batch(NEEDED + 1_000 * DAY)
     assert scene.degraded()

@@ -86,7 +86,7 @@ TIMES = [10**18, -(2**63), 2**63 - 1, -1, 253_402_300_800_000]
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_a_time_that_is_no_date_is_time_invalid_as_in_the_stream(time: int, tmp_path: Path) -> None:
+def test_an_impossible_time_is_time_invalid_as_in_the_stream(time: int, tmp_path: Path) -> None:
     rows = _good()
     rows[AT]["event_time"] = time
 
@@ -195,7 +195,7 @@ _LINES: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("line", "told"), _LINES)
-def test_a_line_that_is_no_row_is_a_reject(line: bytes, told: str, tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_row_is_a_reject(line: bytes, told: str, tmp_path: Path) -> None:
     rows: list[Any] = _good()
     rows[AT] = line
     reject = _one_reject(_lines(tmp_path / "in.jsonl", rows))
@@ -251,7 +251,7 @@ def test_a_foreign_csv_value_is_a_reject(tmp_path: Path) -> None:
     assert run(_csv(tmp_path / "alone" / "in.csv", rows), tmp_path / "marked.avro").rejected == {}
 
 
-def test_ragged_csv_rows_that_are_not_utf8_keep_their_numbers_among_foreign_values(
+def test_ragged_non_utf8_csv_rows_keep_their_numbers(
     tmp_path: Path,
 ) -> None:
     rows = _csv_rows()
@@ -294,7 +294,7 @@ def test_bad_csv_rows_keep_their_numbers_over_many_blocks(tmp_path: Path) -> Non
     ]
 
 
-def test_a_file_that_breaks_off_in_a_row_has_that_row_as_a_reject(tmp_path: Path) -> None:
+def test_a_file_cut_off_in_a_row_rejects_that_row(tmp_path: Path) -> None:
     for name, rows in (
         ("in.csv", _csv_rows()),
         ("in.jsonl", [json.dumps(r).encode() for r in _good()]),

@@ -24,7 +24,7 @@ from tests.support.batch.terminal_cases import PLAN, order_of, settings, table
 __all__ = ["settings", "table"]
 
 
-def test_a_label_is_of_one_transaction_though_others_share_its_id(tmp_path: Path) -> None:
+def test_a_label_applies_to_one_transaction_of_a_shared_id(tmp_path: Path) -> None:
     labels = [("a", 5, "c1", True), ("a", 6, "c1", False), ("b", 5, "c1", True)]
     names = ("transaction_id", "event_time", "customer_id", "is_fraud")
     lines = pa.Table.from_pylist([dict(zip(names, label, strict=True)) for label in labels])

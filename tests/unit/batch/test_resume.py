@@ -259,7 +259,7 @@ def test_lost_decisions_are_refused(source: str, name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl"])
-def test_an_output_that_is_made_before_the_job_has_the_lock_is_left_alone(
+def test_an_output_created_before_the_lock_is_left_alone(
     source: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*arguments: Any) -> Any:

@@ -58,7 +58,7 @@ def test_every_kind_of_file_gives_the_streams_decisions(
         assert set(report.rejected) == {"AMOUNT_NEGATIVE", "DUPLICATE"}
 
 
-def test_parquet_says_what_avro_says(table: pa.Table, tmp_path: Path) -> None:
+def test_parquet_output_equals_avro_output(table: pa.Table, tmp_path: Path) -> None:
     source = write(table, tmp_path / "in.parquet")
     run(source, tmp_path / "out.avro", features=True)
     run(source, tmp_path / "out.parquet", features=True, part_rows=900)
@@ -135,7 +135,7 @@ def test_an_fsspec_url_is_read(table: pa.Table, tmp_path: Path) -> None:
     assert found[0]["source_topic"] == "memory:///bucket/in.parquet"
 
 
-def test_rejects_say_where_why_and_what(tmp_path: Path) -> None:
+def test_rejects_contain_place_reason_and_content(tmp_path: Path) -> None:
     good = transactions(3, 5).slice(0, 4).to_pylist()
     rows = [
         {**row, "event_time": row["event_time"].isoformat(), "transaction_id": str(number)}
@@ -196,7 +196,9 @@ def _spoilt(table: pa.Table, rows: list[int], name: str, values: list[Any]) -> p
     return table.set_column(at, name, pa.array(column))
 
 
-def test_historys_rejects_are_told_with_their_own_day(table: pa.Table, tmp_path: Path) -> None:
+def test_rejects_of_the_history_are_counted_by_their_own_day(
+    table: pa.Table, tmp_path: Path
+) -> None:
     """A negative amount, texts for times and an impossible time, before the day and on it."""
     times = table["event_time"].cast(pa.int64())
     since = times[-1].as_py() - 86_400_000

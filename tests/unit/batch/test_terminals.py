@@ -50,7 +50,7 @@ def test_the_features_are_those_of_training(
     assert out["terminal_watermark"].cast(pa.int64()).to_numpy().tolist() == delay.tolist()
 
 
-def test_without_labels_every_decision_says_that_it_lacks_them(
+def test_every_decision_without_labels_is_flagged_degraded(
     table: pa.Table, settings: Settings, tmp_path: Path
 ) -> None:
     source = write(table, tmp_path / "in.parquet")
@@ -61,7 +61,7 @@ def test_without_labels_every_decision_says_that_it_lacks_them(
     assert out["terminal_watermark"].null_count == out.num_rows
 
 
-def test_a_job_goes_on_with_its_terminals(
+def test_an_interrupted_job_resumes_with_its_terminals(
     table: pa.Table, settings: Settings, tmp_path: Path
 ) -> None:
     source = write(table, tmp_path / "in.parquet")
@@ -128,7 +128,7 @@ def _profiled(table: pa.Table) -> TerminalTable:
 
 
 @pytest.mark.parametrize("part_rows", [700, 10**6])
-def test_a_transaction_that_is_sent_again_counts_as_the_profiler_counts_it(
+def test_a_repeated_transaction_counts_as_in_the_profiler(
     table: pa.Table, settings: Settings, part_rows: int, tmp_path: Path
 ) -> None:
     again = _sent_again(table)

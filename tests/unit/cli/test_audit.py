@@ -49,7 +49,7 @@ def terminal(
     return Terminal(tmp_path, monkeypatch, capsys)
 
 
-def test_who_made_a_key_and_signed_a_model_with_it_is_taken_down(terminal: Terminal) -> None:
+def test_key_generation_and_model_signing_are_recorded(terminal: Terminal) -> None:
     made = terminal.document("models", "keygen", "--out", "k")
     sign = ("models", "sign", "fraud:1.0.0", "--key", "k", "--store", terminal.store)
     terminal.document(*sign)
@@ -83,7 +83,7 @@ def test_without_a_record_nothing_is_signed(terminal: Terminal) -> None:
     assert not (terminal.store / "fraud" / "1.0.0" / "signature.json").exists()
 
 
-def test_a_signature_that_could_not_be_placed_is_taken_down_too(terminal: Terminal) -> None:
+def test_a_signature_that_failed_to_be_placed_is_recorded_too(terminal: Terminal) -> None:
     terminal.document("models", "keygen", "--out", "k")
     terminal.patch.setattr(Path, "replace", _full)
     code, _, _ = terminal("models", "sign", "fraud:1.0.0", "--key", "k", "--store", terminal.store)
@@ -97,7 +97,7 @@ def _full(self: Path, target: Path) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_what_was_done_to_a_log_is_told_with_its_place_and_exit_code(terminal: Terminal) -> None:
+def test_verify_names_the_altered_line_and_exits_with_code_12(terminal: Terminal) -> None:
     for name in "abc":
         terminal.document("models", "keygen", "--out", name)
     lines = terminal.log.read_bytes().splitlines(keepends=True)
@@ -130,14 +130,14 @@ def test_what_cannot_be_read_is_named(
     assert told in error
 
 
-def test_without_a_name_there_is_no_log(terminal: Terminal) -> None:
+def test_no_path_means_no_log(terminal: Terminal) -> None:
     terminal.patch.delenv("STREAM_SCORER_AUDIT__PATH")
     assert "set audit.path, or give --file" in terminal("audit", "verify")[2]
     terminal.document("models", "keygen", "--out", "k")
     assert not terminal.log.exists()
 
 
-def test_lines_are_signed_by_the_settings_key_and_held_to_trusted_ones(terminal: Terminal) -> None:
+def test_lines_are_signed_with_the_set_key_and_checked(terminal: Terminal) -> None:
     made = generate(Path("audit-key"), b"phrase")
     terminal.patch.setenv("STREAM_SCORER_AUDIT__KEY", "audit-key")
     assert "is encrypted" in terminal("models", "keygen", "--out", "k")[2]

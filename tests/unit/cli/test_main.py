@@ -19,7 +19,7 @@ def test_every_file_is_a_command() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_told_of_as_it_tells_itself(name: str) -> None:
+def test_the_list_of_commands_matches_their_own_help(name: str) -> None:
     command = load(name)
     assert command.name == name
     assert (command.help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name]

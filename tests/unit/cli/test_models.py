@@ -108,7 +108,7 @@ def test_keys_are_rotated_by_signing_again(terminal: Terminal, key: Path, tmp_pa
     assert terminal.document("verify", "fraud:1.0.0")["signed_by"] == "new"
 
 
-def test_an_encrypted_key_takes_its_passphrase_from_a_file_or_a_variable(
+def test_an_encrypted_key_reads_its_passphrase_from_file_or_env(
     terminal: Terminal, tmp_path: Path
 ) -> None:
     (tmp_path / "p").write_text("correct horse\n")
@@ -125,7 +125,7 @@ def test_an_encrypted_key_takes_its_passphrase_from_a_file_or_a_variable(
     assert "is empty" in terminal.refusal(*sign, "--replace", code=2)
 
 
-def test_nobody_signs_what_is_not_whole(terminal: Terminal, key: Path) -> None:
+def test_an_incomplete_bundle_is_not_signed(terminal: Terminal, key: Path) -> None:
     (terminal.store / "fraud" / "1.0.0" / "golden.json").write_text("{}")
     assert "golden.json is not" in terminal.refusal("sign", "fraud:1.0.0", "--key", key)
     assert not (terminal.store / "fraud" / "1.0.0" / "signature.json").exists()
@@ -158,7 +158,7 @@ def test_the_list_names_signers_contents_and_what_is_refused(terminal: Terminal,
     assert "ann" in out
 
 
-def test_show_tells_the_whole_manifest(terminal: Terminal) -> None:
+def test_show_prints_the_entire_manifest(terminal: Terminal) -> None:
     told = terminal.document("show", "fraud")
     manifest = json.loads((terminal.store / "fraud" / "1.1.0" / "manifest.json").read_text())
     shown = told["manifest"]
@@ -173,7 +173,7 @@ def test_show_tells_the_whole_manifest(terminal: Terminal) -> None:
     assert "thresholds.review" in out
 
 
-def test_diff_tells_what_differs_and_nothing_else(terminal: Terminal) -> None:
+def test_diff_prints_only_what_differs(terminal: Terminal) -> None:
     told = terminal.document("diff", "fraud:1.0.0", "fraud:1.1.0")
     old, new = (
         json.loads((terminal.store / "fraud" / version / "manifest.json").read_text())
@@ -211,7 +211,7 @@ def test_validate_holds_bits_under_the_bundles_own_libraries(terminal: Terminal)
     assert told["made_with"].items() <= told["installed"].items()
 
 
-def test_a_store_behind_a_url_gives_way_to_a_folder_that_is_named(terminal: Terminal) -> None:
+def test_a_named_store_folder_overrides_a_store_url(terminal: Terminal) -> None:
     terminal.patch.setenv("STREAM_SCORER_MODELS__URL", "nowhere://x/y")
     assert terminal.document("verify", "fraud:1.0.0")["model"] == "fraud:1.0.0"
 

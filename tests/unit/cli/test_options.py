@@ -52,7 +52,7 @@ def called() -> tuple[CommandGroup, list[Any]]:
          "--limit", "5"],
     ],
 )  # fmt: skip
-def test_an_option_counts_before_and_after_the_command_and_there_it_is_stronger(
+def test_an_option_after_the_command_overrides_one_before(
     words: list[str], called: tuple[CommandGroup, list[Any]]
 ) -> None:
     group, seen = called
@@ -66,7 +66,7 @@ def test_without_any_they_have_their_defaults(called: tuple[CommandGroup, list[A
     assert seen == [(3, Named())]
 
 
-def test_an_option_of_the_group_that_a_command_does_not_have_is_refused(
+def test_a_group_option_unknown_to_the_command_is_refused(
     called: tuple[CommandGroup, list[Any]],
 ) -> None:
     group, seen = called
@@ -77,7 +77,7 @@ def test_an_option_of_the_group_that_a_command_does_not_have_is_refused(
     assert seen == [ConfigOptions(config=Path("c.toml"))]
 
 
-def test_a_function_without_them_stays_as_it_is_for_the_command_line() -> None:
+def test_a_function_without_group_options_is_unchanged() -> None:
     app, seen = typer.Typer(), []
 
     def plain(limit: int = 2) -> None:

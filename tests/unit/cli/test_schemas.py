@@ -55,7 +55,7 @@ def test_our_own_schemas_pass_and_are_all_published() -> None:
     assert sorted(lock) == sorted(f"{e['subject']}/{e['version']}" for e in listed)
 
 
-def test_a_candidate_is_judged_by_its_subject_and_the_field_is_named(tmp_path: Path) -> None:
+def test_a_candidate_is_checked_by_subject_and_the_field_named(tmp_path: Path) -> None:
     document, error = run("check", candidate(tmp_path, default=""))
     assert (document["compatible"], error) == (True, None)
     document, error = run("check", candidate(tmp_path))
@@ -128,7 +128,7 @@ def test_a_published_schema_that_is_changed_in_place_is_refused(
     assert f"{f'field {field}' if field else 'the schema'}: changed after version 1" in str(error)
 
 
-def test_serve_answers_until_it_is_told_to_stop(directory: Path) -> None:
+def test_serve_answers_until_it_is_stopped(directory: Path) -> None:
     command = [
         sys.executable, "-c", "from stream_scorer.cli import main; main()",
         "schemas", "serve", "--port", "0", "--directory", str(directory),

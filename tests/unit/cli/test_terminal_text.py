@@ -66,7 +66,7 @@ def test_a_line_break_in_a_cell_starts_no_line(capsys: pytest.CaptureFixture[str
     assert len(_shown(capsys, "a\nb").splitlines()) == len(_shown(capsys, "ab").splitlines())
 
 
-def test_text_that_was_not_escaped_before_is_escaped_by_the_console(
+def test_text_that_is_not_escaped_yet_is_escaped_by_the_console(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = Table("name")
@@ -107,7 +107,7 @@ def test_a_decision_takes_one_line_whatever_it_holds(
     assert "0:7" in out or "0:3" in out
 
 
-def test_a_drift_event_with_a_text_for_a_time_is_named_by_its_offset() -> None:
+def test_a_drift_event_with_an_invalid_time_is_named_by_offset() -> None:
     event = {
         "timestamp": 0, "signal": "s", "detector": "d", "reference": 0.1, "estimate": 0.2,
         "window_start": "%s", "window_end": 3, "model": "m", "model_version": "v", "partition": 1,

@@ -186,7 +186,7 @@ def test_each_is_copied_once_in_order(
 
 
 @pytest.mark.parametrize("happened", [True, False])
-def test_a_lost_answer_is_settled_by_the_note_where_the_offset_stands_still(happened: bool) -> None:  # noqa: FBT001 a parameter of the test
+def test_the_note_settles_a_lost_answer_at_an_unmoved_offset(happened: bool) -> None:  # noqa: FBT001 a parameter of the test
     broker = Broker()
     broker.raises, broker.applies = {"commit": [None, RETRIABLE]}, [happened]
     copied_in_batches(broker, 2, {"DUPLICATE": 0})
@@ -195,7 +195,7 @@ def test_a_lost_answer_is_settled_by_the_note_where_the_offset_stands_still(happ
     assert broker.births == 2
 
 
-def test_another_that_commits_for_the_group_is_told() -> None:
+def test_another_process_that_commits_for_the_group_is_reported() -> None:
     broker = Broker()
     broker.raises = {"commit": [RETRIABLE]}
     broker.offsets = {0: (17, b"")}
@@ -204,7 +204,7 @@ def test_another_that_commits_for_the_group_is_told() -> None:
     assert broker.copied == []
 
 
-def test_whoever_is_fenced_leaves() -> None:
+def test_a_fenced_copier_leaves() -> None:
     broker = Broker()
     broker.raises = {"commit": [None, FENCED]}
     with pytest.raises(FencedError):
@@ -213,9 +213,7 @@ def test_whoever_is_fenced_leaves() -> None:
 
 
 @pytest.mark.parametrize(("asked", "aborts"), [([True], 0), ([False, True], 1)])
-def test_asked_to_stop_it_commits_nothing_more_and_leaves_nothing_open(
-    asked: list[bool], aborts: int
-) -> None:
+def test_a_stopped_copier_commits_nothing_more(asked: list[bool], aborts: int) -> None:
     broker, answers = Broker(), iter([False, False, *asked])
     copier = copier_of(broker, lambda: next(answers))
     first = {0: LetterProgress.at(3), 1: LetterProgress.at(3)}
@@ -228,7 +226,7 @@ def test_asked_to_stop_it_commits_nothing_more_and_leaves_nothing_open(
     assert broker.aborts == aborts
 
 
-def test_who_waits_for_records_that_are_sent_no_more_asks_why() -> None:
+def test_a_copier_whose_records_are_not_sent_asks_why() -> None:
     broker = Broker()
     broker.stuck = 1
     refused = failure(KafkaError.MSG_SIZE_TOO_LARGE, abort=True)
@@ -238,7 +236,7 @@ def test_who_waits_for_records_that_are_sent_no_more_asks_why() -> None:
     assert (broker.aborts, len(broker.copied)) == (1, 3)
 
 
-def test_a_commit_that_never_happens_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_never_happens_is_aborted_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_scorer.dead_letters.copy._PATIENCE_SECONDS", 0.0)
     broker = Broker()
     broker.raises = {"commit": [RETRIABLE] * 3}
@@ -270,7 +268,7 @@ def test_the_largest_of_what_is_refused_is_named() -> None:
     assert broker.copied == []
 
 
-def test_all_calls_for_a_topic_share_an_id_and_send_small_batches() -> None:
+def test_all_calls_for_a_topic_share_an_id_and_small_batches() -> None:
     made: list[dict[str, Any]] = []
 
     def make(options: dict[str, Any]) -> Client:

@@ -56,7 +56,7 @@ def letters(
     )
 
 
-def test_the_original_is_untouched_and_its_story_follows_in_headers(raw: RawRecords) -> None:
+def test_the_original_is_untouched_and_headers_describe_it(raw: RawRecords) -> None:
     reasons = [RejectReason.EMPTY, RejectReason.MALFORMED]
     null, bad = letters(raw, [1, 2], reasons, ["null value", "größer"])
     assert (null.topic, null.value, null.key) == ("t.dlq", None, b"k1")
@@ -111,7 +111,7 @@ def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords
         ("half \ud800 a character", b"half \\ud800 a character"),
     ],
 )
-def test_a_detail_is_whole_characters_in_512_bytes(
+def test_a_detail_is_complete_characters_in_512_bytes(
     raw: RawRecords, detail: str, header: bytes
 ) -> None:
     (letter,) = letters(raw, [0], [RejectReason.INCOMPATIBLE_SCHEMA], [detail])
@@ -140,7 +140,7 @@ def test_a_foreign_record_is_named_as_one(headers: Headers) -> None:
         parse(Message(Produced("t", b"", None, headers)))
 
 
-def test_the_original_goes_back_as_it_was_and_says_where_from(raw: RawRecords) -> None:
+def test_the_original_goes_back_unchanged_with_its_origin(raw: RawRecords) -> None:
     (first,) = letters(raw, [1], [RejectReason.EMPTY], ["null value"])
     letter = parse(Message(first))
     assert not letter.replayed
@@ -150,7 +150,7 @@ def test_the_original_goes_back_as_it_was_and_says_where_from(raw: RawRecords) -
     assert letter.headers_of_copy("t.dlq") == [*ORIGINAL, ("replayed-from", b"t.dlq:1:44")]
 
 
-def test_a_record_that_went_back_is_known_when_it_is_rejected_again(raw: RawRecords) -> None:
+def test_a_replayed_record_is_recognised_when_rejected_again(raw: RawRecords) -> None:
     (first,) = letters(raw, [2], [RejectReason.MALFORMED], ["bad"])
     back = parse(Message(first))
     headers = back.headers_of_copy("t.dlq")

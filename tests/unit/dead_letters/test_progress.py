@@ -62,7 +62,7 @@ def test_each_is_taken_once_and_none_is_lost(
         assert call(letters, at, chosen, 10, 3) == ([], [at])
 
 
-def test_a_call_goes_back_to_the_oldest_that_it_passed_over() -> None:
+def test_a_call_returns_to_the_oldest_skipped_letter() -> None:
     letters = ["MALFORMED", "DUPLICATE", "CURRENCY", "DUPLICATE", "MALFORMED"]
     only = Selection(frozenset({"CURRENCY"}))
     taken, (state,) = call(letters, LetterProgress.at(0), only, 10, 100)

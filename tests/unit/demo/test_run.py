@@ -102,7 +102,7 @@ def test_each_fault_is_named(bad: DemoReport, named: str) -> None:
     assert not bad.document()["ok"]
 
 
-def test_behaviour_changes_at_the_midnight_half_way_and_not_before() -> None:
+def test_behaviour_changes_at_the_midnight_half_way() -> None:
     plain, spent = traffic(1).rows, traffic(2)
     times = spent.rows["event_time"].cast("int64").to_numpy()
     assert spent.change_ms % 86_400_000 == 0
@@ -115,7 +115,7 @@ def test_behaviour_changes_at_the_midnight_half_way_and_not_before() -> None:
     assert (customers[: len(plain)] == plain["customer_id"].to_numpy(zero_copy_only=False)).all()
 
 
-def test_what_is_told_as_changed_is_what_differs_from_the_simulators() -> None:
+def test_changed_amounts_are_those_unlike_the_simulators() -> None:
     sent, plain = traffic(2), simulate(2)
     amounts, were = (t["amount_minor"].to_numpy() for t in (sent.rows, plain))
     assert (sent.changed == (amounts != were)).all()
@@ -123,7 +123,7 @@ def test_what_is_told_as_changed_is_what_differs_from_the_simulators() -> None:
     assert sent.rows["is_fraud"].equals(plain["is_fraud"])
 
 
-def test_scores_are_joined_with_labels_by_transaction_and_changed_ones_are_apart() -> None:
+def test_scores_join_labels_by_transaction_changed_ones_apart() -> None:
     sent = traffic(2)
     fraud = sent.rows["is_fraud"].to_numpy()
     ids = sent.rows["transaction_id"].combine_chunks()
@@ -144,9 +144,7 @@ def test_scores_are_joined_with_labels_by_transaction_and_changed_ones_are_apart
     ("size", "found"),
     [pytest.param(Size(), 0.6368, marks=pytest.mark.thorough), (QUICK, 0.5320)],
 )
-def test_the_least_precision_needs_the_terminals_and_what_is_known_reaches_it(
-    size: Size, found: float
-) -> None:
+def test_the_least_precision_is_reached_only_with_terminals(size: Size, found: float) -> None:
     model, plan = load_model(Settings(), Deployment(MODEL))
     sent = traffic(size.days)
 
@@ -165,7 +163,7 @@ def test_the_least_precision_needs_the_terminals_and_what_is_known_reaches_it(
         assert reached(np.zeros(len(fraud), bool)) < size.least_precision
 
 
-def test_each_bad_record_is_rejected_for_the_reason_that_it_was_made_for() -> None:
+def test_each_bad_record_is_rejected_for_its_intended_reason() -> None:
     model, plan = load_model(Settings(), Deployment(MODEL))
     files = FileRegistry(SCHEMAS_DIRECTORY)
     encode = TransactionEncoder(Registry())

@@ -58,7 +58,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         thread.join()
 
 
-def test_jars_are_fetched_once_and_the_class_path_names_exactly_the_pinned(
+def test_jars_are_fetched_once_and_the_class_path_is_the_pinned(
     tmp_path: Path, lock: Path, remote: Path
 ) -> None:
     _fill(remote, **_CONTENT)
@@ -73,7 +73,7 @@ def test_jars_are_fetched_once_and_the_class_path_names_exactly_the_pinned(
     assert jars.classpath(kept, lock) == found
 
 
-def test_a_download_that_is_not_the_pinned_jar_is_refused_by_name(
+def test_a_download_other_than_the_pinned_jar_is_refused_by_name(
     tmp_path: Path, lock: Path, remote: Path
 ) -> None:
     _fill(remote, one=_CONTENT["one"], two=b"something else")
@@ -82,9 +82,7 @@ def test_a_download_that_is_not_the_pinned_jar_is_refused_by_name(
     assert not (tmp_path / "kept" / "two-1.0.jar").exists()
 
 
-def test_a_jar_tampered_with_later_is_refused_even_when_size_and_time_are_put_back(
-    tmp_path: Path, lock: Path
-) -> None:
+def test_a_tampered_jar_is_refused_despite_its_size_and_time(tmp_path: Path, lock: Path) -> None:
     _fill(tmp_path / "m2", **_CONTENT)
     kept = tmp_path / "kept"
     jars.classpath(kept, lock)
@@ -98,7 +96,7 @@ def test_a_jar_tampered_with_later_is_refused_even_when_size_and_time_are_put_ba
     assert "delete it" in raised.value.fix
 
 
-def test_a_warm_start_hashes_nothing_and_a_touched_jar_is_hashed_again(
+def test_a_warm_start_hashes_only_touched_jars(
     tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _fill(tmp_path / "m2", **_CONTENT)
@@ -119,9 +117,7 @@ def test_a_warm_start_hashes_nothing_and_a_touched_jar_is_hashed_again(
     assert hashed == ["two-1.0.jar"]
 
 
-def test_another_pin_for_the_same_name_is_not_satisfied_by_the_old_record(
-    tmp_path: Path, lock: Path
-) -> None:
+def test_an_old_record_does_not_satisfy_another_pin_of_the_name(tmp_path: Path, lock: Path) -> None:
     _fill(tmp_path / "m2", **_CONTENT)
     jars.classpath(tmp_path / "kept", lock)
     text = lock.read_text()
@@ -130,7 +126,7 @@ def test_another_pin_for_the_same_name_is_not_satisfied_by_the_old_record(
         jars.classpath(tmp_path / "kept", lock)
 
 
-def test_a_wrong_jar_in_the_machines_own_repository_is_passed_over(
+def test_a_wrong_jar_in_the_local_repository_is_skipped(
     tmp_path: Path, lock: Path, remote: Path
 ) -> None:
     _fill(tmp_path / "m2", one=b"half a j", two=_CONTENT["two"])

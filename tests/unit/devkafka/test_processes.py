@@ -19,7 +19,7 @@ def _started(pid: int) -> int:
     return started
 
 
-def test_a_process_that_ignores_sigterm_is_killed_after_the_limit(tmp_path: Path) -> None:
+def test_a_process_ignoring_sigterm_is_killed_after_the_limit(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with processes.start(_STUBBORN, output, detached=True) as child:
         while "ready" not in output.read_text():

@@ -88,7 +88,7 @@ def test_quiet_hours_are_pooled() -> None:
     assert first.estimate == pytest.approx(8_000, rel=0.05)
 
 
-def test_a_change_too_small_to_matter_is_not_told() -> None:
+def test_a_change_too_small_to_matter_is_not_reported() -> None:
     rng = np.random.default_rng(2)
     noise = rng.standard_normal(4_000)
 

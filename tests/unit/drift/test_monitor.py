@@ -114,7 +114,7 @@ def run(monitor: MonitorWork, values: Sequence[bytes | None], size: int) -> list
     return found
 
 
-def test_a_change_becomes_events_that_say_where_and_what(values: list[bytes]) -> None:
+def test_a_change_becomes_events_with_time_and_signal(values: list[bytes]) -> None:
     told: list[Event] = []
     found = run(work(told), values, 5)
     assert {event["signal"] for event in found} == {"score", "amount"}
@@ -131,7 +131,7 @@ def test_events_do_not_depend_on_the_batches(values: list[bytes], size: int) -> 
     assert run(work(), values, size) == run(work(), values, 5)
 
 
-def test_what_is_given_up_leaves_no_trace(values: list[bytes]) -> None:
+def test_an_aborted_batch_leaves_no_trace(values: list[bytes]) -> None:
     monitor = work()
     found = []
     for at in range(0, len(values), 5):
@@ -167,7 +167,7 @@ def test_an_outage_of_the_registry_pauses_and_leaves_no_trace(values: list[bytes
     assert pause.value.dependency == "registry"
 
 
-def test_a_record_that_is_no_summary_is_counted_and_changes_nothing(values: list[bytes]) -> None:
+def test_a_record_that_is_not_a_summary_is_counted_and_ignored(values: list[bytes]) -> None:
     foreign: list[bytes | None] = [None, b"text", b"\0\0\0\0\x09", EVENT.encode(_event())]
     monitor = work()
     result = monitor.compute(raw(foreign), Stages())

@@ -35,7 +35,7 @@ def starts(windows: Windows, one: dict[str, Any], published: int = 0) -> list[in
     return [window.start // HOUR for window in windows.update(one, published)]
 
 
-def test_a_window_closes_when_every_partition_has_passed_it_by_the_lateness(two: Windows) -> None:
+def test_a_window_closes_when_all_partitions_passed_it(two: Windows) -> None:
     assert starts(two, summary(0, 1, 2, 9)) == []
     assert starts(two, summary(1, 1, 2)) == []
     assert starts(two, summary(1, 3)) == [1]
@@ -49,7 +49,7 @@ def test_a_closed_window_holds_all_partitions(two: Windows) -> None:
     assert closed.end - closed.start == HOUR
 
 
-def test_windows_come_in_their_order_when_partitions_are_read_one_after_the_other(
+def test_windows_are_in_order_when_partitions_are_read_in_turn(
     two: Windows,
 ) -> None:
     assert starts(two, summary(0, *range(1, 50))) == []
@@ -57,13 +57,13 @@ def test_windows_come_in_their_order_when_partitions_are_read_one_after_the_othe
     assert two.late == 0
 
 
-def test_a_partition_that_was_never_heard_of_holds_windows_until_it_is_idle(two: Windows) -> None:
+def test_an_unseen_partition_holds_windows_until_it_is_idle(two: Windows) -> None:
     assert starts(two, summary(0, 1), 0) == []
     assert starts(two, summary(0, 8), IDLE_MS - 1) == []
     assert starts(two, summary(0, 9), IDLE_MS) == [1]
 
 
-def test_a_partition_that_stands_still_holds_windows_until_it_is_idle(two: Windows) -> None:
+def test_a_partition_without_movement_holds_windows_until_idle(two: Windows) -> None:
     two.update(summary(0, 1), 0)
     two.update(summary(1, 1), 0)
     assert starts(two, summary(0, 9), IDLE_MS - 1) == []
@@ -82,7 +82,7 @@ def test_an_idle_partition_that_wakes_up_reopens_nothing(two: Windows) -> None:
     assert starts(two, summary(0, 30), 2 * IDLE_MS) == [20]
 
 
-def test_models_have_windows_of_their_own(two: Windows) -> None:
+def test_each_model_has_separate_windows(two: Windows) -> None:
     two.update(summary(0, 1, 9) | {"model_version": "2"}, 0)
     closed = two.update(summary(1, 1, 9), 0)
     assert [(window.version, window.count) for window in closed] == [("1", 1), ("2", 1)]

@@ -90,7 +90,7 @@ def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setti
 
 
 @pytest.mark.parametrize("near", ["127.0.0.1:9092,localhost:9093", "[::1]:9092"])
-def test_plaintext_that_stays_on_the_machine_is_no_finding(near: str) -> None:
+def test_plaintext_within_the_machine_is_not_a_finding(near: str) -> None:
     kafka = {"bootstrap": near, "client": {}}
     assert list(setting_findings(settings(kafka=kafka, registry={"url": "http://localhost"}))) == []
 

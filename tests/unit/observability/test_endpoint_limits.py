@@ -145,7 +145,9 @@ def test_a_head_past_the_limit_is_refused(endpoint: Endpoint, request_bytes: byt
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400"),
     ],
 )
-def test_what_is_no_get_is_refused(endpoint: Endpoint, request_bytes: bytes, status: bytes) -> None:
+def test_a_request_other_than_get_is_refused(
+    endpoint: Endpoint, request_bytes: bytes, status: bytes
+) -> None:
     with open_to(endpoint.port) as connection:
         connection.sendall(request_bytes)
         assert status in connection.recv(200)
@@ -233,7 +235,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(
         Endpoint(gone, registry, Health())
 
 
-def test_settings_take_certificate_and_key_together_and_no_short_token(tmp_path: Path) -> None:
+def test_settings_need_certificate_with_key_and_a_long_token(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="together"):
         Http(tls_certificate=tmp_path / "tls.crt")
     with pytest.raises(ValidationError, match="16"):

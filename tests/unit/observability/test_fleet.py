@@ -97,7 +97,7 @@ def test_it_is_ready_when_every_worker_is(scene: Scene) -> None:
     assert scene.value("ready", worker="1") == 1
 
 
-def test_what_a_worker_says_of_itself_bears_its_number(running: Scene) -> None:
+def test_a_workers_reports_have_its_number(running: Scene) -> None:
     running.workers[1].tell(events.Stuck(31.0, (3,)))
     running.workers[0].tell(events.KeyMisplaced(10, 2))
     running.hear(0, 100)
@@ -112,7 +112,7 @@ def test_what_a_worker_says_of_itself_bears_its_number(running: Scene) -> None:
     assert running.value("stuck_seconds", worker="0") == 0
 
 
-def test_a_worker_that_left_is_told_counted_and_not_ready(running: Scene) -> None:
+def test_a_worker_that_left_is_reported_counted_and_not_ready(running: Scene) -> None:
     running.fleet(events.WorkerLeft(1, "SIGKILL", 0.5))
     assert running.fleet.reasons() == ["worker 1: left (SIGKILL)"]
     assert running.fleet.live
@@ -135,7 +135,7 @@ def test_a_late_report_of_the_one_before_is_not_its_successors(running: Scene) -
     assert running.fleet.reasons() == []
 
 
-def test_a_worker_that_falls_silent_is_first_not_ready_and_then_not_live(running: Scene) -> None:
+def test_a_silent_worker_is_first_not_ready_and_then_not_live(running: Scene) -> None:
     running.now = 12.0
     running.workers[0].health.heartbeat()
     running.hear(0, 100)
@@ -148,7 +148,7 @@ def test_a_worker_that_falls_silent_is_first_not_ready_and_then_not_live(running
     assert running.fleet.silent_seconds == 31.0
 
 
-def test_so_is_one_that_reports_and_whose_loop_stands_still(running: Scene) -> None:
+def test_a_reporting_worker_with_a_stuck_loop_is_not_live(running: Scene) -> None:
     running.now = 29.0
     running.hear(0, 100)
     running.hear(1, 101)
@@ -157,7 +157,7 @@ def test_so_is_one_that_reports_and_whose_loop_stands_still(running: Scene) -> N
     assert not running.fleet.live
 
 
-def test_a_worker_that_never_reports_is_not_live_for_ever(scene: Scene) -> None:
+def test_a_worker_that_never_reports_does_not_stay_live(scene: Scene) -> None:
     scene.fleet(events.WorkerStarted(0, 100))
     assert scene.fleet.live
     scene.now = 31.0
@@ -169,7 +169,7 @@ def test_a_signal_makes_it_unready(running: Scene) -> None:
     assert running.fleet.reasons() == ["stopping: SIGTERM"]
 
 
-def test_metrics_of_all_are_whole_families_with_the_workers_number(running: Scene) -> None:
+def test_metrics_of_all_workers_are_families_with_their_number(running: Scene) -> None:
     for number, rows in ((0, 3), (1, 5)):
         running.workers[number].tell(
             events.BatchCommitted(
@@ -200,7 +200,7 @@ def test_the_groups_lag_is_shown_once(running: Scene) -> None:
     assert running.value("lag_records", partition="0", worker="0") is None
 
 
-def test_a_worker_that_was_ready_once_and_goes_round_no_more_is_silent(running: Scene) -> None:
+def test_a_worker_that_was_ready_and_makes_no_progress_is_silent(running: Scene) -> None:
     running.now = 20.0
     running.workers[0].health.heartbeat()
     running.hear(0, 100)
@@ -216,7 +216,7 @@ def test_a_worker_that_was_ready_once_and_goes_round_no_more_is_silent(running: 
     assert running.fleet.silent() == [0]
 
 
-def test_a_worker_that_hangs_in_a_batch_is_silent_though_it_reports(running: Scene) -> None:
+def test_a_worker_hanging_in_a_batch_is_silent_though_it_reports(running: Scene) -> None:
     for number in (0, 1):
         running.workers[number].health.heartbeat()
     running.workers[1].health(events.ComputationHung(301.0, "a.py:1 f"))
@@ -226,7 +226,7 @@ def test_a_worker_that_hangs_in_a_batch_is_silent_though_it_reports(running: Sce
     assert not running.fleet.live
 
 
-def test_one_that_was_never_ready_is_not_silent_but_still_loading(scene: Scene) -> None:
+def test_a_worker_that_was_never_ready_is_loading_not_silent(scene: Scene) -> None:
     scene.start(0, 100)
     scene.fleet(events.WorkerStarted(1, 101))
     scene.now = 40.0

@@ -62,7 +62,7 @@ def get(endpoint: Endpoint, path: str, accept: str = "*/*") -> tuple[int, str, s
             return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def test_a_new_process_says_what_it_waits_for(health: Health) -> None:
+def test_a_new_process_reports_what_it_waits_for(health: Health) -> None:
     assert health.reasons() == ["no model loaded", "no partitions assigned"]
     health.model_loaded()
     assert health.reasons() == ["no partitions assigned"]
@@ -81,7 +81,7 @@ def test_a_commit_ends_the_restore_of_its_partitions(health: Health) -> None:
     assert health.reasons() == ["partition 0: its state is not restored yet"]
 
 
-def test_a_partition_may_be_whole_before_it_counts_as_assigned(health: Health) -> None:
+def test_a_partition_may_be_complete_before_its_assignment(health: Health) -> None:
     health.model_loaded()
     health(events.ReplayProgress(0, 7, 7))
     health(events.PartitionsAssigned((0, 1)))
@@ -110,7 +110,7 @@ def test_an_empty_assignment_is_a_ready_standby(health: Health) -> None:
     assert health.ready
 
 
-def test_who_has_none_because_others_have_all_is_a_ready_standby(health: Health) -> None:
+def test_a_spare_without_partitions_is_a_ready_standby(health: Health) -> None:
     health.model_loaded()
     health(events.StandingBy(False))
     assert health.reasons() == ["no partitions assigned"]
@@ -170,7 +170,7 @@ def test_degraded_stays_ready(ready: Health) -> None:
     assert len(ready.degraded()) == 1
 
 
-def test_a_refused_bundle_is_degraded_until_it_is_whole_again(ready: Health) -> None:
+def test_a_refused_bundle_is_degraded_until_it_is_valid_again(ready: Health) -> None:
     ready(events.ModelVerified("fraud", "1.0.0", "start"))
     assert ready.degraded() == []
     ready(events.ModelVerified("fraud", "1.0.0", "time", "model.skops is missing"))
@@ -181,7 +181,7 @@ def test_a_refused_bundle_is_degraded_until_it_is_whole_again(ready: Health) -> 
     assert ready.degraded() == []
 
 
-def test_it_is_degraded_until_history_is_whole(ready: Health) -> None:
+def test_health_is_degraded_until_history_is_complete(ready: Health) -> None:
     ready(events.StateIncomplete(1, 77, ("input", "ring_cap")))
     assert ready.degraded() == [
         "partition 1: history begins at offset 77, less than a horizon",
@@ -246,7 +246,7 @@ def test_metrics_come_in_the_format_that_is_asked_for(endpoint: Endpoint) -> Non
         ";",
     ],
 )
-def test_a_format_that_nobody_knows_is_answered_with_the_common_one(
+def test_an_unknown_metrics_format_gets_the_common_one(
     endpoint: Endpoint, accepted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status, kind, _ = get(endpoint, "/metrics", accepted)
@@ -265,7 +265,7 @@ def test_probes_are_not_logged(endpoint: Endpoint, capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_taken_port_is_one_line_with_its_mend(health: Health) -> None:
+def test_a_taken_port_is_one_line_with_its_fix(health: Health) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -304,7 +304,7 @@ def test_a_batch_that_hangs_is_not_live_until_it_ends() -> None:
     assert health.live
 
 
-def test_quarantined_records_are_degraded_with_the_count_and_the_last() -> None:
+def test_quarantined_records_degrade_health_with_count_and_last() -> None:
     health = Health()
     health(events.RecordQuarantined("t", 3, 17, "ValueError at a.py:1"))
     health(events.RecordQuarantined("t", 3, 18, "ValueError at a.py:1"))

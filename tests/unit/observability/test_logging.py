@@ -84,7 +84,7 @@ def test_secrets_are_masked(values: dict[str, Any]) -> None:
     assert lines(stream)[0]["event"] == "refused"
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_text_that_is_not_secret_stays() -> None:
     stream = io.StringIO()
     process_logger("scorer", stream=stream).error("x", url="https://registry:8081/a@b", n=(1, 2))
     (line,) = lines(stream)

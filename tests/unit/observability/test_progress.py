@@ -35,7 +35,7 @@ def watch(
     return told
 
 
-def test_lag_without_movement_is_stuck_and_says_for_how_long() -> None:
+def test_lag_without_movement_is_stuck_with_its_duration() -> None:
     assert watch([(29.0, LAG), (31.0, LAG), (45.0, LAG)]) == [Stuck(31.0, (0,)), Stuck(45.0, (0,))]
 
 
@@ -78,14 +78,14 @@ def test_an_idle_stream_is_not_stuck_when_work_comes_back() -> None:
     assert watch([(100.0, LagObserved({0: 0}, {0: 0})), (110.0, LAG)]) == []
 
 
-def test_looks_that_are_not_answered_hide_nothing_and_end_nothing() -> None:
+def test_unanswered_lag_reads_hide_nothing_and_end_nothing() -> None:
     looks = [(at, LagObserved({}, {}) if at % 25 == 0 else LAG) for at in range(5, 301, 5)]
     told = watch([(float(at), look) for at, look in looks])
     answered = [float(at) for at, look in looks if at >= 30 and look is LAG]
     assert told == [Stuck(at, (0,)) for at in answered]
 
 
-def test_movement_and_a_look_without_lag_count_between_looks_that_are_not_answered() -> None:
+def test_movement_counts_between_unanswered_lag_reads() -> None:
     none = LagObserved({}, {})
     told = watch([(5.0, LAG), (20.0, committed(0)), (25.0, none), (45.0, LAG), (51.0, LAG)])
     assert told == [Stuck(31.0, (0,))]
@@ -104,13 +104,13 @@ def test_a_partition_that_a_look_leaves_out_stays_as_it_was() -> None:
     assert told == [Stuck(31.0, (0,)), Stuck(71.0, (0, 1))]
 
 
-def test_a_partition_that_comes_back_is_seen_anew() -> None:
+def test_a_regained_partition_is_watched_from_its_return() -> None:
     none = LagObserved({0: 0}, {0: 0})
     away = [(5.0, none), (6.0, PartitionsRevoked((0,))), (7.0, OURS)]
     assert watch([*away, (38.0, LagObserved({}, {})), (40.0, LAG)]) == [Stuck(33.0, (0,))]
 
 
-def test_without_lag_any_more_it_is_over() -> None:
+def test_a_partition_without_lag_is_no_longer_stuck() -> None:
     told = watch([(31.0, LAG), (36.0, LagObserved({0: 0}, {0: 0})), (41.0, LAG)])
     assert told == [Stuck(31.0, (0,)), Moving()]
 
@@ -119,7 +119,7 @@ def test_a_hanging_transaction_upstream_is_not_our_being_stuck() -> None:
     assert watch([(100.0, LagObserved({0: 7}, {0: 0}))]) == []
 
 
-def test_offsets_that_hold_no_record_are_no_lag() -> None:
+def test_offsets_without_a_record_are_not_lag() -> None:
     both = PartitionsAssigned((0, 1))
     marker_behind_the_last_record = LagObserved({0: 1, 1: 0}, {0: 1, 1: 0}, {0: 0.0, 1: 0.0})
     assert watch([(100.0, marker_behind_the_last_record), (110.0, LAG)], both) == []

@@ -147,14 +147,14 @@ def test_each_event_moves_its_metric(
     assert bench.value(name, **labels) == expected
 
 
-def test_a_whole_history_takes_the_metric_back_and_leaves_no_line(bench: Bench) -> None:
+def test_a_complete_history_resets_the_metric_and_logs_no_line(bench: Bench) -> None:
     bench.render(events.StateIncomplete(1, 5))
     bench.render(events.StateComplete(1))
     assert bench.value("state_incomplete", partition="1") == 0
     assert len(bench.lines) == 1
 
 
-def test_every_event_is_rendered_and_says_how() -> None:
+def test_every_event_is_rendered() -> None:
     every = {
         kind
         for module in pkgutil.iter_modules(events.__path__, f"{events.__name__}.")
@@ -196,7 +196,7 @@ def test_what_needs_a_person_is_logged_once_a_minute(
     assert [(each["event"], each["level"]) for each in bench.lines] == [(line, level)]
 
 
-def test_a_repeated_condition_says_what_it_left_out(bench: Bench) -> None:
+def test_a_repeated_condition_counts_the_lines_left_out(bench: Bench) -> None:
     for second in (0.0, 1.0, 2.0, 61.0):
         bench.now = second
         bench.render(events.Stuck(second, (2,)))
@@ -250,7 +250,7 @@ def test_an_outage_ends_with_a_line(bench: Bench) -> None:
     assert [line["event"] for line in bench.lines] == ["dependency_unavailable", "dependency_back"]
 
 
-def test_who_asks_for_a_verification_gets_a_line_each_time(bench: Bench) -> None:
+def test_each_requested_verification_is_logged(bench: Bench) -> None:
     for cause in ("start", "time"):
         bench.render(events.ModelVerified("m", "1", cause))
     assert bench.lines == []
@@ -288,7 +288,7 @@ def test_a_partition_that_left_is_shown_no_longer(bench: Bench) -> None:
     assert bench.value("next_offset", partition="3") == 7
 
 
-def test_who_is_given_partitions_stands_by_no_longer(bench: Bench) -> None:
+def test_an_assignment_ends_the_standby_metric(bench: Bench) -> None:
     bench.render(events.StandingBy(True))
     bench.render(events.PartitionsAssigned((0,)))
     assert bench.value("standing_by") == 0

@@ -17,12 +17,12 @@ from stream_scorer.processes.restart_policy import (
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGTERM, 0, 1, 5])
-def test_who_dies_is_started_again(code: int) -> None:
+def test_a_dead_worker_is_restarted(code: int) -> None:
     assert Supervision().left(0, code, 100.0) == Restart(0.5)
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 6, 7, 8, 9, 10, 14])
-def test_what_a_restart_does_not_mend_ends_all_with_that_code(code: int) -> None:
+def test_a_permanent_error_ends_all_workers_with_its_code(code: int) -> None:
     assert Supervision().left(0, code, 100.0) == EndAll(code)
 
 
@@ -36,7 +36,7 @@ def test_every_exit_code_of_ours_is_one_or_the_other() -> None:
     assert len(ours) == 14
 
 
-def test_one_that_dies_again_and_again_waits_longer_each_time_up_to_a_bound() -> None:
+def test_a_worker_that_dies_repeatedly_waits_longer_to_a_bound() -> None:
     supervision = Supervision()
     waits = [supervision.left(0, -9, 1.0) for _ in range(100)]
     assert waits[:7] == [Restart(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MOST_SECONDS)]
@@ -45,7 +45,7 @@ def test_one_that_dies_again_and_again_waits_longer_each_time_up_to_a_bound() ->
     assert supervision.left(1, -9, 1.0) == Restart(0.5)
 
 
-def test_who_ran_well_begins_anew() -> None:
+def test_a_steady_run_resets_the_restart_delay() -> None:
     supervision = Supervision()
     for _ in range(5):
         supervision.left(0, 1, 1.0)
@@ -76,7 +76,7 @@ def test_causes_are_a_small_set_of_words() -> None:
         (9, {0: 0, 1: 1}, 9),
     ],
 )
-def test_the_parent_leaves_with_what_tells_most(
+def test_the_parent_exits_with_the_most_informative_code(
     asked: int, codes: dict[int, int], expected: int
 ) -> None:
     assert parting_code(asked, codes) == expected

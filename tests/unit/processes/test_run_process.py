@@ -58,7 +58,7 @@ def test_a_slow_start_sends_the_heartbeat_until_it_is_over() -> None:
     assert len(beats) == count
 
 
-def test_a_start_that_hangs_does_not_count_as_alive_for_ever() -> None:
+def test_a_hanging_start_does_not_stay_alive() -> None:
     beats: list[int] = []
     with beating(lambda: beats.append(1), every_seconds=0.001, most_seconds=0.0):
         beating_ones = [each for each in threading.enumerate() if each.name == "start-heartbeat"]

@@ -20,7 +20,7 @@ def test_it_is_asked_for_and_afterwards_what_it_was(number: signal.Signals, code
     assert signal.getsignal(number) is before
 
 
-def test_a_second_one_ends_at_once() -> None:
+def test_a_second_signal_ends_it_immediately() -> None:
     program = (
         "import os, signal\n"
         "from stream_scorer.processes.stop_flag import StopRequest\n"

@@ -113,7 +113,7 @@ def gone(pid: int) -> bool:
     return processes.started_at(pid) is None
 
 
-def test_one_that_is_killed_is_told_and_started_again(
+def test_a_killed_worker_is_reported_and_restarted(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("run", "run")
@@ -150,7 +150,7 @@ def test_a_signal_lets_each_finish_what_it_has_in_hand(
 
 
 @pytest.mark.thorough
-def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(
+def test_ctrl_c_reaches_the_workers_only_through_their_parent(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("finish", "finish")
@@ -161,7 +161,7 @@ def test_a_terminals_ctrl_c_reaches_the_workers_through_their_parent_alone(
     assert "Traceback" not in parent.log.read_text()
 
 
-def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(
+def test_a_hangup_is_forwarded_even_to_a_starting_worker(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("hear", "hear")
@@ -176,7 +176,7 @@ def test_a_hangup_is_passed_on_also_to_one_that_cannot_hear_it_yet(
     assert parent.lines == []
 
 
-def test_one_that_was_fenced_is_not_started_again_and_the_others_leave_in_order(
+def test_a_fenced_worker_is_not_restarted_and_the_others_exit(
     folder: Path,
     begin: Callable[..., Parent],
 ) -> None:
@@ -214,7 +214,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(
 
 
 @pytest.mark.thorough
-def test_one_that_is_stopped_in_the_middle_of_a_report_holds_nobody_up(
+def test_a_worker_stopped_during_a_report_delays_no_other(
     folder: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("run", "run")
@@ -264,7 +264,7 @@ def test_one_that_cannot_be_started_is_tried_again() -> None:
     assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")
 
 
-def test_one_that_hangs_once_it_was_ready_is_killed_and_started_again(folder: Path) -> None:
+def test_a_worker_that_hangs_after_it_was_ready_is_restarted(folder: Path) -> None:
     log = io.StringIO()
     starts: list[int] = []
 

@@ -5,7 +5,7 @@ from stream_scorer.producing.labels import due_before
 
 
 @pytest.mark.parametrize("delay", [0, 1, 10, 1_000])
-def test_a_label_goes_right_before_the_first_transaction_later_than_it_is_due(delay: int) -> None:
+def test_a_label_directly_precedes_the_first_later_transaction(delay: int) -> None:
     time = np.sort(np.random.default_rng(0).integers(0, 500, 300))
     before = due_before(time, delay)
     assert (np.diff(before) >= 0).all()

@@ -143,7 +143,7 @@ V4 = json.dumps(record(field("int", "b")))
         ("FULL_TRANSITIVE", V3, [(1, "forward"), (2, "forward")]),
     ],
 )
-def test_a_mode_says_which_versions_and_which_way(
+def test_a_mode_defines_the_versions_and_the_direction(
     mode: str, candidate: str, found: list[tuple[int, str]]
 ) -> None:
     verdict = verdicts(candidate, [(1, V1), (2, V2)], mode)

@@ -26,7 +26,7 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
 
-def test_a_known_id_is_asked_for_once_and_an_unknown_one_again_after_a_while() -> None:
+def test_a_known_id_is_requested_once_an_unknown_one_again_later() -> None:
     asked: list[str] = []
     replies = {"/schemas/ids/1": LONG, "/schemas/ids/2": UNKNOWN}
 
@@ -61,7 +61,7 @@ def test_a_known_id_is_asked_for_once_and_an_unknown_one_again_after_a_while() -
         (200, []),
     ],
 )
-def test_an_outage_is_told_as_one_and_not_remembered(outage: Reply) -> None:
+def test_an_outage_is_reported_as_one_and_not_cached(outage: Reply) -> None:
     replies = [outage, LONG]
     with answering(lambda _: replies.pop(0)) as url:
         registry = HttpRegistry(Registry(url=url))
@@ -137,7 +137,7 @@ def test_credentials_are_sent() -> None:
     assert seen == [f"Basic {base64.b64encode(b'me:p:w').decode()}"]
 
 
-def test_a_schema_that_is_not_avro_and_one_with_references_are_understood() -> None:
+def test_schemas_that_are_not_avro_or_have_references_are_parsed() -> None:
     money = {"type": "record", "name": "Money", "namespace": "n", "fields": [
         {"name": "minor", "type": "long"}]}  # fmt: skip
     user = {"type": "record", "name": "R", "namespace": "n", "fields": [
@@ -233,7 +233,9 @@ def test_a_url_or_ca_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         ({"id": 2}, "has version 1 twice"),
     ],
 )
-def test_a_directory_that_is_no_registry_is_refused(tmp_path: Path, index: Any, text: str) -> None:
+def test_a_directory_that_is_not_a_registry_is_refused(
+    tmp_path: Path, index: Any, text: str
+) -> None:
     directory = Path(shutil.copytree(SCHEMAS_DIRECTORY, tmp_path / "schemas"))
     (directory / "bad.avsc").write_text('{"type": "record"}')
     first = {"id": 1, "subject": "s", "version": 1, "file": "transaction.v1.avsc"}
@@ -255,7 +257,7 @@ def test_a_reader_schema_that_is_not_there_is_named() -> None:
         reader_schema("none.v1")
 
 
-def test_the_server_takes_what_is_no_request_of_a_registrys_client() -> None:
+def test_the_server_survives_requests_that_no_client_sends() -> None:
     with RegistryServer(SCHEMAS_DIRECTORY) as running:
         connection = HTTPConnection(running.url.removeprefix("http://"), timeout=20)
         path = "/subjects/labels-value"

@@ -66,7 +66,7 @@ class Sleeps:
         self.clock.now += seconds
 
 
-def test_a_batch_of_distinct_unknown_ids_costs_no_more_requests_than_the_budget() -> None:
+def test_unknown_ids_of_a_batch_cost_at_most_the_lookup_budget() -> None:
     asked, clock = Asked(), Clock()
     with answering(asked) as url:
         sleeps = Sleeps(clock)
@@ -98,7 +98,7 @@ def test_the_budget_fills_again_at_its_rate() -> None:
         assert before < len(asked.ids) <= before + 20 - RESERVED
 
 
-def test_an_id_that_comes_a_moment_later_is_waited_for_once_a_minute() -> None:
+def test_a_slightly_late_id_is_waited_for_once_a_minute() -> None:
     clock = Clock()
     sleeps = Sleeps(clock)
     answers = {7: 2, 8: 2, 9: 2}
@@ -125,7 +125,7 @@ def test_a_wait_and_its_look_ups_are_short() -> None:
     assert len(WAITS) + 1 == 3
 
 
-def test_an_id_with_many_records_is_looked_up_before_ids_with_one() -> None:
+def test_an_id_with_many_records_is_looked_up_first() -> None:
     asked = Asked(lambda schema_id: KNOWN if schema_id == 50_000 else UNKNOWN)
     with answering(asked) as url:
         registry = HttpRegistry(Registry(url=url, lookups_burst=2), Clock(), lambda _: None)
@@ -182,7 +182,7 @@ ENDLESS = b'{"schema": "' + b" " * ANSWER_BYTES_MOST + b'"}'
     [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON")],
     ids=["error", "not JSON"],
 )
-def test_one_id_that_fails_alone_pauses_for_seconds_and_not_for_ever(answer: Reply) -> None:
+def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
     clock = Clock()
     asked = Asked(lambda _: answer)
     with answering(asked) as url:
@@ -198,7 +198,7 @@ def test_one_id_that_fails_alone_pauses_for_seconds_and_not_for_ever(answer: Rep
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
 
 
-def test_a_schema_that_is_too_large_to_be_answered_pauses_nothing() -> None:
+def test_a_schema_too_large_to_be_returned_pauses_nothing() -> None:
     asked = Asked(lambda _: (200, ENDLESS))
     with answering(asked) as url:
         registry = HttpRegistry(Registry(url=url))
@@ -209,7 +209,7 @@ def test_a_schema_that_is_too_large_to_be_answered_pauses_nothing() -> None:
         assert asked.ids == [7]
 
 
-def test_a_registry_that_answers_nothing_else_is_an_outage_for_as_long_as_it_lasts() -> None:
+def test_a_registry_that_only_fails_is_an_outage_while_it_lasts() -> None:
     clock = Clock()
     with answering(lambda _: (500, {"error_code": 50001, "message": "store"})) as url:
         registry = HttpRegistry(Registry(url=url), clock)
@@ -219,7 +219,7 @@ def test_a_registry_that_answers_nothing_else_is_an_outage_for_as_long_as_it_las
             clock.now += 10.0
 
 
-def test_references_that_cannot_be_joined_leave_the_schema_as_it_is() -> None:
+def test_unresolvable_references_leave_the_schema_unchanged() -> None:
     deep = "[" * 100_000
     reference = [{"name": "n", "subject": "s", "version": 1}]
     answers: dict[int, Reply] = {
@@ -308,7 +308,7 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
             registry.writer_schema(7)
 
 
-def test_a_schema_of_more_references_than_the_limit_is_left_as_it_is() -> None:
+def test_a_schema_with_too_many_references_is_left_unchanged() -> None:
     asked = []
 
     def chained(request: BaseHTTPRequestHandler) -> Reply:

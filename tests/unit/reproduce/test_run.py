@@ -111,7 +111,7 @@ def test_a_feature_that_was_altered_gives_another_score(decisions: pa.RecordBatc
     assert found.fields["score"] == 1
 
 
-def test_features_of_another_number_are_told_as_such(decisions: pa.RecordBatch) -> None:
+def test_features_of_another_count_are_reported_as_such(decisions: pa.RecordBatch) -> None:
     value = decisions.column("features")[5].as_py()
     found = compared(altered(decisions, 5, features=value[:-8]))
     assert found.differing == 1
@@ -180,12 +180,12 @@ def test_only_so_many_differences_are_kept(decisions: pa.RecordBatch) -> None:
     assert len(found.examples) == 50
 
 
-def test_nothing_found_is_no_pass() -> None:
+def test_an_empty_selection_does_not_pass() -> None:
     found = Reproduction("recorded", read=40)
     assert "none of 40 decisions was asked for" in _refused(found)
 
 
-def test_what_is_asked_for_is_chosen_by_event_time_and_transaction(
+def test_decisions_are_selected_by_event_time_and_transaction(
     decisions: pa.RecordBatch,
 ) -> None:
     times = decisions.column("event_time").cast(pa.int64()).to_pylist()
@@ -239,7 +239,7 @@ def test_decisions_are_put_aside_by_their_input(decisions: pa.RecordBatch, tmp_p
     assert len(spool.between(0, 10**9, 10**9 + 5)) == 0
 
 
-def test_what_may_be_missing_begins_where_the_topic_is_whole(decisions: pa.RecordBatch) -> None:
+def test_missing_decisions_count_from_the_complete_part_on(decisions: pa.RecordBatch) -> None:
     # Customers' decisions lie in partitions 0 and 1 of the topic.
     half = Published(decisions.slice(10, 500), np.zeros(500, np.int32))
     other = Published(decisions.slice(300, 900), np.ones(900, np.int32))
@@ -269,7 +269,7 @@ def test_under_revision_0_the_recorded_version_was_the_champion(decisions: pa.Re
     assert (arms.revision, set(arms.propensity)) == (0, {1.0})
 
 
-def test_a_routing_says_who_should_have_decided(decisions: pa.RecordBatch) -> None:
+def test_a_routing_gives_arm_version_and_propensity(decisions: pa.RecordBatch) -> None:
     flags = np.zeros(len(decisions), np.int64)
     arms = arms_of(decisions, events(), flags, canary(), 0)
     told = arms.arm.to_pylist()
@@ -291,7 +291,7 @@ def test_a_routing_says_who_should_have_decided(decisions: pa.RecordBatch) -> No
     assert np.flatnonzero(again.fallback).tolist() == [row]
 
 
-def test_an_override_is_no_chance(decisions: pa.RecordBatch) -> None:
+def test_an_override_has_propensity_one(decisions: pa.RecordBatch) -> None:
     customer = events().records.column("customer_id")[0].as_py()
     routing = canary(overrides=(Override("customer_id", (customer,), "canary"),))
     arms = arms_of(decisions, events(), np.zeros(len(decisions), np.int64), routing, 0)
@@ -315,7 +315,7 @@ def test_where_a_revision_begins_is_found_with_few_questions() -> None:
     assert len(asked) < 80
 
 
-def test_a_table_of_terminals_as_of_an_earlier_watermark_sees_less() -> None:
+def test_a_terminal_table_at_an_earlier_watermark_sees_less() -> None:
     from stream_scorer.core.terminals.history import TerminalTable  # noqa: PLC0415 of this test alone
 
     deciding = model("1.1.0")
@@ -342,7 +342,7 @@ def test_struct_of_features_is_little_endian(decisions: pa.RecordBatch) -> None:
     assert struct.unpack_from("<d", value)[0] == amount
 
 
-def test_an_offset_that_was_decided_before_is_told(decisions: pa.RecordBatch) -> None:
+def test_an_offset_decided_before_is_reported(decisions: pa.RecordBatch) -> None:
     seen = DecidedOffsets()
     assert seen.again(decisions).tolist() == []
     far = altered(decisions, 2, source_offset=3 << 20)
@@ -353,13 +353,13 @@ def test_an_offset_that_was_decided_before_is_told(decisions: pa.RecordBatch) ->
         assert 5 not in seen.again(altered(decisions, 5, **{name: value})).tolist()
 
 
-def test_a_decision_that_stands_twice_is_no_equal_past() -> None:
+def test_a_duplicate_decision_does_not_pass() -> None:
     found = Reproduction("recorded", read=3, chosen=3, equal=3, doubled=1)
     with pytest.raises(ReproductionError, match="1 are of an offset that has one"):
         found.refuse()
 
 
-def test_what_retention_took_of_the_decisions_is_said_from_its_first_record_on(
+def test_decisions_lost_to_retention_are_reported_by_partition(
     decisions: pa.RecordBatch,
 ) -> None:
     times = decisions.column("event_time").cast(pa.int64()).to_pylist()

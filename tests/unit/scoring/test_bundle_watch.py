@@ -83,7 +83,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("why", "damage"), DAMAGE)
-def test_what_a_start_would_refuse_or_take_for_another_is_refused(
+def test_a_bundle_that_a_start_would_refuse_is_refused(
     bundle: Bundle, why: str, damage: Callable[[Path], object]
 ) -> None:
     verify_again(bundle)
@@ -93,7 +93,7 @@ def test_what_a_start_would_refuse_or_take_for_another_is_refused(
     assert "\n" not in str(raised.value)
 
 
-def test_it_tells_each_time_that_it_is_asked_and_when_it_is_whole_again(bundle: Bundle) -> None:
+def test_each_requested_check_is_reported_and_so_is_a_fix(bundle: Bundle) -> None:
     told = Told()
     path = place(bundle) / "model.skops"
     whole = path.read_bytes()
@@ -128,7 +128,7 @@ def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
         assert "cannot be read" in last[2]
 
 
-def test_who_asks_before_the_bundle_is_loaded_is_answered_then(bundle: Bundle) -> None:
+def test_a_request_before_the_bundle_is_loaded_is_answered_then(bundle: Bundle) -> None:
     told = Told()
     with BundleWatch(0) as watch:
         watch.ask()
@@ -137,7 +137,7 @@ def test_who_asks_before_the_bundle_is_loaded_is_answered_then(bundle: Bundle) -
         assert [told.next()[1], told.next()[1]] == ["start", "signal"]
 
 
-def test_what_cannot_be_verified_for_whatever_reason_is_no_pass(
+def test_a_check_that_fails_for_any_reason_does_not_pass(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Bundle) -> None:

@@ -112,7 +112,7 @@ def decisions(result: Result[Any]) -> list[dict[str, Any]]:
     return [DECISION.decode(value, FILES) for value in outgoing.values if value is not None]
 
 
-def test_each_record_becomes_one_decision_or_one_dead_letter_in_order() -> None:
+def test_each_record_becomes_a_decision_or_dead_letter_in_order() -> None:
     values = [transaction(0), None, transaction(1, currency="USD"), transaction(2), b"nonsense"]
     result = work().compute(raw(values), Stages())
     assert [(d["transaction_id"], d["source_offset"]) for d in decisions(result)] == [
@@ -126,7 +126,7 @@ def test_each_record_becomes_one_decision_or_one_dead_letter_in_order() -> None:
     )  # fmt: skip
 
 
-def test_a_decision_keeps_the_key_and_the_trace_headers_and_nothing_else() -> None:
+def test_a_decision_keeps_only_the_key_and_the_trace_headers() -> None:
     headers: list[Headers] = [
         [("traceparent", b"00-1"), ("secret", b"x"), ("tracestate", b"a=b")],
         None,
@@ -143,7 +143,7 @@ def test_no_headers_where_none_is_traced() -> None:
     assert result.outgoing[0].headers is None
 
 
-def test_a_decision_past_the_limit_says_so() -> None:
+def test_a_decision_past_the_limit_is_flagged() -> None:
     on_time = decisions(work(lambda: NOW + 60_000).compute(raw([transaction(0)]), Stages()))
     too_late = decisions(work(lambda: NOW + 60_001).compute(raw([transaction(0)]), Stages()))
     assert on_time[0]["flags"] == []
@@ -163,7 +163,7 @@ def test_the_summary_is_a_pure_function_of_the_batch() -> None:
     assert sum(window["count"] for window in read["windows"]) == 1
 
 
-def test_a_batch_that_is_undone_and_computed_again_comes_out_the_same() -> None:
+def test_an_undone_batch_computed_again_gives_the_same_result() -> None:
     scoring = work()
     batch = raw([transaction(i) for i in range(20)])
     first = scoring.compute(batch, Stages())
@@ -195,7 +195,7 @@ def test_a_registry_outage_pauses_and_rejects_nothing() -> None:
     assert paused.value.dependency == "registry"
 
 
-def test_what_was_committed_is_told_in_full() -> None:
+def test_a_committed_batch_is_reported_in_full() -> None:
     scoring = work()
     batch = raw([transaction(0), transaction(0), None])
     stages = Stages()
@@ -239,9 +239,7 @@ def rings_of(scoring: ScoringWork) -> list[Any]:
     ]
 
 
-def test_quarantined_records_are_rejected_unread_and_the_state_is_as_if_they_were_malformed() -> (
-    None
-):
+def test_quarantined_records_are_rejected_unread_as_malformed() -> None:
     values = [transaction(0), None, transaction(1), transaction(2), transaction(0)]
     scoring, other = work(), work()
     result = scoring.compute(raw(values), Stages(), {0: "ValueError at a.py:1", 2: "KeyError"})
@@ -268,7 +266,7 @@ def test_a_batch_of_which_all_is_quarantined_decides_nothing() -> None:
     assert rings_of(scoring) == []
 
 
-def test_a_failure_in_a_later_partition_takes_back_the_earlier_ones(
+def test_a_failure_in_a_later_partition_undoes_the_earlier_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scoring = work(partitions=2)

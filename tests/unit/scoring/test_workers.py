@@ -8,7 +8,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import load_settings
 
 
-def test_settings_reach_a_worker_whole_secrets_included() -> None:
+def test_settings_reach_a_worker_with_secrets_included() -> None:
     settings = load_settings(
         {"kafka": {"bootstrap": "b:1", "password": "p w", "client": {"sasl.username": "u"}}}
     )
@@ -18,7 +18,7 @@ def test_settings_reach_a_worker_whole_secrets_included() -> None:
     assert config.common(sent[0].kafka)["sasl.password"] == "p w"
 
 
-def test_each_worker_has_a_name_of_its_own_and_everything_else_alike() -> None:
+def test_each_worker_has_its_own_name_and_shares_other_settings() -> None:
     kafka = load_settings({"kafka": {"instance": "a", "static_membership": True}}).kafka
     names = [kafka.worker(number).instance for number in range(3)]
     assert names == ["a/0", "a/1", "a/2"]

@@ -86,19 +86,19 @@ def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, da
     assert found.faults[0].file == "audit.log"
 
 
-def test_a_byte_that_was_changed_is_told_by_its_line(path: Path) -> None:
+def test_a_changed_byte_is_reported_with_its_line(path: Path) -> None:
     written(path)
     path.write_bytes(path.read_bytes().replace(b"fraud:1.3.0", b"fraud:1.9.0"))
     assert faults(verify(path)) == ["audit.log line 4: is not what its hash was taken of"]
 
 
-def test_a_line_that_says_the_same_in_other_bytes_is_found(path: Path) -> None:
+def test_an_equal_line_in_other_bytes_is_found(path: Path) -> None:
     written(path, 2)
     path.write_bytes(path.read_bytes().replace(b'"number":2', b'"number": 2'))
     assert faults(verify(path)) == ["audit.log line 2: is not written as it was"]
 
 
-def test_a_line_is_on_the_disk_before_it_is_told(
+def test_a_line_is_on_the_disk_before_it_is_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = written(path, 1)
@@ -108,7 +108,7 @@ def test_a_line_is_on_the_disk_before_it_is_told(
     assert sizes == [path.stat().st_size]
 
 
-def test_a_line_whose_hash_was_taken_anew_does_not_fit_the_next(path: Path) -> None:
+def test_a_line_with_a_recomputed_hash_does_not_fit_the_next(path: Path) -> None:
     written(path)
     lines = path.read_bytes().splitlines(keepends=True)
     old = audit_lines.read(lines[3][:-1])
@@ -138,7 +138,7 @@ def test_a_removed_line_is_found(path: Path, taken: int) -> None:
     ]
 
 
-def test_several_removed_lines_are_told_as_such(path: Path) -> None:
+def test_several_removed_lines_are_reported_as_such(path: Path) -> None:
     written(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[5:]))
@@ -156,14 +156,14 @@ def test_lines_in_another_order_are_found(path: Path) -> None:
     ]
 
 
-def test_a_line_that_stands_twice_is_found(path: Path) -> None:
+def test_a_duplicate_line_is_found(path: Path) -> None:
     written(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
     assert faults(verify(path)) == ["audit.log line 4: is line 3, and stands where 4 should"]
 
 
-def test_a_cut_off_end_is_found_by_a_hash_that_was_noted_elsewhere(path: Path) -> None:
+def test_a_cut_off_end_is_found_by_a_hash_noted_elsewhere(path: Path) -> None:
     log = written(path)
     noted = log.record("model.sign", "fraud:2.0.0").hash
     lines = path.read_bytes().splitlines(keepends=True)
@@ -175,7 +175,7 @@ def test_a_cut_off_end_is_found_by_a_hash_that_was_noted_elsewhere(path: Path) -
     )
 
 
-def test_another_log_from_its_first_line_on_needs_the_key_or_the_noted_hash(path: Path) -> None:
+def test_a_replaced_log_is_found_only_by_key_or_noted_hash(path: Path) -> None:
     noted = written(path, 3, key=KEY).record("model.sign", "fraud:2.0.0").hash
     path.unlink()
     written(path, 4)
@@ -212,7 +212,7 @@ def test_a_line_that_names_a_key_without_its_signature_is_found(path: Path) -> N
 
 
 @given(left=st.integers(1, 400), again=st.integers(0, 300))
-def test_what_a_crash_tore_stays_and_is_told(
+def test_a_line_torn_by_a_crash_stays_and_is_reported(
     tmp_path_factory: pytest.TempPathFactory, left: int, again: int
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "audit.log"
@@ -238,7 +238,7 @@ def test_what_a_crash_tore_stays_and_is_told(
     assert told[-1].deed.subject == "fraud:1.8.0"
 
 
-def test_a_line_that_lacks_its_end_alone_is_a_line(path: Path) -> None:
+def test_a_line_without_its_newline_is_a_line(path: Path) -> None:
     log = written(path, 3)
     path.write_bytes(path.read_bytes()[:-1])
     assert verify(path).newest == 3
@@ -259,7 +259,7 @@ def test_torn_bytes_that_were_changed_afterwards_are_found(path: Path) -> None:
     ]
 
 
-def test_foreign_bytes_at_the_end_are_no_crash(path: Path) -> None:
+def test_invalid_bytes_at_the_end_are_not_taken_for_a_crash(path: Path) -> None:
     written(path, 2)
     with path.open("ab") as file:
         file.write(b"\0\0\0")
@@ -268,7 +268,7 @@ def test_foreign_bytes_at_the_end_are_no_crash(path: Path) -> None:
     ]
 
 
-def test_nothing_is_written_behind_a_line_that_was_changed(path: Path) -> None:
+def test_nothing_is_written_after_a_changed_line(path: Path) -> None:
     log = written(path, 3)
     path.write_bytes(path.read_bytes().replace(b"fraud:1.2.0", b"fraud:1.9.0"))
     before = path.read_bytes()
@@ -278,9 +278,7 @@ def test_nothing_is_written_behind_a_line_that_was_changed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [b"J", b"}", b"\0", b" ", b"\r"])
-def test_a_last_line_with_another_end_is_no_crash_and_nothing_is_written_behind_it(
-    path: Path, end: bytes
-) -> None:
+def test_nothing_is_written_after_a_last_line_with_another_end(path: Path, end: bytes) -> None:
     log = written(path, 3)
     altered = path.read_bytes()[:-1] + end
     path.write_bytes(altered)
@@ -290,7 +288,7 @@ def test_a_last_line_with_another_end_is_no_crash_and_nothing_is_written_behind_
     assert path.read_bytes() == altered
 
 
-def test_full_files_make_room_and_the_chain_goes_on(path: Path) -> None:
+def test_full_files_are_rotated_and_the_chain_continues(path: Path) -> None:
     log = written(path, 20, rotate_bytes=1_000)
     names = [each.name for each in files_of(path)]
     assert names[:2] == ["audit.log.000000000003", "audit.log.000000000006"]
@@ -303,7 +301,7 @@ def test_full_files_make_room_and_the_chain_goes_on(path: Path) -> None:
     assert faults(verify(path)) == []
 
 
-def test_files_that_were_archived_are_missed_unless_their_hash_is_given(path: Path) -> None:
+def test_archived_files_are_missed_unless_their_hash_is_given(path: Path) -> None:
     written(path, 20, rotate_bytes=1_000)
     oldest = files_of(path)[0]
     last = [line.hash for line in lines_of(path)][2]
@@ -367,7 +365,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         AuditLog(tmp_path / "nowhere" / "audit.log").record("model.sign", "fraud:1.0.0")
 
 
-def test_what_is_no_line_is_refused_before_it_is_written(path: Path) -> None:
+def test_an_invalid_line_is_refused_before_it_is_written(path: Path) -> None:
     log = AuditLog(path)
     with pytest.raises(ValueError, match="at most 65535 are one"):
         log.record("model.sign", "fraud:1.0.0", {"text": "x" * 70_000})

@@ -69,7 +69,7 @@ def test_a_text_that_is_not_utf8_fits_no_column(kind: pa.DataType) -> None:
         assert fit(column.slice(4, 1), target)[1] == [0]
 
 
-def test_what_was_read_is_told_as_strict_json() -> None:
+def test_values_as_read_are_strict_json() -> None:
     told = [
         (as_read(foreign([b"a\xff"], pa.string()), 0), "a\\xff"),
         (as_read(foreign([b"a\xff"], pa.string()).dictionary_encode(), 0), "a\\xff"),

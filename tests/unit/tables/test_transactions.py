@@ -60,9 +60,7 @@ def table(rows: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl", "avro"])
-def test_every_kind_of_file_gives_the_same_rows_over_many_batches(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_every_kind_of_file_gives_the_same_rows_over_batches(tmp_path: Path, suffix: str) -> None:
     rows = 25_001
     given = table(rows)
     path = tmp_path / f"t.{suffix}"
@@ -224,7 +222,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert len(read(path)) == 3
 
 
-def test_damaged_parquet_and_a_directory_are_told_apart(tmp_path: Path) -> None:
+def test_damaged_parquet_is_distinguished_from_a_directory(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(table(50_000), path)
     spoilt = bytearray(path.read_bytes())

@@ -66,9 +66,7 @@ def test_sorted_rows_of_one_time_keep_their_order(labelled: pa.Table, tmp_path: 
     assert found.table["transaction_id"].to_pylist() == [*ids[1::2], *ids[::2]]
 
 
-def test_what_is_late_by_no_more_than_the_stream_allows_is_no_disorder(
-    labelled: pa.Table, tmp_path: Path
-) -> None:
+def test_lateness_within_the_plan_is_not_disorder(labelled: pa.Table, tmp_path: Path) -> None:
     _, features = read_features(None, Plan())
     few = labelled.slice(0, 3)
     begin = int(few["event_time"].cast(pa.int64())[0].as_py())
@@ -141,7 +139,7 @@ def spoilt(table: pa.Table, share: float) -> pa.Table:
     return pa.concat_tables([told, told.slice(rows - 1)])
 
 
-def test_what_the_stream_would_reject_is_counted_and_told(
+def test_rows_that_the_stream_would_reject_are_counted(
     labelled: pa.Table, declared: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "spoilt.parquet"

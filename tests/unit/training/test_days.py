@@ -22,7 +22,7 @@ def days(first: int, last: int) -> Days:
 
 
 @pytest.mark.parametrize("text", ["2018-05-01", "2018-05-01:x", "2018-05-02:2018-05-01", ""])
-def test_days_that_are_no_range_are_refused(text: str) -> None:
+def test_days_that_are_not_a_range_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="days"):
         Days.parse(text)
 

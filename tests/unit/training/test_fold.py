@@ -74,7 +74,7 @@ BY_TERMINAL: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("rows_at_a_time", [7, 50_000])
-def test_terminals_columns_are_those_of_one_table_that_runs_ahead_of_the_stream(
+def test_terminal_columns_equal_those_of_a_table_ahead(
     table: pa.Table, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(terminal_delay_ms=2 * 86_400_000)
@@ -99,7 +99,7 @@ def test_terminals_columns_are_those_of_one_table_that_runs_ahead_of_the_stream(
         assert found.features.tobytes() == expected.tobytes()
 
 
-def test_what_refused_rows_left_in_memory_is_not_reckoned_with(
+def test_memory_of_refused_rows_is_not_computed_with(
     table: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(terminal_delay_ms=2 * 86_400_000)

@@ -74,7 +74,7 @@ def test_ranks_are_those_of_scikit_learn() -> None:
     assert found["recall_at_1_percent_fpr"] == (rows.scores[rows.fraud == 1] > edge).mean()
 
 
-def test_recall_at_1_percent_of_the_genuine_counts_ties_and_the_edge_itself() -> None:
+def test_recall_at_1_percent_of_the_genuine_includes_ties() -> None:
     # Of 1000 genuine 5 lie at each of four scores: two of them are 1 % exactly. All four points
     # of the curve lie on one line, and half of the frauds lie at or above the second.
     tied = [0.9, 0.8, 0.7, 0.6]

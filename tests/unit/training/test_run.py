@@ -169,7 +169,7 @@ def test_features_of_customers_are_those_of_the_handbook(labelled: pa.Table) -> 
     assert np.abs(folded.features[:, 6:] - oracle[:, 6:]).max() < 1e-9
 
 
-def test_the_card_and_the_manifest_tell_the_quality(tree: Trained) -> None:
+def test_the_card_and_the_manifest_contain_the_quality(tree: Trained) -> None:
     directory, told = tree
     files = told_of(directory)
     assert set(files) == {"manifest.json", "model.skops", "golden.json", "card.md", "card.png"}
@@ -189,7 +189,7 @@ def test_the_card_and_the_manifest_tell_the_quality(tree: Trained) -> None:
     assert new.period.rows < test.period.rows
 
 
-def test_the_manifest_tells_the_training_days_distributions_and_the_hash_does_not(
+def test_the_manifest_has_feature_distributions_outside_its_hash(
     data: Path, tmp_path: Path, tree: Trained
 ) -> None:
     _, told = train(order(data, tmp_path, licence="CC-BY-4.0"))
@@ -259,7 +259,7 @@ def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_
     assert [path.name for path in (tmp_path / "fraud").iterdir()] == ["1.0.0"]
 
 
-def test_sound_data_say_that_none_was_rejected(labelled: pa.Table, tree: Trained) -> None:
+def test_valid_data_are_reported_as_without_rejects(labelled: pa.Table, tree: Trained) -> None:
     directory, told = tree
     assert (told.training.rows, told.training.rejected) == (len(labelled), {})
     card = (directory / "card.md").read_text()
@@ -267,7 +267,7 @@ def test_sound_data_say_that_none_was_rejected(labelled: pa.Table, tree: Trained
     assert "days that were asked for" not in card
 
 
-def test_periods_tell_the_days_that_are_there(data: Path, declared: Path, tmp_path: Path) -> None:
+def test_periods_contain_the_days_that_exist(data: Path, declared: Path, tmp_path: Path) -> None:
     asked = Split(
         Days(date(2017, 1, 1), SPLIT.train.last), SPLIT.validation,
         Days(SPLIT.test.first, date(2018, 12, 31)),
@@ -311,7 +311,7 @@ def test_thresholds_are_chosen_on_the_validation_days(
     assert best(SPLIT.validation) != best(SPLIT.test)
 
 
-def test_a_store_that_cannot_be_written_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+def test_an_unwritable_store_is_reported_before_data_are_read(tmp_path: Path) -> None:
     nothing = tmp_path / "none.parquet"
     (tmp_path / "file").write_text("")
     # Linux makes no directories in its table of processes, whoever asks; a file is none.
@@ -464,9 +464,7 @@ def test_the_plan_gives_currency_and_delay_and_the_bundle_loads(
         bundle.model(Plan())
 
 
-def test_a_delay_that_is_not_the_plans_is_refused_before_training(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_delay_unlike_the_plans_is_refused_before_training(data: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(
         app,
         [

@@ -17,7 +17,7 @@ from stream_scorer.training.fold import fold
 STORE = MODELS_DIRECTORY / "fraud"
 
 
-def test_it_is_trained_on_the_listed_features_and_on_labels_that_were_known() -> None:
+def test_the_model_uses_listed_features_and_labels_known_in_time() -> None:
     manifest = load_bundle(STORE / "1.1.0").manifest
     specs, _ = read_features(STORE / "features.toml", Plan())
     assert manifest.features == specs
@@ -31,7 +31,7 @@ def test_it_is_trained_on_the_listed_features_and_on_labels_that_were_known() ->
 
 
 @pytest.mark.thorough
-def test_its_average_precision_is_what_it_says_and_high_enough(published: pa.Table) -> None:
+def test_its_average_precision_is_as_stated_and_high_enough(published: pa.Table) -> None:
     bundle = load_bundle(STORE / "1.1.0")
     split = PROTOCOLS["handbook"]
     labels = published["is_fraud"].to_numpy()

@@ -112,7 +112,7 @@ def test_a_time_no_date_can_hold_is_left_to_validation() -> None:
     assert decoded.records.column("a").cast(pa.int64()).to_pylist() == [2**63 - 1]
 
 
-def test_a_value_that_the_reader_cannot_take_costs_its_record_alone() -> None:
+def test_an_unreadable_value_rejects_its_record_alone() -> None:
     incompatible = RejectReason.INCOMPATIBLE_SCHEMA
     assert read("string", ["null", "string"], "x", None, "y") == (
         ["x", "y"], [f"{incompatible}: a: null, and the reader takes none"],
@@ -166,7 +166,7 @@ def test_fields_match_by_alias_and_in_any_order() -> None:
         ("{", "not JSON"),
     ],
 )
-def test_a_writer_that_never_fits_is_told_with_the_field(writer: str, text: str) -> None:
+def test_an_incompatible_writer_is_reported_with_the_field(writer: str, text: str) -> None:
     source = Source(writer)
     decoded = ColumnDecoder(source, record(field("long")), PLAN).decode([b"\0\0\0\0\1\2"] * 2)
     assert decoded.rejections.reasons == (RejectReason.INCOMPATIBLE_SCHEMA,) * 2
@@ -220,7 +220,7 @@ def test_mixed_writers_come_out_in_input_order() -> None:
     assert decoded.rejections.reasons == (RejectReason.INCOMPATIBLE_SCHEMA,)
 
 
-def test_corrupt_headers_that_name_many_ids_cost_their_records_alone() -> None:
+def test_corrupt_headers_with_many_ids_reject_only_their_records() -> None:
     source = Source(record(field("long")))
     values = [source.payload(1, {"a": n}) for n in range(60)]
     for n in range(0, 60, 2):
@@ -249,7 +249,7 @@ def test_a_writer_schema_is_asked_for_once() -> None:
     assert source.asked == [1]
 
 
-def test_of_several_values_that_the_reader_cannot_take_its_first_field_is_named() -> None:
+def test_the_first_of_several_unreadable_fields_is_named() -> None:
     source = Source(record(field(["null", "long"], "b"), field(["null", "string"], "a")))
     decoder = ColumnDecoder(source, record(field("string"), field("long", "b")), PLAN)
     values = [{"b": None, "a": None}, {"b": 1, "a": "x"}, {"b": None, "a": "x"}]
@@ -262,7 +262,7 @@ def test_of_several_values_that_the_reader_cannot_take_its_first_field_is_named(
     assert decoded.rejections.reasons[2] is RejectReason.TRAILING_BYTES
 
 
-def test_of_two_fields_that_want_one_written_field_fastavro_decides() -> None:
+def test_fastavro_decides_between_fields_with_one_written_field() -> None:
     source = Source(record(field("long")))
     reader = record(field("long"), field("double", "b", aliases=["a"], default=0.5))
     payload = source.payload(1, {"a": 3})

@@ -98,7 +98,7 @@ def test_unsound_bytes_are_refused_with_reason_and_place(
         (TREE, b"\x02" * 20 + b"\0" * 21),
     ],
 )
-def test_sound_bytes_pass(kind: Any, body: bytes) -> None:
+def test_valid_bytes_pass(kind: Any, body: bytes) -> None:
     assert refusal(record(kind), body) is None
 
 
@@ -169,7 +169,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 
 @settings(max_examples=examples(400), deadline=None)
 @given(st.data())
-def test_any_schema_takes_what_fastavro_writes_and_nothing_that_it_cannot_read(
+def test_any_schema_decodes_exactly_what_fastavro_can_read(
     data: st.DataObject,
 ) -> None:
     schema = name({"type": "record", "fields": [{"name": "a", "type": data.draw(kinds())}]}, [])

@@ -233,7 +233,7 @@ def outcomes(decoded: DecodedColumns) -> dict[int, Any]:
     return found
 
 
-def test_fast_and_sure_way_agree_with_fastavro_on_mutated_records() -> None:
+def test_both_decoders_agree_with_fastavro_on_mutated_records() -> None:
     fast, sure = (kind(Source(), TRANSACTION, PLAN) for kind in (ColumnDecoder, SureDecoder))
     seen: dict[str, int] = {}
     records = examples(RECORDS)

@@ -165,7 +165,7 @@ def chain(length: int) -> Any:
 @pytest.mark.parametrize(
     ("amount", "found"), [("long", ()), (["int", "long"], (RejectReason.TOO_LARGE,))]
 )
-def test_records_in_records_that_take_no_bytes_are_bounded_by_the_record(
+def test_nested_empty_records_are_bounded_by_the_record(
     amount: Any, found: tuple[RejectReason, ...]
 ) -> None:
     # With the union fastavro reads it, and makes a dictionary of each record: it takes fewer.
@@ -218,7 +218,7 @@ def test_records_inside_a_recursive_type_count_as_levels() -> None:
     assert verdict(text, BODY + b"\x02" * 3 + b"\0") is RejectReason.TOO_LARGE
 
 
-def test_the_deepest_sound_record_fits_a_small_stack() -> None:
+def test_the_deepest_valid_record_fits_a_small_stack() -> None:
     own: Any = {"type": "record", "name": "X", "fields": [field(["null", "X"], "x")]}
     for level in range(28):
         own = {"type": "record", "name": f"L{level}", "fields": [field(["null", own], "x")]}
@@ -286,7 +286,7 @@ def test_many_registered_schemas_are_not_all_kept() -> None:
     assert len(refusing._writers) <= 8_192
 
 
-def test_faults_of_doubling_types_are_told_once() -> None:
+def test_faults_of_doubling_types_are_reported_once() -> None:
     def doubled(leaf: str) -> str:
         inner: Any = {"type": "record", "name": "D0", "fields": [field(leaf, "x")]}
         for level in range(1, 30):
@@ -504,11 +504,11 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
     assert min(outcomes["INCOMPATIBLE_SCHEMA"], outcomes["MALFORMED"]) > 100
 
 
-def test_the_limits_are_what_the_document_says() -> None:
+def test_the_limits_equal_those_of_the_document() -> None:
     assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 256, 65_536) == STANDARD
 
 
-def test_preparing_schemas_takes_a_batch_no_longer_than_its_budget() -> None:
+def test_schema_preparation_takes_at_most_its_budget_per_batch() -> None:
     members = ["null", "int", "string", "long", "bytes", "double", "float", "boolean"]
     large = {"type": "record", "name": "R",
              "fields": [field(members, f"f{number}") for number in range(1_900)]}  # fmt: skip
@@ -535,7 +535,7 @@ def test_preparing_schemas_takes_a_batch_no_longer_than_its_budget() -> None:
     assert time.thread_time() - begun < 2 * SECONDS
 
 
-def test_a_budget_for_preparing_fills_with_time_and_each_batch_has_some() -> None:
+def test_a_preparation_budget_refills_and_each_batch_has_some() -> None:
     now, cpu = [0.0], [0.0]
     budget = PreparationBudget(lambda: now[0], lambda: cpu[0])
     for seconds, given in ((0.0, BURST_SECONDS), (0.0, BATCH_SECONDS), (10.0, 10.0 * RATE),

@@ -31,7 +31,7 @@ def test_a_record_comes_back_with_defaults_and_times() -> None:
     }  # fmt: skip
 
 
-def test_a_record_of_any_schema_is_read_with_its_own_by_who_takes_any() -> None:
+def test_a_decoder_of_any_schema_reads_a_record_with_its_own() -> None:
     value = codec().encode(LABEL)
     assert RecordDecoder(SOURCE).decode(value)["is_fraud"] is True
 
@@ -215,7 +215,7 @@ def test_scrambled_records_raise_one_kind_of_error() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\0\0\0\0", b"\1\0\0\0\3x", b"\0\0\0\0\3x"])
-def test_bytes_that_are_no_record_are_refused_in_one_line(value: bytes) -> None:
+def test_bytes_that_are_not_a_record_are_refused_in_one_line(value: bytes) -> None:
     with pytest.raises(RecordError) as caught:
         codec().decode(value, SOURCE)
     assert "\n" not in str(caught.value)

@@ -141,7 +141,7 @@ def test_a_column_that_does_not_fit_is_named(kind: Any, column: Any, text: str) 
     assert text in str(caught.value)
 
 
-def test_a_field_without_column_or_default_and_an_unknown_column_are_named() -> None:
+def test_fields_without_column_and_unknown_columns_are_named() -> None:
     encoder = ColumnEncoder(1, DECISION)
     with pytest.raises(ValueError, match="transaction_id: no column and no default"):
         encoder.encode({}, 1)
@@ -251,7 +251,7 @@ def test_reasons_stay_right_when_more_were_met_than_are_kept(
         ]
 
 
-def test_columns_that_may_be_written_or_not_meet_one_compiled_kernel() -> None:
+def test_optional_columns_share_one_compiled_kernel() -> None:
     encoder = DecisionEncoder(1, DECISION, "transactions", 1)
     batch = decisions(3)
     encoder.encode(batch, 1)

@@ -26,7 +26,7 @@ def sets(*manifests: list[dict[str, Any]], plan: Plan = PLAN) -> tuple[FeatureSe
 
 @settings(max_examples=examples(60))
 @given(before=rows, between=rows, after=rows)
-def test_what_is_adopted_sees_what_it_would_have_seen_from_the_beginning(
+def test_an_adopted_feature_sees_the_history_from_its_beginning(
     before: list[dict[str, Any]], between: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:
     (old,) = sets(SPECS)
@@ -80,7 +80,7 @@ def test_what_the_rings_cannot_serve_is_refused(
     rings.adopt(old)
 
 
-def test_fewer_fields_than_the_rings_keep_are_refused_and_a_shorter_window_is_not() -> None:
+def test_fewer_ring_fields_are_refused_but_not_a_shorter_window() -> None:
     (old,) = sets([*SPECS, FIELD, LONG])
     assert old.engine.lacks(sets(SPECS)[0].engine) == "it leaves out fields that the rings keep"
     assert old.engine.lacks(sets([*SPECS, FIELD])[0].engine) == ""

@@ -147,7 +147,7 @@ def test_each_arm_decides_its_customers_as_if_it_were_alone() -> None:
     assert {each[0] for each in found.values()} == {CANARY, CONTROL, CHAMPION}
 
 
-def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
+def test_row_numbers_of_a_batch_count_its_rejected_rows() -> None:
     events = batch(
         [event(n, customer_id=f"c{n % 9}", currency="USD" if n % 3 == 0 else "EUR")
          for n in range(60)]
@@ -160,7 +160,7 @@ def test_rows_are_those_of_the_batch_with_rejected_ones_among_them() -> None:
         assert (np.diff(part.rows) > 0).all()
 
 
-def test_what_a_canary_fails_for_is_decided_by_the_champion_and_told() -> None:
+def test_the_champion_decides_a_failing_canarys_rows_and_reports() -> None:
     broken = models(new=Linear(not_for_many))
     whole = by_offset(
         decide_batch(EVENTS, PartitionRings(models()[OLD].features), routing(5_000), models())
@@ -197,7 +197,7 @@ def test_a_canary_that_always_fails_stops_nothing() -> None:
 
 
 @pytest.mark.parametrize("buckets", [0, 2_500])
-def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: int) -> None:
+def test_a_champion_failing_for_too_many_stops_without_a_trace(buckets: int) -> None:
     broken = models(old=Linear(never))
     rings = PartitionRings(broken[OLD].features)
     before = contents(rings)
@@ -206,7 +206,7 @@ def test_a_champion_that_fails_for_too_many_stops_and_leaves_no_trace(buckets: i
     assert [p for p in contents(rings) if p] == before
 
 
-def test_a_champion_that_fails_in_the_canarys_place_stops_as_well() -> None:
+def test_a_champion_failing_as_the_fallback_stops_as_well() -> None:
     broken = models(old=Linear(never), new=Linear(never))
     rings = PartitionRings(broken[OLD].features)
     before = contents(rings)
@@ -215,7 +215,7 @@ def test_a_champion_that_fails_in_the_canarys_place_stops_as_well() -> None:
     assert [p for p in contents(rings) if p] == before
 
 
-def test_a_champion_that_fails_for_few_rows_costs_these_and_no_other() -> None:
+def test_a_champion_failing_for_few_rows_affects_only_these() -> None:
     def but_one(features: Float64) -> Float64:
         return np.where(features[:, 0] == 1.0, np.nan, 0.1)
 
@@ -247,7 +247,7 @@ def test_a_shadow_scores_all_and_changes_no_decision() -> None:
     assert not shadowed.failed.any()
 
 
-def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
+def test_a_failing_shadow_is_reported_and_affects_no_decision() -> None:
     broken = models(new=Linear(not_for_many))
     shadowing = replace(routing(), versions={**ARMS, "next": NEW}, shadows=("next",))
     scored = decide_batch(EVENTS, PartitionRings(broken[OLD].features), shadowing, broken)
@@ -259,7 +259,7 @@ def test_a_shadow_that_fails_says_so_and_hurts_nobody() -> None:
     assert not any(each[4] & Flag.FALLBACK for each in by_offset(scored).values())
 
 
-def test_whom_an_override_sends_there_is_no_evidence() -> None:
+def test_customers_sent_by_an_override_are_not_evidence() -> None:
     vip = (Override("customer_id", ("c1", "c2"), CANARY),)
     found = by_offset(
         decide_batch(
@@ -295,7 +295,7 @@ def test_how_the_input_is_cut_does_not_show(
     assert found[0] == found[1]
 
 
-def test_stages_are_told_by_arm_where_there_are_several() -> None:
+def test_stages_are_reported_by_arm_if_there_are_several() -> None:
     laps: list[str] = []
     decide_batch(
         EVENTS, PartitionRings(models()[OLD].features), routing(2_500), models(), laps.append
@@ -321,7 +321,7 @@ class Unexplained(Linear):
         raise RuntimeError("no reasons")
 
 
-def test_a_model_that_cannot_explain_has_failed_for_what_it_does_not_approve() -> None:
+def test_a_model_without_explanations_fails_where_one_is_due() -> None:
     whole = by_offset(
         decide_batch(EVENTS, PartitionRings(models()[OLD].features), routing(5_000), models())
     )

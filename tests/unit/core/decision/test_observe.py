@@ -158,7 +158,7 @@ def test_partitions_and_batches_do_not_show_in_the_features(
     assert by_customer[0] == by_customer[1]
 
 
-def test_rejected_rows_do_not_touch_state_and_the_rest_is_decided_in_order() -> None:
+def test_rejected_rows_skip_state_and_the_rest_is_in_order() -> None:
     good = [event(1), event(2, customer_id="d")]
     bad = [
         event(3, currency="USD"), event(4, amount_minor=-1), event(5, customer_id=""),
@@ -176,7 +176,7 @@ def test_rejected_rows_do_not_touch_state_and_the_rest_is_decided_in_order() -> 
     assert scored.decisions.events.offset.tolist() == [1, 4]
 
 
-def test_duplicates_are_rejected_inside_a_batch_and_across_batches() -> None:
+def test_duplicates_are_rejected_within_and_across_batches() -> None:
     rings = PartitionRings(model().features)
     first = score(batch([event(1), event(1, amount_minor=5)]), rings, PLAN, model())
     assert first.rejections.reasons == (RejectReason.DUPLICATE,)
@@ -186,7 +186,7 @@ def test_duplicates_are_rejected_inside_a_batch_and_across_batches() -> None:
     assert len(second.decisions) == 0
 
 
-def test_a_rejected_row_is_told_once_even_when_it_would_also_be_a_duplicate() -> None:
+def test_a_rejected_row_has_one_reason_even_as_a_duplicate() -> None:
     rings = PartitionRings(model().features)
     rows = [event(1), event(1, currency="USD")]
     assert score(batch(rows), rings, PLAN, model()).rejections.reasons == (RejectReason.CURRENCY,)
@@ -216,7 +216,7 @@ def test_a_batch_without_rows_is_decided_without_rows() -> None:
     assert (len(scored.decisions), len(scored.accepted), scored.journals) == (0, 0, {})
 
 
-def test_stages_are_told_in_order() -> None:
+def test_stages_are_reported_in_order() -> None:
     laps: list[str] = []
     score(batch([event()]), PartitionRings(model().features), PLAN, model(), laps.append)
     assert laps == ["validate", "features", "score", "decide"]
@@ -252,7 +252,7 @@ def test_one_bad_row_costs_only_itself(on_error: Outcome) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e-9, 1.0 + 1e-9])
-def test_a_score_that_is_no_probability_is_a_failure(value: float) -> None:
+def test_a_score_that_is_not_a_probability_is_a_failure(value: float) -> None:
     def answer(features: Float64) -> Float64:
         scores = _hundredths(features)
         scores[3] = value
@@ -287,7 +287,7 @@ def test_one_bad_row_alone_in_its_batch_is_decided_too() -> None:
     assert scored.decisions.reasons == {0: ("MODEL_ERROR",)}
 
 
-def test_an_error_behind_the_model_leaves_no_trace_either() -> None:
+def test_an_error_after_the_model_leaves_no_trace_either() -> None:
     rings = PartitionRings(model().features)
 
     def fail(stage: str) -> None:
@@ -302,7 +302,7 @@ def test_an_error_behind_the_model_leaves_no_trace_either() -> None:
 # -- partitions -----------------------------------------------------------------------------
 
 
-def test_a_partition_that_left_is_forgotten_and_its_journal_ignored() -> None:
+def test_a_dropped_partition_is_forgotten_with_its_journal() -> None:
     rings = PartitionRings(model().features)
     events: EventBatch = batch([event(1, partition=1), event(2, partition=3)])
     journals = score(events, rings, PLAN, model()).journals
@@ -313,7 +313,7 @@ def test_a_partition_that_left_is_forgotten_and_its_journal_ignored() -> None:
     assert rings.partitions() == (1,)
 
 
-def test_a_journal_of_rings_that_were_dropped_does_not_touch_the_new_ones() -> None:
+def test_a_journal_of_dropped_rings_does_not_touch_new_ones() -> None:
     rings = PartitionRings(model().features)
     old = score(batch([event(1)]), rings, PLAN, model()).journals
     rings.drop(0)

@@ -29,7 +29,7 @@ def test_the_vectorised_answer_is_the_plain_one(
     assert top_reasons(contributions, NAMES, count) == expected
 
 
-def test_ties_keep_manifest_order_and_zero_is_no_reason() -> None:
+def test_ties_keep_manifest_order_and_zero_is_not_a_reason() -> None:
     rows = np.array([[0.5, 0.0, 0.5, 0.9, 0.5], [0.0, -0.0, -1.0, 0.0, 0.0]])
     assert top_reasons(rows, NAMES) == [("d", "a", "c"), ()]
 

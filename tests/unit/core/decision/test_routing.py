@@ -70,7 +70,7 @@ def test_buckets_are_those_of_the_published_rule(ids: list[str], salt: str) -> N
     assert salted_buckets(customers_of(ids), salt).tolist() == expected
 
 
-def test_buckets_are_even_and_another_salt_deals_anew() -> None:
+def test_buckets_are_even_and_another_salt_reassigns() -> None:
     ids = customers_of([f"c{n}" for n in range(200_000)])
     first, second = salted_buckets(ids, "a"), salted_buckets(ids, "b")
     counts = np.bincount(first, minlength=BUCKETS)
@@ -105,7 +105,7 @@ def test_canary_and_control_hold_the_buckets_that_are_pairs() -> None:
     assert len(set(buckets[arms == CANARY].tolist())) > 450
 
 
-def test_the_first_override_that_fits_counts_and_is_told() -> None:
+def test_the_first_matching_override_applies_and_is_reported() -> None:
     customers = ["vip", "a", "b", "vip"]
     events = events_of(customers, channel=["POS", "ONLINE", "POS", "ONLINE"])
     routing = Routing(
@@ -148,7 +148,7 @@ def pending(*effective: int | None) -> list[Routing]:
     return [Routing(n + 1, ARMS, effective_at=at) for n, at in enumerate(effective)]
 
 
-def test_a_plan_begins_at_the_first_record_that_is_new_enough_and_later_offsets_keep_it() -> None:
+def test_a_plan_begins_at_the_first_new_enough_record_and_stays() -> None:
     offset, time = np.array([5, 6, 8, 9]), np.array([10, 30, 20, 40])
     assert activated(pending(25), offset, time, 4) == [(6, 0)]
     assert activated(pending(41), offset, time, 4) == []

@@ -79,7 +79,7 @@ def test_windows_count_what_plain_python_counts(rows: list[Row]) -> None:
         assert window["amount_bins"] == [bins.count(k) for k in range(32)]
 
 
-def test_sources_cover_every_record_and_watermarks_only_accepted_ones() -> None:
+def test_sources_cover_all_records_watermarks_accepted_ones() -> None:
     decisions = decided([(2, 5, 1, 0.1, 0), (0, 9, 1, 0.1, 0), (2, 3, 1, 0.1, 0)])
     partition = np.array([0, 0, 1, 2, 2, 2], np.int32)
     offset = np.array([10, 11, 7, 90, 92, 95])
@@ -135,7 +135,7 @@ def batches(*sizes: int) -> list[DecisionBatch]:
 @pytest.mark.parametrize(
     "sizes", [(0,), (1,), (7,), (8,), (21,), (3, 2), (0, 9), (9, 0), (7, 8, 1)]
 )
-def test_a_summary_is_cut_by_arm_and_size_and_its_last_part_has_the_counts(
+def test_a_summary_splits_by_arm_and_size_and_counts_once(
     sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summaries, "MOST_WINDOWS", 7)

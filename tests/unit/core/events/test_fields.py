@@ -14,13 +14,13 @@ WORDS = pa.array(["one", "", None, "four"], pa.string())
 
 
 @pytest.mark.parametrize("column", [WORDS, WORDS[1:3], WORDS[3:], WORDS[4:]])
-def test_each_string_lies_between_its_offsets(column: pa.Array) -> None:
+def test_each_string_is_between_its_offsets(column: pa.Array) -> None:
     offsets, data = string_views(column)
     found = [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())]
     assert found == [text or "" for text in column.to_pylist()]
 
 
-def test_a_column_without_rows_may_lack_its_offsets() -> None:
+def test_a_column_without_rows_may_have_no_offsets() -> None:
     # Arrow's format allows it, and another library's empty batch may come so.
     offsets, data = string_views(pa.StringArray.from_buffers(0, None, pa.py_buffer(b"")))
     assert offsets.tolist() == [0]

@@ -9,7 +9,7 @@ from stream_scorer.core.events.plan import Plan, parse_plan
 from stream_scorer.settings import MODELS_DIRECTORY
 
 
-def test_what_is_not_said_has_its_default() -> None:
+def test_missing_keys_have_their_defaults() -> None:
     plan = parse_plan("ring_cap = 7\nmodel_error_share = 1\n[currencies]\nJPY = 0\n")
     assert plan == Plan(ring_cap=7, model_error_share=1, currencies={"JPY": 0})
     assert (plan.currency, plan.exponent) == ("JPY", 0)

@@ -43,7 +43,7 @@ def test_each_rule_and_its_limit(changes: dict[str, Any], reason: str | None) ->
     assert (reason_of(code)[0].value if code else None) == reason
 
 
-def test_the_first_broken_rule_is_told() -> None:
+def test_the_first_broken_rule_is_reported() -> None:
     broken: list[dict[str, Any]] = [
         {"amount_minor": -1}, {"currency": "USD"}, {"event_time": NOW + 9_000},
         {"event_time": LATEST + 1}, {"customer_id": ""},
@@ -69,5 +69,5 @@ def test_a_slice_of_a_batch_is_judged_by_its_own_rows() -> None:
     assert validate(part, PLAN).tolist() == [1, 0]
 
 
-def test_no_rows_are_no_verdicts() -> None:
+def test_zero_rows_give_zero_verdicts() -> None:
     assert validate(batch([]), PLAN).tolist() == []

@@ -32,7 +32,7 @@ def identity(spec: dict[str, Any], *others: dict[str, Any]) -> str:
     return compile_features([*others, {"name": "f"} | spec], Plan()).identities[-1]
 
 
-def test_windows_are_shared_and_the_longest_is_remembered_with_the_lateness() -> None:
+def test_windows_are_shared_and_the_longest_plus_lateness_kept() -> None:
     compiled = compile_features(
         [
             {"name": "z", "kind": "count", "window": "7d"}, AMOUNT,
@@ -63,7 +63,7 @@ def test_without_windows_only_the_lateness_is_remembered() -> None:
     assert compiled.engine.fields == ()
 
 
-def test_each_feature_says_what_it_needs() -> None:
+def test_each_feature_declares_what_it_needs() -> None:
     assert need(AMOUNT) == Need(0, ())
     assert need({"name": "c", "kind": "count", "window": "1d", "key": HERE}) == Need(
         DAY, ("terminal_id",)
@@ -79,7 +79,7 @@ def test_each_feature_says_what_it_needs() -> None:
     assert compile_features(RICH, Plan()).need == Need(30 * DAY, ("terminal_id",))
 
 
-def test_an_identity_is_of_what_is_computed_not_of_its_name_or_spelling() -> None:
+def test_an_identity_depends_on_the_computation_not_the_spelling() -> None:
     count = {"kind": "count", "window": "1d"}
     assert identity(count) == identity({"window": "24h", "kind": "count", "key": ["customer_id"]})
     others: list[dict[str, Any]] = [
@@ -116,7 +116,7 @@ def test_an_identity_is_of_what_is_computed_not_of_its_name_or_spelling() -> Non
     )
 
 
-def test_a_union_keeps_what_all_need_and_computes_what_is_alike_once() -> None:
+def test_a_union_keeps_all_needs_and_computes_equals_once() -> None:
     first, second = compile_union(
         [
             [
@@ -156,7 +156,7 @@ def counted(compiled: FeatureSet, events: list[tuple[str, int]]) -> Float64:
     return np.asarray(observed[:, compiled._observed[order]])
 
 
-def test_what_a_late_event_sees_follows_its_own_manifest_and_nobody_elses() -> None:
+def test_a_late_event_sees_only_what_its_own_manifest_keeps() -> None:
     day, month = COUNT, {"name": "m", "kind": "count", "window": "30d"}
     events = [("1", 100 * DAY), ("2", 100 * DAY + 1), ("3", 107 * DAY), ("late", 100 * DAY + 2)]
     alone, beside = compile_features([day], Plan()), compile_features([day, month], Plan())
@@ -168,7 +168,7 @@ def test_what_a_late_event_sees_follows_its_own_manifest_and_nobody_elses() -> N
     assert np.array_equal(counted(other, events), counted(beside, events))
 
 
-def test_a_set_says_which_fields_of_the_event_it_reads() -> None:
+def test_a_feature_set_lists_the_event_fields_that_it_reads() -> None:
     assert compile_features([AMOUNT], Plan()).reads == ()
     present = {"name": "p", "kind": "passthrough", "field": "card_present"}
     assert compile_features([*RICH, CODES, present], Plan()).reads == (
@@ -178,7 +178,7 @@ def test_a_set_says_which_fields_of_the_event_it_reads() -> None:
     )
 
 
-def test_what_may_stand_in_a_table_at_most() -> None:
+def test_the_limits_of_a_feature_table_are_accepted() -> None:
     largest = float(np.finfo(np.float32).max)
     codes = CODES | {"unknown": largest, "missing": -(2**127), "values": ["", "\U0001f600"]}
     compile_features(

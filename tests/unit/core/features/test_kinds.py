@@ -69,7 +69,7 @@ def expected(oracle: FeatureOracle, events: list[dict[str, Any]]) -> list[tuple[
     lateness=st.integers(0, 30_000),
     cap=st.integers(1, 8),
 )
-def test_every_kind_is_as_in_plain_python_in_any_batches_with_others_undone(
+def test_every_kind_equals_plain_python_in_any_batches(
     stream: list[dict[str, Any]],
     cuts: list[int],
     wrong: list[dict[str, Any]],
@@ -110,7 +110,7 @@ def test_a_long_stream_with_rings_of_many_events(exponent: int) -> None:
 
 @settings(max_examples=examples(60), deadline=None)
 @given(stream=rows, lateness=st.integers(0, 30_000), cap=st.integers(1, 8))
-def test_manifests_that_share_an_engine_compute_what_they_would_alone(
+def test_manifests_sharing_an_engine_compute_as_if_alone(
     stream: list[dict[str, Any]], lateness: int, cap: int
 ) -> None:
     plan = Plan(lateness_ms=lateness, ring_cap=cap)

@@ -52,7 +52,7 @@ def test_a_folder_or_file_of_another_user_is_refused(
         assert cache.fault_of(folder) is None, "what root wrote is as good as ours"
 
 
-def test_a_way_that_others_may_write_is_refused_unless_nothing_can_be_replaced(
+def test_a_parent_folder_writable_for_others_must_be_sticky(
     folder: Path,
 ) -> None:
     folder.parent.chmod(0o777)
@@ -61,7 +61,7 @@ def test_a_way_that_others_may_write_is_refused_unless_nothing_can_be_replaced(
     assert cache.fault_of(folder) is None
 
 
-def test_a_file_that_others_may_write_or_lead_elsewhere_is_refused(folder: Path) -> None:
+def test_a_file_writable_for_others_or_a_link_is_refused(folder: Path) -> None:
     file = folder / "walk.nbi"
     file.chmod(0o666)
     assert cache.fault_of(folder) == f"{file} is writable for every user"
@@ -93,7 +93,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_command_line_says_in_one_line_which_folder_it_refuses(tmp_path: Path) -> None:
+def test_the_command_line_names_the_refused_folder_in_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     done = run(
         "import sys; sys.argv = ['stream-scorer', 'batch', '--help']\n"
@@ -143,7 +143,7 @@ def total(columns):
 """
 
 
-def test_code_of_a_class_that_is_gone_since_is_passed_over(tmp_path: Path) -> None:
+def test_cached_code_of_a_removed_class_is_ignored(tmp_path: Path) -> None:
     """A release that is installed over another finds its code, whose pickle names old classes."""
     sources, kept = tmp_path / "sources", tmp_path / "kept"
     sources.mkdir()
@@ -156,7 +156,7 @@ def test_code_of_a_class_that_is_gone_since_is_passed_over(tmp_path: Path) -> No
         assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
 
 
-def test_a_read_only_folder_without_code_of_some_sources_is_no_error(
+def test_a_read_only_folder_missing_some_code_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = tmp_path / "shipped"

@@ -91,7 +91,7 @@ def test_what_is_dumped_is_loaded_and_dumps_to_the_same_bytes(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(stream=events, others=events, seed=st.integers(0, 9))
-def test_bytes_do_not_tell_how_the_rings_came_to_be(
+def test_bytes_do_not_depend_on_how_the_rings_were_built(
     stream: list[Event], others: list[Event], seed: int
 ) -> None:
     straight = keep(new(), stream)
@@ -104,7 +104,7 @@ def test_bytes_do_not_tell_how_the_rings_came_to_be(
     assert dumped(winding) == dumped(straight)
 
 
-def test_customers_of_one_bucket_stand_in_one_order() -> None:
+def test_customers_of_one_bucket_have_one_order() -> None:
     ids = [str(n) for n in range(3_000)]
     bucket = bucket_of(pa.array(ids))
     mine = [name for name, b in zip(ids, bucket.tolist(), strict=True) if b == bucket[0]]
@@ -138,7 +138,7 @@ def test_weight_is_near_the_bytes() -> None:
         assert 0.7 < rings.weight(bucket) / len(data) < 1.4
 
 
-def test_a_customer_who_is_here_is_refused_and_nothing_is_changed() -> None:
+def test_a_customer_already_present_is_refused_without_a_change() -> None:
     rings = keep(new(), [Event("a", "1", 5, 5), Event("b", "2", 6, 6)])
     other = keep(new(), [Event("b", "3", 7, 7)])
     before = raw(other)
@@ -154,7 +154,7 @@ def test_nothing_is_loaded_while_a_batch_is_open() -> None:
         rings.load(b"")
 
 
-def test_fields_that_a_payload_lacks_are_missing_and_others_are_dropped() -> None:
+def test_fields_absent_from_a_payload_are_missing_others_dropped() -> None:
     rings = new(fields=("terminal_id", "channel"))
     stream = [Event("a", "1", 5, 50), Event("a", "2", 6, 60)]
     rings.release(fold_with(rings, stream, np.array([[11, 12], [21, 22]]))[0])
@@ -276,7 +276,7 @@ def test_random_bytes_never_crash(tail: bytes) -> None:
 # -- whole rings leave ----------------------------------------------------------------------
 
 
-def test_a_ring_leaves_when_the_watermark_has_passed_horizon_and_lateness() -> None:
+def test_a_ring_is_evicted_after_horizon_and_lateness() -> None:
     rings = keep(new(), [Event("old", "1", 100, 1), Event("new", "2", 220, 1)])
     assert rings.watermark == 220
     assert rings.evict(10) == 0  # 100 + 90 + 30 is not passed yet
@@ -299,7 +299,7 @@ def test_a_rejected_event_moves_no_watermark() -> None:
     assert rings.watermark == 100
 
 
-def test_without_a_released_batch_there_is_no_watermark() -> None:
+def test_no_released_batch_means_no_watermark() -> None:
     rings = new()
     assert rings.watermark == NEVER
     journal, _ = fold(rings, [Event("a", "1", 100, 1)])
@@ -312,14 +312,14 @@ def test_without_a_released_batch_there_is_no_watermark() -> None:
     assert rings.evict(9) == 0
 
 
-def test_eviction_goes_on_where_it_ended() -> None:
+def test_eviction_continues_where_it_ended() -> None:
     rings = keep(new(), [Event(str(n), "t", n, 1) for n in range(10)])
     keep(rings, [Event("now", "t", 10_000, 1)])
     assert [rings.evict(4) for _ in range(4)] == [4, 4, 2, 0]
     assert len(rings) == 1
 
 
-def test_a_ring_that_an_open_batch_touched_stays_and_its_undo_is_exact() -> None:
+def test_a_ring_of_an_open_batch_stays_and_its_undo_is_exact() -> None:
     rings = keep(new(), [Event("old", "1", 0, 1), Event("idle", "1", 0, 1)])
     keep(rings, [Event("new", "2", 1_000, 1)])
     before = content(rings)
@@ -357,7 +357,7 @@ def test_slots_ids_and_blocks_serve_again() -> None:
         max_size=8,
     )
 )
-def test_evictions_between_open_batches_change_nothing_that_counts(
+def test_evictions_between_open_batches_do_not_change_results(
     steps: list[tuple[list[Event], list[Event], int, str]],
 ) -> None:
     rings, other = new(), new()
@@ -405,7 +405,7 @@ def test_evictions_between_open_batches_change_nothing_that_counts(
         max_size=12,
     )
 )
-def test_evictions_decide_nothing_within_the_lateness_of_the_watermark(
+def test_evictions_do_not_affect_events_within_the_lateness(
     batches: list[list[tuple[str, int, int, int]]],
 ) -> None:
     evicted, whole = new(), new()
@@ -421,7 +421,7 @@ def test_evictions_decide_nothing_within_the_lateness_of_the_watermark(
         evicted.evict(10**6)
 
 
-def test_an_id_is_free_again_past_the_horizon_whether_or_not_the_ring_has_left() -> None:
+def test_an_id_is_free_after_the_horizon_evicted_or_not() -> None:
     for evicts in (False, True):
         rings = keep(new(), [Event("a", "1", 100, 1), Event("b", "2", 221, 1)])
         assert rings.evict(10 * evicts) == evicts
@@ -433,7 +433,7 @@ def test_an_id_is_free_again_past_the_horizon_whether_or_not_the_ring_has_left()
 @pytest.mark.parametrize(
     "late", [Event("a", "2", 40, 1), Event("a", "2", 101, 1), Event("a", "1", 100, 1)]
 )
-def test_whether_a_ring_has_left_is_seen_by_events_far_behind_the_partition_alone(
+def test_only_events_far_before_the_watermark_see_evictions(
     late: Event,
 ) -> None:
     seen = []

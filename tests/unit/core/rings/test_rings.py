@@ -92,7 +92,7 @@ events = st.lists(
     cap=st.integers(1, 9),
     windows=st.sampled_from([(), (1,), WINDOWS]),
 )
-def test_any_stream_and_any_fate_of_its_batches_is_as_in_plain_python(
+def test_any_stream_and_any_batch_outcomes_equal_plain_python(
     steps: list[tuple[list[list[Event]], Fate]], lateness: int, cap: int, windows: tuple[int, ...]
 ) -> None:
     rings, oracle = pair(lateness, cap, windows)
@@ -130,7 +130,7 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2**22])
-def test_rings_that_are_longer_than_what_is_compared_at_once(scale: int) -> None:
+def test_rings_longer_than_one_comparison(scale: int) -> None:
     windows = (40 * scale, 300 * scale, 900 * scale)
     rings, oracle = pair(lateness=300 * scale, cap=550, windows=windows)
     random = np.random.default_rng(4)
@@ -176,7 +176,7 @@ def many(number: int, customers: int, at: int) -> list[Event]:
     ]  # fmt: skip
 
 
-def test_undo_is_exact_when_arrays_grew_in_the_middle_of_the_batch() -> None:
+def test_undo_is_exact_when_arrays_grew_during_the_batch() -> None:
     rings, _ = pair(lateness=300, cap=20, windows=(600,))
     for step in range(3):
         journal, _ = fold(rings, many(step, 60, 100 * step))
@@ -192,7 +192,7 @@ def test_undo_is_exact_when_arrays_grew_in_the_middle_of_the_batch() -> None:
     check_blocks(rings)
 
 
-def test_two_open_batches_are_undone_newest_first_to_the_very_bytes() -> None:
+def test_two_open_batches_undo_newest_first_to_the_exact_bytes() -> None:
     rings, _ = pair(lateness=300, cap=20, windows=(600,))
     journal, _ = fold(rings, many(0, 3_000, 0))
     rings.release(journal)
@@ -219,7 +219,7 @@ def test_the_pool_stays_when_rings_turn_over() -> None:
     assert len(set(sizes[5:])) == 1
 
 
-def test_the_pool_stays_when_batches_are_undone_for_ever() -> None:
+def test_the_pool_does_not_grow_with_undone_batches() -> None:
     rings, _ = pair(lateness=10, cap=100)
     journal, _ = fold(rings, [Event(f"c{n % 9}", str(n), n, 1) for n in range(60)])
     rings.release(journal)
@@ -251,7 +251,7 @@ def see(
     return fold(rings, [Event("a", name, time, amount) for name, time, amount in told])[1]
 
 
-def test_a_window_begins_just_after_its_length_and_ends_with_the_event() -> None:
+def test_a_window_excludes_its_start_and_includes_the_event() -> None:
     rings, _ = pair(lateness=0, cap=9, windows=(10,))
     assert see(rings, ("1", 0, 5), ("2", 9, 7), ("3", 10, 11)) == [
         (ADDED, [1], [5]), (ADDED, [2], [12]), (ADDED, [2], [18]),
@@ -265,7 +265,7 @@ def test_among_equal_times_each_sees_those_that_came_before() -> None:
     ]  # fmt: skip
 
 
-def test_an_event_in_the_lateness_bound_enters_in_order_and_one_past_it_does_not() -> None:
+def test_events_within_lateness_enter_in_order_later_ones_do_not() -> None:
     rings, _ = pair(lateness=10, cap=9, windows=(30,))
     assert see(rings, ("1", 50, 1), ("2", 40, 2), ("3", 39, 4), ("4", 51, 8)) == [
         (ADDED, [1], [1]),
@@ -281,7 +281,7 @@ def test_lateness_follows_the_customer_not_the_partition() -> None:
     assert [verdict for verdict, _, _ in seen] == [ADDED, ADDED]
 
 
-def test_a_duplicate_touches_nothing_even_with_another_time_and_amount() -> None:
+def test_a_duplicate_with_other_values_changes_nothing() -> None:
     rings, _ = pair(lateness=10, cap=9)
     see(rings, ("1", 50, 1))
     before = content(rings)
@@ -289,21 +289,21 @@ def test_a_duplicate_touches_nothing_even_with_another_time_and_amount() -> None
     assert content(rings) == before
 
 
-def test_an_id_is_forgotten_with_its_event_and_is_another_customers_business() -> None:
+def test_an_id_is_forgotten_with_its_event_and_per_customer() -> None:
     rings, _ = pair(lateness=5, cap=9, windows=(10,))
     see(rings, ("1", 0, 1), ("2", 15, 1))
     assert see(rings, ("1", 15, 1))[0][0] == ADDED
     assert fold(rings, [Event("b", "1", 15, 1)])[1][0][0] == ADDED
 
 
-def test_a_full_ring_says_so_and_loses_its_oldest() -> None:
+def test_a_full_ring_is_flagged_and_loses_its_oldest() -> None:
     rings, _ = pair(lateness=100, cap=2, windows=(100,))
     assert see(rings, ("1", 1, 1), ("2", 2, 2), ("3", 3, 4), ("4", 0, 8)) == [
         (ADDED, [1], [1]), (ADDED, [2], [3]), (CAPPED, [2], [6]), (CAPPED, [1], [8]),
     ]  # fmt: skip
 
 
-def test_of_a_full_ring_and_an_event_that_is_older_the_event_leaves() -> None:
+def test_a_full_ring_drops_an_event_that_is_older_than_all() -> None:
     rings, _ = pair(lateness=100, cap=2, windows=(100,))
     see(rings, ("1", 10, 1), ("2", 20, 2))
     before = raw(rings)

@@ -97,7 +97,7 @@ def seen(table: TerminalTable, asked: Sequence[tuple[str, int]]) -> tuple[list[A
         st.tuples(st.sampled_from("wxyz"), st.integers(0, 90 * SECOND)), min_size=1, max_size=20
     ),
 )
-def test_every_window_is_as_in_plain_python_in_any_pieces_and_order(
+def test_every_window_equals_plain_python_in_any_pieces(
     known: list[Row], cuts: list[int], watermark: int | None, asked: list[tuple[str, int]]
 ) -> None:
     edges = [0, *sorted(min(cut, len(known)) for cut in cuts), len(known)]
@@ -109,7 +109,7 @@ def test_every_window_is_as_in_plain_python_in_any_pieces_and_order(
 
 @settings(max_examples=examples(200), deadline=None)
 @given(known=rows, more=rows, edges=st.lists(st.integers(0, 60 * SECOND), max_size=5))
-def test_what_left_is_not_missed_by_those_who_are_told_nothing_lacks(
+def test_evicted_rows_do_not_change_complete_answers(
     known: list[Row], more: list[Row], edges: list[int]
 ) -> None:
     table = filled([known], 90 * SECOND)
@@ -185,7 +185,7 @@ def model(*specs: dict[str, Any]) -> Model:
     )
 
 
-def test_decisions_tell_what_they_could_use_and_whether_it_was_enough() -> None:
+def test_decisions_record_what_they_used_and_if_it_was_enough() -> None:
     events = batch([event(number, event_time=NOW + number * 10 * SECOND) for number in range(3)])
     table = filled([[("x", 0, True), ("x", 5_000, False)]], 5_000)
     decided = score(events, PartitionRings(FEATURES), PLAN, model(), terminals=table).decisions
@@ -207,7 +207,7 @@ def test_decisions_tell_what_they_could_use_and_whether_it_was_enough() -> None:
     cuts=st.lists(st.integers(0, 30), max_size=4),
     ahead=st.lists(st.integers(0, 40 * SECOND), min_size=31, max_size=31),
 )
-def test_neither_batches_nor_how_far_the_table_is_ahead_change_a_decision(
+def test_batches_and_a_table_ahead_do_not_change_decisions(
     known: list[Row], asked: list[tuple[str, str, int]], cuts: list[int], ahead: list[int]
 ) -> None:
     stream = [

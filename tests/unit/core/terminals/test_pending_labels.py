@@ -187,7 +187,7 @@ def taken(pending: Pending, records: Sequence[One], first: int) -> list[tuple[in
     )
 
 
-def test_a_transaction_that_comes_again_later_stays_known_when_the_first_one_leaves() -> None:
+def test_a_repeated_transaction_outlives_its_first_record() -> None:
     pending = new()
     behind = LATENESS + HOLD
     assert taken(pending, [One(0, 2, 1_000, 0)], 0) == []
@@ -198,7 +198,7 @@ def test_a_transaction_that_comes_again_later_stays_known_when_the_first_one_lea
     assert taken(pending, [One(0, 6, 1_500 + behind, 4)], 4) == [(2, 1_500, False)]
 
 
-def test_a_label_of_the_cut_off_itself_counts_and_one_behind_it_does_not() -> None:
+def test_a_label_at_the_cut_off_counts_but_not_after_it() -> None:
     for after, fraud in ((0, True), (1, False)):
         pending = new()
         paid = One(0, 2, 1_000, 0)
@@ -207,7 +207,7 @@ def test_a_label_of_the_cut_off_itself_counts_and_one_behind_it_does_not() -> No
         assert taken(pending, [paid, label, later], 0) == [(2, 1_000, fraud)]
 
 
-def test_a_partition_is_idle_when_it_was_silent_for_longer_than_the_limit() -> None:
+def test_a_partition_silent_past_the_limit_is_idle() -> None:
     for beyond, expected in ((0, 1_000), (1, 9_000)):
         pending = new()
         taken(pending, [One(1, 1, 1_000, 0), One(0, 2, 9_000, IDLE_MS + beyond)], 0)

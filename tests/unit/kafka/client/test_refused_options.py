@@ -41,7 +41,7 @@ def taken(kafka: Kafka) -> None:
         (consumer, {"fetch.max.bytes": 1_000}, "`fetch.max.bytes` must be >= "),
     ],
 )
-def test_what_the_library_refuses_ends_with_the_settings_exit_code(
+def test_an_option_that_the_library_refuses_exits_with_code_2(
     make: Callable[[Kafka], None],
     client: dict[str, Any],
     said: str,
@@ -57,7 +57,7 @@ def test_what_the_library_refuses_ends_with_the_settings_exit_code(
     assert line.count("\n") == 1
 
 
-def test_a_machine_without_threads_left_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_threads_is_not_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.library(), "new", lambda *_: None)
     monkeypatch.setattr(
         module.library(), "last_error", lambda: KafkaError._CRIT_SYS_RESOURCE, raising=False
@@ -80,7 +80,7 @@ def test_a_machine_without_threads_left_is_no_setting(monkeypatch: pytest.Monkey
         ),
     ],
 )
-def test_the_settings_refuse_what_the_library_would_and_nothing_else(
+def test_the_settings_refuse_exactly_what_the_library_would(
     largest: dict[str, int], beyond: dict[str, int]
 ) -> None:
     taken(Kafka(bootstrap=NOWHERE, **largest))
@@ -92,5 +92,5 @@ def test_the_settings_refuse_what_the_library_would_and_nothing_else(
     assert config.refused_option(refused.value) is not None
 
 
-def test_under_the_brokers_protocol_the_sessions_length_is_no_limit() -> None:
+def test_the_consumer_protocol_ignores_the_session_timeout() -> None:
     taken(Kafka(bootstrap=NOWHERE, group_protocol="consumer", max_poll_interval_ms=1_000))

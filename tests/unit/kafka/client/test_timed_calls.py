@@ -10,7 +10,7 @@ from stream_scorer.kafka.client.timed_calls import BoundedCalls
 SOON, LONG = 0.05, 10.0
 
 
-def test_a_call_is_done_on_a_thread_of_its_own_and_its_error_raised() -> None:
+def test_a_call_runs_on_a_separate_thread_and_raises_its_error() -> None:
     calls = BoundedCalls("t")
     where: list[str] = []
     calls.call(lambda: where.append(threading.current_thread().name), LONG)
@@ -22,7 +22,7 @@ def test_a_call_is_done_on_a_thread_of_its_own_and_its_error_raised() -> None:
     assert not calls.left
 
 
-def test_a_call_that_takes_too_long_is_given_up_and_no_other_made() -> None:
+def test_a_call_past_its_limit_is_abandoned_and_no_other_made() -> None:
     calls = BoundedCalls("t")
     go, done = threading.Event(), threading.Event()
     for work in (go.wait, done.set):
@@ -49,7 +49,7 @@ def test_the_client_is_freed_when_the_call_is_back() -> None:
     assert freed.wait(LONG)
 
 
-def test_a_client_without_such_a_call_is_freed_at_once() -> None:
+def test_a_client_without_such_a_call_is_freed_immediately() -> None:
     freed: list[str] = []
     BoundedCalls("idle").end(lambda: freed.append("never called"))
     calls = BoundedCalls("idle")

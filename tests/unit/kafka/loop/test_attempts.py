@@ -25,7 +25,7 @@ def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
     assert attempts.carried({0: 30}) == {}
 
 
-def test_after_each_death_batches_are_smaller_until_the_range_is_passed() -> None:
+def test_batches_shrink_per_death_until_the_range_is_passed() -> None:
     for attempts_before, level, most in ((1, 0, 64), (2, 1, 1), (1, 2, 1)):
         attempts = begun(Note(attempts_before, 500, level).write())
         assert attempts.most(1_000) == most
@@ -43,7 +43,7 @@ def test_after_each_death_batches_are_smaller_until_the_range_is_passed() -> Non
         assert attempts.most(1_000) == 1_000
 
 
-def test_after_three_nobody_begins_there_and_the_offsets_are_named() -> None:
+def test_a_range_with_three_deaths_is_refused_and_named() -> None:
     with pytest.raises(CrashLoopError, match=r"partition 0 offsets 10 to 499.*dlq take 0 10"):
         begun(Note(MOST_ATTEMPTS, 500, 2).write())
 
@@ -73,7 +73,7 @@ def test_the_third_death_at_a_record_stops_there_and_names_it(at: int) -> None:
     assert (offset, most) == (at, 1)
 
 
-def test_deaths_between_which_the_offset_moves_never_stop_a_group() -> None:
+def test_deaths_with_progress_in_between_never_stop_a_group() -> None:
     note = b""
     for offset in range(10, 60):
         attempts = begun(note, offset)
@@ -92,7 +92,7 @@ def test_deaths_between_which_the_offset_moves_never_stop_a_group() -> None:
         Note(3, 500, -1).write(), Note(3, 500, 2, "another").write(), Note(3, 10, 2).write(),
     ],
 )  # fmt: skip
-def test_another_programs_note_another_versions_and_one_that_is_passed_count_nothing(
+def test_foreign_outdated_and_passed_notes_count_nothing(
     note: bytes,
 ) -> None:
     attempts = begun(note)
@@ -110,7 +110,7 @@ def test_a_process_that_leaves_alive_forgets_the_attempts() -> None:
     assert attempts.forgotten((0, 1)) == {}
 
 
-def test_what_leaves_is_forgotten_and_nothing_is_kept_where_none_is_asked_for() -> None:
+def test_revoked_partitions_and_unguarded_loops_keep_no_notes() -> None:
     attempts = begun(Note(2, 500, 1).write())
     attempts.end([0, 1])
     assert attempts.most(1_000) == 1_000

@@ -36,7 +36,7 @@ def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static
     assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
 
 
-def test_a_fatal_error_that_is_told_among_the_records_is_heard() -> None:
+def test_a_fatal_error_among_the_records_is_raised() -> None:
     consumer = ColumnConsumer(config.member(Kafka(bootstrap=NOWHERE)), "t")
     raise_fatal = ctypes.CDLL(_path()).rd_kafka_test_fatal_error
     raise_fatal.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
@@ -69,7 +69,7 @@ def test_what_joins_no_group_takes_nobodys_name_in_it() -> None:
     ],
 )
 @pytest.mark.parametrize("call", ["poll", "serve"])
-def test_a_fatal_error_of_the_client_is_one_line_with_its_own_exit_code(
+def test_a_fatal_client_error_is_one_line_with_its_exit_code(
     code: int,
     kind: type[StreamScorerError],
     says: str,
@@ -116,7 +116,7 @@ def test_offsets_are_not_sent_in_the_name_of_no_member(
         source.close()
 
 
-def test_a_client_that_has_not_joined_yet_is_no_member() -> None:
+def test_a_client_that_has_not_joined_yet_is_not_a_member() -> None:
     source = KafkaSource(Kafka(bootstrap=NOWHERE, instance="i"), "t", "g")
     try:
         with pytest.raises(NotAMember):

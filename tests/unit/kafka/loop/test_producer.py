@@ -56,7 +56,7 @@ def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
     assert cluster.clients[0].options["transactional.id"] == "group:i"
 
 
-def test_its_ages_count_the_time_in_which_the_machine_is_suspended() -> None:
+def test_transaction_ages_include_suspended_time() -> None:
     assert signature(TransactionalProducer).parameters["clock"].default is since_boot
 
 
@@ -88,7 +88,7 @@ def test_a_commit_that_took_as_long_as_a_request_may_replaces_it(cluster: Cluste
 
 
 @pytest.mark.parametrize("error", [RETRIABLE, FATAL])
-def test_a_commit_of_which_nothing_is_known_is_said_to_be_uncertain(
+def test_a_commit_without_an_answer_is_reported_as_uncertain(
     cluster: Cluster, error: KafkaException
 ) -> None:
     producer = cluster.producer()
@@ -100,9 +100,7 @@ def test_a_commit_of_which_nothing_is_known_is_said_to_be_uncertain(
 
 
 @pytest.mark.parametrize("step", ["begin", "produce", "offsets", "commit"])
-def test_an_error_that_requires_an_abort_is_one_and_replaces_the_client(
-    cluster: Cluster, step: str
-) -> None:
+def test_an_error_that_requires_an_abort_replaces_the_client(cluster: Cluster, step: str) -> None:
     producer = cluster.producer()
     cluster.raises[step] = [ABORT]
     with pytest.raises(TransactionAborted) as caught:
@@ -130,7 +128,7 @@ def test_an_abort_that_fails_too_is_left_to_the_rebirth(cluster: Cluster) -> Non
     assert cluster.reborn == ["abort: injected"]
 
 
-def test_what_the_broker_was_not_told_the_end_of_is_settled_when_asked(cluster: Cluster) -> None:
+def test_an_unfinished_transaction_is_settled_when_asked(cluster: Cluster) -> None:
     producer = cluster.producer()
     producer.settle()
     cluster.raises = {"offsets": [RETRIABLE]}
@@ -158,7 +156,7 @@ def test_a_fatal_error_replaces_the_client_without_an_abort(cluster: Cluster, st
     assert cluster.reborn == ["fatal: injected"]
 
 
-def test_a_fatal_error_that_polling_tells_replaces_the_client(cluster: Cluster) -> None:
+def test_a_fatal_error_of_polling_replaces_the_client(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.raises["poll"] = [FATAL]
     transact(producer)
@@ -166,7 +164,7 @@ def test_a_fatal_error_that_polling_tells_replaces_the_client(cluster: Cluster) 
 
 
 @pytest.mark.parametrize("step", ["poll", "begin", "produce", "offsets", "commit"])
-def test_who_is_fenced_leaves_at_once(cluster: Cluster, step: str) -> None:
+def test_a_fenced_producer_leaves_immediately(cluster: Cluster, step: str) -> None:
     producer = cluster.producer()
     cluster.raises[step] = [FENCED]
     with pytest.raises(FencedError, match="group:i was taken over"):
@@ -175,7 +173,7 @@ def test_who_is_fenced_leaves_at_once(cluster: Cluster, step: str) -> None:
     assert (0, "abort") not in cluster.calls
 
 
-def test_who_is_fenced_while_aborting_or_being_reborn_leaves_too(cluster: Cluster) -> None:
+def test_a_producer_fenced_while_aborting_or_starting_leaves_too(cluster: Cluster) -> None:
     producer = cluster.producer()
     producer.begin()
     cluster.raises["abort"] = [FENCED]
@@ -186,7 +184,7 @@ def test_who_is_fenced_while_aborting_or_being_reborn_leaves_too(cluster: Cluste
         producer.rebirth("test")
 
 
-def test_what_no_retry_mends_stops_with_its_name(cluster: Cluster) -> None:
+def test_an_unretriable_error_stops_with_its_name(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.raises["produce"] = [UNCLASSIFIED]
     with pytest.raises(TransactionError, match="TOPIC_AUTHORIZATION_FAILED"):
@@ -201,7 +199,7 @@ def test_a_record_that_is_too_large_is_an_abort_that_counts(cluster: Cluster) ->
     assert not caught.value.network
 
 
-def test_offsets_that_a_refused_record_overtook_name_what_happened_to_the_record(
+def test_refused_offsets_name_the_error_of_the_refused_record(
     cluster: Cluster,
 ) -> None:
     producer = cluster.producer()
@@ -219,7 +217,7 @@ def test_offsets_that_a_refused_record_overtook_name_what_happened_to_the_record
         (failure(KafkaError._FENCED, "fenced", fatal=True), FencedError, ["produce", "begin"]),
     ],
 )  # fmt: skip
-def test_a_record_is_told_what_ended_its_transaction_before_it(
+def test_a_record_gets_the_error_that_ended_its_transaction(
     cluster: Cluster, told: KafkaException, raised: type[Exception], calls: list[str]
 ) -> None:
     producer = cluster.producer()
@@ -231,7 +229,7 @@ def test_a_record_is_told_what_ended_its_transaction_before_it(
     assert cluster.calls[-len(calls) :] == [(0, call) for call in calls]
 
 
-def test_offsets_that_are_taken_the_second_time_are_given_up_too(cluster: Cluster) -> None:
+def test_offsets_accepted_only_the_second_time_are_aborted_too(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.raises["offsets"] = [WRONG_STATE]
     with pytest.raises(TransactionAborted, match="injected"):
@@ -239,7 +237,7 @@ def test_offsets_that_are_taken_the_second_time_are_given_up_too(cluster: Cluste
     assert cluster.calls[-1] == (0, "abort")
 
 
-def test_the_first_start_gives_up_on_brokers_that_it_cannot_connect_to(
+def test_the_first_start_gives_up_on_unreachable_brokers(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def poll(client: FakeClient, _: float) -> int:
@@ -253,13 +251,13 @@ def test_the_first_start_gives_up_on_brokers_that_it_cannot_connect_to(
     assert len(cluster.raises["init"]) == 2
 
 
-def test_the_first_start_waits_for_brokers_that_are_there_but_not_ready(cluster: Cluster) -> None:
+def test_the_first_start_waits_for_brokers_that_are_not_ready(cluster: Cluster) -> None:
     cluster.raises["init"] = [RETRIABLE] * 3
     transact(cluster.producer())
     assert cluster.heard == [DependencyUnavailable("kafka", "injected"), DependencyBack("kafka")]
 
 
-def test_a_rebirth_waits_out_an_outage_until_it_is_told_to_stop(cluster: Cluster) -> None:
+def test_a_rebirth_waits_out_an_outage_until_it_is_stopped(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.raises["init"] = [RETRIABLE] * 3
     producer.rebirth("test")
@@ -292,7 +290,7 @@ def outlive(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> TransactionalP
 
 
 @pytest.mark.parametrize("step", ["produce", "offsets"])
-def test_fenced_by_the_time_limit_of_its_own_transaction_it_aborts_and_goes_on(
+def test_a_producer_fenced_by_its_own_timeout_continues(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     producer = outlive(cluster, monkeypatch)

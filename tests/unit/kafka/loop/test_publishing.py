@@ -62,7 +62,7 @@ def published(source: Partitions, cluster: Cluster) -> bool:
 
 @pytest.mark.parametrize(("at", "committed"), [(ENDS, True), (STARTS, False)])
 @pytest.mark.parametrize("gone", [(), (1,), (1, 2)])
-def test_those_still_ours_decide_whatever_the_next_owners_of_the_others_did(
+def test_only_our_partitions_decide_if_a_batch_was_committed(
     at: dict[int, int], committed: bool, gone: tuple[int, ...]  # noqa: FBT001 a parameter of the test
 ) -> None:  # fmt: skip
     cluster = Cluster()
@@ -73,7 +73,7 @@ def test_those_still_ours_decide_whatever_the_next_owners_of_the_others_did(
     assert any(isinstance(each, BatchAborted) for each in cluster.heard) is not committed
 
 
-def test_a_next_owner_that_stands_at_our_end_does_not_make_an_abort_a_commit() -> None:
+def test_a_next_owner_at_our_end_does_not_commit_our_abort() -> None:
     # Partition 1 was decided anew by its next owner, up to the offset where this batch ended.
     source = Partitions(STARTS | {1: ENDS[1]}, (1,))
     assert published(source, Cluster()) is False
@@ -96,13 +96,13 @@ def test_partitions_that_are_leaving_are_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("gone", [(), (0,), (0, 1)])
-def test_a_partition_of_ours_that_stands_elsewhere_stops_the_process(gone: tuple[int, ...]) -> None:
+def test_an_unexpected_offset_of_ours_stops_the_process(gone: tuple[int, ...]) -> None:
     source = Partitions(STARTS | dict.fromkeys(gone, 100) | {2: 1}, gone)
     with pytest.raises(OffsetsError, match="another process commits for this group"):
         published(source, Cluster())
 
 
-def test_without_a_membership_no_offsets_are_sent_and_the_transaction_is_aborted() -> None:
+def test_a_batch_without_membership_is_aborted_without_offsets() -> None:
     cluster = Cluster()
     source = Partitions(ENDS)
     source.outside = True

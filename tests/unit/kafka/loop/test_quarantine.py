@@ -94,7 +94,7 @@ def test_of_records_that_fail_together_the_last_is_taken_out() -> None:
     assert list(computed(Failing(set(), together={3, 60}), 100)) == [60]
 
 
-def test_what_is_reported_of_a_failure_holds_no_value_of_the_record() -> None:
+def test_the_report_of_a_failure_contains_no_record_value() -> None:
     (why,) = computed(Failing({7}), 10).values()
     assert why.startswith("ValueError at ")
     assert "poison" not in why
@@ -135,7 +135,7 @@ def test_a_failure_that_does_not_repeat_costs_no_record() -> None:
     assert (result.delta, dict(rejected), work.trials) == (list(range(9)), {}, 1)
 
 
-def test_failures_that_differ_each_time_pause_and_blame_no_record() -> None:
+def test_failures_that_vary_pause_and_blame_no_record() -> None:
     kinds = [KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, KeyError]
     work = Failing({3}, error=lambda: kinds.pop()("x"))
     with pytest.raises(Paused, match="each time otherwise"):
@@ -180,7 +180,7 @@ def test_any_other_exception_is(error: Exception) -> None:
     assert kind_of(error) == type(error).__name__
 
 
-def test_no_memory_in_a_trial_ends_the_process_and_rejects_nothing() -> None:
+def test_a_memory_error_in_a_trial_ends_the_process() -> None:
     work = Failing({3}, error=MemoryError)
     with pytest.raises(MemoryError):
         quarantine_of(work).compute(records(9), Stages(), ValueError())
@@ -195,7 +195,7 @@ def scene_of(work: Adding, end: int = 6) -> Scene:
     return scene
 
 
-def test_the_loop_goes_on_past_a_record_and_says_where_it_is_once_that_is_committed() -> None:
+def test_the_loop_skips_a_record_and_reports_after_the_commit() -> None:
     scene = scene_of(Failing({3}))
     scene.run()
     assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
@@ -207,7 +207,7 @@ def test_the_loop_goes_on_past_a_record_and_says_where_it_is_once_that_is_commit
     assert kinds.index(RecordQuarantined) > kinds.index(BatchCommitted)
 
 
-def test_an_abort_of_such_a_batch_says_nothing_and_it_is_found_again() -> None:
+def test_an_aborted_quarantine_is_not_reported_and_repeats() -> None:
     scene = scene_of(Failing({1}))
     scene.cluster.raises["commit"] = [ABORT]
     scene.run()
@@ -216,7 +216,7 @@ def test_an_abort_of_such_a_batch_says_nothing_and_it_is_found_again() -> None:
     assert scene.work.state == list(range(6))
 
 
-def test_too_many_pause_the_loop_until_it_is_stopped_and_commit_nothing(
+def test_too_many_quarantined_pause_the_loop_and_commit_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
@@ -268,7 +268,7 @@ class Hanging(Adding):
         return super().compute(raw, stages, quarantined)
 
 
-def test_a_batch_that_hangs_is_reported_with_its_stack_and_counts_as_alive_no_more() -> None:
+def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     work = Hanging()
     scene = scene_of(work, end=2)
     scene.loop._limits = LoopLimits(maximum_batch=2, slow=0.01, hang=0.02)
@@ -332,14 +332,14 @@ def replayed(bad: set[int], count: int, heard: list[Event]) -> list[int]:
     return folded
 
 
-def test_a_replay_leaves_out_what_fails_and_says_so() -> None:
+def test_a_replay_leaves_out_failing_records_and_reports_them() -> None:
     heard: list[Event] = []
     assert replayed({5, 70}, 100, heard) == [n for n in range(100) if n not in {5, 70}]
     left_out = [each for each in heard if isinstance(each, ReplayLeftOut)]
     assert [(each.partition, each.offset) for each in left_out] == [(0, 5), (0, 70)]
 
 
-def test_a_replay_of_which_too_much_fails_pauses_and_folds_nothing_twice() -> None:
+def test_a_replay_with_too_many_failures_pauses_and_folds_once() -> None:
     heard: list[Event] = []
     folded: list[int] = []
     bad = set(range(20, 20 + MOST_RECORDS + 1))

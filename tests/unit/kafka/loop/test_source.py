@@ -68,7 +68,7 @@ def script(source: KafkaSource, act: Any, found: RawRecords) -> None:
     source._consumer.script = [(act, found)]  # type: ignore[attr-defined]  # the fake's
 
 
-def test_records_of_a_partition_that_left_inside_the_poll_are_dropped(source: KafkaSource) -> None:
+def test_records_of_a_partition_revoked_in_the_poll_are_dropped(source: KafkaSource) -> None:
     script(source, lambda rebalance: rebalance.revoked((0,)), records(0, 1, 0, 1))
     polled = source.poll(10, 0.0, 0.0)
     assert polled is not None
@@ -76,7 +76,7 @@ def test_records_of_a_partition_that_left_inside_the_poll_are_dropped(source: Ka
     assert source.settled([0, 1]) == {1}
 
 
-def test_so_are_those_of_one_that_came_back_and_whose_state_is_not_restored(
+def test_records_of_a_returned_unrestored_partition_are_dropped(
     source: KafkaSource,
 ) -> None:
     def leave_and_return(rebalance: Rebalance) -> None:

@@ -193,7 +193,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_each_batch_is_committed_and_told_in_order(scene: Scene) -> None:
+def test_each_batch_is_committed_and_reported_in_order(scene: Scene) -> None:
     scene.run()
     assert scene.work.state == list(range(6))
     assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
@@ -214,7 +214,7 @@ def test_five_aborts_in_a_row_stop_it(scene: Scene) -> None:
     assert scene.work.state == []
 
 
-def test_four_do_not_and_a_commit_starts_the_count_anew(scene: Scene) -> None:
+def test_four_aborts_do_not_stop_and_a_commit_resets_the_count(scene: Scene) -> None:
     scene.cluster.raises["offsets"] = [ABORT] * 4
     scene.run()
     assert scene.work.state == list(range(6))
@@ -250,7 +250,7 @@ def test_offsets_that_are_neither_start_nor_end_stop_it(scene: Scene) -> None:
     assert scene.work.state == []
 
 
-def test_who_is_fenced_leaves_with_nothing_kept(scene: Scene) -> None:
+def test_a_fenced_loop_leaves_with_nothing_kept(scene: Scene) -> None:
     scene.cluster.raises["commit"] = [FENCED]
     with pytest.raises(FencedError):
         scene.run()
@@ -258,7 +258,7 @@ def test_who_is_fenced_leaves_with_nothing_kept(scene: Scene) -> None:
     assert (0, "close") in scene.cluster.calls
 
 
-def test_an_outage_is_said_once_and_waited_out(
+def test_an_outage_is_reported_once_and_waited_out(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
@@ -269,7 +269,7 @@ def test_an_outage_is_said_once_and_waited_out(
     assert scene.work.state == list(range(6))
 
 
-def test_a_batch_whose_partition_is_revoked_meanwhile_is_not_published(scene: Scene) -> None:
+def test_a_batch_of_a_revoked_partition_is_not_published(scene: Scene) -> None:
     compute = scene.work.compute
 
     def compute_and_revoke(raw: RawRecords, stages: Stages) -> Result[list[int]]:
@@ -301,7 +301,7 @@ class RevokesWhilePolling(FakeSource):
         return super().poll(maximum, *times)
 
 
-def test_state_is_flushed_as_it_is_committed_before_its_partition_leaves() -> None:
+def test_committed_state_is_flushed_before_its_partition_leaves() -> None:
     scene = Scene(RevokesWhilePolling())
     for _ in range(2):
         scene.loop.step()
@@ -320,7 +320,7 @@ def test_what_runs_to_its_end_flushes_all_that_it_has_committed(scene: Scene) ->
     assert scene.cluster.clients[0].produced[-1] == ("state", b"s")
 
 
-def test_a_flush_that_fails_costs_nothing_but_is_said(scene: Scene) -> None:
+def test_a_failed_flush_costs_nothing_but_is_reported(scene: Scene) -> None:
     flush = scene.work.flush
 
     def flush_and_fail(partitions: set[int]) -> Sequence[Outgoing]:
@@ -383,7 +383,7 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
 
 
 @pytest.mark.parametrize("where", ["computing", "computed", "leaving"])
-def test_who_leaves_a_partition_alive_leaves_no_attempt_behind(where: str) -> None:
+def test_a_graceful_exit_forgets_attempts(where: str) -> None:
     """Rebalances and restarts are not deaths: three of them must not stop the group."""
     scene = Scene()
     scene.loop._attempts = Attempts(guarded=True)
@@ -424,7 +424,7 @@ def test_who_leaves_a_partition_alive_leaves_no_attempt_behind(where: str) -> No
     assert notes == [{0: Note(1, 2, 0).write()}, {0: b""}]
 
 
-def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> None:
+def test_a_commit_is_reported_before_its_partition_is_forgotten(scene: Scene) -> None:
     told: list[str] = []
     heard = scene.loop._listener
 
@@ -447,7 +447,7 @@ def test_a_commit_is_told_before_its_partition_is_forgotten(scene: Scene) -> Non
     scene.loop._pool.shutdown()
 
 
-def test_a_flush_leaves_out_a_partition_that_went_and_came_back_unheard() -> None:
+def test_a_flush_skips_a_partition_lost_and_regained_unnoticed() -> None:
     scene = Scene()
     for _ in range(3):
         scene.loop.step()
@@ -497,7 +497,7 @@ class LosesTheOther(TwoPartitions):
             self._events.append(Revoked((0,), lost=False))
 
 
-def test_the_offsets_of_a_partition_that_left_in_a_wait_are_not_committed_at_the_end(
+def test_offsets_of_a_partition_lost_in_a_wait_are_not_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
@@ -518,7 +518,7 @@ def test_the_offsets_of_a_partition_that_left_in_a_wait_are_not_committed_at_the
     assert [partitions for partitions, _ in scene.work.flushed] == [{1}]
 
 
-def test_a_partition_that_came_back_in_a_wait_is_not_read_again_from_where_it_left() -> None:
+def test_a_partition_regained_in_a_wait_keeps_its_new_offset() -> None:
     scene = Scene()
     source = TwoPartitions()
     scene.source = source
@@ -539,7 +539,7 @@ def test_a_partition_that_came_back_in_a_wait_is_not_read_again_from_where_it_le
     scene.loop.run()
 
 
-def test_an_abort_reads_the_partitions_of_the_batch_ahead_again_as_well() -> None:
+def test_an_abort_rereads_the_partitions_of_the_batch_ahead_too() -> None:
     scene = Scene()
     source = TwoPartitions()
     scene.source = source
@@ -608,7 +608,7 @@ def steps(scene: Scene, count: int) -> list[str]:
     return told
 
 
-def test_where_a_first_run_begins_is_committed_once_its_partition_is_whole(first: Scene) -> None:
+def test_a_first_offset_is_committed_once_its_partition_is_ready(first: Scene) -> None:
     assert steps(first, 1) == []
     assert steps(first, 1) == ["begin", "offsets", "commit", "resume {0}"]
     assert steps(first, 1) == []
@@ -617,7 +617,7 @@ def test_where_a_first_run_begins_is_committed_once_its_partition_is_whole(first
     assert first.work.flushed == [({0}, [])]
 
 
-def test_a_first_offset_that_is_not_committed_is_tried_again_after_a_poll(first: Scene) -> None:
+def test_an_uncommitted_first_offset_is_retried_after_a_poll(first: Scene) -> None:
     first.cluster.raises["offsets"] = [ABORT]
     assert steps(first, 2) == ["begin", "offsets", "abort"]
     assert steps(first, 1) == ["begin", "offsets", "commit", "resume {0}"]
@@ -626,7 +626,7 @@ def test_a_first_offset_that_is_not_committed_is_tried_again_after_a_poll(first:
     first.loop.run()
 
 
-def test_a_backlog_elsewhere_does_not_keep_a_first_offset_waiting(first: Scene) -> None:
+def test_a_backlog_elsewhere_does_not_delay_a_first_offset(first: Scene) -> None:
     source = TwoPartitions()
     source._events = [Assigned({0: 0, 1: 0}, frozenset({0}))]
     source.positions = {1: -8}  # of partition 0 nothing comes before it is resumed
@@ -663,7 +663,7 @@ def test_what_is_refused_leaves_no_first_offset(first: Scene) -> None:
     assert "begin" not in [method for _, method in first.cluster.calls]
 
 
-def test_nor_does_what_leaves_before_it_is_whole(first: Scene) -> None:
+def test_a_partition_revoked_before_it_is_ready_commits_nothing(first: Scene) -> None:
     assert steps(first, 1) == []
     assert first.source.before_revoke is not None
     first.source.before_revoke((0,))

@@ -44,7 +44,7 @@ def turns(steps: int) -> tuple[Scene, list[tuple[str, int]]]:
     return scene, [(name, len(list(each))) for name, each in groupby(work.told)]
 
 
-def test_a_backlog_gives_a_restore_as_long_as_its_last_batch_took() -> None:
+def test_a_backlog_gives_a_restore_the_time_of_its_last_batch() -> None:
     _, told = turns(3)
     assert [name for name, _ in told] == ["restore", "decide"] * 3
     # Nothing had been decided before the first turn: it is one step.

@@ -61,11 +61,11 @@ class Broker:
 @pytest.mark.parametrize(
     "found", [None, group({}), group({}, NEW), group({"g-a": (0,), "g-b": ()}, NEW)]
 )
-def test_a_group_that_is_new_empty_or_of_its_own_kind_is_joined(found: Any) -> None:
+def test_a_new_empty_or_compatible_group_is_joined(found: Any) -> None:
     assert Broker(found).entry().hindrance() == ""
 
 
-def test_classic_members_are_named_and_waited_for_until_the_last_has_left() -> None:
+def test_classic_members_are_named_and_awaited_until_all_left() -> None:
     broker = Broker(group({"g-b": (), "g-a": (0,)}))
     entry = broker.entry()
     assert "classic protocol (g-a, g-b)" in entry.hindrance()
@@ -131,7 +131,7 @@ def test_a_source_joins_once_the_classic_members_have_left(made: Any) -> None:
     assert (source._consumer.subscribed, broker.asked) == (1, 2)
 
 
-def test_who_is_refused_among_other_assignors_says_so_until_it_is_taken(made: Any) -> None:
+def test_a_refused_assignor_is_reported_until_it_is_accepted(made: Any) -> None:
     source, _ = made(None, KAFKA.model_copy(update={"group_protocol": "classic"}))
     consumer = source._consumer
     assert consumer.subscribed == 1
@@ -158,9 +158,7 @@ def test_who_is_refused_among_other_assignors_says_so_until_it_is_taken(made: An
         (None, False),
     ],
 )
-def test_a_spare_is_a_member_of_a_stable_group_whose_partitions_are_all_others(
-    found: Any, expected: Any
-) -> None:
+def test_a_spare_joins_a_stable_group_with_all_partitions_taken(found: Any, expected: Any) -> None:
     assert spare(found, "g-i", "t", (0, 1)) is expected
 
 

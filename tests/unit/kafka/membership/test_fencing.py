@@ -51,7 +51,9 @@ def reborn(process: Process) -> list[str]:
 
 @pytest.mark.parametrize("sign", ["reset", "timeout", "quiet"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_late_birth_of_its_own_is_no_takeover(world: World, stage: Api, sign: Sign) -> None:
+def test_a_late_birth_of_the_own_process_is_not_a_takeover(
+    world: World, stage: Api, sign: Sign
+) -> None:
     process = settled(world)
     born_late(world, process, sign)
     world.feed(0, 1)
@@ -62,7 +64,7 @@ def test_a_late_birth_of_its_own_is_no_takeover(world: World, stage: Api, sign: 
     assert process.producer.births == 3
 
 
-def test_a_birth_that_came_between_two_transactions_is_none_either(world: World) -> None:
+def test_a_late_birth_between_two_transactions_is_not_a_takeover(world: World) -> None:
     process = settled(world)
     born_late(world, process, "reset")
     world.release()
@@ -114,7 +116,7 @@ def test_each_answer_that_is_missing_explains_once(seconds: float, broken: int, 
     assert not own.explains(0.0)
 
 
-def test_an_outage_does_not_explain_for_ever() -> None:
+def test_an_outage_explains_a_fence_only_for_a_limited_time() -> None:
     own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
     own.born(3_600.0, 500)
     explained = []
@@ -144,7 +146,7 @@ def stand_still_in_a_commit(world: World, instance: str, steps: int) -> tuple[Pr
     return process, other
 
 
-def test_who_stood_still_in_a_commit_while_its_namesake_went_on_leaves_as_fenced(
+def test_a_process_stalled_in_a_commit_is_fenced_by_its_namesake(
     world: World,
 ) -> None:
     process, other = stand_still_in_a_commit(world, "a", 4)
@@ -154,7 +156,7 @@ def test_who_stood_still_in_a_commit_while_its_namesake_went_on_leaves_as_fenced
     assert (other.ended, other.producer.births) == (None, births)
 
 
-def test_who_stood_still_while_another_name_went_on_gives_the_batch_up(world: World) -> None:
+def test_a_stalled_commit_is_aborted_after_another_takes_over(world: World) -> None:
     process, other = stand_still_in_a_commit(world, "b", 4)
     assert process.ended is None
     world.settle()
@@ -162,7 +164,7 @@ def test_who_stood_still_while_another_name_went_on_gives_the_batch_up(world: Wo
     assert other.ended is None
 
 
-def test_who_stood_still_while_nobody_went_on_decides_again(world: World) -> None:
+def test_a_stalled_batch_without_a_successor_is_decided_again(world: World) -> None:
     process, other = stand_still_in_a_commit(world, "b", 0)
     other.leave()
     world.running.remove(other)
@@ -171,7 +173,7 @@ def test_who_stood_still_while_nobody_went_on_decides_again(world: World) -> Non
     assert reborn(process)
 
 
-def test_a_flush_that_stood_still_until_its_partition_went_on_elsewhere_is_given_up(
+def test_a_stalled_flush_is_aborted_after_its_partition_moved(
     world: World,
 ) -> None:
     process = settled(world)
@@ -194,7 +196,7 @@ def test_a_flush_that_stood_still_until_its_partition_went_on_elsewhere_is_given
 
 
 @pytest.mark.parametrize("unaware", [True, False])
-def test_a_member_that_was_expelled_before_its_offsets_commits_nothing(
+def test_a_member_expelled_before_its_offsets_commits_nothing(
     world: World,
     unaware: bool,  # noqa: FBT001 a parameter of the test
 ) -> None:
@@ -220,7 +222,7 @@ def test_a_member_that_was_expelled_before_its_offsets_commits_nothing(
     assert (process.ended, other.ended) == (None, None)
 
 
-def test_a_machine_that_was_suspended_in_a_transaction_was_not_taken_over(world: World) -> None:
+def test_suspension_in_a_transaction_is_not_a_takeover(world: World) -> None:
     process = settled(world)
     world.feed(0, 2)
     suspended = partial(world.clock.suspend, TIMEOUT_SECONDS + 1.0)
@@ -231,7 +233,7 @@ def test_a_machine_that_was_suspended_in_a_transaction_was_not_taken_over(world:
     assert process.producer.births == 2
 
 
-def test_a_commit_during_which_the_machine_was_suspended_counts_as_slow(world: World) -> None:
+def test_suspension_in_a_commit_counts_as_a_slow_commit(world: World) -> None:
     process = settled(world)
     world.feed(0, 2)
     suspended = partial(world.clock.suspend, SOCKET_SECONDS + 1.0)

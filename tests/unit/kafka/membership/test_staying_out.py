@@ -91,13 +91,13 @@ def ran(process: Orchestrated, run: Callable[[], None] = fenced) -> bool:
     return False
 
 
-def test_without_the_file_it_leaves_at_once() -> None:
+def test_a_fenced_process_without_the_file_leaves_immediately() -> None:
     process = Orchestrated(None, [[NAME]])
     assert ran(process)
     assert (process.rounds, process.heard) == (0, [])
 
 
-def test_it_waits_while_the_newer_one_runs_and_then_leaves_without_a_note(file: Path) -> None:
+def test_a_fenced_process_waits_for_the_newer_one_and_leaves(file: Path) -> None:
     process = Orchestrated(file, [[NAME, "g-b"]] * 5 + [["g-b"]])
     assert ran(process)
     assert process.rounds == 5 + GONE
@@ -123,7 +123,7 @@ def test_killed_while_it_waits_it_waits_again_before_it_starts(file: Path) -> No
     assert file.exists()
 
 
-def test_a_newer_one_that_comes_back_begins_the_wait_anew(file: Path) -> None:
+def test_a_newer_process_that_returns_restarts_the_wait(file: Path) -> None:
     # As one that restarts: gone for less than it takes.
     gone = [["g-b"]] * (GONE - 1)
     process = Orchestrated(file, [*gone, [NAME], *gone, [NAME], []])
@@ -131,14 +131,14 @@ def test_a_newer_one_that_comes_back_begins_the_wait_anew(file: Path) -> None:
     assert process.rounds == 2 * GONE + GONE
 
 
-def test_a_broker_that_does_not_answer_says_nothing(file: Path) -> None:
+def test_a_silent_broker_does_not_end_the_wait(file: Path) -> None:
     answers: list[list[str] | None] = [None] * 100
     process = Orchestrated(file, [*answers, []])
     assert ran(process)
     assert process.rounds == 100 + GONE
 
 
-def test_a_new_pod_has_no_note_and_starts_at_once(file: Path) -> None:
+def test_a_new_pod_has_no_note_and_starts_immediately(file: Path) -> None:
     process = Orchestrated(file, [[NAME]])
     started: list[int] = []
     process.out.around(lambda: started.append(process.rounds))
@@ -153,7 +153,7 @@ def test_one_that_is_in_no_group_waits_until_it_is_stopped(file: Path) -> None:
     assert not file.exists()
 
 
-def test_its_partitions_are_anothers_and_no_longer_shown_as_its_own(file: Path) -> None:
+def test_a_fenced_process_no_longer_shows_its_partitions(file: Path) -> None:
     process = Orchestrated(file, [[NAME]], stop_after=2)
     process.out(PartitionsAssigned((0, 1, 2), ()))
     process.out(PartitionsRevoked((1,), lost=False))
@@ -166,7 +166,7 @@ def test_a_folder_that_is_not_there_is_refused_at_the_start(tmp_path: Path) -> N
         Orchestrated(tmp_path / "missing" / "fenced", [[]])
 
 
-def test_a_note_that_cannot_be_written_is_told(file: Path) -> None:
+def test_a_note_that_cannot_be_written_is_reported(file: Path) -> None:
     def in_the_way() -> None:
         file.mkdir()
         fenced()

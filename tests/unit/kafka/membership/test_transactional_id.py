@@ -86,7 +86,7 @@ def test_what_cannot_be_fenced_stops_the_start() -> None:
     assert client.closed
 
 
-def test_a_broker_that_does_not_answer_is_not_waited_for_without_end() -> None:
+def test_a_silent_broker_is_waited_for_only_so_long() -> None:
     times = iter([0.0, 1.0, 59.0, 61.0])
     client = Client([BUSY] * 9)
     with pytest.raises(UnavailableError):

@@ -46,7 +46,7 @@ def test_no_record_is_lost_or_due_twice_over_a_long_run(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
-def test_riders_go_right_before_their_record_however_the_schedule_cuts(chunk: int) -> None:
+def test_riders_immediately_precede_their_record_in_any_schedule(chunk: int) -> None:
     values = [b"0", b"1", b"2", b"3", b"4"]
     riders = Riders(
         "r",

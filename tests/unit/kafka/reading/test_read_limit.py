@@ -12,7 +12,7 @@ def test_each_offset_gained_renews_the_limit() -> None:
         limit.note({0: position, 1: 7}, STALLED_SECONDS)
 
 
-def test_without_an_offset_gained_it_ends_with_an_error_that_names_the_place() -> None:
+def test_a_read_without_progress_fails_and_names_the_offset() -> None:
     limit = ReadLimit("decisions", {0: 50, 1: 60})
     limit.note({1: 7}, 1.0)
     for _ in range(int(STALLED_SECONDS)):

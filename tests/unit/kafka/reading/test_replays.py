@@ -62,7 +62,7 @@ def test_one_at_a_time_comes_back_in_order() -> None:
     assert order(3, 1, lambda _: set()) == [0] * 3 + [1] * 3 + [2] * 3
 
 
-def test_who_holds_much_goes_on_alone_until_it_holds_less() -> None:
+def test_a_partition_holding_much_continues_alone() -> None:
     # Partition 1 holds much after its first step, and no more after its second.
     told = order(3, 3, lambda partition: {1} if partition == 1 else set())
     first = told.index(1)

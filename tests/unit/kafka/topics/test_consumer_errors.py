@@ -7,7 +7,7 @@ from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.topics.consumer_errors import Reading
 
 
-def test_input_that_is_gone_names_the_commands_for_its_partition_alone() -> None:
+def test_missing_input_names_the_commands_for_its_partition() -> None:
     cause = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")
     fault = Reading("input", "group", "member").judge(ConsumerError(3, 7, cause))
     assert isinstance(fault, OffsetsError)

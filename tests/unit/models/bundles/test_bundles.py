@@ -138,7 +138,7 @@ def test_a_card_is_verified_like_everything_else(tmp_path: Path) -> None:
     assert "card.png is not in the manifest" in refusal(bundle)
 
 
-def test_the_card_is_no_part_of_the_content(tmp_path: Path) -> None:
+def test_the_card_is_not_part_of_the_content(tmp_path: Path) -> None:
     bare = candidate(DecisionTreeClassifier(max_depth=2).fit(ROWS, FRAUD))
     card = {"card.md": b"# good", "card.png": b"picture"}
     told = replace_fields(bare, version="1.0.1", card=card)
@@ -210,7 +210,7 @@ def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     assert "cannot be loaded" in refusal(bundle, frozenset({"sklearn.ensemble._gb.Strange"}))
 
 
-def test_a_trusted_type_of_another_kind_is_still_no_model_of_ours(bundle: Path) -> None:
+def test_an_unsupported_model_type_is_refused_though_trusted(bundle: Path) -> None:
     replace(
         bundle, "model.skops", skops.io.dumps(ExtraTreesClassifier(n_estimators=2).fit(ROWS, FRAUD))
     )

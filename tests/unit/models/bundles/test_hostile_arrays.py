@@ -114,7 +114,7 @@ def shaped(shape: tuple[int, ...]) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [(2**40,), (2**31, 2**31), (-1,), (4,)])
-def test_arrays_are_as_long_as_their_shape_says(shape: tuple[int, ...]) -> None:
+def test_arrays_must_be_as_long_as_their_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         unpack(archive(a__npy=shaped(shape)), "m:1.0.0", ANY)
 
@@ -125,7 +125,7 @@ def test_a_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         unpack(archive(schema__json=b" " * 101), "m:1.0.0", ANY)
 
 
-def test_many_members_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_members_are_refused_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="more than 65536 members"):
         unpack(b"PK\x03\x04" + b"PK\x01\x02" * 65_537, "m:1.0.0", ANY)
     out = io.BytesIO()
@@ -138,7 +138,7 @@ def test_many_members_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert time.process_time() - began < 20, "each member costs as much as the one before"
 
 
-def test_sound_models_pass() -> None:
+def test_valid_models_pass() -> None:
     for model in MODELS.values():
         data = skops.io.dumps(model.fit(ROWS, FRAUD))
         predictor_for(unpack(data, "m:1.0.0", ANY))

@@ -108,7 +108,7 @@ def test_each_is_refused_in_one_line(
         for n, d, w in HOSTILE
     ],
 )
-def test_a_running_scorer_keeps_its_copy_and_tells_of_each(
+def test_a_running_scorer_keeps_its_copy_and_reports_each_attack(
     deed: Deed, why: str, scene: Scene, trust: Trust
 ) -> None:
     bundle = load_bundle(LocalFolder(scene.bundle, "fraud:1.0.0"), trust)

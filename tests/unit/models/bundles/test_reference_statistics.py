@@ -43,7 +43,7 @@ def test_every_value_is_in_one_bin_or_missing(values: np.typing.NDArray[np.float
     assert found.of(values) == found
 
 
-def test_many_values_lie_in_bins_of_equal_size() -> None:
+def test_many_values_are_in_bins_of_equal_size() -> None:
     values = np.random.default_rng(0).normal(size=20_000)
     found = histogram(values)
     assert len(found.counts) == BINS
@@ -60,7 +60,7 @@ def test_few_values_have_a_bin_each() -> None:
     assert histogram(np.full(5, 3.0)).counts == (5,)
 
 
-def test_features_are_told_by_name() -> None:
+def test_features_are_listed_by_name() -> None:
     rows = np.array([[0.0, 5.0], [1.0, np.nan]])
     found = reference_of(("NIGHT", "GAP"), rows, np.array([0.1, 0.9]))
     assert found.rows == 2
@@ -78,7 +78,7 @@ def test_features_are_told_by_name() -> None:
         ((float("nan"),), (1, 1), "finite number"),
     ],
 )
-def test_what_is_no_histogram_is_refused(
+def test_an_invalid_histogram_is_refused(
     edges: tuple[float, ...], counts: tuple[int, ...], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):

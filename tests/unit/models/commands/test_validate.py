@@ -66,7 +66,7 @@ def test_one_bit_breaks_the_promise_of_bits(bundle: Path) -> None:
         refuse_broken(found)
 
 
-def test_under_other_libraries_bits_may_differ_and_decisions_may_not(bundle: Path) -> None:
+def test_other_libraries_may_change_bits_but_not_decisions(bundle: Path) -> None:
     found = changed(bundle, one_bit, other_libraries)
     assert (found.promise, found.broken, found.flips) == ("decisions", "", 0)
     found = changed(bundle, over_the_threshold)

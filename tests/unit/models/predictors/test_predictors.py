@@ -115,7 +115,7 @@ def test_trees_give_the_bits_of_scikit_learn(kind: str, missing: bool) -> None: 
     assert same_bits(predictor.scores(rows), model.predict_proba(rows)[:, 1].copy())
 
 
-def test_missing_values_that_training_never_saw_go_where_scikit_learn_sends_them() -> None:
+def test_unseen_missing_values_follow_scikit_learns_branch() -> None:
     rows = training()[0][:200].copy()
     rows[::2, 3] = np.nan
     for kind in TREES:
@@ -177,7 +177,7 @@ def test_a_tree_credits_the_feature_that_it_split_on() -> None:
     assert contributions.tolist() == [[0.0, -0.5], [0.0, 0.5]]
 
 
-def test_a_scaled_linear_model_explains_the_deviation_from_the_mean() -> None:
+def test_a_scaled_linear_model_explains_deviations_from_the_mean() -> None:
     model, predictor = fitted("scaled logistic regression")
     rows = training()[0][:3]
     scaler, regression = model.steps[0][1], model.steps[1][1]

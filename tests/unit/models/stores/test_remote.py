@@ -22,7 +22,7 @@ def shelves(tmp_path: Path) -> Shelves:
     return Shelves("memory", tmp_path)
 
 
-def test_what_was_verified_is_kept_by_its_hash_for_this_user_alone(shelves: Shelves) -> None:
+def test_a_verified_bundle_is_cached_by_hash_for_this_user_alone(shelves: Shelves) -> None:
     folder = find(open_store(shelves.models), "fraud:1.0.0")
     bundle = load_bundle(folder)
     assert stat.S_IMODE(shelves.cache.stat().st_mode) == 0o700

@@ -90,7 +90,7 @@ def told(action: Action) -> tuple[CommandKind | None, str]:
     return action.kind, action.reasons[0]
 
 
-def test_a_stage_that_has_lasted_with_enough_events_and_no_harm_is_left_for_the_next() -> None:
+def test_a_finished_stage_without_harm_moves_to_the_next() -> None:
     writer = started()
     action = decide(writer.log.state, progress())
     assert told(action) == (CommandKind.STEP, "stage 0 has lasted 60 s")
@@ -114,13 +114,13 @@ def test_a_stage_that_has_lasted_with_enough_events_and_no_harm_is_left_for_the_
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_lacks_holds(changed: dict[str, Any], why: str) -> None:
+def test_a_missing_condition_holds_the_rollout(changed: dict[str, Any], why: str) -> None:
     action = decide(started().log.state, progress(**changed))
     assert told(action) == (None, why)
     assert action.command is None
 
 
-def test_labels_that_have_not_come_hold_no_step_and_make_no_promotion() -> None:
+def test_missing_labels_hold_no_step_and_prevent_a_promotion() -> None:
     assert decide(started().log.state, progress(slow=Verdict.NO_DATA)).kind is CommandKind.STEP
     writer = started(ramp=[{"percent": 5}])
     action = decide(writer.log.state, progress(slow=Verdict.NO_DATA))
@@ -128,7 +128,7 @@ def test_labels_that_have_not_come_hold_no_step_and_make_no_promotion() -> None:
 
 
 @pytest.mark.parametrize("guard", ["fast", "slow"])
-def test_harm_rolls_back_at_once_and_for_good(guard: str) -> None:
+def test_harm_rolls_back_immediately_and_permanently(guard: str) -> None:
     writer = started()
     given: dict[str, Any] = {guard: Verdict.ROLL_BACK}
     early = progress(**given, clock_ms=0, since=None)
@@ -139,7 +139,7 @@ def test_harm_rolls_back_at_once_and_for_good(guard: str) -> None:
     assert told(again) == (None, "nothing is rolled out")
 
 
-def test_harm_rolls_back_what_is_paused_and_what_waits_for_an_answer() -> None:
+def test_harm_rolls_back_a_paused_or_pending_rollout() -> None:
     writer = started(manual=["step"])
     writer.accept("pause")
     assert told(decide(writer.log.state, progress())) == (None, "the rollout is paused")
@@ -150,7 +150,7 @@ def test_harm_rolls_back_what_is_paused_and_what_waits_for_an_answer() -> None:
     assert decide(writer.log.state, progress(Verdict.ROLL_BACK)).kind is CommandKind.ROLLBACK
 
 
-def test_harm_that_a_person_is_asked_about_takes_the_place_of_a_step_that_waits() -> None:
+def test_a_pending_rollback_replaces_a_pending_step() -> None:
     writer = started(manual=["step", "rollback"])
     obey(writer, decide(writer.log.state, progress()))
     waits = writer.log.state.pending
@@ -168,7 +168,7 @@ def test_harm_that_a_person_is_asked_about_takes_the_place_of_a_step_that_waits(
 
 
 @pytest.mark.parametrize("guard", [FAST, SLOW])
-def test_harm_that_shows_in_shadow_counts_when_the_candidate_is_a_canary(guard: str) -> None:
+def test_harm_seen_in_shadow_counts_in_the_canary(guard: str) -> None:
     ramp = [{"percent": 0}, {"percent": 25}, {"percent": 50}]
     writer = started(ramp=ramp)
     writer.accept("step", stage=1)
@@ -200,7 +200,7 @@ def test_harm_that_shows_in_shadow_counts_when_the_candidate_is_a_canary(guard: 
     assert {each.way for each in (both.fast, both.slow) if each} == {CANARY_WAY}
 
 
-def test_arms_that_are_no_fair_halves_roll_nothing_back() -> None:
+def test_arms_that_are_not_fair_halves_do_not_roll_back() -> None:
     for found in (
         progress(Verdict.INVALID, Verdict.ROLL_BACK), progress(Verdict.ROLL_BACK, Verdict.INVALID)
     ):  # fmt: skip
@@ -209,7 +209,7 @@ def test_arms_that_are_no_fair_halves_roll_nothing_back() -> None:
         assert action.reasons[0].endswith("guard says INVALID")
 
 
-def test_the_slow_guard_promotes_wherever_the_ramp_stands() -> None:
+def test_the_slow_guard_promotes_from_any_stage_of_the_ramp() -> None:
     action = decide(started().log.state, progress(slow=Verdict.PROMOTE))
     assert told(action) == (CommandKind.PROMOTE, "why PROMOTE")
     assert action.body is not None
@@ -221,14 +221,14 @@ def test_a_promotion_needs_the_fast_guards_too() -> None:
     assert told(action) == (None, "the fast guard says NO_DATA")
 
 
-def test_in_shadow_a_ramp_is_begun_and_not_passed_over() -> None:
+def test_a_ramp_in_shadow_begins_and_is_not_skipped() -> None:
     writer = started(ramp=[{"percent": 0, "least_seconds": 60}, {"percent": 5}])
     found = progress(slow=Verdict.PROMOTE, way=SHADOW_WAY)
     assert decide(writer.log.state, found).kind is CommandKind.STEP
     assert decide(writer.log.state, replace(found, clock_ms=0)).kind is None
 
 
-def test_a_shadow_without_a_ramp_is_promoted_by_the_slow_guard_alone() -> None:
+def test_a_shadow_without_a_ramp_is_promoted_by_the_slow_guard() -> None:
     writer = started(SHADOW)
     assert decide(writer.log.state, progress(way=SHADOW_WAY)).kind is None
     action = decide(writer.log.state, progress(slow=Verdict.PROMOTE, way=SHADOW_WAY))
@@ -261,7 +261,7 @@ def test_the_plans_limits_hold(
     assert told(action) == (None, why)
 
 
-def test_what_a_person_approves_first_is_asked_for_once_for_each_look() -> None:
+def test_an_approval_is_requested_once_per_look() -> None:
     writer = started(manual=["step"])
 
     def ask(look: int) -> Action:
@@ -299,7 +299,7 @@ def test_what_a_person_approves_first_is_asked_for_once_for_each_look() -> None:
     assert again.command[0] is CommandKind.PROPOSE
 
 
-def test_who_is_not_judged_is_left_alone() -> None:
+def test_a_rollout_without_a_guard_is_left_alone() -> None:
     writer = Writer()
     assert told(decide(writer.log.state, progress())) == (None, "nothing is rolled out")
     writer.start({**CANARY, "ramp": RAMP})
@@ -309,7 +309,7 @@ def test_who_is_not_judged_is_left_alone() -> None:
     assert told(action) == (None, "strategy shadow with 2 candidates is not judged")
 
 
-def test_a_verdict_is_written_once_and_never_behind_a_later_look() -> None:
+def test_a_verdict_is_written_once_and_never_after_a_later_look() -> None:
     writer = started()
 
     def due(verdict: Verdict, look: int, way: str = CANARY_WAY) -> bool:
@@ -340,7 +340,7 @@ VERDICT = st.sampled_from([None, *Verdict])
     st.sampled_from([5.0, 25.0, 100.0]),
     st.sets(st.sampled_from(["step", "promote", "rollback"])),
 )  # fmt: skip
-def test_whatever_the_guards_say_nothing_moves_without_a_verdict_that_lets_it(
+def test_nothing_moves_without_a_verdict_that_allows_it(
     said: list[tuple[Verdict | None, Verdict | None, int, int]], up_to: float, may: set[str]
 ) -> None:
     writer = started(may=sorted(may), up_to=up_to)

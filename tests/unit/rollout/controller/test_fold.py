@@ -99,7 +99,7 @@ def traffic(seed: int, count: int = 400, *, fraud: float = 0.3) -> tuple[Command
 
 @settings(max_examples=examples(12), deadline=None)
 @given(st.integers(0, 1_000), st.lists(st.integers(0, 1_200), max_size=6), st.data())
-def test_the_same_records_give_the_same_state_in_whatever_pieces_and_through_crashes(
+def test_the_same_records_give_one_state_despite_crashes(
     tmp_path_factory: pytest.TempPathFactory, seed: int, pieces: list[int], data: st.DataObject
 ) -> None:
     commands, topics = traffic(seed, 160)
@@ -125,7 +125,7 @@ def test_the_same_records_give_the_same_state_in_whatever_pieces_and_through_cra
     cut.controlling.close()
 
 
-def test_matured_decisions_cost_what_plain_counting_says() -> None:
+def test_matured_decisions_cost_what_plain_counting_gives() -> None:
     commands, topics = traffic(3, 300)
     stage = Stage(commands)
     stage.controlling.fold(topics.raw())
@@ -168,7 +168,7 @@ def test_matured_decisions_cost_what_plain_counting_says() -> None:
     assert mature - 20 <= way.matured <= mature
 
 
-def test_errors_are_rows_without_a_score_and_canaries_that_the_champion_stood_in_for() -> None:
+def test_errors_are_rows_without_a_score_and_fallback_canaries() -> None:
     commands = rollout()
     topics = Topics(commands.routing)
     canary, control = (customers(topics.routing, arm, 1)[0] for arm in (CANARY, CONTROL))
@@ -197,7 +197,7 @@ def obey(commands: Commands, stage: Stage) -> Action:
     return action
 
 
-def test_a_canary_without_harm_goes_up_its_ramp_and_no_further_than_it_may() -> None:
+def test_a_harmless_canary_goes_up_its_ramp_only_as_allowed() -> None:
     commands = rollout(ramp=((25.0, 3_600), (50.0, 0)))
     stage = Stage(commands)
     topics = louder(Topics(commands.routing), 1)
@@ -225,7 +225,7 @@ def test_a_step_that_was_just_written_counts_from_its_first_row() -> None:
     assert stage.controlling._gathering.since[commands.routing.revision].canary == 1
 
 
-def test_labels_promote_a_candidate_that_costs_no_more_and_roll_back_one_that_does() -> None:
+def test_labels_promote_a_cheap_candidate_and_revert_another() -> None:
     for factor, delta, expected in (
         (1, 20.0, CommandKind.PROMOTE),
         (16, 0.05, CommandKind.ROLLBACK),
@@ -247,7 +247,7 @@ def test_labels_promote_a_candidate_that_costs_no_more_and_roll_back_one_that_do
         assert not commands.log.state.running
 
 
-def test_a_louder_canary_is_rolled_back_and_nothing_moves_afterwards() -> None:
+def test_a_louder_canary_is_rolled_back_and_nothing_moves_then() -> None:
     commands = rollout()
     stage = Stage(commands)
     stage.controlling.fold(louder(Topics(commands.routing), 8).raw())
@@ -280,7 +280,7 @@ def test_calls_are_timed_per_row_of_their_transaction() -> None:
     assert stage.told == [RolloutEvidence(0, 0, unreadable=1)]
 
 
-def test_in_shadow_the_same_transactions_are_compared_with_and_without_labels() -> None:
+def test_shadow_compares_the_same_transactions_for_both_versions() -> None:
     commands = rollout(ramp=((0.0, 0), (25.0, 0)))
     topics = Topics(commands.routing)
     for number in range(60):
@@ -299,7 +299,7 @@ def test_in_shadow_the_same_transactions_are_compared_with_and_without_labels() 
     assert slow.judgement.numbers["cost_control"] == pytest.approx(5.0, abs=0.2)
 
 
-def test_another_plan_begins_anew_and_the_places_stay(tmp_path: Path) -> None:
+def test_another_plan_starts_over_and_the_offsets_stay(tmp_path: Path) -> None:
     commands, topics = traffic(5, 60)
     stage = Stage(commands, tmp_path / "f")
     stage.controlling.fold(topics.raw())
@@ -344,7 +344,7 @@ def test_a_registry_that_is_out_of_reach_leaves_no_trace() -> None:
     assert stage.dump() == whole.dump()
 
 
-def test_a_version_whose_decisions_do_not_say_their_worth_is_refused() -> None:
+def test_a_version_without_an_amount_feature_is_refused() -> None:
     commands, topics = traffic(7, 3)
 
     def without(label: str) -> Any:
@@ -357,7 +357,7 @@ def test_a_version_whose_decisions_do_not_say_their_worth_is_refused() -> None:
         stage.controlling.fold(topics.raw())
 
 
-def test_features_of_another_size_than_their_models_are_counted_and_left_out() -> None:
+def test_features_of_another_size_than_the_models_are_left_out() -> None:
     commands = rollout()
     topics = Topics(commands.routing)
     topics.decision("a", "1", DAY, features=b"12345678")
@@ -370,7 +370,7 @@ def test_features_of_another_size_than_their_models_are_counted_and_left_out() -
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_forged_decision_of_a_version_that_no_revision_names_stops_nothing(there: bool) -> None:  # noqa: FBT001
+def test_a_forged_decision_of_an_unnamed_version_stops_nothing(there: bool) -> None:  # noqa: FBT001
     def manifest(label: str) -> Any:
         if not label.startswith("other"):
             return manifest_of(label)

@@ -79,7 +79,7 @@ def _either(sample: Sample) -> float:
 
 @pytest.mark.parametrize("ramp", [False, True])
 @pytest.mark.parametrize("evidence", [_more, _either])
-def test_over_all_coins_evidence_has_the_expectation_that_its_weights_have(
+def test_evidence_over_all_coins_has_its_weights_expectation(
     evidence: Callable[[Sample], float], *, ramp: bool
 ) -> None:
     paths = list(_paths(evidence, ramp=ramp))
@@ -128,7 +128,7 @@ def test_a_look_is_exact_for_an_additive_effect_that_is_undone() -> None:
     assert np.mean(found) == pytest.approx(1.0, rel=1e-12)
 
 
-def test_bounds_miss_an_additive_effect_no_more_often_than_they_may() -> None:
+def test_bounds_miss_an_additive_effect_only_as_often_as_allowed() -> None:
     effect, level = -0.2, 0.4
     missed = {"low": 0, "high": 0}
     for sample in _undone(effect):
@@ -147,7 +147,7 @@ def _columns(data: st.DataObject, pairs: int) -> Sample:
     return Sample(drawn[0], drawn[1], drawn[2], drawn[3], np.array(stages, np.int64))
 
 
-def test_rounding_is_no_evidence() -> None:
+def test_rounding_is_not_evidence() -> None:
     counts = np.arange(1.0, 4_001.0)
     sums = np.array([math.fsum([0.1] * int(n)) + 1e-13 * n for n in counts])
     same = np.zeros(len(counts), np.int64)
@@ -217,7 +217,7 @@ def test_evidence_is_the_mean_of_products_of_bets(data: st.DataObject, pairs: in
     assert _more(sample) == pytest.approx(math.log(np.mean(products)), rel=1e-6, abs=1e-6)
 
 
-def test_pairs_without_differences_say_nothing() -> None:
+def test_pairs_without_differences_are_not_evidence() -> None:
     same = Sample(
         np.full(5, 3.0), np.full(5, 3.0), np.full(5, 9.0), np.full(5, 9.0), np.zeros(5, np.int64)
     )
@@ -228,7 +228,7 @@ def test_pairs_without_differences_say_nothing() -> None:
     assert least_effect(empty, 1.0) == -math.inf
 
 
-def test_twenty_pairs_that_all_point_one_way_are_enough_at_the_first_looks() -> None:
+def test_twenty_one_sided_pairs_are_enough_at_the_first_looks() -> None:
     ones, zero = np.ones(20), np.zeros(20)
     broken = Sample(50 * ones, zero, 50 * ones, 50 * ones, np.zeros(20, np.int64))
     assert weight(3) * math.exp(_more(broken)) > 400

@@ -125,7 +125,7 @@ ROW = st.tuples(
     st.lists(st.integers(0, 120), max_size=5),
     st.integers(0, 120),
 )
-def test_the_same_stream_gives_the_same_state_in_whatever_pieces_and_through_restarts(
+def test_a_stream_gives_one_state_in_any_pieces_and_restarts(
     rows: list[tuple[int, int, int, int, bool, bool]], pieces: list[int], crash: int
 ) -> None:
     told = decisions(rows)
@@ -191,7 +191,7 @@ def test_what_is_judged_is_what_plain_counting_finds(
     assert (None if judged is None else judged.judgement) == last
 
 
-def test_a_row_counts_only_for_the_arm_that_its_bucket_has_in_a_plan_that_compares() -> None:
+def test_a_row_counts_only_for_the_arm_of_its_bucket() -> None:
     bucket = salted_buckets(POOL, SALT)
     front, back = int(np.argmax(bucket < 2_500)), int(np.argmax(bucket >= 7_500))
     middle = int(np.argmax((bucket >= 2_500) & (bucket < 5_000)))
@@ -225,7 +225,7 @@ def test_an_override_that_hits_some_never_moves_a_sample() -> None:
     np.testing.assert_array_equal(tallies[0], tallies[1])
 
 
-def test_looks_are_due_by_the_whole_stream_since_something_is_compared() -> None:
+def test_looks_are_due_by_all_events_since_a_comparison_began() -> None:
     found = gathering(routings={4: routing(4, 0, CANARY), 5: routing(5, 100)})
     assert found.counted(np.array([3, 4, 5, 6])).tolist() == [False, False, True, True]
     assert found.until_look(CANARY_WAY) == 10
@@ -246,7 +246,7 @@ def test_a_look_is_due_at_the_first_count_that_has_its_number(look: int, first: 
     assert look_number(count, first) >= look > look_number(count - 1, first)
 
 
-def test_louder_canaries_are_rolled_back_and_equal_ones_go_on() -> None:
+def test_louder_canaries_are_rolled_back_and_equal_ones_continue() -> None:
     random = np.random.default_rng(5)
     customer = random.integers(0, len(POOL), 40_000)
     base = decisions([(int(c), 5, 0, 1_000, False, False) for c in customer])
@@ -263,7 +263,7 @@ def test_louder_canaries_are_rolled_back_and_equal_ones_go_on() -> None:
 # -- timed calls ---------------------------------------------------------------------------
 
 
-def test_a_call_is_slow_by_its_time_per_row_and_counts_where_something_is_compared() -> None:
+def test_a_call_is_slow_by_its_time_per_row_while_comparing() -> None:
     found = gathering()
     found.call(CANARY_SIDE, 4, 5_000, 0.0021, 2)
     found.call(CONTROL_SIDE, 4, 5_999, 0.002, 2)
@@ -278,7 +278,7 @@ def test_a_call_is_slow_by_its_time_per_row_and_counts_where_something_is_compar
 
 @settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1), st.booleans()), max_size=60))
-def test_slots_stay_few_and_are_those_of_plain_counting_at_their_width(
+def test_slots_stay_few_and_equal_plain_counting_at_their_width(
     calls: list[tuple[int, int, bool]],
 ) -> None:
     slots, shuffled = Slots(10), Slots(10)
@@ -332,7 +332,7 @@ def test_matured_decisions_cost_what_they_cost_in_their_bucket() -> None:
     assert found.look_slow(CANARY_WAY, 1) is None
 
 
-def test_the_deadline_is_told_once_without_a_new_look() -> None:
+def test_the_deadline_is_reported_once_without_a_new_look() -> None:
     found = gathering(replace(TRIAL, deadline_ms=1_000))
     found.decide(decisions([(0, 4, 0, 1, False, False)]), np.array([50]))
     ripened(found, [(side, pair, 30.0, 0, 255, True) for side in (0, 1) for pair in range(5)])
@@ -351,7 +351,7 @@ def test_the_deadline_is_told_once_without_a_new_look() -> None:
     [(5, (0, 0), Verdict.INCONCLUSIVE), (5, (2, 0), Verdict.ROLL_BACK),
      (200, (0, 0), Verdict.PROMOTE)],
 )  # fmt: skip
-def test_behind_the_deadline_only_harm_is_still_found(
+def test_only_harm_is_still_found_after_the_deadline(
     at_deadline: int, then: tuple[int, int], expected: Verdict
 ) -> None:
     """What was to be promoted by then still is: a person may have been asked."""
@@ -387,7 +387,7 @@ def shadowed(
     )  # fmt: skip
 
 
-def test_in_shadow_each_bucket_is_a_pair_of_what_was_and_what_would_have_been() -> None:
+def test_a_shadow_bucket_pairs_what_was_with_what_would_be() -> None:
     found = gathering(routings={4: routing(4, 0, CANARY)})
     placed = found.shadow(shadowed([(1, 1, 0), (1, 0, 0), (2, 2, 2)]), np.full(3, 77))
     bucket = salted_buckets(POOL[[1, 2]], SALT).tolist()
@@ -420,7 +420,7 @@ def test_other_shadows_and_other_rollouts_count_for_nothing() -> None:
     assert found.since == {}
 
 
-def test_matured_shadows_compare_what_the_candidate_would_have_cost() -> None:
+def test_matured_shadows_compare_the_candidates_would_be_cost() -> None:
     found = gathering(routings={4: routing(4, 0, CANARY)})
     ripened(found, [(IN_SHADOW, 9, 30.0, 0, 1, True), (IN_SHADOW, 9, 30.0, 0, 2, False)])
     way = found._ways[SHADOW_WAY]
@@ -430,7 +430,7 @@ def test_matured_shadows_compare_what_the_candidate_would_have_cost() -> None:
     assert (way.frauds, way.matured) == ([2, 2], 3)
 
 
-def test_who_is_tried_in_both_ways_spends_half_of_the_chances_in_each() -> None:
+def test_a_trial_in_both_ways_spends_half_of_the_chances_in_each() -> None:
     both = replace(TRIAL, both_ways=True)
     assert both.way_limits == replace(LIMITS, alpha=0.005, alpha_mismatch=0.0005)
     assert TRIAL.way_limits == LIMITS
@@ -445,7 +445,7 @@ def test_who_is_tried_in_both_ways_spends_half_of_the_chances_in_each() -> None:
         ({4: 1, 6: 3, 9: 4}, [0, 1, 1, 2]),
     ],
 )
-def test_a_pair_stands_in_the_stage_at_which_it_joined(
+def test_a_pair_is_in_the_stage_at_which_it_joined(
     pairs: dict[int, int], stages: list[int]
 ) -> None:
     assert stages_of(pairs).tolist() == stages

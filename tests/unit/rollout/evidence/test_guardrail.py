@@ -60,7 +60,7 @@ def _judge(samples: dict[str, Sample], evidence: Evidence, look: int) -> Judgeme
     return judge_fast(samples, _events(samples), evidence, look, LIMITS)[0]
 
 
-def test_equal_arms_go_on() -> None:
+def test_equal_arms_continue() -> None:
     samples = _samples()
     judgement, evidence = judge_fast(samples, _events(samples), Evidence(), 5, LIMITS)
     assert judgement.verdict is Verdict.CONTINUE
@@ -84,7 +84,7 @@ def test_each_harm_is_rolled_back_by_its_own_guard(name: str, factor: float) -> 
 
 
 @pytest.mark.parametrize(("name", "factor"), [("errors", 0.1), ("slow_calls", 0.3)])
-def test_fewer_errors_and_slow_calls_are_no_harm(name: str, factor: float) -> None:
+def test_fewer_errors_and_slow_calls_are_not_harm(name: str, factor: float) -> None:
     samples = _samples(**{name: factor})
     assert _judge(samples, Evidence(), 5).verdict is Verdict.CONTINUE
 
@@ -130,7 +130,7 @@ def test_a_tolerance_lets_a_small_difference_be() -> None:
 
 
 @pytest.mark.parametrize("name", list(RATES))
-def test_a_guard_without_a_sample_is_no_pass(name: str) -> None:
+def test_a_guard_without_a_sample_does_not_pass(name: str) -> None:
     samples = _samples()
     events = _events(samples)
     del samples[name]
@@ -140,7 +140,7 @@ def test_a_guard_without_a_sample_is_no_pass(name: str) -> None:
     assert name not in evidence.e
 
 
-def test_a_guard_whose_arm_has_no_counts_is_no_pass() -> None:
+def test_a_guard_whose_arm_has_no_counts_does_not_pass() -> None:
     samples = _samples()
     slots = samples["slow_calls"]
     samples["slow_calls"] = replace(slots, control_count=np.zeros(PAIRS), control=np.zeros(PAIRS))
@@ -149,7 +149,7 @@ def test_a_guard_whose_arm_has_no_counts_is_no_pass() -> None:
     assert judgement.reasons == ("slow_calls: no data in control",)
 
 
-def test_too_few_events_and_no_look_are_no_pass() -> None:
+def test_too_few_events_or_no_look_do_not_pass() -> None:
     samples = _samples()
     few = {name: _first(sample, 5) for name, sample in samples.items()}
     judgement = _judge(few, Evidence(), 1)
@@ -186,7 +186,7 @@ def test_events_that_are_lost_in_one_arm_make_a_verdict_invalid() -> None:
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.001, False), (0.9, True)])
-def test_a_mismatch_has_a_chance_of_error_of_its_own(least: float, *, expected: bool) -> None:
+def test_a_mismatch_has_a_separate_chance_of_error(least: float, *, expected: bool) -> None:
     """Evidence of 20 is none at one in a thousand, whatever harm is judged by."""
     samples = _samples()
     limits = replace(LIMITS, alpha=0.9, alpha_mismatch=least)
@@ -223,7 +223,7 @@ SLOW = GuardLimits(delta=0.3)
     [(0.0, False, Verdict.PROMOTE), (-0.3, False, Verdict.CONTINUE),
      (-0.3, True, Verdict.INCONCLUSIVE), (-0.7, False, Verdict.ROLL_BACK)],
 )  # fmt: skip
-def test_costs_decide_by_where_the_bounds_lie(
+def test_costs_decide_by_the_position_of_the_bounds(
     benefit: float, *, passed: bool, expected: Verdict
 ) -> None:
     judgement, evidence = judge_slow(_costs(benefit), Evidence(), 4, SLOW, deadline_passed=passed)
@@ -271,13 +271,13 @@ def test_too_few_frauds_hold_a_promotion_and_no_rollback() -> None:
     assert bad.verdict is Verdict.ROLL_BACK
 
 
-def test_where_no_label_tells_of_a_fraud_alerts_are_not_held_for_mistakes() -> None:
+def test_alerts_without_known_frauds_are_not_taken_for_mistakes() -> None:
     judged, _ = judge_slow(_costs(-0.7, frauds=0), Evidence(), 4, SLOW, deadline_passed=False)
     assert judged.verdict is Verdict.NO_DATA
     assert judged.reasons == ("no label has told of a fraud",)
 
 
-def test_no_labels_are_no_pass() -> None:
+def test_no_labels_do_not_pass() -> None:
     few = Matured(_first(_costs(0.0).cost, 3), (500, 500))
     for passed, expected in ((False, Verdict.NO_DATA), (True, Verdict.INCONCLUSIVE)):
         judgement, _ = judge_slow(few, Evidence(), 4, SLOW, deadline_passed=passed)
@@ -333,7 +333,7 @@ def _by_event(
     return cost, canary, bucket
 
 
-def test_benefit_and_its_bounds_are_those_of_a_regression_with_clusters() -> None:
+def test_benefit_and_bounds_are_those_of_a_clustered_regression() -> None:
     cost, canary, bucket = _by_event(np.random.default_rng(11), 1_200)
     oracle = statsmodels.OLS(cost, statsmodels.add_constant(canary)).fit(
         cov_type="cluster", cov_kwds={"groups": bucket}

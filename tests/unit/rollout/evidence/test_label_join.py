@@ -51,7 +51,7 @@ def frauds(ripe: Ripe) -> list[tuple[int, bool]]:
     return list(zip(ripe.amount.astype(int).tolist(), ripe.fraud.tolist(), strict=True))
 
 
-def test_a_decision_matures_once_when_maturity_and_slack_have_passed() -> None:
+def test_a_decision_matures_once_after_maturity_and_slack() -> None:
     with join() as joining:
         joining.wait(decided([(1, 0, 10)]))
         joining.learn(told([(1, 0, MATURITY, 0, True)]))
@@ -64,7 +64,7 @@ def test_a_decision_matures_once_when_maturity_and_slack_have_passed() -> None:
         assert len(joining.mature(MATURITY + 2 * SLACK)) == len(joining) == joining.labels == 0
 
 
-def test_the_last_label_that_was_known_in_time_counts_in_whatever_order_they_come() -> None:
+def test_the_last_label_known_in_time_counts_in_any_order() -> None:
     labels = [(1, 0, 5, 1, True), (1, 0, 9, 2, False), (1, 0, MATURITY + 1, 3, True)]
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]):
         with join() as joining:
@@ -75,7 +75,7 @@ def test_the_last_label_that_was_known_in_time_counts_in_whatever_order_they_com
             assert joining.passed.after_cutoff == 1
 
 
-def test_of_two_labels_known_at_once_the_later_record_counts() -> None:
+def test_the_later_record_of_two_labels_known_together_counts() -> None:
     with join() as joining:
         joining.wait(decided([(1, 0, 10)]))
         joining.learn(told([(1, 0, 5, 8, True), (1, 0, 5, 7, False)]))
@@ -89,21 +89,21 @@ def test_without_a_label_in_time_a_decision_was_genuine() -> None:
         assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, False)]
 
 
-def test_a_label_counts_by_its_decisions_own_time_whatever_it_says_of_it() -> None:
+def test_a_label_counts_by_the_event_time_of_its_decision() -> None:
     with join() as joining:
         joining.wait(decided([(1, 0, 10), (2, 0, 11)]))
         joining.learn(told([(1, 5 * DAY, MATURITY + 1, 0, True), (2, 5 * DAY, MATURITY, 1, True)]))
         assert frauds(joining.mature(MATURITY + SLACK)) == [(10, False), (11, True)]
 
 
-def test_a_label_that_comes_when_its_decision_has_matured_is_counted_and_not_kept() -> None:
+def test_a_label_after_its_decisions_maturity_is_not_kept() -> None:
     with join() as joining:
         joining.mature(MATURITY + SLACK)
         joining.learn(told([(1, 0, 5, 0, True), (2, 1, 5, 1, True)]))
         assert (joining.passed.late_labels, joining.labels) == (1, 1)
 
 
-def test_what_nobody_waits_for_matures_as_a_number_and_never_early() -> None:
+def test_an_unwatched_decision_matures_as_a_number_never_early() -> None:
     with join() as joining:
         joining.pass_by(np.array([0, 59_999, 60_000]))
         assert joining.mature(MATURITY + SLACK).others == 0
@@ -112,7 +112,7 @@ def test_what_nobody_waits_for_matures_as_a_number_and_never_early() -> None:
         assert joining.mature(2**50).others == 0
 
 
-def test_the_cap_is_kept_and_what_it_costs_is_told() -> None:
+def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
     with join(most_rows=2) as joining:
         joining.wait(decided([(1, 0, 1), (2, 0, 2), (3, 0, 3)]))
         joining.wait(decided([(4, 0, 4)]))
@@ -244,7 +244,7 @@ STEP = st.one_of(
 
 @settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STEP, max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
-def test_it_is_what_looking_at_everything_says_through_crashes(
+def test_the_join_equals_plain_recomputation_through_crashes(
     drawn: list[tuple[str, Any]], crash: list[bool]
 ) -> None:
     steps: list[tuple[str, Any]] = []

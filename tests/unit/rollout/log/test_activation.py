@@ -70,7 +70,7 @@ def test_a_pinned_version_decides_all_and_records_nothing() -> None:
     assert (revisions(cut, events), cut.activations) == ([0, 0], ())
 
 
-def test_a_revision_begins_in_each_partition_at_its_own_first_record() -> None:
+def test_a_revision_begins_in_each_partition_at_its_first_record() -> None:
     raw, events = records([(0, 1), (1, 9), (0, 8), (1, 2), (0, 3)])
     plans = fleet(routing(1), routing(2, NOW + 5))
     held = serving(0, 1)
@@ -80,7 +80,7 @@ def test_a_revision_begins_in_each_partition_at_its_own_first_record() -> None:
     assert held.cut(raw, events, plans).activations == ()
 
 
-def test_a_rollback_takes_the_next_offset_although_that_record_is_invalid() -> None:
+def test_a_rollback_takes_the_next_offset_even_an_invalid_one() -> None:
     _, events = records([(0, 1), (0, 2), (0, 3)], first=7)
     undecodable = raw_of([0, 0, 0, 0], [6, 7, 8, 9])
     cut = serving(0).cut(undecodable, events, fleet(routing(1), routing(2)))
@@ -107,7 +107,7 @@ def test_where_nothing_has_decided_the_oldest_that_is_ready_does() -> None:
     assert cut.activations == (Activation(0, 0, 4), Activation(0, 1, 5))
 
 
-def test_a_batch_that_is_given_up_leaves_the_revisions_as_they_were() -> None:
+def test_an_aborted_batch_leaves_the_revisions_as_they_were() -> None:
     held = serving(0)
     held.begin(1, None)
     raw, events = records([(0, 1), (1, 1)])
@@ -132,7 +132,7 @@ def test_of_two_open_batches_the_newer_is_taken_back_first() -> None:
     assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
 
 
-def test_a_revision_that_the_history_does_not_serve_is_refused_there_once() -> None:
+def test_a_revision_not_served_by_the_history_is_refused_once() -> None:
     held = Activations(
         lambda partition, plan: "warming" if (partition, plan.revision) == (1, 2) else ""
     )
@@ -176,7 +176,7 @@ def test_a_partition_never_goes_back(times: list[tuple[int, int]], gates: list[i
             assert revision == max([1, *(r for o, r in told if o <= offset)])
 
 
-def test_where_nothing_has_decided_and_nothing_can_any_older_revision_is_asked_for() -> None:
+def test_any_older_revision_is_requested_if_none_can_decide() -> None:
     asked: list[int] = []
     held = Activations(lambda _, plan: f"cold for {plan.revision}", asked.append)
     held.begin(0, None)
@@ -191,7 +191,7 @@ def test_where_nothing_has_decided_and_nothing_can_any_older_revision_is_asked_f
     assert (revisions(cut, events), cut.refusals) == ([1], (Refusal(0, 0, 2, "cold"),))
 
 
-def test_what_is_not_ready_is_asked_for_and_its_refusal_is_told() -> None:
+def test_an_unready_revision_is_requested_and_its_refusal_shown() -> None:
     asked: list[int] = []
     held = Activations(lambda *_: "", asked.append)
     held.begin(0, 5)

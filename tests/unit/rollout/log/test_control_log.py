@@ -109,7 +109,7 @@ def written(topic: Topic) -> None:
 
 
 @pytest.mark.parametrize("by", ["refresh", "poll"])
-def test_what_was_read_while_the_registry_was_out_is_taken_after_it(
+def test_commands_read_during_a_registry_outage_apply_after_it(
     log: ControlLog, topic: Topic, registry: Registry, by: str
 ) -> None:
     written(topic)
@@ -144,7 +144,7 @@ def test_a_command_is_for_the_state_that_it_was_decided_on(log: ControlLog, topi
     assert not log.log.state.running
 
 
-def test_verdicts_that_came_since_are_no_matter(log: ControlLog) -> None:
+def test_verdicts_in_between_do_not_matter(log: ControlLog) -> None:
     log.append(CommandKind.PLAN, plan(), None)
     decided_on = log.log.state.head
     log.append(CommandKind.VERDICT, FAST, None, expected=decided_on)
@@ -177,7 +177,7 @@ def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
     assert bob.rollback()["now"]["phase"] == "rolled back"
 
 
-def test_of_two_starts_at_once_one_is_told(log: ControlLog) -> None:
+def test_one_of_two_simultaneous_starts_is_refused(log: ControlLog) -> None:
     ann = Operator(log, None, AuditTrail())
     bob = Operator(ControlLog(Settings()), None, AuditTrail())
     ann.start(plan(), replace=False)

@@ -115,7 +115,7 @@ def row(when: int, terminal: str | None = "t", partitions: int = 0) -> bytes:
     )
 
 
-def test_records_that_are_not_rows_are_passed_over(
+def test_records_that_are_not_rows_are_skipped(
     reading: TerminalReading, rows: Rows, told: list[Event]
 ) -> None:
     marks = [row(5_000, None, 2), row(7_000, None, 2)]
@@ -129,7 +129,7 @@ def test_records_that_are_not_rows_are_passed_over(
     assert (skipped.partition, skipped.offset, skipped.why) == (0, 0, "no value")
 
 
-def test_a_watermark_that_names_too_many_partitions_is_passed_over(
+def test_a_watermark_naming_too_many_partitions_is_skipped(
     reading: TerminalReading, rows: Rows, told: list[Event]
 ) -> None:
     rows.coming = raw(
@@ -174,7 +174,7 @@ class Activations(Reader):
         return super().poll(wait)
 
 
-def test_records_that_are_not_activations_are_passed_over(
+def test_records_that_are_not_activations_are_skipped(
     monkeypatch: pytest.MonkeyPatch, told: list[Event]
 ) -> None:
     topic = Topic()
@@ -216,7 +216,7 @@ def commands() -> tuple[bytes, bytes]:
     return found[0], found[1]
 
 
-def test_records_that_are_not_commands_change_nothing_and_are_told(
+def test_records_that_are_not_commands_change_nothing(
     opened: Callable[[Topic], ControlLog], told: list[Event]
 ) -> None:
     topic = Topic()
@@ -288,7 +288,7 @@ def monitor(told: list[Event]) -> MonitorWork:
     )  # fmt: skip
 
 
-def test_records_that_are_not_summaries_are_counted_and_end_nothing(told: list[Event]) -> None:
+def test_records_that_are_not_summaries_are_counted_and_skipped(told: list[Event]) -> None:
     work = monitor(told)
     chance = random.Random(3)  # noqa: S311 a test's choice, no secret
     good = [summary(start=3_600_000 * hour) for hour in range(40)]

@@ -23,7 +23,7 @@ def active(partition: int, offset: int, revision: int, **changed: Any) -> dict[s
     }  # fmt: skip
 
 
-def test_each_partition_tells_what_decides_there_and_what_was_refused() -> None:
+def test_each_partition_shows_what_decides_there_and_refusals() -> None:
     rows = by_partition(
         [
             active(0, 10, 1), active(1, 5, 1), active(0, 90, 4),
@@ -96,7 +96,7 @@ def test_the_idle_colour_is_warm() -> None:
     ]  # fmt: skip
 
 
-def test_every_record_is_told_with_its_signer_and_what_became_of_it() -> None:
+def test_every_record_is_shown_with_signer_and_result() -> None:
     writer = Writer()
     writer.start()
     writer.give("step", STRANGER, stage=1)
@@ -114,6 +114,6 @@ def test_every_record_is_told_with_its_signer_and_what_became_of_it() -> None:
     assert (none["offset"], none["kind"], none["accepted"]) == (3, None, False)
 
 
-def test_a_time_that_no_calendar_has_is_told_as_it_is() -> None:
+def test_a_time_outside_of_the_calendar_is_printed_as_a_number() -> None:
     assert when(0) == "1970-01-01T00:00:00.000+00:00"
     assert when(2**63 - 1) == str(2**63 - 1)

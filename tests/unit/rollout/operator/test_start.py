@@ -53,7 +53,7 @@ def start(store: Settings, tmp_path: Path) -> Callable[..., RolloutPlan]:
 Start = Callable[..., RolloutPlan]
 
 
-def test_a_first_plan_shares_what_lies_beside_the_champion(start: Start) -> None:
+def test_a_first_plan_takes_the_shared_plan_next_to_the_champion(start: Start) -> None:
     made = start(CANARY)
     assert made.shared_plan(3) == Plan(revision=3, ring_cap=77)
     assert [stage.percent for stage in made.ramp] == [1, 5, 25, 50, 100]
@@ -61,7 +61,7 @@ def test_a_first_plan_shares_what_lies_beside_the_champion(start: Start) -> None
     assert made.salt != start(CANARY).salt
 
 
-def test_a_later_plan_shares_what_the_log_says_and_keeps_the_champion(start: Start) -> None:
+def test_a_later_plan_takes_the_logs_shared_plan_and_champion(start: Start) -> None:
     writer = Writer()
     writer.start(shared={"ring_cap": 500, "late_decision_ms": 5})
     writer.accept("promote", arm="canary")
@@ -86,7 +86,7 @@ def test_a_file_of_another_shape_is_refused_by_its_key(
 
 
 @pytest.mark.parametrize("champion", ["nosuch:1.0.0", "../../etc:1.0.0", ":1.0.0"])
-def test_a_champion_that_is_no_model_is_told_as_such(champion: str, start: Start) -> None:
+def test_a_champion_that_is_not_a_model_is_reported_as_such(champion: str, start: Start) -> None:
     with pytest.raises(ModelError, match=r"not in|not a reference"):
         start(CANARY.replace("fraud:0.1.0", champion))
 
@@ -125,7 +125,7 @@ def test_every_option_that_was_has_its_key_in_the_plan_file() -> None:
         assert name in part.model_fields
 
 
-def test_old_options_lie_over_a_file(start: Start) -> None:
+def test_old_options_override_a_file(start: Start) -> None:
     made = start(
         'name = "a"\nstrategy = "canary"\nsalt = "s"\nramp = [{percent = 2}]\n'
         '[versions]\nchampion = "fraud:0.1.0"\ncanary = "fraud:0.2.0"\n'
@@ -160,7 +160,7 @@ def test_old_options_make_a_plan_without_a_file(start: Start) -> None:
     assert made.controller.may == ("rollback",)
 
 
-def test_old_stage_seconds_are_for_the_ramp_of_a_plan_without_one(start: Start) -> None:
+def test_old_stage_seconds_apply_to_a_plan_without_a_ramp(start: Start) -> None:
     made = start(CANARY, stage_seconds=["60"])
     assert {stage.least_seconds for stage in made.ramp} == {60}
     assert len(made.ramp) == 5
@@ -189,7 +189,7 @@ def test_old_stage_seconds_are_for_the_ramp_of_a_plan_without_one(start: Start) 
         (CANARY, {"controller_key": ["nobody.pub"]}, "--controller-key: nobody.pub: No such file"),
     ],
 )
-def test_what_is_no_plan_is_refused(
+def test_an_invalid_plan_is_refused(
     text: str | None, old: dict[str, Any], why: str, start: Start
 ) -> None:
     with pytest.raises(SettingsError) as refused:

@@ -78,7 +78,7 @@ def test_a_canary_goes_up_its_ramp_and_is_promoted(writer: Writer) -> None:
     assert [r.revision for r in writer.log.after(2)] == [4, 5]
 
 
-def test_a_rollback_is_at_once_and_final(writer: Writer) -> None:
+def test_a_rollback_is_immediate_and_final(writer: Writer) -> None:
     writer.start(effective_at=9_000)
     writer.accept("rollback", reason="too many alerts")
     routing = writer.log.state.routing
@@ -116,7 +116,7 @@ def test_another_plan_ends_what_a_promotion_keeps_warm(writer: Writer) -> None:
     assert writer.routing.versions == {"champion": NEW}
 
 
-def test_where_the_way_back_is_the_same_version_nothing_is_kept_beside(writer: Writer) -> None:
+def test_a_way_back_to_the_same_version_keeps_no_second_one(writer: Writer) -> None:
     writer.start(COLOURS)
     writer.accept("promote", arm="blue")
     assert writer.routing.versions == {"champion": OLD}
@@ -190,7 +190,7 @@ def test_fixed_shares_with_challengers_and_an_allow_list(writer: Writer) -> None
     }  # fmt: skip
 
 
-def test_one_version_alone_is_no_rollout(writer: Writer) -> None:
+def test_one_version_alone_is_not_a_rollout(writer: Writer) -> None:
     assert writer.refusal("rollback") == "there is no plan yet"
     assert writer.refusal("verdict", guard="fast", verdict="CONTINUE") == "there is no plan yet"
     writer.start({"name": "one", "strategy": "champion", "versions": {"champion": "fraud:0.1.0"}})
@@ -299,7 +299,7 @@ def test_a_shadows_one_challenger_is_judged_and_promoted(writer: Writer) -> None
     writer.accept("promote", CONTROLLER, arm="next")
 
 
-def test_a_share_below_all_holds_where_the_ramp_ends_there_and_for_colours(writer: Writer) -> None:
+def test_a_share_limit_below_all_forbids_promotion_and_switch(writer: Writer) -> None:
     writer.start(ramp=[{"percent": 25}], **LIMITED)
     told = "the plan lets its controller go up to 25 %, and a promotion is all"
     assert writer.refusal("promote", CONTROLLER, arm="canary") == told
@@ -384,7 +384,7 @@ def test_a_retired_key_counts_up_to_its_last_number() -> None:
     writer.accept("rollback", STRANGER)
 
 
-def test_settings_say_whose_commands_count(tmp_path: Path) -> None:
+def test_settings_define_whose_commands_count(tmp_path: Path) -> None:
     ann = base64.b64encode(OPERATOR.public_key().public_bytes_raw()).decode()
     (tmp_path / "bob.pub").write_text(CONTROLLER_KEY)
     found = authority_of(
@@ -408,7 +408,7 @@ def test_settings_say_whose_commands_count(tmp_path: Path) -> None:
             Rollout.model_validate(wrong)
 
 
-def test_where_nothing_need_be_signed_nobody_is_an_operator() -> None:
+def test_an_unsigned_command_counts_if_none_must_be_signed() -> None:
     writer = Writer(Authority(trusted("ann", OPERATOR)))
     command = writer.make("plan", None, **plan(controller={}).model_dump(mode="json"))
     assert "names no key" in writer.take(replace(command, signature=b"x")).refused
@@ -444,7 +444,7 @@ def test_a_body_is_read_strictly(body: str, why: str) -> None:
     assert why in writer.take(replace(command, body=body)).refused
 
 
-def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer) -> None:
+def test_a_later_programs_command_stops_a_reader_if_it_counts(writer: Writer) -> None:
     writer.start()
     command = writer.make("pause", None)
 
@@ -470,7 +470,7 @@ def test_what_a_later_program_wrote_stops_the_reader_if_it_counts(writer: Writer
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
 
 
-def test_a_number_beyond_the_next_says_that_a_command_is_missing_here(writer: Writer) -> None:
+def test_a_gap_in_the_numbers_means_a_command_is_missing(writer: Writer) -> None:
     records = [writer.give("plan", **plan(**LIMITED).model_dump(mode="json"))]
     records += [writer.accept("step", stage=1), writer.accept("pause")]
     reader = Log(SIGNED)
@@ -492,7 +492,7 @@ def test_a_number_beyond_the_next_says_that_a_command_is_missing_here(writer: Wr
     assert reader.state.sequence == 1
 
 
-def test_who_is_no_operator_stops_nobody_by_a_number(writer: Writer) -> None:
+def test_a_number_stops_no_reader_unless_an_operator_signed_it(writer: Writer) -> None:
     writer.start(**LIMITED)
     body = command_kinds.Pause()
     for key, why in (
@@ -508,7 +508,7 @@ def test_who_is_no_operator_stops_nobody_by_a_number(writer: Writer) -> None:
         free.take(write(9, free.log.state.head, CommandKind.PAUSE, body, 5, None))
 
 
-def test_a_retired_keys_late_number_stops_nobody() -> None:
+def test_a_late_number_of_a_retired_key_stops_no_reader() -> None:
     writer = Writer(
         Authority(trusted("ann", OPERATOR), {key_id(OPERATOR.public_key()): 2}, required=True)
     )
@@ -517,7 +517,7 @@ def test_a_retired_keys_late_number_stops_nobody() -> None:
     assert writer.take(late).refused.endswith("retired after number 2")
 
 
-def test_an_operator_is_no_controller(writer: Writer) -> None:
+def test_an_operator_is_not_a_controller(writer: Writer) -> None:
     raw = OPERATOR.public_key().public_bytes_raw()
     entry = writer.start(controller={"key": base64.b64encode(raw).decode()})
     assert entry.refused == ("controller.key: is the key of the operator ann, whom no limit holds")

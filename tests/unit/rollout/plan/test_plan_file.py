@@ -65,7 +65,7 @@ def test_a_controller_is_known_by_its_key() -> None:
 
 
 @pytest.mark.parametrize("percent", [0.01, 0.07, 0.29, 1, 5, 33.33, 57.43, 99.99, 100])
-def test_hundredths_of_a_per_cent_are_whole_buckets(percent: float) -> None:
+def test_hundredths_of_a_percent_are_entire_buckets(percent: float) -> None:
     made = plan(ramp=[{"percent": percent}])
     assert made.ramp[0].buckets == buckets_of(percent) == int(f"{percent:.2f}".replace(".", ""))
 
@@ -175,14 +175,14 @@ def test_a_file_that_is_none_is_refused(text: str, why: str) -> None:
         plan_of(plan_table(text))
 
 
-def test_half_a_character_is_no_value() -> None:
+def test_half_a_character_is_not_a_value() -> None:
     rule = '{"arm":"canary","field":"channel","values":["\\ud800"]}'
     document = plan().model_dump_json().replace('"overrides":[]', f'"overrides":[{rule}]')
     with pytest.raises(ValueError, match="JSON"):
         read(RolloutPlan, document.encode())
 
 
-def test_a_ramp_may_begin_in_shadow_beside_an_override_to_another_arm() -> None:
+def test_a_ramp_may_begin_in_shadow_with_an_override_elsewhere() -> None:
     rule = {"field": "channel", "values": ["a"], "arm": "champion"}
     ramp = [{"percent": 0}, {"percent": 5}]
     assert plan(overrides=[rule], ramp=ramp).overrides[0].arm == "champion"

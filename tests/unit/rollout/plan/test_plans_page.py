@@ -26,11 +26,11 @@ def table(heading: str) -> dict[str, str]:
     ("heading", "part"),
     [("key", RolloutPlan), ("key of `guard`", Rules), ("key of `controller`", ControllerRules)],
 )
-def test_every_key_stands_there(heading: str, part: type[StrictModel]) -> None:
+def test_every_key_is_documented(heading: str, part: type[StrictModel]) -> None:
     assert list(table(heading)) == list(part.model_fields)
 
 
-def test_defaults_of_the_guard_stand_there() -> None:
+def test_defaults_of_the_guard_are_documented() -> None:
     told = table("key of `guard`")
     defaults: dict[str, Any] = Rules().model_dump()
     costs = defaults.pop("costs")
@@ -42,7 +42,7 @@ def test_defaults_of_the_guard_stand_there() -> None:
         assert f"`{name}` {value:g}" in line
 
 
-def test_strategies_and_commands_stand_there() -> None:
+def test_strategies_and_commands_are_documented() -> None:
     assert set(table("strategy")) == {strategy.value for strategy in Strategy}
     commands = set(
         re.findall(r"`([a-z]+)`", " ".join(re.findall(r"^\| `[a-z`, ]+` \|", PAGE, re.MULTILINE)))

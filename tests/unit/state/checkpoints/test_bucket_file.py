@@ -89,7 +89,7 @@ def test_a_payload_that_ends_like_one_is_a_payload() -> None:
 
 
 @pytest.mark.parametrize("bucket", [PLAIN, CHECKED])
-def test_a_file_that_is_cut_off_is_refused_or_whole_but_for_its_checksum(bucket: Bucket) -> None:
+def test_a_cut_off_file_is_refused_unless_cut_at_its_checksum(bucket: Bucket) -> None:
     whole, body = pack(values(bucket)), plainly(values(bucket))
     for length in range(len(whole)):
         if length == len(body):

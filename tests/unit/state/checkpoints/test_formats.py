@@ -100,7 +100,7 @@ def test_a_label_that_is_not_the_payloads_is_refused(change: dict[str, int | str
 
 
 @given(st.binary(min_size=1, max_size=40), st.randoms(use_true_random=False))
-def test_another_buckets_sound_payload_is_seen(rings: bytes, choose: random.Random) -> None:
+def test_another_buckets_valid_payload_is_noticed(rings: bytes, choose: random.Random) -> None:
     """Both end with their own CRC-32: the CRC of header and payload in their order is equal."""
     other = bytearray(rings)
     other[choose.randrange(len(other))] ^= choose.randrange(1, 256)
@@ -113,7 +113,7 @@ def test_another_buckets_sound_payload_is_seen(rings: bytes, choose: random.Rand
         assembled((key, headed(bucket, theirs)))
 
 
-def test_parts_carry_the_whole_buckets_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_carry_the_checksum_of_the_entire_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "PART_BYTES", 10)
     bucket = Bucket(0, 5, 200, 4, 1, 7, 60, {}, bytes(range(25)))
     records = bucket.records(OWNER)
@@ -134,7 +134,7 @@ def test_parts_carry_the_whole_buckets_checksum(monkeypatch: pytest.MonkeyPatch)
     assert partitions_of(OWNER, *records[1]) == 4
 
 
-def test_formats_lie_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_of_both_formats_can_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each bucket is in the format that it was written in last, larger or smaller than before."""
     monkeypatch.setattr(formats, "PART_BYTES", 10)
     old = Bucket(0, 5, 100, 4, 1, 7, 60, {"input": 3}, bytes(25), 9, "EUR/2", 1)

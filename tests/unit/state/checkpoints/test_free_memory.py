@@ -56,14 +56,14 @@ def _said(program: str) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is done elsewhere")
-def test_what_a_thread_has_left_at_the_top_of_its_arena_is_given_back_early_or_late() -> None:
+def test_a_threads_freed_arena_top_is_returned_early_or_late() -> None:
     early, late = _said(_THREAD)
     assert early < 10_000_000, (early, late)
     assert late > 30_000_000, (early, late)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is done elsewhere")
-def test_what_lies_free_between_what_is_kept_is_given_back() -> None:
+def test_free_memory_between_kept_objects_is_returned() -> None:
     freed, kept = _said(_PROGRAM)
     assert freed > 40_000_000, (freed, kept)
     assert kept == 2_000

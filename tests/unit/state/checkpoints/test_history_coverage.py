@@ -81,7 +81,7 @@ def test_the_names_of_stored_fields_are_read() -> None:
         stored_fields(b"\x01\x02\x03mcc\x09x")
 
 
-def test_what_was_kept_as_it_is_needed_is_whole() -> None:
+def test_a_bucket_kept_as_needed_is_complete() -> None:
     assert since_of([WHOLE], ["mcc"], kept(30)) == {}
     assert since_of([WHOLE], [], kept(7)) == {}
 
@@ -111,13 +111,13 @@ def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
         since_of([replace(capped, payload=full(5)[:-1] + b"x")], [], kept(30, cap=6))
 
 
-def test_an_empty_bucket_lacks_no_field_but_keeps_what_it_was_told() -> None:
+def test_an_empty_bucket_has_all_fields_and_keeps_its_marks() -> None:
     empty = replace(WHOLE, payload=b"", since={INPUT: 7})
     assert since_of([empty], ["country"], kept(30)) == {INPUT: 7}
     assert since_of([replace(empty, watermark=NEVER)], ["country"], kept(60)) == {INPUT: 7}
 
 
-def test_whose_rings_have_all_left_reaches_back_no_farther_than_they_were_kept() -> None:
+def test_a_bucket_without_rings_covers_only_what_was_kept() -> None:
     empty = replace(WHOLE, payload=b"")
     assert since_of([empty], [], kept(60)) == {HORIZON: NOW - 30 * DAY}
 

@@ -31,11 +31,11 @@ def test_it_is_the_newest_of_the_first_and_the_lateness() -> None:
     assert told(*range(500, 500 + FIRST), 9_999) == 500 + FIRST - 1 + LATENESS
 
 
-def test_an_old_event_at_the_beginning_says_nothing() -> None:
+def test_an_old_event_at_the_beginning_is_not_evidence() -> None:
     assert told(3, *[500] * FIRST) == 500 + LATENESS
 
 
-def test_a_few_events_say_nothing() -> None:
+def test_a_few_events_are_not_evidence() -> None:
     assert told() == NOT_YET
     assert told(*[500] * (FIRST - 1)) == NOT_YET
     assert told(*[500] * FIRST) == 500 + LATENESS
@@ -64,7 +64,7 @@ def transactions(times: list[int], amounts: list[int]) -> EventBatch:
     return EventBatch(records, np.zeros(n, np.int32), np.arange(n), np.full(n, 10_000))
 
 
-def test_a_rejected_record_says_nothing() -> None:
+def test_a_rejected_record_is_not_evidence() -> None:
     asked = Beginning()
     # Negative amounts, and a time too far ahead.
     asked.read(transactions([9_000] * FIRST, [-1] * FIRST), Plan())

@@ -56,14 +56,14 @@ def test_format_1_is_this_one() -> None:
     assert int.from_bytes(value[6:10], "little") == len(value) - 10 - len(b"payload")
 
 
-def test_cap_and_unit_lie_where_an_earlier_reader_takes_them_for_nothing() -> None:
+def test_cap_and_unit_are_where_an_earlier_reader_ignores_them() -> None:
     bucket = Bucket(3, 17, 250, 4, 1, 99, 60, {"input": 5}, b"payload", 4096, "EUR/2", 1)
     ((_, value),) = bucket.records(OWNER)
     assert b'"since":{"@cap":4096,"@unit=EUR/2":0,"input":5},' in value
     assert value[4:6] == b"\x01\x00"
 
 
-def test_a_large_bucket_takes_parts_and_a_smaller_one_after_it_fewer(
+def test_a_large_bucket_has_parts_and_a_smaller_successor_fewer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(formats, "PART_BYTES", 10)
@@ -92,7 +92,7 @@ def test_parts_of_two_dumps_or_too_few_are_refused(monkeypatch: pytest.MonkeyPat
             assembly.buckets()
 
 
-def test_other_owners_and_partitions_are_passed_over() -> None:
+def test_other_owners_and_partitions_are_skipped() -> None:
     bucket = Bucket(2, 5, 100, 4, 1, 7)
     assert assembled(bucket, Owner("group", "transactions")) == {}
     assembly = Assembly(OWNER, 1)
@@ -154,7 +154,7 @@ def test_noise_is_refused(noise: bytes) -> None:
         ({"more": 1}, "names"),
     ],
 )
-def test_a_header_that_says_something_else_is_refused(change: dict[str, object], told: str) -> None:
+def test_a_header_with_other_content_is_refused(change: dict[str, object], told: str) -> None:
     ((key, value),) = Bucket(0, 5, 100, 4, 1, 7, format=1).records(OWNER)
     head = json.dumps(json.loads(value[10:]) | change).encode()
     assembly = Assembly(OWNER, 0)

@@ -45,7 +45,7 @@ def assembled(owner: Owner, records: list[tuple[bytes, bytes]]) -> dict[int, Buc
     return assembly.buckets()
 
 
-def test_what_was_sealed_is_opened_and_is_no_other_format(seal: RecordMac) -> None:
+def test_a_sealed_record_opens_and_has_a_distinct_format(seal: RecordMac) -> None:
     records = made().records(owned(seal))
     assert assembled(owned(seal), records) == {5: made()}
     assert partitions_of(owned(seal), *records[0]) == 4
@@ -77,7 +77,7 @@ def test_values_without_a_mac_of_ours_are_refused(seal: RecordMac, value: bytes,
 
 
 @pytest.mark.parametrize("other", [b"g/t/0/6/0", b"g/t/1/5/0", b"h/t/0/5/0", b"g/t/0/5/", b""])
-def test_a_value_is_no_other_keys(seal: RecordMac, other: bytes) -> None:
+def test_a_value_cannot_be_moved_to_another_key(seal: RecordMac, other: bytes) -> None:
     value = seal.close(KEY, b"any value of the topic")
     assert seal.open(KEY, value) == b"any value of the topic"
     with pytest.raises(SealError, match="wrong"):
@@ -99,7 +99,7 @@ def test_each_part_is_sealed(seal: RecordMac, monkeypatch: pytest.MonkeyPatch) -
         assembled(owned(seal), [*records[:2], plain[2]])
 
 
-def test_keys_are_rotated_and_mac_less_records_replaced_without_a_stop(tmp_path: Path) -> None:
+def test_keys_rotate_and_mac_less_records_are_replaced_live(tmp_path: Path) -> None:
     old, new = (read_seal(keys(tmp_path / name, *lines), required=True)
                 for name, lines in (("old", [FIRST]), ("new", [SECOND, FIRST])))  # fmt: skip
     value = old.close(KEY, b"v")
@@ -147,7 +147,7 @@ def test_a_restore_stops_and_names_the_command(
     ],
     ids=["shared", "short", "no hex", "empty"],
 )
-def test_a_file_that_is_no_key_is_refused(
+def test_a_file_that_is_not_a_key_is_refused(
     tmp_path: Path, lines: list[str], mode: int, told: str
 ) -> None:
     path = keys(tmp_path / "key", *lines, mode=mode)

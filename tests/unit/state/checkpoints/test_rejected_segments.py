@@ -167,7 +167,7 @@ FAR = 5 + (1 << 62)
         {"how": BITMAP, "offsets": zlib.compress(b"\x03")},
     ],
 )
-def test_parts_that_are_not_what_the_header_says_are_refused(changed: dict[str, Any]) -> None:
+def test_parts_that_contradict_the_header_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         parse(forged(made([5, 7], ["MALFORMED"] * 2), **changed), 3, 5).decoded()
 
@@ -276,7 +276,7 @@ def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.Monkey
     assert mask.sum() == 2 * MERGED_AT_ONCE**2
 
 
-def test_a_damaged_segment_that_is_to_be_merged_ends_it_with_the_way_out() -> None:
+def test_merging_a_damaged_segment_stops_with_the_fix() -> None:
     topic = Topic()
     bad = reasons(ONE, [0, 1])
     segments = [
@@ -315,7 +315,7 @@ def test_what_was_undone_is_as_if_it_had_not_been() -> None:
     assert topic.read().segments == after.read().segments
 
 
-def test_a_batch_undone_after_its_partition_came_back_changes_nothing() -> None:
+def test_undoing_a_batch_of_a_returned_partition_changes_nothing() -> None:
     topic = Topic()
     topic.commit(topic.batch(0, 10, [3], ["EMPTY"]))
     lost = topic.batch(10, 10, [3], ["EMPTY"])
@@ -342,7 +342,7 @@ def test_what_retention_took_goes_and_nothing_else() -> None:
     assert (found.reason(25), found.reason(24), found.reason(33)) == ("FRAMING", "", "EMPTY")
 
 
-def test_records_from_an_offset_on_are_to_be_judged_anew() -> None:
+def test_rejections_from_an_offset_on_are_removed_to_judge_again() -> None:
     topic = Topic()
     for number in range(3):
         topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))
@@ -356,7 +356,7 @@ def test_records_from_an_offset_on_are_to_be_judged_anew() -> None:
     assert [again.reason(offset) for offset in (5, 13, 15, 23)] == ["FRAMING", "EMPTY", "", ""]
 
 
-def test_a_damaged_segment_is_forgiven_where_all_is_built_anew() -> None:
+def test_a_damaged_segment_is_ignored_by_a_complete_rebuild() -> None:
     topic = Topic()
     for number in range(2):
         topic.commit(topic.batch(number * 10, 10, [3], ["EMPTY"]))

@@ -62,7 +62,7 @@ def test_partitions_take_turns_and_buckets_go_round_in_order() -> None:
         assert own == [number % BUCKETS for number in range(len(own))]
 
 
-def test_what_is_written_is_paid_for_by_events_and_overdrawn_by_one_bucket_at_most() -> None:
+def test_writes_are_paid_by_events_and_overdrawn_by_one_bucket() -> None:
     made = schedule()
     spent = 0
     for number in range(500):
@@ -99,7 +99,7 @@ def test_less_than_a_bucket_a_second_is_saved_up_to_one() -> None:
     assert len(step(made, 1, 1_000).written) == 1
 
 
-def test_nothing_is_written_twice_while_the_input_stands_still() -> None:
+def test_nothing_is_written_twice_without_new_input() -> None:
     made = schedule(bytes_per_event=10_000.0)
     total = 0
     for _ in range(10):
@@ -131,7 +131,7 @@ def test_a_partition_continues_with_its_oldest_bucket() -> None:
     assert made.held[1].cursor == 600
 
 
-def test_a_partition_that_left_and_came_back_is_not_marked_by_an_old_turn() -> None:
+def test_an_old_turn_does_not_mark_a_partition_that_returned() -> None:
     made = schedule()
     turn = step(made, 1_000, 200)
     assert {each.held.partition for each in turn.written} >= {0}

@@ -20,7 +20,7 @@ def kept(
     return {partition: sorted(own) for partition, own in found.items()}
 
 
-def test_what_was_decided_is_no_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decided_record_is_not_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept(monkeypatch, {0: 0, 1: 0}, {1: [4, 5, 6], 2: [9]}) == {1: [9]}
 
 
@@ -28,7 +28,7 @@ def test_where_no_decision_was_deleted_none_is_needed(monkeypatch: pytest.Monkey
     assert kept(monkeypatch, {0: 0, 1: 0}, {}) == {1: [5, 9]}
 
 
-def test_a_decision_that_may_have_been_deleted_is_no_evidence(
+def test_a_decision_that_may_have_been_deleted_is_not_evidence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert kept(monkeypatch, {0: 0, 1: 3}, {1: [6, 7]}) == {1: [9]}

@@ -69,7 +69,7 @@ def test_after_any_crash_the_state_is_a_replay(steps: list[tuple[str, int, int, 
     assert found.state() == expected.state()
 
 
-def test_a_bucket_knows_the_newest_event_of_a_batch_whose_commit_is_not_known_yet() -> None:
+def test_a_bucket_knows_the_newest_event_of_an_uncommitted_batch() -> None:
     """Else what it holds would be taken for older than it is, and a restore's watermark too."""
     store = MemoryStore()
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
@@ -81,7 +81,7 @@ def test_a_bucket_knows_the_newest_event_of_a_batch_whose_commit_is_not_known_ye
     assert told == {process_of(60).watermarks()[0]}
 
 
-def test_a_whole_cycle_bounds_the_replay() -> None:
+def test_a_complete_cycle_bounds_the_replay() -> None:
     store = MemoryStore()
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=60_000)
     for _ in range(25):
@@ -159,7 +159,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
     assert [failures() for _ in range(2)] == [1, 2]
 
 
-def test_a_batch_that_carries_nothing_tells_nothing() -> None:
+def test_a_batch_without_checkpoints_reports_none() -> None:
     process = Process(MemoryStore(), dict.fromkeys(range(PARTITIONS), 0), bytes_per_event=0)
     batch = process.compute((10, 10))
     assert batch is not None

@@ -92,11 +92,11 @@ def covered(found: Process) -> int:
     return next(o + 1 for o in range(LOW, 300) if START + o * _APART - horizon >= since())
 
 
-def test_one_old_event_at_the_beginning_does_not_hide_what_is_missing() -> None:
+def test_one_old_event_at_the_beginning_does_not_hide_a_gap() -> None:
     assert told(process(LOW + 60)) == [StateIncomplete(0, LOW)]
 
 
-def test_a_whole_input_lacks_nothing() -> None:
+def test_a_complete_input_misses_nothing() -> None:
     assert told(process(LOW + 60, low=0)) == []
 
 
@@ -115,7 +115,7 @@ def test_it_is_over_when_the_watermark_has_passed_it() -> None:
     assert told(process(end + 9, store=store)) == []
 
 
-def test_a_few_retained_events_claim_nothing_until_there_are_more() -> None:
+def test_a_few_retained_events_claim_nothing_until_more_arrive() -> None:
     store = MemoryStore()
     found = process(LOW + 6, store=store)
     assert told(found) == [StateIncomplete(0, LOW)]
@@ -129,7 +129,7 @@ def test_a_few_retained_events_claim_nothing_until_there_are_more() -> None:
     assert told(found) == [StateIncomplete(0, LOW), StateComplete(0)]
 
 
-def test_nothing_retained_claims_nothing_and_an_aborted_batch_neither() -> None:
+def test_empty_input_and_aborted_batches_claim_nothing() -> None:
     store = MemoryStore()
     found = process(LOW, store=store)
     assert told(found) == [StateIncomplete(0, LOW)]
@@ -139,7 +139,7 @@ def test_nothing_retained_claims_nothing_and_an_aborted_batch_neither() -> None:
     assert kept(store, LOW + FIRST) == {NOT_YET}
 
 
-def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> None:
+def test_a_smaller_cap_degrades_until_it_is_outlived() -> None:
     heard: list[Any] = []
     changed: list[Any] = []
     histories = Histories(heard.append, lambda *told: changed.append(told))
@@ -158,7 +158,7 @@ def test_a_smaller_cap_degrades_until_it_is_outlived_whatever_else_does() -> Non
     assert changed == [(0, {INPUT: 20, "mcc": 30}), (0, {"mcc": 30}), (0, {})]
 
 
-def test_a_partition_that_left_is_told_of_no_more() -> None:
+def test_a_partition_that_left_is_no_longer_reported() -> None:
     found = process(LOW + 60)
     found.work.revoked((0,))
     found.held.histories.committed(0, found.work.rings.of(1), None, None)  # type: ignore[arg-type]

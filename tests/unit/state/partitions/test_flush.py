@@ -88,7 +88,7 @@ def test_what_is_dumped_in_a_flush_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert sum(sizes[:-1]) < 20_000 <= sum(sizes)
 
 
-def test_what_waited_of_other_partitions_is_written_in_a_later_turn() -> None:
+def test_a_flush_leaves_other_partitions_to_a_later_turn() -> None:
     store = FileStore("slow://others", OWNER)
     process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
     SlowObjects.seconds = PUT_SECONDS
@@ -178,7 +178,7 @@ def test_a_file_whose_put_hung_does_not_come_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*.unfinished")] == []
 
 
-def test_an_object_whose_put_hung_costs_a_longer_replay_and_no_more() -> None:
+def test_a_hanging_put_of_an_object_costs_only_a_longer_replay() -> None:
     old, new, store = taken_over("hanging://objects")
     before = {p: labels(store, p) for p in BOTH}
     GOES_ON.set()

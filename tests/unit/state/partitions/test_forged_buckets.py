@@ -171,7 +171,7 @@ def test_headers_whose_numbers_or_texts_cannot_be_are_refused(case: str) -> None
     [b"[" * 60_000, b"9" * 60_000, b'{"a":' * 10_000, b" " * (HEADER_BYTES_MOST + 1), b"\xff{}"],
     ids=["deep lists", "a long number", "deep objects", "too long", "no UTF-8"],
 )
-def test_headers_that_are_no_json_of_ours_are_refused(head: bytes) -> None:
+def test_headers_that_are_not_our_json_are_refused(head: bytes) -> None:
     assert f"bucket {HOME} part 0" in refused(forged(head=head))
 
 
@@ -202,7 +202,7 @@ def test_a_file_larger_than_any_bucket_is_not_read(tmp_path: Path) -> None:
     assert store.sample() == []
 
 
-def test_noise_with_a_sound_checksum_is_refused_or_harmless() -> None:
+def test_noise_with_a_valid_checksum_is_refused_or_harmless() -> None:
     random = np.random.default_rng(5)
     for _ in range(3_000):
         body = bytearray(SOUND[:-4])

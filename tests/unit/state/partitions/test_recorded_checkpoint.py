@@ -51,7 +51,7 @@ def formats(store: CheckpointStore) -> set[int]:
     return found
 
 
-def test_the_recording_is_of_format_1_and_in_the_middle_of_a_cycle() -> None:
+def test_the_recording_is_of_format_1_in_the_middle_of_a_cycle() -> None:
     assert {value[:6] for value in recorded().values.values()} == {b"SCKP\x01\x00"}
     assert formats(filled(MemoryStore())) == {1}
     assert len(recorded().values) == PARTITIONS * 1024
@@ -71,7 +71,7 @@ def test_it_restores_to_the_state_of_a_replay(where: str, tmp_path: Path) -> Non
     assert sum(map(bool, restored.state()[0])) > 10
 
 
-def test_it_is_gone_on_with_in_format_2_bucket_by_bucket() -> None:
+def test_it_continues_in_format_2_bucket_by_bucket() -> None:
     store, committed = filled(MemoryStore()), dict(recorded().committed)
     process = Process(store, dict(committed), bytes_per_event=10_000)
     for _ in range(3):

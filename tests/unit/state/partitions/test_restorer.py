@@ -155,7 +155,7 @@ def test_a_damaged_file_stops_it_with_the_bucket_and_the_command(tmp_path: Path)
         ({0: 9, **dict.fromkeys(range(1, BUCKETS - 2), 7)}, [BUCKETS - 2, BUCKETS - 1]),
     ],
 )
-def test_buckets_that_are_gone_are_known_by_their_place_in_the_round(
+def test_missing_buckets_are_found_by_their_place_in_the_round(
     labels: dict[int, int], missing: list[int]
 ) -> None:
     assert gone(labels_of(bucket(number, label) for number, label in labels.items())) == missing
@@ -168,7 +168,7 @@ def test_with_labels_at_the_offset_nothing_is_replayed() -> None:
     assert opened.next_offset == opened.end == 100
 
 
-def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
+def test_missing_undecided_input_precedes_missing_history() -> None:
     with pytest.raises(OffsetsError) as raised:
         run(replay(store_of(*whole(40)), Input(low=101)))
     assert raised.value.exit_code == 7
@@ -210,7 +210,7 @@ def test_undecided_input_that_is_gone_is_told_before_missing_history() -> None:
         "damaged",
     ],
 )
-def test_what_does_not_fit_stops_with_a_mend(
+def test_inconsistent_state_stops_with_a_fix(
     buckets: list[Bucket], source: Input, what: str, mend: str
 ) -> None:
     with pytest.raises(StateError, match=mend) as raised:
@@ -227,7 +227,7 @@ def test_what_does_not_fit_stops_with_a_mend(
     ],
     ids=["set back", "deleted"],
 )
-def test_what_was_rejected_lies_before_the_committed_offset(
+def test_rejections_must_be_before_the_committed_offset(
     offset: int, committed: int, what: str
 ) -> None:
     store, source = store_of(), Input(committed=committed)
@@ -239,7 +239,7 @@ def test_what_was_rejected_lies_before_the_committed_offset(
     assert source.opened == []
 
 
-def test_a_damaged_segment_stops_with_a_mend() -> None:
+def test_a_damaged_segment_stops_with_a_fix() -> None:
     store = store_of()
     value = StoredSegment.of(segment(0, np.array([7]), ["EMPTY"])).value
     store.write(0, [(OWNER.rejected_key(0, 7), value[:-1] + b"?")])
@@ -247,7 +247,7 @@ def test_a_damaged_segment_stops_with_a_mend() -> None:
         run(replay(store, Input()))
 
 
-def test_what_was_rejected_lies_in_the_topic_where_the_buckets_are_files(tmp_path: Path) -> None:
+def test_rejections_are_in_the_topic_even_with_buckets_in_files(tmp_path: Path) -> None:
     topic, source = MemoryStore(), Input()
     kept = StoredSegment.of(segment(0, np.array([7, 9]), ["EMPTY", "FRAMING"]))
     topic.write(0, [(OWNER.rejected_key(0, 7), kept.value)])
@@ -259,7 +259,7 @@ def test_what_was_rejected_lies_in_the_topic_where_the_buckets_are_files(tmp_pat
     assert opened.restored.rejected.segments == (kept,)
 
 
-def test_a_unit_of_nothing_stops_nobody() -> None:
+def test_the_unit_of_an_empty_bucket_stops_no_start() -> None:
     assert run(replay(store_of(*whole(90, unit="USD/2")), Input())).restored is not None
 
 
