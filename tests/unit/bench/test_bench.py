@@ -42,7 +42,7 @@ def _decoder(registry: FileRegistry) -> ColumnDecoder:
 
 
 @pytest.mark.thorough
-def test_spoilt_input_is_rejected_where_it_is_spoilt_and_nowhere_else(
+def test_spoilt_input_is_rejected_exactly_where_it_is_spoilt(
     registry: FileRegistry,
 ) -> None:
     table = traffic.transactions(EVENTS)
@@ -124,7 +124,7 @@ def _features_report(ours: float, unexcused: int = 0) -> dict[str, Any]:
     return features.report(seconds, 1_000, 7, unexcused)
 
 
-def test_features_are_held_to_the_faster_way_that_polars_documents() -> None:
+def test_features_are_compared_with_the_faster_documented_way() -> None:
     document = _features_report(1.0)
     assert (document["feature_seconds"], document["polars_seconds"]) == (1.0, 1.0)
     assert document["ours_to_polars"] == {
@@ -142,7 +142,7 @@ def test_features_that_differ_without_being_ties_fail() -> None:
     assert line.startswith("2 rows differ")
 
 
-def test_unlike_excuses_a_row_only_if_its_customers_second_goes_on() -> None:
+def test_unlike_excuses_a_row_only_if_its_second_continues() -> None:
     table = pa.table(
         {
             "event_time": pa.array([1, 1, 1, 2], pa.timestamp("ms")),
@@ -186,7 +186,7 @@ def test_a_state_report_compares_round_by_round() -> None:
     assert (row["events_per_second"], row["without_checkpoints"]) == (90, 100)
 
 
-def test_every_state_gate_passes_at_its_bound_and_fails_behind_it() -> None:
+def test_every_state_gate_passes_at_its_bound_and_fails_past_it() -> None:
     slower = {"on": [67.5] * 3, "off": [67.5] * 3}
     assert _missed(_size(), _size(rates=slower)) == []
     missed = [
@@ -209,7 +209,7 @@ def test_rounds_are_long_enough_for_their_cycles() -> None:
     assert 1.0 < events * 40 / (2 * 4 * BUCKETS * 10_000) < 1.1
 
 
-def test_rates_are_told_for_each_round_behind_the_first() -> None:
+def test_rates_are_reported_for_each_round_after_the_first() -> None:
     records = np.full(31, 100)
     times = np.concatenate([[5], 1_000 + np.arange(10) * 100, 9_000 + np.arange(20) * 50])
     rates = state.round_rates(times, records, [100, 1_000, 2_000])
@@ -220,7 +220,7 @@ def test_rates_are_told_for_each_round_behind_the_first() -> None:
         state.round_rates(times, records, [100, 1_000, 2_100])
 
 
-def test_customers_come_with_sixty_events_in_a_month_and_go_on_at_that_pace() -> None:
+def test_customers_have_sixty_events_a_month_and_keep_that_pace() -> None:
     past = customers.histories(np.array([3, 8]))
     assert past.column("customer_id").to_pylist() == ["c00000003"] * 60 + ["c00000008"] * 60
     times = past.column("event_time").cast(pa.int64()).to_numpy().reshape(2, 60)
@@ -238,7 +238,7 @@ def test_customers_come_with_sixty_events_in_a_month_and_go_on_at_that_pace() ->
 
 
 @pytest.mark.thorough
-def test_a_filled_checkpoint_holds_every_customer_where_its_input_is() -> None:
+def test_a_filled_checkpoint_has_every_customer_by_partition() -> None:
     plan = Plan()
     where = customers.partitions_of(40, 4)
     rings = customers.fill(where, compile_features(RICH, plan), plan)

@@ -60,7 +60,7 @@ def test_card_precision_by_hand() -> None:
     assert card_precision(judged, -scores, cards=1) == [1.0, 0.0]
 
 
-def test_a_tree_tells_its_splits_in_the_features_own_unit() -> None:
+def test_a_tree_prints_its_splits_in_the_features_unit() -> None:
     told = rows(*((0, n, n >= 60) for n in range(100)))
     tree = fit("decision_tree_2", told)
     assert split_on(tree, 0) == pytest.approx(59.5)
@@ -81,7 +81,7 @@ def test_both_ways_of_polars_compute_what_the_oracle_does() -> None:
         assert handbook.agreement(found.to_numpy(), expected) == 1, name
 
 
-def test_agreement_is_of_whole_rows() -> None:
+def test_agreement_is_of_complete_rows() -> None:
     ours = np.zeros((4, 3))
     theirs = ours.copy()
     theirs[0] = 1e-10
@@ -108,7 +108,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_a_published_report_passes_and_tells_medians() -> None:
+def test_a_published_report_passes_and_contains_medians() -> None:
     assert handbook.failures(GOOD) == []
     assert (GOOD["feature_seconds"], GOOD["polars_seconds"]) == (2, 2)
     assert GOOD["polars"] == {"rolling_sum_by": 2, "packed_sums": 1}

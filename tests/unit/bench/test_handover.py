@@ -25,7 +25,7 @@ def document(gap_ms: int = 0) -> dict[str, Any]:
     return report(counted(*times(gap_ms)), PHASES, customers=7)
 
 
-def test_a_pause_is_the_time_in_which_a_record_stood_and_nothing_came() -> None:
+def test_a_pause_is_the_time_in_which_a_record_waited_undecided() -> None:
     found = document(gap_ms=3_000)
     steady, scaled = found["phases"]
     assert (steady["pause_seconds"], steady["decisions"]) == (0.05, 10)
@@ -34,7 +34,7 @@ def test_a_pause_is_the_time_in_which_a_record_stood_and_nothing_came() -> None:
     assert failures(found) == []
 
 
-def test_time_in_which_nothing_arrived_is_no_pause() -> None:
+def test_time_without_arrivals_is_not_a_pause() -> None:
     arrived = {(0, 0): 0, (0, 1): 60_000}
     found = report(counted(arrived, [((0, 0), 50), ((0, 1), 60_050)]), PHASES[:1], 1)
     assert found["longest_pause_seconds"] == 0.05

@@ -79,12 +79,12 @@ def test_each_end_of_a_case_has_its_kind(tmp_path: Path) -> None:
         assert found[case.name].expected == (kind == "returned")
 
 
-def test_another_text_than_the_documented_one_is_not_as_documented(tmp_path: Path) -> None:
+def test_a_text_unlike_the_documented_one_is_not_as_documented(tmp_path: Path) -> None:
     (outcome,) = run([_case("a", lambda _: "otherwise")], tmp_path, jobs=1)
     assert (outcome.kind, outcome.expected) == ("returned", False)
 
 
-def test_an_entry_that_is_missing_is_no_failure() -> None:
+def test_a_missing_entry_is_not_a_failure() -> None:
     with pytest.raises(NotThereError):
         entry("stream_scorer.no_such_module")
     with pytest.raises(NotThereError):
@@ -160,7 +160,7 @@ def test_the_doors_files_have_checks_to_take_out() -> None:
     assert {door for each in mutants.FILES.values() for door in each.split(",")} <= doors
 
 
-def test_missed_gates_are_told() -> None:
+def test_missed_gates_are_reported() -> None:
     assert hostile.unnoticed({"taken_out": 20, "noticed": 19, "missed": ["a"]}) == []
     assert len(hostile.unnoticed({"taken_out": 20, "noticed": 18, "missed": ["a", "b"]})) == 2
     good = {"lost": 0, "duplicates": 0, "p99_ratio": 2.0}

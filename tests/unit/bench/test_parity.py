@@ -174,7 +174,7 @@ def test_a_way_is_held_to_the_rows_that_it_was_given() -> None:
     assert _report(other, asked=asked, given=given)["ways"][0]["duplicates"] == 1
 
 
-def test_what_is_not_compared_is_told_apart() -> None:
+def test_uncompared_values_are_reported_separately() -> None:
     other = _outcomes()
     _last_bit(other)
     asked = COMPARED & (np.arange(ROWS) != 3)
@@ -306,7 +306,7 @@ def test_every_label_goes_once_and_in_its_place(rows: Input, labels: Labels) -> 
     assert sent == list(zip(names, labels.before.tolist(), strict=True))
 
 
-def test_the_plan_of_all_ways_is_the_shipped_one_but_for_its_wait(tmp_path: Path) -> None:
+def test_the_common_plan_is_the_shipped_one_except_its_wait(tmp_path: Path) -> None:
     ours = load_plan(parity.waiting_plan(tmp_path))
     shipped = load_plan(MODELS_DIRECTORY / "fraud" / "plan.toml")
     assert ours.terminal_wait_ms > shipped.terminal_wait_ms

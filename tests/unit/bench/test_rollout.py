@@ -75,7 +75,7 @@ def test_a_blind_candidate_costs_what_it_should_at_any_time() -> None:
     assert (rollout.overlooking(streamed, alert, 0.0, 1) == alert).all()
 
 
-def test_a_candidate_that_reviews_everything_is_rolled_back_and_the_champion_is_not() -> None:
+def test_a_candidate_that_reviews_everything_is_rolled_back() -> None:
     streamed = made()
     alert = streamed.score >= streamed.review
     tallies = rollout.tally(streamed)
@@ -103,7 +103,7 @@ def test_matured_looks_see_nothing_younger_than_the_maturity() -> None:
     assert arms.cost.rates[0] > 2 * arms.cost.rates[1]
 
 
-def test_equal_costs_are_promoted_in_shadow_and_great_ones_rolled_back() -> None:
+def test_equal_costs_are_promoted_in_shadow_large_ones_reverted() -> None:
     streamed = made()
     alert = streamed.score >= streamed.review
     matured = rollout.maturing(streamed)

@@ -35,7 +35,7 @@ def decisions() -> Decisions:
     )  # fmt: skip
 
 
-def test_a_rollback_is_timed_from_its_verdict_and_counted_up_to_its_activation() -> None:
+def test_a_rollback_is_timed_from_verdict_to_activation() -> None:
     found = moved(decisions(), BEGUN, SAID, CommandKind.ROLLBACK)
     assert (found["canary_decisions"], found["canary_after"]) == (15, 0)
     assert found["seconds_to_verdict"] == 2.5
@@ -71,7 +71,7 @@ GOOD: dict[str, Any] = {
         ({"events_per_second": 19_999}, "19,999 events/s were decided"),
     ],
 )
-def test_each_gate_says_what_it_misses(change: dict[str, Any], said: str) -> None:
+def test_each_gate_names_what_it_misses(change: dict[str, Any], said: str) -> None:
     assert failures(GOOD) == []
     (line,) = failures({**GOOD, **change})
     assert line.startswith(said)

@@ -52,7 +52,7 @@ def changed(row: int, **values: Any) -> Decisions:
     return replace(whole, **columns)
 
 
-def test_a_slow_input_lowers_the_rate_that_must_be_reached_and_a_fast_one_does_not() -> None:
+def test_only_a_slow_input_lowers_the_required_rate() -> None:
     assert [least_rate(rate) for rate in (24_000, 20_001, 6_000)] == [20_000, 20_000, 4_800]
 
 
@@ -120,7 +120,7 @@ GOOD: dict[str, Any] = {
         ({"activations": [{"stage": "a", "seconds": None}]}, "before it had begun everywhere"),
     ],
 )
-def test_each_gate_says_what_it_misses(change: dict[str, Any], said: str) -> None:
+def test_each_gate_names_what_it_misses(change: dict[str, Any], said: str) -> None:
     assert failures(GOOD) == []
     (line,) = failures(GOOD | change)
     assert said in line
@@ -147,7 +147,7 @@ def reproduced(**changes: Any) -> dict[str, Any]:
         ({"models": {"old:1.0.0": 1}}, "input: decided by old:1.0.0"),
     ],
 )
-def test_the_bench_of_past_decisions_says_what_it_misses(
+def test_the_bench_of_past_decisions_names_what_it_misses(
     changes: dict[str, Any], said: str
 ) -> None:
     assert reproduce.failures(reproduced(), 100) == []

@@ -52,11 +52,11 @@ def test_a_process_that_stays_as_it_is_passes() -> None:
     assert failures(document(samples())) == []
 
 
-def test_growth_before_the_warm_up_ends_is_no_leak() -> None:
+def test_growth_before_the_end_of_warm_up_is_not_a_leak() -> None:
     assert failures(document(samples(lambda second: 1e6 * min(second, 90) + 200e6))) == []
 
 
-def test_nor_is_what_is_needed_for_a_while() -> None:
+def test_temporary_growth_is_not_a_leak() -> None:
     def spiked(second: int) -> float:
         return 900e6 if 150 < second < 220 else 300e6
 
@@ -70,7 +70,7 @@ def test_nor_is_what_is_needed_for_a_while() -> None:
         ({"threads": lambda second: 40 + second / 40}, "threads"),
     ],
 )
-def test_what_goes_on_growing_fails(grown: dict[str, Any], name: str) -> None:
+def test_continued_growth_fails(grown: dict[str, Any], name: str) -> None:
     (line,) = failures(document(samples(**grown)))
     assert line.startswith(f"{name} grew by ")
 
