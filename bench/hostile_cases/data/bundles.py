@@ -267,7 +267,7 @@ _SHAPE: Final = rf"{_REFUSED}(?!.*golden)(?!.*content hash)"
 _MORE: Final = tuple(
     Case(f"bundle: {what}", 7, rule, _REFUSED, run, words=words)
     for what, rule, words, run in (
-        ("a program in front of the model file", "files", "is no skops file", _loaded(_behind)),
+        ("a program in front of the model file", "files", "is not a skops file", _loaded(_behind)),
         ("a type that is not trusted", "types", "holds types that are not trusted",
          _loaded(_untrusted)),
         ("a text of 100 MB in the model file", "members", "big.json has",

@@ -162,7 +162,7 @@ _DECODED: Final = (
     ),
     Case(
         "drift-events: a number, as commands read it that read any schema", 4, "own-topics",
-        _REFUSED, _any('"long"', number(5)), words="is no record",
+        _REFUSED, _any('"long"', number(5)), words="is not a record",
     ),
     Case(
         "activations: a text that is not UTF-8", 4, "own-topics", _REFUSED,

@@ -96,7 +96,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a signature with its key id twice",
         written("signature.json", b'{"key_id":"a","key_id":"b"}'),
-        "signature.json: the key 'key_id' stands twice",
+        "signature.json: the key 'key_id' is there twice",
     ),
     # What lies in the folder.
     ("a file that is not listed", written("notes.txt"), "notes.txt is not in the manifest"),
@@ -172,7 +172,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
                 '"parameters"', '"thresholds": {"review": 0.9, "block": 0.99}, "parameters"', 1
             )
         ),
-        "the key 'thresholds' stands twice",
+        "the key 'thresholds' is there twice",
     ),
     (
         "the key Thresholds beside thresholds",
@@ -246,17 +246,17 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a pickle in the model's place, signed",
         model_is(lambda s: pickle.dumps(s.bomb)),
-        "model.skops is no skops file",
+        "model.skops is not a skops file",
     ),
     (
         "a joblib file in the model's place, signed",
         model_is(joblib_of),
-        "model.skops is no skops file",
+        "model.skops is not a skops file",
     ),
     (
         "a pickle in front of the model, signed",
         model_is(lambda s: pickle.dumps(s.bomb) + (s.bundle / "model.skops").read_bytes()),
-        "model.skops is no skops file",
+        "model.skops is not a skops file",
     ),
     (
         "a pickle inside the model, signed",

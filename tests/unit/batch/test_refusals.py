@@ -178,7 +178,7 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "a truncated Avro file": (_cut(".avro", 0.7), 2, "breaks off or is damaged"),
     "no Avro container": (_bytes("in.avro", b"Obj\x02 not so"), 2, "no Avro container"),
     "another Avro schema": (_avro(_RECORD, [{"a": 1}]), 2, "column 'transaction_id' is missing"),
-    "Avro without a record": (_avro("string", ["a"]), 2, "schema is no record"),
+    "Avro without a record": (_avro("string", ["a"]), 2, "schema is not a record"),
     "only unknown currencies": (
         _parquet(_set("currency", pa.array(["XYZ"] * _ROWS))), 2,
         f"no row can be decided: CURRENCY {_ROWS}",

@@ -355,7 +355,7 @@ CODES = {
         ),
         (
             [CODES | {"values": ["a", "\ud800b"]}],
-            "feature f: values holds '\\ud800b', which is no text",
+            "feature f: values holds '\\ud800b', which is not text",
         ),
         *(
             (

@@ -157,7 +157,7 @@ def test_pickle_and_joblib_files_are_refused(bundle: Path, name: str) -> None:
 
 def test_a_pickle_in_place_of_the_model_is_refused_unread(bundle: Path, tmp_path: Path) -> None:
     replace(bundle, "model.skops", pickle.dumps(Bomb(tmp_path / "fired")))
-    assert "no skops file" in refusal(bundle)
+    assert "not a skops file" in refusal(bundle)
     assert not (tmp_path / "fired").exists()
 
 
@@ -251,7 +251,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("on_model_error", "IGNORE", "on_model_error"),
         ("features/2/window", "8d", "content hash"),
         ("parameters/max_iter", 500, "parameters are not the model's"),
-        ("kind", "random_forest", "the manifest says random_forest"),
+        ("kind", "random_forest", "the manifest states random_forest"),
         ("kind", "svm", "kind"),
         ("version", "1.0", "version"),
         ("name", "../fraud", "name"),
@@ -295,7 +295,7 @@ def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
 )
 def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
     replace(bundle, "golden.json", text.encode())
-    assert "no golden file" in refusal(bundle)
+    assert "not a golden file" in refusal(bundle)
 
 
 def test_the_store_finds_the_highest_version_as_numbers(bundle: Path) -> None:

@@ -247,7 +247,7 @@ def test_what_was_proposed_waits_for_an_answer(writer: Writer) -> None:
 def test_a_controller_keeps_to_the_plan(writer: Writer) -> None:
     writer.start(**LIMITED)
     writer.accept("step", CONTROLLER, stage=1)
-    assert "goes on by one stage, not from 1 to 3" in writer.refusal("step", CONTROLLER, stage=3)
+    assert "advances by one stage, not from 1 to 3" in writer.refusal("step", CONTROLLER, stage=3)
     writer.accept("step", CONTROLLER, stage=2)
     assert "up to 25 %, not to 100 %" in writer.refusal("step", CONTROLLER, stage=3)
     assert "a promotion is all" in writer.refusal("promote", CONTROLLER, arm="canary")
@@ -371,7 +371,7 @@ def test_signatures_count(writer: Writer) -> None:
     stranger = writer.make("plan", STRANGER, **plan().model_dump(mode="json"))
     assert writer.take(stranger).refused == f"is signed by an unknown key, {stranger.key_id}"
     assert writer.take(replace(command, key_id="")).refused == "is not signed"
-    assert writer.take(replace(stranger, key_id=command.key_id)).refused.startswith("bears no")
+    assert writer.take(replace(stranger, key_id=command.key_id)).refused.startswith("has no valid signature")
     assert writer.take(command).accepted
 
 
@@ -429,7 +429,7 @@ def test_where_all_is_signed_a_controller_needs_a_key(writer: Writer) -> None:
     [
         ("[]", "is not a JSON object"),
         ('{"format": 1}', "its body is not canonical JSON"),
-        ('{"format":1,"format":1}', "stands twice"),
+        ('{"format":1,"format":1}', "is there twice"),
         ('{"format":1,"speed":1}', "speed: unknown key"),
         ('{"format":0}', "format: Input should be 1"),
         ('{"format":1e999}', "not JSON compliant"),

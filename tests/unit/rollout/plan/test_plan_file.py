@@ -120,7 +120,7 @@ CHAMPION: dict[str, Any] = {
                 "overrides": [{"field": "channel", "values": ["a"], "arm": "canary"}],
                 "ramp": [{"percent": 0}, {"percent": 5}],
             },
-            "is no shadow where the ramp begins, at 0 %: nothing would be judged there, and the",
+            "is not a shadow where the ramp begins, at 0 %: nothing would be judged there, and the",
         ),
         (
             SHADOW, {"overrides": [{"field": "channel", "values": ["a"], "arm": "b"}]},
@@ -138,7 +138,7 @@ CHAMPION: dict[str, Any] = {
         (CANARY, {"shared": {"speed": 1}}, "shared: unknown key 'speed'"),
         (CANARY, {"shared": {"ring_cap": True}}, "ring_cap: must be a whole number"),
         (CANARY, {"effective_at": -1}, "effective_at"),
-        (SHADOW, {"versions": {"champion": "fraud:0.1.0"}}, "a shadow needs an arm beside"),
+        (SHADOW, {"versions": {"champion": "fraud:0.1.0"}}, "a shadow needs another arm"),
         (SHADOW, {"ramp": [{"percent": 5}]}, "ramp: is for strategy canary"),
         (CHAMPION, {"versions": SPLIT["versions"]}, "has the arm champion alone"),
         (COLOURS, {"versions": {"blue": "fraud:0.1.0"}}, "has the arms blue and green"),
@@ -148,7 +148,7 @@ CHAMPION: dict[str, Any] = {
         ),
         (SPLIT, {"shares": {"champion": 50, "b": 49}}, "shares: must sum to 100, not 99"),
         (SPLIT, {"shares": {"champion": 50, "c": 50}}, "shares: arm 'c' has no version"),
-        (SPLIT, {"shares": {"champion": 99.999, "b": 0.001}}, "no whole number of hundredths"),
+        (SPLIT, {"shares": {"champion": 99.999, "b": 0.001}}, "not a whole number of hundredths"),
     ],
 )  # fmt: skip
 def test_what_is_not_meant_is_refused(
