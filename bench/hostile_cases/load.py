@@ -9,9 +9,8 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from confluent_kafka import Producer
 from bench.harness.arena import PARTITIONS, Arena, Contender
 from bench.hostile_cases.data import records, schemas
 from bench.hostile_cases.data.decoding import HOSTILE_ID, Attack
+from bench.hostile_cases.host.requests import Answering, served
 from bench.latency import FULL, Reader, row_number
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
@@ -43,59 +43,39 @@ def attacks() -> list[Attack]:
     return [case.run for case in cases if isinstance(case.run, Attack)]
 
 
-@contextmanager
-def registry(files: FileRegistry, strangers: Sequence[str]) -> Iterator[str]:
-    """Serve the shipped schemas and those of strangers; yield the URL."""
+def registry(files: FileRegistry, strangers: Sequence[str]) -> AbstractContextManager[str]:
+    """Serve the shipped schemas and those of strangers; the context is the URL."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+        def get(self, path: str) -> None:
             if not path.startswith("/schemas/ids/"):
-                self._send(200, {"compatibilityLevel": "BACKWARD"})
+                self._answer(lambda: {"compatibilityLevel": "BACKWARD"})
                 return
             number = int(path.removeprefix("/schemas/ids/").partition("/")[0])
-            if 0 <= number - _FIRST_ID < len(strangers):
-                self._send(200, {"schema": strangers[number - _FIRST_ID]})
-                return
-            try:
-                self._send(200, {"schema": files.writer_schema(number)})
-            except SchemaError:
-                self._send(404, {"error_code": 40403, "message": "Schema not found"})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            subject = self.path.split("/")[2]
-            try:
-                number = files.id_for(subject, body["schema"])
-            except SchemaError:
-                self._send(404, {"error_code": 40403, "message": "Schema not found"})
-                return
-            self._send(
-                200,
-                {"id": number, "subject": subject, "version": 1, "schema": body["schema"]},
+            stranger = 0 <= number - _FIRST_ID < len(strangers)
+            self._answer(
+                lambda: {
+                    "schema": strangers[number - _FIRST_ID]
+                    if stranger
+                    else files.writer_schema(number)
+                }
             )
 
-        def _send(self, status: int, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+        def post(self, path: str) -> None:
+            schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
+            subject = path.split("/")[2]
+            found = {"subject": subject, "version": 1, "schema": schema}
+            self._answer(lambda: {"id": files.id_for(subject, schema)} | found)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+        def _answer(self, document: Callable[[], dict[str, Any]]) -> None:
+            try:
+                self.send(200, json.dumps(document()).encode())
+            except SchemaError:
+                self.send(404, b'{"error_code":40403,"message":"Schema not found"}')
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return served(Handler)
 
 
 class Stranger(threading.Thread):
