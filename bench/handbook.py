@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from bench.features import measure
 from bench.handbook_steps.polars_handbook import WAYS, frame
@@ -31,8 +30,10 @@ from bench.handbook_steps.protocol import MODELS, Rows, first_leaf, fit, judge, 
 from bench.harness.script import Number, Script, missed, table
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.ports import Float64
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
+from stream_scorer.training.features import FEATURES
 from stream_scorer.training.fold import fold
 from tests.oracle.handbook import handbook_features
 
@@ -66,37 +67,8 @@ DAILY_CARD_PRECISION = (0.24, 0.32, 0.27, 0.25, 0.23, 0.26, 0.12)
 """The depth-2 tree has four scores, so which cards are the first hundred is a matter of order among
 equals: a day may be off by one card."""
 
-_WINDOWS = ("1", "7", "30")
-_AT_TERMINAL = {"key": "terminal_id", "delay": "7d"}
-FEATURES: tuple[dict[str, Any], ...] = (
-    {"name": "TX_AMOUNT", "kind": "passthrough", "field": "amount"},
-    {"name": "TX_DURING_WEEKEND", "kind": "weekend"},
-    {"name": "TX_DURING_NIGHT", "kind": "night"},
-    *(
-        {"name": f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW", "kind": "count", "window": f"{n}d"}
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"CUSTOMER_ID_AVG_AMOUNT_{n}DAY_WINDOW", "kind": "mean", "field": "amount",
-         "window": f"{n}d"}
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW", "kind": "count", "window": f"{n}d"}
-        | _AT_TERMINAL
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"TERMINAL_ID_RISK_{n}DAY_WINDOW", "kind": "risk", "window": f"{n}d"}
-        | _AT_TERMINAL
-        for n in _WINDOWS
-    ),
-)  # fmt: skip
-"""The handbook's fifteen."""
-
+_TERMINAL_COLUMNS = 6
 AMOUNT_COLUMN = 0
-
-Float64 = NDArray[np.float64]
 
 
 def agreement(ours: Float64, theirs: Float64) -> float:
@@ -231,7 +203,7 @@ def main() -> int:
         found = way().to_numpy()
         if agreement(found, oracle) < 1:
             raise SystemExit(f"polars' {name} does not compute what the oracle does")
-    at_terminal = slice(len(features.names) - 2 * len(_WINDOWS), None)
+    at_terminal = slice(len(features.names) - _TERMINAL_COLUMNS, None)
     document = {
         **counts(transactions),
         **follow_protocol(labelled(transactions, folded.features)),

@@ -22,7 +22,7 @@ import pyarrow as pa
 from confluent_kafka import Producer
 
 from bench.harness import customers
-from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.arena import FULL, PARTITIONS, Arena
 from bench.harness.process import Contender, until
 from bench.harness.script import Number, Script, say, table
 from bench.verdicts.handover import Counted, Phase, counted, failures, report
@@ -30,9 +30,6 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.state.stores.topic_store import publish
-
-MODEL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
 
 _GROUP = "handover"
 _SOURCE = "handover.transactions"
@@ -53,7 +50,7 @@ class Instance:
         self.number = number
         self._arena = arena
         self.entry = arena.entry(
-            f"{_GROUP}-{number}", _SOURCE, "run", "--model", MODEL, outputs=_GROUP, probed=True,
+            f"{_GROUP}-{number}", _SOURCE, "run", "--model", FULL, outputs=_GROUP, probed=True,
             kafka={"group": _GROUP, "instance": str(number)},
         )  # fmt: skip
         self._contender: Contender | None = None
@@ -163,7 +160,7 @@ class Change:
     def fill(self) -> None:
         """Write a checkpoint in which all customers have a month of history."""
         settings = self._instances[0].entry.settings
-        model, plan = load_model(settings, Deployment(MODEL))
+        model, plan = load_model(settings, Deployment(FULL))
         where = customers.partitions_of(self._keys, PARTITIONS)
         rings = customers.fill(where, model.features, plan)
         made = customers.checkpoint(rings, settings.kafka, PARTITIONS)

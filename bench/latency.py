@@ -15,23 +15,18 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
-from numpy.typing import NDArray
 
-from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.arena import FULL, PARTITIONS, Arena
 from bench.harness.process import Contender
 from bench.harness.script import Number, Script, table
 from stream_scorer.kafka.topics import config
-
-FULL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
+from stream_scorer.ports import Float64
 
 _WARM_UP_SECONDS = 2
 _START_SECONDS = 60.0
 _LATE_SECONDS = 30.0
 _ID_AT = 6
 WAYS = ("bare", "ours")
-
-Float64 = NDArray[np.float64]
 
 
 def row_number(value: bytes) -> int | None:

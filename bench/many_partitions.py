@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness import customers
-from bench.harness.arena import Arena
+from bench.harness.arena import FULL, Arena
 from bench.harness.process import Contender, until
 from bench.harness.script import Number, Script, say
 from bench.verdicts.many_partitions import Drain, failures, report
@@ -30,8 +30,6 @@ from tests.faults.verifier.segments import read_partition
 
 PARTITIONS = 64
 QUICK_BACKLOG = 60_000
-MODEL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
 _SOURCE = "crowd.transactions"
 _EVENTS_EACH = 500
 """Of the backlog, per customer: eight times what is remembered, so that memory can be flat."""
@@ -57,7 +55,7 @@ class Crowd:
         self._sent = 0
         arena.create({_SOURCE: arena.partitions})
         self._entry = arena.entry(
-            "crowd", _SOURCE, "run", "--from", "earliest", "--model", MODEL, probed=True
+            "crowd", _SOURCE, "run", "--from", "earliest", "--model", FULL, probed=True
         )
         arena.create_outputs(self._entry)
         self._kafka = self._entry.settings.kafka

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from bench.harness.script import Number, Script, table
 from bench.rollout_steps.streams import SHARES, Stream, Tallies, costs, stream
 from bench.verdicts.rollout import failures, report
+from stream_scorer.ports import Float64, Int64
 from stream_scorer.rollout.evidence.anytime_bounds import Sample
 from stream_scorer.rollout.evidence.guardrail import (
     Evidence,
@@ -37,8 +38,6 @@ from stream_scorer.rollout.evidence.guardrail import (
     judge_slow,
 )
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 FIRST_LOUDER = 3_001

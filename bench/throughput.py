@@ -27,16 +27,13 @@ from pathlib import Path
 import numpy as np
 
 from bench.harness import traffic
-from bench.harness.arena import Arena
+from bench.harness.arena import FULL, Arena
 from bench.harness.event_model import NAME, bundle_directory, train_event_model
 from bench.harness.gates import RATIOS, ROWS, failures, rate, report
 from bench.harness.process import Contender
 from bench.harness.script import Number, Script, table
 
 _WARM_UP_ROUNDS = 1
-FULL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
-
 _LEAST_RATE = 2_000
 _START_SECONDS = 60.0
 _WATCHED = frozenset({"ours_full", "one_percent_malformed", "mixed_writer_schemas"})

@@ -25,6 +25,8 @@ from stream_scorer.producing.transactions import open_feed
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import load_settings
 
+FULL = "fraud:1.0.0"
+"""The shipped version that needs no terminals: most benches run no profiler."""
 PARTITIONS = 4
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0

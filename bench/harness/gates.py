@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.harness.script import missed
-
-Int64 = NDArray[np.int64]
+from stream_scorer.ports import Int64
 
 ROWS = (
     "floor", "handwritten", "ours_stateless", "ours_full",

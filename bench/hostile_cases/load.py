@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from confluent_kafka import Producer
 
-from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.arena import FULL, PARTITIONS, Arena
 from bench.harness.script import missed
 from bench.hostile_cases.data import records, schemas
 from bench.hostile_cases.data.decoding import HOSTILE_ID, Attack
 from bench.hostile_cases.host.requests import Answering, served
-from bench.latency import FULL, Reader, ages
+from bench.latency import Reader, ages
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.topics import config

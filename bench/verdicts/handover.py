@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.gates import Int64
 from bench.harness.script import missed
+from stream_scorer.ports import Int64
 
 MOST_PAUSE_SECONDS = 10.0
 

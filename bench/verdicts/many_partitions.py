@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.gates import Int64
 from bench.harness.script import missed
-from bench.verdicts.soak import Float64, growth
+from bench.verdicts.soak import growth
+from stream_scorer.ports import Float64, Int64
 
 MOST_PAUSE_SECONDS = 10.0
 MOST_MEMORY_GROWTH = 0.10

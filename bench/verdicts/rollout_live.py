@@ -10,8 +10,7 @@ from scipy.stats import binom
 
 from bench.harness.script import Gate, missed
 from stream_scorer.core.decision.routing import CANARY
-
-Int64 = NDArray[np.int64]
+from stream_scorer.ports import Int64
 
 MOST_ACTIVATION_SECONDS = 2.0
 LEAST_SHADOW_RATIO = 0.6

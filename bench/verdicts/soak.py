@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from bench.harness.script import missed
-
-Float64 = NDArray[np.float64]
+from stream_scorer.ports import Float64
 
 WARM_UP_SHARE = 0.25
 """Of the run: until then histories grow to their full length, and the heap with them."""

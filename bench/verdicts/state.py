@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.gates import Int64, rate
+from bench.harness.gates import rate
 from bench.harness.script import missed
 from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.ports import Int64
 from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES
 
 MOST_BYTES_PER_KEY = 2_048

@@ -17,43 +17,39 @@ _PLAN: Final = {
 }  # fmt: skip
 
 
-def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], str]:
-    """Read a plan after a change."""
+def _read(module: str, name: str, given: Callable[[], Any]) -> Callable[[Place], str]:
+    """Call a reader of plans with what ``given`` makes."""
 
     def run(_: Place) -> str:
-        plan = json.loads(json.dumps(_PLAN))
-        change(plan)
+        made = given()
         try:
-            entry("stream_scorer.rollout.plan.plan_file", "plan_of")(plan)
+            entry(module, name)(made)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
 
     return run
+
+
+def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], str]:
+    """Read a rollout's plan after a change."""
+
+    def changed() -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads(json.dumps(_PLAN))
+        change(plan)
+        return plan
+
+    return _read("stream_scorer.rollout.plan.plan_file", "plan_of", changed)
 
 
 def _toml(text: str) -> Callable[[Place], str]:
-    def run(_: Place) -> str:
-        try:
-            entry("stream_scorer.rollout.plan.plan_file", "plan_table")(text)
-        except ValueError as error:
-            return f"refused: {error}"
-        return "accepted"
-
-    return run
+    """Read a rollout's plan file."""
+    return _read("stream_scorer.rollout.plan.plan_file", "plan_table", lambda: text)
 
 
 def _shared(text: str) -> Callable[[Place], str]:
     """Read a plan file of the core."""
-
-    def run(_: Place) -> str:
-        try:
-            entry("stream_scorer.core.events.plan", "parse_plan")(text)
-        except ValueError as error:
-            return f"refused: {error}"
-        return "accepted"
-
-    return run
+    return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text)
 
 
 class _Log:
