@@ -13,7 +13,6 @@ It fails below 200,000 rows/s with Parquet out, when ten times the days take mor
 memory, when nothing was rejected or a decision is degraded, or when what was resumed differs.
 """
 
-import argparse
 import filecmp
 import json
 import os
@@ -30,15 +29,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
 
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, missed, table
 from stream_scorer.simulator import simulate
 
-ROUNDS, QUICK_ROUNDS = 5, 1
 DAYS, TIMES = 183, 10
-QUICK_CUSTOMERS, CUSTOMERS = 1_000, 5_000
 LEAST_RATE, MOST_MEMORY = 200_000, 1.2
 _SIMPLE, _SHIPPED = "fraud:1.0.0", "fraud:1.1.0"
 _BAD_EVERY = 1_000
@@ -151,54 +146,54 @@ def killed_and_resumed(source: Path, rows: int, directory: Path) -> tuple[int, b
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each check that a report does not pass."""
-    lines = []
-    if document["rows_per_second"] < LEAST_RATE:
-        lines.append(
-            f"{document['rows_per_second']} rows/s with Parquet out, must be at least {LEAST_RATE}"
-        )
-    if document["memory_ratio"] > MOST_MEMORY:
-        lines.append(
-            f"{TIMES} times the days take {document['memory_ratio']} times the memory, must be at "
-            f"most {MOST_MEMORY}"
-        )
+    lines = missed(
+        ("{} rows/s with Parquet out", document["rows_per_second"], ">=", LEAST_RATE),
+        (
+            f"{TIMES} times the days take {{}} times the memory",
+            document["memory_ratio"], "<=", MOST_MEMORY,
+        ),
+        ("{} decisions of the job with labels are degraded", document["degraded"], "==", 0),
+    )  # fmt: skip
     if not document["rejected"]:
         lines.append("the job with labels rejected no row, so its rejects were not measured")
-    if document["degraded"]:
-        lines.append(f"{document['degraded']} decisions of the job with labels are degraded")
     if not 0 < document["resumed_at"] < document["memory_rows"][0]:
-        lines.append(f"the killed job went on at row {document['resumed_at']}, not in the middle")
+        lines.append(f"the killed job resumed at row {document['resumed_at']}, not in the middle")
     if not document["resumed_equal"]:
         lines.append("the resumed output is not that of an undisturbed job")
     return lines
 
 
-def measure(directory: Path, *, quick: bool) -> dict[str, Any]:
-    """Run all jobs and return the report."""
-    table = simulate(DAYS)
+def measure(directory: Path, rounds: int, customers: int) -> dict[str, Any]:
+    """Run all jobs and return the report.
+
+    Args:
+        directory: Where files are written.
+        rounds: Jobs of each output format whose speed is measured.
+        customers: Of the jobs whose memory is measured.
+    """
+    transactions = simulate(DAYS)
     source = directory / "days.parquet"
-    pq.write_table(table, source, row_group_size=200_000)
-    pq.write_table(table.slice(0, _WARM_UP_ROWS), directory / "first.parquet")
+    pq.write_table(transactions, source, row_group_size=200_000)
+    pq.write_table(transactions.slice(0, _WARM_UP_ROWS), directory / "first.parquet")
     # What is compiled on first use falls into no measurement.
     for name in ("warm.parquet", "warm.avro"):
         job(directory / "first.parquet", directory / name, _SIMPLE)
     first = directory / "first.parquet"
     job(first, directory / "warm-labels.parquet", _SHIPPED, "--labels", str(first))
-    rounds = QUICK_ROUNDS if quick else ROUNDS
     seconds: dict[str, list[float]] = {"parquet": [], "avro": []}
     for _ in range(rounds):
         for kind, taken in seconds.items():
             out = directory / f"speed.{kind}"
             taken.append(job(source, out, _SIMPLE).seconds)
             out.unlink()
-    customers = QUICK_CUSTOMERS if quick else CUSTOMERS
-    short = simulate(DAYS, customers) if quick else table
+    short = simulate(DAYS, customers)
     once, often = directory / "once.parquet", directory / "often.parquet"
     short_rows, long_rows = repeated(short, 1, once), repeated(short, TIMES, often)
     few = job(once, directory / "once-out.parquet", _SHIPPED, "--labels", str(once))
     many = job(often, directory / "often-out.parquet", _SHIPPED, "--labels", str(often))
     often.unlink()
     resumed_at, equal = killed_and_resumed(once, short_rows, directory)
-    rows = int(table.num_rows)
+    rows = int(transactions.num_rows)
     return {
         "rows": rows,
         "rows_per_second": round(rows / statistics.median(seconds["parquet"])),
@@ -219,37 +214,38 @@ def measure(directory: Path, *, quick: bool) -> dict[str, Any]:
     }
 
 
-def show(document: Mapping[str, Any]) -> None:
-    """Print the table."""
-    table = Table(
-        "job", "rows", "rows/s", "peak MB", title="stream-scorer batch", title_justify="left"
-    )
-    rows = f"{document['rows']:,}"
-    table.add_row(f"{_SIMPLE}: to Parquet", rows, f"{document['rows_per_second']:,}", "")
-    table.add_row(f"{_SIMPLE}: to Avro", rows, f"{document['avro_rows_per_second']:,}", "")
-    for at, days in enumerate(document["memory_days"]):
-        customers = f"{document['memory_customers']:,} customers"
-        name = f"{_SHIPPED} with labels: {days:,} days of {customers}"
-        speed = f"{document['shipped_rows_per_second']:,}" if at else ""
-        size, peak = document["memory_rows"][at], document["peak_mb"][at]
-        table.add_row(name, f"{size:,}", speed, f"{peak:,}")
-    console = Console(width=100)
-    console.print(table)
-    same = "equal" if document["resumed_equal"] else "not equal"
-    console.print(
-        f"killed, and gone on at row {document['resumed_at']:,}: the output is {same} to that of "
-        "an undisturbed job"
-    )
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one round, fewer customers")
-    options = parser.parse_args()
+    script = Script(
+        __doc__, "one round, fewer customers",
+        rounds=Number(5, 1), customers=Number(5_000, 1_000),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
-        document = measure(Path(directory), quick=options.quick)
-    show(document)
-    return conclude(document, failures(document))
+        document = measure(Path(directory), script.options.rounds, script.options.customers)
+    found, customers = document, document["memory_customers"]
+    same = "equal" if found["resumed_equal"] else "not equal"
+    return script.conclude(
+        document,
+        failures(document),
+        table(
+            "stream-scorer batch",
+            "job", "rows", "rows/s", "peak MB",
+            rows=(
+                (f"{_SIMPLE}: to Parquet", found["rows"], found["rows_per_second"], None),
+                (f"{_SIMPLE}: to Avro", found["rows"], found["avro_rows_per_second"], None),
+                *(
+                    (
+                        f"{_SHIPPED} with labels: {days:,} days of {customers:,} customers",
+                        found["memory_rows"][at],
+                        found["shipped_rows_per_second"] if at else None,
+                        found["peak_mb"][at],
+                    )
+                    for at, days in enumerate(found["memory_days"])
+                ),
+            ),
+        ),
+        f"killed, and resumed at row {found['resumed_at']:,}: the output is {same} to that of an "
+        "undisturbed job",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

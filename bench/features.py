@@ -15,7 +15,6 @@ differs that no other row of the same customer follows within its second. The th
 count and total into one integer by hand, is told and not judged.
 """
 
-import argparse
 import gc
 import statistics
 import sys
@@ -28,18 +27,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from bench.handbook_steps.polars_features import WAYS, frame
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, missed, table
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.simulator import simulate
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
 
-ROUNDS, QUICK_ROUNDS = 9, 3
 DAYS = 183
 OURS = "ours"
 JUDGED = ("rolling_group_by", "rolling_sum_by")
@@ -106,55 +102,50 @@ def report(
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each check that a report does not pass."""
     fastest = document["polars_fastest"]
-    ratio = document["ours_to_polars"][fastest]
-    lines = []
-    if ratio > 1:
-        lines.append(f"ours takes {ratio:.3f} of the time of polars' {fastest}, must be at most 1")
-    if document["rows_differing_unexcused"]:
-        lines.append(f"{document['rows_differing_unexcused']} rows differ and are no ties")
-    return lines
-
-
-def show(seconds: Mapping[str, Sequence[float]], document: Mapping[str, Any]) -> None:
-    """Print the table."""
-    table = Table(
-        "contender", "seconds", "every round", "ours to it",
-        title=f"Nine customer features of {document['rows']:,} rows", title_justify="left",
+    return missed(
+        (
+            f"ours takes {{:.3f}} of the time of polars' {fastest}",
+            document["ours_to_polars"][fastest], "<=", 1,
+        ),
+        ("{} rows differ and are no ties", document["rows_differing_unexcused"], "==", 0),
     )  # fmt: skip
-    ratios = {OURS: 1.0, **document["ours_to_polars"]}
-    for name, taken in seconds.items():
-        every = " ".join(f"{one:.2f}" for one in taken)
-        table.add_row(name, f"{statistics.median(taken):.3f}", every, f"{ratios[name]:.2f}")
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        f"{document['rows_differing']} rows differ, {document['rows_differing_unexcused']} of them "
-        f"no ties; polars {pl.__version__} on {pl.thread_pool_size()} threads"
-    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds")
-    options = parser.parse_args()
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    table, plan = simulate(DAYS), Plan()
+    script = Script(__doc__, "fewer rounds", rounds=Number(9, 3, "interleaved rounds"))
+    transactions, plan = simulate(DAYS), Plan()
     features = compile_features(CUSTOMER_FEATURES, plan)
-    theirs = frame(table)
+    theirs = frame(transactions)
     # What is compiled on first use falls into no measurement.
-    fold(table.slice(0, _WARM_UP_ROWS), features, plan)
+    fold(transactions.slice(0, _WARM_UP_ROWS), features, plan)
     ways = {name: partial(way, theirs) for name, way in WAYS.items()}
-    ours = fold(table, features, plan)
-    counts = [unlike(ours.features, way().to_numpy(), table) for way in ways.values()]
-    if len(set(counts)) != 1 or len(ours.rows) != len(table):
+    ours = fold(transactions, features, plan)
+    counts = [unlike(ours.features, way().to_numpy(), transactions) for way in ways.values()]
+    if len(set(counts)) != 1 or len(ours.rows) != len(transactions):
         raise SystemExit(f"the ways differ from ours in {counts} rows, (all, no ties)")
     del ours
-    seconds = measure({OURS: lambda: fold(table, features, plan), **ways}, rounds)
-    document = report(seconds, len(table), *counts[0])
-    show(seconds, document)
-    failed = failures(document)
-    return conclude(document, failed)
+    seconds = measure(
+        {OURS: lambda: fold(transactions, features, plan), **ways}, script.options.rounds
+    )
+    document = report(seconds, len(transactions), *counts[0])
+    ratios = {OURS: 1.0, **document["ours_to_polars"]}
+    return script.conclude(
+        document,
+        failures(document),
+        table(
+            f"Nine customer features of {document['rows']:,} rows",
+            "contender", "seconds", "every round", "ours to it",
+            rows=(
+                (
+                    name, f"{statistics.median(taken):.3f}",
+                    " ".join(f"{one:.2f}" for one in taken), f"{ratios[name]:.2f}",
+                )
+                for name, taken in seconds.items()
+            ),
+        ),
+        f"{document['rows_differing']} rows differ, {document['rows_differing_unexcused']} of them "
+        f"no ties; polars {pl.__version__} on {pl.thread_pool_size()} threads",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ sums into one integer by hand, is told and not judged. Rounds are interleaved an
 polars starts from its own frame.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -24,23 +23,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from bench.features import measure
 from bench.handbook_steps.polars_handbook import WAYS, frame
 from bench.handbook_steps.protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, missed, table
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.ports import Float64
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
+from stream_scorer.training.features import FEATURES
 from stream_scorer.training.fold import fold
 from tests.oracle.handbook import handbook_features
 
 DAYS = 183
-ROUNDS, QUICK_ROUNDS = 7, 3
 OURS, JUDGED = "ours", "rolling_sum_by"
 LEAST_AGREEMENT = 0.999
 MOST_SIMULATE_SECONDS = 30.0
@@ -70,37 +67,8 @@ DAILY_CARD_PRECISION = (0.24, 0.32, 0.27, 0.25, 0.23, 0.26, 0.12)
 """The depth-2 tree has four scores, so which cards are the first hundred is a matter of order among
 equals: a day may be off by one card."""
 
-_WINDOWS = ("1", "7", "30")
-_AT_TERMINAL = {"key": "terminal_id", "delay": "7d"}
-FEATURES: tuple[dict[str, Any], ...] = (
-    {"name": "TX_AMOUNT", "kind": "passthrough", "field": "amount"},
-    {"name": "TX_DURING_WEEKEND", "kind": "weekend"},
-    {"name": "TX_DURING_NIGHT", "kind": "night"},
-    *(
-        {"name": f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW", "kind": "count", "window": f"{n}d"}
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"CUSTOMER_ID_AVG_AMOUNT_{n}DAY_WINDOW", "kind": "mean", "field": "amount",
-         "window": f"{n}d"}
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW", "kind": "count", "window": f"{n}d"}
-        | _AT_TERMINAL
-        for n in _WINDOWS
-    ),
-    *(
-        {"name": f"TERMINAL_ID_RISK_{n}DAY_WINDOW", "kind": "risk", "window": f"{n}d"}
-        | _AT_TERMINAL
-        for n in _WINDOWS
-    ),
-)  # fmt: skip
-"""The handbook's fifteen."""
-
+_TERMINAL_COLUMNS = 6
 AMOUNT_COLUMN = 0
-
-Float64 = NDArray[np.float64]
 
 
 def agreement(ours: Float64, theirs: Float64) -> float:
@@ -176,11 +144,9 @@ def timings(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each check that a report does not pass."""
-    lines = [
-        f"{name} is {document[name]:,}, must be {value:,}"
-        for name, value in EXACT.items()
-        if document[name] != value
-    ]
+    lines = missed(
+        *((f"{name} is {{:,}}", document[name], "==", value) for name, value in EXACT.items())
+    )
     for name, measures in document["models"].items():
         may_differ = dict.fromkeys(("auc", "ap"), MAY_DIFFER.get(name, np.inf))
         may_differ["cp100"] = CARD_PRECISION_MAY_DIFFER
@@ -195,87 +161,74 @@ def failures(document: Mapping[str, Any]) -> list[str]:
             f"the depth-2 tree splits the amount at {document['amount_split']:.3f}, "
             f"must be {AMOUNT_SPLIT}"
         )
-    if not np.allclose(
-        document["daily_cp100"],
-        DAILY_CARD_PRECISION,
-        rtol=0,
-        atol=CARD_PRECISION_MAY_DIFFER + _ROUNDING,
-    ):
+    days = document["daily_cp100"]
+    most = CARD_PRECISION_MAY_DIFFER + _ROUNDING
+    if not np.allclose(days, DAILY_CARD_PRECISION, rtol=0, atol=most):
         lines.append(
-            f"the depth-2 tree's CP@100 by day is {document['daily_cp100']}, "
-            f"must be {list(DAILY_CARD_PRECISION)}"
+            f"the depth-2 tree's CP@100 by day is {days}, must be {list(DAILY_CARD_PRECISION)}"
         )
-    if not document["oracle_agreement"] >= LEAST_AGREEMENT:
-        lines.append(
-            f"{document['oracle_agreement']:.5f} of the rows agree with the oracle, "
-            f"must be at least {LEAST_AGREEMENT}"
-        )
-    if not document["simulate_seconds"] <= MOST_SIMULATE_SECONDS:
-        lines.append(
-            f"simulating and writing {DAYS} days takes {document['simulate_seconds']} s, must be "
-            f"at most {MOST_SIMULATE_SECONDS:.0f}"
-        )
-    if not document["feature_seconds"] <= document["polars_seconds"]:
-        lines.append(
-            f"our features take {document['feature_seconds']} s, polars' {JUDGED} "
-            f"{document['polars_seconds']} s"
-        )
-    return lines
-
-
-def show(document: Mapping[str, Any]) -> None:
-    """Print the table."""
-    table = Table(
-        "model", *(f"{what}, published" for what in ("AUC ROC", "average precision", "CP@100")),
-        title=f"{document['train_rows']:,} training rows, {document['test_rows']:,} test rows",
-        title_justify="left",
+    return lines + missed(
+        (
+            "{:.5f} of the rows agree with the oracle",
+            document["oracle_agreement"], ">=", LEAST_AGREEMENT,
+        ),
+        (
+            f"simulating and writing {DAYS} days takes {{}} s",
+            document["simulate_seconds"], "<=", MOST_SIMULATE_SECONDS,
+        ),
+        (
+            f"our features take {{}} s, polars' {JUDGED} {document['polars_seconds']} s",
+            document["feature_seconds"], "<=", document["polars_seconds"],
+        ),
     )  # fmt: skip
-    for name, measures in document["models"].items():
-        cells = (f"{value:.4f}  {PUBLISHED[name][which]:.3f}" for which, value in measures.items())
-        table.add_row(name, *cells)
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        f"simulated and written in {document['simulate_seconds']} s; "
-        f"15 features of {document['rows']:,} rows: ours {document['feature_seconds']} s, polars "
-        f"{document['polars']} s; {document['oracle_agreement']:.6f} of the rows agree with the "
-        f"oracle, {document['terminal_agreement']:.6f} in the terminals' columns"
-    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds")
-    options = parser.parse_args()
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    table, simulate_seconds = simulated()
+    script = Script(__doc__, "fewer rounds", rounds=Number(7, 3, "interleaved rounds"))
+    transactions, simulate_seconds = simulated()
     plan = Plan()
     features = compile_features(FEATURES, plan)
     # The published data's labels have no time: they count as known at once.
-    fraud = table["is_fraud"].to_numpy()
+    fraud = transactions["is_fraud"].to_numpy()
     # What is compiled on first use falls into no measurement.
-    fold(table.slice(0, _WARM_UP_ROWS), features, plan, fraud[:_WARM_UP_ROWS])
-    theirs = frame(table)
+    fold(transactions.slice(0, _WARM_UP_ROWS), features, plan, fraud[:_WARM_UP_ROWS])
+    theirs = frame(transactions)
     ways = {name: partial(way, theirs) for name, way in WAYS.items()}
-    seconds = measure({OURS: lambda: fold(table, features, plan, fraud), **ways}, rounds)
-    folded = fold(table, features, plan, fraud)
-    oracle = handbook_features(table).to_numpy()
+    seconds = measure(
+        {OURS: lambda: fold(transactions, features, plan, fraud), **ways}, script.options.rounds
+    )
+    folded = fold(transactions, features, plan, fraud)
+    oracle = handbook_features(transactions).to_numpy()
     for name, way in ways.items():
         found = way().to_numpy()
         if agreement(found, oracle) < 1:
             raise SystemExit(f"polars' {name} does not compute what the oracle does")
-    at_terminal = slice(len(features.names) - 2 * len(_WINDOWS), None)
+    at_terminal = slice(len(features.names) - _TERMINAL_COLUMNS, None)
     document = {
-        **counts(table),
-        **follow_protocol(labelled(table, folded.features)),
+        **counts(transactions),
+        **follow_protocol(labelled(transactions, folded.features)),
         "oracle_agreement": agreement(folded.features, oracle),
         "terminal_agreement": agreement(folded.features[:, at_terminal], oracle[:, at_terminal]),
         "simulate_seconds": round(simulate_seconds, 2),
         **timings(seconds),
     }
-    show(document)
-    return conclude(document, failures(document))
+    return script.conclude(
+        document,
+        failures(document),
+        table(
+            f"{document['train_rows']:,} training rows, {document['test_rows']:,} test rows",
+            "model",
+            *(f"{what}, published" for what in ("AUC ROC", "average precision", "CP@100")),
+            rows=(
+                (name, *(f"{measures[w]:.4f}  {PUBLISHED[name][w]:.3f}" for w in measures))
+                for name, measures in document["models"].items()
+            ),
+        ),
+        f"simulated and written in {document['simulate_seconds']} s; "
+        f"15 features of {document['rows']:,} rows: ours {document['feature_seconds']} s, polars "
+        f"{document['polars']} s; {document['oracle_agreement']:.6f} of the rows agree with the "
+        f"oracle, {document['terminal_agreement']:.6f} in the terminals' columns",
+    )
 
 
 if __name__ == "__main__":

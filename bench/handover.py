@@ -12,64 +12,30 @@ each stopped with SIGTERM and started anew before the next.
 - ``moved``: partitions that had to change hands.
 """
 
-import argparse
-import json
-import os
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 from confluent_kafka import Producer
-from rich.console import Console
-from rich.table import Table
 
 from bench.harness import customers
-from bench.harness.arena import PARTITIONS, Arena, Contender, Entry
-from bench.harness.gates import conclude, loads
-from bench.verdicts.handover import Counted, Phase, Source, counted, failures, report
-from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.dead_letters.format import parse
-from stream_scorer.devkafka.cluster import free_ports
+from bench.harness.arena import FULL, PARTITIONS, Arena
+from bench.harness.process import Contender, until
+from bench.harness.script import Number, Script, say, table
+from bench.verdicts.handover import Counted, Phase, counted, failures, report
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.registry.sources import reader_schema
 from stream_scorer.state.stores.topic_store import publish
-
-MODEL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
-
-CUSTOMERS, QUICK_CUSTOMERS = 10_000, 1_000
-"""By partition."""
-RATE, QUICK_RATE = 2_000, 800
-SETTLE_SECONDS, QUICK_SETTLE_SECONDS = 10.0, 4.0
 
 _GROUP = "handover"
 _SOURCE = "handover.transactions"
 _INSTANCES = 3
-_GLANCE_SECONDS = 0.05
-_WHOLE_SECONDS = 120.0
-_DONE_SECONDS = 120.0
+_SECONDS = 120.0
 _FLUSH_SECONDS = 60
-
-
-def _say(line: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
-
-
-def _wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not in {seconds:.0f} s: {what}")
-        time.sleep(_GLANCE_SECONDS)
 
 
 class Instance:
@@ -83,10 +49,9 @@ class Instance:
     def __init__(self, arena: Arena, number: int) -> None:
         self.number = number
         self._arena = arena
-        self._port = free_ports(1)[0]
-        self.entry: Entry = arena.entry(
-            f"{_GROUP}-{number}", _SOURCE, "run", "--model", MODEL, outputs=_GROUP,
-            kafka={"group": _GROUP, "instance": str(number)}, http={"port": self._port},
+        self.entry = arena.entry(
+            f"{_GROUP}-{number}", _SOURCE, "run", "--model", FULL, outputs=_GROUP, probed=True,
+            kafka={"group": _GROUP, "instance": str(number)},
         )  # fmt: skip
         self._contender: Contender | None = None
 
@@ -103,30 +68,16 @@ class Instance:
         return self._contender is not None
 
     def start(self) -> None:
-        """Start it, and return when its probe says that it is ready."""
+        """Start it; return when its probe reports that it is ready."""
         self._contender = self._arena.start(self.entry)
-        self._contender.wait_ready()
-        self._contender.go()
-        _wait(self.ready, f"{self.entry.name} is ready", _WHOLE_SECONDS)
-
-    def ready(self) -> bool:
-        """Whether its probe says so."""
-        self.contender.refuse_death()
-        address = f"http://127.0.0.1:{self._port}/health/ready"
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return bool(json.load(answer)["ready"])
-        except urllib.error.HTTPError as error:
-            with error:
-                return False
-        except OSError:
-            return False
+        self._contender.begin()
+        until(self._contender.ready, f"{self.entry.name} is ready", _SECONDS)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop it in good order."""
         code = self.contender.stop()
         if code != 0:
-            raise SystemExit(f"{self.entry.name} left with {code}: {self.contender.last}")
+            raise SystemExit(f"{self.entry.name} exited with {code}: {self.contender.last}")
         self._contender = None
 
     def owned(self) -> set[int]:
@@ -209,7 +160,7 @@ class Change:
     def fill(self) -> None:
         """Write a checkpoint in which all customers have a month of history."""
         settings = self._instances[0].entry.settings
-        model, plan = load_model(settings, Deployment(MODEL))
+        model, plan = load_model(settings, Deployment(FULL))
         where = customers.partitions_of(self._keys, PARTITIONS)
         rings = customers.fill(where, model.features, plan)
         made = customers.checkpoint(rings, settings.kafka, PARTITIONS)
@@ -239,12 +190,12 @@ class Change:
             instance.start()
             self._settled()
         sent = self._input.stop()
-        self._arena.wait_committed(self._instances[0].contender, sent, _DONE_SECONDS)
+        self._arena.wait_committed(self._instances[0].contender, sent, _SECONDS)
         for instance in self._instances:
             instance.stop()
 
     def _begin(self, name: str) -> Phase:
-        _say(name)
+        say(name)
         self.phases.append(Phase(name, time.time_ns() // 1_000_000))
         return self.phases[-1]
 
@@ -256,29 +207,17 @@ class Change:
             shares = [instance.owned() for instance in running]
             return all(shares) and sum(map(len, shares)) == PARTITIONS
 
-        _wait(spread, f"partitions are spread over {len(running)}", _WHOLE_SECONDS)
-        _wait(lambda: all(each.ready() for each in running), "all are ready", _WHOLE_SECONDS)
+        until(spread, f"partitions are spread over {len(running)}", _SECONDS)
+        until(lambda: all(each.contender.ready() for each in running), "all are ready", _SECONDS)
         time.sleep(self._settle)
 
     def count(self) -> Counted:
         """Read what the broker has, and count."""
-        topics = self._instances[0].entry.settings.kafka.topics
         arrived = {
             (message.partition(), message.offset()): message.timestamp()[1]
             for message in self._arena.outputs(_SOURCE)
         }
-        return counted(arrived, self._outcomes(topics.decisions, topics.dead_letters))
-
-    def _outcomes(self, decisions: str, dead_letters: str) -> Iterator[tuple[Source, int]]:
-        text = reader_schema("decision.v1")
-        registry = self._arena.registry
-        codec = RecordCodec(registry.id_for("decisions-value", text), text)
-        for message in self._arena.outputs(decisions):
-            row = codec.decode(message.value(), registry)
-            yield (row["source_partition"], row["source_offset"]), message.timestamp()[1]
-        for message in self._arena.outputs(dead_letters):
-            letter = parse(message)
-            yield (letter.source_partition, letter.source_offset), message.timestamp()[1]
+        return counted(arrived, self._arena.outcomes(self._instances[0].entry))
 
 
 def measure(keys: int, rate: int, settle: float) -> dict[str, Any]:
@@ -286,43 +225,33 @@ def measure(keys: int, rate: int, settle: float) -> dict[str, Any]:
     with Arena() as arena:
         change = Change(arena, keys, rate, settle)
         change.fill()
-        _say(f"{keys} customers filled")
+        say(f"{keys} customers filled")
         change.run()
         return report(change.count(), change.phases, keys) | {"events_per_second": rate}
 
 
-def show(document: dict[str, Any], load: tuple[str, str]) -> None:
-    """Print the table."""
-    table = Table("change", "moved", "decisions", "longest pause s", "partition", "oldest s",
-                  title="Planned changes of a group", title_justify="left")  # fmt: skip
-    for row in document["phases"]:
-        table.add_row(
-            row["phase"], str(row["moved"]), f"{row['decisions']:,}", str(row["pause_seconds"]),
-            str(row["partition"]), str(row["oldest_seconds"]),
-        )  # fmt: skip
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        f"{document['customers']:,} customers, {document['records']:,} records, "
-        f"lost {document['lost']}, duplicates {document['duplicates']}"
-    )
-    console.print(f"load average {load[0]} before, {load[1]} after")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer customers, a slower input")
-    parser.add_argument("--customers", type=int, help="customers by partition")
-    parser.add_argument("--rate", type=int, help="events per second")
-    options = parser.parse_args()
-    before, quick = os.getloadavg(), options.quick
-    keys = PARTITIONS * (options.customers or (QUICK_CUSTOMERS if quick else CUSTOMERS))
-    rate = options.rate or (QUICK_RATE if quick else RATE)
-    document = measure(keys, rate, QUICK_SETTLE_SECONDS if quick else SETTLE_SECONDS)
-    failed = failures(document)
-    document["missed"] = failed
-    show(document, loads(before))
-    return conclude(document, failed)
+    script = Script(
+        __doc__, "fewer customers, a slower input",
+        customers=Number(10_000, 1_000, "customers by partition"),
+        rate=Number(2_000, 800, "events per second"),
+        settle=Number(10.0, 4.0),
+    )  # fmt: skip
+    options = script.options
+    document = measure(PARTITIONS * options.customers, options.rate, options.settle)
+    columns = {
+        "change": "phase", "moved": "moved", "decisions": "decisions",
+        "longest pause s": "pause_seconds", "partition": "partition",
+        "oldest s": "oldest_seconds",
+    }  # fmt: skip
+    rows = ([row[key] for key in columns.values()] for row in document["phases"])
+    return script.conclude(
+        document,
+        failures(document),
+        table("Planned changes of a group", *columns, rows=rows),
+        f"{document['customers']:,} customers, {document['records']:,} records, "
+        f"lost {document['lost']}, duplicates {document['duplicates']}",
+    )
 
 
 if __name__ == "__main__":

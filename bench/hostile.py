@@ -15,16 +15,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from bench.harness.gates import conclude
+from bench.harness.script import Script, missed, say, table
 from bench.hostile_cases import all_cases, load
 from bench.hostile_cases.case import Case
 from bench.hostile_cases.data.replays import BOOTSTRAP
@@ -38,6 +36,7 @@ RECORDED: Final = Path(__file__).parent / "hostile_cases" / "at_cc8b8a8.json"
 """What each case did before the doors were closed."""
 LEAST_CASES, LEAST_FAILED_BEFORE, LEAST_EACH = 150, 40, 3
 ITEMS: Final = range(1, 20)
+_WIDTH: Final = 60
 BROKER_DOORS: Final = frozenset({"replay", "reads"})
 MUTANTS, LEAST_NOTICED_SHARE = 20, 0.95
 
@@ -86,20 +85,13 @@ def undocumented(page: str, rules: Mapping[str, tuple[str, str]]) -> list[str]:
 
 def malformed(cases: Sequence[Case]) -> list[str]:
     """Return one line for each thing that is wrong with the set of cases itself."""
-    failed = [
-        f"case {name!r} is there {n} times" for name, n in _counts(c.name for c in cases) if n > 1
-    ]
+    names = Counter(c.name for c in cases)
+    failed = [f"case {name!r} is there {n} times" for name, n in names.items() if n > 1]
     failed += [f"{c.name}: no rule {c.rule!r}" for c in cases if c.rule not in RULES]
     items, doors = Counter(c.item for c in cases), Counter(c.door for c in cases)
     failed += [f"item {n} has {items[n]} cases" for n in ITEMS if items[n] < LEAST_EACH]
     failed += [f"door {name} has {n} cases" for name, n in doors.items() if n < LEAST_EACH]
-    if len(cases) < LEAST_CASES:
-        failed.append(f"{len(cases)} cases, must be at least {LEAST_CASES}")
-    return failed
-
-
-def _counts(names: Iterable[str]) -> Iterable[tuple[str, int]]:
-    return Counter(names).items()
+    return failed + missed(("{} cases", len(cases), ">=", LEAST_CASES))
 
 
 def report(cases: Sequence[Case], outcomes: Outcomes, before: Outcomes) -> dict[str, Any]:
@@ -132,35 +124,33 @@ def failures(document: Mapping[str, Any], cases: Sequence[Case], outcomes: Outco
         for case in cases
         if not outcomes.get(case.name, {}).get("expected")
     ]  # fmt: skip
-    if document["failed_at_cc8b8a8"] < LEAST_FAILED_BEFORE:
-        failed.append(
-            f"{document['failed_at_cc8b8a8']} cases failed at cc8b8a8, must be at least "
-            f"{LEAST_FAILED_BEFORE}"
-        )
-    return failed
+    before = document["failed_at_cc8b8a8"]
+    return failed + missed(("{} cases failed at cc8b8a8", before, ">=", LEAST_FAILED_BEFORE))
 
 
-def show(cases: Sequence[Case], outcomes: Outcomes, before: Outcomes, *, each: bool) -> None:
-    """Print the tables: per door, and with ``each`` what every case did before."""
-    console = Console(width=120)
+def tables(
+    cases: Sequence[Case], outcomes: Outcomes, before: Outcomes, *, each: bool
+) -> Iterator[Table]:
+    """Yield the tables: with ``each`` what every case did before; the counts by door."""
     if each:
-        table = Table("case", "at cc8b8a8", title="What each case did", title_justify="left")
-        for case in cases:
-            found = before.get(case.name)
-            table.add_row(Text(case.name), Text(_told(found), overflow="ellipsis", no_wrap=True))
-        console.print(table)
-    table = Table("door", "items", "cases", "as documented", "failed at cc8b8a8",
-                  title="Hostile cases", title_justify="left")  # fmt: skip
-    for door in dict.fromkeys(case.door for case in cases):
-        mine = [case for case in cases if case.door == door]
-        table.add_row(
-            door,
-            ", ".join(str(item) for item in sorted({case.item for case in mine})),
-            str(len(mine)),
-            str(sum(bool(outcomes.get(case.name, {}).get("expected")) for case in mine)),
-            str(sum(failed_before(before[c.name]) for c in mine if c.name in before)),
-        )
-    console.print(table)
+        rows = ((case.name, _told(before.get(case.name))[:_WIDTH]) for case in cases)
+        yield table("What each case did", "case", "at cc8b8a8", rows=rows)
+    by_door = {
+        door: [case for case in cases if case.door == door]
+        for door in dict.fromkeys(case.door for case in cases)
+    }
+    yield table(
+        "Hostile cases", "door", "items", "cases", "as documented", "failed at cc8b8a8",
+        rows=(
+            (
+                door, ", ".join(str(item) for item in sorted({case.item for case in mine})),
+                len(mine),
+                sum(bool(outcomes.get(case.name, {}).get("expected")) for case in mine),
+                sum(failed_before(before[c.name]) for c in mine if c.name in before),
+            )
+            for door, mine in by_door.items()
+        ),
+    )  # fmt: skip
 
 
 def _told(outcome: Mapping[str, Any] | None) -> str:
@@ -203,9 +193,7 @@ def broker(cases: Sequence[Case]) -> Iterator[None]:
             del os.environ[BOOTSTRAP]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="the cases alone, in under a minute")
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", type=Path, help="root of another checkout to attack")
     parser.add_argument("--record", action="store_true", help="keep the outcomes as cc8b8a8's")
     parser.add_argument("--only", default="", help="cases whose name contains this")
@@ -213,7 +201,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="draws the checks")
     parser.add_argument("--load", action="store_true", help="attack a running scorer, too")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
-    options = parser.parse_args()
+
+
+def main() -> int:
+    script = Script(__doc__, "the cases alone, in under a minute", more=_options)
+    options, quick = script.options, script.quick
     cases = [case for case in all_cases() if options.only in case.name]
     root = (options.against or ROOT).resolve()
     given = ["--only", options.only, "--jobs", str(options.jobs)]
@@ -223,27 +215,19 @@ def main() -> int:
     if options.record:
         record(outcomes)
     before = recorded()["outcomes"]
-    show(cases, outcomes, before, each=not options.quick)
     document = report(cases, outcomes, before)
     failed = failures(document, cases, outcomes)
     if not options.only:
         failed += malformed(cases) + undocumented(PAGE.read_text(encoding="utf-8"), RULES)
-    mutants = options.mutants if options.mutants is not None else 0 if options.quick else MUTANTS
+    mutants = options.mutants if options.mutants is not None else 0 if quick else MUTANTS
     if mutants and options.against is None:
         with broker(all_cases()):
             document["mutants"] = mutate(ROOT, mutants, options.seed, run_cases, say)
         failed += unnoticed(document["mutants"])
-    if options.load or not (options.quick or options.only or options.against):
+    if options.load or not (quick or options.only or options.against):
         document["load"] = load.measure(say)
         failed += load.failures(document["load"])
-    document["missed"] = failed
-    return conclude(document, failed)
-
-
-def say(line: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
+    return script.conclude(document, failed, *tables(cases, outcomes, before, each=not quick))
 
 
 def unnoticed(document: Mapping[str, Any]) -> list[str]:

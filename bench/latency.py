@@ -7,27 +7,20 @@ is ``stream-scorer run`` with ``stream-scorer monitor`` beside it. Both take tur
 the same client options; the first seconds of each turn are left out.
 """
 
-import argparse
-import json
-import os
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.harness.arena import FULL, PARTITIONS, Arena
+from bench.harness.process import Contender
+from bench.harness.script import Number, Script, table
 from stream_scorer.kafka.topics import config
-
-RATES, QUICK_RATES = (1_000, 5_000, 10_000), (5_000,)
-ROUNDS, SECONDS, QUICK_SECONDS = 3, 10, 6
-FULL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
+from stream_scorer.ports import Float64
 
 _WARM_UP_SECONDS = 2
 _START_SECONDS = 60.0
@@ -35,12 +28,16 @@ _LATE_SECONDS = 30.0
 _ID_AT = 6
 WAYS = ("bare", "ours")
 
-Float64 = NDArray[np.float64]
 
+def row_number(value: bytes) -> int | None:
+    """Return a simulated transaction's number: the first field of both schemas, in digits.
 
-def row_number(value: bytes) -> int:
-    """Return the simulated transaction's number: the first field of both schemas, in digits."""
-    return int(value[_ID_AT : _ID_AT + value[_ID_AT - 1] // 2])
+    None stands for a record that is not of the simulator.
+    """
+    try:
+        return int(value[_ID_AT : _ID_AT + value[_ID_AT - 1] // 2])
+    except (ValueError, IndexError):
+        return None
 
 
 class Reader:
@@ -70,8 +67,32 @@ class Reader:
         """Leave; return seconds since the epoch by transaction number."""
         self._consumer.close()
         return {
-            row_number(message.value()): at for at, messages in self._taken for message in messages
+            number: at
+            for at, messages in self._taken
+            for message in messages
+            if (number := row_number(message.value())) is not None
         }
+
+
+def ages(
+    arena: Arena, source: str, seen: Mapping[int, float], warm_up: int
+) -> tuple[dict[int, float], Float64]:
+    """Return when each transaction was due, and float64[n], ages of their decisions, in ms.
+
+    Args:
+        arena: Where.
+        source: The input, whose records bear the time of their schedule.
+        seen: From :meth:`Reader.close`.
+        warm_up: Seconds from the first transaction that are left out.
+    """
+    due = {
+        number: message.timestamp()[1]
+        for message in arena.outputs(source)
+        if (number := row_number(message.value() or b"")) is not None
+    }
+    start = min(due.values()) + warm_up * 1_000
+    found = [seen[row] * 1_000 - at for row, at in due.items() if at >= start and row in seen]
+    return due, np.array(found)
 
 
 def turn(arena: Arena, name: str, way: str, rate: int, seconds: int) -> Float64:
@@ -101,11 +122,10 @@ def turn(arena: Arena, name: str, way: str, rate: int, seconds: int) -> Float64:
     for process in processes:
         process.stop()
     seen = reader.close()
-    due = {row_number(m.value()): m.timestamp()[1] for m in arena.outputs(source)}
+    due, found = ages(arena, source, seen, _WARM_UP_SECONDS)
     if seen.keys() != due.keys():
         raise SystemExit(f"{name}: {len(due)} transactions, {len(seen)} decisions")
-    start = min(due.values()) + _WARM_UP_SECONDS * 1_000
-    return np.array([seen[row] * 1_000 - at for row, at in due.items() if at >= start])
+    return found
 
 
 def _wait_joined(arena: Arena, processes: list[Contender], way: str) -> None:
@@ -124,8 +144,8 @@ def measure(rates: tuple[int, ...], rounds: int, seconds: int) -> list[dict[str,
         for number in range(rounds):
             for rate in rates:
                 for way in WAYS if number % 2 == 0 else WAYS[::-1]:
-                    ages = turn(arena, f"{way}-{rate}-{number}", way, rate, seconds)
-                    middle, tail = np.percentile(ages, [50, 99])
+                    found_ages = turn(arena, f"{way}-{rate}-{number}", way, rate, seconds)
+                    middle, tail = np.percentile(found_ages, [50, 99])
                     found[rate, way].append((float(middle), float(tail)))
     return [
         {
@@ -142,24 +162,17 @@ def measure(rates: tuple[int, ...], rounds: int, seconds: int) -> list[dict[str,
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one rate, one round")
-    quick = parser.parse_args().quick
-    before = os.getloadavg()
-    rates = measure(
-        QUICK_RATES if quick else RATES, 1 if quick else ROUNDS, QUICK_SECONDS if quick else SECONDS
-    )
-    table = Table("events/s", "bare p50", "bare p99", "ours p50", "ours p99", title="Age, ms")
-    for row in rates:
-        table.add_row(*(f"{value:,}" for value in row.values()))
-    console = Console(width=100)
-    console.print(table)
-    loads = (" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg()))
-    console.print("load average {} before, {} after".format(*loads))
-    sys.stdout.flush()
-    print(json.dumps({"rates": rates}))
+def main() -> int:
+    script = Script(
+        __doc__, "one rate, one round",
+        rates=Number((1_000, 5_000, 10_000), (5_000,)), rounds=Number(3, 1), seconds=Number(10, 6),
+    )  # fmt: skip
+    options = script.options
+    rates = measure(options.rates, options.rounds, options.seconds)
+    columns = ("events/s", "bare p50", "bare p99", "ours p50", "ours p99")
+    shown = table("Age, ms", *columns, rows=(row.values() for row in rates))
+    return script.conclude({"rates": rates}, [], shown)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,8 +26,6 @@ What stands beside the count:
   remembers what the streams have let go; see docs/FEATURES.md.
 """
 
-import argparse
-import json
 import re
 import sys
 import time
@@ -36,10 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bench.harness.arena import Arena
+from bench.harness.script import Number, Script, missed, table
 from bench.parity_steps.batch import Batch
 from bench.parity_steps.input import build
 from bench.parity_steps.killed import Killed
@@ -55,8 +52,6 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
 
-EVENTS, QUICK_EVENTS = 200_000, 30_000
-RATE, QUICK_RATE = 5_000, 2_500
 _EXAMPLES = 5
 _WAIT_MS = 120_000
 _BY_TERMINAL = "TERMINAL_ID_"
@@ -94,37 +89,35 @@ def waiting_plan(directory: Path) -> Path:
 
 def failures(document: dict[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    events = document["events"]
-    found = [
-        f"{document[name]} of {events} {what} are equal"
-        for name, what in (("features_equal", "features"), ("scores_equal", "scores"))
-        if document[name] != events
-    ]
-    if document["late_rows_equal"] != document["late_rows"]:
-        found.append(
-            f"{document['late_rows_equal']} of {document['late_rows']} late rows are equal"
-        )
+    events, late = document["events"], document["late_rows"]
     needed = {
         "late": document["late"],
         "out of order": document["out_of_order"],
         "evicted": document["events_evicted"],
         "DUPLICATE": document["rejected"].get("DUPLICATE", 0),
     }
-    found += [f"no event was {name}" for name, count in needed.items() if not count]
-    for way in document["ways"]:
-        found += [
-            f"{way['way']}: {way[name]} {name}" for name in ("missing", "duplicates") if way[name]
-        ]
-        found += [
-            f"{way['way']}: {count} rows differ in {aspect}"
-            for aspect, count in way["unlike"].items()
-            if count
-        ]
-    return found
+    counts = [
+        (f"{way['way']}: {{}} {what}", count)
+        for way in document["ways"]
+        for what, count in (
+            ("missing", way["missing"]),
+            ("duplicates", way["duplicates"]),
+            *((f"rows differ in {aspect}", unlike) for aspect, unlike in way["unlike"].items()),
+        )
+    ]
+    return [
+        *missed(
+            ("{} features are equal", document["features_equal"], "==", events),
+            ("{} scores are equal", document["scores_equal"], "==", events),
+            ("{} late rows are equal", document["late_rows_equal"], "==", late),
+            *((line, count, "==", 0) for line, count in counts),
+        ),
+        *(f"no event was {name}" for name, count in needed.items() if not count),
+    ]
 
 
-def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any], list[str]]:
-    """Run all ways; return the report and what is wrong beside it."""
+def measure(events: int, rate: float) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Run all ways; return the report, examples of differences, and further faults."""
     rows = build(events)
     with Arena(quick=True) as arena, ThreadPoolExecutor(1) as other:
         plan = waiting_plan(arena.directory)
@@ -152,36 +145,32 @@ def measure(events: int, rate: float, console: Console) -> tuple[dict[str, Any],
     document["out_of_order"] = rows.out_of_order()
     document["events_evicted"] = evicted
     document["labels"] = {"sent": len(labels), "too_late": labels.too_late}
+    examples: list[str] = []
     names = [f"row {n} {kind}" for n, kind in enumerate(rows.kind.tolist())]
     for way in document["ways"][1:]:
         run = runs[way["way"]]
         way.update(run.happened)
         asked = ways[way["way"]].asked
-        for line in differences(core, run.outcomes, names, asked, _EXAMPLES):
-            console.print(f"{way['way']}: {line}", highlight=False, soft_wrap=True)
-    return document, [f"{name}: {fault}" for name, run in runs.items() for fault in run.faults]
+        found = differences(core, run.outcomes, names, asked, _EXAMPLES)
+        examples += [f"{way['way']}: {line}" for line in found]
+    faults = [f"{name}: {fault}" for name, run in runs.items() for fault in run.faults]
+    return document, examples, faults
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="30,000 events")
-    quick = parser.parse_args().quick
-    console = Console(width=120)
-    document, faults = measure(
-        QUICK_EVENTS if quick else EVENTS, QUICK_RATE if quick else RATE, console
+def main() -> int:
+    script = Script(
+        __doc__, "30,000 events", events=Number(200_000, 30_000), rate=Number(5_000, 2_500)
     )
-    table = Table("way", "missing", "duplicates", *document["ways"][0]["unlike"], title="Unlike")
-    for way in document["ways"]:
-        row = (way["way"], way["missing"], way["duplicates"], *way["unlike"].values())
-        table.add_row(*map(str, row))
-    console.print(table)
-    faults += failures(document)
-    for fault in faults:
-        console.print(f"FAILED: {fault}", style="red")
-    sys.stdout.flush()
-    print(json.dumps(document))
-    sys.exit(1 if faults else 0)
+    document, examples, faults = measure(script.options.events, script.options.rate)
+    shown = table(
+        "Unlike", "way", "missing", "duplicates", *document["ways"][0]["unlike"],
+        rows=(
+            (way["way"], way["missing"], way["duplicates"], *way["unlike"].values())
+            for way in document["ways"]
+        ),
+    )  # fmt: skip
+    return script.conclude(document, [*faults, *failures(document)], *examples, shown)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,11 +9,7 @@ reproduce`` recomputes every decision at both depths, and must find
   the last place, another arm, another threshold.
 """
 
-import argparse
-import io
-import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -21,19 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fastavro
-from confluent_kafka import Producer
-from rich.console import Console
-
 from bench.harness import traffic
 from bench.harness.arena import Arena
 from bench.harness.event_model import train_model
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, missed, table
 from bench.rollout_steps.arena import Followed
 from stream_scorer.core.decision.routing import CANARY, CHAMPION
-from stream_scorer.kafka.topics import config
 from stream_scorer.models.bundles.bundle import DecisionThresholds
-from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Step
@@ -41,13 +31,14 @@ from stream_scorer.settings import Settings
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
-EVENTS, QUICK_EVENTS = 120_000, 30_000
-LEAST_DECISIONS, LEAST_QUICK = 100_000, 25_000
 _SOURCE = "past.transactions"
 _DONE_SECONDS = 120.0
-_FRAME = 5
+_TRAINING_ROWS = 60_000
 _DEPTHS: tuple[Depth, ...] = ("recorded", "input")
 _FAR_MS = 2**53
+_COUNTS = (
+    "chosen", "equal", "differing", "missing", "unexpected", "not_compared", "models", "given",
+)  # fmt: skip
 
 
 def decide(arena: Arena, events: int) -> Followed:
@@ -67,112 +58,80 @@ def decide(arena: Arena, events: int) -> Followed:
     )  # fmt: skip
     followed.give("half", CommandKind.STEP, Step(stage=1, effective_at=times[9]), None, both)
     followed.plan("swap", None, new, strategy="champion", versions=new, effective_at=times[14])
-    followed.contender.wait_ready()
-    followed.contender.go()
+    followed.contender.begin()
     arena.wait_committed(followed.contender, events // 3, _DONE_SECONDS)
     followed.contender.kill()
     again = arena.start(followed.entry)
-    again.wait_ready()
-    again.go()
+    again.begin()
     arena.wait_committed(again, events, _DONE_SECONDS)
     again.stop()
     return followed
 
 
-def asked(settings: Settings, depth: Depth) -> tuple[Reproduction, float]:
-    """Return what a reproduction of everything finds, and its seconds."""
-    began = time.monotonic()
-    found = reproduce(settings, Question(depth, 0, _FAR_MS), lambda *_: None)
-    return found, time.monotonic() - began
+def reproduced(settings: Settings, depth: Depth) -> Reproduction:
+    """Return what a reproduction of everything finds."""
+    return reproduce(settings, Question(depth, 0, _FAR_MS), lambda *_: None)
 
 
 def planted(
-    arena: Arena, settings: Settings, name: str, change: Callable[[dict[str, Any]], bool]
-) -> Settings:
-    """Return settings of a copy of the decisions in which one was changed.
-
-    Args:
-        arena: Where.
-        settings: Of the decisions.
-        name: Of the copy.
-        change: Changes a decision in place; says whether it did.
-    """
-    topics = settings.kafka.topics
-    schema = fastavro.parse_schema(json.loads(reader_schema("decision.v1")))
-    copy = f"past.{name}"
-    arena.create({copy: 1})
-    producer = Producer(config.common(settings.kafka) | {"queue.buffering.max.messages": 1_000_000})
-    done = False
-    for message in arena.outputs(topics.decisions):
+    arena: Arena, settings: Settings, field: str,
+    applies: Callable[[Any], bool], change: Callable[[Any], Any],
+) -> Settings:  # fmt: skip
+    """Return settings of a copy of the decisions in which the first that applies is changed."""
+    topics, codec = settings.kafka.topics, arena.codec("decision.v1")
+    keys, values, done = [], [], False
+    for message, decision in arena.decode(topics.decisions, "decision.v1"):
         value = message.value()
-        if not done:
-            record: Any = fastavro.schemaless_reader(io.BytesIO(value[_FRAME:]), schema, None)
-            done = change(record)
-            if done:
-                out = io.BytesIO()
-                fastavro.schemaless_writer(out, schema, record)
-                value = value[:_FRAME] + out.getvalue()
-        producer.produce(copy, value, message.key())
-        producer.poll(0)
-    if producer.flush(_DONE_SECONDS) or not done:
-        raise SystemExit(f"{name}: nothing was planted")
-    kafka = settings.kafka.model_copy(
-        update={"topics": topics.model_copy(update={"decisions": copy})}
-    )
+        if not done and applies(decision):
+            value, done = codec.encode(decision | {field: change(decision[field])}), True
+        keys.append(message.key())
+        values.append(value)
+    if not done:
+        raise SystemExit(f"{field}: nothing was planted")
+    copy = f"past.{field}"
+    arena.feed(copy, [(keys, values)])
+    changed = topics.model_copy(update={"decisions": copy})
+    kafka = settings.kafka.model_copy(update={"topics": changed})
     return settings.model_copy(update={"kafka": kafka})
 
 
-def _one_ulp(record: dict[str, Any]) -> bool:
-    record["score"] = math.nextafter(record["score"], 1.0)
-    return True
-
-
-def _other_arm(record: dict[str, Any]) -> bool:
-    if record["arm"] != CANARY:
-        return False
-    record["arm"] = CHAMPION
-    return True
+def other_threshold(
+    arena: Arena, settings: Settings, store: Path, limits: DecisionThresholds
+) -> Settings:
+    """Return settings of a store in which one version has other thresholds."""
+    other = arena.directory / "other"
+    shutil.copytree(store / "old", other / "old")
+    half = DecisionThresholds(review=limits.review / 2, block=limits.block)
+    train_model(traffic.transactions(_TRAINING_ROWS), other, "new", CUSTOMER_FEATURES, half)
+    models = settings.models.model_copy(update={"directory": other})
+    return settings.model_copy(update={"models": models})
 
 
 def measure(events: int) -> dict[str, Any]:
     """Run all of it; return the report."""
     with Arena(quick=True) as arena:
-        table = traffic.transactions(60_000)
         store = arena.directory / "models"
+        rows = traffic.transactions(_TRAINING_ROWS)
         for name in ("old", "new"):
-            limits = train_model(table, store, name, CUSTOMER_FEATURES)
+            limits = train_model(rows, store, name, CUSTOMER_FEATURES)
         settings = decide(arena, events).entry.settings
         document: dict[str, Any] = {}
         for depth in _DEPTHS:
-            found, seconds = asked(settings, depth)
-            document[depth] = {
-                "chosen": found.chosen, "equal": found.equal, "differing": found.differing,
-                "missing": found.missing, "unexpected": found.unexpected,
-                "not_compared": found.not_compared, "seconds": round(seconds, 1),
-                "models": found.models, "given": found.given,
-            }  # fmt: skip
-        document["planted"] = {}
-        for name, depth, change in (
-            ("score", _DEPTHS[0], _one_ulp),
-            ("arm", _DEPTHS[1], _other_arm),
-        ):
-            found, _ = asked(planted(arena, settings, name, change), depth)
-            document["planted"][name] = {"fields": found.fields, "expected": {name: 1}}
-        document["planted"]["threshold"] = _other_threshold(arena, settings, store, table, limits)
+            began = time.monotonic()
+            found = reproduced(settings, depth)
+            document[depth] = {name: getattr(found, name) for name in _COUNTS}
+            document[depth]["seconds"] = round(time.monotonic() - began, 1)
+        score = planted(arena, settings, "score", lambda _: True, lambda s: math.nextafter(s, 1.0))
+        arm = planted(arena, settings, "arm", lambda d: d["arm"] == CANARY, lambda _: CHAMPION)
+        threshold = other_threshold(arena, settings, store, limits)
+        document["planted"] = {
+            "score": {"fields": reproduced(score, "recorded").fields, "expected": {"score": 1}},
+            "arm": {"fields": reproduced(arm, "input").fields, "expected": {"arm": 1}},
+            "threshold": {
+                "fields": reproduced(threshold, "recorded").fields, "expected": "decision",
+            },
+        }  # fmt: skip
         return document
-
-
-def _other_threshold(
-    arena: Arena, settings: Settings, store: Path, table: Any, limits: DecisionThresholds
-) -> dict[str, Any]:
-    """Reproduce by a store in which one version's thresholds are others."""
-    other = arena.directory / "other"
-    shutil.copytree(store / "old", other / "old")
-    half = DecisionThresholds(review=limits.review / 2, block=limits.block)
-    train_model(table, other, "new", CUSTOMER_FEATURES, half)
-    models = settings.models.model_copy(update={"directory": other})
-    found, _ = asked(settings.model_copy(update={"models": models}), "recorded")
-    return {"fields": found.fields, "expected": "decision"}
 
 
 def failures(document: dict[str, Any], least: int) -> list[str]:
@@ -180,13 +139,14 @@ def failures(document: dict[str, Any], least: int) -> list[str]:
     lines = []
     for depth in _DEPTHS:
         found = document[depth]
-        if found["equal"] != found["chosen"] or found["chosen"] < least:
-            lines.append(f"{depth}: {found['equal']} of {found['chosen']} are equal, least {least}")
-        lines += [
-            f"{depth}: {found[name]} {name}"
-            for name in ("missing", "unexpected", "not_compared")
-            if found[name]
-        ]
+        lines += missed(
+            (f"{depth}: {{}} are equal", found["equal"], "==", found["chosen"]),
+            (f"{depth}: {{}} were compared", found["chosen"], ">=", least),
+            *(
+                (f"{depth}: {{}} {name}", found[name], "==", 0)
+                for name in ("missing", "unexpected", "not_compared")
+            ),
+        )
         if set(found["models"]) != {OLD, NEW}:
             lines.append(f"{depth}: decided by {', '.join(found['models'])}")
     for name, found in document["planted"].items():
@@ -198,24 +158,19 @@ def failures(document: dict[str, Any], least: int) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer events")
-    parser.add_argument("--events", type=int, help="transactions")
-    options = parser.parse_args()
-    before = os.getloadavg()
-    document = measure(options.events or (QUICK_EVENTS if options.quick else EVENTS))
-    failed = failures(document, LEAST_QUICK if options.quick else LEAST_DECISIONS)
-    document["missed"] = failed
-    console = Console(width=100)
-    for depth in _DEPTHS:
-        found = document[depth]
-        console.print(
-            f"{depth}: {found['equal']:,} of {found['chosen']:,} equal in {found['seconds']} s"
-        )
-    for name, each in document["planted"].items():
-        console.print(f"planted {name}: found {each['fields']}")
-    console.print(f"load average {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after")
-    return conclude(document, failed)
+    script = Script(
+        __doc__, "fewer events",
+        events=Number(120_000, 30_000, "transactions"), least=Number(100_000, 25_000),
+    )  # fmt: skip
+    document = measure(script.options.events)
+    columns = ("chosen", "equal", "seconds")
+    rows = ((depth, *(document[depth][name] for name in columns)) for depth in _DEPTHS)
+    return script.conclude(
+        document,
+        failures(document, script.options.least),
+        table("Past decisions, recomputed", "from", *columns, rows=rows),
+        *(f"planted {name}: {each['fields']}" for name, each in document["planted"].items()),
+    )
 
 
 if __name__ == "__main__":

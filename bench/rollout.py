@@ -13,7 +13,6 @@ In it are rolled out:
 Beside it stands what a z-test does that takes events for independent and looks as often.
 """
 
-import argparse
 import math
 import os
 import sys
@@ -25,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, table
 from bench.rollout_steps.streams import SHARES, Stream, Tallies, costs, stream
-from bench.verdicts.rollout import failures, report, show
+from bench.verdicts.rollout import failures, report
+from stream_scorer.ports import Float64, Int64
 from stream_scorer.rollout.evidence.anytime_bounds import Sample
 from stream_scorer.rollout.evidence.guardrail import (
     Evidence,
@@ -38,12 +38,8 @@ from stream_scorer.rollout.evidence.guardrail import (
     judge_slow,
 )
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-RUNS, QUICK_RUNS = 1_000, 12
-LOUDER_RUNS, QUICK_LOUDER_RUNS = 100, 4
 FIRST_LOUDER = 3_001
 DAYS, LOUDER_DAYS = 30, 75
 MATURITY_DAYS = 7
@@ -275,16 +271,15 @@ def run_louder(city: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer cities")
-    options = parser.parse_args()
-    runs, louder = (QUICK_RUNS, QUICK_LOUDER_RUNS) if options.quick else (RUNS, LOUDER_RUNS)
+    script = Script(__doc__, "fewer cities", runs=Number(1_000, 12), louder=Number(100, 4))
+    runs, louder = script.options.runs, script.options.louder
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         slow = workers.map(run_louder, range(FIRST_LOUDER, FIRST_LOUDER + louder))
         found = list(workers.map(run, range(1, runs + 1)))
         document = report(found, list(slow), DELTA)
-    show(document)
-    return conclude(document, failures(document))
+    rows = ((name.replace("_", " "), value) for name, value in document.items())
+    shown = table("rollouts of candidates", "what", "found", rows=rows)
+    return script.conclude(document, failures(document), shown)
 
 
 if __name__ == "__main__":

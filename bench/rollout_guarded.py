@@ -13,21 +13,17 @@ say. No person steps in. Everything is read off the broker:
 - ``moves``: what the controller wrote, in order.
 """
 
-import argparse
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.harness import traffic
-from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.harness.arena import PARTITIONS, Arena
 from bench.harness.event_model import train_model
-from bench.harness.gates import conclude, loads
-from bench.rollout_steps.arena import Followed, Said, begun_in, decisions_of, said_in, say
+from bench.harness.process import Contender, until
+from bench.harness.script import Number, Script, missed, table
+from bench.rollout_steps.arena import Followed, Said, begun_in, decisions_of, drained, said_in
 from bench.verdicts.rollout_live import (
     MOST_ACTIVATION_SECONDS,
     Begun,
@@ -35,21 +31,18 @@ from bench.verdicts.rollout_live import (
     Stage,
     activation_seconds,
     after_rollback,
+    common_gates,
     counted,
     least_rate,
     misrouted,
-    too_slow,
-    wrong,
 )
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
-from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.bundle import DecisionThresholds
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, LOUD, SOUND = "old:1.0.0", "loud:1.0.0", "sound:1.0.0"
-RATE, QUICK_RATE = 24_000, 6_000
 _SOURCE = "guarded.transactions"
 _CUSTOMERS = 50_000
 _LABEL_HOURS = 12
@@ -63,7 +56,6 @@ _STAGE_SECONDS = _DAY_SECONDS
 _VERDICT_SECONDS = 120.0
 _INPUT_SECONDS = 150.0
 _SETTLED_SECONDS = 3.0
-_GLANCE_SECONDS = 0.1
 _ALONE = {CHAMPION: OLD}
 _HARM = {CHAMPION: OLD, CONTROL: OLD, CANARY: LOUD}
 _SOUND = {CHAMPION: OLD, CONTROL: OLD, CANARY: SOUND}
@@ -90,30 +82,29 @@ def _stages(told: Sequence[Said]) -> list[Stage]:
 
 
 def _until(followed: Followed, controller: Contender, kind: CommandKind) -> None:
-    """Wait until a command of a kind is in the log that only the controller gives."""
-    deadline = time.monotonic() + _VERDICT_SECONDS
-    while True:
-        state = followed.log.refresh()
+    """Wait until the log has a command of a kind that only the controller gives."""
+
+    def given() -> bool:
+        followed.log.refresh()
         entries = followed.log.log.entries
-        if any(e.accepted and e.command and e.command.kind == kind for e in entries):
-            return
-        for process in (controller, followed.contender):
-            process.refuse_death()
-        if time.monotonic() > deadline:
-            told = {guard: str(v.verdict) for guard, v in state.verdicts.items()}
-            raise SystemExit(f"no {kind.value} within {_VERDICT_SECONDS:.0f} s: {told}")
-        time.sleep(_GLANCE_SECONDS)
+        return any(e.accepted and e.command and e.command.kind == kind for e in entries)
+
+    def state() -> str:
+        verdicts = followed.log.refresh().verdicts
+        return f"{kind.value}: { ({guard: str(v.verdict) for guard, v in verdicts.items()}) }"
+
+    until(given, state, _VERDICT_SECONDS, controller, followed.contender)
 
 
 def measure(per_second: int) -> dict[str, Any]:
     """Run both rollouts; return the report."""
     with Arena() as arena:
-        table = traffic.transactions(60_000)
+        rows = traffic.transactions(60_000)
         store = arena.directory / "models"
-        usual = train_model(table, store, "old", CUSTOMER_FEATURES)
+        usual = train_model(rows, store, "old", CUSTOMER_FEATURES)
         loud = DecisionThresholds(review=usual.review / 8, block=usual.block)
-        train_model(table, store, "loud", CUSTOMER_FEATURES, loud)
-        train_model(table, store, "sound", CUSTOMER_FEATURES)
+        train_model(rows, store, "loud", CUSTOMER_FEATURES, loud)
+        train_model(rows, store, "sound", CUSTOMER_FEATURES)
         arena.create({_SOURCE: PARTITIONS})
         followed = Followed(arena, "guarded", _SOURCE)
         arena.create({followed.entry.settings.kafka.topics.labels: PARTITIONS})
@@ -138,7 +129,7 @@ def measure(per_second: int) -> dict[str, Any]:
             process.go()
         arena.wait_committed(followed.contender, 0, _VERDICT_SECONDS)
         feeder.go()
-        began = time.time_ns() // 1_000_000
+        began = time.monotonic()
         arena.wait_committed(followed.contender, 3 * per_second, _VERDICT_SECONDS)
         followed.plan(
             "harm", None, _HARM, strategy="canary", guard=_GUARD, controller={},
@@ -153,15 +144,11 @@ def measure(per_second: int) -> dict[str, Any]:
         )  # fmt: skip
         _until(followed, controller, CommandKind.PROMOTE)
         time.sleep(_SETTLED_SECONDS)
-        feeder.kill()
-        say("the input has ended")
-        _, ends = bounds(followed.entry.settings.kafka, _SOURCE)
-        arena.wait_committed(followed.contender, sum(ends.values()), _VERDICT_SECONDS)
-        fed = sum(ends.values()) / (time.time_ns() / 1e6 - began) * 1_000
+        ends, speed = drained(followed, feeder, began)
         for process in (controller, followed.contender):
             process.stop()
         return _judged(arena, followed, ends) | {
-            "events_per_second": round(fed),
+            "events_per_second": speed,
             "least_rate": least_rate(per_second),
         }
 
@@ -207,53 +194,43 @@ def moved(
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    lines = wrong(document)
-    for name in ("harm", "promotion"):
-        row = document[name]
-        if row["canary_after"]:
-            lines.append(f"{name}: {row['canary_after']} decisions are the canary's afterwards")
-        seconds = row["verdict_to_activation_seconds"]
-        if seconds is None or seconds > MOST_ACTIVATION_SECONDS:
-            lines.append(
-                f"{name}: began {seconds} s after its verdict, at most "
-                f"{MOST_ACTIVATION_SECONDS:.0f}"
+    moves = [(name, document[name]) for name in ("harm", "promotion")]
+    return missed(
+        *common_gates(document),
+        *(
+            (f"{name}: {{}} decisions are the canary's afterwards", row["canary_after"], "==", 0)
+            for name, row in moves
+        ),
+        *(
+            (
+                f"{name}: began {{}} s after its verdict",
+                row["verdict_to_activation_seconds"], "<=", MOST_ACTIVATION_SECONDS,
             )
-    return [*lines, *too_slow(document)]
-
-
-def show(document: Mapping[str, Any], load: tuple[str, str]) -> None:
-    """Print the tables."""
-    console = Console(width=100)
-    table = Table("rollout", "canary decisions", "verdict after s", "in force after s",
-                  "afterwards", title="What the controller did", title_justify="left")  # fmt: skip
-    for name in ("harm", "promotion"):
-        row = document[name]
-        table.add_row(
-            name, f"{row['canary_decisions']:,}", str(row["seconds_to_verdict"]),
-            str(row["verdict_to_activation_seconds"]), str(row["canary_after"]),
-        )  # fmt: skip
-    console.print(table)
-    for name in ("harm", "promotion"):
-        console.print(f"{name}: {'; '.join(document[name]['reasons'])}")
-    console.print(f"in the log: {', '.join(document['moves'])}")
-    console.print(
-        f"{document['decisions']:,} decisions at {document['events_per_second']:,}/s, lost "
-        f"{document['lost']}, duplicates {document['duplicates']}"
-    )
-    console.print(f"load average {load[0]} before, {load[1]} after")
+            for name, row in moves
+        ),
+    )  # fmt: skip
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a slower input")
-    parser.add_argument("--rate", type=int, help="events per second")
-    options = parser.parse_args()
-    before = os.getloadavg()
-    document = measure(options.rate or (QUICK_RATE if options.quick else RATE))
-    failed = failures(document)
-    document["missed"] = failed
-    show(document, loads(before))
-    return conclude(document, failed)
+    script = Script(
+        __doc__, "a slower input", rate=Number(24_000, 6_000, "events per second")
+    )  # fmt: skip
+    found = measure(script.options.rate)
+    columns = {
+        "canary decisions": "canary_decisions", "verdict after s": "seconds_to_verdict",
+        "in force after s": "verdict_to_activation_seconds", "afterwards": "canary_after",
+    }  # fmt: skip
+    moves = {name: found[name] for name in ("harm", "promotion")}
+    rows = ((name, *(row[key] for key in columns.values())) for name, row in moves.items())
+    return script.conclude(
+        found,
+        failures(found),
+        table("What the controller did", "rollout", *columns, rows=rows),
+        *(f"{name}: {'; '.join(row['reasons'])}" for name, row in moves.items()),
+        f"in the log: {', '.join(found['moves'])}",
+        f"{found['decisions']:,} decisions at {found['events_per_second']:,}/s, lost "
+        f"{found['lost']}, duplicates {found['duplicates']}",
+    )
 
 
 if __name__ == "__main__":

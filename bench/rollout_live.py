@@ -12,26 +12,25 @@ One scorer follows the control log while a steady input comes: a champion, a sha
   alone; medians of interleaved runs.
 """
 
-import argparse
-import os
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bench.harness import traffic
 from bench.harness.arena import PARTITIONS, Arena
 from bench.harness.event_model import train_model
-from bench.harness.gates import conclude, loads, rate
+from bench.harness.gates import rate
+from bench.harness.script import Number, Script, table
 from bench.rollout_steps.arena import (
     Followed,
     begun_in,
     columns_of,
     decisions_of,
+    drained,
     records_of,
     said_in,
 )
@@ -46,16 +45,10 @@ from bench.verdicts.rollout_live import (
     shares,
 )
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
-from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step, Switch
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 OLD, NEW = "old:1.0.0", "new:1.0.0"
-RATE, QUICK_RATE = 24_000, 6_000
-SECONDS, QUICK_SECONDS = 8.0, 2.0
-"""Of each stage."""
-BACKLOG, QUICK_BACKLOG = 300_000, 60_000
-PAIRS, QUICK_PAIRS = 5, 1
 _SOURCE, _BACKLOG = "live.transactions", "live.backlog"
 _RAMP = (0, 5, 25, 100)
 _DONE_SECONDS = 240.0
@@ -108,23 +101,18 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     time.sleep(seconds)
     if feeder.ended() is not None:
         raise SystemExit("the input was over before the last stage")
-    feeder.kill()
-    _, ends = bounds(followed.entry.settings.kafka, _SOURCE)
-    arena.wait_committed(followed.contender, sum(ends.values()), _DONE_SECONDS)
-    fed = sum(ends.values()) / (time.monotonic() - began)
-    for process in (feeder, followed.contender):
-        process.stop()
-    return _judged(arena, followed, ramp, back) | {"events_per_second": round(fed)}
+    ends, speed = drained(followed, feeder, began)
+    followed.contender.stop()
+    return _judged(arena, followed, ramp, back, ends) | {"events_per_second": speed}
 
 
-def _judged(arena: Arena, followed: Followed, ramp: list[int], back: int) -> dict[str, Any]:
+def _judged(
+    arena: Arena, followed: Followed, ramp: list[int], back: int, end: Mapping[int, int]
+) -> dict[str, Any]:
     topics = followed.entry.settings.kafka.topics
     found = decisions_of(arena, followed.entry)
     begun = begun_in(arena, followed.entry)
     arrived = {said.sequence: said.at_ms for said in said_in(followed)}
-    first, end = bounds(followed.entry.settings.kafka, _SOURCE)
-    if any(first.values()):
-        raise SystemExit("the input has lost its beginning")
     shadow = columns_of(arena, followed.entry, topics.shadow_scores, "shadow-score.v1")
     scored = np.stack([shadow["source_partition"].to_numpy(), shadow["source_offset"].to_numpy()])
     mine = found.revision == ramp[0]
@@ -162,8 +150,7 @@ def shadow_rates(arena: Arena, events: int, pairs: int) -> dict[str, list[float]
             followed = Followed(arena, f"{way}{number + 1}", _BACKLOG)
             versions = {CHAMPION: OLD} | ({"next": NEW} if way == "shadow" else {})
             followed.plan(way, None, versions, strategy=way, versions=versions)
-            followed.contender.wait_ready()
-            followed.contender.go()
+            followed.contender.begin()
             arena.wait_committed(followed.contender, events, _DONE_SECONDS)
             followed.contender.stop()
             topic = followed.entry.settings.kafka.topics.decisions
@@ -177,10 +164,10 @@ def shadow_rates(arena: Arena, events: int, pairs: int) -> dict[str, list[float]
 def measure(per_second: int, seconds: float, events: int, pairs: int) -> dict[str, Any]:
     """Run all of it; return the report."""
     with Arena() as arena:
-        table = traffic.transactions(max(events, 60_000))
+        rows = traffic.transactions(max(events, 60_000))
         for name in ("old", "new"):
-            train_model(table, arena.directory / "models", name, CUSTOMER_FEATURES)
-        arena.feed(_BACKLOG, traffic.clean(table.slice(0, events), arena.registry))
+            train_model(rows, arena.directory / "models", name, CUSTOMER_FEATURES)
+        arena.feed(_BACKLOG, traffic.clean(rows.slice(0, events), arena.registry))
         rates = shadow_rates(arena, events, pairs)
         document = roll_out(arena, per_second, seconds)
     medians = {way: statistics.median(each) for way, each in rates.items()}
@@ -193,50 +180,33 @@ def measure(per_second: int, seconds: float, events: int, pairs: int) -> dict[st
     }
 
 
-def show(document: dict[str, Any], load: tuple[str, str]) -> None:
-    """Print the tables."""
-    console = Console(width=100)
-    table = Table("stage", "began after s", title="Commands under load", title_justify="left")
-    for row in document["activations"]:
-        table.add_row(row["stage"], str(row["seconds"]))
-    console.print(table)
-    table = Table("stage", "share", "customers", "canary", "99 %", "decisions",
-                  title="Customers of the canary", title_justify="left")  # fmt: skip
-    for row in document["shares"]:
-        table.add_row(
-            row["stage"], str(row["share"]), str(row["customers"]), str(row["canary"]),
-            f"{row['low']} to {row['high']}", f"{row['decisions']:,}",
-        )  # fmt: skip
-    console.print(table)
-    console.print(
-        f"{document['decisions']:,} decisions at {document['events_per_second']:,}/s, lost "
-        f"{document['lost']}, duplicates {document['duplicates']}, flips {document['flips']}, "
-        f"canary after the rollback {document['canary_after_rollback']}"
-    )
-    console.print(
-        f"champion alone {document['champion_alone']:,}/s, with a shadow "
-        f"{document['champion_and_shadow']:,}/s: {document['shadow_ratio']}"
-    )
-    console.print(f"load average {load[0]} before, {load[1]} after")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="shorter stages, a slower input")
-    parser.add_argument("--rate", type=int, help="events per second")
-    parser.add_argument("--seconds", type=float, help="length of each stage")
-    options = parser.parse_args()
-    before, quick = os.getloadavg(), options.quick
-    document = measure(
-        options.rate or (QUICK_RATE if quick else RATE),
-        options.seconds or (QUICK_SECONDS if quick else SECONDS),
-        QUICK_BACKLOG if quick else BACKLOG,
-        QUICK_PAIRS if quick else PAIRS,
-    )
-    failed = failures(document)
-    document["missed"] = failed
-    show(document, loads(before))
-    return conclude(document, failed)
+    script = Script(
+        __doc__, "shorter stages, a slower input",
+        rate=Number(24_000, 6_000, "events per second"),
+        seconds=Number(8.0, 2.0, "length of each stage"),
+        backlog=Number(300_000, 60_000), pairs=Number(5, 1),
+    )  # fmt: skip
+    options = script.options
+    found = measure(options.rate, options.seconds, options.backlog, options.pairs)
+    columns = ("stage", "share", "customers", "canary", "low", "high", "decisions")
+    return script.conclude(
+        found,
+        failures(found),
+        table(
+            "Commands under load", "stage", "began after s",
+            rows=(row.values() for row in found["activations"]),
+        ),
+        table(
+            "Customers of the canary, with the 99 % interval", *columns,
+            rows=([row[name] for name in columns] for row in found["shares"]),
+        ),
+        f"{found['decisions']:,} decisions at {found['events_per_second']:,}/s, lost "
+        f"{found['lost']}, duplicates {found['duplicates']}, flips {found['flips']}, "
+        f"canary after the rollback {found['canary_after_rollback']}",
+        f"champion alone {found['champion_alone']:,}/s, with a shadow "
+        f"{found['champion_and_shadow']:,}/s: {found['shadow_ratio']}",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

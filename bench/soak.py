@@ -7,8 +7,6 @@ its memory, file descriptors and threads are noted once a second, and lines thro
 behind a warm-up, must be flat. At the end the suite's verifier judges every record of the run.
 """
 
-import argparse
-import os
 import random
 import sys
 import tempfile
@@ -23,10 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
-from bench.harness.gates import conclude
+from bench.harness.script import Number, Script, table
 from bench.verdicts.soak import MOST_GROWTH, Sample, failures, watched
 from tests.faults.suite import endurance
 from tests.faults.suite import kinds as registered
@@ -37,7 +33,6 @@ from tests.faults.verifier.judge import Verdict
 
 __all__ = ["registered"]
 
-MINUTES, QUICK_MINUTES = 30.0, 3.0
 QUICK = ("latency", "end_txn_answer_lost", "kills_at_random_moments", "sigterm", "half_open")
 """Kinds that take seconds."""
 
@@ -183,42 +178,30 @@ def _say(second: float, name: str, stage: Endurance, error: str) -> None:
     sys.stderr.flush()
 
 
-def show(document: dict[str, Any]) -> None:
-    """Print the tables."""
-    console = Console(width=100)
-    faults = Table("fault", "times", title="Faults", title_justify="left")
-    for name, times in document["faults"].items():
-        faults.add_row(name, str(times))
-    console.print(faults)
-    found = document["bystander"]
-    table = Table("of the bystander", "median", "most", "growth", "share",
-                  title=f"{document['minutes']} minutes, seed {document['seed']}",
-                  title_justify="left")  # fmt: skip
-    for name in MOST_GROWTH:
-        if name in found:
-            row = found[name]
-            table.add_row(name, f"{row['median']:,}", f"{row['most']:,}", f"{row['growth']:,}",
-                          f"{row['share']:.1%}")  # fmt: skip
-    console.print(table)
-    console.print(f"verdict: {document['verdict']}")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, help="how long faults are begun")
-    parser.add_argument("--seed", type=int, default=1, help="draws the faults")
-    parser.add_argument("--quick", action="store_true", help="three minutes of quick faults")
-    options = parser.parse_args()
-    minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
-    names = QUICK if options.quick else endurance.KINDS
-    before = os.getloadavg()
+    script = Script(
+        __doc__, "three minutes of quick faults",
+        minutes=Number(30.0, 3.0, "how long faults are started"),
+        seed=Number(1, 1, "draws the faults"),
+        kinds=Number(endurance.KINDS, QUICK),
+    )  # fmt: skip
+    options = script.options
     compile_first()
-    document = soak(60 * minutes, options.seed, names)
-    document["load_average"] = [round(load[0], 1) for load in (before, os.getloadavg())]
-    failed = failures(document)
-    document["missed"] = failed
-    show(document)
-    return conclude(document, failed)
+    document = soak(60 * options.minutes, options.seed, options.kinds)
+    document["load_average"] = script.loads()
+    found = document["bystander"]
+    keys = ("median", "most", "growth", "share")
+    rows = ((name, *map(found[name].get, keys)) for name in MOST_GROWTH if name in found)
+    return script.conclude(
+        document,
+        failures(document),
+        table("Faults", "fault", "times", rows=document["faults"].items()),
+        table(
+            f"{document['minutes']} minutes, seed {document['seed']}",
+            "of the bystander", *keys, rows=rows,
+        ),
+        f"verdict: {document['verdict']}",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -19,22 +19,17 @@ checkpoint code (``bench/harness/customers.py``), and the scorers restore it as 
   buckets are as of many offsets: the checkpoint is read and what it asks for is replayed.
 """
 
-import argparse
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
 
 import stream_scorer
 from bench.harness import customers, traffic
 from bench.harness.arena import PARTITIONS, Arena
 from bench.harness.event_model import train_model
-from bench.harness.gates import conclude, loads
+from bench.harness.script import Number, Script, say, table
 from bench.harness.state_runner import MODEL, Runner
 from bench.verdicts.state import (
     MOST_COST,
@@ -51,19 +46,10 @@ from tests.support.core.manifests import RICH
 FEATURES = tuple(RICH)
 """What the scorers compute: fifteen features of several kinds."""
 
-SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 30_000)
-CYCLES, QUICK_CYCLES = (3.0, 3.0, 1.0), (0.2, 0.2)
-ROUNDS, QUICK_ROUNDS = 4, 3
 _WARM_UP_EVENTS = 50_000
 _OFF_EVENTS = 150_000
 _TRAINING_ROWS = 60_000
 _AT_ONCE = 5_000
-
-
-def _say(line: str) -> None:
-    """Tell how far it is: the full sizes take a quarter of an hour."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
 
 
 def machine_code() -> set[tuple[Path, int]]:
@@ -107,7 +93,7 @@ class Race:
                 )
                 if size is not None:
                     size.state_bytes = written
-            _say(f"{keys} customers filled")
+            say(f"{keys} customers filled")
 
     def start(self) -> None:
         """Start all processes at once, to save time; their imports then disturb one another."""
@@ -121,22 +107,23 @@ class Race:
         if not known or machine_code() != known:
             # The first process of a new environment compiles the kernels and keeps that memory.
             self._empty.restart()
-        nothing = self._empty.resident
+        nothing = self._empty.contender.resident
         self._empty.stop()
         for size, runners in self._pairs:
             for runner in runners:
                 seconds = runner.restore()
                 size.restore_seconds = max(size.restore_seconds, seconds)
-                size.memory = max(size.memory, runner.resident - nothing)
-                _say(f"{runner.entry.name}: {seconds:.1f} s, {runner.resident - nothing} bytes")
+                memory = runner.contender.resident - nothing
+                size.memory = max(size.memory, memory)
+                say(f"{runner.entry.name}: {seconds:.1f} s, {memory} bytes")
 
     def run(self, rounds: int) -> None:
         """Warm all up, then let them take turns."""
         for size, runners in self._pairs:
             self._round(size, runners, _WARM_UP_EVENTS)
-        before = [runners[0].metric("checkpoint_buckets_total") for _, runners in self._pairs]
+        before = [runners[0].total("checkpoint_buckets_total") for _, runners in self._pairs]
         for number in range(rounds):
-            _say(f"round {number + 1} of {rounds}")
+            say(f"round {number + 1} of {rounds}")
             for turn in range(len(self._pairs)):
                 size, runners = self._pairs[(number + turn) % len(self._pairs)]
                 events = round_events(size, PARTITIONS, self._paid, rounds)
@@ -144,7 +131,7 @@ class Race:
                 self._round(size, runners[:: 1 if number % 2 == 0 else -1], events)
                 size.events += events
         for (size, runners), written in zip(self._pairs, before, strict=True):
-            size.buckets = runners[0].metric("checkpoint_buckets_total") - written
+            size.buckets = runners[0].total("checkpoint_buckets_total") - written
             for runner in runners:
                 size.rates[runner.way] = runner.rates()
 
@@ -157,7 +144,7 @@ class Race:
         for size, (on, off) in self._pairs:
             off.stop()
             size.restart_seconds = on.restore() if hurry else on.restart()
-            size.replayed = on.metric("restore_replayed_records")
+            size.replayed = on.total("restore_replayed_records")
             on.stop()
 
     def _round(self, size: Size, runners: list[Runner], events: int) -> None:
@@ -199,43 +186,34 @@ def measure(sizes: list[Size], rounds: int, paid: float | None, *, hurry: bool) 
         race.restart(hurry=hurry)
 
 
-def show(document: dict[str, Any], load: tuple[str, str]) -> None:
-    """Print the table."""
-    table = Table(
-        "customers", "bytes each", "restore s", "events/s", "without", "cost", "cycles",
-        "events", "restart s", "replayed",
-        title="State and its checkpoints", title_justify="left",
-    )  # fmt: skip
-    for row in document["sizes"]:
-        table.add_row(
-            f"{row['keys']:,}", f"{row['bytes_per_key']:,}", str(row["restore_seconds"]),
-            f"{row['events_per_second']:,}", f"{row['without_checkpoints']:,}",
-            f"{row['checkpoint_cost']:.1%}", str(row["checkpoint_cycles"]),
-            f"{row['events']:,}", str(row["restart_seconds"]), f"{row['replayed']:,}",
-        )  # fmt: skip
-    console = Console(width=120)
-    console.print(table)
-    console.print(f"slowest / smallest size: {document['flatness']}")
-    console.print(f"load average {load[0]} before, {load[1]} after")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer customers, a fifth of a cycle")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds")
-    parser.add_argument("--bytes-per-event", type=float, help="other than the default budget")
-    options = parser.parse_args()
-    before, started = os.getloadavg(), time.monotonic()
-    chosen = (QUICK_SIZES, QUICK_CYCLES) if options.quick else (SIZES, CYCLES)
-    sizes = [Size(keys, cycles) for keys, cycles in zip(*chosen, strict=True)]
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    measure(sizes, rounds, options.bytes_per_event, hurry=options.quick)
+    script = Script(
+        __doc__, "fewer customers, a fifth of a cycle",
+        sizes=Number((10_000, 100_000, 1_000_000), (10_000, 30_000)),
+        cycles=Number((3.0, 3.0, 1.0), (0.2, 0.2)),
+        most_cost=Number(MOST_COST, QUICK_MOST_COST),
+        rounds=Number(4, 3, "interleaved rounds"),
+        bytes_per_event=Number(None, None, "other than the default budget"),
+    )  # fmt: skip
+    options = script.options
+    sizes = [Size(*size) for size in zip(options.sizes, options.cycles, strict=True)]
+    measure(sizes, options.rounds, options.bytes_per_event, hurry=script.quick)
     document = report(sizes, PARTITIONS)
-    failed = failures(document, chosen[1], QUICK_MOST_COST if options.quick else MOST_COST)
-    document |= {"rounds": rounds, "missed": failed}
-    document["seconds"] = round(time.monotonic() - started, 1)
-    show(document, loads(before))
-    return conclude(document, failed)
+    failed = failures(document, options.cycles, options.most_cost)
+    document |= {"rounds": options.rounds, "seconds": script.seconds}
+    columns = {
+        "customers": "keys", "bytes each": "bytes_per_key", "restore s": "restore_seconds",
+        "events/s": "events_per_second", "without": "without_checkpoints",
+        "cost": "checkpoint_cost", "cycles": "checkpoint_cycles", "events": "events",
+        "restart s": "restart_seconds", "replayed": "replayed",
+    }  # fmt: skip
+    rows = ([row[key] for key in columns.values()] for row in document["sizes"])
+    return script.conclude(
+        document,
+        failed,
+        table("State and its checkpoints", *columns, rows=rows),
+        f"slowest / smallest size: {document['flatness']}",
+    )
 
 
 if __name__ == "__main__":

@@ -20,29 +20,20 @@ the first fifth does not count: connections are made, and a scorer takes its par
 one, while those that it has are decided already.
 """
 
-import argparse
-import os
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bench.harness import traffic
-from bench.harness.arena import Arena, Contender
+from bench.harness.arena import FULL, Arena
 from bench.harness.event_model import NAME, bundle_directory, train_event_model
-from bench.harness.gates import RATIOS, ROWS, conclude, failures, loads, rate, report
+from bench.harness.gates import RATIOS, ROWS, failures, rate, report
+from bench.harness.process import Contender
+from bench.harness.script import Number, Script, table
 
-EVENTS, QUICK_EVENTS = 900_000, 300_000
-ROUNDS, QUICK_ROUNDS = 5, 1
 _WARM_UP_ROUNDS = 1
-FULL = "fraud:1.0.0"
-"""The shipped version that asks for no terminals, for the bench runs no profiler."""
-
 _LEAST_RATE = 2_000
 _START_SECONDS = 60.0
 _WATCHED = frozenset({"ours_full", "one_percent_malformed", "mixed_writer_schemas"})
@@ -187,47 +178,37 @@ def measure(events: int, rounds: int) -> Measured:
         return race.measured
 
 
-def show(measured: Measured, document: dict[str, Any], load: tuple[str, str]) -> None:
-    """Print the table."""
-    table = Table(
-        "row", "events/s", "every round", "bytes in", "bytes out", "stored out",
-        title="Exactly-once events per second", title_justify="left",
-    )  # fmt: skip
-    for row in ROWS:
-        size = measured.sizes[row]
-        table.add_row(
-            row,
-            f"{document[row]:,}",
-            " ".join(f"{one / 1_000:.0f}k" for one in measured.rates[row]),
-            *(f"{size[kind]:.1f}" for kind in ("in", "out", "stored")),
-        )
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        "Bytes are those of a record's value, on average; stored is what the broker keeps of an "
-        "output record: all rows compress with lz4, keys and overhead included."
-    )
-    for name, (above, below, least) in RATIOS.items():
-        value = document["ratios"][name]
-        console.print(f"{name}: {above} / {below} = {value}, at least {least}")
-    console.print(f"load average {load[0]} before, {load[1]} after")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer events, one round")
-    parser.add_argument("--events", type=int, help="records of each run")
-    parser.add_argument("--pairs", type=int, help="interleaved rounds")
-    options = parser.parse_args()
-    events = options.events or (QUICK_EVENTS if options.quick else EVENTS)
-    rounds = options.pairs or (QUICK_ROUNDS if options.quick else ROUNDS)
-    before, started = os.getloadavg(), time.monotonic()
-    measured = measure(events, rounds)
-    document = report(measured.rates, measured.sizes, events)
-    document["seconds"] = round(time.monotonic() - started, 1)
-    show(measured, document, loads(before))
-    failed = failures(document)
-    return conclude(document, failed)
+    script = Script(
+        __doc__, "fewer events, one round",
+        events=Number(900_000, 300_000, "records of each run"),
+        pairs=Number(5, 1, "interleaved rounds"),
+    )  # fmt: skip
+    events = script.options.events
+    measured = measure(events, script.options.pairs)
+    document = report(measured.rates, measured.sizes, events) | {"seconds": script.seconds}
+    return script.conclude(
+        document,
+        failures(document),
+        table(
+            "Exactly-once events per second",
+            "row", "events/s", "every round", "bytes in", "bytes out", "stored out",
+            rows=(
+                (
+                    row, document[row],
+                    " ".join(f"{one / 1_000:.0f}k" for one in measured.rates[row]),
+                    *document["bytes"][row].values(),
+                )
+                for row in ROWS
+            ),
+        ),
+        "Bytes are those of a record's value, on average; stored is what the broker keeps of an "
+        "output record: all rows compress with lz4, keys and overhead included.",
+        *(
+            f"{name}: {above} / {below} = {document['ratios'][name]}, at least {least}"
+            for name, (above, below, least) in RATIOS.items()
+        ),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

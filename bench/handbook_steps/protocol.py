@@ -18,8 +18,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
+from stream_scorer.ports import Float64, Int64
+
 Bool = NDArray[np.bool_]
 
 TRAIN_FIRST = date(2018, 7, 25)

@@ -1,13 +1,9 @@
 """Where contenders are measured: a real Kafka, input topics, and a process for each contender."""
 
 import os
-import signal
-import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,147 +11,50 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.harness import contender
+from bench.harness.process import Contender, Entry, until
 from bench.harness.traffic import registry_with_writers
-from stream_scorer.devkafka import DevKafka, processes
+from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.dead_letters.format import parse
+from stream_scorer.devkafka import DevKafka
+from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.config import common
 from stream_scorer.kafka.topics.offsets import LATEST, offsets
 from stream_scorer.kafka.topics.our_topics import COMPACTED
 from stream_scorer.producing.transactions import open_feed
-from stream_scorer.registry.sources import FileRegistry
-from stream_scorer.settings import Settings, load_settings
+from stream_scorer.registry.sources import FileRegistry, reader_schema
+from stream_scorer.settings import load_settings
 
+FULL = "fraud:1.0.0"
+"""The shipped version that needs no terminals: most benches run no profiler."""
 PARTITIONS = 4
 _START_SECONDS = 60.0
-_GLANCE_SECONDS = 0.1
 _ANSWER_SECONDS = 1.0
-_STOP_SECONDS = 15.0
-_SINGLE = frozenset({"summaries", "drift_events"})
+_SINGLE = frozenset({"summaries", "drift_events", "rollout", "activations"})
 _OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", "state")
 _OF_TERMINALS = ("labels", "terminal_profiles")
-_OF_ROLLOUTS = {"rollout": 1, "activations": 1, "shadow_scores": PARTITIONS}
-
-
+_OF_ROLLOUTS = ("rollout", "activations", "shadow_scores")
 _NAMED = (*_OUTPUTS, *_OF_TERMINALS, *_OF_ROLLOUTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One run of one contender: its settings and its processes, not started yet.
-
-    Attributes:
-        name: Unique in this arena; prefix of its topics and name of its group.
-        command: Arguments of ``bench/harness/contender.py``.
-        settings: As the process will read them.
-        environment: What makes it read them so.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    settings: Settings
-    environment: Mapping[str, str]
-
-
-class Contender:
-    """A contender's process, waiting for ``go``.
-
-    Args:
-        entry: What it is.
-        log: File of its output.
-    """
-
-    def __init__(self, entry: Entry, log: Path) -> None:
-        self.entry = entry
-        self._log = log
-        self._before = log.stat().st_size if log.exists() else 0
-        self._process = processes.start(
-            [sys.executable, contender.__file__, *entry.command],
-            log,
-            environment=entry.environment,
-        )
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def wait_ready(self) -> None:
-        """Return when its imports are done."""
-        deadline = time.monotonic() + _START_SECONDS
-        while contender.READY not in self._said():
-            self.refuse_death()
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{self.entry.name}: not ready after {_START_SECONDS:.0f} s")
-            time.sleep(_GLANCE_SECONDS)
-
-    @property
-    def ready_at(self) -> float:
-        """When its imports were done, seconds since the epoch; asked before ``go``."""
-        return self._log.stat().st_mtime
-
-    def go(self) -> None:
-        """Let it begin."""
-        self._process.send_signal(signal.SIGUSR1)
-
-    def ended(self) -> int | None:
-        """Return the exit code; None while it runs."""
-        return self._process.poll()
-
-    def refuse_death(self) -> None:
-        """Raise when it has ended by itself."""
-        if self._process.poll() is not None:
-            raise SystemExit(f"{self.entry.name} ended: {self.last}")
-
-    @property
-    def last(self) -> str:
-        """The last line that it said."""
-        return (self._said().strip().splitlines() or ["no output"])[-1]
-
-    def ask_to_end(self) -> None:
-        """Ask it to end and return at once."""
-        self._process.terminate()
-
-    def freeze(self) -> None:
-        """Let it stand still."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it as a crash would, and return when it is gone."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> int:
-        """End it, or wait until it has ended; return its exit code."""
-        started = processes.started_at(self._process.pid)
-        if started is not None:
-            processes.end_all([(self._process.pid, started)], _STOP_SECONDS)
-        return self._process.wait()
-
-    def _said(self) -> str:
-        return self._log.read_bytes()[self._before :].decode(errors="replace")
 
 
 class Arena:
     """A real Kafka with the benches' topics, as a context manager.
 
     Args:
+        partitions: Of input topics and of their outputs.
         quick: Whether Kafka starts sooner and is slower: where speed is not what is measured.
     """
 
-    def __init__(self, *, quick: bool = False) -> None:
+    def __init__(self, partitions: int = PARTITIONS, *, quick: bool = False) -> None:
+        self.partitions = partitions
         self._quick = quick
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory("-bench")))
-            for name in [name for name in os.environ if name.startswith("STREAM_SCORER_")]:
-                # A bench measures the defaults, whatever this shell is set up for.
-                del os.environ[name]
+            # A bench measures the defaults, whatever this shell is set up for.
+            names = [name for name in os.environ if name.startswith("STREAM_SCORER_")]
+            stack.callback(os.environ.update, {name: os.environ.pop(name) for name in names})
             schemas = registry_with_writers(self.directory / "schemas")
             self.registry = FileRegistry(schemas)
             self._kafka = stack.enter_context(
@@ -188,7 +87,7 @@ class Arena:
 
     def feed(self, topic: str, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]]) -> float:
         """Create an input topic and send (keys, payloads); return the mean payload's bytes."""
-        self.create({topic: PARTITIONS})
+        self.create({topic: self.partitions})
         count = size = 0
         with open_feed(self.settings.kafka, self.settings.registry, topic) as feed:
             for keys, payloads in batches:
@@ -202,11 +101,7 @@ class Arena:
         wanted = [NewTopic(name, count, 1, config=config) for name, count in topics.items()]
         for future in self._admin.create_topics(wanted).values():
             future.result()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._led(topics):
-            if time.monotonic() > deadline:
-                raise SystemExit(f"topics {', '.join(topics)}: no leaders")
-            time.sleep(_GLANCE_SECONDS / 2)
+        until(lambda: self._led(topics), f"{', '.join(topics)} have leaders", _START_SECONDS)
 
     def _led(self, topics: Mapping[str, int]) -> bool:
         known = self._admin.list_topics(timeout=_ANSWER_SECONDS).topics
@@ -219,7 +114,7 @@ class Arena:
 
     def entry(
         self, name: str, source: str, *command: str, store: Path | None = None,
-        outputs: str | None = None, **tables: Mapping[str, Any],
+        outputs: str | None = None, probed: bool = False, **tables: Mapping[str, Any],
     ) -> Entry:  # fmt: skip
         """Describe a contender.
 
@@ -229,6 +124,7 @@ class Arena:
             command: Arguments of ``bench/harness/contender.py``.
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
+            probed: Whether its probe and its metrics are to be asked.
             tables: Further settings by group; ``kafka`` goes beside what is said here.
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
@@ -238,7 +134,7 @@ class Arena:
         table: dict[str, dict[str, Any]] = {
             "kafka": {**kafka, "topics": topics},
             "registry": {"directory": str(self.registry.directory)},
-            "http": {"port": 0},
+            "http": {"port": free_ports(1)[0] if probed else 0},
             "monitor": {"group": name},
             **{group: dict(values) for group, values in tables.items()},
         }
@@ -251,20 +147,20 @@ class Arena:
         names = [entry.settings.kafka.topics.model_dump() for entry in entries]
         self.create(
             {
-                topics[which]: 1 if which in _SINGLE else PARTITIONS
+                topics[which]: 1 if which in _SINGLE else self.partitions
                 for topics in names
                 for which in _OUTPUTS
                 if which != "state"
             },
             **{"message.timestamp.type": "LogAppendTime"},
         )
-        self.create({topics["state"]: PARTITIONS for topics in names}, **COMPACTED)
+        self.create({topics["state"]: self.partitions for topics in names}, **COMPACTED)
 
     def create_rollout(self, entry: Entry) -> None:
         """Create the topics by which an entry follows a rollout; they tell the broker's times."""
         topics = entry.settings.kafka.topics.model_dump()
         self.create(
-            {topics[which]: count for which, count in _OF_ROLLOUTS.items()},
+            {topics[which]: 1 if which in _SINGLE else self.partitions for which in _OF_ROLLOUTS},
             **{"message.timestamp.type": "LogAppendTime"},
         )
 
@@ -285,7 +181,9 @@ class Arena:
             reader = Consumer(common(self.settings.kafka) | options)
             self._readers[group] = reader
         places = [
-            TopicPartition(topic, p) for topic in topics or ("none",) for p in range(PARTITIONS)
+            TopicPartition(topic, partition)
+            for topic in topics or ("none",)
+            for partition in range(self.partitions)
         ]
         try:
             found = reader.committed(places, timeout=_ANSWER_SECONDS)
@@ -314,7 +212,7 @@ class Arena:
 
     def open_transactions(self, topic: str) -> set[int]:
         """Return the partitions of a topic that end in a transaction without an end."""
-        wanted = [(topic, partition) for partition in range(PARTITIONS)]
+        wanted = [(topic, partition) for partition in range(self.partitions)]
         high = offsets(self._admin, self.settings.kafka, wanted, LATEST)
         stable = offsets(self._admin, self.settings.kafka, wanted, LATEST, stable=True)
         return {at[1] for at in wanted if stable[at] < high[at]}
@@ -324,17 +222,17 @@ class Arena:
 
         It asks for one number ten times a second, so as not to take part in the race.
         """
-        deadline = time.monotonic() + seconds
         kafka = runner.entry.settings.kafka
-        while (
-            found := self.committed(kafka.group, kafka.topics.transactions, kafka.topics.summaries)
-        ) < total:
-            runner.refuse_death()
-            if time.monotonic() > deadline:
-                raise SystemExit(
-                    f"{runner.entry.name}: {found} of {total} records after {seconds:.0f} s"
-                )
-            time.sleep(_GLANCE_SECONDS)
+        topics = kafka.topics.transactions, kafka.topics.summaries
+
+        def found() -> int:
+            return self.committed(kafka.group, *topics)
+
+        until(
+            lambda: found() >= total,
+            lambda: f"{runner.entry.name}: {found()} of {total} records",
+            seconds, runner, glance=0.1,
+        )  # fmt: skip
 
     def outputs(self, *topics: str) -> Iterator[Any]:
         """Yield the committed messages of topics."""
@@ -343,10 +241,34 @@ class Arena:
         for topic in topics:
             yield from read_all(eager, topic)
 
+    def codec(self, schema: str) -> RecordCodec:
+        """Return the codec of one of our schemas by name, such as ``decision.v1``."""
+        text = reader_schema(schema)
+        return RecordCodec(self.registry.id_for(f"{schema}-value", text), text)
+
+    def decode(self, topic: str, schema: str) -> Iterator[tuple[Any, Any]]:
+        """Yield (message, record) of a topic's committed messages."""
+        codec = self.codec(schema)
+        for message in self.outputs(topic):
+            yield message, codec.decode(message.value(), self.registry)
+
+    def outcomes(self, entry: Entry) -> Iterator[tuple[tuple[int, int], int]]:
+        """Yield (source partition and offset, time of arrival in ms) of all that was decided."""
+        topics = entry.settings.kafka.topics
+        for message, row in self.decode(topics.decisions, "decision.v1"):
+            yield (row["source_partition"], row["source_offset"]), message.timestamp()[1]
+        for message in self.outputs(topics.dead_letters):
+            letter = parse(message)
+            yield (letter.source_partition, letter.source_offset), message.timestamp()[1]
+
+    @property
+    def data(self) -> Path:
+        """Where the broker keeps its log."""
+        return self._kafka.directory / f"node-{self._kafka.brokers[0].node}" / "data"
+
     def stored_bytes(self, topic: str) -> int:
         """Return what a topic takes on the broker's disk: compressed, with all overhead."""
-        data = self._kafka.directory / "node-0" / "data"
-        return sum(file.stat().st_size for file in data.glob(f"{topic}-*/*.log"))
+        return sum(file.stat().st_size for file in self.data.glob(f"{topic}-*/*.log"))
 
 
 def _environment(table: Mapping[str, Any], prefix: str = "STREAM_SCORER") -> dict[str, str]:

@@ -19,14 +19,13 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.ports import Int64
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.formats import Record
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN, Schedule
 from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.stores.topic_store import TopicStore
-
-Int64 = NDArray[np.int64]
 
 EVENTS_EACH = 60
 START_MS = 1_700_000_000_000

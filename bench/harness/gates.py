@@ -1,16 +1,13 @@
 """From measured runs to a report, and from a report to what it must show."""
 
-import json
-import os
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Int64 = NDArray[np.int64]
+from bench.harness.script import missed
+from stream_scorer.ports import Int64
 
 ROWS = (
     "floor", "handwritten", "ours_stateless", "ours_full",
@@ -72,23 +69,9 @@ def report(
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each ratio of a report that is below its least."""
-    return [
-        f"{name} is {document['ratios'][name]:.3f}, must be at least {least}"
-        for name, (_, _, least) in RATIOS.items()
-        if document["ratios"][name] < least
-    ]
-
-
-def loads(before: Sequence[float]) -> tuple[str, str]:
-    """Return the load averages of before and of now, as a table tells them."""
-    told = [" ".join(f"{one:.1f}" for one in load) for load in (before, os.getloadavg())]
-    return told[0], told[1]
-
-
-def conclude(document: Mapping[str, Any], failed: Sequence[str]) -> int:
-    """Say what failed, print the report as the last line, and return the exit code."""
-    for line in failed:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    print(json.dumps(document))
-    return 1 if failed else 0
+    return missed(
+        *(
+            (f"{name} is {{:.3f}}", document["ratios"][name], ">=", least)
+            for name, (_, _, least) in RATIOS.items()
+        )
+    )

@@ -1,29 +1,23 @@
-"""One scorer of ``bench/state.py``: its input, its checkpoint, its process, what it tells."""
+"""One scorer of ``bench/state.py``: its input, its checkpoint, its process, its metrics."""
 
-import json
-import socket
 import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from confluent_kafka import Producer
-from prometheus_client.parser import text_string_to_metric_families
 
-from bench.harness.arena import PARTITIONS, Arena, Contender, Entry
+from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.process import Contender, until
 from bench.verdicts.state import Size, round_rates
-from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.kafka.topics import config
-from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Settings
 from stream_scorer.state.stores.topic_store import publish
 
 MODEL = "state"
 _LEAST_RATE = 2_000
 _GLANCE_SECONDS = 0.05
-_WHOLE_SECONDS = 600.0
+_READY_SECONDS = 600.0
 _SEND_SECONDS = 600
 _QUEUE = 200_000
 _OFF = {"bytes_per_event": 0, "buckets_per_second": 0}
@@ -87,22 +81,16 @@ class Runner:
         name = f"{size.keys if size else 0}-{way}"
         self.size, self.way = size, way
         self._arena = arena
-        self._port = _free_port()
-        self._source = f"{name}.transactions"
-        self._store = arena.directory / "models"
-        self.entry = self._entry(name, paid)
-        arena.create({self._source: PARTITIONS})
+        source = f"{name}.transactions"
+        self.entry = arena.entry(
+            name, source, "run", "--model", MODEL, store=arena.directory / "models", probed=True,
+            state={"bytes_per_event": paid} if way == "on" else _OFF,
+        )  # fmt: skip
+        arena.create({source: PARTITIONS})
         arena.create_outputs(self.entry)
         self.feed = Feed(self.entry.settings)
         self._started = 0.0
         self._contender: Contender | None = None
-
-    def _entry(self, name: str, paid: float) -> Entry:
-        state = {"bytes_per_event": paid} if self.way == "on" else _OFF
-        return self._arena.entry(
-            name, self._source, "run", "--model", MODEL, store=self._store,
-            http={"port": self._port}, state=state,
-        )  # fmt: skip
 
     def fill(self, checkpoint: Iterator[tuple[int, Any]]) -> int:
         """Write its checkpoint and set its group's offsets; return the bytes of the records."""
@@ -141,11 +129,8 @@ class Runner:
         imported = self.contender.ready_at - self._started
         self.contender.go()
         begun = time.time()
-        while not self._whole():
-            self.contender.refuse_death()
-            if time.time() - begun > _WHOLE_SECONDS:
-                raise SystemExit(f"{self.entry.name}: not whole after {_WHOLE_SECONDS:.0f} s")
-            time.sleep(_GLANCE_SECONDS)
+        what = f"{self.entry.name} is ready"
+        until(self.contender.ready, what, _READY_SECONDS, self.contender)
         return imported + time.time() - begun
 
     def renew(self) -> None:
@@ -163,55 +148,22 @@ class Runner:
         """End it in order."""
         self.contender.stop()
 
-    @property
-    def resident(self) -> int:
-        """Bytes of resident memory."""
-        status = Path(f"/proc/{self.contender.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1_024
-
     def drain(self) -> None:
         """Show it the round and wait until it has decided all of it."""
         total = self.feed.commit()
         seconds = 60.0 + self.feed.rounds[-1] / _LEAST_RATE
         self._arena.wait_committed(self.contender, total, seconds)
 
-    def metric(self, name: str) -> int:
+    def total(self, name: str) -> int:
         """Return a metric's value, summed over its labels."""
-        return int(
-            sum(
-                sample.value
-                for family in text_string_to_metric_families(self._get("/metrics").decode())
-                for sample in family.samples
-                if sample.name == f"stream_scorer_{name}"
-            )
-        )
+        return int(sum(sample.value for sample in self.contender.metric(name)))
 
     def rates(self) -> list[float]:
         """Return the events per second of every round but the first."""
-        arena, topic = self._arena, self.entry.settings.kafka.topics.summaries
-        text = reader_schema("summary.v1")
-        codec = RecordCodec(arena.registry.id_for("summaries-value", text), text)
+        topic = self.entry.settings.kafka.topics.summaries
         seen = [
-            (message.timestamp()[1], codec.decode(message.value(), arena.registry)["records"])
-            for message in arena.outputs(topic)
+            (message.timestamp()[1], summary["records"])
+            for message, summary in self._arena.decode(topic, "summary.v1")
         ]
         times, records = np.array(seen, np.int64).T
         return round_rates(times, records, self.feed.rounds)
-
-    def _whole(self) -> bool:
-        try:
-            return bool(json.loads(self._get("/health/ready"))["ready"])
-        except OSError:
-            return False
-
-    def _get(self, path: str) -> bytes:
-        address = f"http://127.0.0.1:{self._port}{path}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            body: bytes = answer.read()
-        return body
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

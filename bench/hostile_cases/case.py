@@ -65,6 +65,30 @@ class Case:
         return not exactly or re.search(self.words, outcome, re.DOTALL) is not None
 
 
+Row = (
+    tuple[str, str, str, Callable[[Place], str]] | tuple[str, str, str, Callable[[Place], str], str]
+)
+"""What is done, and the case's ``rule``, ``expected``, ``run`` and, in some, ``words``."""
+
+
+def cases(door: str, item: int, *rows: Row) -> tuple[Case, ...]:
+    """Return the cases of one door and one item."""
+    return tuple(
+        Case(f"{door}: {row[0]}", item, row[1], row[2], row[3], row[4] if len(row) == 5 else "")
+        for row in rows
+    )
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
 def entry(module: str, *names: str) -> Any:
     """Return a module of the product, or what it has under a name.
 

@@ -9,18 +9,19 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import numpy as np
 from confluent_kafka import Producer
 
-from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.harness.arena import FULL, PARTITIONS, Arena
+from bench.harness.script import missed
 from bench.hostile_cases.data import records, schemas
 from bench.hostile_cases.data.decoding import HOSTILE_ID, Attack
-from bench.latency import FULL, Reader, row_number
+from bench.hostile_cases.host.requests import Answering, served
+from bench.latency import Reader, ages
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.topics import config
@@ -43,59 +44,39 @@ def attacks() -> list[Attack]:
     return [case.run for case in cases if isinstance(case.run, Attack)]
 
 
-@contextmanager
-def registry(files: FileRegistry, strangers: Sequence[str]) -> Iterator[str]:
-    """Serve the shipped schemas and those of strangers; yield the URL."""
+def registry(files: FileRegistry, strangers: Sequence[str]) -> AbstractContextManager[str]:
+    """Serve the shipped schemas and those of strangers; the context is the URL."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+        def get(self, path: str) -> None:
             if not path.startswith("/schemas/ids/"):
-                self._send(200, {"compatibilityLevel": "BACKWARD"})
+                self._answer(lambda: {"compatibilityLevel": "BACKWARD"})
                 return
             number = int(path.removeprefix("/schemas/ids/").partition("/")[0])
-            if 0 <= number - _FIRST_ID < len(strangers):
-                self._send(200, {"schema": strangers[number - _FIRST_ID]})
-                return
-            try:
-                self._send(200, {"schema": files.writer_schema(number)})
-            except SchemaError:
-                self._send(404, {"error_code": 40403, "message": "Schema not found"})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            subject = self.path.split("/")[2]
-            try:
-                number = files.id_for(subject, body["schema"])
-            except SchemaError:
-                self._send(404, {"error_code": 40403, "message": "Schema not found"})
-                return
-            self._send(
-                200,
-                {"id": number, "subject": subject, "version": 1, "schema": body["schema"]},
+            stranger = 0 <= number - _FIRST_ID < len(strangers)
+            self._answer(
+                lambda: {
+                    "schema": strangers[number - _FIRST_ID]
+                    if stranger
+                    else files.writer_schema(number)
+                }
             )
 
-        def _send(self, status: int, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+        def post(self, path: str) -> None:
+            schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
+            subject = path.split("/")[2]
+            found = {"subject": subject, "version": 1, "schema": schema}
+            self._answer(lambda: {"id": files.id_for(subject, schema)} | found)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+        def _answer(self, document: Callable[[], dict[str, Any]]) -> None:
+            try:
+                self.send(200, json.dumps(document()).encode())
+            except SchemaError:
+                self.send(404, b'{"error_code":40403,"message":"Schema not found"}')
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return served(Handler)
 
 
 class Stranger(threading.Thread):
@@ -135,27 +116,6 @@ class Stranger(threading.Thread):
         return self.sent
 
 
-class GoodReader(Reader):
-    """Notes when the decisions of simulated transactions came; others are passed over."""
-
-    def close(self) -> dict[int, float]:
-        """Leave; return seconds since the epoch by transaction number."""
-        self._consumer.close()
-        return {
-            number: at
-            for at, messages in self._taken
-            for message in messages
-            if (number := _number(message.value())) is not None
-        }
-
-
-def _number(value: bytes) -> int | None:
-    try:
-        return row_number(value)
-    except (ValueError, IndexError):
-        return None
-
-
 def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> dict[str, Any]:
     """Run the scorer once; with no values it is undisturbed."""
     source, count = f"{name}.transactions", RATE * SECONDS
@@ -172,7 +132,7 @@ def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> d
         process.wait_ready()
     scorer.go()
     arena.wait_committed(scorer, 0, _START_SECONDS)
-    reader = GoodReader(arena, entry.settings.kafka.topics.decisions)
+    reader = Reader(arena, entry.settings.kafka.topics.decisions)
     stranger = Stranger(arena, source, values)
     producer.go()
     if values:
@@ -180,29 +140,18 @@ def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> d
     reader.read(count, time.time() + SECONDS + _LATE_SECONDS)
     sent = stranger.stop() if values else 0
     scorer.refuse_death()
-    _drain(arena, scorer, count + sent)
+    arena.wait_committed(scorer, count + sent, _LATE_SECONDS)
     scorer.stop()
     seen = reader.close()
-    due = {
-        number: message.timestamp()[1]
-        for message in arena.outputs(source)
-        if (number := _number(message.value() or b"")) is not None
-    }
-    start = min(due.values()) + _WARM_UP_SECONDS * 1_000
-    ages = [seen[row] * 1_000 - at for row, at in due.items() if at >= start and row in seen]
+    _, found_ages = ages(arena, source, seen, _WARM_UP_SECONDS)
     found = verify(entry.settings.kafka, arena.settings.registry)
     return {
-        "p99_ms": round(float(np.percentile(ages, 99)), 1),
+        "p99_ms": round(float(np.percentile(found_ages, 99)), 1),
         "hostile": sent,
         "dead_letters": found.dead_letters,
         "lost": found.missing,
         "duplicates": found.duplicates,
     }
-
-
-def _drain(arena: Arena, scorer: Contender, total: int) -> None:
-    """Return when all input is committed."""
-    arena.wait_committed(scorer, total, _LATE_SECONDS)
 
 
 def measure(say: Callable[[str], None] = lambda _: None, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -243,10 +192,8 @@ def measure(say: Callable[[str], None] = lambda _: None, rounds: int = ROUNDS) -
 
 def failures(document: dict[str, Any]) -> list[str]:
     """Return one line for each missed gate."""
-    failed = [
-        f"load: {document[name]} {name}, must be 0"
-        for name in ("lost", "duplicates") if document[name]
-    ]  # fmt: skip
-    if document["p99_ratio"] > MOST_RATIO:
-        failed.append(f"load: p99 of good records is {document['p99_ratio']} x, most {MOST_RATIO}")
-    return failed
+    return missed(
+        ("load: {} lost", document["lost"], "==", 0),
+        ("load: {} duplicates", document["duplicates"], "==", 0),
+        ("load: p99 of good records is {} x", document["p99_ratio"], "<=", MOST_RATIO),
+    )

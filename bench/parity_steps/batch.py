@@ -1,7 +1,6 @@
 """The parity bench's files: the same transactions and labels through ``stream-scorer batch``."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.harness.arena import Arena
+from bench.harness.process import until
 from bench.parity_steps.input import Input
 from bench.parity_steps.labels import Labels
 from bench.parity_steps.outcomes import KEPT, Outcomes
@@ -16,7 +16,6 @@ from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.simulator.files import write_table
 
 _SECONDS = 300.0
-_GLANCE_SECONDS = 0.1
 _PART_SHARE = 3
 
 
@@ -53,15 +52,10 @@ class Batch:
     def run(self, width: int) -> Outcomes:
         """Return what the job made of the rows."""
         job = self._arena.start(self._entry)
-        job.wait_ready()
-        job.go()
-        deadline = time.monotonic() + _SECONDS
-        while (code := job.ended()) is None:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"batch: not done after {_SECONDS:.0f} s")
-            time.sleep(_GLANCE_SECONDS)
-        if code:
-            raise SystemExit(f"batch left with {code}: {job.last}")
+        job.begin()
+        until(lambda: job.ended() is not None, "the batch job has ended", _SECONDS)
+        if code := job.ended():
+            raise SystemExit(f"batch exited with {code}: {job.last}")
         return self._read(width)
 
     def _read(self, width: int) -> Outcomes:

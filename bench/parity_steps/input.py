@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.ports import Int64
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.simulate import SCHEMA
 
-Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _SECOND, _HOUR, _DAY = 1_000, 3_600_000, 86_400_000

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness.arena import PARTITIONS, Arena, Contender
+from bench.harness.arena import PARTITIONS, Arena
+from bench.harness.process import Contender
 from bench.parity_steps.streams import (
     GLANCE_SECONDS,
     MODEL,
@@ -15,7 +16,7 @@ from bench.parity_steps.streams import (
     Traffic,
     profiler_entry,
     read,
-    until,
+    wait,
 )
 from stream_scorer.kafka.topics.our_topics import create_topics
 
@@ -61,7 +62,7 @@ class Killed:
         self._faults: list[str] = []
         order = ("first", "profiler", "second", "profiler_again", "again")
         self._waiting = {name: arena.start(entries[name]) for name in order}
-        self._running: dict[str, Contender] = {}
+        self._running = dict[str, Contender]()
 
     def run(self, width: int) -> Run:
         """Go through it all; return what is left."""
@@ -93,9 +94,8 @@ class Killed:
 
     def _begins(self, name: str) -> None:
         """Let a process begin."""
-        self._running[name] = process = self._waiting.pop(name)
-        process.wait_ready()
-        process.go()
+        self._running[name] = self._waiting.pop(name)
+        self._running[name].begin()
 
     def _joins(self, name: str, known: set[str], gone: str = "") -> None:
         """Let a scorer begin; return when it and the others share all partitions."""
@@ -164,4 +164,4 @@ class Killed:
         self._until(lambda: self._feeder.sent >= count, f"{count} sent")
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
-        until(holds, what, *self._running.values())
+        wait(holds, what, *self._running.values())

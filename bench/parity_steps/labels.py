@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bench.parity_steps.input import AFTER_EVICTION, AGAIN, Input
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals.history import TerminalTable
+from stream_scorer.ports import Int64
 
-Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _DAY = 86_400_000

@@ -15,10 +15,9 @@ from stream_scorer.core.decision.decide_batch import DecidedBatch
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.ports import Float64, Int64
 from stream_scorer.registry.sources import reader_schema
 
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 ASPECTS = ("count", "features", "score", "decision", "flags", "reason")

@@ -2,21 +2,19 @@
 
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
-from bench.harness.arena import Arena, Contender, Entry
+from bench.harness.arena import Arena
+from bench.harness.process import Contender, Entry, until
 from bench.parity_steps.input import Input
 from bench.parity_steps.labels import Labels
 from bench.parity_steps.outcomes import Outcomes, places, published
 from stream_scorer.codec.writing.encode import ColumnEncoder
-from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.paced_producer import Riders
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
@@ -34,7 +32,6 @@ SECONDS = 240.0
 GLANCE_SECONDS = 0.05
 _FED_AT_ONCE = 250
 _SLOWER = 25
-_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +140,11 @@ class Feeder(threading.Thread):
         self.join()
 
 
-def profiler_entry(arena: Arena, name: str, way: str, plan: Path, port: int = 0) -> Entry:
+def profiler_entry(arena: Arena, name: str, way: str, plan: Path) -> Entry:
     """Describe a profiler of a way."""
     return arena.entry(
         name, f"{way}.transactions", "profile", "--from", "earliest", "--model", MODEL,
-        "--plan", str(plan), outputs=way, profiler={"group": f"{way}-profiler"},
-        http={"port": port},
+        "--plan", str(plan), outputs=way, probed=True, profiler={"group": f"{way}-profiler"},
     )  # fmt: skip
 
 
@@ -196,8 +192,7 @@ class Undisturbed:
             "stream", "stream.transactions", "run", "--from", "earliest", "--model", MODEL,
             "--plan", str(plan), scorer={"maximum_batch": BATCH},
         )  # fmt: skip
-        self._port = free_ports(1)[0]
-        self._profiling = profiler_entry(arena, "stream-profiler", "stream", plan, self._port)
+        self._profiling = profiler_entry(arena, "stream-profiler", "stream", plan)
         create_topics(self._entry.settings.kafka, 1)
 
     def run(self, width: int) -> Run:
@@ -207,13 +202,12 @@ class Undisturbed:
         feeder = Feeder(traffic, self._entry.settings)
         feeder.start()
         for process in processes:
-            process.wait_ready()
-            process.go()
+            process.begin()
         feeder.finish()
-        until(lambda: self._scored() == len(traffic.keys), "the stream is decided", *processes)
+        wait(lambda: self._scored() == len(traffic.keys), "the stream is decided", *processes)
         count = len(traffic.keys) + len(traffic.labels)
-        until(lambda: self._profiled() == count, "the stream is profiled", *processes)
-        counted = _late_labels(self._port)
+        wait(lambda: self._profiled() == count, "the stream is profiled", *processes)
+        counted = _late_labels(processes[0])
         codes = {process.entry.name: process.stop() for process in processes}
         run = read(arena, traffic, self._entry, 1, width)
         run.happened["late_labels"] = counted
@@ -232,24 +226,11 @@ class Undisturbed:
         return self._arena.committed(group, topics.transactions, topics.labels)
 
 
-def _late_labels(port: int) -> dict[str, int]:
+def _late_labels(profiler: Contender) -> dict[str, int]:
     """Return what a profiler counts of labels that changed no row, by cause."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ANSWER_SECONDS) as got:
-        text = got.read().decode()
-    return {
-        sample.labels["cause"]: int(sample.value)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "stream_scorer_labels_late_total"
-    }
+    return {each.labels["cause"]: int(each.value) for each in profiler.metric("labels_late_total")}
 
 
-def until(holds: Callable[[], bool], what: str, *needed: Contender) -> None:
-    """Return when something holds; end the bench when it does not in time, or a process ends."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        for process in needed:
-            process.refuse_death()
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not in {SECONDS:.0f} s: {what}")
-        time.sleep(GLANCE_SECONDS)
+def wait(holds: Callable[[], bool], what: str, *needed: Contender) -> None:
+    """Return when a condition holds; end the bench if it does not in four minutes."""
+    until(holds, what, SECONDS, *needed)

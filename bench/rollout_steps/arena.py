@@ -1,6 +1,5 @@
 """A scorer that follows a control log in an arena, and what the broker then has of both."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.harness.arena import Arena, Contender, Entry
+from bench.harness.arena import Arena
+from bench.harness.process import Contender, Entry
+from bench.harness.script import say
 from bench.verdicts.rollout_live import Begun, Decisions, Stage
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import narrowed, reader_schema
 from stream_scorer.rollout.log.activation_log import ACTIVE
@@ -25,16 +25,11 @@ from stream_scorer.rollout.plan.strict_parsing import StrictModel
 
 _AT_ONCE = 50_000
 _WAIT_SECONDS = 1.0
+_DRAIN_SECONDS = 240.0
 _NEEDED = frozenset({
     "source_partition", "source_offset", "customer_id", "model", "model_version", "arm",
     "plan_revision",
 })  # fmt: skip
-
-
-def say(line: str) -> None:
-    """Tell what is being done."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
 
 
 class Followed:
@@ -47,11 +42,11 @@ class Followed:
     """
 
     def __init__(self, arena: Arena, name: str, source: str) -> None:
-        self._port = free_ports(1)[0]
-        self.entry: Entry = arena.entry(
-            name, source, "run", "--from", "earliest", store=arena.directory / "models",
-            http={"port": self._port},
-        )  # fmt: skip
+        self.arena = arena
+        self.source = source
+        self.entry = arena.entry(
+            name, source, "run", "--from", "earliest", store=arena.directory / "models"
+        )
         arena.create_outputs(self.entry)
         arena.create_rollout(self.entry)
         self.log = ControlLog(self.entry.settings)
@@ -87,6 +82,26 @@ class Followed:
         revision = entry.command.sequence
         self.stages.append(Stage(name, revision, share, arms))
         return revision
+
+
+def drained(followed: Followed, feeder: Contender, began: float) -> tuple[Mapping[int, int], int]:
+    """Stop the input and wait until all of it is decided.
+
+    Args:
+        followed: The scorer.
+        feeder: Sends its input.
+        began: When the input began, by the monotonic clock.
+
+    Returns:
+        By input partition how many records it has, and the events per second that were decided.
+    """
+    feeder.kill()
+    first, ends = bounds(followed.entry.settings.kafka, followed.source)
+    if any(first.values()):
+        raise SystemExit("the input has lost its beginning")
+    total = sum(ends.values())
+    followed.arena.wait_committed(followed.contender, total, _DRAIN_SECONDS)
+    return ends, round(total / (time.monotonic() - began))
 
 
 def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
@@ -159,13 +174,10 @@ def said_in(followed: Followed) -> list[Said]:
 
 def begun_in(arena: Arena, entry: Entry) -> list[Begun]:
     """Return an entry's activations; none may be a refusal."""
-    text = reader_schema("activation.v1")
-    codec = RecordCodec(arena.registry.id_for("activations-value", text), text)
     found = []
-    for raw in records_of(entry, entry.settings.kafka.topics.activations):
-        for value, at in zip(raw.values, raw.timestamp.tolist(), strict=True):
-            row = codec.decode(value or b"", arena.registry)
-            if row["status"] != ACTIVE:
-                raise SystemExit(f"revision {row['revision']} was refused: {row['reason']}")
-            found.append(Begun(row["partition"], row["offset"], row["revision"], at))
+    for message, row in arena.decode(entry.settings.kafka.topics.activations, "activation.v1"):
+        if row["status"] != ACTIVE:
+            raise SystemExit(f"revision {row['revision']} was refused: {row['reason']}")
+        at_ms = message.timestamp()[1]
+        found.append(Begun(row["partition"], row["offset"], row["revision"], at_ms))
     return found

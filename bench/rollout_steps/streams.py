@@ -16,14 +16,13 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
 from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.ports import Float64, Int64
 from stream_scorer.rollout.evidence.anytime_bounds import Sample, look_number
 from stream_scorer.rollout.evidence.costs import BoundedCosts
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.simulator import simulate
 from stream_scorer.training.fold import fold
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 MODEL = "fraud:1.1.0"

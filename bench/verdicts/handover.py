@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.gates import Int64
+from bench.harness.script import missed
+from stream_scorer.ports import Int64
 
 MOST_PAUSE_SECONDS = 10.0
 
@@ -139,23 +140,19 @@ def report(found: Counted, phases: Sequence[Phase], customers: int) -> dict[str,
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    lines = [
-        f"{document[count]} input records are {what}, must be 0"
-        for count, what in (("lost", "without an outcome"), ("duplicates", "decided twice"))
-        if document[count]
-    ]
-    for row in document["phases"]:
-        where = f"{row['phase']}:"
-        if row["pause_seconds"] > MOST_PAUSE_SECONDS:
-            lines.append(
-                f"{where} partition {row['partition']} paused for {row['pause_seconds']} s, "
-                f"at most {MOST_PAUSE_SECONDS:.0f}"
-            )
-        if not row["decisions"]:
-            lines.append(f"{where} nothing was decided")
-    lines += [
-        f"{row['phase']}: no partition changed hands"
-        for row in document["phases"][1:]
-        if not row["moved"]
-    ]
-    return lines
+    rows = document["phases"]
+    return [
+        *missed(
+            ("{} input records are without an outcome", document["lost"], "==", 0),
+            ("{} input records are decided twice", document["duplicates"], "==", 0),
+            *(
+                (
+                    f"{row['phase']}: partition {row['partition']} paused for {{}} s",
+                    row["pause_seconds"], "<=", MOST_PAUSE_SECONDS,
+                )
+                for row in rows
+            ),
+        ),
+        *(f"{row['phase']}: nothing was decided" for row in rows if not row["decisions"]),
+        *(f"{row['phase']}: no partition changed hands" for row in rows[1:] if not row["moved"]),
+    ]  # fmt: skip

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from bench.harness.script import missed
 from stream_scorer.rollout.evidence.guardrail import Verdict
 
 FALSE = {
@@ -84,28 +83,18 @@ def _quantile(events: Sequence[float], share: float) -> int | None:
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each promise that a report does not keep."""
-    lines = [
-        f"{name} is {document[name]} of {document[of]}, may be {MOST_FALSE:.0%} at most"
-        for name, of in FALSE.items()
-        if document[name] > MOST_FALSE * document[of]
-    ]
-    lines += [
-        f"{name} is {document[name]} of {document['aa_runs']}, must be {LEAST_PROMOTED:.0%} or more"
-        for name in ("promotions_of_equal", "promotions_of_equal_in_shadow")
-        if document[name] < LEAST_PROMOTED * document["aa_runs"]
-    ]
-    late = document["doubled_alert_rate_nine_of_ten_after_events"]
-    if late is None or late > MOST_EVENTS:
-        lines.append(
-            f"nine of ten doubled alert rates are found after {late} events of the canary, must be "
-            f"{MOST_EVENTS} at most"
-        )
-    return lines
-
-
-def show(document: Mapping[str, Any]) -> None:
-    """Print the report as a table."""
-    table = Table("what", "found", title="rollouts of candidates", title_justify="left")
-    for name, value in document.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if value is not None else "more")
-    Console(width=100).print(table)
+    runs = document["aa_runs"]
+    return missed(
+        *(
+            (f"{name} is {{}} of {document[of]}", document[name], "<=", MOST_FALSE * document[of])
+            for name, of in FALSE.items()
+        ),
+        *(
+            (f"{name} is {{}} of {runs}", document[name], ">=", LEAST_PROMOTED * runs)
+            for name in ("promotions_of_equal", "promotions_of_equal_in_shadow")
+        ),
+        (
+            "nine of ten doubled alert rates are found after {} events of the canary",
+            document["doubled_alert_rate_nine_of_ten_after_events"], "<=", MOST_EVENTS,
+        ),
+    )  # fmt: skip

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from bench.harness.script import Gate, missed
 from stream_scorer.core.decision.routing import CANARY
-
-Int64 = NDArray[np.int64]
+from stream_scorer.ports import Int64
 
 MOST_ACTIVATION_SECONDS = 2.0
 LEAST_SHADOW_RATIO = 0.6
@@ -186,46 +186,46 @@ _MUST_BE_ZERO = {
     "of_another_version": "decisions are of another version than their arm has",
     "flips": "customers left the canary during the ramp",
     "canary_after_rollback": "decisions are the canary's after the rollback began",
-    "shadow_mismatches": "decisions of the shadow's stage lack a score, or have two",
+    "shadow_mismatches": "decisions of the shadow's stage have no score, or two",
 }
 
 
-def wrong(document: Mapping[str, Any]) -> list[str]:
-    """Return one line for each number of a report that must be 0 and is not."""
+def common_gates(document: Mapping[str, Any]) -> list[Gate]:
+    """Return the gates of every report of a rollout under load."""
     return [
-        f"{document[name]} {what}, must be 0"
-        for name, what in _MUST_BE_ZERO.items()
-        if document.get(name)
-    ]
-
-
-def too_slow(document: Mapping[str, Any]) -> list[str]:
-    """Return a line if too little was decided a second."""
-    found, least = document["events_per_second"], document["least_rate"]
-    return [] if found >= least else [f"{found:,} events/s were decided, at least {least:,}"]
+        *(
+            (f"{{}} {what}", document[name], "==", 0)
+            for name, what in _MUST_BE_ZERO.items()
+            if name in document
+        ),
+        (
+            "{:,} events/s were decided",
+            document["events_per_second"], ">=", document["least_rate"],
+        ),
+    ]  # fmt: skip
 
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that a report must show and does not."""
-    lines = wrong(document)
-    lines += [
-        f"{row['stage']}: {row['canary']} of {row['customers']} customers, expected "
-        f"{row['low']} to {row['high']}"
-        for row in document["shares"]
-        if not row["inside"]
-    ]
-    for row in document["activations"]:
-        if row["seconds"] is None:
-            lines.append(f"{row['stage']}: a later command came before it had begun everywhere")
-        elif row["seconds"] > MOST_ACTIVATION_SECONDS:
-            lines.append(
-                f"{row['stage']}: began {row['seconds']} s after its command, at most "
-                f"{MOST_ACTIVATION_SECONDS:.0f}"
-            )
-    lines += too_slow(document)
-    if document["shadow_ratio"] < LEAST_SHADOW_RATIO:
-        lines.append(
-            f"with a shadow {document['shadow_ratio']} of the throughput, at least "
-            f"{LEAST_SHADOW_RATIO}"
-        )
-    return lines
+    return [
+        *missed(
+            *common_gates(document),
+            *(
+                (
+                    f"{row['stage']}: began {{}} s after its command",
+                    row["seconds"], "<=", MOST_ACTIVATION_SECONDS,
+                )
+                for row in document["activations"]
+            ),
+            (
+                "with a shadow {} of the throughput",
+                document["shadow_ratio"], ">=", LEAST_SHADOW_RATIO,
+            ),
+        ),
+        *(
+            f"{row['stage']}: {row['canary']} of {row['customers']} customers, expected "
+            f"{row['low']} to {row['high']}"
+            for row in document["shares"]
+            if not row["inside"]
+        ),
+    ]  # fmt: skip

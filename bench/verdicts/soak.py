@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
-Float64 = NDArray[np.float64]
+from bench.harness.script import missed
+from stream_scorer.ports import Float64
 
 WARM_UP_SHARE = 0.25
 """Of the run: until then histories grow to their full length, and the heap with them."""
@@ -114,21 +114,17 @@ def failures(document: Mapping[str, Any]) -> list[str]:
     elif verdict["faults"]:
         counts = ", ".join(f"{name} {count}" for name, count in verdict["faults"].items())
         lines.append(f"the verifier counts {counts}: {verdict['examples']}")
-    if document["longest_resume_seconds"] > MOST_RESUME_SECONDS:
-        lines.append(
-            f"commits resumed {document['longest_resume_seconds']} s after a fault, "
-            f"at most {MOST_RESUME_SECONDS:.0f}"
-        )
     found = document["bystander"]
     least = document["seconds"] * (1 - WARM_UP_SHARE) * LEAST_WATCHED
-    if found["watched_seconds"] < least:
-        lines.append(
-            f"one process was watched for {found['watched_seconds']} s, at least {least:.0f}"
-        )
-        return lines
-    lines += [
-        f"{name} grew by {found[name]['share']:.1%} of its median, at most {most:.0%}"
-        for name, most in MOST_GROWTH.items()
-        if found[name]["share"] > most
-    ]
-    return lines
+    return lines + missed(
+        (
+            "commits resumed {} s after a fault",
+            document["longest_resume_seconds"], "<=", MOST_RESUME_SECONDS,
+        ),
+        ("one process was watched for {} s", found["watched_seconds"], ">=", least),
+        *(
+            (f"{name} grew by {{:.1%}} of its median", found[name]["share"], "<=", most)
+            for name, most in MOST_GROWTH.items()
+            if found["watched_seconds"] >= least
+        ),
+    )  # fmt: skip

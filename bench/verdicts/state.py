@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.gates import Int64, rate
+from bench.harness.gates import rate
+from bench.harness.script import missed
 from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.ports import Int64
 from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES
 
 MOST_BYTES_PER_KEY = 2_048
@@ -118,27 +120,25 @@ def failures(
     """
     lines = []
     for row, least in zip(document["sizes"], cycles, strict=True):
-        where = f"{row['keys']} customers:"
-        if row["bytes_per_key"] > MOST_BYTES_PER_KEY:
-            lines.append(f"{where} {row['bytes_per_key']} bytes each, at most {MOST_BYTES_PER_KEY}")
-        lines += [
-            f"{where} {name} {row[name]}, at most {MOST_RESTORE_SECONDS:.0f}"
-            for name in ("restore_seconds", "restart_seconds")
-            if row[name] > MOST_RESTORE_SECONDS
-        ]
-        if row["checkpoint_cost"] > most_cost:
-            lines.append(
-                f"{where} checkpoints cost {row['checkpoint_cost']} of the throughput, "
-                f"at most {most_cost}"
-            )
-        if row["checkpoint_cycles"] < least:
-            lines.append(
-                f"{where} {row['checkpoint_cycles']} checkpoint cycles were measured, "
-                f"at least {least}"
-            )
-    if document["flatness"] < LEAST_FLATNESS:
-        lines.append(
-            f"the slowest size makes {document['flatness']} of the events per second of the "
-            f"smallest, at least {LEAST_FLATNESS}"
+        where = f"{row['keys']} customers: "
+        lines += missed(
+            (where + "{} bytes each", row["bytes_per_key"], "<=", MOST_BYTES_PER_KEY),
+            *(
+                (where + name + " {}", row[name], "<=", MOST_RESTORE_SECONDS)
+                for name in ("restore_seconds", "restart_seconds")
+            ),
+            (
+                where + "checkpoints cost {} of the throughput",
+                row["checkpoint_cost"], "<=", most_cost,
+            ),
+            (
+                where + "{} checkpoint cycles were measured",
+                row["checkpoint_cycles"], ">=", least,
+            ),
+        )  # fmt: skip
+    return lines + missed(
+        (
+            "the slowest size makes {} of the events per second of the smallest",
+            document["flatness"], ">=", LEAST_FLATNESS,
         )
-    return lines
+    )  # fmt: skip

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Case, Place, cases, entry
 
 _GROUP, _TOPIC = "g", "t"
 _OFFSET, _PARTITIONS = 90, 4
@@ -290,94 +290,48 @@ _LENGTHS: Final = tuple(
     )
 )  # fmt: skip
 
-_PLACES: Final = (
-    Case(
-        "bucket: a customer of another bucket", 5, "buckets", _STOPS,
-        lambda place: restored(place, records_of(payload(ring()), number=(_bucket() + 1) % 1_024)),
-    ),
-    Case(
-        "bucket: a customer again in another bucket", 5, "buckets", _STOPS,
-        lambda place: restored(
-            place,
-            [
-                *records_of(payload(ring())),
-                *records_of(payload(ring()), number=(_bucket() + 7) % 1_024),
-            ],
-        ),
-    ),
-    Case("bucket: a record of one byte", 5, "buckets", _STOPS, _values(lambda _: b"S")),
-    Case(
-        "bucket: a header of 4 GB", 5, "buckets", _STOPS,
-        _values(lambda v: v[:6] + b"\xff" * 4 + v[10:]),
-        words="a header of 4294967295 bytes",
-    ),
-    Case(
-        "bucket: a header nested 100,000 deep", 5, "buckets", _STOPS,
-        _values(
-            lambda _: struct.pack("<4sHII", b"SCKP", 2, 100_000, 0) + b"[" * 100_000
-        ),
-        words="a header of 100000 bytes",
-    ),
-    Case(
-        "bucket: a header in Latin-1", 5, "buckets", _STOPS,
-        _values(lambda v: v[:14] + b"\xe9" + v[15:]),
-    ),
-    Case(
-        "bucket: an offset of 2^70", 5, "buckets", _STOPS, _values(_header(offset=2**70)),
-    ),
-    Case(
-        "bucket: a watermark of 2^70", 5, "buckets", _STOPS, _values(_header(watermark=2**70)),
-    ),
-    Case(
-        "bucket: a horizon of 10^30", 5, "buckets", _STOPS, _values(_header(horizon=10**30)),
-    ),
-    Case(
-        "bucket: a time of -2^80 since when it is complete", 5, "buckets", _STOPS,
-        _values(_header(since={"input": -(2**80)})),
-    ),
-    Case(
-        "bucket: 10^9 parts", 5, "buckets", _STOPS, _values(_header(parts=10**9)),
-    ),
-    Case(
-        "bucket: 10^15 bytes of payload", 5, "buckets", _STOPS, _values(_header(bytes=10**15)),
-    ),
-    Case(
-        "bucket: an offset that is true", 5, "buckets", _STOPS, _values(_header(offset=True)),
-    ),
-    Case(
-        "bucket: an offset after the committed one", 5, "buckets", "(StateError|OffsetsError): ",
-        _values(_header(offset=10_000)),
-        words="committed offset 100 is before it",
-    ),
-    Case(
-        "bucket: a key with a number of 5,000 digits", 5, "buckets", "restored ",
-        lambda place: restored(
-            place, [(b"g/t/0/" + b"1" * 5_000 + b"/0", b"x"), *records_of(payload(ring()))]
-        ),
-    ),
-    Case(
-        "bucket: a key with Arabic digits", 5, "buckets", r"restored \[\('c-1', 1\)\]",
-        lambda place: restored(
-            place,
-            [("g/t/0/\u0663/0".encode(), b"x"), *records_of(payload(ring()))],
-        ),
-    ),
-    Case(
-        "bucket: a key that is not UTF-8", 5, "buckets", r"restored \[\('c-1', 1\)\]",
-        lambda place: restored(place, [(b"g/t/0/\xff/0", b"x"), *records_of(payload(ring()))]),
-    ),
-    Case(
-        "bucket: another group's, where there is none of ours", 5, "buckets", r"restored \[\]",
-        _sampled(b"other/t/0/5/0", bucket=5),
-    ),
-    Case(
-        "bucket: one customer in two files of a backfill", 5, "once", "refused: ", _twice,
-        words="a customer is in the rings already",
-    ),
-    Case(
-        "bucket: a good one", 5, "buckets", r"restored \[\('c-1', 1\)\]",
-        good,
-    ),
+_PLACES: Final = cases(
+    "bucket", 5,
+    ("a customer of another bucket", "buckets", _STOPS,
+     lambda place: restored(place, records_of(payload(ring()), number=(_bucket() + 1) % 1_024))),
+    ("a customer again in another bucket", "buckets", _STOPS, lambda place: restored(
+         place,
+         [
+             *records_of(payload(ring())),
+             *records_of(payload(ring()), number=(_bucket() + 7) % 1_024),
+         ],
+     )),
+    ("a record of one byte", "buckets", _STOPS, _values(lambda _: b"S")),
+    ("a header of 4 GB", "buckets", _STOPS, _values(lambda v: v[:6] + b"\xff" * 4 + v[10:]),
+     "a header of 4294967295 bytes"),
+    ("a header nested 100,000 deep", "buckets", _STOPS,
+     _values(lambda _: struct.pack("<4sHII", b"SCKP", 2, 100_000, 0) + b"[" * 100_000),
+     "a header of 100000 bytes"),
+    ("a header in Latin-1", "buckets", _STOPS, _values(lambda v: v[:14] + b"\xe9" + v[15:])),
+    ("an offset of 2^70", "buckets", _STOPS, _values(_header(offset=2**70))),
+    ("a watermark of 2^70", "buckets", _STOPS, _values(_header(watermark=2**70))),
+    ("a horizon of 10^30", "buckets", _STOPS, _values(_header(horizon=10**30))),
+    ("a time of -2^80 since when it is complete", "buckets", _STOPS,
+     _values(_header(since={"input": -(2**80)}))),
+    ("10^9 parts", "buckets", _STOPS, _values(_header(parts=10**9))),
+    ("10^15 bytes of payload", "buckets", _STOPS, _values(_header(bytes=10**15))),
+    ("an offset that is true", "buckets", _STOPS, _values(_header(offset=True))),
+    ("an offset after the committed one", "buckets", "(StateError|OffsetsError): ",
+     _values(_header(offset=10_000)), "committed offset 100 is before it"),
+    ("a key with a number of 5,000 digits", "buckets", "restored ", lambda place: restored(
+         place, [(b"g/t/0/" + b"1" * 5_000 + b"/0", b"x"), *records_of(payload(ring()))]
+     )),
+    ("a key with Arabic digits", "buckets", r"restored \[\('c-1', 1\)\]", lambda place: restored(
+         place,
+         [("g/t/0/\u0663/0".encode(), b"x"), *records_of(payload(ring()))],
+     )),
+    ("a key that is not UTF-8", "buckets", r"restored \[\('c-1', 1\)\]",
+     lambda place: restored(place, [(b"g/t/0/\xff/0", b"x"), *records_of(payload(ring()))])),
+    ("another group's, where there is none of ours", "buckets", r"restored \[\]",
+     _sampled(b"other/t/0/5/0", bucket=5)),
+    ("one customer in two files of a backfill", "once", "refused: ", _twice,
+     "a customer is in the rings already"),
+    ("a good one", "buckets", r"restored \[\('c-1', 1\)\]", good),
 )  # fmt: skip
 
 _OTHER: Final = tuple(

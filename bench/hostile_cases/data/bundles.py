@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Bomb, Case, Place, cases, entry
 
 _FEATURES: Final = (
     {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
@@ -213,18 +213,8 @@ def _loop(model: Any) -> None:
     nodes["left"][0] = 0
 
 
-class _Bomb:
-    """Unpickling it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 def _pickled(bundle: Path, _: Any) -> None:
-    _put(bundle, "model.skops", pickle.dumps(_Bomb(bundle.parents[2] / "fired")))
+    _put(bundle, "model.skops", pickle.dumps(Bomb(bundle.parents[2] / "fired")))
 
 
 def _pipe(bundle: Path, _: Any) -> None:
@@ -278,7 +268,7 @@ _MORE: Final = tuple(
          _array(_saved(np.array([{}, None], dtype=object)))),
         ("an array of -3 numbers", "lengths", r"shape \(-3,\)",
          _array(_saved(np.zeros(3), b"(3,), ", b"(-3,),"))),
-        ("an array of 9 numbers in the bytes of 3", "lengths", "has not the length",
+        ("an array of 9 numbers in the bytes of 3", "lengths", "does not have the length",
          _array(_saved(np.zeros(3), b"(3,)", b"(9,)"))),
         ("coefficients that are no number", "finite", "coef_ holds no number", _model(_no_number)),
         ("a scale of 0", "finite", "holds a zero", _model(_no_scale)),
@@ -289,41 +279,38 @@ _MORE: Final = tuple(
 
 CASES: Final = (
     *_MORE,
-    Case("bundle: golden rows whose sum is infinite", 7, "files", "ModelError: ",
-         _loaded(_too_large), words="missing or infinite"),
-    Case("bundle: one coefficient for three features", 7, "shapes", _SHAPE,
-         _model(_few_coefficients)),
-    Case("bundle: one mean for three features", 7, "shapes", _SHAPE, _model(_few_means)),
-    Case("bundle: one scale for three features", 7, "shapes", _SHAPE, _model(_few_scales)),
-    Case("bundle: no intercept", 7, "shapes", _SHAPE, _model(_no_intercept)),
-    Case("bundle: coefficients in three dimensions", 7, "shapes", _SHAPE, _model(_matrix)),
-    Case("bundle: coefficients that are texts", 7, "shapes", _SHAPE, _model(_texts)),
-    Case("bundle: 2^40 features", 7, "shapes", _SHAPE, _model(_many_features)),
-    Case("bundle: a tree whose child is node 2^31 - 1", 7, "trees", _SHAPE,
+    *cases(
+        "bundle", 7,
+        ("golden rows whose sum is infinite", "files", "ModelError: ", _loaded(_too_large),
+         "missing or infinite"),
+        ("one coefficient for three features", "shapes", _SHAPE, _model(_few_coefficients)),
+        ("one mean for three features", "shapes", _SHAPE, _model(_few_means)),
+        ("one scale for three features", "shapes", _SHAPE, _model(_few_scales)),
+        ("no intercept", "shapes", _SHAPE, _model(_no_intercept)),
+        ("coefficients in three dimensions", "shapes", _SHAPE, _model(_matrix)),
+        ("coefficients that are texts", "shapes", _SHAPE, _model(_texts)),
+        ("2^40 features", "shapes", _SHAPE, _model(_many_features)),
+        ("a tree whose child is node 2^31 - 1", "trees", _SHAPE,
          _model(_child(2**31 - 1), _histogram)),
-    Case("bundle: a tree whose child is node 2^32 - 5", 7, "trees", _SHAPE,
+        ("a tree whose child is node 2^32 - 5", "trees", _SHAPE,
          _model(_child(2**32 - 5), _histogram)),
-    Case("bundle: a tree that asks for feature 2^31 - 1", 7, "trees", _SHAPE,
-         _model(_split, _histogram)),
-    Case("bundle: a tree that leads back to its root", 7, "trees", _SHAPE,
-         _model(_loop, _histogram)),
-    Case("bundle: 70,000 members", 7, "members", _REFUSED, _members(_many_members),
-         words="more than 65536 members"),
-    Case("bundle: a member that claims 4 GB", 7, "members", _REFUSED, _members(_bomb_member),
-         words="unpacks to over 1 GiB"),
-    Case("bundle: a member that climbs out", 7, "members", _REFUSED,
+        ("a tree that asks for feature 2^31 - 1", "trees", _SHAPE, _model(_split, _histogram)),
+        ("a tree that leads back to its root", "trees", _SHAPE, _model(_loop, _histogram)),
+        ("70,000 members", "members", _REFUSED, _members(_many_members), "more than 65536 members"),
+        ("a member that claims 4 GB", "members", _REFUSED, _members(_bomb_member),
+         "unpacks to over 1 GiB"),
+        ("a member that climbs out", "members", _REFUSED,
          _members(lambda a: a.writestr("../../fired.json", b"{}"))),
-    Case("bundle: a member twice", 7, "members", _REFUSED,
-         _members(lambda a: a.writestr("schema.json", b"{}")),
-         words="twice"),
-    Case("bundle: a pickle in the model's place", 7, "members", _REFUSED, _loaded(_pickled)),
-    Case("bundle: a pipe in a file's place", 7, "files", _REFUSED, _loaded(_pipe)),
-    Case("bundle: a model that is a link", 7, "files", _REFUSED, _loaded(_linked)),
-    Case("bundle: a model of 3 GB", 7, "files", _REFUSED, _loaded(_long)),
-    Case("bundle: a manifest nested 100,000 deep", 7, "files", _REFUSED,
-         _text(lambda _: '{"a":' * 100_000)),
-    Case("bundle: a threshold that is not a number", 7, "files", _REFUSED,
+        ("a member twice", "members", _REFUSED,
+         _members(lambda a: a.writestr("schema.json", b"{}")), "twice"),
+        ("a pickle in the model's place", "members", _REFUSED, _loaded(_pickled)),
+        ("a pipe in a file's place", "files", _REFUSED, _loaded(_pipe)),
+        ("a model that is a link", "files", _REFUSED, _loaded(_linked)),
+        ("a model of 3 GB", "files", _REFUSED, _loaded(_long)),
+        ("a manifest nested 100,000 deep", "files", _REFUSED, _text(lambda _: '{"a":' * 100_000)),
+        ("a threshold that is not a number", "files", _REFUSED,
          _text(lambda text: text.replace("0.5", "NaN", 1))),
-    Case("bundle: a decision tree, untouched", 7, "files", "loaded",
+        ("a decision tree, untouched", "files", "loaded",
          _loaded(lambda *_: None, lambda: DecisionTreeClassifier(random_state=0))),
+    ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Case, Place, cases, entry
 
 _PLAN: Final = {
     "name": "try 0.2", "strategy": "canary", "salt": "salt",
@@ -17,43 +17,39 @@ _PLAN: Final = {
 }  # fmt: skip
 
 
-def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], str]:
-    """Read a plan after a change."""
+def _read(module: str, name: str, given: Callable[[], Any]) -> Callable[[Place], str]:
+    """Call a reader of plans with what ``given`` makes."""
 
     def run(_: Place) -> str:
-        plan = json.loads(json.dumps(_PLAN))
-        change(plan)
+        made = given()
         try:
-            entry("stream_scorer.rollout.plan.plan_file", "plan_of")(plan)
+            entry(module, name)(made)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
 
     return run
+
+
+def _planned(change: Callable[[dict[str, Any]], object]) -> Callable[[Place], str]:
+    """Read a rollout's plan after a change."""
+
+    def changed() -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads(json.dumps(_PLAN))
+        change(plan)
+        return plan
+
+    return _read("stream_scorer.rollout.plan.plan_file", "plan_of", changed)
 
 
 def _toml(text: str) -> Callable[[Place], str]:
-    def run(_: Place) -> str:
-        try:
-            entry("stream_scorer.rollout.plan.plan_file", "plan_table")(text)
-        except ValueError as error:
-            return f"refused: {error}"
-        return "accepted"
-
-    return run
+    """Read a rollout's plan file."""
+    return _read("stream_scorer.rollout.plan.plan_file", "plan_table", lambda: text)
 
 
 def _shared(text: str) -> Callable[[Place], str]:
     """Read a plan file of the core."""
-
-    def run(_: Place) -> str:
-        try:
-            entry("stream_scorer.core.events.plan", "parse_plan")(text)
-        except ValueError as error:
-            return f"refused: {error}"
-        return "accepted"
-
-    return run
+    return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text)
 
 
 class _Log:
@@ -79,7 +75,9 @@ class _Log:
     def command(self, kind: str, body: dict[str, Any], key: Any = None) -> Any:
         commands = entry("stream_scorer.rollout.plan.command_kinds")
         read = entry("stream_scorer.rollout.plan.strict_parsing", "read")
-        state, of = self.log.state, commands.Kind(kind)
+        state = self.log.state
+        # By its value: older trees have another name for the type.
+        of = next(each for each in commands.BODIES if each == kind)
         return self.control.write(
             state.sequence + 1, state.head, of, read(commands.BODIES[of], body), 1_000,
             key or self.operator,
@@ -148,7 +146,7 @@ _COMMANDS: Final = tuple(
     for what, expected, words, run in (
         ("a body of 600 KB by an operator", _NOTHING, "its body has 6",
          _given(_operators(body=json.dumps({"a": "x" * 600_000}, separators=(",", ":"))))),
-        ("a body that an operator wrote another way", _NOTHING, "no canonical JSON",
+        ("a body that an operator wrote another way", _NOTHING, "not canonical JSON",
          _given(_operators(body='{"stage": 1, "format": 1}'))),
         ("a format of a later program by an operator", "RolloutError: ",
          "format 99 is a later program's", _given(_operators(body='{"format":99}'))),
@@ -192,52 +190,50 @@ _FILES: Final = (
 CASES: Final = (
     *_COMMANDS,
     *_FILES,
-    Case("plan: a ramp of 10,000 stages", 4, "plans", _REFUSED,
+    *cases(
+        "plan", 4,
+        ("a ramp of 10,000 stages", "plans", _REFUSED,
          _planned(lambda p: p.update(ramp=[{"percent": n / 100} for n in range(10_000)]))),
-    Case("plan: a share of NaN", 4, "plans", _REFUSED,
+        ("a share of NaN", "plans", _REFUSED,
          _planned(lambda p: p.update(ramp=[{"percent": float("nan")}]))),
-    Case("plan: a share of 10^400", 4, "plans", _REFUSED,
+        ("a share of 10^400", "plans", _REFUSED,
          _planned(lambda p: p.update(ramp=[{"percent": 10**400}]))),
-    Case("plan: a salt of 10 MB", 4, "plans", _REFUSED,
-         _planned(lambda p: p.update(salt="s" * 10_000_000))),
-    Case("plan: a version that climbs", 4, "plans", _REFUSED,
+        ("a salt of 10 MB", "plans", _REFUSED, _planned(lambda p: p.update(salt="s" * 10_000_000))),
+        ("a version that climbs", "plans", _REFUSED,
          _planned(lambda p: p["versions"].update(canary="../../etc:0.0.1"))),
-    Case("plan: an arm with an escape sequence", 4, "plans", _REFUSED,
+        ("an arm with an escape sequence", "plans", _REFUSED,
          _planned(lambda p: p["versions"].update({"\x1b]52": "fraud:0.1.0"}))),
-    Case("plan: an unknown key", 4, "plans", _REFUSED,
-         _planned(lambda p: p.update(admin=True))),
-    Case("plan: a lone surrogate in its name", 4, "plans", _REFUSED,
+        ("an unknown key", "plans", _REFUSED, _planned(lambda p: p.update(admin=True))),
+        ("a lone surrogate in its name", "plans", _REFUSED,
          _planned(lambda p: p.update(name="a\ud800"))),
-    Case("plan: TOML nested 100,000 deep", 4, "plans", _REFUSED, _toml("a=" + "[" * 100_000)),
-    Case("plan: plan.toml nested 100,000 deep", 4, "plans", _REFUSED,
-         _shared("a = " + "[" * 100_000)),
-    Case("plan: a number of 100,000 digits", 4, "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
-    Case("plan: a ring_cap of 2^62", 4, "plans", _REFUSED, _shared(f"ring_cap = {2**62}"),
-         words="must be at most"),
-    Case("plan: string_bytes_max of -1", 4, "plans", _REFUSED, _shared("string_bytes_max = -1"),
-         words="must be at least"),
-    Case("plan: a currency exponent of 10^6", 4, "plans", _REFUSED,
-         _shared("[currencies]\nEUR = 1000000")),
-    Case("command: signed by a stranger", 4, "commands", _NOTHING,
+        ("TOML nested 100,000 deep", "plans", _REFUSED, _toml("a=" + "[" * 100_000)),
+        ("plan.toml nested 100,000 deep", "plans", _REFUSED, _shared("a = " + "[" * 100_000)),
+        ("a number of 100,000 digits", "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
+        ("a ring_cap of 2^62", "plans", _REFUSED, _shared(f"ring_cap = {2**62}"),
+         "must be at most"),
+        ("string_bytes_max of -1", "plans", _REFUSED, _shared("string_bytes_max = -1"),
+         "must be at least"),
+        ("a currency exponent of 10^6", "plans", _REFUSED, _shared("[currencies]\nEUR = 1000000")),
+    ),
+    *cases(
+        "command", 4,
+        ("signed by a stranger", "commands", _NOTHING,
          _given(lambda log: log.command("step", {"stage": 1}, log.stranger))),
-    Case("command: not signed", 4, "commands", _NOTHING,
+        ("not signed", "commands", _NOTHING,
          _given(lambda log: replace(log.command("step", {"stage": 1}), key_id="", signature=b"")),
-         words="is not signed"),
-    Case("command: the operator's, with another body", 4, "commands", _NOTHING,
+         "is not signed"),
+        ("the operator's, with another body", "commands", _NOTHING,
          _given(_body('{"format":1,"reason":"","stage":0,"effective_at":null}'))),
-    Case("command: a body nested 100,000 deep", 4, "commands", _NOTHING,
-         _given(_body('{"a":' * 100_000))),
-    Case("command: a signature of 1 MB", 4, "commands", _NOTHING,
+        ("a body nested 100,000 deep", "commands", _NOTHING, _given(_body('{"a":' * 100_000))),
+        ("a signature of 1 MB", "commands", _NOTHING,
          _given(lambda log: replace(log.command("step", {"stage": 1}), signature=b"x" * 2**20))),
-    Case("command: number 2^62 by a stranger", 4, "commands", _NOTHING,
-         _given(_signed(sequence=2**62))),
-    Case("command: a kind of a later program by a stranger", 4, "commands", _NOTHING,
+        ("number 2^62 by a stranger", "commands", _NOTHING, _given(_signed(sequence=2**62))),
+        ("a kind of a later program by a stranger", "commands", _NOTHING,
          _given(_signed(kind="erase"))),
-    Case("command: a time of -2^63 by a stranger", 4, "commands", _NOTHING,
-         _given(_signed(at=-(2**63)))),
-    Case("command: a lone surrogate in its body", 4, "commands", _NOTHING,
+        ("a time of -2^63 by a stranger", "commands", _NOTHING, _given(_signed(at=-(2**63)))),
+        ("a lone surrogate in its body", "commands", _NOTHING,
          _given(_body('{"format":1,"reason":"\ud800"}'))),
-    Case("command: the plan once more", 4, "commands", _NOTHING,
-         _given(lambda log: log.log.accepted(1)),
-         words="has number 1, and 2 is next: another command came first"),
+        ("the plan once more", "commands", _NOTHING, _given(lambda log: log.log.accepted(1)),
+         "has number 1, and 2 is next: another command came first"),
+    ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case
+from bench.hostile_cases.case import cases
 from bench.hostile_cases.data.decoding import (
     HOSTILE_ID,
     Attack,
@@ -42,136 +42,65 @@ def _own(change: Callable[[bytes], bytes]) -> Attack:
     return Attack(schema_with, lambda: change(Source().good("h-1")))
 
 
-CASES: Final = (
-    Case("record: no value", 1, "records", "EMPTY: ", _as_written(lambda: None),
-         words="no value"),
-    Case("record: an empty value", 1, "records", "EMPTY: ", _as_written(lambda: b"")),
-    Case("record: a header cut off", 1, "records", "FRAMING: ", _as_written(lambda: b"\0\0\0")),
-    Case(
-        "record: another magic byte", 1, "records", "FRAMING: ",
-        _as_written(lambda: b"\1" + framed(body())[1:]),
-    ),
-    Case(
-        "record: only a header", 1, "records", "MALFORMED: ", _as_written(lambda: framed(b"")),
-        words="ends inside a value",
-    ),
-    Case(
-        "record: cut off inside a text", 1, "records", "MALFORMED: ",
-        _as_written(lambda: framed(body()[:-1])),
-        words="ends inside a value",
-    ),
-    Case(
-        "record: a byte too many", 1, "records", "TRAILING_BYTES: ",
-        _as_written(lambda: framed(body() + b"\0")),
-    ),
-    Case(
-        "record: a text of negative length", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"h-1"), number(-3) + b"h-1"),
-        words="negative length",
-    ),
-    Case(
-        "record: a text of 2^62 bytes", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"h-1"), number(2**62) + b"h-1"),
-        words="ends inside a value",
-    ),
-    Case(
-        "record: a text that ends in the record after it", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"EUR"), number(40) + b"EUR"),
-        words="ends inside a value",
-    ),
-    Case(
-        "record: a number of eleven bytes", 1, "records", "MALFORMED: ",
-        _spoilt(number(1_000), b"\xff" * 10 + b"\1"),
-        words="out of range or not in its shortest form",
-    ),
-    Case(
-        "record: a number that is not in its shortest form", 1, "records", "MALFORMED: ",
-        _spoilt(number(1_000), b"\xd0\x8f\x80\0"),
-        words="not in its shortest form",
-    ),
-    Case(
-        "record: text in Latin-1", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"h-1"), text(b"h\xe91")),
-    ),
-    Case(
-        "record: a surrogate in UTF-8", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"h-1"), text(b"\xed\xa0\x80")),
-    ),
-    Case(
-        "record: an overlong slash", 1, "records", "MALFORMED: ",
-        _spoilt(text(b"h-1"), text(b"\xc0\xaf")),
-    ),
-    Case(
-        "record: larger than record_bytes_max", 1, "records", "TOO_LARGE: ",
-        _as_written(lambda: framed(body(b"x" * 3_000)), record_bytes_max=2_048),
-    ),
-    Case(
-        "record: a text larger than string_bytes_max", 1, "records", "TOO_LARGE: ",
-        _as_written(lambda: framed(body(b"x" * 3_000)), string_bytes_max=2_048),
-        words="transaction_id: longer than string_bytes_max",
-    ),
-    Case(
-        "record: an array of 2^62 items", 1, "records", "TOO_LARGE: ",
-        _with_array(number(2**62)),
-        words="more items than array_items_max",
-    ),
-    Case(
-        "record: a block of -2^63 items", 1, "records", "TOO_LARGE: |MALFORMED: ",
-        _with_array(number(-(2**63)) + number(0)),
-        words="more items than array_items_max",
-    ),
-    Case(
-        "record: a block whose size is not true", 1, "records", "MALFORMED: ",
-        _with_array(number(-1) + number(5) + number(7) + number(0)),
-        words="block size is not true at byte 8",
-    ),
-    Case(
-        "record: a block of negative size", 1, "records", "MALFORMED: ",
-        _with_array(number(-1) + number(-5) + number(7) + number(0)),
-        words="block size is not true at byte 7",
-    ),
-    Case(
-        "record: a branch that the union does not have", 1, "records", "MALFORMED: ",
-        _own(lambda value: value[:-1] + number(7)),
-        words="no such union branch",
-    ),
-    Case(
-        "record: a negative branch", 1, "records", "MALFORMED: ",
-        _own(lambda value: value[:-1] + number(-1)),
-        words="no such union branch",
-    ),
-    Case(
-        "record: a boolean of 2", 1, "records", "MALFORMED: ", _typed("boolean", b"\2"),
-        words="hostile: ",
-    ),
-    Case(
-        "record: cut off in front of a boolean", 1, "records", "MALFORMED: ",
-        _typed("boolean", b"", alone=True), words="hostile: the record ends inside a value",
-    ),
-    Case(
-        "record: cut off inside a double", 1, "records", "MALFORMED: ",
-        _typed("double", b"\0\0\0", alone=True), words="hostile: the record ends inside a value",
-    ),
-    Case(
-        "record: cut off inside a fixed", 1, "records", "MALFORMED: ",
-        _typed({"type": "fixed", "name": "F", "size": 8}, b"\0\0\0", alone=True),
-        words="hostile: the record ends inside a value",
-    ),
-    Case(
-        "record: an int of 2^40", 1, "records", "MALFORMED: ", _typed("int", number(2**40)),
-        words="hostile: number out of range",
-    ),
-    Case(
-        "record: a symbol that the enum does not have", 1, "records", "MALFORMED: ",
-        _typed({"type": "enum", "name": "E", "symbols": ["A"]}, number(5)),
-        words="hostile: no such enum symbol",
-    ),
-    Case(
-        "record: a branch that a union of three does not have", 1, "records", "MALFORMED: ",
-        _typed(["int", "string", "bytes"], number(3)), words="hostile: no such union branch",
-    ),
-    Case(
-        "record: under the schema id of our decisions", 1, "records", "[A-Z_]+: ",
-        Attack(schema_with, lambda: framed(body(), HOSTILE_ID + 1)),
-    ),
+CASES: Final = cases(
+    "record", 1,
+    ("no value", "records", "EMPTY: ", _as_written(lambda: None), "no value"),
+    ("an empty value", "records", "EMPTY: ", _as_written(lambda: b"")),
+    ("a header cut off", "records", "FRAMING: ", _as_written(lambda: b"\0\0\0")),
+    ("another magic byte", "records", "FRAMING: ", _as_written(lambda: b"\1" + framed(body())[1:])),
+    ("only a header", "records", "MALFORMED: ", _as_written(lambda: framed(b"")),
+     "ends inside a value"),
+    ("cut off inside a text", "records", "MALFORMED: ", _as_written(lambda: framed(body()[:-1])),
+     "ends inside a value"),
+    ("a byte too many", "records", "TRAILING_BYTES: ", _as_written(lambda: framed(body() + b"\0"))),
+    ("a text of negative length", "records", "MALFORMED: ",
+     _spoilt(text(b"h-1"), number(-3) + b"h-1"), "negative length"),
+    ("a text of 2^62 bytes", "records", "MALFORMED: ",
+     _spoilt(text(b"h-1"), number(2**62) + b"h-1"), "ends inside a value"),
+    ("a text that ends in the record after it", "records", "MALFORMED: ",
+     _spoilt(text(b"EUR"), number(40) + b"EUR"), "ends inside a value"),
+    ("a number of eleven bytes", "records", "MALFORMED: ",
+     _spoilt(number(1_000), b"\xff" * 10 + b"\1"), "out of range or not in its shortest form"),
+    ("a number that is not in its shortest form", "records", "MALFORMED: ",
+     _spoilt(number(1_000), b"\xd0\x8f\x80\0"), "not in its shortest form"),
+    ("text in Latin-1", "records", "MALFORMED: ", _spoilt(text(b"h-1"), text(b"h\xe91"))),
+    ("a surrogate in UTF-8", "records", "MALFORMED: ",
+     _spoilt(text(b"h-1"), text(b"\xed\xa0\x80"))),
+    ("an overlong slash", "records", "MALFORMED: ", _spoilt(text(b"h-1"), text(b"\xc0\xaf"))),
+    ("larger than record_bytes_max", "records", "TOO_LARGE: ",
+     _as_written(lambda: framed(body(b"x" * 3_000)), record_bytes_max=2_048)),
+    ("a text larger than string_bytes_max", "records", "TOO_LARGE: ",
+     _as_written(lambda: framed(body(b"x" * 3_000)), string_bytes_max=2_048),
+     "transaction_id: longer than string_bytes_max"),
+    ("an array of 2^62 items", "records", "TOO_LARGE: ", _with_array(number(2**62)),
+     "more items than array_items_max"),
+    ("a block of -2^63 items", "records", "TOO_LARGE: |MALFORMED: ",
+     _with_array(number(-(2**63)) + number(0)), "more items than array_items_max"),
+    ("a block whose size is not true", "records", "MALFORMED: ",
+     _with_array(number(-1) + number(5) + number(7) + number(0)),
+     "block size is not true at byte 8"),
+    ("a block of negative size", "records", "MALFORMED: ",
+     _with_array(number(-1) + number(-5) + number(7) + number(0)),
+     "block size is not true at byte 7"),
+    ("a branch that the union does not have", "records", "MALFORMED: ",
+     _own(lambda value: value[:-1] + number(7)), "no such union branch"),
+    ("a negative branch", "records", "MALFORMED: ", _own(lambda value: value[:-1] + number(-1)),
+     "no such union branch"),
+    ("a boolean of 2", "records", "MALFORMED: ", _typed("boolean", b"\2"), "hostile: "),
+    ("cut off in front of a boolean", "records", "MALFORMED: ", _typed("boolean", b"", alone=True),
+     "hostile: the record ends inside a value"),
+    ("cut off inside a double", "records", "MALFORMED: ", _typed("double", b"\0\0\0", alone=True),
+     "hostile: the record ends inside a value"),
+    ("cut off inside a fixed", "records", "MALFORMED: ",
+     _typed({"type": "fixed", "name": "F", "size": 8}, b"\0\0\0", alone=True),
+     "hostile: the record ends inside a value"),
+    ("an int of 2^40", "records", "MALFORMED: ", _typed("int", number(2**40)),
+     "hostile: number out of range"),
+    ("a symbol that the enum does not have", "records", "MALFORMED: ",
+     _typed({"type": "enum", "name": "E", "symbols": ["A"]}, number(5)),
+     "hostile: no such enum symbol"),
+    ("a branch that a union of three does not have", "records", "MALFORMED: ",
+     _typed(["int", "string", "bytes"], number(3)), "hostile: no such union branch"),
+    ("under the schema id of our decisions", "records", "[A-Z_]+: ",
+     Attack(schema_with, lambda: framed(body(), HOSTILE_ID + 1))),
 )  # fmt: skip

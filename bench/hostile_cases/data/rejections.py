@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Case, Place, cases, entry
 from bench.hostile_cases.data.buckets import payload, records_of, restored, ring
 
 _FIRST: Final = 40
@@ -68,119 +68,56 @@ _ALL: Final = r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 40, 41, 42, 43, 44
 _FORGED: Final = tuple(
     Case(f"rejected: {what}", 8, "segments", expected, _with(value), words=words)
     for what, expected, words, value in (
-        (
-            "a good segment",
-            r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 43, 44\]\]",
-            "",
-            _segment,
-        ),
-        (
-            "a checksum that is not true",
-            _STOPS,
-            "the checksum does not match",
-            lambda: _segment()[:-1] + b"\0",
-        ),
-        (
-            "a format of a later version",
-            _STOPS,
-            "format 2 is not known",
-            lambda: _segment(number=2),
-        ),
+        ("a good segment", r"restored \[\('c-1', 1\)\], folded \[\[38, 39, 43, 44\]\]", "",
+         _segment),
+        ("a checksum that is not true", _STOPS, "the checksum does not match",
+         lambda: _segment()[:-1] + b"\0"),
+        ("a format of a later version", _STOPS, "format 2 is not known",
+         lambda: _segment(number=2)),
         ("a record of three bytes", _STOPS, "3 bytes are not a record", lambda: b"SRE"),
-        (
-            "a header cut off",
-            _STOPS,
-            "the header is cut off",
-            lambda: struct.pack("<4sHI", b"SREJ", 1, zlib.crc32(b"\0")) + b"\0",
-        ),
-        (
-            "another place's header",
-            _STOPS,
-            "the header is another record's",
-            lambda: _segment(first=39),
-        ),
-        (
-            "4 billion offsets",
-            _STOPS,
-            "the header contradicts itself",
-            lambda: _segment(count=2**32 - 1),
-        ),
-        (
-            "a span of 2^62 in a bitmap",
-            _STOPS,
-            "the header contradicts itself",
-            lambda: _segment(end=2**62),
-        ),
-        (
-            "an end before its beginning",
-            _STOPS,
-            "the header contradicts itself",
-            lambda: _segment(end=_FIRST - 5),
-        ),
-        (
-            "lengths beyond its bytes",
-            _STOPS,
-            "the header contradicts itself",
-            lambda: _segment(sizes=(2**31, 2**31)),
-        ),
+        ("a header cut off", _STOPS, "the header is cut off",
+         lambda: struct.pack("<4sHI", b"SREJ", 1, zlib.crc32(b"\0")) + b"\0"),
+        ("another place's header", _STOPS, "the header is another record's",
+         lambda: _segment(first=39)),
+        ("4 billion offsets", _STOPS, "the header contradicts itself",
+         lambda: _segment(count=2**32 - 1)),
+        ("a span of 2^62 in a bitmap", _STOPS, "the header contradicts itself",
+         lambda: _segment(end=2**62)),
+        ("an end before its beginning", _STOPS, "the header contradicts itself",
+         lambda: _segment(end=_FIRST - 5)),
+        ("lengths beyond its bytes", _STOPS, "the header contradicts itself",
+         lambda: _segment(sizes=(2**31, 2**31))),
         ("a bitmap of 200 MB", _STOPS, _CONTRADICTS, lambda: _segment(offsets=_BOMB)),
         ("reasons of 200 MB", _STOPS, _CONTRADICTS, lambda: _segment(reasons=_BOMB)),
-        (
-            "runs whose sum overflows",
-            _STOPS,
-            _CONTRADICTS,
-            lambda: _segment(how=1, offsets=_runs(2**62, 2**62, 2**62)),
-        ),
-        (
-            "runs of negative length",
-            _STOPS,
-            _CONTRADICTS,
-            lambda: _segment(how=1, offsets=_runs(5, -4, 2), count=3),
-        ),
+        ("runs whose sum overflows", _STOPS, _CONTRADICTS,
+         lambda: _segment(how=1, offsets=_runs(2**62, 2**62, 2**62))),
+        ("runs of negative length", _STOPS, _CONTRADICTS,
+         lambda: _segment(how=1, offsets=_runs(5, -4, 2), count=3)),
         ("bits that are not zlib", _STOPS, _CONTRADICTS, lambda: _segment(offsets=b"\xff\xff")),
-        (
-            "a record of another kind",
-            _STOPS,
-            "does not begin as a record of rejections",
-            lambda: b"XREJ" + _segment()[4:],
-        ),
-        (
-            "fewer offsets than its bitmap has",
-            _STOPS,
-            _CONTRADICTS,
-            lambda: _segment(count=2, reasons=zlib.compress(b'[["CURRENCY"],[0,2]]')),
-        ),
+        ("a record of another kind", _STOPS, "does not begin as a record of rejections",
+         lambda: b"XREJ" + _segment()[4:]),
+        ("fewer offsets than its bitmap has", _STOPS, _CONTRADICTS,
+         lambda: _segment(count=2, reasons=zlib.compress(b'[["CURRENCY"],[0,2]]'))),
         ("reasons that are numbers", _STOPS, _CONTRADICTS, _packed(b"[[5],[0,3]]")),
-        (
-            "a reason that its list does not have",
-            _STOPS,
-            _CONTRADICTS,
-            _packed(b'[["CURRENCY"],[1,3]]'),
-        ),
-        (
-            "reasons for two of three offsets",
-            _STOPS,
-            _CONTRADICTS,
-            _packed(b'[["CURRENCY"],[0,2]]'),
-        ),
+        ("a reason that its list does not have", _STOPS, _CONTRADICTS,
+         _packed(b'[["CURRENCY"],[1,3]]')),
+        ("reasons for two of three offsets", _STOPS, _CONTRADICTS,
+         _packed(b'[["CURRENCY"],[0,2]]')),
         ("two counts of one reason", _STOPS, _CONTRADICTS, _packed(b'[["CURRENCY"],null,[1,2]]')),
-        (
-            "an offset that is not committed yet",
-            _STOPS,
-            "offset 9999 was rejected",
-            lambda: _segment(end=10_000, count=2, how=1, offsets=_runs(1, 9_958, 1)),
-        ),
+        ("an offset that is not committed yet", _STOPS, "offset 9999 was rejected",
+         lambda: _segment(end=10_000, count=2, how=1, offsets=_runs(1, 9_958, 1))),
     )
-)
+)  # fmt: skip
 
 CASES: Final = (
     *_FORGED,
-    Case("rejected: a segment where the group has no offset", 8, "segments", _STOPS,
-         _with(_segment, offset=-1), words="no committed offset, though records"),
-    Case("rejected: a key with a number of 5,000 digits", 8, "segments", _ALL,
+    *cases(
+        "rejected", 8,
+        ("a segment where the group has no offset", "segments", _STOPS, _with(_segment, offset=-1),
+         "no committed offset, though records"),
+        ("a key with a number of 5,000 digits", "segments", _ALL,
          _with(_segment, b"g/t/0/rejected/" + b"9" * 5_000)),
-    Case("rejected: another group's segment", 8, "segments", _ALL,
-         _with(_segment, b"other/t/0/rejected/40")),
-    Case("rejected: another partition's segment", 8, "segments", _ALL,
-         _with(_segment, b"g/t/1/rejected/40")),
+        ("another group's segment", "segments", _ALL, _with(_segment, b"other/t/0/rejected/40")),
+        ("another partition's segment", "segments", _ALL, _with(_segment, b"g/t/1/rejected/40")),
+    ),
 )  # fmt: skip

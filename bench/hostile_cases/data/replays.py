@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.case import NotThereError, Place, cases, entry
 from bench.hostile_cases.host.terminals import letter
 
 BOOTSTRAP: Final = "HOSTILE_BOOTSTRAP"
@@ -137,31 +137,35 @@ def _stalled(_: Place) -> str:
 
 _NONE: Final = "0 copied, 1 mismatched"
 CASES: Final = (
-    Case("replay: the record that its source offset holds", 15, "replay", "1 copied, 0 mismatched",
+    *cases(
+        "replay", 15,
+        ("the record that its source offset holds", "replay", "1 copied, 0 mismatched",
          _copied(lambda k: [_forged(k, b"good", 0)])),
-    Case("replay: another record than its source offset holds", 15, "replay", _NONE,
+        ("another record than its source offset holds", "replay", _NONE,
          _copied(lambda k: [_forged(k, b"evil", 0)])),
-    Case("replay: the bytes of another offset", 15, "replay", _NONE,
+        ("the bytes of another offset", "replay", _NONE,
          _copied(lambda k: [_forged(k, b"other", 0)])),
-    Case("replay: an offset past the input's end", 15, "replay", _NONE,
+        ("an offset past the input's end", "replay", _NONE,
          _copied(lambda k: [_forged(k, b"good", 9_000)])),
-    Case("replay: a header that the original does not have", 15, "replay", _NONE,
+        ("a header that the original does not have", "replay", _NONE,
          _copied(lambda k: [(b"good", [("x", b"1"), *_forged(k, b"good", 0)[1]])])),
-    Case("replay: a record that retention took", 15, "retention",
-         "OffsetsError: .*--trust-headers", _deleted),
-    Case("replay: a partition that the input does not have", 15, "replay", "OffsetsError: ",
+        ("a record that retention took", "retention", "OffsetsError: .*--trust-headers", _deleted),
+        ("a partition that the input does not have", "replay", "OffsetsError: ",
          _copied(lambda k: [_forged(k, b"good", 0, dlq_source_partition=b"77")])),
-    Case("replay: another topic", 15, "replay", ".* 1 of another input",
+        ("another topic", "replay", ".* 1 of another input",
          _copied(lambda k: [_forged(k, b"good", 0, dlq_source_topic=b"secrets")])),
-    Case("replay: headers that are not ours", 15, "replay", ".* 1 foreign",
+        ("headers that are not ours", "replay", ".* 1 foreign",
          _copied(lambda _: [(b"good", [("dlq.reason", b"CURRENCY")])])),
-    Case("replay: an offset of 5,000 digits", 15, "replay", ".* 1 foreign",
+        ("an offset of 5,000 digits", "replay", ".* 1 foreign",
          _copied(lambda k: [_forged(k, b"good", "9" * 5_000)])),
-    Case("reads: a transaction that was aborted at the end", 11, "reads", "3 records, soon",
+    ),
+    *cases(
+        "reads", 11,
+        ("a transaction that was aborted at the end", "reads", "3 records, soon",
          _read("commit", "abort")),
-    Case("reads: nothing but aborted transactions", 11, "reads", "0 records, soon",
-         _read("abort", "abort")),
-    Case("reads: a stranger's transaction that is abandoned", 11, "open", "3 records",
+        ("nothing but aborted transactions", "reads", "0 records, soon", _read("abort", "abort")),
+        ("a stranger's transaction that is abandoned", "open", "3 records",
          _read("commit", "open")),
-    Case("reads: records that never come", 11, "stalled", "an error after", _stalled),
+        ("records that never come", "stalled", "an error after", _stalled),
+    ),
 )  # fmt: skip

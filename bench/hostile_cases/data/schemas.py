@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place
+from bench.hostile_cases.case import Case, Place, cases
 from bench.hostile_cases.data.decoding import (
     FIELDS,
     Attack,
@@ -132,242 +132,131 @@ _FIXED: Final = (
     )),
 )  # fmt: skip
 
-_COSTLY: Final = (
-    Case(
-        "schema: 60 record types, each with the one before twice", 2, "limits",
-        rf"{_REFUSED}|decoded ",
-        _record(lambda: _doubled(60), lambda: body(front=number(0))),
-    ),
-    Case(
-        "schema: 1,000 record types, each with the one before twice", 2, "limits", _REFUSED,
-        _record(lambda: _doubled(1_000)),
-    ),
-    Case(
-        "schema: 340 nested optional arrays", 2, "limits", _REFUSED,
-        _record(lambda: _deep(340, lambda x: ["null", {"type": "array", "items": x}])),
-    ),
-    Case(
-        "schema: 65 nested maps", 2, "limits", _REFUSED,
-        _record(lambda: _deep(65, lambda x: {"type": "map", "values": x})),
-        words="nested deeper than 64 types",
-    ),
-    Case(
-        "schema: 900 nested type objects", 2, "limits", _REFUSED,
-        _record(lambda: _deep(900, lambda x: {"type": x})),
-    ),
-    Case(
-        "schema: JSON nested 5,000 deep", 2, "limits", _REFUSED,
-        _record(lambda: _nested_text(5_000)),
-        words="nested deeper than 64 types",
-    ),
-    Case(
-        "schema: JSON nested 100,000 deep", 2, "limits", _REFUSED,
-        _record(lambda: "[" * 100_000),
-        words="nested deeper than 64 types",
-    ),
-    Case(
-        "schema: an enum symbol of 900,000 letters as transaction_id", 2, "limits", _REFUSED,
-        _record(lambda: _symbols("plain"), lambda: _enum_body(1)),
-    ),
-    Case(
-        "schema: an optional enum symbol of 900,000 letters, the other symbol sent", 2, "limits",
-        _REFUSED, _record(lambda: _symbols("optional"), lambda: _enum_body(0, branch=True)),
-    ),
-    Case(
-        "schema: an enum symbol of 5,000 letters, over string_bytes_max", 2, "limits", _REFUSED,
-        _record(
-            lambda: schema_with(
-                transaction_id={"type": "enum", "name": "E", "symbols": ["A" * 5_000]}
-            ),
-            lambda: _enum_body(0), string_bytes_max=1_024,
-        ),
-    ),
-    Case(
-        "schema: 12,000 fields", 2, "limits", _REFUSED, _record(lambda: _many_fields(12_000)),
-    ),
-    Case(
-        "schema: 2,100 fields in 255 KB", 2, "limits", _REFUSED,
-        _record(lambda: _many_fields(2_100)),
-    ),
-    Case(
-        "schema: a field name of 500,000 letters", 2, "limits", _REFUSED,
-        _record(lambda: schema_with(_field("int", _LONG_NAME)), lambda: body(front=number(1))),
-    ),
-    Case(
-        "schema: a field name of 300 letters", 2, "limits", _REFUSED,
-        _record(lambda: schema_with(_field("int", "n" * 300)), lambda: body(front=number(1))),
-    ),
-    Case(
-        "schema: a record's name of 100,000 letters", 2, "limits", _REFUSED,
-        _record(
-            lambda: schema_with(
-                _field({"type": "record", "name": "N" * 100_000, "fields": []})
-            ),
-        ),
-    ),
-    Case(
-        "schema: a doc of 2 MB", 2, "limits", _REFUSED,
-        _record(lambda: schema_with({**_field("int"), "doc": "d" * 2_000_000})),
-    ),
-    Case(
-        "schema: a default of 300 KB", 2, "limits", _REFUSED,
-        _record(lambda: schema_with({**_field("string"), "default": "d" * 300_000})),
-    ),
-    Case(
-        "schema: a union of 300 records of 300 fields", 2, "limits", _REFUSED,
-        _record(lambda: _union_of_records(300, 300)),
-    ),
+_COSTLY: Final = cases(
+    "schema", 2,
+    ("60 record types, each with the one before twice", "limits", rf"{_REFUSED}|decoded ",
+     _record(lambda: _doubled(60), lambda: body(front=number(0)))),
+    ("1,000 record types, each with the one before twice", "limits", _REFUSED,
+     _record(lambda: _doubled(1_000))),
+    ("340 nested optional arrays", "limits", _REFUSED,
+     _record(lambda: _deep(340, lambda x: ["null", {"type": "array", "items": x}]))),
+    ("65 nested maps", "limits", _REFUSED,
+     _record(lambda: _deep(65, lambda x: {"type": "map", "values": x})),
+     "nested deeper than 64 types"),
+    ("900 nested type objects", "limits", _REFUSED,
+     _record(lambda: _deep(900, lambda x: {"type": x}))),
+    ("JSON nested 5,000 deep", "limits", _REFUSED, _record(lambda: _nested_text(5_000)),
+     "nested deeper than 64 types"),
+    ("JSON nested 100,000 deep", "limits", _REFUSED, _record(lambda: "[" * 100_000),
+     "nested deeper than 64 types"),
+    ("an enum symbol of 900,000 letters as transaction_id", "limits", _REFUSED,
+     _record(lambda: _symbols("plain"), lambda: _enum_body(1))),
+    ("an optional enum symbol of 900,000 letters, the other symbol sent", "limits", _REFUSED,
+     _record(lambda: _symbols("optional"), lambda: _enum_body(0, branch=True))),
+    ("an enum symbol of 5,000 letters, over string_bytes_max", "limits", _REFUSED, _record(
+         lambda: schema_with(
+             transaction_id={"type": "enum", "name": "E", "symbols": ["A" * 5_000]}
+         ),
+         lambda: _enum_body(0), string_bytes_max=1_024,
+     )),
+    ("12,000 fields", "limits", _REFUSED, _record(lambda: _many_fields(12_000))),
+    ("2,100 fields in 255 KB", "limits", _REFUSED, _record(lambda: _many_fields(2_100))),
+    ("a field name of 500,000 letters", "limits", _REFUSED,
+     _record(lambda: schema_with(_field("int", _LONG_NAME)), lambda: body(front=number(1)))),
+    ("a field name of 300 letters", "limits", _REFUSED,
+     _record(lambda: schema_with(_field("int", "n" * 300)), lambda: body(front=number(1)))),
+    ("a record's name of 100,000 letters", "limits", _REFUSED,
+     _record(lambda: schema_with(_field({"type": "record", "name": "N" * 100_000, "fields": []})))),
+    ("a doc of 2 MB", "limits", _REFUSED,
+     _record(lambda: schema_with({**_field("int"), "doc": "d" * 2_000_000}))),
+    ("a default of 300 KB", "limits", _REFUSED,
+     _record(lambda: schema_with({**_field("string"), "default": "d" * 300_000}))),
+    ("a union of 300 records of 300 fields", "limits", _REFUSED,
+     _record(lambda: _union_of_records(300, 300))),
 )  # fmt: skip
 
-_STEPS: Final = (
-    Case(
-        "schema: an array of 2^20 items of no byte", 2, "steps", _COUNTED,
-        _record(
-            lambda: schema_with(_field({"type": "array", "items": "null"})),
-            lambda: body(front=number(2**20) + number(0)), array_items_max=2**31 - 1,
-        ),
-        words="more values than its size allows",
-    ),
-    Case(
-        "schema: 2^30 items of no byte in one block", 2, "steps", _COUNTED,
-        _record(
-            lambda: schema_with(_field({"type": "array", "items": "null"})),
-            lambda: body(front=number(2**30) + number(0)), array_items_max=2**31 - 1,
-        ),
-    ),
-    Case(
-        "schema: an array of records of 2,000 null fields", 2, "steps", _COUNTED,
-        _record(
-            lambda: schema_with(
-                _field({"type": "array", "items": {
-                    "type": "record", "name": "W",
-                    "fields": [_field("null", f"f{n}") for n in range(2_000)]}})
-            ),
-            lambda: body(front=number(1_000) + number(0)),
-        ),
-    ),
-    Case(
-        "schema: arrays of arrays of nothing, 20 deep", 2, "steps", rf"{_COUNTED}|MALFORMED: ",
-        _record(
-            lambda: _zero_arrays(20), lambda: body(front=b"".join(number(1_000) for _ in range(20)))
-        ),
-    ),
-    Case(
-        "schema: a recursive type, the record 10,000 deep", 2, "depth", _COUNTED,
-        _record(_recursive, lambda: body(front=number(1) * 10_000)),
-        words="nested deeper than 64",
-    ),
+_STEPS: Final = cases(
+    "schema", 2,
+    ("an array of 2^20 items of no byte", "steps", _COUNTED, _record(
+         lambda: schema_with(_field({"type": "array", "items": "null"})),
+         lambda: body(front=number(2**20) + number(0)), array_items_max=2**31 - 1,
+     ), "more values than its size allows"),
+    ("2^30 items of no byte in one block", "steps", _COUNTED, _record(
+         lambda: schema_with(_field({"type": "array", "items": "null"})),
+         lambda: body(front=number(2**30) + number(0)), array_items_max=2**31 - 1,
+     )),
+    ("an array of records of 2,000 null fields", "steps", _COUNTED, _record(
+         lambda: schema_with(
+             _field({"type": "array", "items": {
+                 "type": "record", "name": "W",
+                 "fields": [_field("null", f"f{n}") for n in range(2_000)]}})
+         ),
+         lambda: body(front=number(1_000) + number(0)),
+     )),
+    ("arrays of arrays of nothing, 20 deep", "steps", rf"{_COUNTED}|MALFORMED: ", _record(
+         lambda: _zero_arrays(20), lambda: body(front=b"".join(number(1_000) for _ in range(20)))
+     )),
+    ("a recursive type, the record 10,000 deep", "depth", _COUNTED,
+     _record(_recursive, lambda: body(front=number(1) * 10_000)), "nested deeper than 64"),
 )  # fmt: skip
 
-_NOT_AVRO: Final = (
-    Case(
-        "schema: a field name that is the number 5", 2, "prepare", _REFUSED,
-        _text(lambda s: s.replace('"hostile"', "5")),
-        words="is not an Avro name",
-    ),
-    Case(
-        "schema: a field name that is null", 2, "prepare", _REFUSED,
-        _text(lambda s: s.replace('"hostile"', "null")),
-        words="is not an Avro name",
-    ),
-    Case(
-        "schema: a field name that is a list", 2, "prepare", _REFUSED,
-        _text(lambda s: s.replace('"hostile"', '["a"]')),
-        words="is not an Avro name",
-    ),
-    Case(
-        "schema: a lone surrogate as logicalType", 2, "prepare", rf"{_REFUSED}|decoded ",
-        _record(lambda: _surrogate("logicalType"), lambda: body(front=number(1))),
-    ),
-    Case(
-        "schema: a lone surrogate as a field's name", 2, "prepare", _REFUSED,
-        _text(lambda s: s.replace('"hostile"', '"\\ud800"')),
-    ),
-    Case(
-        "schema: a lone surrogate as an enum symbol", 2, "prepare", _REFUSED,
-        _record(
-            lambda: schema_with(
-                transaction_id={"type": "enum", "name": "E", "symbols": ["@"]}
-            ).replace('"@"', '"\\ud800"'),
-            lambda: _enum_body(0),
-        ),
-    ),
-    Case(
-        "schema: a lone surrogate as a type's name", 2, "prepare", _REFUSED,
-        _text(lambda s: s.replace('"int"', '"\\ud800"')),
-    ),
-    Case(
-        "schema: fields that are a text", 2, "prepare", _REFUSED,
-        _record(lambda: '{"type":"record","name":"T","fields":"x"}'),
-        words="fields are not a list",
-    ),
-    Case(
-        "schema: fields that are numbers", 2, "prepare", _REFUSED,
-        _record(lambda: '{"type":"record","name":"T","fields":[1,2]}'),
-        words="a field has no type",
-    ),
-    Case(
-        "schema: an enum whose symbols are numbers", 2, "prepare", _REFUSED,
-        _record(
-            lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": [1, 2]}),
-            lambda: _enum_body(0),
-        ),
-        words="1 is not a symbol",
-    ),
-    Case(
-        "schema: an enum without symbols", 2, "prepare", rf"{_REFUSED}|MALFORMED: ",
-        _record(
-            lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": []}),
-            lambda: _enum_body(0),
-        ),
-    ),
-    Case(
-        "schema: the number 17", 2, "prepare", _REFUSED,
-        _record(lambda: "17"),
-    ),
-    Case(
-        "schema: an empty text", 2, "prepare", _REFUSED, _record(lambda: ""),
-    ),
-    Case(
-        "schema: a union of unions", 2, "prepare", _REFUSED,
-        _record(lambda: schema_with(_field([["int"], "string"]))),
-        words="a union is inside a union",
-    ),
-    Case(
-        "schema: a record that contains itself and never ends", 2, "prepare",
-        rf"{_REFUSED}|{_COUNTED}|MALFORMED: ",
-        _record(
-            lambda: schema_with(
-                _field({"type": "record", "name": "Me", "fields": [_field("Me", "me")]})
-            )
-        ),
-        words="nested deeper than 64",
-    ),
-    Case(
-        "schema: a decimal of precision -5", 2, "prepare", rf"{_REFUSED}|decoded |INCOMP",
-        _record(
-            lambda: schema_with(
-                _field({"type": "bytes", "logicalType": "decimal", "precision": -5, "scale": "x"})
-            ),
-            lambda: body(front=text(b"\1")),
-        ),
-    ),
-    Case(
-        "schema: a default that does not fit its type", 2, "prepare", rf"{_REFUSED}|decoded ",
-        _record(
-            lambda: schema_with({**_field("int"), "default": {"a": []}}),
-            lambda: body(front=number(1)),
-        ),
-    ),
-    Case(
-        "schema: an alias list that is a number", 2, "prepare", rf"{_REFUSED}|decoded ",
-        _record(
-            lambda: json.dumps(
-                {"type": "record", "name": "Transaction", "aliases": 5, "fields": FIELDS}
-            ),
-        ),
-        words="aliases are not a list",
-    ),
+_NOT_AVRO: Final = cases(
+    "schema", 2,
+    ("a field name that is the number 5", "prepare", _REFUSED,
+     _text(lambda s: s.replace('"hostile"', "5")), "is not an Avro name"),
+    ("a field name that is null", "prepare", _REFUSED,
+     _text(lambda s: s.replace('"hostile"', "null")), "is not an Avro name"),
+    ("a field name that is a list", "prepare", _REFUSED,
+     _text(lambda s: s.replace('"hostile"', '["a"]')), "is not an Avro name"),
+    ("a lone surrogate as logicalType", "prepare", rf"{_REFUSED}|decoded ",
+     _record(lambda: _surrogate("logicalType"), lambda: body(front=number(1)))),
+    ("a lone surrogate as a field's name", "prepare", _REFUSED,
+     _text(lambda s: s.replace('"hostile"', '"\\ud800"'))),
+    ("a lone surrogate as an enum symbol", "prepare", _REFUSED, _record(
+         lambda: schema_with(
+             transaction_id={"type": "enum", "name": "E", "symbols": ["@"]}
+         ).replace('"@"', '"\\ud800"'),
+         lambda: _enum_body(0),
+     )),
+    ("a lone surrogate as a type's name", "prepare", _REFUSED,
+     _text(lambda s: s.replace('"int"', '"\\ud800"'))),
+    ("fields that are a text", "prepare", _REFUSED,
+     _record(lambda: '{"type":"record","name":"T","fields":"x"}'), "fields are not a list"),
+    ("fields that are numbers", "prepare", _REFUSED,
+     _record(lambda: '{"type":"record","name":"T","fields":[1,2]}'), "a field has no type"),
+    ("an enum whose symbols are numbers", "prepare", _REFUSED, _record(
+         lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": [1, 2]}),
+         lambda: _enum_body(0),
+     ), "1 is not a symbol"),
+    ("an enum without symbols", "prepare", rf"{_REFUSED}|MALFORMED: ", _record(
+         lambda: schema_with(transaction_id={"type": "enum", "name": "E", "symbols": []}),
+         lambda: _enum_body(0),
+     )),
+    ("the number 17", "prepare", _REFUSED, _record(lambda: "17")),
+    ("an empty text", "prepare", _REFUSED, _record(lambda: "")),
+    ("a union of unions", "prepare", _REFUSED,
+     _record(lambda: schema_with(_field([["int"], "string"]))), "a union is inside a union"),
+    ("a record that contains itself and never ends", "prepare",
+     rf"{_REFUSED}|{_COUNTED}|MALFORMED: ", _record(
+         lambda: schema_with(
+             _field({"type": "record", "name": "Me", "fields": [_field("Me", "me")]})
+         )
+     ), "nested deeper than 64"),
+    ("a decimal of precision -5", "prepare", rf"{_REFUSED}|decoded |INCOMP", _record(
+         lambda: schema_with(
+             _field({"type": "bytes", "logicalType": "decimal", "precision": -5, "scale": "x"})
+         ),
+         lambda: body(front=text(b"\1")),
+     )),
+    ("a default that does not fit its type", "prepare", rf"{_REFUSED}|decoded ", _record(
+         lambda: schema_with({**_field("int"), "default": {"a": []}}),
+         lambda: body(front=number(1)),
+     )),
+    ("an alias list that is a number", "prepare", rf"{_REFUSED}|decoded ", _record(
+         lambda: json.dumps(
+             {"type": "record", "name": "Transaction", "aliases": 5, "fields": FIELDS}
+         ),
+     ), "aliases are not a list"),
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Place, cases, entry
 from bench.hostile_cases.data.buckets import payload, records_of, restored, ring
 
 _KEY, _OTHER = b"k" * 32, b"o" * 32
@@ -56,23 +56,22 @@ def _file(text: bytes) -> Callable[[Place], str]:
 
 
 _STOPS: Final = r"StateError: checkpoint of t partition 0: .*MAC"
-CASES: Final = (
-    Case("seal: a record that was sealed", 5, "mac", r"restored \[\('c-1', 1\)\]",
-         _forged(_sealed)),
-    Case("seal: a record without a MAC", 5, "mac", _STOPS, _forged(lambda _, value: value)),
-    Case("seal: a MAC by another key", 5, "mac", _STOPS,
-         _forged(lambda key, value: bytes(_seal(_OTHER).close(key, value)))),
-    Case("seal: another key under the id of ours", 5, "mac", _STOPS,
-         _forged(lambda key, value: _sealed(key, value)[:14] + b"\1" * 32 + value)),
-    Case("seal: the MAC of another bucket", 5, "mac", _STOPS,
-         _forged(lambda _, value: _sealed(b"g/t/0/1/0", value))),
-    Case("seal: a byte that was changed", 5, "mac", _STOPS, _forged(_flipped)),
-    Case("seal: a MAC of a later version", 5, "mac", _STOPS,
-         _forged(lambda key, value: b"SMAC\2\0" + _sealed(key, value)[6:])),
-    Case("seal: a MAC that is cut off", 5, "mac", _STOPS, _forged(lambda *_: b"SMAC\1\0x")),
-    Case("seal: a key file of one good key", 5, "mac-keys", "read", _file(b"ab" * 32)),
-    Case("seal: a key of 8 bytes", 5, "mac-keys", "SettingsError: ", _file(b"ab" * 8),
-         words="holds a line that is not"),
-    Case("seal: a key file that is empty", 5, "mac-keys", "SettingsError: ", _file(b"\n"),
-         words="holds no key"),
+CASES: Final = cases(
+    "seal", 5,
+    ("a record that was sealed", "mac", r"restored \[\('c-1', 1\)\]", _forged(_sealed)),
+    ("a record without a MAC", "mac", _STOPS, _forged(lambda _, value: value)),
+    ("a MAC by another key", "mac", _STOPS,
+     _forged(lambda key, value: bytes(_seal(_OTHER).close(key, value)))),
+    ("another key under the id of ours", "mac", _STOPS,
+     _forged(lambda key, value: _sealed(key, value)[:14] + b"\1" * 32 + value)),
+    ("the MAC of another bucket", "mac", _STOPS,
+     _forged(lambda _, value: _sealed(b"g/t/0/1/0", value))),
+    ("a byte that was changed", "mac", _STOPS, _forged(_flipped)),
+    ("a MAC of a later version", "mac", _STOPS,
+     _forged(lambda key, value: b"SMAC\2\0" + _sealed(key, value)[6:])),
+    ("a MAC that is cut off", "mac", _STOPS, _forged(lambda *_: b"SMAC\1\0x")),
+    ("a key file of one good key", "mac-keys", "read", _file(b"ab" * 32)),
+    ("a key of 8 bytes", "mac-keys", "SettingsError: ", _file(b"ab" * 8),
+     "holds a line that is not"),
+    ("a key file that is empty", "mac-keys", "SettingsError: ", _file(b"\n"), "holds no key"),
 )  # fmt: skip

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Case, Place, cases, entry
 from bench.hostile_cases.data.decoding import Source, framed, number, raw, text
 
 _NAMES: Final = {
@@ -141,24 +141,16 @@ _DECODED: Final = (
     *_of_strangers("activations", 0, 1, 6),
     *_of_strangers("summaries", 0, 4, 6),
     *_of_strangers("drift-events", 0, 1, 6),
-    Case(
-        "rollout: a record cut off", 4, "own-topics", _REFUSED, _own("rollout", lambda v: v[:-3]),
-    ),
-    Case(
-        "rollout: bytes after the record", 4, "own-topics", _REFUSED,
-        _own("rollout", lambda v: v + b"\0"),
-    ),
-    Case(
-        "rollout: a record without a value", 4, "own-topics", _REFUSED,
-        _own("rollout", lambda _: None), words="no value",
-    ),
-    Case(
-        "rollout: a record of 1.2 MB", 4, "own-limits", _REFUSED,
-        _own("rollout", lambda v: v + bytes(1_200_000)), words="longer than 1114112 bytes",
-    ),
-    Case(
-        "rollout: a record of another framing", 4, "own-topics", _REFUSED,
-        _own("rollout", lambda v: b"\1" + v[1:]), words="no magic byte",
+    *cases(
+        "rollout", 4,
+        ("a record cut off", "own-topics", _REFUSED, _own("rollout", lambda v: v[:-3])),
+        ("bytes after the record", "own-topics", _REFUSED, _own("rollout", lambda v: v + b"\0")),
+        ("a record without a value", "own-topics", _REFUSED, _own("rollout", lambda _: None),
+         "no value"),
+        ("a record of 1.2 MB", "own-limits", _REFUSED,
+         _own("rollout", lambda v: v + bytes(1_200_000)), "longer than 1114112 bytes"),
+        ("a record of another framing", "own-topics", _REFUSED,
+         _own("rollout", lambda v: b"\1" + v[1:]), "no magic byte"),
     ),
     Case(
         "drift-events: a number, as commands read it that read any schema", 4, "own-topics",
@@ -210,24 +202,16 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
 
 
 _READ: Final = "1 good row read"
-_TERMINALS: Final = (
-    Case(
-        "terminal-profiles: bytes that are nothing", 4, "own-topics", _READ,
-        _terminals(lambda _: b"\xff" * 9),
-    ),
-    Case("terminal-profiles: no value", 4, "own-topics", _READ, _terminals(lambda _: None)),
-    Case(
-        "terminal-profiles: an unknown schema id", 4, "own-topics", _READ,
-        _terminals(lambda _: framed(b"\0\0", 123_456)),
-    ),
-    Case(
-        "terminal-profiles: a stranger's schema with a negative fixed", 4, "own-topics", _READ,
-        _terminals(
-            lambda _: framed(b"\0" * 9),
-            json.dumps({"type": "record", "name": "T", "fields": [
-                {"name": "f", "type": {"type": "fixed", "name": "F", "size": -(2**45)}}]}),
-        ),
-    ),
+_TERMINALS: Final = cases(
+    "terminal-profiles", 4,
+    ("bytes that are nothing", "own-topics", _READ, _terminals(lambda _: b"\xff" * 9)),
+    ("no value", "own-topics", _READ, _terminals(lambda _: None)),
+    ("an unknown schema id", "own-topics", _READ, _terminals(lambda _: framed(b"\0\0", 123_456))),
+    ("a stranger's schema with a negative fixed", "own-topics", _READ, _terminals(
+         lambda _: framed(b"\0" * 9),
+         json.dumps({"type": "record", "name": "T", "fields": [
+             {"name": "f", "type": {"type": "fixed", "name": "F", "size": -(2**45)}}]}),
+     )),
 )  # fmt: skip
 
 
@@ -254,31 +238,23 @@ def _label(source: Source, **changed: Any) -> bytes:
     return bytes(_codec("labels", source).encode(_example("labels") | changed))
 
 
-_LABELS: Final = (
-    Case(
-        "labels: bytes that are nothing", 4, "own-topics", _LABEL, _labels(lambda _: b"\0" * 30),
-    ),
-    Case(
-        "labels: 2^30 items of no byte", 4, "own-topics", _LABEL,
-        _labels(
-            lambda _: framed(number(2**30) + number(0) + b"\0" * 9),
-            json.dumps({"type": "record", "name": "Label", "fields": [
-                {"name": "h", "type": {"type": "array", "items": "null"}},
-                {"name": "transaction_id", "type": "string"},
-                {"name": "customer_id", "type": "string"},
-                {"name": "event_time", "type": "long"}, {"name": "is_fraud", "type": "boolean"},
-                {"name": "label_time", "type": "long"}]}),
-        ),
-    ),
-    Case(
-        "labels: a text of 20 MB", 4, "own-topics", _LABEL,
-        _labels(lambda s: _label(s, transaction_id="x" * 20_000_000)),
-    ),
-    Case(
-        "labels: a schema of another family", 4, "own-topics", _LABEL,
-        _labels(lambda _: framed(text(b"a") * 4), json.dumps(
-            {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]})),
-    ),
+_LABELS: Final = cases(
+    "labels", 4,
+    ("bytes that are nothing", "own-topics", _LABEL, _labels(lambda _: b"\0" * 30)),
+    ("2^30 items of no byte", "own-topics", _LABEL, _labels(
+         lambda _: framed(number(2**30) + number(0) + b"\0" * 9),
+         json.dumps({"type": "record", "name": "Label", "fields": [
+             {"name": "h", "type": {"type": "array", "items": "null"}},
+             {"name": "transaction_id", "type": "string"},
+             {"name": "customer_id", "type": "string"},
+             {"name": "event_time", "type": "long"}, {"name": "is_fraud", "type": "boolean"},
+             {"name": "label_time", "type": "long"}]}),
+     )),
+    ("a text of 20 MB", "own-topics", _LABEL,
+     _labels(lambda s: _label(s, transaction_id="x" * 20_000_000))),
+    ("a schema of another family", "own-topics", _LABEL,
+     _labels(lambda _: framed(text(b"a") * 4), json.dumps(
+     {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]}))),
 )  # fmt: skip
 
 
@@ -297,19 +273,14 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
     return run
 
 
-_SUMMARIES: Final = (
-    Case(
-        "summaries: 4 million records of no byte, read as evidence", 4, "own-topics",
-        "1 read, 1 refused", _timings(lambda _: framed(_FOUR_MILLION)),
-    ),
-    Case(
-        "summaries: a summary cut off", 4, "own-topics", "1 read, 1 refused",
-        _timings(lambda s: bytes(_codec("summaries", s).encode(_example("summaries")))[:-1]),
-    ),
-    Case(
-        "summaries: a record under the transactions' schema", 4, "own-topics", "1 read, 1 refused",
-        _timings(lambda s: s.good("x")),
-    ),
+_SUMMARIES: Final = cases(
+    "summaries", 4,
+    ("4 million records of no byte, read as evidence", "own-topics", "1 read, 1 refused",
+     _timings(lambda _: framed(_FOUR_MILLION))),
+    ("a summary cut off", "own-topics", "1 read, 1 refused",
+     _timings(lambda s: bytes(_codec("summaries", s).encode(_example("summaries")))[:-1])),
+    ("a record under the transactions' schema", "own-topics", "1 read, 1 refused",
+     _timings(lambda s: s.good("x"))),
 )  # fmt: skip
 
 CASES: Final = (*_DECODED, *_TERMINALS, *_LABELS, *_SUMMARIES)

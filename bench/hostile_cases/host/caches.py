@@ -8,19 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Bomb, Place, cases, entry
 
 _OTHER_USER: Final = 12_345
-
-
-class _Bomb:
-    """Unpickling it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def _double(value: int) -> int:
@@ -50,7 +40,7 @@ def _planted(spoil: Callable[[Path, Path], object]) -> Callable[[Place], str]:
         chosen.mkdir(parents=True, mode=0o700)
         file = Path(_kernel(chosen)._cache._cache_file._index_path)  # noqa: SLF001 where it looks
         file.parent.mkdir(exist_ok=True, mode=0o700)
-        file.write_bytes(pickle.dumps(_Bomb(place.folder / "fired")))
+        file.write_bytes(pickle.dumps(Bomb(place.folder / "fired")))
         file.chmod(0o600)
         spoil(chosen, file)
         error = entry("stream_scorer.errors", "SettingsError")
@@ -92,15 +82,15 @@ def _open_to_all(chosen: Path, _: Path) -> None:
     chosen.chmod(0o777)
 
 
-CASES: Final = (
-    Case("cache: a folder that all may write to", 17, "cache", "refused: ", _planted(_open_to_all)),
-    Case("cache: a folder that a group may write to", 17, "cache", "refused: ",
-         _planted(_shared)),
-    Case("cache: a kept file that all may write to", 17, "cache", "refused: ",
-         _planted(lambda _, file: file.chmod(0o666))),
-    Case("cache: a kept file that is a link", 17, "cache", "refused: ", _planted(_linked)),
-    Case("cache: a folder of another user", 17, "cache", "refused: ", _planted(_owned)),
-    Case("cache: a folder above that all may write to", 17, "cache", "refused: ",
-         _planted(lambda chosen, _: chosen.parent.chmod(0o777))),
-    Case("cache: code of a file that has changed since", 17, "stamp", "all files", _stamped),
+CASES: Final = cases(
+    "cache", 17,
+    ("a folder that all may write to", "cache", "refused: ", _planted(_open_to_all)),
+    ("a folder that a group may write to", "cache", "refused: ", _planted(_shared)),
+    ("a kept file that all may write to", "cache", "refused: ",
+     _planted(lambda _, file: file.chmod(0o666))),
+    ("a kept file that is a link", "cache", "refused: ", _planted(_linked)),
+    ("a folder of another user", "cache", "refused: ", _planted(_owned)),
+    ("a folder above that all may write to", "cache", "refused: ",
+     _planted(lambda chosen, _: chosen.parent.chmod(0o777))),
+    ("code of a file that has changed since", "stamp", "all files", _stamped),
 )  # fmt: skip

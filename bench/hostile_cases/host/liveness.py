@@ -5,10 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
-
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.host.requests import asked, status, until
+from bench.hostile_cases.case import NotThereError, Place, cases, entry
+from bench.hostile_cases.host.requests import asked, endpoint, status, until
 
 
 def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callable[[Place], str]:
@@ -22,13 +20,8 @@ def _probed(happen: Callable[[Any, Any], object], silent: float = 0.0) -> Callab
         health = module.Health(clock=lambda: now[0])
         happen(health, events)
         now[0] += silent
-        try:
-            endpoint = entry("stream_scorer.observability.endpoint", "Endpoint")
-        except NotThereError:
-            endpoint = module.Endpoint
-        http = entry("stream_scorer.settings", "Http")(port=0)
-        with endpoint(http, CollectorRegistry(), health) as served:
-            return status(asked(served.port, b"GET /health/live HTTP/1.0\r\n\r\n"))
+        with endpoint(health) as server:
+            return status(asked(server.port, b"GET /health/live HTTP/1.0\r\n\r\n"))
 
     return run
 
@@ -71,12 +64,12 @@ def _configured(hang: float) -> Callable[[Place], str]:
     return run
 
 
-CASES: Final = (
-    Case("liveness: a batch that is computed for 301 s", 10, "hang", "503", _probed(_hung)),
-    Case("liveness: a batch that came back", 10, "hang", "200", _probed(_over)),
-    Case("liveness: a loop that has not gone round for 31 s", 10, "heartbeat", "503",
-         _probed(lambda *_: None, silent=31.0)),
-    Case("liveness: where a hung computation is", 10, "hang", "the call is named", _stack),
-    Case("liveness: a hang_seconds of half a second", 10, "hang-least", "SettingsError: ",
-         _configured(0.5)),
+CASES: Final = cases(
+    "liveness", 10,
+    ("a batch that is computed for 301 s", "hang", "503", _probed(_hung)),
+    ("a batch that came back", "hang", "200", _probed(_over)),
+    ("a loop that has not gone round for 31 s", "heartbeat", "503",
+     _probed(lambda *_: None, silent=31.0)),
+    ("where a hung computation is", "hang", "the call is named", _stack),
+    ("a hang_seconds of half a second", "hang-least", "SettingsError: ", _configured(0.5)),
 )  # fmt: skip

@@ -2,72 +2,46 @@
 
 import inspect
 import json
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Place, cases, entry
 from bench.hostile_cases.data.decoding import Source, body, framed, raw, schema_with
+from bench.hostile_cases.host.requests import Answering, served
 
 _ASKED: Final = "/schemas/ids/"
 _CHAIN: Final = "/subjects/chain/versions/"
 _MISSING: Final = b'{"error_code":40403,"message":"Schema not found"}'
 _MB: Final = b" " * (1 << 20)
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-def _send(handler: BaseHTTPRequestHandler, status: int, data: bytes, **headers: str) -> None:
-    handler.send_response(status)
-    handler.send_header("Content-Type", "application/json")
-    handler.send_header("Content-Length", str(len(data)))
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(data)
+Answer = Callable[[Answering], None]
 
 
 @contextmanager
 def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
     """Serve the shipped schemas, and ``answer`` for ids from 900 on; note what is asked for."""
-    asked: list[str] = []
+    requests: list[str] = []
     source = Source()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+    class Handler(Answering):
+        def get(self, path: str) -> None:
+            if not path.startswith((_CHAIN, _ASKED)):
+                self.send(200, b'{"compatibilityLevel":"BACKWARD"}')
+                return
+            requests.append(path)
             if path.startswith(_CHAIN):
-                asked.append(path)
-                _send(self, 200, _link(int(path.removeprefix(_CHAIN))))
+                self.send(200, _link(int(path.removeprefix(_CHAIN))))
                 return
-            if not path.startswith(_ASKED):
-                _send(self, 200, b'{"compatibilityLevel":"BACKWARD"}')
-                return
-            asked.append(path)
             number = int(path.removeprefix(_ASKED).partition("/")[0])
             if number < 900:
-                text = json.dumps({"schema": source.writer_schema(number)})
-                _send(self, 200, text.encode())
+                self.send(200, json.dumps({"schema": source.writer_schema(number)}).encode())
             else:
                 answer(self)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as url:
+        yield url, requests
 
 
 def _link(number: int) -> bytes:
@@ -78,48 +52,40 @@ def _link(number: int) -> bytes:
     ).encode()
 
 
-def _unknown(handler: BaseHTTPRequestHandler) -> None:
-    _send(handler, 404, _MISSING)
+def _unknown(handler: Answering) -> None:
+    handler.send(404, _MISSING)
 
 
 def _schema(value: Any, **more: Any) -> Answer:
-    return lambda handler: _send(handler, 200, json.dumps({"schema": value, **more}).encode())
+    return lambda handler: handler.send(200, json.dumps({"schema": value, **more}).encode())
 
 
-def _endless(handler: BaseHTTPRequestHandler) -> None:
-    """Send 400 MB as one answer."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.end_headers()
-    try:
-        for _ in range(400):
-            handler.wfile.write(_MB)
-    except OSError:
-        handler.close_connection = True
+def _pieces(piece: bytes, count: int, pause: float = 0.0) -> Answer:
+    """Send an answer of unknown length piece by piece."""
+
+    def answer(handler: Answering) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        try:
+            for _ in range(count):
+                handler.wfile.write(piece)
+                time.sleep(pause)
+        except OSError:
+            handler.close_connection = True
+
+    return answer
 
 
-def _dripping(handler: BaseHTTPRequestHandler) -> None:
-    """Send a byte every tenth of a second."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.end_headers()
-    try:
-        for _ in range(300):
-            handler.wfile.write(b" ")
-            time.sleep(0.1)
-    except OSError:
-        handler.close_connection = True
-
-
-def _compressed(handler: BaseHTTPRequestHandler) -> None:
+def _compressed(handler: Answering) -> None:
     """Send 300 MB of blanks as 300 KB."""
     packed = zlib.compressobj(1, wbits=31)
     data = b"".join([*(packed.compress(_MB) for _ in range(300)), packed.flush()])
-    _send(handler, 200, data, Content_Encoding="gzip")
+    handler.send(200, data, Content_Encoding="gzip")
 
 
-def _fails(handler: BaseHTTPRequestHandler) -> None:
-    _send(handler, 500, b'{"error_code":50001,"message":"error in the backend"}')
+def _fails(handler: Answering) -> None:
+    handler.send(500, b'{"error_code":50001,"message":"error in the backend"}')
 
 
 def _decoded(
@@ -183,47 +149,39 @@ _ONE: Final = _ids(900, 1)
 _UNKNOWN: Final = r"few questions, good True, \d+ UNKNOWN_SCHEMA$"
 _INCOMPATIBLE: Final = r"few questions, good True, 1 (INCOMPATIBLE|UNKNOWN)_SCHEMA$"
 
-CASES: Final = (
-    Case("lookup: 2,000 unknown ids in one batch", 6, "budget", _UNKNOWN,
-         _decoded(_ids(1_000, 2_000), _unknown)),
-    Case("lookup: ids that no registry gives", 6, "id-range", "few questions, good True, 3 UNKNOWN",
-         _decoded(lambda: [0, 2**31, 2**32 - 1], _unknown)),
-    Case("lookup: one unknown id", 6, "budget", _UNKNOWN, _decoded(_ONE, _unknown)),
-    Case("lookup: an id for which the registry fails each time", 6, "failing", _UNKNOWN,
-         _decoded(_ONE, _fails, tries=12)),
-    Case("lookup: an answer of 400 MB", 6, "answers", _UNKNOWN,
-         _decoded(_ONE, _endless, tries=12)),
-    Case("lookup: an answer of 300 MB, compressed", 6, "answers", _UNKNOWN,
-         _decoded(_ONE, _compressed, tries=12)),
-    Case("lookup: an answer that comes byte by byte", 6, "answers",
-         f"{_UNKNOWN}|RegistryUnavailableError: ", _decoded(_ONE, _dripping, tries=4)),
-    Case("lookup: an answer that is not JSON", 6, "answers", _UNKNOWN,
-         _decoded(_ONE, lambda h: _send(h, 200, b"<html>"), tries=12)),
-    Case("lookup: a schema that is a number", 6, "answers", _INCOMPATIBLE,
-         _decoded(_ONE, _schema(17), tries=12)),
-    Case("lookup: an answer nested 100,000 deep", 6, "answers", _UNKNOWN,
-         _decoded(_ONE, lambda h: _send(h, 200, b"[" * 100_000), tries=12)),
-    Case("lookup: a Protobuf schema", 6, "answers", _INCOMPATIBLE,
-         _decoded(_ONE, _schema("syntax", schemaType="PROTOBUF"), tries=12),
-         words="1 UNKNOWN_SCHEMA"),
-    Case("lookup: a schema that the registry refuses", 6, "refused", _UNKNOWN,
-         _decoded(_ONE, lambda h: _send(h, 422, b'{"error_code":42201,"message":"invalid"}'))),
-    Case("lookup: a registry that refuses our password", 6, "outage",
-         "RegistryUnavailableError: ",
-         _decoded(_ONE, lambda h: _send(h, 401, b'{"error_code":40101,"message":"no"}')),
-         words="refuses our credentials"),
-    Case("lookup: one unknown id in 30 batches", 6, "remembered", "asked [1-3] times", _again),
-    Case("lookup: references without an end", 6, "references",
-         r"6[456] questions, good True, 0 $",
-         _decoded(
-             _ONE,
-             _schema(schema_with(), references=[{"name": "R", "subject": "chain", "version": 1}]),
-         )),
-    Case("lookup: a schema that references itself", 6, "answers",
-         f"{_INCOMPATIBLE}|few questions, good True, 0 ",
-         _decoded(
-             _ONE,
-             _schema(schema_with(), references=[{"name": "A", "subject": "s", "version": 1}]),
-             tries=12,
-         )),
+CASES: Final = cases(
+    "lookup", 6,
+    ("2,000 unknown ids in one batch", "budget", _UNKNOWN, _decoded(_ids(1_000, 2_000), _unknown)),
+    ("ids that no registry gives", "id-range", "few questions, good True, 3 UNKNOWN",
+     _decoded(lambda: [0, 2**31, 2**32 - 1], _unknown)),
+    ("one unknown id", "budget", _UNKNOWN, _decoded(_ONE, _unknown)),
+    ("an id for which the registry fails each time", "failing", _UNKNOWN,
+     _decoded(_ONE, _fails, tries=12)),
+    ("an answer of 400 MB", "answers", _UNKNOWN, _decoded(_ONE, _pieces(_MB, 400), tries=12)),
+    ("an answer of 300 MB, compressed", "answers", _UNKNOWN, _decoded(_ONE, _compressed, tries=12)),
+    ("an answer that comes byte by byte", "answers", f"{_UNKNOWN}|RegistryUnavailableError: ",
+     _decoded(_ONE, _pieces(b" ", 300, 0.1), tries=4)),
+    ("an answer that is not JSON", "answers", _UNKNOWN,
+     _decoded(_ONE, lambda h: h.send(200, b"<html>"), tries=12)),
+    ("a schema that is a number", "answers", _INCOMPATIBLE, _decoded(_ONE, _schema(17), tries=12)),
+    ("an answer nested 100,000 deep", "answers", _UNKNOWN,
+     _decoded(_ONE, lambda h: h.send(200, b"[" * 100_000), tries=12)),
+    ("a Protobuf schema", "answers", _INCOMPATIBLE,
+     _decoded(_ONE, _schema("syntax", schemaType="PROTOBUF"), tries=12), "1 UNKNOWN_SCHEMA"),
+    ("a schema that the registry refuses", "refused", _UNKNOWN,
+     _decoded(_ONE, lambda h: h.send(422, b'{"error_code":42201,"message":"invalid"}'))),
+    ("a registry that refuses our password", "outage", "RegistryUnavailableError: ",
+     _decoded(_ONE, lambda h: h.send(401, b'{"error_code":40101,"message":"no"}')),
+     "refuses our credentials"),
+    ("one unknown id in 30 batches", "remembered", "asked [1-3] times", _again),
+    ("references without an end", "references", r"6[456] questions, good True, 0 $", _decoded(
+         _ONE,
+         _schema(schema_with(), references=[{"name": "R", "subject": "chain", "version": 1}]),
+     )),
+    ("a schema that references itself", "answers", f"{_INCOMPATIBLE}|few questions, good True, 0 ",
+     _decoded(
+         _ONE,
+         _schema(schema_with(), references=[{"name": "A", "subject": "s", "version": 1}]),
+         tries=12,
+     )),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Place, cases, entry
 
 
 def _id(group: str, instance: str, worker: int | None = None) -> str:
@@ -68,18 +68,18 @@ def _suspended(_: Place) -> str:
     return "counts suspension" if named or (found and not same) else "stands still"
 
 
-CASES: Final[tuple[Any, ...]] = (
-    Case("membership: group a-b with instance c, group a with instance b-c", 9, "ids", "different",
-         _differ(lambda: _id("a-b", "c"), lambda: _id("a", "b-c"))),
-    Case("membership: worker 0 of instance a, instance a.0", 9, "ids", "different",
-         _differ(lambda: _id("g", "a", 0), lambda: _id("g", "a.0"))),
-    Case("membership: an instance that is called as a command", 9, "ids", "different",
-         _differ(lambda: _id("g", "state-command"), lambda: _command("g", "state-command"))),
-    Case("membership: a group that is called as another's instance", 9, "ids", "different",
-         _differ(lambda: _id("g:a", "b"), lambda: _id("g", "a-b"))),
-    Case("membership: a generation of -1", 9, "expelled", "refused: ", _metadata(-1, "m-1")),
-    Case("membership: an empty member", 9, "expelled", "refused: ", _metadata(5, "")),
-    Case("membership: a member of its group", 9, "expelled", "offsets are sent",
-         _metadata(5, "m-1")),
-    Case("membership: a machine that was suspended", 9, "clock", "counts suspension", _suspended),
+CASES: Final[tuple[Any, ...]] = cases(
+    "membership", 9,
+    ("group a-b with instance c, group a with instance b-c", "ids", "different",
+     _differ(lambda: _id("a-b", "c"), lambda: _id("a", "b-c"))),
+    ("worker 0 of instance a, instance a.0", "ids", "different",
+     _differ(lambda: _id("g", "a", 0), lambda: _id("g", "a.0"))),
+    ("an instance that is called as a command", "ids", "different",
+     _differ(lambda: _id("g", "state-command"), lambda: _command("g", "state-command"))),
+    ("a group that is called as another's instance", "ids", "different",
+     _differ(lambda: _id("g:a", "b"), lambda: _id("g", "a-b"))),
+    ("a generation of -1", "expelled", "refused: ", _metadata(-1, "m-1")),
+    ("an empty member", "expelled", "refused: ", _metadata(5, "")),
+    ("a member of its group", "expelled", "offsets are sent", _metadata(5, "m-1")),
+    ("a machine that was suspended", "clock", "counts suspension", _suspended),
 )  # fmt: skip

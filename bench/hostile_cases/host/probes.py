@@ -5,10 +5,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
-
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.host.requests import asked, held, seconds_open, status
+from bench.hostile_cases.case import NotThereError, Place, cases, entry
+from bench.hostile_cases.host.requests import asked, endpoint, held, seconds_open, status
 
 _LIVE: Final = b"GET /health/live HTTP/1.0\r\n\r\n"
 _HEALTH: Final = SimpleNamespace(
@@ -20,16 +18,11 @@ def _serving(case: Callable[[int], str], **http: Any) -> Callable[[Place], str]:
     """Run a case against an endpoint; it is given the port."""
 
     def run(place: Place) -> str:
-        try:
-            found = entry("stream_scorer.observability.endpoint", "Endpoint")
-        except NotThereError:
-            found = entry("stream_scorer.observability.health", "Endpoint")
-        kind = entry("stream_scorer.settings", "Http")
-        if not set(http) <= set(kind.model_fields):
+        if not set(http) <= set(entry("stream_scorer.settings", "Http").model_fields):
             raise NotThereError(f"settings {', '.join(http)}")
         given = {name: value(place) if callable(value) else value for name, value in http.items()}
-        with found(kind(port=0, **given), CollectorRegistry(), _HEALTH) as endpoint:
-            return case(endpoint.port)
+        with endpoint(_HEALTH, **given) as server:
+            return case(server.port)
 
     return run
 
@@ -102,42 +95,37 @@ def _with_token(authorization: bytes, path: bytes = b"/metrics") -> Callable[[in
 
 
 _TOKEN: Final = {"token": "a-long-token-of-the-operator-0123456789"}
-CASES: Final = (
-    Case("probe: 100 silent connections", 16, "threads", "200 with few threads",
-         _serving(_crowd(100))),
-    Case("probe: 100 connections with half a request", 16, "threads", "200 with few threads",
-         _serving(_crowd(100, b"GET /metrics HTTP/1.1\r\nX: "))),
-    Case("probe: a byte every quarter of a second", 16, "seconds", "closed in time",
-         _serving(_slow)),
-    Case("probe: a connection that never says a word", 16, "seconds", "closed in time",
-         _serving(_silent)),
-    Case("probe: a request line of 20 KB", 16, "head", "431",
-         _serving(_raw(b"GET /" + b"a" * 20_000 + b" HTTP/1.0\r\n\r\n"))),
-    Case("probe: 30 KB of header fields", 16, "head", "431",
-         _serving(_raw(b"GET /metrics HTTP/1.0\r\n"
-                       + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1_000) for n in range(30))
-                       + b"\r\n"))),
-    Case("probe: 5,000 empty header fields", 16, "head", "431",
-         _serving(_raw(b"GET /metrics HTTP/1.0\r\n" + b"a:\r\n" * 5_000 + b"\r\n"))),
-    Case("probe: a POST with a body of 1 GB announced", 16, "get-only", "(501|405)",
-         _serving(_raw(b"POST /metrics HTTP/1.0\r\nContent-Length: 1000000000\r\n\r\n"))),
-    Case("probe: a path that climbs", 16, "get-only", "404",
-         _serving(_raw(b"GET /../../etc/passwd HTTP/1.0\r\n\r\n"))),
-    Case("probe: bytes that are not HTTP", 16, "get-only",
-         "(400|no answer|an answer without a status)",
-         _serving(_raw(b"\x16\x03\x01\x02\x00\xff\xfe\r\n\r\n"))),
-    Case("probe: metrics without the token", 16, "token", "401$",
-         _serving(_with_token(b""), **_TOKEN)),
-    Case("probe: metrics with another token", 16, "token", "401$",
-         _serving(_with_token(b"Authorization: Bearer nothing\r\n"), **_TOKEN)),
-    Case("probe: the token in another scheme", 16, "token", "401$",
-         _serving(_with_token(b"Authorization: Basic " + _TOKEN["token"].encode() + b"\r\n"),
-                  **_TOKEN)),
-    Case("probe: a token in Latin-1", 16, "token", "401$",
-         _serving(_with_token(b"Authorization: Bearer \xe9\xff\r\n"), **_TOKEN)),
-    Case("probe: the reasons without the token", 16, "token", "503$",
-         _serving(_with_token(b"", b"/health/ready"), **_TOKEN)),
-    Case("probe: plain HTTP where TLS is served", 16, "tls", r"\['no answer'\]",
-         _serving(_plain_to_tls, tls_certificate=_certificate,
-                  tls_key=lambda place: place.folder / "key.pem")),
+CASES: Final = cases(
+    "probe", 16,
+    ("100 silent connections", "threads", "200 with few threads", _serving(_crowd(100))),
+    ("100 connections with half a request", "threads", "200 with few threads",
+     _serving(_crowd(100, b"GET /metrics HTTP/1.1\r\nX: "))),
+    ("a byte every quarter of a second", "seconds", "closed in time", _serving(_slow)),
+    ("a connection that never says a word", "seconds", "closed in time", _serving(_silent)),
+    ("a request line of 20 KB", "head", "431",
+     _serving(_raw(b"GET /" + b"a" * 20_000 + b" HTTP/1.0\r\n\r\n"))),
+    ("30 KB of header fields", "head", "431", _serving(_raw(b"GET /metrics HTTP/1.0\r\n"
+     + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1_000) for n in range(30))
+     + b"\r\n"))),
+    ("5,000 empty header fields", "head", "431",
+     _serving(_raw(b"GET /metrics HTTP/1.0\r\n" + b"a:\r\n" * 5_000 + b"\r\n"))),
+    ("a POST with a body of 1 GB announced", "get-only", "(501|405)",
+     _serving(_raw(b"POST /metrics HTTP/1.0\r\nContent-Length: 1000000000\r\n\r\n"))),
+    ("a path that climbs", "get-only", "404",
+     _serving(_raw(b"GET /../../etc/passwd HTTP/1.0\r\n\r\n"))),
+    ("bytes that are not HTTP", "get-only", "(400|no answer|an answer without a status)",
+     _serving(_raw(b"\x16\x03\x01\x02\x00\xff\xfe\r\n\r\n"))),
+    ("metrics without the token", "token", "401$", _serving(_with_token(b""), **_TOKEN)),
+    ("metrics with another token", "token", "401$",
+     _serving(_with_token(b"Authorization: Bearer nothing\r\n"), **_TOKEN)),
+    ("the token in another scheme", "token", "401$",
+     _serving(_with_token(b"Authorization: Basic " + _TOKEN["token"].encode() + b"\r\n"),
+     **_TOKEN)),
+    ("a token in Latin-1", "token", "401$",
+     _serving(_with_token(b"Authorization: Bearer \xe9\xff\r\n"), **_TOKEN)),
+    ("the reasons without the token", "token", "503$",
+     _serving(_with_token(b"", b"/health/ready"), **_TOKEN)),
+    ("plain HTTP where TLS is served", "tls", r"\['no answer'\]",
+     _serving(_plain_to_tls, tls_certificate=_certificate,
+     tls_key=lambda place: place.folder / "key.pem")),
 )  # fmt: skip

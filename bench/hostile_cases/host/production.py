@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.case import Case, NotThereError, Place, cases, entry
 
 _KEY: Final = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
 _SAFE: Final[dict[str, Any]] = {
@@ -51,31 +51,28 @@ def _client(**options: Any) -> dict[str, Any]:
 
 _REFUSED: Final = "SettingsError: mode is production: "
 CASES: Final = (
-    Case("production: safe settings", 18, "production", "started", _with()),
-    Case("production: brokers in plain text", 18, "plaintext", _REFUSED,
-         _with(kafka={"client": {}})),
-    Case("production: passwords in plain text", 18, "plaintext", _REFUSED,
+    *cases(
+        "production", 18,
+        ("safe settings", "production", "started", _with()),
+        ("brokers in plain text", "plaintext", _REFUSED, _with(kafka={"client": {}})),
+        ("passwords in plain text", "plaintext", _REFUSED,
          _with(kafka={"client": {"security.protocol": "SASL_PLAINTEXT"}})),
-    Case("production: a registry in plain text", 18, "plaintext", _REFUSED,
+        ("a registry in plain text", "plaintext", _REFUSED,
          _with(registry={"url": "http://registry:8081"})),
-    Case("production: checkpoints in plain text", 18, "plaintext", _REFUSED,
+        ("checkpoints in plain text", "plaintext", _REFUSED,
          _with(state={"url": "http://store/state"})),
-    Case("production: brokers that are not verified", 18, "verified", _REFUSED,
+        ("brokers that are not verified", "verified", _REFUSED,
          _with(kafka=_client(**{"enable.ssl.certificate.verification": False}))),
-    Case("production: host names that are not verified", 18, "verified", _REFUSED,
+        ("host names that are not verified", "verified", _REFUSED,
          _with(kafka=_client(**{"ssl.endpoint.identification.algorithm": "none"}))),
-    Case("production: the default name of an instance", 18, "verified", _REFUSED,
-         _with(kafka={"instance": "0"})),
-    Case("production: a registry without a password", 18, "registry-password", _REFUSED,
+        ("the default name of an instance", "verified", _REFUSED, _with(kafka={"instance": "0"})),
+        ("a registry without a password", "registry-password", _REFUSED,
          _with(registry={"user": "", "password": None})),
-    Case("production: no audit log", 18, "registry-password", _REFUSED,
-         _with(audit={"path": None})),
-    Case("production: unsigned bundles", 18, "signatures", _REFUSED,
-         _with(models={"require_signature": False})),
-    Case("production: unsigned commands", 18, "signatures", _REFUSED,
-         _with(rollout={"require_signature": False})),
-    Case("production: checkpoints without a MAC", 18, "mac-key", _REFUSED,
-         _with(state={"mac_key_file": None})),
+        ("no audit log", "registry-password", _REFUSED, _with(audit={"path": None})),
+        ("unsigned bundles", "signatures", _REFUSED, _with(models={"require_signature": False})),
+        ("unsigned commands", "signatures", _REFUSED, _with(rollout={"require_signature": False})),
+        ("checkpoints without a MAC", "mac-key", _REFUSED, _with(state={"mac_key_file": None})),
+    ),
     Case("production: metrics beyond loopback without TLS", 18, "endpoint", _REFUSED,
          _with(http={"host": "0.0.0.0", "token": "a-long-token-of-the-operator"})),  # noqa: S104 the attack
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, Place, entry
+from bench.hostile_cases.case import Place, cases, entry
 from bench.hostile_cases.data.decoding import raw
 
 _ROWS: Final = 200
@@ -76,27 +76,25 @@ def _pair(_: int, found: Collection[int]) -> None:
         raise ZeroDivisionError("x")
 
 
-CASES: Final = (
-    Case("quarantine: one record for which the computation fails", 3, "quarantine",
-         r"\[17\] rejected .*the others decided", _rejected(_for(17))),
-    Case("quarantine: the first record of a batch", 3, "quarantine",
-         r"\[0\] rejected .*the others decided", _rejected(_for(0))),
-    Case("quarantine: the last record of a batch", 3, "quarantine",
-         r"\[199\] rejected .*the others decided", _rejected(_for(_ROWS - 1))),
-    Case("quarantine: eight records", 3, "eight", r"\[.*\] rejected .*the others decided",
-         _rejected(_for(*range(0, 160, 20)))),
-    Case("quarantine: nine records", 3, "eight", "paused: ", _rejected(_for(*range(0, 180, 20)))),
-    Case("quarantine: every record", 3, "eight", "paused: ", _rejected(_for(*range(_ROWS)))),
-    Case("quarantine: a record that fails only after another", 3, "quarantine",
-         r"\[90\] rejected .*the others decided", _rejected(_pair)),
-    Case("quarantine: failures of another kind each time", 3, "repeats", "paused: ",
-         _rejected(_never_twice)),
-    Case("quarantine: failures by chance", 3, "repeats", r"\[\] rejected .*the others decided",
-         _rejected(_by_chance)),
-    Case("quarantine: no memory", 3, "not-records", "passed on: MemoryError",
-         _rejected(_for(17, error=MemoryError))),
-    Case("quarantine: a full disk", 3, "not-records", "passed on: OSError",
-         _rejected(_for(17, error=lambda: OSError(28, "No space left")))),
-    Case("quarantine: an error text with values of the record", 3, "no-values",
-         r"(?!.*secret)\[17\] rejected", _rejected(_for(17))),
+CASES: Final = cases(
+    "quarantine", 3,
+    ("one record for which the computation fails", "quarantine",
+     r"\[17\] rejected .*the others decided", _rejected(_for(17))),
+    ("the first record of a batch", "quarantine", r"\[0\] rejected .*the others decided",
+     _rejected(_for(0))),
+    ("the last record of a batch", "quarantine", r"\[199\] rejected .*the others decided",
+     _rejected(_for(_ROWS - 1))),
+    ("eight records", "eight", r"\[.*\] rejected .*the others decided",
+     _rejected(_for(*range(0, 160, 20)))),
+    ("nine records", "eight", "paused: ", _rejected(_for(*range(0, 180, 20)))),
+    ("every record", "eight", "paused: ", _rejected(_for(*range(_ROWS)))),
+    ("a record that fails only after another", "quarantine",
+     r"\[90\] rejected .*the others decided", _rejected(_pair)),
+    ("failures of another kind each time", "repeats", "paused: ", _rejected(_never_twice)),
+    ("failures by chance", "repeats", r"\[\] rejected .*the others decided", _rejected(_by_chance)),
+    ("no memory", "not-records", "passed on: MemoryError", _rejected(_for(17, error=MemoryError))),
+    ("a full disk", "not-records", "passed on: OSError",
+     _rejected(_for(17, error=lambda: OSError(28, "No space left")))),
+    ("an error text with values of the record", "no-values", r"(?!.*secret)\[17\] rejected",
+     _rejected(_for(17))),
 )  # fmt: skip

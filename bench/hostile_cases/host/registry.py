@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.case import Case, NotThereError, Place, cases, entry
 from bench.hostile_cases.host.requests import asked, held, status
 
 _JSON: Final = "application/vnd.schemaregistry.v1+json"
@@ -190,52 +190,49 @@ _MORE: Final = tuple(
 
 CASES: Final = (
     *_MORE,
-    Case("registry: a registration where the server is read-only", 12, "read-only", _REFUSED,
+    *cases(
+        "registry", 12,
+        ("a registration where the server is read-only", "read-only", _REFUSED,
          _served(_registered(_field("int")))),
-    Case("registry: a compatibility level where the server is read-only", 12, "read-only",
-         _REFUSED,
+        ("a compatibility level where the server is read-only", "read-only", _REFUSED,
          _served(_raw(_request(b'{"compatibility":"NONE"}', method="PUT", path="/config")))),
-    Case("registry: an id that would mean two schemas after a restart", 12, "schema-ids",
-         "2 ids, 2 different", _twice),
-    Case("registry: registrations beyond loopback without a token", 12, "beyond",
-         "SettingsError: ", _beyond),
-    Case("registry: a registration without the token", 12, "registry-token", "401",
+        ("an id that would mean two schemas after a restart", "schema-ids", "2 ids, 2 different",
+         _twice),
+        ("registrations beyond loopback without a token", "beyond", "SettingsError: ", _beyond),
+        ("a registration without the token", "registry-token", "401",
          _served(_registered(_field("int")), writable=True, token=_TOKEN)),
-    Case("registry: a registration with another token", 12, "registry-token", "401",
+        ("a registration with another token", "registry-token", "401",
          _served(_raw(_request(_body(_field("int")), more="Authorization: Bearer x\r\n")),
-                 writable=True, token=_TOKEN)),
-    Case("registry: a token in Latin-1", 12, "registry-token", "401",
+         writable=True, token=_TOKEN)),
+        ("a token in Latin-1", "registry-token", "401",
          _served(_raw(_request(_body(_field("int"))).replace(
-             b"Host: r", b"Host: r\r\nAuthorization: Bearer \xe9\xff")),
-                 writable=True, token=_TOKEN)),
-    Case("registry: a body of 3 MB", 12, "body", "413",
-         _served(_raw(_request(b"{" + b" " * (3 << 20)) ))),
-    Case("registry: a body of -5 bytes", 12, "body", "(400|411|413)",
-         _served(_raw(_request(b"", length=-5)))),
-    Case("registry: a chunked body", 12, "body", "(400|411|415)",
+         b"Host: r", b"Host: r\r\nAuthorization: Bearer \xe9\xff")),
+         writable=True, token=_TOKEN)),
+        ("a body of 3 MB", "body", "413", _served(_raw(_request(b"{" + b" " * (3 << 20)) ))),
+        ("a body of -5 bytes", "body", "(400|411|413)", _served(_raw(_request(b"", length=-5)))),
+        ("a chunked body", "body", "(400|411|415)",
          _served(_raw(f"POST {_PATH} HTTP/1.1\r\nHost: r\r\nConnection: close\r\n"
-                      f"Content-Type: {_JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
-                      "5\r\nhello\r\n0\r\n\r\n".encode()))),
-    Case("registry: JSON nested 100,000 deep", 12, "levels", "4(00|22), then 200",
-         _served(_after(_request(b'{"a":' * 100_000)), writable=True),
-         words="422"),
-    Case("registry: a schema nested 5,000 deep", 12, "levels", "422, then 200",
+         f"Content-Type: {_JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "5\r\nhello\r\n0\r\n\r\n".encode()))),
+        ("JSON nested 100,000 deep", "levels", "4(00|22), then 200",
+         _served(_after(_request(b'{"a":' * 100_000)), writable=True), "422"),
+        ("a schema nested 5,000 deep", "levels", "422, then 200",
          _served(_after(_request(_body('{"type":"array","items":' * 5_000))), writable=True)),
-    Case("registry: a form of a page in a browser", 12, "content-type", "415",
+        ("a form of a page in a browser", "content-type", "415",
          _served(_raw(_request(_body(_field("int")), kind="text/plain")), writable=True)),
-    Case("registry: no content type", 12, "content-type", "415",
+        ("no content type", "content-type", "415",
          _served(_raw(_request(_body(_field("int")), kind="")), writable=True)),
-    Case("registry: a fixed of size -5", 12, "registered", "422",
+        ("a fixed of size -5", "registered", "422",
          _served(_registered(_field({"type": "fixed", "name": "F", "size": -5})), writable=True)),
-    Case("registry: a fixed of size x", 12, "registered", "422",
+        ("a fixed of size x", "registered", "422",
          _served(_registered(_field({"type": "fixed", "name": "F", "size": "x"})), writable=True)),
-    Case("registry: a schema of 400 KB", 12, "registered", "4(13|22)",
+        ("a schema of 400 KB", "registered", "4(13|22)",
          _served(_registered({**_field("int"), "doc": "d" * 400_000}), writable=True)),
-    Case("registry: a subject that climbs out", 12, "directory", "(200|4..), nothing outside",
-         _climbing),
-    Case("registry: an id of 5,000 digits", 12, "schema-ids", "404, then 200",
+        ("a subject that climbs out", "directory", "(200|4..), nothing outside", _climbing),
+        ("an id of 5,000 digits", "schema-ids", "404, then 200",
          _served(_after(_request(b"", method="GET", path="/schemas/ids/" + "9" * 5_000, kind="")))),
-    Case("registry: an id in Arabic digits", 12, "schema-ids", "404, then 200",
+        ("an id in Arabic digits", "schema-ids", "404, then 200",
          _served(_after(_request(b"", method="GET", path="/schemas/ids/%D9%A3", kind="")))),
-    Case("registry: 300 connections", 12, "connections", "few threads", _served(_crowd)),
+        ("300 connections", "connections", "few threads", _served(_crowd)),
+    ),
 )  # fmt: skip

@@ -1,9 +1,77 @@
-"""Requests of a client that does not keep to HTTP."""
+"""Requests of a client that does not keep to HTTP, and the servers that are asked."""
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from bench.hostile_cases.case import NotThereError, entry
+
+
+def endpoint(health: Any, **http: Any) -> Any:
+    """Return a metrics and probe server on a free port; it serves as a context manager."""
+    try:
+        found = entry("stream_scorer.observability.endpoint", "Endpoint")
+    except NotThereError:
+        # Older trees have it here.
+        found = entry("stream_scorer.observability.health", "Endpoint")
+    settings = entry("stream_scorer.settings", "Http")(port=0, **http)
+    return found(settings, CollectorRegistry(), health)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers requests without a log; ``path`` is given without the query."""
+
+    def get(self, path: str) -> None:
+        """Answer a GET."""
+        raise NotImplementedError
+
+    def post(self, path: str) -> None:
+        """Answer a POST."""
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        self.get(self.path.partition("?")[0])
+
+    def do_POST(self) -> None:
+        """Answer a POST."""
+        self.post(self.path.partition("?")[0])
+
+    def send(self, status: int, data: bytes, **headers: str) -> None:
+        """Send an answer; header names have underscores for hyphens."""
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def served(handler: type[Answering]) -> Iterator[str]:
+    """Serve HTTP on a free loopback port; yield the URL."""
+    server = _Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def asked(port: int, data: bytes, *, wait: float = 10.0, source: str = "127.0.0.1") -> bytes:

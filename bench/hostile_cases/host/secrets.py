@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
-from bench.hostile_cases.host.requests import asked
+from bench.hostile_cases.case import Place, cases, entry
+from bench.hostile_cases.host.requests import asked, endpoint
 
 _SECRET: Final = "gallop horse/battery"  # noqa: S105 of no account
 _WORDS: Final = ("gallop", "hunter2")
@@ -85,24 +85,19 @@ def _letter(text: str) -> str:
     ports = entry("stream_scorer.ports")
     column, zero = ports.BytesColumn.of([b"v"]), np.zeros(1, np.int64)
     raw = ports.RawRecords(column, column, None, zero.astype(np.int32), zero, zero)
-    (letter,) = entry("stream_scorer.dead_letters.format", "dead_letters")(
+    made = entry("stream_scorer.dead_letters.format", "dead_letters")(
         raw, [0], ["UNKNOWN_SCHEMA"], [text], topic="d", source_topic="t", instance="0"
     )
-    return " ".join((value or b"").decode() for _, value in letter.headers)
+    # Older trees return a list of records.
+    (headers,) = [each.headers for each in made] if isinstance(made, list) else made.headers
+    return " ".join((value or b"").decode() for _, value in headers)
 
 
 def _health(text: str) -> str:
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415 only here
-
     health = entry("stream_scorer.observability.health", "Health")()
     health(entry("stream_scorer.telemetry", "DependencyUnavailable")("registry", text))
-    try:
-        endpoint = entry("stream_scorer.observability.endpoint", "Endpoint")
-    except NotThereError:
-        endpoint = entry("stream_scorer.observability.health", "Endpoint")
-    http = entry("stream_scorer.settings", "Http")(port=0)
-    with endpoint(http, CollectorRegistry(), health) as served:
-        return asked(served.port, b"GET /health/ready HTTP/1.0\r\n\r\n").decode()
+    with endpoint(health) as server:
+        return asked(server.port, b"GET /health/ready HTTP/1.0\r\n\r\n").decode()
 
 
 def _down(url: str) -> Callable[[Place], str]:
@@ -145,35 +140,35 @@ def _unverified(_: Place) -> str:
     return f"warned: {err.getvalue()}" if "warning" in err.getvalue() else "nothing was said"
 
 
-CASES: Final = (
-    Case("secret: credentials in registry.url", 13, "credentials", "refused: ",
-         _configured('[registry]\nurl = "http://me:hunter2@127.0.0.1:8081"\n')),
-    Case("secret: a token as the user of registry.url", 13, "credentials", "refused: ",
-         _configured('[registry]\nurl = "http://hunter2@127.0.0.1:8081"\n')),
-    Case("secret: a registry that is down, its URL with credentials", 13, "credentials",
-         "refused: ", _down("http://me:hunter2@127.0.0.1:9")),
-    Case("secret: a registry that is down", 13, "redactor", "refused: ",
-         _down("http://127.0.0.1:9")),
-    Case("secret: a private key's password in the file", 13, "secret-files", "refused: ",
-         _configured('[kafka.client]\n"ssl.key.password" = "hunter2"\n')),
-    Case("secret: a private key in the file", 13, "secret-files", "refused: ",
-         _configured('[kafka.client]\n"ssl.key.pem" = "hunter2"\n')),
-    Case("secret: a password in state.url", 13, "secret-files", "refused: ",
-         _configured('[state]\nurl = "s3://key:hunter2@bucket/path"\n')),
-    Case("secret: a folder of secret files that is not there", 13, "secret-folder", "refused: ",
-         _mounted(), words="is not a directory"),
-    Case("secret: two files for one secret", 13, "secret-folder", "refused: ",
-         _mounted("registry__password", "REGISTRY__PASSWORD"), words="names the same setting"),
-    Case("secret: an error that quotes a password", 13, "redactor", "masked: ",
-         _told(_error, f"cannot log in with {_SECRET}")),
-    Case("secret: an error that quotes an address", 13, "redactor", "masked: ",
-         _told(_error, "no route to https://user:gallop@registry:8081/x")),
-    Case("secret: a log line that quotes a password", 13, "redactor", "masked: ",
-         _told(_log, f"cannot log in with {_SECRET}")),
-    Case("secret: a dead letter that quotes a URL-encoded password", 13, "redactor", "masked: ",
-         _told(_letter, "GET https://registry/?key=gallop%20horse%2Fbattery")),
-    Case("secret: health that quotes an option", 13, "redactor", "masked: ",
-         _told(_health, "refused: sasl.password=gallop")),
-    Case("secret: settings that are shown", 13, "redactor", "masked: ", _settings_shown),
-    Case("secret: brokers that are not verified", 13, "verification", "warned: ", _unverified),
+CASES: Final = cases(
+    "secret", 13,
+    ("credentials in registry.url", "credentials", "refused: ",
+     _configured('[registry]\nurl = "http://me:hunter2@127.0.0.1:8081"\n')),
+    ("a token as the user of registry.url", "credentials", "refused: ",
+     _configured('[registry]\nurl = "http://hunter2@127.0.0.1:8081"\n')),
+    ("a registry that is down, its URL with credentials", "credentials", "refused: ",
+     _down("http://me:hunter2@127.0.0.1:9")),
+    ("a registry that is down", "redactor", "refused: ", _down("http://127.0.0.1:9")),
+    ("a private key's password in the file", "secret-files", "refused: ",
+     _configured('[kafka.client]\n"ssl.key.password" = "hunter2"\n')),
+    ("a private key in the file", "secret-files", "refused: ",
+     _configured('[kafka.client]\n"ssl.key.pem" = "hunter2"\n')),
+    ("a password in state.url", "secret-files", "refused: ",
+     _configured('[state]\nurl = "s3://key:hunter2@bucket/path"\n')),
+    ("a folder of secret files that is not there", "secret-folder", "refused: ", _mounted(),
+     "is not a directory"),
+    ("two files for one secret", "secret-folder", "refused: ",
+     _mounted("registry__password", "REGISTRY__PASSWORD"), "names the same setting"),
+    ("an error that quotes a password", "redactor", "masked: ",
+     _told(_error, f"cannot log in with {_SECRET}")),
+    ("an error that quotes an address", "redactor", "masked: ",
+     _told(_error, "no route to https://user:gallop@registry:8081/x")),
+    ("a log line that quotes a password", "redactor", "masked: ",
+     _told(_log, f"cannot log in with {_SECRET}")),
+    ("a dead letter that quotes a URL-encoded password", "redactor", "masked: ",
+     _told(_letter, "GET https://registry/?key=gallop%20horse%2Fbattery")),
+    ("health that quotes an option", "redactor", "masked: ",
+     _told(_health, "refused: sasl.password=gallop")),
+    ("settings that are shown", "redactor", "masked: ", _settings_shown),
+    ("brokers that are not verified", "verification", "warned: ", _unverified),
 )  # fmt: skip

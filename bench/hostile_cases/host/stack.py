@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from bench.hostile_cases.case import Case, Place
+from bench.hostile_cases.case import Place, cases
 
 _OURS: Final = ("scorer", "monitor", "profiler", "controller", "registry", "topics")
 _NO_RESTART: Final = frozenset({"topics"})
@@ -81,18 +81,14 @@ def _brokers(place: Place) -> str:
     return f"{len(found)} brokers"
 
 
-CASES: Final = (
-    Case("stack: ports that are published beyond this machine", 19, "published", "none at fault",
-         _each(_beyond)),
-    Case("stack: a health check that starts a virtual machine", 19, "checks", "none at fault",
-         _each(_virtual_machine)),
-    Case("stack: a scorer that cannot be scaled", 19, "scale", "none at fault", _each(_scaled)),
-    Case("stack: a service that stays down after a reboot", 19, "reboot", "none at fault",
-         _each(_restarted)),
-    Case("stack: a service of ours that may write to its root", 19, "locked", "none at fault",
-         _each(_locked)),
-    Case("stack: kernels that each start compiles in /tmp", 19, "kernels", "in the image",
-         _kernels),
-    Case("stack: one broker, with one copy of what is committed", 19, "brokers", "3 brokers",
-         _brokers),
+CASES: Final = cases(
+    "stack", 19,
+    ("ports that are published beyond this machine", "published", "none at fault", _each(_beyond)),
+    ("a health check that starts a virtual machine", "checks", "none at fault",
+     _each(_virtual_machine)),
+    ("a scorer that cannot be scaled", "scale", "none at fault", _each(_scaled)),
+    ("a service that stays down after a reboot", "reboot", "none at fault", _each(_restarted)),
+    ("a service of ours that may write to its root", "locked", "none at fault", _each(_locked)),
+    ("kernels that each start compiles in /tmp", "kernels", "in the image", _kernels),
+    ("one broker, with one copy of what is committed", "brokers", "3 brokers", _brokers),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 from unittest import mock
 
-from bench.hostile_cases.case import Case, NotThereError, Place, entry
+from bench.hostile_cases.case import NotThereError, Place, cases, entry
 from bench.hostile_cases.data.decoding import Source, framed
 
 CLIPBOARD: Final = "\x1b]52;c;c3RvbGVu\x07"
@@ -160,89 +160,45 @@ def _undecodable(_: Place) -> str:
 
 
 _ONE: Final = "1 lines: "
-CASES: Final = (
-    Case(
-        "terminal: a transaction id that sets the clipboard", 14, "escaped", rf"{_ONE}.*\\x1b\]52",
-        _decision(transaction_id=CLIPBOARD),
-    ),
-    Case(
-        "terminal: a customer id that forges a second decision", 14, "one-line", _ONE,
-        _decision(customer_id="c\n00:00:00.000  APPROVE  forged"),
-    ),
-    Case(
-        "terminal: a carriage return that overwrites the line", 14, "escaped", rf"{_ONE}.*\\r",
-        _decision(transaction_id="BLOCK\rAPPROVE"),
-    ),
-    Case(
-        "terminal: a name that is read backwards", 14, "escaped", rf"{_ONE}.*\\u202e",
-        _decision(customer_id="\u202egnp.exe"),
-    ),
-    Case(
-        "terminal: C1 controls", 14, "escaped", rf"{_ONE}.*\\x9b", _decision(customer_id="\x9b31m"),
-    ),
-    Case(
-        "terminal: a time that no calendar has", 14, "times", _ONE, _decision(timestamp=1 << 62),
-    ),
-    Case(
-        "terminal: a decision without its fields", 14, "shape", rf"{_ONE}0:3",
-        lambda _: _tail("decisions", _Message(), decoded={"x": 1}),
-    ),
-    Case(
-        "terminal: a score that is a text", 14, "shape", rf"{_ONE}0:3",
-        _decision(score="%s%s%n"),
-    ),
-    Case(
-        "terminal: a schema whose name sets the clipboard", 14, "escaped", rf"{_ONE}0:3",
-        _undecodable,
-    ),
-    Case(
-        "terminal: a dead letter whose reason is markup", 14, "markup", r"\d+ lines: .*\(?foreign",
-        _listed(dlq_reason=b"[/x]"),
-    ),
-    Case(
-        "terminal: a dead letter whose detail is markup", 14, "markup", r"\d+ lines: .*\[/x\]",
-        _listed(dlq_detail=b"[/x]"),
-    ),
-    Case(
-        "terminal: a dead letter whose detail clears the screen", 14, "escaped",
-        rf"{_ONE}.*\\x1b\[2J", _letter(dlq_detail=b"\x1b[2J\x1b[H"),
-    ),
-    Case(
-        "terminal: a dead letter whose source topic forges a line", 14, "one-line",
-        _ONE, _letter(dlq_source_topic=b"t\nAPPROVE"),
-    ),
-    Case(
-        "terminal: a dead letter with headers in Latin-1", 14, "foreign", _ONE,
-        _letter(dlq_detail=b"\xe9"),
-    ),
-    Case(
-        "terminal: a dead letter from offset 9 followed by 5,000 digits", 14, "foreign", _ONE,
-        _letter(dlq_source_offset=b"9" * 5_000),
-    ),
-    Case(
-        "terminal: a dead letter from offset -5", 14, "foreign", _ONE,
-        _letter(dlq_source_offset=b"-5"), words="is not a partition, offset or time",
-    ),
-    Case(
-        "terminal: a dead letter whose reason is no code", 14, "foreign", _ONE,
-        _letter(dlq_reason=b"all is well"), words="is not a reason code",
-    ),
-    Case(
-        "terminal: a dead letter whose headers have other names", 14, "foreign", _ONE,
-        lambda _: _tail("dlq", _Message(headers=[(f"x{n}", v) for n, v in letter()])),
-        words="headers do not end with",
-    ),
-    Case(
-        "terminal: a header of a dead letter that sets the clipboard", 14, "escaped",
-        r"\d+ lines: ",
-        _shown(lambda: _Message(b"\1", [(CLIPBOARD, CLIPBOARD.encode()), *letter()])),
-    ),
-    Case(
-        "terminal: an error that quotes an escape sequence", 14, "error", r"2 lines: .*\\x1b",
-        _error(f"topic {CLIPBOARD}\nstream-scorer: all is well"),
-    ),
-    Case("terminal: a table cell with a link", 14, "markup", r"\d+ lines: .*\[link=file",
-         _table("[link=file:///x]y[/link]")),
-    Case("terminal: a table cell with an unopened tag", 14, "markup", r"\d+ lines: .*\[/red\]",
-         _table("[/red]")),
+CASES: Final = cases(
+    "terminal", 14,
+    ("a transaction id that sets the clipboard", "escaped", rf"{_ONE}.*\\x1b\]52",
+     _decision(transaction_id=CLIPBOARD)),
+    ("a customer id that forges a second decision", "one-line", _ONE,
+     _decision(customer_id="c\n00:00:00.000  APPROVE  forged")),
+    ("a carriage return that overwrites the line", "escaped", rf"{_ONE}.*\\r",
+     _decision(transaction_id="BLOCK\rAPPROVE")),
+    ("a name that is read backwards", "escaped", rf"{_ONE}.*\\u202e",
+     _decision(customer_id="\u202egnp.exe")),
+    ("C1 controls", "escaped", rf"{_ONE}.*\\x9b", _decision(customer_id="\x9b31m")),
+    ("a time that no calendar has", "times", _ONE, _decision(timestamp=1 << 62)),
+    ("a decision without its fields", "shape", rf"{_ONE}0:3",
+     lambda _: _tail("decisions", _Message(), decoded={"x": 1})),
+    ("a score that is a text", "shape", rf"{_ONE}0:3", _decision(score="%s%s%n")),
+    ("a schema whose name sets the clipboard", "escaped", rf"{_ONE}0:3", _undecodable),
+    ("a dead letter whose reason is markup", "markup", r"\d+ lines: .*\(?foreign",
+     _listed(dlq_reason=b"[/x]")),
+    ("a dead letter whose detail is markup", "markup", r"\d+ lines: .*\[/x\]",
+     _listed(dlq_detail=b"[/x]")),
+    ("a dead letter whose detail clears the screen", "escaped", rf"{_ONE}.*\\x1b\[2J",
+     _letter(dlq_detail=b"\x1b[2J\x1b[H")),
+    ("a dead letter whose source topic forges a line", "one-line", _ONE,
+     _letter(dlq_source_topic=b"t\nAPPROVE")),
+    ("a dead letter with headers in Latin-1", "foreign", _ONE, _letter(dlq_detail=b"\xe9")),
+    ("a dead letter from offset 9 followed by 5,000 digits", "foreign", _ONE,
+     _letter(dlq_source_offset=b"9" * 5_000)),
+    ("a dead letter from offset -5", "foreign", _ONE, _letter(dlq_source_offset=b"-5"),
+     "is not a partition, offset or time"),
+    ("a dead letter whose reason is no code", "foreign", _ONE, _letter(dlq_reason=b"all is well"),
+     "is not a reason code"),
+    ("a dead letter whose headers have other names", "foreign", _ONE,
+     lambda _: _tail("dlq", _Message(headers=[(f"x{n}", v) for n, v in letter()])),
+     "headers do not end with"),
+    ("a header of a dead letter that sets the clipboard", "escaped", r"\d+ lines: ",
+     _shown(lambda: _Message(b"\1", [(CLIPBOARD, CLIPBOARD.encode()), *letter()]))),
+    ("an error that quotes an escape sequence", "error", r"2 lines: .*\\x1b",
+     _error(f"topic {CLIPBOARD}\nstream-scorer: all is well")),
+    ("a table cell with a link", "markup", r"\d+ lines: .*\[link=file",
+     _table("[link=file:///x]y[/link]")),
+    ("a table cell with an unopened tag", "markup", r"\d+ lines: .*\[/red\]", _table("[/red]")),
 )  # fmt: skip

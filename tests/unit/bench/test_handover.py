@@ -51,7 +51,7 @@ def test_a_pause_fails_just_past_what_is_allowed() -> None:
     most = round(MOST_PAUSE_SECONDS * 1_000)
     assert failures(document(gap_ms=most - 50)) == []
     (line,) = failures(document(gap_ms=most - 40))
-    assert line == "scale-out to 2: partition 0 paused for 10.01 s, at most 10"
+    assert line == "scale-out to 2: partition 0 paused for 10.01 s, must be at most 10"
 
 
 def test_what_is_lost_or_decided_twice_fails() -> None:

@@ -126,7 +126,7 @@ def test_a_row_without_an_outcome_or_with_two_fails(count: int, name: str) -> No
     other.count[2] = count
     document = _report(other)
     assert document["ways"][0][name] == 1
-    assert f"way 0: 1 {name}" in parity.failures(document)
+    assert f"way 0: 1 {name}, must be 0" in parity.failures(document)
 
 
 def _degraded(found: Outcomes) -> None:
@@ -158,7 +158,7 @@ def test_a_late_row_is_equal_in_what_does_not_hang_on_terminals(
     document = _report(other)
     assert document["features_equal"] == document["scores_equal"] == 4
     assert document["late_rows_equal"] == equal
-    assert parity.failures(document) == ([] if equal else ["0 of 1 late rows are equal"])
+    assert parity.failures(document) == ([] if equal else ["0 late rows are equal, must be 1"])
 
 
 def test_a_way_is_held_to_the_rows_that_it_was_given() -> None:

@@ -150,7 +150,7 @@ def test_what_is_kept_passes() -> None:
 )  # fmt: skip
 def test_two_in_a_hundred_are_too_many(broken: dict[str, str], named: str) -> None:
     lines = failures(report(_runs(**broken), LOUDER, 0.3))
-    assert lines == [f"{named} is 2 of 100, may be 1% at most"]
+    assert lines == [f"{named} is 2 of 100, must be at most 1"]
 
 
 def test_a_guard_that_never_promotes_or_never_finds_fails() -> None:

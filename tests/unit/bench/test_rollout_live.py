@@ -110,14 +110,14 @@ GOOD: dict[str, Any] = {
         ({"flips": 3}, "3 customers left the canary"),
         ({"canary_after_rollback": 1}, "1 decisions are the canary's after the rollback"),
         ({"shadow_mismatches": 1}, "1 decisions of the shadow's stage"),
-        ({"events_per_second": 19_999}, "19,999 events/s were decided, at least 20,000"),
+        ({"events_per_second": 19_999}, "19,999 events/s were decided, must be at least 20,000"),
         ({"shadow_ratio": 0.59}, "with a shadow 0.59 of the throughput"),
         (
             {"shares": [GOOD["shares"][0] | {"inside": False}]},
             "5 of 100 customers, expected 1 to 9",
         ),
-        ({"activations": [{"stage": "a", "seconds": 2.1}]}, "began 2.1 s after its command"),
-        ({"activations": [{"stage": "a", "seconds": None}]}, "before it had begun everywhere"),
+        ({"activations": [{"stage": "a", "seconds": 2.1}]}, "a: began 2.1 s after its command"),
+        ({"activations": [{"stage": "a", "seconds": None}]}, "a: began None s after its command"),
     ],
 )
 def test_each_gate_names_what_it_misses(change: dict[str, Any], said: str) -> None:
@@ -141,8 +141,8 @@ def reproduced(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"equal": 99}, "input: 99 of 100 are equal"),
-        ({"equal": 90, "chosen": 90}, "input: 90 of 90 are equal, least 100"),
+        ({"equal": 99}, "input: 99 are equal, must be 100"),
+        ({"equal": 90, "chosen": 90}, "input: 90 were compared, must be at least 100"),
         ({"missing": 1}, "input: 1 missing"),
         ({"models": {"old:1.0.0": 1}}, "input: decided by old:1.0.0"),
     ],

@@ -104,11 +104,11 @@ def test_only_the_process_that_lived_longest_is_watched() -> None:
         ),
         (
             {"longest_resume_seconds": 60.1},
-            "commits resumed 60.1 s after a fault, at most 60",
+            "commits resumed 60.1 s after a fault, must be at most 60",
         ),
         (
             {"bystander": watched(samples()[:120], SECONDS)},
-            "one process was watched for 19.0 s, at least 150",
+            "one process was watched for 19.0 s, must be at least 150",
         ),
     ],
 )

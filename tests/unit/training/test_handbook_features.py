@@ -4,11 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.handbook import FEATURES, agreement
+from bench.handbook import agreement
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.training.features import FEATURES
 from stream_scorer.training.fold import fold
 from tests.oracle.handbook import (
     CUSTOMER_FEATURES,
