@@ -371,7 +371,9 @@ def test_signatures_count(writer: Writer) -> None:
     stranger = writer.make("plan", STRANGER, **plan().model_dump(mode="json"))
     assert writer.take(stranger).refused == f"is signed by an unknown key, {stranger.key_id}"
     assert writer.take(replace(command, key_id="")).refused == "is not signed"
-    assert writer.take(replace(stranger, key_id=command.key_id)).refused.startswith("has no valid signature")
+    assert writer.take(replace(stranger, key_id=command.key_id)).refused.startswith(
+        "has no valid signature"
+    )
     assert writer.take(command).accepted
 
 
