@@ -49,7 +49,7 @@ def test_other_bad_splits_are_refused() -> None:
         Split(days(1, 5), days(5, 10), days(28, 30)).check()
     with pytest.raises(SettingsError, match="less than 0"):
         Split(days(1, 5), days(6, 10), days(28, 30), delay_days=-1).check()
-    with pytest.raises(SettingsError, match="more days than lie before"):
+    with pytest.raises(SettingsError, match="more days than there are before"):
         Split(days(1, 5), days(6, 10), days(28, 30), delay_days=10**9).check()
 
 

@@ -146,7 +146,7 @@ def test_a_topic_that_has_more_partitions_now_ends_the_reading(
     reading: TerminalReading, rows: Rows
 ) -> None:
     rows.coming, rows.there = raw([row(9_000, None, 3)]), (0, 1, 2)
-    with pytest.raises(StateError, match="has 3 partitions, not 2"):
+    with pytest.raises(StateError, match="has 3 partitions now, and had 2"):
         reading.step(0.0)
 
 

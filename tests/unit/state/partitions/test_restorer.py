@@ -188,7 +188,7 @@ def test_missing_undecided_input_precedes_missing_history() -> None:
         (whole(90, partitions=3), Input(), "had 3 partitions; now it has 4", "repartition"),
         ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
         (whole(9, payload=b"\x01\x00", unit="USD/2"), Input(), "holds amounts in USD/2", "rebuild"),
-        (whole(9, payload=b"\x01\x00", unit="EUR/3"), Input(), "plan says EUR/2", "the plan that"),
+        (whole(9, payload=b"\x01\x00", unit="EUR/3"), Input(), "plan has EUR/2", "the plan that"),
         (
             [bucket(1, 9, payload=b"no rings")],
             Input(),
