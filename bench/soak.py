@@ -8,6 +8,7 @@ behind a warm-up, must be flat. At the end the suite's verifier judges every rec
 """
 
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -106,10 +107,10 @@ def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
     happened: Counter[str] = Counter()
     failed: dict[str, str] = {}
     verdict: Verdict | None = None
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
     with (
-        tempfile.TemporaryDirectory(prefix="soak-") as folder,
         opened("one") as ground,
-        Endurance(ground, seed, Path(folder), seconds + _SLOWEST_KIND_SECONDS) as stage,
+        Endurance(ground, seed, folder, seconds + _SLOWEST_KIND_SECONDS) as stage,
     ):
         stage.begin()
         with Watch(stage) as watch:
@@ -129,6 +130,10 @@ def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
             verdict = stage.end()
         except Exception as error:  # noqa: BLE001 it is the report's
             failed["the end"] = _told(error, stage)
+    if failed:
+        sys.stderr.write(f"the scorers' logs are in {folder}\n")
+    else:
+        shutil.rmtree(folder)
     return {
         "minutes": round(took / 60, 1),
         "seed": seed,
