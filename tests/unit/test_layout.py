@@ -1,4 +1,4 @@
-"""The layout of the tree: each folder in its level, none too large, no import cycle."""
+"""The layout of the tree: folders in levels, none too large, no import cycle, short test names."""
 
 import ast
 import graphlib
@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_scorer"
 MOST_FILES = 15
+LONGEST_NAME = 60
 FLAT = {"stream_scorer/cli"}
 """One file per command group: as flat as the commands are."""
 
@@ -81,6 +82,17 @@ def test_every_folder_has_its_level_and_its_line_in_the_map() -> None:
     # From the top of the page to its end, the levels only go down.
     depth = {name: number for number, level in enumerate(levels) for name in level}
     assert [depth[name] for name in named] == sorted(depth[name] for name in named)
+
+
+def test_no_test_has_a_name_of_more_than_sixty_letters() -> None:
+    names = {
+        node.name: path.relative_to(ROOT)
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and re.match("test_|Test", node.name)
+    }
+    assert {name: path for name, path in names.items() if len(name) > LONGEST_NAME} == {}
 
 
 def test_no_module_imports_itself_through_others() -> None:
