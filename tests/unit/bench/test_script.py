@@ -38,7 +38,7 @@ def test_a_number_without_help_is_not_an_option(monkeypatch: pytest.MonkeyPatch)
         script(monkeypatch, "--rates", "3")
 
 
-def test_the_report_is_the_last_line_and_failed_gates_make_the_exit_code(
+def test_the_report_is_last_and_failed_gates_set_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = script(monkeypatch)
@@ -61,7 +61,7 @@ def test_the_report_is_the_last_line_and_failed_gates_make_the_exit_code(
         (float("nan"), "<=", False), (float("nan"), ">=", False),
     ],
 )  # fmt: skip
-def test_a_gate_passes_at_its_limit_and_fails_past_it_or_without_a_value(
+def test_a_gate_passes_at_its_limit_but_not_past_it_or_empty(
     value: float | None,
     comparison: str,
     passes: bool,  # noqa: FBT001 a parameter of the test
