@@ -169,7 +169,7 @@ def test_old_stage_seconds_apply_to_a_plan_without_a_ramp(start: Start) -> None:
 @pytest.mark.parametrize(
     ("text", "old", "why"),
     [
-        (CANARY.replace("name", "nmae"), {}, "plan.toml: name: Field required"),
+        (CANARY.replace("name", "names"), {}, "plan.toml: name: Field required"),
         (CANARY.replace('strategy = "canary"', ""), {}, "plan.toml: strategy: Field required"),
         (CANARY.replace("champion", "blue"), {}, "needs the arm champion"),
         (CANARY + "shares = { champion = 100 }", {}, "shares: is for strategy split"),
