@@ -2,7 +2,8 @@
 moved.
 
 ``python -m tests.layout.grade ANSWERS`` takes a file of ``number<TAB>path`` lines. The right answer
-is the old one in ``questions.tsv``, followed through git's renames.
+is the old one in ``questions.tsv``, followed through git's renames; where a part of a file has left it,
+``split.tsv`` says where that part is.
 """
 
 import csv
@@ -36,13 +37,21 @@ def asked() -> str:
     ).stdout.split()[-1]  # fmt: skip
 
 
+def rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of a table next to this file."""
+    with (HERE / name).open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
 def main() -> None:
     """Print the answers that are wrong, and how many are right."""
     now = renamed(asked())
-    with (HERE / "questions.tsv").open() as file:
-        expected = {
-            row["number"]: {now.get(path, path) for path in (row["answer"], row["also"]) if path}
-            for row in csv.DictReader(file, delimiter="\t")
+    split = {row["was"]: row["is"] for row in rows("split.tsv")}
+    expected = {}
+    for row in rows("questions.tsv"):
+        answers = {row["answer"], row["also"]} - {""}
+        expected[row["number"]] = {now.get(path, path) for path in answers} | {
+            split[path] for path in answers if path in split
         }
     given = dict(
         line.split("\t")[:2] for line in Path(sys.argv[1]).read_text().splitlines() if line
