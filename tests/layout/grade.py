@@ -2,8 +2,8 @@
 moved.
 
 ``python -m tests.layout.grade ANSWERS`` takes a file of ``number<TAB>path`` lines. The right answer
-is the old one in ``questions.tsv``, followed through git's renames; where a part of a file has left it,
-``split.tsv`` says where that part is.
+is the old one in ``questions.tsv``, followed through git's renames. Where a part of a
+file has left it, ``split.tsv`` says where that part is.
 """
 
 import csv
