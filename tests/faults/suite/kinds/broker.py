@@ -81,14 +81,14 @@ def _restarted(stage: Stage, brokers: Iterable[Broker]) -> None:
 
 @kind("broker", cluster="three")
 def broker_restart(stage: Stage) -> None:
-    """The broker that coordinates the transactions is stopped in good order and started again."""
+    """The broker that coordinates the transactions is stopped gracefully and started again."""
     stage.start()
     _restarted(stage, [_transaction_coordinator(stage)])
 
 
 @kind("broker", cluster="three")
 def broker_killed(stage: Stage) -> None:
-    """SIGKILL of a broker that leads outputs, which is started again at once."""
+    """SIGKILL of a broker that leads outputs, which is restarted immediately."""
     stage.start()
     broker = _leader(stage)
     broker.kill()
@@ -97,7 +97,7 @@ def broker_killed(stage: Stage) -> None:
 
 @kind("broker", cluster="three")
 def broker_paused(stage: Stage) -> None:
-    """A broker that leads outputs stands still for 30 s; connections stay open, unanswered."""
+    """A broker that leads outputs is suspended for 30 s; connections stay open, unanswered."""
     stage.start()
     broker = _leader(stage)
     topics = [stage.kafka.topics.decisions]
@@ -175,7 +175,7 @@ def leader_moved(stage: Stage) -> None:
 
 @kind("broker", cluster="three")
 def rolling_broker_restart(stage: Stage) -> None:
-    """Each of three brokers is restarted in good order, one after the other."""
+    """Each of three brokers is restarted gracefully, one after the other."""
     stage.start()
     _restarted(stage, stage.ground.kafka.brokers)
 

@@ -31,7 +31,7 @@ def quarantined_record(stage: Stage) -> None:
 
 @kind("process", quick=True)
 def hung_computation(stage: Stage) -> None:
-    """A batch is computed for ever: the probe says that it hangs, and a line says where."""
+    """A batch is computed for ever: the probe reports that it hangs, and a line shows where."""
     hangs = stage.folder / "hangs"
     scorer = stage.start(
         *("--hangs-while", str(hangs)),

@@ -57,7 +57,7 @@ def malformed(stage: Stage) -> None:
 
 @kind("data")
 def unknown_schema_id(stage: Stage) -> None:
-    """A burst of records with a schema id that nobody registered."""
+    """A burst of records with a schema id that is not registered."""
     bad = [
         replace(r, value=b"\0" + _UNKNOWN_ID + (r.value or b"")[5:], bad="UNKNOWN_SCHEMA")
         for r in good(_MANY)
@@ -131,7 +131,7 @@ def registry_slow(stage: Stage) -> None:
 
 @kind("data")
 def tampered_model(stage: Stage) -> None:
-    """The model's file is changed while it runs: it says so and goes on, and nobody loads it."""
+    """The model's file is changed while it runs: it reports that and continues; no process loads it."""
     models = stage.folder / "models"
     shutil.copytree(MODELS_DIRECTORY, models)
     variables = {

@@ -24,7 +24,7 @@ def join(stage: Stage) -> None:
 
 @kind("group")
 def leave(stage: Stage) -> None:
-    """One of two instances leaves in good order."""
+    """One of two instances leaves gracefully."""
     first = stage.start()
     second = stage.scorer(instance="1")
     wait_until(lambda: stage.assigned(second) > 0, "the second has partitions")
@@ -55,7 +55,7 @@ def _wait_for_some(stage: Stage, other: ScorerProcess) -> None:
 
 @kind("group")
 def bounce_storm(stage: Stage) -> None:
-    """An instance comes and goes again and again, in good order or killed."""
+    """An instance starts and stops again and again, gracefully or killed."""
     stage.start()
     bounces = 0
     for number in range(_BOUNCES):
@@ -73,7 +73,7 @@ def bounce_storm(stage: Stage) -> None:
 
 @kind("group")
 def two_of_one_name(stage: Stage) -> None:
-    """Two instances with one transactional id: the first is fenced, says so, and leaves with 6."""
+    """Two instances with one transactional id: the first is fenced and leaves with code 6."""
     first = stage.start()
     stage.scorer()
     assert first.wait() == _FENCED, first.said

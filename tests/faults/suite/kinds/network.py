@@ -84,7 +84,7 @@ def connections_reset(stage: Stage) -> None:
 
 @kind("network")
 def half_open(stage: Stage) -> None:
-    """The broker's side of all connections is gone, and no client is told."""
+    """The broker's side of all connections is gone, and no client notices."""
     stage.start()
     before = stage.proxy.counters.half_open
     stage.proxy.half_open()
@@ -211,5 +211,5 @@ def hold_an_end(stage: Stage, *seam: str) -> None:
 
 @kind("network", quick=True)
 def end_txn_held_and_released_in_the_next_transaction(stage: Stage) -> None:
-    """A held EndTxn arrives inside the next transaction, which is then given up."""
+    """A held EndTxn arrives inside the next transaction, which is then aborted."""
     hold_an_end(stage)

@@ -59,7 +59,7 @@ def rolling_switch(stage: Stage) -> None:
     second = stage.scorer(instance="1")
     _share_alike(stage, first, second)
     assert stage.group_type() == ConsumerGroupType.CONSUMER
-    stage.fired(2, "instances under KIP-848 where the broker had told of a classic group")
+    stage.fired(2, "instances under KIP-848 where the broker had reported a classic group")
     stage.finish()
 
 

@@ -37,13 +37,13 @@ def kill_before_produce(stage: Stage) -> None:
 
 @kind("process")
 def kill_after_produce(stage: Stage) -> None:
-    """SIGKILL when the decisions lie at the broker, without the offsets."""
+    """SIGKILL when the broker has the decisions, without the offsets."""
     _killed_at(stage, "send")
 
 
 @kind("process")
 def kill_after_offsets(stage: Stage) -> None:
-    """SIGKILL when decisions and offsets lie at the broker, before the commit."""
+    """SIGKILL when the broker has decisions and offsets, before the commit."""
     _killed_at(stage, "offsets")
 
 
@@ -89,7 +89,7 @@ def sigterm(stage: Stage) -> None:
 
 @kind("process")
 def sigstop_past_the_poll_interval(stage: Stage) -> None:
-    """SIGSTOP for longer than session and poll interval; another takes over, then it goes on."""
+    """SIGSTOP for longer than session and poll interval; another takes over, then it continues."""
     stage.settle(max_poll_interval_ms=6_000)
     first = stage.start()
     second = stage.scorer(instance="1")
@@ -138,7 +138,7 @@ def model_raises(stage: Stage) -> None:
         return any(reason.startswith("paused: model") for reason in reasons)
 
     wait_until(lambda: told() or (scorer.metric(name, **labels) or 0) > 20, "it is told")
-    stage.fired(1, "model failures told by probe or metric")
+    stage.fired(1, "model failures shown by probe or metric")
     broken.unlink()
     stage.fault_over()
     stage.finish()
@@ -162,7 +162,7 @@ def model_slower_than_the_poll_interval(stage: Stage) -> None:
     wait_until(stuck, lambda: f"it says that it is stuck: {stage.said}")
     assert (scorer.metric("stream_scorer_stuck_seconds") or 0) >= 3
     slow.unlink()
-    stage.fired(1, "stuck, told by probe and metric")
+    stage.fired(1, "stuck, shown by probe and metric")
     stage.fault_over()
     stage.wait_resumed()
     assert stage.assigned(scorer) == stage.partitions

@@ -59,7 +59,7 @@ def _aborted(stage: Stage) -> int:
 
 @kind("data", quick=True)
 def aborted_upstream_transaction(stage: Stage) -> None:
-    """Upstream aborts a transaction: nobody is given its records, and nothing is decided."""
+    """Upstream aborts a transaction: no reader is given its records, and nothing is decided."""
     stage.start()
     producer = _transactional(stage, 60_000)
     gone = _sent_in_a_transaction(stage, producer)
@@ -72,7 +72,7 @@ def aborted_upstream_transaction(stage: Stage) -> None:
 
 @kind("data")
 def hanging_upstream_transaction(stage: Stage) -> None:
-    """Upstream leaves a transaction open until its time limit: decisions wait, and it is told."""
+    """Upstream leaves a transaction open until its time limit: decisions wait; it is reported."""
     scorer = stage.start()
     producer = _transactional(stage, _HANGING_MS)
     gone = _sent_in_a_transaction(stage, producer)
@@ -93,7 +93,7 @@ def hanging_upstream_transaction(stage: Stage) -> None:
 
 @kind("data")
 def another_partitioner(stage: Stage) -> None:
-    """Upstream partitions by another hash: decided all the same, and told as degraded."""
+    """Upstream partitions by another hash: decided all the same, and reported as degraded."""
     stage.feed = Feed(
         stage.inside.bootstrap, stage.source, stage.ledger, traffic(), partitioner="consistent"
     )
@@ -113,7 +113,7 @@ def _admin(stage: Stage) -> AdminClient:
 
 @kind("data")
 def offset_out_of_range(stage: Stage) -> None:
-    """Retention took input that was not decided: it stops with 7; what is left goes on."""
+    """Retention took input that was not decided: it stops with 7; the rest continues."""
     first = stage.start()
     stage.stop(first)
     time.sleep(2)
@@ -149,7 +149,7 @@ def offset_out_of_range(stage: Stage) -> None:
 
 @kind("data")
 def output_topic_deleted(stage: Stage) -> None:
-    """An output topic is deleted while it runs: it stops loudly, and goes on once it is there."""
+    """An output topic is deleted while it runs: it stops loudly, and continues when it is there."""
     scorer = stage.start()
     topic = stage.kafka.topics.summaries
     client = _admin(stage)
