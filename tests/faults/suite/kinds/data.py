@@ -131,7 +131,7 @@ def registry_slow(stage: Stage) -> None:
 
 @kind("data")
 def tampered_model(stage: Stage) -> None:
-    """The model's file changes while it runs: it reports that and continues; no process loads it."""
+    """The model's file changes while it runs: that is reported, and no process loads it."""
     models = stage.folder / "models"
     shutil.copytree(MODELS_DIRECTORY, models)
     variables = {
