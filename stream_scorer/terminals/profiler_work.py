@@ -51,7 +51,7 @@ class _Note:
         first: Oldest offset of what is pending.
         newest: Newest event time, ms.
         heard: Newest Kafka timestamp, ms.
-        watermark: PendingTransactions up to here are out, ms.
+        watermark: Rows up to here are out, ms.
     """
 
     first: int
@@ -228,7 +228,7 @@ class ProfilerWork:
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: PendingTransactions that are passed over.
+            quarantined: Rows that are passed over.
 
         Raises:
             Paused: The registry is out of reach.

@@ -26,7 +26,7 @@ class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all 
     """The model failed for more of a batch than the plan lets pass.
 
     Attributes:
-        rows: ObservedRows for which it failed.
+        rows: Rows for which it failed.
         error: The first error's text.
     """
 

@@ -5,7 +5,7 @@
     rings           see below
     CRC-32          4 bytes, little-endian, of all before it
 
-A number is a varint, a signed one in zigzag. PayloadRings stand in the order of (hash, bytes) of
+A number is a varint, a signed one in zigzag. Rings stand in the order of (hash, bytes) of
 the customer's id:
 
     how many rings

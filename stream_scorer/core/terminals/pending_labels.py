@@ -43,7 +43,7 @@ class Clock:
     Attributes:
         newest: int64[p], newest event time by partition of the transactions, ms; NEVER at first.
         heard: int64[p], newest Kafka timestamp likewise.
-        watermark: PendingTransactions up to here are out, ms.
+        watermark: Rows up to here are out, ms.
     """
 
     newest: Int64

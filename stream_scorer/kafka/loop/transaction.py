@@ -68,7 +68,7 @@ class TransactionLoop(Generic[Delta]):
         source: Input.
         producer: Output.
         work: What to do with a batch.
-        limits: PolledBatch size and times.
+        limits: Batch size and times.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
     """
