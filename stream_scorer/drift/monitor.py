@@ -31,9 +31,7 @@ from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result,
 from stream_scorer.kafka.membership.transactional_id import fence_former, instance
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.offsets import admin, partitions
-from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
-from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import choose
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.ports import BytesColumn, Outgoing, Paused, RawRecords
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
@@ -256,10 +254,7 @@ def monitor_loop(
                 f"known are {', '.join(SIGNALS)}",
             )
     kafka, topics = settings.kafka, settings.kafka.topics
-    store = open_store(settings.models)
-    plan = plan_of(
-        store, choose(store, deployment.model).name, deployment.plan, plan_trust(settings)
-    )
+    plan = deployed_plan(settings, deployment)
     registry = open_registry(settings.registry)
     schema = reader_schema("drift-event.v1", settings.registry.directory)
     events = RecordCodec(registry.id_for(f"{topics.drift_events}-value", schema), schema)

@@ -18,9 +18,7 @@ from stream_scorer.kafka.membership.transactional_id import command, fence_forme
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.topics.offsets import admin, partitions
-from stream_scorer.models.stores.deployment import Deployment, plan_of, plan_trust
-from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import choose
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.ports import RawRecords
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
@@ -71,10 +69,7 @@ def profiler_loop(
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
     kafka, topics = settings.kafka, settings.kafka.topics
-    store = open_store(settings.models)
-    plan = plan_of(
-        store, choose(store, deployment.model).name, deployment.plan, plan_trust(settings)
-    )
+    plan = deployed_plan(settings, deployment)
     registry = open_registry(settings.registry)
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]

@@ -87,6 +87,13 @@ def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | No
         raise SettingsError(f"plan of {model} in {store.shown}: {error}", "correct it") from error
 
 
+def deployed_plan(settings: Settings, deployment: Deployment) -> Plan:
+    """Return the plan of a deployment, for a process that loads no model; raises as ``plan_of``."""
+    store = open_store(settings.models)
+    model = choose(store, deployment.model).name
+    return plan_of(store, model, deployment.plan, plan_trust(settings))
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What was deployed, verified and compiled for the same rings."""
