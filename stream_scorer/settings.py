@@ -446,7 +446,7 @@ class Rollout(_Group):
         examples=[{"risk": 41}],
     )
     require_signature: bool = Field(
-        default=False, description="refuse commands that nobody signed: for production"
+        default=False, description="refuse unsigned commands: for production"
     )
 
     @model_validator(mode="after")

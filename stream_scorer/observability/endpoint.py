@@ -14,13 +14,13 @@ import json
 import ssl
 import threading
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from stream_scorer.bounded_http import BoundedHandler, BoundedServer, TlsFiles
+from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.health import Probed
 from stream_scorer.redaction import redacted
@@ -29,7 +29,7 @@ from stream_scorer.settings import Http
 _POLL_SECONDS = 0.1
 
 
-class Endpoint:
+class Endpoint(Closing):
     """The HTTP endpoint of one process, served by its own threads until closed.
 
     Args:
@@ -72,17 +72,6 @@ class Endpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _tls(http: Http) -> TlsFiles | None:

@@ -7,12 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
+from stream_scorer.closing import Closing
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.topics.config import refused_option
 from stream_scorer.observability.fleet import Report
@@ -40,7 +39,7 @@ def tie_to(parent: int) -> None:
         os._exit(1)
 
 
-class Reporter:
+class Reporter(Closing):
     """Tells the parent of health and metrics, from a thread of its own until closed.
 
     Args:
@@ -68,17 +67,6 @@ class Reporter:
     def close(self) -> None:
         """Stop reporting. Does not wait: a parent that reads nothing must not keep a worker."""
         self._closing.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -6,15 +6,14 @@ told is whether the next start would be refused.
 
 import threading
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Self
 
+from stream_scorer.closing import Closing
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import Bundle, verify_again
 from stream_scorer.telemetry import Listener, ModelVerified
 
 
-class BundleWatch:
+class BundleWatch(Closing):
     """Verifies bundles on a thread of its own, until closed.
 
     Args:
@@ -64,17 +63,6 @@ class BundleWatch:
     def close(self) -> None:
         """End it. Does not wait: a store that hangs must not keep the process."""
         self._asked.put(False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self, listener: Listener) -> None:
         while True:

@@ -153,21 +153,22 @@ class Attempts:
             self._noted[partition] = self._marked(partition, ends[partition])
             self._unmarked.discard(partition)
 
-    def carried(self, ends: Mapping[int, int]) -> dict[int, bytes]:
-        """Return the notes that stay when offsets are committed: those not passed yet.
+    def _staying(self, ends: Mapping[int, int]) -> dict[int, Note]:
+        """Return the notes that are not passed when these offsets are committed.
 
         This process attempts the next batch too, and the attempts before it were at other offsets.
         """
         return {
-            partition: replace(note, attempts=1).write()
+            partition: replace(note, attempts=1)
             for partition, note in self._noted.items()
             if partition in ends and ends[partition] < note.end
         }
 
+    def carried(self, ends: Mapping[int, int]) -> dict[int, bytes]:
+        """Return the notes that stay when offsets are committed."""
+        return {partition: note.write() for partition, note in self._staying(ends).items()}
+
     def passed(self, ends: Mapping[int, int]) -> None:
         """Offsets are committed: what ends before them is not suspected any more."""
-        for partition in ends.keys() & self._noted.keys():
-            if ends[partition] >= self._noted[partition].end:
-                del self._noted[partition]
-            else:
-                self._noted[partition] = replace(self._noted[partition], attempts=1)
+        others = {p: note for p, note in self._noted.items() if p not in ends}
+        self._noted = others | self._staying(ends)

@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.groups import Groups
@@ -213,7 +213,7 @@ def _first_times(
     return times
 
 
-class LagWatch:
+class LagWatch(Closing):
     """Observes a group's lag every few seconds on its own thread.
 
     While the broker does not answer, it reports empty mappings: no number is better than an old
@@ -240,17 +240,6 @@ class LagWatch:
         """Stop observing; returns when the thread has ended."""
         self._stop.set()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():

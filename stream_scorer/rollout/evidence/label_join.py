@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.closing import Closing
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.rollout.evidence.label_rows import LabelColumns, PendingDecisions, Ripe
 
@@ -74,7 +75,7 @@ class Passed:
     after_cutoff: int = 0
 
 
-class LabelJoin:
+class LabelJoin(Closing):
     """Decisions that wait for their labels, in one file; one process at a time has it.
 
     Nothing is kept before :meth:`commit`, and everything since the last one is taken back by
@@ -145,12 +146,6 @@ class LabelJoin:
             self._note("identity", identity.encode())
             self._base.execute("COMMIT")
         self._look()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __len__(self) -> int:
         """Return how many decisions wait."""

@@ -55,7 +55,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         "signature.json is not a signature by release",
     ),
     (
-        "a signature that is no base64",
+        "a signature that is not base64",
         lambda s: s.document(signature="§"),
         "signature.json is not a signature by release",
     ),
@@ -89,7 +89,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     ),
     ("another signed version in this one's place", instead, "calls itself fraud:1.0.1"),
     (
-        "a signature with a key that nobody knows",
+        "a signature with an unknown JSON key",
         lambda s: s.document(trusted_types=["os.system"]),
         "signature.json: trusted_types: Extra inputs",
     ),
