@@ -1,8 +1,9 @@
 """A consumer group seen from outside: its members and its stable committed offsets."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConsumerGroupDescription
@@ -13,7 +14,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
-_SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 30.0
+"""How long a group's coordinator that moves is waited for."""
 _BREATH_SECONDS = 0.02
 _NEVER_SECONDS = 3_600.0
 """The longest that librdkafka takes."""
@@ -25,6 +27,29 @@ COORDINATION = frozenset(
     }
 )
 """Errors of a group whose coordinator moves, or is not elected yet; waiting mends them."""
+_Answer = TypeVar("_Answer")
+
+
+def settled(ask: Callable[[], _Answer], seconds: float = SETTLE_SECONDS) -> _Answer:
+    """Return the answer to a question about a group, asked again while its coordinator moves.
+
+    A group's coordinator is elected a moment after a cluster has started.
+
+    Args:
+        ask: Asks once.
+        seconds: How long a coordinator that moves is waited for.
+
+    Raises:
+        KafkaException: The broker does not answer, or not in that time.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATION or time.monotonic() > until:
+                raise
+        time.sleep(_BREATH_SECONDS)
 
 
 def refuse_members(kafka: Kafka) -> None:
@@ -71,7 +96,7 @@ class Groups:
         self._kafka = kafka
 
     def described(
-        self, group: str, seconds: float = _SETTLE_SECONDS
+        self, group: str, seconds: float = SETTLE_SECONDS
     ) -> ConsumerGroupDescription | None:
         """Return what the broker says of a group; None where it knows none of that name.
 
@@ -82,18 +107,12 @@ class Groups:
         Raises:
             UnavailableError: The broker does not say.
         """
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                return self._answer(group)
-            except KafkaException as error:
-                cause = error.args[0]
-                if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                    return None
-                # As for ``noted``.
-                if cause.code() not in COORDINATION or time.monotonic() > until:
-                    raise unreachable(self._kafka, cause.str()) from error
-            time.sleep(_BREATH_SECONDS)
+        try:
+            return settled(lambda: self._answer(group), seconds)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            raise unreachable(self._kafka, error.args[0].str()) from error
 
     def _answer(self, group: str) -> ConsumerGroupDescription:
         asked = self.client.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)[group]
@@ -114,18 +133,29 @@ def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[i
         UnavailableError: The broker does not answer.
     """
     consumer = Consumer(config.reader(kafka, kafka.group))
+    wanted = [TopicPartition(topic, partition) for partition in partitions]
     try:
-        found = consumer.committed(
-            [TopicPartition(topic, partition) for partition in partitions], _SETTLE_SECONDS
-        )
+        found = settled(lambda: committed(consumer, wanted, SETTLE_SECONDS))
     except KafkaException as error:
         raise unreachable(kafka, error.args[0].str()) from error
     finally:
         consumer.close()
-    for place in found:
-        if place.error is not None:
-            raise unreachable(kafka, place.error.str())
-    return {place.partition: place.offset for place in found if place.offset >= 0}
+    return {partition: offset for (_, partition), offset in found.items()}
+
+
+def committed(
+    consumer: Consumer, wanted: Sequence[TopicPartition], seconds: float
+) -> dict[tuple[str, int], int]:
+    """Return the offsets that a consumer's group committed; a partition without one is left out.
+
+    Raises:
+        KafkaException: The broker does not answer for all of them in that time.
+    """
+    found = consumer.committed(list(wanted), timeout=seconds)
+    for at in found:
+        if at.error is not None:
+            raise KafkaException(at.error)
+    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
 
 def noted(
@@ -138,17 +168,12 @@ def noted(
     Raises:
         UnavailableError: The broker does not say.
     """
-    until = time.monotonic() + _SETTLE_SECONDS
-    while partitions:
-        try:
-            return consumer.noted(partitions, _SETTLE_SECONDS)
-        except KafkaException as error:
-            cause = error.args[0]
-            # A group's coordinator moves, and is elected a moment after a cluster has started.
-            if cause.code() not in COORDINATION or time.monotonic() > until:
-                raise UnavailableError(
-                    f"committed offsets of group {group} cannot be read: {cause.str()}",
-                    "check the brokers",
-                ) from error
-        time.sleep(_BREATH_SECONDS)
-    return {}
+    if not partitions:
+        return {}
+    try:
+        return settled(lambda: consumer.noted(partitions, SETTLE_SECONDS))
+    except KafkaException as error:
+        raise UnavailableError(
+            f"committed offsets of group {group} cannot be read: {error.args[0].str()}",
+            "check the brokers",
+        ) from error

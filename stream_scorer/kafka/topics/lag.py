@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.groups import Groups
+from stream_scorer.kafka.topics.groups import SETTLE_SECONDS, Groups, committed, settled
 from stream_scorer.kafka.topics.offsets import (
     ANSWER_SECONDS,
     partitions,
@@ -76,10 +76,18 @@ class LagReader:
         kafka: The cluster.
         group: The consumer group.
         topic: The topic that it reads; None: every topic in which it committed or has a member.
+        settle_seconds: How long a read waits for a group's coordinator that moves.
     """
 
-    def __init__(self, kafka: Kafka, group: str, topic: str | None = None) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        group: str,
+        topic: str | None = None,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
         self._kafka = kafka
+        self._settle_seconds = settle_seconds
         self._group = group
         self._topic = topic
         self._groups = Groups(kafka)
@@ -104,8 +112,8 @@ class LagReader:
         named = [self._topic] if self._topic else None
         client = self._groups.client
         known = partitions(client, self._kafka, named)
-        committed = self._committed(known)
-        topics = set(named or ()) or {topic for topic, _ in committed} | self._assigned_topics()
+        offsets = self._committed(known)
+        topics = set(named or ()) or {topic for topic, _ in offsets} | self._assigned_topics()
         if not topics:
             raise SettingsError(
                 f"group {self._group}: has neither committed offsets nor members",
@@ -116,7 +124,7 @@ class LagReader:
             for topic, numbers in partitions(client, self._kafka, sorted(topics)).items()
             for partition in numbers
         ]
-        lags = [self._lag(*at, committed.get(at)) for at in wanted]
+        lags = [self._lag(*at, offsets.get(at)) for at in wanted]
         return self._with_seconds(lags) if seconds else lags
 
     def _lag(self, topic: str, partition: int, committed: int | None) -> PartitionLag:
@@ -137,10 +145,11 @@ class LagReader:
         """
         wanted = [TopicPartition(topic, p) for topic, numbers in known.items() for p in numbers]
         try:
-            found = self._member.committed(wanted, timeout=ANSWER_SECONDS)
+            return settled(
+                lambda: committed(self._member, wanted, ANSWER_SECONDS), self._settle_seconds
+            )
         except KafkaException as error:
             raise unreachable(self._kafka, error.args[0].str()) from error
-        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
     def _assigned_topics(self) -> set[str]:
         try:
@@ -229,7 +238,8 @@ class LagWatch(Closing):
     def __init__(
         self, kafka: Kafka, topic: str, listener: Listener, every_seconds: float = 5.0
     ) -> None:
-        self._reader = LagReader(kafka, kafka.group, topic)
+        # It looks again soon, and closing it must not wait long.
+        self._reader = LagReader(kafka, kafka.group, topic, settle_seconds=0.0)
         self._listener = listener
         self._every_seconds = every_seconds
         self._stop = threading.Event()

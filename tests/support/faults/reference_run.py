@@ -15,14 +15,14 @@ from functools import cache
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.groups import COORDINATION
+from stream_scorer.kafka.topics.groups import settled
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
@@ -189,16 +189,9 @@ def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
     """
     consumer = Consumer(config.reader(kafka, group or kafka.group))
     places = [TopicPartition(kafka.topics.transactions, p) for p in range(PARTITIONS)]
-    until = time.monotonic() + DEADLINE_SECONDS
     try:
-        while True:
-            try:
-                found = consumer.committed(places, 30)
-            except KafkaException as error:
-                if error.args[0].code() not in COORDINATION or time.monotonic() > until:
-                    raise
-            else:
-                return {place.partition: place.offset for place in found}
+        found = settled(lambda: consumer.committed(places, timeout=30), DEADLINE_SECONDS)
+        return {place.partition: place.offset for place in found}
     finally:
         consumer.close()
 
