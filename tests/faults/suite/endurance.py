@@ -30,10 +30,22 @@ _BYSTANDER = "bystander"
 _VICTIM = "0"
 _SETTLED = 50
 _CUSTOMERS = 150
-_A_DAY = 2
-"""Transactions of a customer, about."""
-_MOST_DAYS = 3_600
+_A_DAY = 0.7
+"""Records of a customer, at least: some have no terminal near them."""
+_MOST_DAYS = 2_500
+"""The simulation begins in 2018, and an event time in the future is rejected."""
 _REMEMBERS_MS = 30 * 86_400_000
+
+
+def load_of(seconds: float) -> Iterator[Record]:
+    """Return simulated transactions of so few customers that their histories soon end.
+
+    Args:
+        seconds: For how long they are enough, at the load's pace.
+    """
+    records = seconds * PER_SECOND
+    customers = max(_CUSTOMERS, math.ceil(records / _A_DAY / _MOST_DAYS))
+    return transactions_of(math.ceil(records / _A_DAY / customers) + 1, customers)
 
 
 class Endurance(Stage):
@@ -59,11 +71,8 @@ class Endurance(Stage):
         self._seconds = seconds
 
     def load(self) -> Iterator[Record]:
-        """Return simulated transactions of so few customers that their histories soon end."""
-        # The last fault may begin just before the end, and every one takes its time.
-        records = 2 * self._seconds * PER_SECOND
-        customers = max(_CUSTOMERS, math.ceil(records / _A_DAY / _MOST_DAYS))
-        return transactions_of(math.ceil(records / _A_DAY / customers) + 1, customers)
+        """Return what is fed for as long as the load has to last."""
+        return load_of(self._seconds)
 
     def begin(self) -> None:
         """Start the bystander and the load."""
@@ -81,6 +90,7 @@ class Endurance(Stage):
 
     def finish(self, **_: Any) -> Verdict:
         """See that commits resume, and leave the stage to the next kind; nothing is judged yet."""
+        assert self.feed.is_alive(), "the load ended before the faults"
         self.wait_resumed()
         self.resumed.append(self.resume_seconds)
         self.crew.stop_others({_BYSTANDER, _VICTIM})

@@ -1,5 +1,6 @@
 """What the soak draws, and what it takes for flat."""
 
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from bench.soak import drawn
 from bench.verdicts.soak import MOST_GROWTH, Sample, failures, growth, longest_life, watched
+from stream_scorer.simulator.simulate import EPOCH
 from tests.faults.suite import endurance, kinds
 from tests.faults.suite.registry import KINDS
+from tests.faults.suite.traffic import PER_SECOND
 
 SECONDS = 400
 
@@ -114,3 +117,17 @@ def test_only_the_process_that_lived_longest_is_watched() -> None:
 )
 def test_what_must_be_shown_and_is_not_fails(changes: dict[str, Any], line: str) -> None:
     assert failures(document(samples(), **changes)) == [line]
+
+
+def test_the_load_lasts_as_long_as_the_faults() -> None:
+    assert sum(1 for _ in endurance.load_of(60)) >= 60 * PER_SECOND
+
+
+@pytest.mark.parametrize("hours", [0.1, 0.5, 24])
+def test_no_event_of_the_load_is_in_the_future(
+    hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(endurance, "transactions_of", lambda days, _: asked.append(days))
+    endurance.load_of(hours * 3_600)
+    assert EPOCH + timedelta(days=asked[0]) < datetime.now(UTC).date()
