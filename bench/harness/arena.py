@@ -16,6 +16,7 @@ from bench.harness.traffic import registry_with_writers
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.devkafka import DevKafka
+from stream_scorer.devkafka.child import as_environment
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.config import common
@@ -140,7 +141,7 @@ class Arena:
         }
         if store is not None:
             table["models"] = {"directory": str(store)}
-        return Entry(name, command, load_settings(table), _environment(table))
+        return Entry(name, command, load_settings(table), as_environment(table))
 
     def create_outputs(self, *entries: Entry) -> None:
         """Create entries' output topics, whose records carry the broker's time of arrival."""
@@ -269,17 +270,3 @@ class Arena:
     def stored_bytes(self, topic: str) -> int:
         """Return what a topic takes on the broker's disk: compressed, with all overhead."""
         return sum(file.stat().st_size for file in self.data.glob(f"{topic}-*/*.log"))
-
-
-def _environment(table: Mapping[str, Any], prefix: str = "STREAM_SCORER") -> dict[str, str]:
-    """Spell a table of settings as environment variables."""
-    spelled: dict[str, str] = {}
-    for key, value in table.items():
-        name = (
-            f"{prefix}_{key.upper()}" if prefix == "STREAM_SCORER" else f"{prefix}__{key.upper()}"
-        )
-        if isinstance(value, Mapping):
-            spelled |= _environment(value, name)
-        else:
-            spelled[name] = str(value)
-    return spelled

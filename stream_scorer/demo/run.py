@@ -30,7 +30,7 @@ from typing import Any, Protocol, Self
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.demo.input import Malformed, Spoiler, traffic
 from stream_scorer.demo.precision import precisions
-from stream_scorer.demo.processes import DemoProcess, start_process
+from stream_scorer.demo.processes import DemoProcess
 from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.verifier import Verifier
 from stream_scorer.devkafka import DevKafka
@@ -191,7 +191,7 @@ class Demo:
     # -- what runs --------------------------------------------------------------------------
 
     def _start(self, name: str, settings: Settings, folder: Path, stack: ExitStack) -> None:
-        process = start_process(name, settings, folder, self._config)
+        process = DemoProcess(name, settings, folder, self._config)
         stack.callback(process.end)
         self._processes.append(process)
 
