@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
 
 _PLAN = "Revisions of the plan are loaded, refused, activated"
-_CONTROLLER = "A rollout's controller speaks"
+_CONTROLLER = "Log lines of the rollout controller"
 
 _HOLDING = frozenset({"INVALID", "INCONCLUSIVE"})
 """Verdicts that a person has to look at."""
