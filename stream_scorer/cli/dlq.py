@@ -157,7 +157,7 @@ def replay(
     exit code 7 and asks for --trust-headers.
 
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
-    before is told, and the exit code is 143 or 130. The next call goes on there.
+    before is told, and the exit code is 143 or 130. The next call continues there.
     """
     settings = options.connected()
     chosen = Selection(frozenset(each.value for each in reason or ()))
@@ -240,9 +240,9 @@ def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
         if count:
             typer.echo(f"{count} {text}")
     if found.limited:
-        typer.echo("stopped at the limit; the next call goes on there")
+        typer.echo("stopped at the limit; the next call continues there")
     if found.stopped:
-        typer.echo(f"stopped by {signal_name}; the next call goes on there")
+        typer.echo(f"stopped by {signal_name}; the next call continues there")
 
 
 def dump(data: bytes) -> str:

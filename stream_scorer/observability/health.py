@@ -12,7 +12,7 @@ HEARTBEAT_SECONDS = 30.0
 
 _LACKING = {
     "input": "partition {}: history begins at offset {}, less than a horizon",
-    "ring_cap": "partition {}: full rings were kept with a smaller ring_cap",
+    "ring_cap": "partition {}: rings were already full under an earlier, smaller ring_cap",
 }
 
 
@@ -220,7 +220,7 @@ class Health:
                 for p in sorted(self._fresh - self._replaying.keys())
             ]
             if self._terminals:
-                reasons.append(f"terminals' rows: {self._terminals} records left")
+                reasons.append(f"terminal profile rows: {self._terminals} records left")
             reasons += [f"paused: {name}: {why}" for name, why in sorted(self._down.items())]
             if self._stuck:
                 reasons.append(f"stuck: {self._stuck}")

@@ -185,7 +185,7 @@ def stopped_by_signals(
     """
 
     def leave_hard() -> None:
-        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; leaving at once\n")
+        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; exiting now\n")
         sys.stderr.flush()
         os._exit(1)
 

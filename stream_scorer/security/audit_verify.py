@@ -170,7 +170,7 @@ class _Reading:
 
     def _fault_gap(self, path: Path, number: int) -> None:
         self._found.note(
-            path, number, f"{len(self._gap)} bytes are no line, and no line tells of them"
+            path, number, f"{len(self._gap)} bytes are not a line, and no later line records them"
         )
         self._gap = b""
 
@@ -202,7 +202,7 @@ class _Reading:
         if line.number > expected:
             found.note(path, number, _missing(expected, line.number))
         elif line.number < expected:
-            found.note(path, number, f"is line {line.number}, and stands where {expected} should")
+            found.note(path, number, f"is line {line.number} where line {expected} should be")
             return
         elif previous is not None and line.previous != previous:
             found.note(path, number, f"line {line.number} does not follow the line before it")

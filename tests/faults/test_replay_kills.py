@@ -148,7 +148,7 @@ def test_a_signal_aborts_the_transaction_and_a_rerun_continues(
     assert set(found.values()) == {1}
     written = read_to_end(ours.bootstrap, [ours.topics.transactions], "read_uncommitted")
     assert len(written) - COUNT - len(found) == BATCH
-    assert f"stopped by {number.name}; the next call goes on there" in process.said
+    assert f"stopped by {number.name}; the next call continues there" in process.said
     assert f"{len(found)}" in next(row for row in process.said.splitlines() if "total" in row)
     rest = COUNT * 2 // 3 - len(found)
     assert calls(ours) == rest > 0

@@ -90,15 +90,16 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
         tells: What happens, by kind.
     """
     lines = [
-        "| fault | what happens | seeds: survived | shown by (seed 1) | slowest resume, s |",
-        "|---|---|---|---|---|",
+        "| fault | what happens | shown by (count), seed 1 | slowest resume, s |",
+        "|---|---|---|---|",
     ]
     for name in dict.fromkeys(result.kind for result in results):
         runs = [result for result in results if result.kind == name]
-        seeds = ", ".join(f"{r.seed}: {'yes' if r.survived else '**no**'}" for r in runs)
+        failed = ", ".join(str(run.seed) for run in runs if not run.survived)
         slowest = max(result.resume_seconds for result in runs)
         shown = "; ".join(runs[0].proofs)
-        lines.append(f"| `{name}` | {tells[name]} | {seeds} | {shown} | {slowest:.1f} |")
+        what = f"**FAILED with seed {failed}**: {tells[name]}" if failed else tells[name]
+        lines.append(f"| `{name}` | {what} | {shown} | {slowest:.1f} |")
     return "\n".join(lines)
 
 

@@ -37,9 +37,9 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
         error += "; ".join(["", *getattr(failure, "__notes__", [])])
         ground.repair()
     fired = sum(count for count, _ in stage.proofs)
-    proofs = [f"{count} {proof}" for count, proof in stage.proofs]
+    proofs = [f"{proof} ({count})" for count, proof in stage.proofs]
     if stage.crew.restarts:
-        proofs.append(f"started again after exit code 5: {stage.crew.restarts}")
+        proofs.append(f"starts after exit code 5 ({stage.crew.restarts})")
     if not fired and not error:
         error = "nothing shows that the fault happened"
     return Result(

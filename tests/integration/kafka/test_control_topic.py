@@ -178,7 +178,7 @@ def test_a_topic_of_several_partitions_is_none(kafka_settings: Callable[..., Kaf
     client.create_topics([NewTopic(settings.topics.rollout, 2, 1)])[
         settings.topics.rollout
     ].result()
-    with pytest.raises(RolloutError, match="has 2 partitions, and so no one order"):
+    with pytest.raises(RolloutError, match="has 2 partitions, so its records have no single order"):
         KeptTopic(settings, settings.topics.rollout)
 
 

@@ -185,11 +185,11 @@ def test_health_is_degraded_until_history_is_complete(ready: Health) -> None:
     ready(events.StateIncomplete(1, 77, ("input", "ring_cap")))
     assert ready.degraded() == [
         "partition 1: history begins at offset 77, less than a horizon",
-        "partition 1: full rings were kept with a smaller ring_cap",
+        "partition 1: rings were already full under an earlier, smaller ring_cap",
     ]
     ready(events.StateIncomplete(1, 77, ("ring_cap",)))
     ready(events.StateComplete(0))
-    assert ready.degraded() == ["partition 1: full rings were kept with a smaller ring_cap"]
+    assert ready.degraded() == ["partition 1: rings were already full under an earlier, smaller ring_cap"]
     ready(events.StateComplete(1))
     assert ready.degraded() == []
 

@@ -152,7 +152,7 @@ def test_lines_in_another_order_are_found(path: Path) -> None:
     path.write_bytes(b"".join(lines))
     assert faults(verify(path)) == [
         "audit.log line 5: line 5 is missing before line 6",
-        "audit.log line 6: is line 5, and stands where 7 should",
+        "audit.log line 6: is line 5 where line 7 should be",
     ]
 
 
@@ -160,7 +160,7 @@ def test_a_duplicate_line_is_found(path: Path) -> None:
     written(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
-    assert faults(verify(path)) == ["audit.log line 4: is line 3, and stands where 4 should"]
+    assert faults(verify(path)) == ["audit.log line 4: is line 3 where line 4 should be"]
 
 
 def test_a_cut_off_end_is_found_by_a_hash_noted_elsewhere(path: Path) -> None:
@@ -255,7 +255,7 @@ def test_torn_bytes_that_were_changed_afterwards_are_found(path: Path) -> None:
     assert verify(path).torn == ["audit.log line 3"]
     path.write_bytes(path.read_bytes().replace(b"model.si\n", b"model.xx\n"))
     assert faults(verify(path)) == [
-        "audit.log line 3: 20 bytes are no line, and no line tells of them"
+        "audit.log line 3: 20 bytes are not a line, and no later line records them"
     ]
 
 
@@ -264,7 +264,7 @@ def test_invalid_bytes_at_the_end_are_not_taken_for_a_crash(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"\0\0\0")
     assert faults(verify(path)) == [
-        "audit.log line 3: 3 bytes are no line, and no line tells of them"
+        "audit.log line 3: 3 bytes are not a line, and no later line records them"
     ]
 
 
