@@ -172,7 +172,7 @@ def validate(*, model: VersionArgument, options: StoreOptions) -> None:
 
 
 def _signer(bundle: Mapping[str, Any]) -> str:
-    """Return who signed a bundle: a trusted name, an unknown key, or no signer."""
+    """Return who signed a bundle: a trusted name, an unknown key, or that it is unsigned."""
     if bundle["signature"] == "trusted":
         return str(bundle["signed_by"])
-    return f"unknown key {bundle['key_id']}" if bundle["key_id"] else "nobody"
+    return f"unknown key {bundle['key_id']}" if bundle["key_id"] else "unsigned"

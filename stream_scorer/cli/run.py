@@ -45,7 +45,7 @@ def run(
             "--workers",
             min=1,
             max=256,
-            help="Scorer processes, each a member INSTANCE.NUMBER; one per core.",
+            help="Scorer processes, each a member INSTANCE/NUMBER; one per core.",
         ),
     ] = None,
     options: ClusterOptions,

@@ -37,7 +37,7 @@ def compiled(entries: list[dict[str, Any]]) -> list[Rule]:
 
 def documents() -> Iterator[tuple[Path, int, str]]:
     """Yield the prose of each document, with file and first line."""
-    names = ("*.md", "docs/*.md", "docs/adr/*.md")
+    names = ("*.md", "docs/*.md", "docs/adr/*.md", "schemas/*.md", "models/*.md")
     for path in sorted(path for name in names for path in ROOT.glob(name)):
         yield (
             path,

@@ -158,8 +158,9 @@ def _lost(error: KafkaError) -> bool:
 
 def _refuse_broken(topic: str, follower: TopicFollower) -> None:
     if len(follower.partitions) != 1:
+        count = len(follower.partitions)
         raise RolloutError(
-            f"topic {topic}: has {len(follower.partitions)} partitions, so its records have no single order",
+            f"topic {topic}: has {count} partitions, so its records have no single order",
             "name a topic that `stream-scorer topics create` made",
         )
     first = follower.first[follower.partitions[0]]

@@ -154,7 +154,9 @@ class MergedSource:
 
     def _begin_at(self, noted: Mapping[tuple[str, int], int]) -> dict[int, int]:
         begin = {p: noted.get(place, self.lows[p]) for p, place in enumerate(self._places)}
-        self._refuse_gaps(begin, "", "noted", "remove the file that notes it; it then starts from the beginning")
+        self._refuse_gaps(
+            begin, "", "noted", "remove the file that notes it; it then starts from the beginning"
+        )
         return begin
 
     def _refuse_gaps(self, begin: Mapping[int, int], whose: str, what: str, fix: str) -> None:

@@ -117,7 +117,7 @@ def check(
     document = _parse(data, label)
     if document.algorithm != ALGORITHM:
         raise ModelError(
-            f"{label}: {SIGNATURE}: algorithm {document.algorithm!r} is none of ours",
+            f"{label}: {SIGNATURE}: algorithm {document.algorithm!r} is not supported",
             f"sign it with {ALGORITHM}: stream-scorer models sign",
         )
     if document.bundle != manifest.label:

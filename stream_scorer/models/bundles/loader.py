@@ -238,7 +238,7 @@ def _check_agreement(manifest: Manifest, model: object, predictor: FittedPredict
     )
     if found != manifest.content_hash:
         raise ModelError(
-            f"{label}: the content hash does not fit the model, its parameters, features, "
+            f"{label}: the content hash does not match the model, its parameters, features, "
             "thresholds or on_model_error",
             "restore the manifest, or train a new version",
         )

@@ -70,16 +70,16 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         forged,
         "signature.json is not a signature by release",
     ),
-    ("algorithm none", lambda s: s.document(algorithm="none"), "algorithm 'none' is none of ours"),
+    ("algorithm none", lambda s: s.document(algorithm="none"), "algorithm 'none' is not supported"),
     (
         "algorithm HS256",
         lambda s: s.document(algorithm="HS256"),
-        "algorithm 'HS256' is none of ours",
+        "algorithm 'HS256' is not supported",
     ),
     (
         "algorithm ed25519, in lower case",
         lambda s: s.document(algorithm="ed25519"),
-        "algorithm 'ed25519' is none of ours",
+        "algorithm 'ed25519' is not supported",
     ),
     ("another version's signature", replayed, "signature.json is of another bundle, 'fraud:1.0.1'"),
     (
@@ -146,7 +146,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     ),
     # What the manifest says.
     (
-        "a manifest that is no JSON",
+        "a manifest that is not JSON",
         manifest_text(lambda text: f"not {text}"),
         "manifest.json: Expecting",
     ),
@@ -175,7 +175,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         "the key 'thresholds' is there twice",
     ),
     (
-        "the key Thresholds beside thresholds",
+        "the keys thresholds and Thresholds",
         manifest_text(
             lambda text: text.replace('"parameters"', '"Thresholds": {}, "parameters"', 1)
         ),
@@ -223,7 +223,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         "0 < review <= block <= 1 does not hold",
     ),
     (
-        "a kind of feature that the engine lacks, signed",
+        "a kind of feature that the engine does not have, signed",
         then_signed(manifest_says("features/1", {"name": "NIGHT", "kind": "moon"})),
         "kind 'moon'",
     ),
@@ -235,7 +235,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "other thresholds, signed",
         then_signed(manifest_says("thresholds/review", 0.6)),
-        "the content hash does not fit",
+        "the content hash does not match",
     ),
     (
         "golden rows that score otherwise, signed",

@@ -189,7 +189,9 @@ def test_health_is_degraded_until_history_is_complete(ready: Health) -> None:
     ]
     ready(events.StateIncomplete(1, 77, ("ring_cap",)))
     ready(events.StateComplete(0))
-    assert ready.degraded() == ["partition 1: rings were already full under an earlier, smaller ring_cap"]
+    assert ready.degraded() == [
+        "partition 1: rings were already full under an earlier, smaller ring_cap"
+    ]
     ready(events.StateComplete(1))
     assert ready.degraded() == []
 
