@@ -121,75 +121,93 @@ class Topics(_Group):
     transactions: TopicName = Field("transactions", description="input", examples=["transactions"])
     decisions: TopicName = Field("decisions", description="one decision per accepted transaction")
     dead_letters: TopicName = Field(
-        "transactions.dlq", description="rejected records, original bytes"
+        "transactions.dlq", description="rejected records with their original bytes"
     )
-    summaries: TopicName = Field("summaries", description="one summary per scorer transaction")
-    drift_events: TopicName = Field("drift-events", description="what the drift detectors report")
-    labels: TopicName = Field("labels", description="fraud labels, days later")
+    summaries: TopicName = Field(
+        "summaries", description="counts of each Kafka transaction of a scorer"
+    )
+    drift_events: TopicName = Field("drift-events", description="reports of the drift detectors")
+    labels: TopicName = Field("labels", description="fraud labels, which arrive days later")
     terminal_profiles: TopicName = Field(
-        "terminal-profiles", description="one row per transaction, with its settled label"
+        "terminal-profiles", description="one row per transaction, with its final fraud label"
     )
     state: TopicName = Field(
-        "scorer-state", description="checkpoints, compacted; see `state.url`; and rejections"
+        "scorer-state",
+        description="rejections, and checkpoints unless `state.url` is set; compacted",
     )
-    rollout: TopicName = Field("rollout", description="the control log: signed plans and commands")
+    rollout: TopicName = Field(
+        "rollout", description="control log: signed rollout plans and commands"
+    )
     activations: TopicName = Field(
         "activations", description="from which offset of a partition a revision decides"
     )
-    shadow_scores: TopicName = Field("shadow-scores", description="what shadows would have decided")
+    shadow_scores: TopicName = Field("shadow-scores", description="scores and outcomes of shadows")
 
 
 class Kafka(_Group):
     """The cluster and this process's identity in it."""
 
     bootstrap: str = Field(
-        "", description="host:port list; empty: the devkafka of this checkout", examples=["b:9092"]
+        "",
+        description="`host:port` list; empty: the Kafka that `stream-scorer kafka start` runs in "
+        "this folder",
+        examples=["b:9092"],
     )
-    group: str = Field("stream-scorer", min_length=1, description="consumer group")
+    group: str = Field("stream-scorer", min_length=1, description="consumer group of the scorers")
     instance: str = Field(
         "0",
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="stable name of this instance; part of its transactional id. `@hostname` is "
-        "the host's name, which a StatefulSet keeps and a container keeps until it is replaced",
+        description="stable name of this instance, part of its transactional id; `@hostname` "
+        "stands for the host's name, which is stable in a StatefulSet but new in each new "
+        "container",
     )
     topics: Topics = Topics()
     group_protocol: Literal["classic", "consumer"] = Field(
-        "classic", description="`classic`, or `consumer` for KIP-848: brokers assign (Kafka 4)"
+        "classic",
+        description="`classic`, or `consumer` for KIP-848, in which the brokers assign partitions "
+        "(Kafka 4)",
     )
     static_membership: bool = Field(
         default=False,
-        description="a restart within the session timeout keeps its partitions (KIP-345)",
+        description="a process that restarts within the session timeout keeps its partitions "
+        "(KIP-345)",
     )
     fenced_file: Path | None = Field(
         None,
-        description="file in which an instance notes that a newer process of its name fenced it; "
-        "it then stays out while that one runs, restarted or not. Empty: it leaves with 6",
+        description="file that records that a newer process of the same name fenced this "
+        "instance, which then stays outside the group while the newer process runs; empty: a "
+        "fenced process exits with code 6",
         examples=["/var/run/stream-scorer/fenced"],
     )
     session_timeout_ms: int = Field(
-        10_000, ge=1_000, le=3_600_000, description="group session timeout; `classic` only"
+        10_000, ge=1_000, le=3_600_000, description="session timeout of the group; `classic` only"
     )
     max_poll_interval_ms: int = Field(
         300_000,
         ge=1_000,
         le=_DAY_MS,
-        description="time between two polls; at least `session_timeout_ms` under `classic`",
+        description="maximum time between two polls; at least `session_timeout_ms` under `classic`",
     )
     transaction_timeout_ms: int = Field(
-        15_000, ge=1_000, le=900_000, description="the broker aborts an older open transaction"
+        15_000,
+        ge=1_000,
+        le=900_000,
+        description="age at which the broker aborts an open transaction",
     )
     socket_timeout_ms: int = Field(
         10_000,
         ge=1_000,
         le=300_000,
-        description="a request's time limit; at most `transaction_timeout_ms` + 100",
+        description="time limit of a request; at most `transaction_timeout_ms` + 100",
     )
     client: dict[str, ClientOption] = Field(
         default_factory=dict,
-        description="further librdkafka options for every client (security.protocol, ...)",
+        description="further librdkafka options for every client, such as `security.protocol`",
         examples=[{"security.protocol": "SSL"}],
     )
-    password: SecretStr | None = Field(None, description="sasl.password, from env or secret file")
+    password: SecretStr | None = Field(
+        None, description="`sasl.password`, from the environment or a secret file"
+    )
 
     @field_validator("instance", mode="before")
     @classmethod
@@ -258,25 +276,25 @@ class Registry(_Group):
     """Where writer schemas come from."""
 
     url: str = Field(
-        "", description="Confluent-compatible registry; empty: the files in `directory`"
+        "", description="Confluent-compatible registry; empty: the files in `registry.directory`"
     )
-    directory: Path = Field(SCHEMAS_DIRECTORY, description="file registry")
-    user: str = Field("", description="basic-auth user")
-    password: SecretStr | None = Field(None, description="basic-auth password")
+    directory: Path = Field(SCHEMAS_DIRECTORY, description="directory of a file registry")
+    user: str = Field("", description="user for basic authentication")
+    password: SecretStr | None = Field(None, description="password for basic authentication")
     ca_file: Path | None = Field(None, description="CA that signed the registry's certificate")
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="one request's time limit")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time limit of a request")
     negative_cache_seconds: float = Field(
-        30.0, ge=0, le=86_400, description="how long an unknown id is not asked for again"
+        30.0, ge=0, le=86_400, description="time for which an unknown id is not looked up again"
     )
     lookups_per_second: float = Field(
         2.0,
         ge=0.01,
         le=1_000,
-        description="look-ups of unknown schema ids that a scorer makes in the long run; records "
-        "of further ones are dead letters without a look-up",
+        description="maximum average rate of look-ups that find no schema; beyond it, a record of "
+        "an unknown id becomes a dead letter without a look-up",
     )
     lookups_burst: int = Field(
-        32, ge=2, le=10_000, description="such look-ups that may come at the same time"
+        32, ge=2, le=10_000, description="maximum number of such look-ups in a burst"
     )
 
     @field_validator("url")
@@ -291,31 +309,41 @@ class Registry(_Group):
 class Scorer(_Group):
     """The transaction loop."""
 
-    maximum_batch: int = Field(25_000, ge=1, le=100_000, description="records per transaction")
+    maximum_batch: int = Field(
+        25_000,
+        ge=1,
+        le=100_000,
+        description="maximum number of input records in a batch, which is one Kafka transaction",
+    )
     maximum_linger_ms: float = Field(
-        4.0, ge=0, le=1_000, description="how long a small batch waits for more records"
+        4.0, ge=0, le=1_000, description="time for which a small batch waits for more records"
     )
     model_timeout_ms: int = Field(
         1_000,
         ge=1,
         le=_DAY_MS,
-        description="a batch scored for longer pauses its partitions meanwhile; less than half of "
-        "`kafka.max_poll_interval_ms`",
+        description="time after which a batch is slow: its partitions are paused until it is "
+        "computed; less than half of `kafka.max_poll_interval_ms`",
     )
     shutdown_seconds: float = Field(
-        10.0, gt=0, le=3_600, description="SIGTERM: finish the batch, commit and leave within this"
+        10.0,
+        gt=0,
+        le=3_600,
+        description="time after SIGTERM within which a process finishes its batch, commits and "
+        "leaves the group",
     )
     stuck_seconds: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="lag with a position that does not move for this long is stuck",
+        description="time after which a partition is stuck, if it has lag and its position does "
+        "not move",
     )
     hang_seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="a batch that is computed for longer hangs: the process is not live; more than "
+        description="time after which a batch hangs, and the process is not live; more than "
         "`scorer.model_timeout_ms`",
     )
 
@@ -326,35 +354,41 @@ class State(_Group):
     url: str = Field(
         "",
         description="fsspec URL of a directory for checkpoints; empty: the topic "
-        "`kafka.topics.state`, where rejections always are",
+        "`kafka.topics.state`",
         examples=["s3://bucket/stream-scorer"],
     )
     bytes_per_event: float = Field(
         20.0,
         ge=0,
         le=10_000,
-        description="checkpoint bytes that each input record pays for; more shortens a restore",
+        description="checkpoint bytes that are written per input record; a larger value makes a "
+        "restore shorter",
     )
     buckets_per_second: float = Field(
-        16.0, ge=0, le=1_024, description="buckets of a quiet second, of 1,024 per partition"
+        16.0,
+        ge=0,
+        le=1_024,
+        description="buckets that a process may write per second even if few records arrive; a "
+        "partition has 1,024 buckets",
     )
     write_format: int = Field(
         2,
         ge=1,
         le=2,
-        description="format of the buckets that are written; 1 while instances of the version "
-        "before run in the group, or are to",
+        description="format of the buckets that are written; 1 while instances of the previous "
+        "version of stream-scorer run in the group, or while you may go back to it",
     )
     mac_key_file: Path | None = Field(
         None,
-        description="secret keys, one a line, hex or base64 of 32 bytes or more: records of the "
-        "checkpoint carry an HMAC-SHA256 with the first, and are refused without one",
+        description="file with secret keys, one a line, hex or base64 of 32 bytes or more; "
+        "checkpoint records get an HMAC-SHA256 by the first key, and records without a valid one "
+        "are refused",
         examples=["/run/secrets/state-mac"],
     )
     mac_required: bool = Field(
         default=True,
-        description="false while records without a MAC are being replaced: they are read, and "
-        "wrong ones are refused; `state.mac_key_file` only",
+        description="false while records without a MAC still exist: they are accepted, but a "
+        "wrong MAC is refused; needs `state.mac_key_file`",
     )
 
     @model_validator(mode="after")
@@ -367,19 +401,21 @@ class State(_Group):
 class Http(_Group):
     """The endpoint for Prometheus and probes."""
 
-    host: str = Field("127.0.0.1", description="address to bind")
-    port: Port = Field(9464, description="0 picks a free port")
+    host: str = Field("127.0.0.1", description="address of the endpoint")
+    port: Port = Field(9464, description="port of the endpoint; 0 picks a free port")
     tls_certificate: Path | None = Field(
-        None, description="certificate chain, PEM, for HTTPS; read again when it changes"
+        None, description="certificate chain for HTTPS (PEM); read again when the file changes"
     )
     tls_key: Path | None = Field(
-        None, description="its private key, PEM, without a passphrase; read again when it changes"
+        None,
+        description="private key of the certificate (PEM, without a passphrase); read again when "
+        "the file changes",
     )
     token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="bearer token for metrics and for the reasons in probes, from env or secret "
-        "file; empty: everyone who reaches the port reads them",
+        description="bearer token for metrics and for the reasons in probes, from the environment "
+        "or a secret file; empty: every client that reaches the port can read them",
     )
 
     @model_validator(mode="after")
@@ -392,10 +428,13 @@ class Http(_Group):
 class Models(_Group):
     """Where bundles are and what may be loaded from them."""
 
-    directory: Path = Field(MODELS_DIRECTORY, description="holds NAME/VERSION/")
+    directory: Path = Field(
+        MODELS_DIRECTORY,
+        description="folder of the model store, with `NAME/VERSION/` for each bundle",
+    )
     url: str = Field(
         "",
-        description="fsspec URL of the store, instead of `models.directory`",
+        description="fsspec URL of the model store, instead of `models.directory`",
         examples=["s3://bucket/models"],
     )
     cache: Path | None = Field(
@@ -405,22 +444,24 @@ class Models(_Group):
     )
     trusted_keys: dict[KeyName, str] = Field(
         default_factory=dict,
-        description="whose signatures count: name = public key, as PEM file, PEM or base64",
+        description="public keys whose signatures on bundles and plan files count: name = PEM "
+        "file, PEM or base64",
         examples=[{"release": "/etc/stream-scorer/release.pub"}],
     )
     require_signature: bool = Field(
         default=False,
-        description="refuse bundles that none of `models.trusted_keys` has signed: for production",
+        description="refuse bundles and plan files that no key of `models.trusted_keys` has "
+        "signed; for production",
     )
     trusted_types: tuple[str, ...] = Field(
-        (), description="further type names that a skops file may contain, beside the built-in list"
+        (), description="type names that a skops file may contain in addition to the built-in list"
     )
     verify_seconds: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        description="the deployed bundle's files are verified again this often, and by SIGHUP; "
-        "0: by SIGHUP alone",
+        description="interval at which the files of the deployed bundle are verified again, in "
+        "addition to SIGHUP; 0: only by SIGHUP",
     )
 
     @model_validator(mode="after")
@@ -435,18 +476,18 @@ class Rollout(_Group):
 
     operator_keys: dict[KeyName, str] = Field(
         default_factory=dict,
-        description="operators' public keys: name = PEM file, PEM or base64; the same for every "
-        "process, and kept for as long as the log",
+        description="public keys of operators: name = PEM file, PEM or base64; the same for every "
+        "process, and kept as long as the control log",
         examples=[{"risk": "/etc/stream-scorer/risk.pub"}],
     )
     retired_keys: dict[KeyName, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
-        description="operators whose key counts no longer: name = the last number of the control "
-        "log that it may have signed",
+        description="operators whose key no longer counts: name = number of the last command in "
+        "the control log that the key may have signed",
         examples=[{"risk": 41}],
     )
     require_signature: bool = Field(
-        default=False, description="refuse unsigned commands: for production"
+        default=False, description="refuse unsigned commands; for production"
     )
 
     @model_validator(mode="after")
@@ -462,48 +503,64 @@ class Rollout(_Group):
 class Monitor(_Group):
     """Online drift detection."""
 
-    group: str = Field("stream-scorer-monitor", min_length=1, description="consumer group")
+    group: str = Field(
+        "stream-scorer-monitor", min_length=1, description="consumer group of the monitor"
+    )
     signals: tuple[str, ...] = Field(
-        ("score", "amount"), min_length=1, description="window means that detectors watch"
+        ("score", "amount"),
+        min_length=1,
+        description="signals whose window means the drift detectors watch",
     )
     delta: float = Field(
-        0.0005, gt=0, lt=1, description="confidence of ADWIN; smaller means fewer false alarms"
+        0.0005,
+        gt=0,
+        lt=1,
+        description="confidence parameter of the drift detector (ADWIN, Bifet and Gavaldà 2007); "
+        "a smaller value means fewer false alarms",
     )
 
 
 class Controller(_Group):
     """Who judges a rollout, and moves it as its plan allows."""
 
-    group: str = Field("stream-scorer-controller", min_length=1, description="consumer group")
+    group: str = Field(
+        "stream-scorer-controller", min_length=1, description="consumer group of the controller"
+    )
     state: Path = Field(
         Path("controller.sqlite"),
-        description="the file of its evidence, and of decisions that wait for labels; one for each "
-        "instance",
+        description="file with the controller's evidence, and with decisions that wait for fraud "
+        "labels; one file for each instance",
     )
     key: Path | None = Field(
-        None, description="private key that signs its commands; its public half is in the plan"
+        None,
+        description="private key that signs the controller's commands; its public key is in the "
+        "rollout plan",
     )
     passphrase: SecretStr | None = Field(
-        None, description="of `controller.key`, from env or secret file"
+        None, description="passphrase of `controller.key`, from the environment or a secret file"
     )
     label_slack_seconds: int = Field(
         86_400,
         ge=0,
         le=400 * 86_400,
-        description="event time that labels which were known in time may take to arrive",
+        description="event time for which a decision still waits after its maturity, because "
+        "fraud labels that were known in time may arrive late",
     )
     most_rows: int = Field(
         20_000_000,
         ge=1_000,
         le=2_000_000_000,
-        description="decisions that wait for labels at most, and labels; the rest is left out",
+        description="maximum number of decisions that wait for fraud labels, and of fraud labels "
+        "that are kept; further ones are not used as evidence",
     )
 
 
 class Profiler(_Group):
     """Terminals' rows from transactions and labels."""
 
-    group: str = Field("stream-scorer-profiler", min_length=1, description="consumer group")
+    group: str = Field(
+        "stream-scorer-profiler", min_length=1, description="consumer group of the profiler"
+    )
 
 
 class Replay(_Group):
@@ -512,7 +569,8 @@ class Replay(_Group):
     group: str = Field(
         "stream-scorer-replay",
         min_length=1,
-        description="its offsets say which dead letters were copied; one for each input",
+        description="consumer group whose offsets record which dead letters were copied; one "
+        "group for each input",
     )
 
 
@@ -521,26 +579,31 @@ class Audit(_Group):
 
     path: Path | None = Field(
         None,
-        description="the log's file, in a folder that exists; empty: none is kept",
+        description="file of the audit log, in an existing folder; empty: no audit log",
         examples=["/var/lib/stream-scorer/audit.log"],
     )
     key: Path | None = Field(
-        None, description="private key that signs each line; empty: none is signed"
+        None, description="private key that signs each line; empty: lines are not signed"
     )
     passphrase: SecretStr | None = Field(
-        None, description="of an encrypted `audit.key`, from env or secret file"
+        None,
+        description="passphrase of an encrypted `audit.key`, from the environment or a secret file",
     )
     rotate_bytes: int = Field(
-        67_108_864, ge=65_536, le=2**40, description="size of a file that is full"
+        67_108_864,
+        ge=65_536,
+        le=2**40,
+        description="maximum size of a file of the log, after which it is renamed and a new file "
+        "is begun",
     )
     trusted_keys: dict[KeyName, str] = Field(
         default_factory=dict,
-        description="whose signatures `audit verify` knows: name = public key, as PEM file, PEM or "
+        description="public keys whose signatures `audit verify` accepts: name = PEM file, PEM or "
         "base64",
     )
     require_signature: bool = Field(
         default=False,
-        description="`audit verify` refuses lines that none of `audit.trusted_keys` has signed",
+        description="`audit verify` refuses lines that no key of `audit.trusted_keys` has signed",
     )
 
     @model_validator(mode="after")
@@ -566,7 +629,8 @@ class Settings(BaseSettings):
     )
 
     mode: Literal["development", "production"] = Field(
-        "development", description="`production` refuses to run with anything that is unsafe"
+        "development",
+        description="with `production`, a process refuses to start with unsafe settings",
     )
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
