@@ -26,7 +26,7 @@ from stream_scorer.state.checkpoints.rejected_segments import StoredSegment, seg
 from stream_scorer.state.stores.open import owner_of
 from stream_scorer.telemetry import Event
 
-INSTANCE = "dlq-take"
+INSTANCE = "@dlq-take"
 """Name of the command in the group, in its transactional id and in the dead letter."""
 _DETAIL = "taken by an operator: processes end while they compute it"
 _PATIENCE_SECONDS = 90.0

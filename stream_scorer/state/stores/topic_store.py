@@ -1,8 +1,7 @@
 """Checkpoints in a compacted topic, each record in the partition that its input has.
 
 The scorer publishes them in its own transaction; a reader is given what was committed, up to the
-last stable offset. What lies behind that belongs to a transaction whose markers are still on
-their way, and the record before it is as good: only its replay is longer.
+high watermark of the moment in which it begins. It waits while a transaction below that is open.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
