@@ -14,6 +14,8 @@ _SECONDS: Final = 10.0
 _COPIES_LEAST: Final = 3
 _IN_SYNC_LEAST: Final = 2
 _FOR_EVER: Final = "-1"
+_AHEAD_MOST_MS: Final = 3_600_000
+"""Kafka's own default since 4.0."""
 
 
 def cluster_findings(kafka: Kafka) -> Iterator[Finding]:
@@ -71,6 +73,11 @@ def _of_topic(
             what, f"cleanup.policy is {values['cleanup.policy']}",
             f"{alter} cleanup.policy={wanted}",
         )  # fmt: skip
+    if name == kafka.topics.transactions and _takes_any_time(values):
+        yield Finding(
+            what, "takes timestamps of the far future: one record may expire all histories",
+            f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
+        )  # fmt: skip
     if name in {kafka.topics.rollout, kafka.topics.activations}:
         if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
             yield Finding(
@@ -82,6 +89,15 @@ def _of_topic(
                 what, f"has {partitions} partitions: its records have no order",
                 "create it again with one: stream-scorer topics create",
             )  # fmt: skip
+
+
+def _takes_any_time(values: Mapping[str, str]) -> bool:
+    """Whether a producer may set a record's timestamp more than an hour ahead."""
+    if values["message.timestamp.type"] == "LogAppendTime":
+        return False
+    # Brokers before 3.6 do not have it, and limit nothing.
+    limit = values.get("message.timestamp.after.max.ms")
+    return limit is None or int(limit) > _AHEAD_MOST_MS
 
 
 def _of_access(client: Any, broker: int) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     for topic in (topics.state, topics.rollout, topics.decisions):
         assert "cleanup.policy" not in problems(kafka, topic)
     assert "retention" not in problems(kafka, topics.rollout)
+    assert "timestamp" not in problems(kafka, topics.transactions)
 
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     for topic, name, value in (
@@ -42,6 +43,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
         (topics.state, "cleanup.policy", "delete"),
         (topics.labels, "cleanup.policy", "compact"),
         (topics.rollout, "retention.ms", "1000"),
+        (topics.transactions, "message.timestamp.after.max.ms", "3600001"),
     ):
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
@@ -55,6 +57,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     assert "cleanup.policy=delete" in problems(kafka, topics.labels)
     assert "retention.ms=-1" in problems(kafka, topics.rollout)
     assert "has 2 partitions" in problems(kafka, topics.activations)
+    assert "after.max.ms=3600000" in problems(kafka, topics.transactions)
 
 
 def test_a_cluster_without_access_control_is_found(kafka_settings: Callable[..., Kafka]) -> None:
