@@ -7,7 +7,7 @@ arm are recomputed, too, from the input (``reproducing_input``).
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -253,12 +253,16 @@ def _from_input(
 def _plan(settings: Settings, question: Question, spool: Spool, routings: RecordedRoutings) -> Plan:
     """Return what all models shared: as the control log says, or a plan file."""
     newest = routings.newest
-    if question.plan is None and newest is not None:
-        return newest.shared
     names = sorted({version.name for version in spool.versions})
+    store = open_store(settings.models)
+    if question.plan is None and newest is not None:
+        # What was decided before the first command has the plan file's revision.
+        revisions = {plan_of(store, name, None).revision for name in names}
+        pinned = revisions.pop() if len(revisions) == 1 else newest.shared.revision
+        return replace(newest.shared, revision=pinned)
     if question.plan is None and len(names) > 1:
         raise SettingsError(
             f"reproduce: {', '.join(names)} decided, and it is not known whose plan held",
             "name the plan's file: --plan",
         )
-    return plan_of(open_store(settings.models), names[0], question.plan)
+    return plan_of(store, names[0], question.plan)

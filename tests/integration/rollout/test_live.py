@@ -56,12 +56,15 @@ class Scene:
         self._folder = folder
         self._fed = 0
 
-    def scorer(self, name: str = "log", instance: str = "0") -> ScorerProcess:
+    def scorer(self, name: str = "log", instance: str = "0", model: str = "") -> ScorerProcess:
+        """Start one that follows the rollout, or one of a model's version."""
         variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(self._models)}
         kafka = self.kafka.model_copy(update={"instance": instance})
+        options = ("--model", model) if model else ()
         return ScorerProcess(
-            kafka, self._folder / name, "--from", "earliest", variables=variables, follow=True
-        )
+            kafka, self._folder / name, "--from", "earliest", *options, variables=variables,
+            follow=True,
+        )  # fmt: skip
 
     def feed(self, share: float = 0.2) -> int:
         """Feed the next records; return how many were fed by now."""

@@ -1,6 +1,7 @@
 """Decisions of a ramp, a kill and a rollback: reproduced, arms and all."""
 
 import base64
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
     scene: Scene,
     models: Path,
 ) -> None:
+    with scene.scorer("pinned", model=OLD) as process:
+        process.wait_ready()
+        scene.feed(0.1)
+        scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
     scene.plan(strategy="champion", versions={"champion": OLD})
     with scene.scorer("first") as process:
         process.wait_ready()
@@ -66,7 +73,7 @@ def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
         found = scene.decided()
     decisions = found.decisions
     revisions = {d["plan_revision"] for d in decisions.values()}
-    assert {1, ramp[1], ramp[2], back} <= revisions
+    assert {0, 1, ramp[1], ramp[2], back} <= revisions
     for depth in DEPTHS:
         told = reproduced(scene, scene.kafka, models, depth=depth)
         told.refuse()
