@@ -56,7 +56,7 @@ class OperatorOptions(ClusterJsonOptions):
 
 
 class OldOptions(Options):
-    """Options that are keys of the plan file now: hidden, and with a warning."""
+    """Options that are keys of the rollout plan now: hidden, and with a warning."""
 
     def __init__(self, **values: Any) -> None:
         self.given = {flag: values[_name(flag)] for flag in OLD_OPTIONS if values.get(_name(flag))}
@@ -77,7 +77,7 @@ class OldOptions(Options):
         for flag in self.given:
             typer.echo(
                 f"stream-scorer: warning: {flag} will be removed: write {OLD_OPTIONS[flag].key} in "
-                "a plan file — stream-scorer rollout template prints one",
+                "a rollout plan — stream-scorer rollout template prints one",
                 err=True,
             )
 
@@ -101,7 +101,7 @@ def start(
     options: OperatorOptions,
     old: OldOptions,
 ) -> None:
-    """Begin a rollout by a plan file.
+    """Begin a rollout by a rollout plan.
 
     Exit codes: 2: no plan; 3: a bundle is refused; 11: the control log refuses it, or a rollout
     runs.
@@ -129,7 +129,7 @@ def start(
 def template_command(
     *, strategy: Annotated[Strategy, typer.Argument(help="How versions share the traffic.")]
 ) -> None:
-    """Print a plan file with comments, for rollout start --plan."""
+    """Print a rollout plan with comments, for rollout start --plan."""
     typer.echo(template(strategy), nl=False)
 
 
@@ -154,7 +154,7 @@ def history(*, options: ClusterJsonOptions) -> None:
     rows = [
         (
             str(row["sequence"] or "-"), short_time(row["at"]), row["kind"],
-            row["what"] + (f" ({row['reason']})" if row["reason"] else ""),
+            f"{row['what']} ({row['reason']})".lstrip() if row["reason"] else row["what"],
             row["signer"], row["refused"] or "accepted",
         )
         for row in found
@@ -185,7 +185,7 @@ def switch(
     effective_at: EffectiveOption = None,
     options: OperatorOptions,
 ) -> None:
-    """Let the other colour of a blue-green rollout decide."""
+    """Let the other version of a blue-green rollout decide."""
     options.give(lambda operator: operator.switch(to, event_time(effective_at)))
 
 

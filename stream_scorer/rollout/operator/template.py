@@ -70,7 +70,7 @@ ramp = [
 ]
 """
 _ACTIVE = """\
-# The colour that decides first, and again after a rollback.
+# Who decides first, and again after a rollback: blue or green.
 active = "blue"
 
 [versions]
@@ -97,15 +97,15 @@ _PARTS: Final[Mapping[Strategy, tuple[str, str, str]]] = {
     Strategy.BLUE_GREEN: ("One of two versions decides; the other is kept warm.", "green", _ACTIVE),
     Strategy.SPLIT: (
         "Each arm decides for a fixed share of the customers.", "split-1.1",
-        _SALT + _CHAMPION + 'challenger = "fraud:1.1.0"\n'
+        _SALT + _CHAMPION + 'candidate = "fraud:1.1.0"\n'
         "\n# Percentage of the customers by arm; they sum to 100.\n[shares]\n"
-        "champion = 90\nchallenger = 10\n" + _OVERRIDES.format(arm="challenger"),
+        "champion = 90\ncandidate = 10\n" + _OVERRIDES.format(arm="candidate"),
     ),
 }  # fmt: skip
 
 
 def template(strategy: Strategy) -> str:
-    """Return a plan file of a strategy: TOML with comments, complete but for names and versions.
+    """Return a rollout plan of a strategy: TOML with comments, complete but for names and versions.
 
     Args:
         strategy: How versions share the traffic.

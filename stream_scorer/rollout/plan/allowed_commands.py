@@ -218,7 +218,7 @@ def _stage(state: RolloutState, plan: RolloutPlan, body: Step) -> int:
 
 def _switched(state: RolloutState, plan: RolloutPlan, body: Switch) -> str:
     if plan.strategy is not Strategy.BLUE_GREEN:
-        raise ValueError(f"strategy {plan.strategy} has no colours")
+        raise ValueError(f"strategy {plan.strategy} has no blue and green")
     if body.to == state.colour:
         raise ValueError(f"{body.to} decides already")
     return body.to

@@ -4,7 +4,7 @@ A pure function of the records in the order of the topic, and of whose keys coun
 comes to the same state, whenever it reads. A refused record changes nothing.
 
 Two things stop a reader, and only an operator's valid signature (or, where nothing need be signed,
-any command) can bring them about. One is a record that counts and that a later program wrote: what
+any command) can bring them about. One is a record that counts and that a newer version wrote: what
 it means cannot be known here. The other is a number beyond the next: its writer counted a command
 that does not count here, so this reader is on another log than the others without knowing it. How
 that comes about:
@@ -89,7 +89,7 @@ class Log:
             command: What it says.
 
         Raises:
-            RolloutError: A later program wrote it, or a command between is missing here.
+            RolloutError: A newer version wrote it, or a command between is missing here.
         """
         entry, state = self._judged(offset, command)
         if state is not None:
@@ -220,8 +220,8 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
 
 
 def _later(offset: int, what: str, signer: CommandSigner) -> RolloutError | ValueError:
-    """Return what a later program's command does: only an operator's stops the reader."""
-    told = f"{what} is a later program's"
+    """Return what a newer version's command does: only an operator's stops the reader."""
+    told = f"{what} was written by a newer version of stream-scorer"
     if not signer.operator:
         return ValueError(f"{told}, and not signed by an operator")
     return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")

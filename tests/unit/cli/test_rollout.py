@@ -41,7 +41,7 @@ def test_an_old_option_works_and_names_its_key(flag: str) -> None:
     given, warned = _given(flag, *([] if flag == "--manual" else ["x"]))
     assert given == {flag: True if flag == "--manual" else ["x"]}
     (line,) = warned.splitlines()
-    assert f"{flag} will be removed: write {OLD_OPTIONS[flag].key} in a plan file" in line
+    assert f"{flag} will be removed: write {OLD_OPTIONS[flag].key} in a rollout plan" in line
     assert "rollout template" in line
 
 

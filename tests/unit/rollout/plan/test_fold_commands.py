@@ -128,7 +128,7 @@ def test_a_ramp_only_ascends(writer: Writer) -> None:
     for stage in (0, 1, 2):
         assert "a ramp only ascends, and this is at stage 2" in writer.refusal("step", stage=stage)
     assert "the ramp ends at stage 3; there is no 4" in writer.refusal("step", stage=4)
-    assert "strategy canary has no colours" in writer.refusal("switch", to="green")
+    assert "strategy canary has no blue and green" in writer.refusal("switch", to="green")
     assert "arm 'champion' is not a candidate; there are canary" in writer.refusal(
         "promote", arm="champion"
     )
@@ -455,9 +455,12 @@ def test_a_later_programs_command_stops_a_reader_if_it_counts(writer: Writer) ->
         return replace(later, signature=OPERATOR.sign(later.statement))
 
     body = canonical({"format": 2}).decode()
-    with pytest.raises(RolloutError, match="offset 1: format 2 is a later program's — upgrade"):
+    with pytest.raises(
+        RolloutError,
+        match="offset 1: format 2 was written by a newer version of stream-scorer — upgrade",
+    ):
         writer.take(signed(body=body))
-    with pytest.raises(RolloutError, match="kind 'merge' is a later program's"):
+    with pytest.raises(RolloutError, match="kind 'merge' was written by a newer version"):
         writer.take(signed(kind="merge"))
     # Nobody can stop a scorer who could not have started a rollout, not even the controller.
     writer.start(**LIMITED)
@@ -466,7 +469,8 @@ def test_a_later_programs_command_stops_a_reader_if_it_counts(writer: Writer) ->
         (replace(made, kind="merge"), "kind 'merge'"), (replace(made, body=body), "format 2"),
     ):  # fmt: skip
         entry = writer.take(replace(wrote, signature=CONTROLLER.sign(wrote.statement)))
-        assert entry.refused == f"{why} is a later program's, and not signed by an operator"
+        newer = "was written by a newer version of stream-scorer"
+        assert entry.refused == f"{why} {newer}, and not signed by an operator"
     command = writer.make("pause", None)
     assert writer.take(replace(command, kind="merge")).refused == "is not signed"
     assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
