@@ -136,7 +136,7 @@ def decide(
         return _hold("nothing is rolled out")
     if plan.controller is None:
         return _hold("the plan names no controller")
-    if plan.judged is None:
+    if candidate_of(plan) is None:
         return _hold(
             f"strategy {plan.strategy} with {len(plan.candidates)} candidates is not judged"
         )
@@ -148,10 +148,15 @@ def decide(
     return _within_limits(state, wanted, judged, (asked or {}).get(wanted.kind))
 
 
+def candidate_of(plan: RolloutPlan) -> str | None:
+    """Return the one arm that is judged against the champion; None where there is no such arm."""
+    return plan.judged if len(plan.candidates) == 1 else None
+
+
 def trial_of(state: RolloutState) -> Trial | None:
     """Return what the rollout of a control log is judged by; None where nothing is judged."""
     plan = state.plan
-    if plan is None or not state.running or (candidate := plan.judged) is None:
+    if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
         return None
     guard = plan.guard
     return Trial(
@@ -268,7 +273,7 @@ def _onward(state: RolloutState, plan: RolloutPlan, progress: RolloutProgress) -
 
 def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Action | None:
     """Return a promotion if the slow guard says so; in shadow it lets a ramp begin, no more."""
-    arm = plan.judged
+    arm = candidate_of(plan)
     if slow is None or arm is None or slow.judgement.verdict is not Verdict.PROMOTE:
         return None
     if slow.way == SHADOW_WAY and not at_end:

@@ -170,8 +170,11 @@ class RolloutPlan(Body):
     @property
     def judged(self) -> str | None:
         """The arm that is compared with the champion; None where there is no such one arm."""
-        compared = self.strategy in {Strategy.CANARY, Strategy.SHADOW}
-        return self.candidates[0] if compared and len(self.candidates) == 1 else None
+        if self.strategy is Strategy.CANARY:
+            return CANARY
+        if self.strategy is Strategy.SHADOW and len(self.candidates) == 1:
+            return self.candidates[0]
+        return None
 
     def shared_plan(self, revision: int) -> Plan:
         """Return what all arms share."""
