@@ -119,12 +119,14 @@ def test_nothing_is_written_of_a_partition_that_was_lost() -> None:
     assert len(SlowObjects.puts) <= put + 1
 
 
-def test_what_was_flushed_is_written_no_more() -> None:
+def test_what_was_flushed_is_written_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_writer, "_FLUSH_SECONDS", 60.0)
     store = FileStore("slow://flushed", OWNER)
     process = Process(store, dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
     run(process, 1)
     timed_flush(process, {1})
     before = labels(store, 1)
+    assert len(before) == BUCKETS
     for _ in range(2):
         run(process, 1)
         drained(process)
