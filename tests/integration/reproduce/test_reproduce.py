@@ -330,10 +330,6 @@ def test_a_difference_is_named_with_exit_code_13(
     assert "1 of 1 decisions differ (" in bad.stderr
     assert "score: recorded 0.25" in " ".join(bad.stdout.split())
     assert _command(kafka, "--transaction", "nobody").returncode == 13
-    nothing = _command(kafka)
-    assert (nothing.returncode, "nothing is asked for" in nothing.stderr) == (2, True)
-    wrong = _command(kafka, "--from", "yesterday")
-    assert (wrong.returncode, "'yesterday' is not a time" in wrong.stderr) == (2, True)
 
 
 def test_records_that_are_not_decisions_stop_it(

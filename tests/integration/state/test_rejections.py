@@ -226,7 +226,7 @@ def test_commands_skip_rejected_records(
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     url: dict[str, Any] = {"url": f"file://{tmp_path}/state"} if where == "files" else {}
     settings = settings_of(ours, 60, **url)
-    first = feed_timed(ours, rejected_and_good(days=8))
+    first = feed_timed(ours, rejected_and_good(days=4))
     life = live(broken.of(settings), first, plan=broken.plan)
     held = {partition: remembered(ours, partition).segments for partition in first}
 

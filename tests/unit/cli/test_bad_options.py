@@ -31,6 +31,26 @@ def test_a_client_option_that_does_not_exist(
     assert line.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("reproduce", "nothing is asked for"),
+        ("reproduce --from yesterday", "'yesterday' is not a time"),
+    ],
+)
+def test_a_question_that_cannot_be_answered(
+    command: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stream-scorer", *command.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 _HUGE = "1" + "0" * 30
 
 
