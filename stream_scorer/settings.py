@@ -174,9 +174,9 @@ class Kafka(_Group):
     )
     fenced_file: Path | None = Field(
         None,
-        description="file that records that a newer process of the same name fenced this "
-        "instance, which then stays outside the group while the newer process runs; empty: a "
-        "fenced process exits with code 6",
+        description="file in which a fenced process notes that a newer process has its name; the "
+        "fenced one then stays outside the group while the newer one runs; empty: a fenced process "
+        "exits with code 6",
         examples=["/var/run/stream-scorer/fenced"],
     )
     session_timeout_ms: int = Field(
@@ -206,7 +206,7 @@ class Kafka(_Group):
         examples=[{"security.protocol": "SSL"}],
     )
     password: SecretStr | None = Field(
-        None, description="`sasl.password`, from the environment or a secret file"
+        None, description="`sasl.password`; belongs in a secret file or a variable"
     )
 
     @field_validator("instance", mode="before")
@@ -414,8 +414,8 @@ class Http(_Group):
     token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="bearer token for metrics and for the reasons in probes, from the environment "
-        "or a secret file; empty: every client that reaches the port can read them",
+        description="bearer token for metrics and for the reasons in probes; belongs in a secret "
+        "file or a variable; empty: every client that reaches the port can read them",
     )
 
     @model_validator(mode="after")
@@ -450,8 +450,8 @@ class Models(_Group):
     )
     require_signature: bool = Field(
         default=False,
-        description="refuse bundles and plan files that no key of `models.trusted_keys` has "
-        "signed; for production",
+        description="refuse bundles that no key of `models.trusted_keys` has signed; for "
+        "production",
     )
     trusted_types: tuple[str, ...] = Field(
         (), description="type names that a skops file may contain in addition to the built-in list"
@@ -537,14 +537,14 @@ class Controller(_Group):
         "rollout plan",
     )
     passphrase: SecretStr | None = Field(
-        None, description="passphrase of `controller.key`, from the environment or a secret file"
+        None, description="passphrase of `controller.key`; belongs in a secret file or a variable"
     )
     label_slack_seconds: int = Field(
         86_400,
         ge=0,
         le=400 * 86_400,
-        description="event time for which a decision still waits after its maturity, because "
-        "fraud labels that were known in time may arrive late",
+        description="seconds of event time that are added to the rollout plan's "
+        "`maturity_seconds`, because a fraud label that was known in time may arrive late",
     )
     most_rows: int = Field(
         20_000_000,
@@ -587,7 +587,8 @@ class Audit(_Group):
     )
     passphrase: SecretStr | None = Field(
         None,
-        description="passphrase of an encrypted `audit.key`, from the environment or a secret file",
+        description="passphrase of an encrypted `audit.key`; belongs in a secret file or a "
+        "variable",
     )
     rotate_bytes: int = Field(
         67_108_864,

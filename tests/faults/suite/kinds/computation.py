@@ -12,7 +12,7 @@ _HANG_SECONDS = 3
 
 @kind("process", quick=True)
 def quarantined_record(stage: Stage) -> None:
-    """The computation raises for some records each time: they are dead letters, the others not."""
+    """Some records always raise in the computation: dead letters; the others are decided."""
     scorer = stage.start("--raises-for-poison")
     for record in map(poisoned, good(3)):
         before = scorer.metric(_QUARANTINED, where="batch") or 0
@@ -31,7 +31,7 @@ def quarantined_record(stage: Stage) -> None:
 
 @kind("process", quick=True)
 def hung_computation(stage: Stage) -> None:
-    """A batch is computed for ever: the probe reports that it hangs, and a line shows where."""
+    """A batch is computed for ever: the probe reports it, and a log line shows where it hangs."""
     hangs = stage.folder / "hangs"
     scorer = stage.start(
         *("--hangs-while", str(hangs)),

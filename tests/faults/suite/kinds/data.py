@@ -96,7 +96,7 @@ def _of_a_new_schema(door: Door) -> list[Record]:
 
 @kind("data")
 def registry_down(stage: Stage) -> None:
-    """The registry is gone when records of a new schema come: paused, and nothing is rejected."""
+    """The registry is gone when records of a new schema come: the scorer pauses."""
     with registry(stage.folder) as door:
         scorer = stage.start(variables={"STREAM_SCORER_REGISTRY__URL": door.url})
         records = _of_a_new_schema(door)
@@ -131,7 +131,7 @@ def registry_slow(stage: Stage) -> None:
 
 @kind("data")
 def tampered_model(stage: Stage) -> None:
-    """The model's file changes while it runs: that is reported, and no process loads it."""
+    """The model's file changes while the scorer runs: reported, and never loaded."""
     models = stage.folder / "models"
     shutil.copytree(MODELS_DIRECTORY, models)
     variables = {

@@ -35,7 +35,7 @@ def _known(stage: Stage) -> bool:
 
 @kind("broker", cluster="forgetful")
 def expired_transactional_id(stage: Stage) -> None:
-    """The scorer is idle past transactional.id.expiration.ms: the broker forgets who it is."""
+    """The scorer is idle past transactional.id.expiration.ms: the broker forgets its id."""
     scorer = stage.start()
     for _ in range(_IDLE_TIMES):
         assert _known(stage)
@@ -59,7 +59,7 @@ def _member(stage: Stage, scorer: str) -> str:
 
 @kind("group")
 def metadata_without_a_member(stage: Stage) -> None:
-    """The group expels a scorer between its records and its offsets: it must not send them."""
+    """The group expels a scorer after it sent its records: it must not send the offsets."""
     stage.settle(transaction_timeout_ms=60_000)
     hold = stage.folder / "hold"
     first = stage.start("--hold-at", "send", str(hold))
@@ -115,7 +115,7 @@ def _stays_out(scorer: ScorerProcess) -> bool:
 
 @kind("group")
 def two_of_one_name_restarted(stage: Stage) -> None:
-    """Two of one name under an orchestrator that restarts everything: the older stays out."""
+    """Two processes of one name, which are always restarted: the older one stays out."""
     first = {_NAME: str(stage.folder / "first")}
     older = stage.start(variables=first)
     newer = stage.scorer(variables={_NAME: str(stage.folder / "second")})

@@ -42,7 +42,7 @@ def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
 
 @kind("process")
 def worker_out_of_memory(stage: Stage) -> None:
-    """The kernel grants one of two workers no more memory, and large records come: it dies of that.
+    """One of two workers gets no more memory, and large records come: it dies.
 
     By a limit on its data (RLIMIT_DATA): an allocation fails, where the machine's own want of
     memory would have the kernel kill it, as any SIGKILL does. The parent starts it again.
@@ -73,7 +73,7 @@ def worker_out_of_memory(stage: Stage) -> None:
 
 @kind("group")
 def two_of_one_name_under_workers(stage: Stage) -> None:
-    """Two parents of one name: a worker of the first is fenced, and all of it leaves with 6."""
+    """Two parents of one name: a worker of the first is fenced; its parent leaves with 6."""
     first = stage.start(arguments=_UNDER_ONE_PARENT)
     pids = first.workers()
     second = stage.scorer(arguments=_UNDER_ONE_PARENT)

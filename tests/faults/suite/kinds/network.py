@@ -119,7 +119,7 @@ def end_txn_request_lost(stage: Stage) -> None:
 
 @kind("network")
 def end_txn_answers_lost_until_it_gives_up(stage: Stage) -> None:
-    """Every answer to EndTxn is lost until the scorer asks the group how it ended."""
+    """Every answer to EndTxn is lost until the scorer reads the result from the offsets."""
     stage.settle(socket_timeout_ms=1_000, transaction_timeout_ms=4_000)
     scorer = stage.start()
     fault = stage.proxy.fault(Api.END_TXN, "answer", "drop", 1_000)

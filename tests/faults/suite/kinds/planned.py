@@ -23,7 +23,7 @@ def _share_alike(stage: Stage, *scorers: ScorerProcess) -> None:
 
 @kind("group")
 def static_membership_restart(stage: Stage) -> None:
-    """A static member is stopped and started, then killed and started: nothing else moves."""
+    """A static member is stopped and started, then killed and started: no other partition moves."""
     stage.settle(static_membership=True, session_timeout_ms=_SESSION_MS)
     other = stage.start()
     member = stage.scorer(instance="1")

@@ -77,7 +77,7 @@ def kills_at_random_moments(stage: Stage) -> None:
 
 @kind("process")
 def sigterm(stage: Stage) -> None:
-    """SIGTERM under load: it finishes its batch, commits and leaves in time."""
+    """SIGTERM under load: the scorer finishes its batch, commits and leaves in time."""
     scorer = stage.start()
     scorer.send(signal.SIGTERM)
     assert scorer.wait(_SHUTDOWN_SECONDS) == 0, scorer.said
@@ -89,7 +89,7 @@ def sigterm(stage: Stage) -> None:
 
 @kind("process")
 def sigstop_past_the_poll_interval(stage: Stage) -> None:
-    """SIGSTOP for longer than session and poll interval; another takes over, then it continues."""
+    """SIGSTOP past session and poll interval: another takes over, then the first continues."""
     stage.settle(max_poll_interval_ms=6_000)
     first = stage.start()
     second = stage.scorer(instance="1")
@@ -146,7 +146,7 @@ def model_raises(stage: Stage) -> None:
 
 @kind("process")
 def model_slower_than_the_poll_interval(stage: Stage) -> None:
-    """The model takes longer than the poll interval: it is called stuck, and stays in the group."""
+    """The model takes longer than the poll interval: reported as stuck, still a member."""
     stage.settle(max_poll_interval_ms=6_000)
     slow = stage.folder / "slow"
     scorer = stage.start(

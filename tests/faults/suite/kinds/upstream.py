@@ -72,7 +72,7 @@ def aborted_upstream_transaction(stage: Stage) -> None:
 
 @kind("data")
 def hanging_upstream_transaction(stage: Stage) -> None:
-    """Upstream leaves a transaction open until its time limit: decisions wait; it is reported."""
+    """Upstream leaves a transaction open until its time limit: decisions wait; reported."""
     scorer = stage.start()
     producer = _transactional(stage, _HANGING_MS)
     gone = _sent_in_a_transaction(stage, producer)
@@ -93,7 +93,7 @@ def hanging_upstream_transaction(stage: Stage) -> None:
 
 @kind("data")
 def another_partitioner(stage: Stage) -> None:
-    """Upstream partitions by another hash: decided all the same, and reported as degraded."""
+    """Upstream partitions by another hash: records are decided, and health is degraded."""
     stage.feed = Feed(
         stage.inside.bootstrap, stage.source, stage.ledger, traffic(), partitioner="consistent"
     )
@@ -113,7 +113,7 @@ def _admin(stage: Stage) -> AdminClient:
 
 @kind("data")
 def offset_out_of_range(stage: Stage) -> None:
-    """Retention took input that was not decided: it stops with 7; the rest continues."""
+    """Retention took undecided input: exit code 7; after the offset is moved, it continues."""
     first = stage.start()
     stage.stop(first)
     time.sleep(2)
@@ -149,7 +149,7 @@ def offset_out_of_range(stage: Stage) -> None:
 
 @kind("data")
 def output_topic_deleted(stage: Stage) -> None:
-    """An output topic is deleted while it runs: it stops loudly, and continues when it is there."""
+    """An output topic is deleted: the scorer stops, and continues when the topic is back."""
     scorer = stage.start()
     topic = stage.kafka.topics.summaries
     client = _admin(stage)
@@ -168,7 +168,7 @@ def output_topic_deleted(stage: Stage) -> None:
 
 @kind("data")
 def partitions_added(stage: Stage) -> None:
-    """The input gets more partitions between two records: it stops until `state repartition`."""
+    """The input gets more partitions: the scorer stops until `state repartition`."""
     # Clients look for new partitions every five minutes by default.
     eager = {"STREAM_SCORER_KAFKA__CLIENT": '{"topic.metadata.refresh.interval.ms": 1000}'}
     scorer = stage.start(variables=eager)
