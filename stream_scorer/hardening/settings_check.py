@@ -77,7 +77,7 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "is not encrypted", "use https:// or the store's own protocol")
     if not settings.models.require_signature:
         yield Finding(
-            "models.require_signature", "is false: unsigned bundles and plans are loaded",
+            "models.require_signature", "is false: unsigned bundles are loaded",
             "set it to true, and models.trusted_keys",
         )  # fmt: skip
     if not settings.rollout.require_signature:

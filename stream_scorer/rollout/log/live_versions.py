@@ -262,7 +262,7 @@ class LiveVersions:
         if lacking:
             raise ModelError(
                 f"{version.label} is warming: {lacking}",
-                f"restart the scorers with --warm {version.label}, and roll it out when it is warm",
+                f"restart the scorers with --warm {version.label}; it then begins when it is warm",
             )
 
     def _touch(self, loaded: dict[Version, Bundle], version: Version, shared: Plan) -> None:
