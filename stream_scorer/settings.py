@@ -387,8 +387,8 @@ class State(_Group):
     )
     mac_required: bool = Field(
         default=True,
-        description="false while records without a MAC still exist: they are accepted, but a "
-        "wrong MAC is refused; needs `state.mac_key_file`",
+        description="whether records without a MAC are refused; false while such records still "
+        "exist, and only with `state.mac_key_file`; a wrong MAC is always refused",
     )
 
     @model_validator(mode="after")
@@ -509,7 +509,7 @@ class Monitor(_Group):
     signals: tuple[str, ...] = Field(
         ("score", "amount"),
         min_length=1,
-        description="signals whose window means the drift detectors watch",
+        description="signals that the drift detectors watch, by the mean of each window",
     )
     delta: float = Field(
         0.0005,

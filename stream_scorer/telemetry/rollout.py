@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
 
-_PLAN = "Revisions of the plan are loaded, refused, activated"
+_PLAN = "Revisions are loaded, refused, activated"
 _CONTROLLER = "Log lines of the rollout controller"
 
 _HOLDING = frozenset({"INVALID", "INCONCLUSIVE"})
