@@ -28,14 +28,11 @@ demo: env
 
 # Two processes, each with its own Kafka: half of the tests wait more than they compute.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-COVERED := -p tests.support.coverage_by_folder --cov-branch --cov-report= \
-  $(addprefix --cov=stream_scorer.,core codec kafka state rollout)
 
 # The quick tier, at most ten minutes on two cores: everything that computes, with a quarter of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
-# COVERAGE=1 also prints how much of core, codec, kafka, state and rollout the tests run.
 test: env
-	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(if $(COVERAGE),$(COVERED)) $(PYTEST_ARGS)
+	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env
