@@ -249,22 +249,6 @@ def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
     assert budget.take(1) == 1
 
 
-def test_a_slow_second_look_up_is_paid_for_too() -> None:
-    clock = Clock()
-
-    def slower(schema_id: int) -> Reply:
-        clock.now += asked.ids.count(schema_id) - 1.0
-        return UNKNOWN
-
-    asked = Asked(slower)
-    with answering(asked) as url:
-        registry = HttpRegistry(Registry(url=url, negative_cache_seconds=0), clock, Sleeps(clock))
-        look_up(registry, [7], budgeted=True)
-        # The second took 1 s, so that there is no token for the third, nor for another id.
-        look_up(registry, [8], budgeted=True)
-        assert asked.ids == [7, 7]
-
-
 def freed_after_decoding(source: SchemaSource) -> bool:
     """Return whether a batch with an unknown id is gone without the garbage collector."""
     decoder = ColumnDecoder(source, TRANSACTION, Plan())
