@@ -44,6 +44,8 @@ class Contender(Child):
         log: File of its output.
     """
 
+    answer_seconds = 10.0
+
     def __init__(self, entry: Entry, log: Path) -> None:
         self.entry = entry
         before = log.stat().st_size if log.exists() else 0

@@ -7,14 +7,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from stream_scorer.devkafka.processes import end_all, started_at
-
-_ANSWER_SECONDS = 5.0
 
 
 class Started(Protocol):
@@ -40,6 +38,9 @@ class Child:
         port: Of its health and metrics on the loopback.
         said_from: Length of the file when it started, in bytes.
     """
+
+    answer_seconds: ClassVar = 5.0
+    """How long its health and metrics are waited for."""
 
     def __init__(self, process: Started, log: Path, port: int, said_from: int = 0) -> None:
         self._process = process
@@ -116,7 +117,7 @@ class Child:
     def _get(self, path: str) -> bytes:
         # A port on the loopback that the caller chose.
         address = f"http://127.0.0.1:{self._port}{path}"
-        with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:
+        with urllib.request.urlopen(address, timeout=self.answer_seconds) as answer:
             return bytes(answer.read())
 
     def send(self, number: signal.Signals) -> None:

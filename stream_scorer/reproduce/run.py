@@ -7,6 +7,7 @@ arm are recomputed, too, from the input (``reproducing_input``).
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -256,8 +257,12 @@ def _plan(settings: Settings, question: Question, spool: Spool, routings: Record
     names = sorted({version.name for version in spool.versions})
     store = open_store(settings.models)
     if question.plan is None and newest is not None:
-        # What was decided before the first command has the plan file's revision.
-        revisions = {plan_of(store, name, None).revision for name in names}
+        # What was decided before the first command has the plan file's revision. A cluster that
+        # always followed a rollout needs no such file.
+        revisions = set()
+        for name in names:
+            with suppress(SettingsError):
+                revisions.add(plan_of(store, name, None).revision)
         pinned = revisions.pop() if len(revisions) == 1 else newest.shared.revision
         return replace(newest.shared, revision=pinned)
     if question.plan is None and len(names) > 1:
