@@ -81,7 +81,7 @@ def two_of_one_name_under_workers(stage: Stage) -> None:
     assert "was taken over by another process" in first.said
     assert "do not restart" in first.said
     assert not any(worker.is_running() for worker in pids)
-    stage.fired(1, "the first parent left with exit code 6 and a worker's line, and its workers")
+    stage.fired(1, "the first parent left with exit code 6 and a worker's line; its workers ended")
     stage.fault_over()
     _share_alike(stage, second)
     stage.finish()

@@ -37,7 +37,7 @@ def static_membership_restart(stage: Stage) -> None:
     member = stage.scorer(instance="1")
     _share_alike(stage, other, member)
     assert other.metric(_REBALANCES) == moved, other.said
-    stage.fired(2, "restarts of a member that found its partitions, while none of the other moved")
+    stage.fired(2, "restarts; the member had its partitions again, and no other partition moved")
     stage.fault_over()
     stage.finish()
 
