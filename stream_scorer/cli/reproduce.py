@@ -18,7 +18,7 @@ def reproduce(
     *,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Event time of the first, ISO 8601; UTC without a zone."),
+        typer.Option("--from", help="Event time of the first, ISO 8601; without a zone it is UTC."),
     ] = None,
     end: Annotated[
         str | None, typer.Option("--to", help="Event time behind the last, likewise.")
