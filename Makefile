@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := env
-.PHONY: help env demo test test-all test-bounds test-faults test-matrix bench lint types lock clean
+.PHONY: help env demo kernels test test-all test-bounds test-faults test-matrix bench lint types lock clean
 # This list: each target with the comment above it.
 help:
 	@awk '/^# /{text = text substr($$0, 2); next} \
@@ -26,16 +26,21 @@ env: .venv/.ready
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
 
-# Two processes, each with its own Kafka: half of the tests wait more than they compute.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Three processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
+# The files go in their order, brokers first: a long file that begins last would run alone.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+# The numba kernels, compiled once before several processes need them; nothing where they are there.
+kernels: env
+	@$(BIN)/python -m stream_scorer.scoring.compile_kernels
 
 # The quick tier, at most ten minutes on two cores: everything that computes, with a quarter of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
-test: env
+test: env kernels
 	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
-test-all: env
+test-all: env kernels
 	$(PYTEST) $(PYTEST_ARGS)
 
 # Every kind of fault on real brokers, judged by an independent verifier: about half an hour per
