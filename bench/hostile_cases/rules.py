@@ -30,7 +30,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "limits": (_RECORDS, "text ≤ 256 KiB, 64 nested types, 2,048 fields, 65,536 compiled steps"),
     "steps": (_RECORDS, "A record of b bytes takes at most 64 b + 4,096 steps"),
     "depth": (_RECORDS, "64 nested types"),
-    "prepare": (_RECORDS, "an error while one is prepared rejects *its own* records"),
+    "prepare": (_RECORDS, "an error occurs while it is prepared, only *its own* records"),
     "records": (_RECORDS, "A client may register any schema and send any bytes."),
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
