@@ -113,6 +113,19 @@ def policy_for(
     return RowPolicy(RowThresholds(review[place], block[place]), error)
 
 
+def fits_no_segment(events: EventBatch, plan: Plan) -> NDArray[np.bool_]:
+    """Return bool[n], which transactions have the policy's default thresholds, or the bundle's.
+
+    Args:
+        events: n transactions.
+        plan: Has the policy.
+    """
+    compiled = _compiled_for(plan)
+    if not compiled.table.segments:
+        return np.ones(len(events), np.bool_)
+    return compiled.first_fitting(events) < 0
+
+
 def possible_thresholds(plan: Plan, thresholds: Thresholds) -> Iterator[Thresholds]:
     """Yield the thresholds that a transaction may have under a plan: segments', then the default.
 
