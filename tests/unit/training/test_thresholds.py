@@ -149,7 +149,8 @@ def test_a_budget_is_met_as_closely_as_the_scores_allow(
     review, block = (float(ranked.candidates[place]) for place in ranked.within(reviews))
 
     candidates = sorted({score for score, _, _ in rows if score > 0} | {1.0})
-    ideal = {b: cost for b in candidates if (cost := ideal_cost(rows, b, reviews)) is not None}
+    costs = {b: ideal_cost(rows, b, reviews) for b in candidates}
+    ideal = {b: cost for b, cost in costs.items() if cost is not None}
     least = min(ideal.values())
     pairs = []
     for b in ideal:
