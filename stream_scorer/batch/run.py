@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from stream_scorer.batch.input import BatchInput
@@ -23,7 +23,7 @@ from stream_scorer.batch.job import Job, Order, Progress
 from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
 from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_names
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.plan import Plan, table_of
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
@@ -178,7 +178,7 @@ def _identity(
     return {
         "input": hashlib.sha256(inputs.encode()).hexdigest(),
         "model": content_hash,
-        "plan": hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest(),
+        "plan": hashlib.sha256(json.dumps(table_of(plan), sort_keys=True).encode()).hexdigest(),
         "labels": "" if labels is None else f"{labels.name} {labels.size} {labels.mark}",
         "engine": ENGINE,
         "options": [order.features, order.sort, order.since, order.as_of, order.part_rows,

@@ -12,6 +12,7 @@ from stream_scorer.cli.options import (
     ConfigJsonOptions,
     ConfigOptions,
     PassphraseOption,
+    PlanOption,
     StoreOptions,
 )
 from stream_scorer.security.keys import passphrase_from
@@ -169,6 +170,76 @@ def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}
     options.show_fields(document, "Validated")
     model_validation.refuse_broken(found)
+
+
+@app.command()
+def thresholds(
+    *,
+    model: VersionArgument,
+    data: Annotated[Path, typer.Option(help="Labelled transactions, as for train.")],
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean number of reviews, such as 400/day; default: of the plan's policy."
+        ),
+    ] = None,
+    costs: Annotated[
+        str, typer.Option(help="missed=0.8*amount+20,review=5,false_block=25; any may be left out.")
+    ] = "",
+    days: Annotated[
+        str | None,
+        typer.Option(help="FIRST:LAST day to choose on; default: all with a complete history."),
+    ] = None,
+    check_days: Annotated[
+        int, typer.Option(min=0, help="Days of the data after them that the choice is checked on.")
+    ] = 60,
+    plan: PlanOption = None,
+    out: Annotated[Path, typer.Option(help="The policy to write.")] = Path("policy.toml"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of files that are there.")
+    ] = False,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
+    ] = False,
+    most_rejected: Annotated[
+        float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
+    ] = 0.01,
+    options: StoreOptions,
+) -> None:
+    """Choose thresholds of a version from data, and write a policy.toml; nothing is trained.
+
+    With a budget, the mean number of reviews per day on the data is the budget, as closely as the
+    scores allow. Without one, the decisions cost least.
+
+    Exit code 2: data, plan or budget are refused; 3: the bundle is refused.
+    """
+    from stream_scorer.models.commands import thresholds as job  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.training.days import Days  # noqa: PLC0415 as above
+
+    document = job.choose_thresholds_by(
+        options.settings(),
+        job.ThresholdJob(
+            model=model, data=data, out=out, plan=plan,
+            budget=None if budget is None else job.read_budget(budget),
+            costs=job.read_cost_list(costs),
+            days=None if days is None else Days.parse(days),
+            check_days=check_days, sort=sort, most_rejected=most_rejected, replace=replace,
+        ),
+    )  # fmt: skip
+    if options.as_json:
+        options.show_fields(document)
+        return
+    flat = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
+    for group in ("before", "check"):
+        flat |= {f"{group}: {name}": value for name, value in (document[group] or {}).items()}
+    curve = document["curve"]
+    options.show_fields(document, "Thresholds", list(flat.items()))
+    options.show(curve, _CURVE, [[point[name] for name in _CURVE] for point in curve], "Curve")
+
+
+_CURVE = (
+    "reviews_per_day", "blocks_per_day", "precision", "recall", "cost_per_day", "review", "block",
+)  # fmt: skip
 
 
 def _signer(bundle: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
+from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
@@ -32,6 +33,7 @@ from stream_scorer.reproduce.compare import (
     whole_numbers,
 )
 from stream_scorer.reproduce.decisions import Progress, Spool
+from stream_scorer.reproduce.plans import RecordedPlans
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.terminals import RecordedTerminals
 from stream_scorer.settings import Settings
@@ -59,6 +61,7 @@ class InputReproduction:
         bundles: Their versions.
         found: Counts.
         routing_at: Which routing was active where.
+        plans: Whose policy decided where none was.
         warm: NAME or NAME:VERSION that was kept warm.
 
     Raises:
@@ -75,6 +78,7 @@ class InputReproduction:
         bundles: Bundles,
         found: Reproduction,
         routing_at: RoutingAt,
+        plans: RecordedPlans,
         warm: str | None = None,
     ) -> None:
         self._kafka = settings.kafka
@@ -82,6 +86,7 @@ class InputReproduction:
         self._spool = spool
         self._found = found
         self._routing_at = routing_at
+        self._plans = plans
         registry = open_registry(settings.registry)
         self._decoder = TransactionDecoder(registry, plan, settings.registry.directory)
         self._blind = 0
@@ -282,7 +287,9 @@ class InputReproduction:
             told = decisions.take(pa.array(mine))
             failed = model_errors(told.column("reasons"))
             features = model.features.compute(events.take(mine), observed[mine])
-            made = ask(model, features, failed)
+            plan = self._plans.pinned(version.name) if routing is None else routing.shared
+            policy = policy_for(events.take(mine), plan, model.thresholds, model.on_model_error)
+            made = ask(model, features, failed, policy)
             fallback = arms.fallback[mine]
             bits = flags[mine] | np.where(fallback, int(Flag.FALLBACK), 0)
             if model.features.by_terminal:

@@ -5,6 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import MODEL_ERROR, Answers, Model, answers, model_scores
+from stream_scorer.core.decision.policy import RowPolicy
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
@@ -67,18 +68,19 @@ class Bundles:
         return self._models.get(version)
 
 
-def ask(model: Model, features: Float64, failed: Bool) -> Answers:
+def ask(model: Model, features: Float64, failed: Bool, policy: RowPolicy) -> Answers:
     """Score rows and decide them as the scorer does.
 
     Args:
-        model: Decides.
+        model: Scores them.
         features: float64[n, m], columns in manifest order.
         failed: bool[n], rows that the model is known to have failed for: it is not asked for them.
+        policy: What becomes of them.
     """
     score = np.full(len(features), np.nan)
     asked = np.flatnonzero(~failed)
     score[asked], _, _ = model_scores(model.predictor, np.ascontiguousarray(features[asked]))
-    return answers(model, features, score, np.isnan(score))
+    return answers(model, features, score, np.isnan(score), policy)
 
 
 def model_errors(reasons: pa.Array) -> Bool:

@@ -26,16 +26,11 @@ class RecordedRoutings:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._routings: dict[int, Routing] = {}
         self._timelines: dict[int, tuple[list[int], list[int]]] = {}
-        if not _there(settings):
+        self._routings = recorded_revisions(settings)
+        topics = settings.kafka.topics
+        if not _there(settings, topics.rollout, topics.activations):
             return
-        control = ControlLog(settings)
-        try:
-            control.refresh()
-            self._routings = control.log.routings
-        finally:
-            control.close()
         activations = ActivationLog(settings, open_registry(settings.registry))
         try:
             self._read(activations)
@@ -71,10 +66,30 @@ class RecordedRoutings:
         return self._routings[max(told)] if told else None
 
 
-def _there(settings: Settings) -> bool:
+def recorded_revisions(settings: Settings) -> dict[int, Routing]:
+    """Return what each revision of the control log means; nothing where there is no log.
+
+    Args:
+        settings: The cluster, the registry, and whose commands count.
+
+    Raises:
+        RolloutError: The log is not whole, or a later program wrote there.
+        UnavailableError: Broker or registry do not answer.
+    """
+    if not _there(settings, settings.kafka.topics.rollout):
+        return {}
+    control = ControlLog(settings)
+    try:
+        control.refresh()
+        return control.log.routings
+    finally:
+        control.close()
+
+
+def _there(settings: Settings, *topics: str) -> bool:
     kafka = settings.kafka
     try:
-        partitions(admin(kafka), kafka, [kafka.topics.rollout, kafka.topics.activations])
+        partitions(admin(kafka), kafka, topics)
     except SettingsError:
         return False
     return True

@@ -14,7 +14,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
@@ -40,8 +42,9 @@ from stream_scorer.reproduce.decisions import (
     recorded,
 )
 from stream_scorer.reproduce.from_input import InputReproduction
+from stream_scorer.reproduce.plans import RecordedPlans, recorded_policy
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
-from stream_scorer.reproduce.routings import RecordedRoutings
+from stream_scorer.reproduce.routings import RecordedRoutings, recorded_revisions
 from stream_scorer.reproduce.shared_plan import shared_plan
 from stream_scorer.settings import Settings
 
@@ -59,8 +62,8 @@ class Question:
         end_ms: Event time behind the last; None: to the end.
         transaction: Only this transaction's.
         limit: So many at most, in the order of the topic.
-        plan: Plan file, for depth ``input``; None takes what the control log's plans share or,
-            without one, ``plan.toml`` beside the model's versions.
+        plan: Plan file or folder; None takes what the control log's plans share or, without one,
+            the plan beside the model's versions. Depth ``recorded`` needs its policy alone.
         warm: NAME or NAME:VERSION that was kept warm (``run --warm``), for depth ``input``.
 
     Raises:
@@ -84,11 +87,10 @@ class Question:
         ordered = self.first_ms is None or self.end_ms is None or self.first_ms < self.end_ms
         if not ordered:
             raise SettingsError("reproduce: --to is not behind --from", "exchange them")
-        if self.depth == "recorded" and (self.plan is not None or self.warm is not None):
+        if self.depth == "recorded" and self.warm is not None:
             raise SettingsError(
-                "reproduce: --plan and --warm have no part in what is recomputed from recorded "
-                "features",
-                "give --depth input, or neither",
+                "reproduce: --warm has no part in what is recomputed from recorded features",
+                "give --depth input, or leave it out",
             )
 
     @property
@@ -133,10 +135,12 @@ def reproduce(
         UnavailableError: The broker or the store does not answer.
     """
     found = Reproduction(question.depth, libraries=libraries())
-    bundles = Bundles(open_store(settings.models), trust_of(settings.models))
+    store = open_store(settings.models)
+    bundles = Bundles(store, trust_of(settings.models))
     if question.depth == "recorded":
+        plans = RecordedPlans(store, question.plan, recorded_revisions(settings))
         for decisions in _asked(settings, question, found, progress):
-            compare_recorded(decisions, bundles, found)
+            compare_recorded(decisions, bundles, plans, found)
     else:
         with tempfile.TemporaryDirectory(prefix="stream-scorer-reproduce-") as folder:
             spool = Spool(Path(folder))
@@ -192,15 +196,18 @@ def _asked(
         found.removed += beginnings.removed(question.first_ms)
 
 
-def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reproduction) -> None:
+def compare_recorded(
+    decisions: pa.RecordBatch, bundles: Bundles, plans: RecordedPlans, found: Reproduction
+) -> None:
     """Recompute decisions from the features that they carry.
 
     Args:
         decisions: As published.
         bundles: Where their versions are.
+        plans: Those of their revisions.
         found: Counts.
     """
-    for version, rows in by_version(decisions):
+    for version, revision, rows in _by_version_and_revision(decisions):
         mine = decisions.take(pa.array(rows))
         model = bundles.model(version)
         if model is None:
@@ -211,8 +218,10 @@ def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reprodu
         features = np.full((len(mine), width), np.nan)
         told, right = feature_rows(mine.column("features"), width)
         features[right] = told
-        made = ask(model, features, failed)
+        policy, given = recorded_policy(mine, model, plans.of(revision, version.name))
+        made = ask(model, features, failed, policy)
         found.count(found.given, "MODEL_ERROR", int(failed.sum()))
+        found.count(found.given, "segment", int((given & ~failed).sum()))
         count_fallbacks(mine, found)
         columns = {"score": made.score, "engine": np.full(len(mine), ENGINE)}
         # What has another number of features is compared with any, and so differs.
@@ -221,6 +230,16 @@ def compare_recorded(decisions: pa.RecordBatch, bundles: Bundles, found: Reprodu
             mine,
             Expected(columns, made.outcome, made.reasons, stated, None, model.features.names),
         )
+
+
+def _by_version_and_revision(
+    decisions: pa.RecordBatch,
+) -> Iterator[tuple[Version, int, NDArray[np.int64]]]:
+    """Yield each model version and plan revision that decided some, and int64[k], its rows."""
+    revisions = whole_numbers(decisions.column("plan_revision"))
+    for version, rows in by_version(decisions):
+        for revision in np.unique(revisions[rows]).tolist():
+            yield version, revision, rows[revisions[rows] == revision]
 
 
 def count_fallbacks(decisions: pa.RecordBatch, found: Reproduction) -> None:
@@ -243,7 +262,10 @@ def _from_input(
     routings = RecordedRoutings(settings)
     store = open_store(settings.models)
     plan = shared_plan(store, question.plan, spool, routings.newest, routings.at)
-    work = InputReproduction(settings, plan, spool, bundles, found, routings.at, question.warm)
+    plans = RecordedPlans(store, question.plan)
+    work = InputReproduction(
+        settings, plan, spool, bundles, found, routings.at, plans, question.warm
+    )
     for partition in spool.partitions:
         work.compare(
             partition, seen.bounds(partition) if question.whole else None, question.asks, progress

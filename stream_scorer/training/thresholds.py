@@ -1,6 +1,7 @@
 """Thresholds from costs: a missed fraud, a review, a false block."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from stream_scorer.models.bundles.bundle import DecisionThresholds, ThresholdCos
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+_DEARER = 0.01
+"""Share of the cost by which a pair of thresholds may be dearer that meets a budget better."""
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _MISSED = re.compile(rf"(?:(?:({_NUMBER})\*)?(amount)(?:\+({_NUMBER}))?|({_NUMBER}))")
 
@@ -89,13 +92,101 @@ def policy_cost(
     return cost, float(missed.sum())
 
 
+@dataclass(frozen=True, slots=True)
+class RankedScores:
+    """Scores as k possible thresholds, with what the transactions below each cost.
+
+    A pair of places (i, j), i <= j, is REVIEW from ``candidates[i]`` and BLOCK from
+    ``candidates[j]``: it reviews ``below[j] - below[i]`` transactions.
+
+    Attributes:
+        candidates: float64[k], ascending: the scores above 0 that occur, and 1.
+        below: int64[k], how many transactions do not reach each.
+        to_review: float64[k], the part of a pair's cost that its REVIEW determines.
+        to_block: float64[k], the part that its BLOCK determines.
+    """
+
+    candidates: Float64
+    below: Int64
+    to_review: Float64
+    to_block: Float64
+
+    @classmethod
+    def of(
+        cls, scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
+    ) -> "RankedScores":
+        """Rank transactions.
+
+        Args:
+            scores: float64[n], 0 to 1.
+            fraud: int64[n], 1 for fraud.
+            amount: float64[n], in units of the currency.
+            costs: What outcomes cost.
+        """
+        candidates = np.unique(np.append(scores[scores > 0], 1.0))
+        order = np.argsort(scores, kind="stable")
+        below = np.searchsorted(scores[order], candidates, side="left")
+        missed = np.append(0.0, np.cumsum(missed_cost(amount, fraud, costs)[order]))[below]
+        genuine = np.append(0, np.cumsum(1 - fraud[order]))
+        reviews = costs.review * below
+        # Missed below REVIEW, reviews between the two, false blocks from BLOCK on.
+        to_block = reviews + costs.false_block * (genuine[-1] - genuine[below])
+        return cls(candidates, below, missed - reviews, to_block)
+
+    def cheapest(self) -> tuple[int, int]:
+        """Return the places of the pair that costs least; of several such, the highest.
+
+        All pairs are compared: the cost is a part of REVIEW's place and one of BLOCK's, so one pass
+        finds the best.
+        """
+        # The best REVIEW at or below each candidate for BLOCK: the last place of the running
+        # minimum.
+        lowest = np.minimum.accumulate(self.to_review)
+        places = np.where(self.to_review == lowest, np.arange(len(self.candidates)), 0)
+        total = lowest + self.to_block
+        block = int(np.flatnonzero(total == total.min())[-1])
+        return int(np.maximum.accumulate(places)[block]), block
+
+    @property
+    def most_reviews(self) -> int:
+        """How many transactions can be reviewed: what scores above 0 and below 1."""
+        return int(self.below[-1] - self.below[0])
+
+    def within(self, reviews: float) -> tuple[int, int]:
+        """Return the places of the pair that reviews a number of transactions.
+
+        Equal scores cannot be parted, so the number may not be met. Of the pairs that cost at most
+        1 % more than the number would if equal scores could be parted, it is the one that meets it
+        best; of several such, the cheapest, and then the highest. For each BLOCK, REVIEW is where
+        the number is met best; of two that are equally near, the one that reviews fewer.
+
+        Args:
+            reviews: Transactions to review, 0 to ``most_reviews``.
+        """
+        places = np.arange(len(self.candidates))
+        wanted = self.below - reviews
+        fewer = np.minimum(np.searchsorted(self.below, wanted, side="left"), places)
+        more = np.maximum(fewer - 1, 0)
+        nearer = np.abs(self.below[more] - wanted) < np.abs(self.below[fewer] - wanted)
+        review = np.where(nearer, more, fewer)
+        enough = wanted >= self.below[0]
+        ideal = np.where(enough, np.interp(wanted, self.below, self.to_review), np.inf)
+        ideal += self.to_block
+        cost = self.to_review[review] + self.to_block
+        cheap = enough & (cost <= ideal.min() + _DEARER * abs(ideal.min()))
+        cheap[int(np.flatnonzero(ideal == ideal.min())[-1])] = True
+        distance = np.where(cheap, np.abs(self.below[review] - wanted), np.inf)
+        cost = np.where(distance == distance.min(), cost, np.inf)
+        block = int(np.flatnonzero(cost == cost.min())[-1])
+        return int(review[block]), block
+
+
 def choose_thresholds(
     scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
 ) -> DecisionThresholds:
     """Return the thresholds whose decisions cost least; of several such, the highest.
 
-    Candidates are the scores that occur, and 1. All pairs are compared: along the ranked scores
-    the cost falls into a part of REVIEW's beginning and one of BLOCK's, so one pass finds the best.
+    Candidates are the scores that occur, and 1; see :meth:`RankedScores.cheapest`.
 
     Args:
         scores: float64[n], 0 to 1.
@@ -103,25 +194,11 @@ def choose_thresholds(
         amount: float64[n], in units of the currency.
         costs: What outcomes cost.
     """
-    # Ascending thresholds; below[i] counts the transactions that do not reach the i-th.
-    candidates = np.unique(np.append(scores[scores > 0], 1.0))
-    order = np.argsort(scores, kind="stable")
-    below = np.searchsorted(scores[order], candidates, side="left")
-    missed = np.append(0.0, np.cumsum(missed_cost(amount, fraud, costs)[order]))[below]
-    genuine = np.append(0, np.cumsum(1 - fraud[order]))
-    reviews = costs.review * below
-    # Missed below REVIEW, reviews between the two, false blocks from BLOCK on.
-    to_review = missed - reviews
-    to_block = reviews + costs.false_block * (genuine[-1] - genuine[below])
-    # The best REVIEW at or below each candidate for BLOCK: the last place of the running minimum.
-    lowest = np.minimum.accumulate(to_review)
-    places = np.where(to_review == lowest, np.arange(len(candidates)), 0)
-    total = lowest + to_block
-    block = int(np.flatnonzero(total == total.min())[-1])
-    review = int(np.maximum.accumulate(places)[block])
+    ranked = RankedScores.of(scores, fraud, amount, costs)
+    review, block = ranked.cheapest()
     return DecisionThresholds(
-        review=float(candidates[review]),
-        block=float(candidates[block]),
+        review=float(ranked.candidates[review]),
+        block=float(ranked.candidates[block]),
         rule=(
             "on the validation days the decisions cost least when a missed fraud costs "
             f"{costs.missed_share:g} x its amount + {costs.missed_fixed:g}, a review "

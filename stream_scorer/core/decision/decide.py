@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.policy import Thresholds, decide
+from stream_scorer.core.decision.policy import RowPolicy, Thresholds, decide, policy_for
 from stream_scorer.core.decision.reasons import top_reasons
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Outcome
 from stream_scorer.core.events.plan import Plan
@@ -45,8 +45,8 @@ class Model:
         version: Its version.
         predictor: Scores rows.
         features: What it needs, compiled.
-        thresholds: Where REVIEW and BLOCK begin.
-        on_model_error: The outcome of rows for which the predictor fails.
+        thresholds: Where REVIEW and BLOCK begin, unless the plan's policy says so.
+        on_model_error: The outcome of rows for which the predictor fails, likewise.
     """
 
     name: str
@@ -95,14 +95,15 @@ def decide_rows(
         stage: Name of the stage in which the model is asked.
 
     Returns:
-        The decisions; bool[k], for which rows the model failed: they have its ``on_model_error``;
-        and the first failure's text.
+        The decisions; bool[k], for which rows the model failed: they have the ``on_model_error`` of
+        the policy or the bundle; and the first failure's text.
     """
     features = model.features.compute(rows.events, rows.observed)
     lap("features")
     scores, failed, failure = model_scores(model.predictor, features)
     lap(stage)
-    made = answers(model, features, scores, failed, failure)
+    policy = policy_for(rows.events, plan, model.thresholds, model.on_model_error)
+    made = answers(model, features, scores, failed, policy, failure)
     decisions = DecisionBatch(
         events=rows.events, score=made.score, outcome=made.outcome, flags=rows.flags,
         features=features, reasons=made.reasons,
@@ -121,7 +122,7 @@ class Answers:
         score: float64[n]; NaN for those that it failed for.
         outcome: uint8[n], values of :class:`Outcome`.
         reasons: Of rows that have any.
-        failed: bool[n], for which it failed: they have its ``on_model_error``.
+        failed: bool[n], for which it failed: they have the policy's ``on_model_error``.
         failure: The first failure's text.
     """
 
@@ -133,18 +134,20 @@ class Answers:
 
 
 def answers(
-    model: Model, features: Float64, scores: Float64, failed: NDArray[np.bool_], failure: str = ""
-) -> Answers:
+    model: Model, features: Float64, scores: Float64, failed: NDArray[np.bool_], policy: RowPolicy,
+    failure: str = "",
+) -> Answers:  # fmt: skip
     """Decide rows by their scores, and say why.
 
     Args:
-        model: Decides.
+        model: Scored them.
         features: float64[n, m], columns in manifest order.
         scores: float64[n]; NaN where it failed.
         failed: bool[n].
+        policy: What becomes of them.
         failure: The first failure's text.
     """
-    outcome = decide(scores, model.thresholds)
+    outcome = decide(scores, policy.thresholds)
     try:
         reasons = _reasons(model, features, outcome, failed)
     except Exception as error:  # noqa: BLE001 as foreign as its scores
@@ -153,7 +156,7 @@ def answers(
         failed = failed | (outcome != Outcome.APPROVE)
         scores = np.where(failed, np.nan, scores)
         reasons = dict.fromkeys(np.flatnonzero(failed).tolist(), (MODEL_ERROR,))
-    outcome[failed] = model.on_model_error
+    outcome[failed] = policy.on_model_error
     return Answers(scores, outcome, reasons, failed, failure)
 
 

@@ -19,7 +19,7 @@ from stream_scorer.core.decision.decide import (
     refuse_failure,
 )
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
-from stream_scorer.core.decision.policy import decide
+from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
@@ -69,7 +69,7 @@ class ShadowScores:
         plan_revision: The revision that was active.
         events: a transactions.
         score: float64[a]; NaN where it failed.
-        outcome: uint8[a], by its own thresholds; its ``on_model_error`` where it failed.
+        outcome: uint8[a], by the policy, or its own thresholds; ``on_model_error`` where it failed.
         failed: bool[a].
         decided_score: float64[a], of the decision that was published.
         decided_outcome: uint8[a], likewise.
@@ -272,8 +272,9 @@ def _shadow(
     lap("features")
     scores, failed, failure = model_scores(model.predictor, features)
     lap(f"score:{arm}")
-    outcome = decide(scores, model.thresholds)
-    outcome[failed] = model.on_model_error
+    policy = policy_for(rows.events, routing.shared, model.thresholds, model.on_model_error)
+    outcome = decide(scores, policy.thresholds)
+    outcome[failed] = policy.on_model_error
     decided_score = np.empty(len(rows), np.float64)
     decided_outcome = np.empty(len(rows), np.uint8)
     for part in decided:

@@ -1,13 +1,26 @@
-"""The decision policy: where REVIEW and BLOCK begin."""
+"""The decision policy: where REVIEW and BLOCK begin, for each row, and what a model error means.
 
+A policy has at most 64 segments, so those that fit a row are the bits of one number: each field
+contributes the bits of the segments that its value fits, all of them are joined by AND, and the
+lowest bit that is left is the first segment that fits. The cost does not grow with the segments.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.batch import EventBatch, Outcome
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.policy_table import PolicyTable, Segment, read_policy
 
 Float64 = NDArray[np.float64]
+UInt64 = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +46,38 @@ class Thresholds:
             )
 
 
-def decide(scores: Float64, thresholds: Thresholds) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True)
+class RowThresholds:
+    """Thresholds row by row; each pair is one of :class:`Thresholds`.
+
+    Attributes:
+        review: float64[n].
+        block: float64[n].
+    """
+
+    review: Float64
+    block: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class RowPolicy:
+    """What becomes of n rows.
+
+    Attributes:
+        thresholds: Where REVIEW and BLOCK begin, for all rows or by row.
+        on_model_error: Outcome of rows that the model fails for.
+    """
+
+    thresholds: Thresholds | RowThresholds
+    on_model_error: Outcome
+
+
+def decide(scores: Float64, thresholds: Thresholds | RowThresholds) -> NDArray[np.uint8]:
     """Return uint8[n], values of :class:`Outcome`; a score equal to a threshold reaches it.
 
     Args:
         scores: float64[n]; NaN approves, so a caller must overrule rows that have no score.
-        thresholds: Where REVIEW and BLOCK begin.
+        thresholds: Where REVIEW and BLOCK begin, for all rows or by row.
 
     >>> decide(np.array([0.1, 0.5, 0.9]), Thresholds(review=0.5, block=0.8)).tolist()
     [0, 1, 2]
@@ -47,3 +86,162 @@ def decide(scores: Float64, thresholds: Thresholds) -> NDArray[np.uint8]:
     outcome[scores >= thresholds.review] = Outcome.REVIEW
     outcome[scores >= thresholds.block] = Outcome.BLOCK
     return outcome
+
+
+def policy_for(
+    events: EventBatch, plan: Plan, thresholds: Thresholds, on_model_error: Outcome
+) -> RowPolicy:
+    """Return what becomes of rows that a model scores.
+
+    Args:
+        events: n transactions.
+        plan: Its policy comes first.
+        thresholds: The bundle's, for what the policy leaves open.
+        on_model_error: Likewise.
+    """
+    if not plan.policy:
+        return RowPolicy(thresholds, on_model_error)
+    compiled = _compiled_for(plan)
+    error = error_outcome(plan, on_model_error)
+    default = _default(compiled.table, thresholds)
+    if not compiled.table.segments:
+        return RowPolicy(default, error)
+    # No segment is place -1, the last one.
+    place = compiled.first_fitting(events)
+    review = np.append(compiled.review, default.review)
+    block = np.append(compiled.block, default.block)
+    return RowPolicy(RowThresholds(review[place], block[place]), error)
+
+
+def fits_no_segment(events: EventBatch, plan: Plan) -> NDArray[np.bool_]:
+    """Return bool[n], which transactions have the policy's default thresholds, or the bundle's.
+
+    Args:
+        events: n transactions.
+        plan: Has the policy.
+    """
+    compiled = _compiled_for(plan)
+    if not compiled.table.segments:
+        return np.ones(len(events), np.bool_)
+    return compiled.first_fitting(events) < 0
+
+
+def possible_thresholds(plan: Plan, thresholds: Thresholds) -> Iterator[Thresholds]:
+    """Yield the thresholds that a transaction may have under a plan: segments', then the default.
+
+    Args:
+        plan: Its policy comes first.
+        thresholds: The bundle's.
+    """
+    table = _compiled_for(plan).table
+    for segment in table.segments:
+        yield Thresholds(*segment.limits)
+    yield _default(table, thresholds)
+
+
+def error_outcome(plan: Plan, on_model_error: Outcome) -> Outcome:
+    """Return the outcome of rows that a model fails for.
+
+    Args:
+        plan: Its policy comes first.
+        on_model_error: What the bundle says.
+    """
+    said = _compiled_for(plan).table.on_model_error
+    return on_model_error if said is None else said
+
+
+def _default(table: PolicyTable, thresholds: Thresholds) -> Thresholds:
+    return thresholds if table.default is None else Thresholds(*table.default)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A field that segments name.
+
+    Attributes:
+        name: Of the field.
+        values: k values that they name.
+        bits: uint64[k + 1], which segments fit each value; the last is for all others and null.
+    """
+
+    name: str
+    values: pa.Array
+    bits: UInt64
+
+    def fitting(self, events: EventBatch) -> UInt64:
+        """Return uint64[n], the segments that each row fits by this field."""
+        column = events.records.column(self.name)
+        place = pc.index_in(column, self.values.cast(column.type)).fill_null(len(self.values))
+        return self.bits[place.to_numpy(zero_copy_only=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A policy whose segments are bits.
+
+    Attributes:
+        table: What it says.
+        columns: Fields that its s segments name.
+        edges: int64[e], ascending: minor units at which segments begin or end.
+        bits: uint64[e + 1], the segments that fit below the first edge, from the first edge on, ...
+        review: float64[s].
+        block: float64[s].
+    """
+
+    table: PolicyTable
+    columns: tuple[_Column, ...]
+    edges: NDArray[np.int64]
+    bits: UInt64
+    review: Float64
+    block: Float64
+
+    def first_fitting(self, events: EventBatch) -> NDArray[np.int64]:
+        """Return int64[n], the place of the first segment that fits each row; -1 for none."""
+        if len(self.edges):
+            amounts = events.int64("amount_minor")
+            left = self.bits[np.searchsorted(self.edges, amounts, "right")]
+        else:
+            left = np.full(len(events), self.bits[0])
+        for column in self.columns:
+            left &= column.fitting(events)
+        lowest = left & (~left + np.uint64(1))
+        # A power of two is exact as a float, and 0 has the exponent 0.
+        return np.frexp(lowest.astype(np.float64))[1].astype(np.int64) - 1
+
+
+def _compiled_for(plan: Plan) -> _Compiled:
+    return _compile(json.dumps(plan.policy, sort_keys=True), plan.exponent)
+
+
+@lru_cache(maxsize=16)
+def _compile(text: str, exponent: int) -> _Compiled:
+    table = read_policy(json.loads(text), exponent)
+    segments = table.segments
+    names = dict.fromkeys(name for segment in segments for name in segment.values)
+    # A segment begins one minor unit past ``above`` and ends at ``below``.
+    edges = sorted(
+        {s.above + 1 for s in segments if s.above >= 0}
+        | {s.below for s in segments if s.below is not None}
+    )
+    limits = np.array([segment.limits for segment in segments], np.float64).reshape(-1, 2)
+    return _Compiled(
+        table,
+        tuple(_column(name, segments) for name in names),
+        np.array(edges, np.int64),
+        np.array([_bits(s.holds_amount(at) for s in segments) for at in (0, *edges)], np.uint64),
+        limits[:, 0].copy(),
+        limits[:, 1].copy(),
+    )
+
+
+def _column(name: str, segments: Sequence[Segment]) -> _Column:
+    values = list(dict.fromkeys(value for s in segments for value in s.values.get(name, ())))
+    fitting = [
+        _bits(name not in s.values or value in s.values[name] for s in segments) for value in values
+    ]
+    others = _bits(name not in s.values for s in segments)
+    return _Column(name, pa.array(values), np.array([*fitting, others], np.uint64))
+
+
+def _bits(fits: Iterator[bool]) -> int:
+    return sum(1 << number for number, each in enumerate(fits) if each)

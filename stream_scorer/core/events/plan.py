@@ -3,8 +3,10 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from stream_scorer.core.events.policy_table import read_policy
 
 _DAY_MS = 86_400_000
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
@@ -24,6 +26,9 @@ _RANGES = {
     "terminal_slack_ms": (0, 400 * _DAY_MS),
     "terminal_wait_ms": (0, _DAY_MS),
 }
+
+PARTS = {"policy.toml": "policy"}
+"""Further files of a plan that is a folder, and the key whose table each holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Plan:
             with the last label known by then; more than lateness and the profiler's lag.
         terminal_wait_ms: A batch waits so long for rows that are late, and is then decided all the
             same, flagged ``degraded``.
+        policy: The table of policy.toml, see ``policy_table``; empty: the bundles' thresholds.
     """
 
     revision: int = 0
@@ -67,6 +73,7 @@ class Plan:
     terminal_delay_ms: int = 7 * _DAY_MS
     terminal_slack_ms: int = _DAY_MS
     terminal_wait_ms: int = 10_000
+    policy: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
@@ -92,6 +99,10 @@ class Plan:
                 f"terminal_slack_ms: {self.terminal_slack_ms} is more than terminal_delay_ms, "
                 f"{self.terminal_delay_ms}: no label would be known in time; lower it"
             )
+        try:
+            read_policy(self.policy, self.exponent)
+        except ValueError as error:
+            raise ValueError(f"policy: {error}") from None
 
     def _check_currencies(self) -> None:
         if not self.currencies:
@@ -124,21 +135,47 @@ class Plan:
         return f"{self.currency}/{self.exponent}"
 
 
-def parse_plan(text: str) -> Plan:
+def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:
     """Read a plan from TOML.
 
     Args:
         text: TOML with the attributes of :class:`Plan` at top level.
+        parts: Texts of its further files by name, those of :data:`PARTS`.
 
     Raises:
-        ValueError: An unknown key, a value of the wrong type or out of range; names the key.
+        ValueError: An unknown key, a value of the wrong type or out of range; names the key, and
+            the file that is not TOML.
     """
+    table = _toml(text, "")
+    for name, part in (parts or {}).items():
+        key = PARTS[name]
+        if key in table:
+            raise ValueError(f"{key}: is in the plan file and in {name}; keep one of them")
+        table[key] = _toml(part, f"{name}: ")
+    return plan_from(table)
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
     try:
-        table: dict[str, Any] = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         # A store hands it out: the reader's recursion is the file's fault, too.
-        raise ValueError(f"not TOML: {error}") from error
-    return plan_from(table)
+        raise ValueError(f"{where}not TOML: {error}") from error
+
+
+def table_of(plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain data, as :func:`plan_from` reads it.
+
+    Parts that the plan does not have are left out, so that earlier versions read it, too.
+
+    Args:
+        plan: Any.
+    """
+    return {
+        name: value
+        for name, value in asdict(plan).items()
+        if value or name not in PARTS.values()
+    }  # fmt: skip
 
 
 def plan_from(table: Mapping[str, Any]) -> Plan:
@@ -157,6 +194,9 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
         if key == "currencies":
             if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
                 raise ValueError("currencies: must be a table of ISO code = exponent")
+        elif key in PARTS.values():
+            if not isinstance(value, dict):
+                raise ValueError(f"{key}: must be a table")
         elif key == "model_error_share":
             if type(value) not in (int, float):
                 raise ValueError(f"{key}: must be a number, not {value!r}")

@@ -1,9 +1,15 @@
-"""The signature of a plan file: ``plan.toml.sig`` next to it, Ed25519 over its sha256."""
+"""The signature of a plan: ``plan.toml.sig`` next to it, Ed25519 over the sha256 of its files.
+
+One signature covers all files of a plan that is a folder, so that none can be exchanged for one of
+another plan, added or removed.
+"""
 
 import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -19,6 +25,7 @@ SUFFIX = ".sig"
 BYTES_MOST = 4 * 1024
 _SIGNED = b"stream-scorer plan signature 1\n"
 """In front of what is signed, so that no other signature of ours passes for a plan's."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class _Document(BaseModel):
@@ -32,26 +39,35 @@ class _Document(BaseModel):
     signature: str
 
 
-def sign_plan(text: str, key: Ed25519PrivateKey) -> bytes:
-    """Return the signature file of a plan."""
+def sign_plan(text: str, key: Ed25519PrivateKey, parts: Mapping[str, str] = _NONE) -> bytes:
+    """Return the signature file of a plan.
+
+    Args:
+        text: Of the plan file.
+        key: Signs.
+        parts: Texts of the plan's further files by name.
+    """
     signer = key_id(key.public_key())
     document = {
         "format": 1,
         "algorithm": "Ed25519",
         "key_id": signer,
-        "signature": base64.b64encode(key.sign(_statement(text, signer))).decode(),
+        "signature": base64.b64encode(key.sign(_statement(text, parts, signer))).decode(),
     }
     return (json.dumps(document, indent=2) + "\n").encode()
 
 
-def check_plan(text: str, signature: bytes | None, trust: Trust, what: str) -> str:
+def check_plan(
+    text: str, signature: bytes | None, trust: Trust, what: str, parts: Mapping[str, str] = _NONE
+) -> str:
     """Return the name of the trusted key that signed a plan.
 
     Args:
-        text: The plan.
+        text: Of the plan file.
         signature: The file next to it; None where there is none.
         trust: Whose signatures count.
         what: Names the plan in the error.
+        parts: Texts of the plan's further files by name.
 
     Raises:
         SettingsError: It is not signed, by no trusted key, or is not what was signed.
@@ -71,12 +87,19 @@ def check_plan(text: str, signature: bytes | None, trust: Trust, what: str) -> s
         )
     try:
         raw = base64.b64decode(document.signature, validate=True)
-        trusted.key.verify(raw, _statement(text, document.key_id))
+        trusted.key.verify(raw, _statement(text, parts, document.key_id))
     except (binascii.Error, ValueError, InvalidSignature):
         raise SettingsError(f"{what}: is not what {trusted.name} signed", sign) from None
     return trusted.name
 
 
-def _statement(text: str, signer: str) -> bytes:
-    digest = hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
-    return _SIGNED + canonical({"algorithm": "Ed25519", "key_id": signer, "sha256": digest})
+def _statement(text: str, parts: Mapping[str, str], signer: str) -> bytes:
+    stated = {"algorithm": "Ed25519", "key_id": signer, "sha256": _digest(text)}
+    if not parts:
+        return _SIGNED + canonical(stated)
+    digests = {name: _digest(part) for name, part in parts.items()}
+    return _SIGNED + canonical({**stated, "parts": digests})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()

@@ -12,7 +12,7 @@ from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
-from stream_scorer.models.stores.deployment import load_plan
+from stream_scorer.models.stores.deployment import plan_files
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.security import keys
@@ -102,7 +102,7 @@ def sign(
 def sign_plan_file(
     settings: Settings, plan: Path, key_file: Path, passphrase: bytes | None
 ) -> Path:
-    """Check a plan file and sign it; return the signature's file.
+    """Check a plan, a file or a folder, and sign it; return the signature's file.
 
     Raises:
         SettingsError: The plan or the key cannot be read, or the plan says something impossible.
@@ -110,16 +110,22 @@ def sign_plan_file(
     """
     key = read_private(key_file, passphrase)
     audit = open_audit(settings.audit)
-    load_plan(plan)
-    text = plan.read_text()
-    out = plan.with_name(plan.name + SUFFIX)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    audit.record("plan.sign", str(plan), {"key_id": key_id(key.public_key()), "sha256": digest})
+    files = plan_files(plan)
+    files.plan()
+    out = files.path.with_name(files.path.name + SUFFIX)
+    deed = {"key_id": key_id(key.public_key()), "sha256": _sha256(files.text)}
+    if files.parts:
+        deed |= {name: _sha256(part) for name, part in files.parts.items()}
+    audit.record("plan.sign", str(plan), deed)
     try:
-        out.write_bytes(sign_plan(text, key))
+        out.write_bytes(sign_plan(files.text, key, files.parts))
     except OSError as error:
         raise SettingsError(f"plan {out}: {error.strerror}", "let this user write there") from error
     return out
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Bare(LocalFolder):

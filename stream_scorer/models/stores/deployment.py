@@ -10,7 +10,15 @@ from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.plan_signature import check_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import BundleStore, choose, find, read_signature
+from stream_scorer.models.stores.store import (
+    PLAN,
+    BundleStore,
+    choose,
+    find,
+    read_plan_parts,
+    read_plan_text,
+    read_signature,
+)
 from stream_scorer.ports import Start
 from stream_scorer.settings import PRODUCTION, Settings
 
@@ -21,7 +29,8 @@ class Deployment:
 
     Attributes:
         model: NAME or NAME:VERSION.
-        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
+        plan: Plan file, or folder that holds ``plan.toml`` and its parts; None takes the plan
+            beside the model's versions.
         start: Where a group's first run begins; None refuses to guess.
         accept_cold: Whether features may decide that lack history.
         warm: NAME or NAME:VERSION whose fields and windows are kept too; it does not decide.
@@ -36,26 +45,70 @@ class Deployment:
     follow: bool = False
 
 
-def load_plan(path: Path, trust: Trust | None = None) -> Plan:
-    """Read a plan file.
+@dataclass(frozen=True, slots=True)
+class PlanFiles:
+    """The files of a plan, unchecked.
+
+    Attributes:
+        path: Its plan file.
+        text: What that holds.
+        parts: Texts of its further files by name; without any for a file alone.
+    """
+
+    path: Path
+    text: str
+    parts: dict[str, str]
+
+    def plan(self) -> Plan:
+        """Return the plan that they say.
+
+        Raises:
+            SettingsError: They say something impossible; names path and key.
+        """
+        try:
+            return parse_plan(self.text, self.parts)
+        except ValueError as error:
+            where = self.path.parent if self.parts else self.path
+            raise SettingsError(f"plan {where}: {error}", "correct the file") from error
+
+
+def plan_files(path: Path) -> PlanFiles:
+    """Read the files of a plan.
 
     Args:
-        path: The file.
+        path: The plan file; or a folder with ``plan.toml`` and its parts, such as ``policy.toml``.
+
+    Raises:
+        SettingsError: A file cannot be read; or a ``plan.toml`` is named alone and has parts next
+            to it, which would count for nothing.
+    """
+    if path.is_dir():
+        return PlanFiles(path / PLAN, read_plan_text(path / PLAN), read_plan_parts(path))
+    text = read_plan_text(path)
+    beside = read_plan_parts(path.parent) if path.name == PLAN else {}
+    if beside:
+        raise SettingsError(
+            f"plan {path}: {', '.join(beside)} next to it is part of the plan",
+            f"name the folder: {path.parent}",
+        )
+    return PlanFiles(path, text, {})
+
+
+def load_plan(path: Path, trust: Trust | None = None) -> Plan:
+    """Read a plan.
+
+    Args:
+        path: The plan file, or a folder; see :func:`plan_files`.
         trust: Whose signature it needs; None for none.
 
     Raises:
         SettingsError: It cannot be read, is not signed, or says something impossible; names file
             and key.
     """
-    try:
-        text = path.read_text()
-        if trust is not None:
-            check_plan(text, read_signature(path), trust, f"plan {path}")
-        return parse_plan(text)
-    except OSError as error:
-        raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
-    except ValueError as error:
-        raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+    files = plan_files(path)
+    if trust is not None:
+        check_plan(files.text, read_signature(files.path), trust, f"plan {path}", files.parts)
+    return files.plan()
 
 
 def plan_trust(settings: Settings) -> Trust | None:
@@ -64,12 +117,12 @@ def plan_trust(settings: Settings) -> Trust | None:
 
 
 def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
-    """Read a plan file, or without one the plan that lies beside a model's versions.
+    """Read a plan, or without a path the one that lies beside a model's versions.
 
     Args:
         store: Of the models.
         model: Its name.
-        path: The file.
+        path: The plan file or folder.
         trust: Whose signature it needs; None for none.
 
     Raises:
@@ -78,13 +131,14 @@ def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | No
     """
     if path is not None:
         return load_plan(path, trust)
-    text = store.plan(model)
+    text, parts = store.plan(model), store.plan_parts(model)
+    what = f"plan of {model} in {store.shown}"
     if trust is not None:
-        check_plan(text, store.plan_signature(model), trust, f"plan of {model} in {store.shown}")
+        check_plan(text, store.plan_signature(model), trust, what, parts)
     try:
-        return parse_plan(text)
+        return parse_plan(text, parts)
     except ValueError as error:
-        raise SettingsError(f"plan of {model} in {store.shown}: {error}", "correct it") from error
+        raise SettingsError(f"{what}: {error}", "correct it") from error
 
 
 def deployed_plan(settings: Settings, deployment: Deployment) -> Plan:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer import settings
+from stream_scorer.core.events.plan import PARTS
 from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
 from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.models.bundles.bundle import MANIFEST
@@ -138,11 +139,24 @@ class UrlStore:
 
     def plan(self, name: str) -> str:
         """Return the text of ``plan.toml`` beside a model's versions."""
-        what = f"plan {self.shown.rstrip('/')}/{name}/{PLAN}"
+        text = self._plan_text(name, PLAN)
+        if text is None:
+            what = f"plan {self.shown.rstrip('/')}/{name}/{PLAN}"
+            raise SettingsError(f"{what}: is not there", "name a file: --plan")
+        return text
+
+    def plan_parts(self, name: str) -> dict[str, str]:
+        """Return the texts of the plan's further files by name."""
+        found = {part: self._plan_text(name, part) for part in PARTS}
+        return {part: text for part, text in found.items() if text is not None}
+
+    def _plan_text(self, name: str, file: str) -> str | None:
+        """Return the text of one file of a plan; None where it is not there."""
+        what = f"plan {self.shown.rstrip('/')}/{name}/{file}"
         try:
-            data = self._place.read(f"{self._root}/{name}/{PLAN}", PLAN_BYTES_MOST)
-        except FileNotFoundError as error:
-            raise SettingsError(f"{what}: is not there", "name a file: --plan") from error
+            data = self._place.read(f"{self._root}/{name}/{file}", PLAN_BYTES_MOST)
+        except FileNotFoundError:
+            return None
         if data is None:
             raise SettingsError(f"{what}: is larger than 1 MiB", "correct the file")
         try:

@@ -1,11 +1,13 @@
 """Where bundles live: ``NAME/VERSION/`` in a folder, or behind a URL (see ``remote.py``)."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from stream_scorer.core.events.plan import PARTS
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import MANIFEST
 from stream_scorer.models.bundles.folder import Folder, LocalFolder
@@ -65,6 +67,15 @@ class BundleStore(Protocol):
         """
         ...
 
+    def plan_parts(self, name: str) -> dict[str, str]:
+        """Return the texts of the plan's further files by name; those that are not there are not.
+
+        Raises:
+            SettingsError: One is no text.
+            UnavailableError: The store does not answer.
+        """
+        ...
+
     def plan_signature(self, name: str) -> bytes | None:
         """Return the signature file next to ``plan.toml``; None where there is none.
 
@@ -104,17 +115,44 @@ class FolderStore:
 
     def plan(self, name: str) -> str:
         """Return the text of ``plan.toml`` beside a model's versions."""
-        path = self.directory / name / PLAN
-        try:
-            return path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
-        except ValueError as error:
-            raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+        return read_plan_text(self.directory / name / PLAN)
+
+    def plan_parts(self, name: str) -> dict[str, str]:
+        """Return the texts of the plan's further files by name."""
+        return read_plan_parts(self.directory / name)
 
     def plan_signature(self, name: str) -> bytes | None:
         """Return the signature file next to ``plan.toml``."""
         return read_signature(self.directory / name / PLAN)
+
+
+def read_plan_text(path: Path) -> str:
+    """Return the text of one file of a plan.
+
+    Raises:
+        SettingsError: It is not there, larger than 1 MiB, or no text.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(PLAN_BYTES_MOST + 1)
+        if len(data) > PLAN_BYTES_MOST:
+            raise SettingsError(f"plan {path}: is larger than 1 MiB", "correct the file")
+        return data.decode().replace("\r\n", "\n")
+    except OSError as error:
+        raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
+    except ValueError as error:
+        raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+
+
+def read_plan_parts(folder: Path) -> dict[str, str]:
+    """Return the texts of the further files of a plan that is a folder, by name.
+
+    Raises:
+        SettingsError: One cannot be read, or is no text.
+    """
+    return {
+        name: read_plan_text(folder / name) for name in PARTS if os.path.lexists(folder / name)
+    }  # fmt: skip
 
 
 def read_signature(plan: Path) -> bytes | None:

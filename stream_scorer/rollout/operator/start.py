@@ -2,18 +2,18 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from stream_scorer.core.decision.routing import CHAMPION
-from stream_scorer.core.events.plan import parse_plan
+from stream_scorer.core.events.plan import table_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.stores.deployment import plan_of as plan_file_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import choose, find
+from stream_scorer.models.stores.store import choose, find, read_plan_text
 from stream_scorer.rollout.operator.old_options import lay_over
 from stream_scorer.rollout.plan.plan_file import (
     DEFAULT_RAMP,
@@ -63,6 +63,7 @@ def planned(
             table.setdefault("ramp", [{"percent": percent} for percent in DEFAULT_RAMP])
         if table.get("strategy") != Strategy.BLUE_GREEN:
             _name_champion(table, state)
+        _read_policy(table, file)
         table["shared"] = {**_shared(settings, table, state), **table.get("shared", {})}
         if not table.get("salt"):
             table["salt"] = secrets.token_hex(_SALT_BYTES)
@@ -110,10 +111,23 @@ def _shared(settings: Settings, table: Mapping[str, Any], state: RolloutState) -
     if not isinstance(first, str) or not first:
         return {}
     store = open_store(settings.models)
-    try:
-        name = choose(store, first.partition(":")[0]).name
-        shared = asdict(parse_plan(store.plan(name)))
-    except ValueError as error:
-        raise ValueError(f"plan.toml in {store.shown}: {error}") from error
+    name = choose(store, first.partition(":")[0]).name
+    shared = table_of(plan_file_of(store, name, None))
     del shared["revision"]
     return shared
+
+
+def _read_policy(table: Mapping[str, Any], file: Path | None) -> None:
+    """Put the table of a policy.toml in the place of its path, relative to the rollout plan.
+
+    Raises:
+        ValueError: The file is not TOML.
+    """
+    shared = table.get("shared", {})
+    if not isinstance(shared.get("policy"), str):
+        return
+    path = Path(shared["policy"]) if file is None else file.parent / shared["policy"]
+    try:
+        shared["policy"] = plan_table(read_plan_text(path))
+    except ValueError as error:
+        raise ValueError(f"shared.policy: {path}: {error}") from None

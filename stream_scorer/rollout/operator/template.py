@@ -81,6 +81,9 @@ _SHARED = """
 # What all arms share; without it, what is shared now.
 # [shared]
 # late_decision_ms = 60000
+# Thresholds by segment: the path of a policy.toml, relative to this file, or its table. An empty
+# table returns to the thresholds of the bundles. docs/PLANS.md has the keys.
+# policy = {}
 """
 _PARTS: Final[Mapping[Strategy, tuple[str, str, str]]] = {
     Strategy.CHAMPION: ("One version decides every transaction.", "base", _CHAMPION),

@@ -23,7 +23,7 @@ from stream_scorer.rollout.plan.routes import alone, running
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 MAY_CHANGE: Final = frozenset(
-    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms"}
+    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy"}
 )
 """Of what all arms share, what no state rests on and every reader takes from the newest plan."""
 _READ_ONCE: Final = frozenset({"terminal_wait_ms"})

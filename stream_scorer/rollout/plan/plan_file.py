@@ -7,7 +7,6 @@ Nothing in it is read from a clock or drawn by chance; who starts a rollout draw
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -23,7 +22,7 @@ from stream_scorer.core.decision.routing import (
     Override,
     Version,
 )
-from stream_scorer.core.events.plan import Plan, plan_from
+from stream_scorer.core.events.plan import Plan, plan_from, table_of
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
@@ -133,7 +132,7 @@ class RolloutPlan(Body):
     def _say_all_that_is_shared(cls, shared: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if "revision" in shared:
             raise ValueError("revision: is the number of the command in the log, not the plan's")
-        whole = asdict(plan_from(shared))
+        whole = table_of(plan_from(shared))
         del whole["revision"]
         return whole
 

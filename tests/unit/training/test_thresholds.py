@@ -1,13 +1,20 @@
-"""Thresholds that cost least, against trying all pairs."""
+"""Thresholds that cost least, or meet a budget, against trying all pairs."""
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import DecisionThresholds, ThresholdCosts
-from stream_scorer.training.thresholds import choose_thresholds, policy_cost, read_costs
+from stream_scorer.training.thresholds import (
+    RankedScores,
+    choose_thresholds,
+    policy_cost,
+    read_costs,
+)
 
 ROW = st.tuples(st.integers(0, 10), st.booleans(), st.integers(0, 50))
 COST = st.integers(0, 40).map(float)
@@ -112,3 +119,58 @@ def test_costs_that_are_none_are_refused(
     with pytest.raises(SettingsError, match=named) as caught:
         read_costs(missed, review, block)
     assert "\n" not in str(caught.value)
+
+
+def ideal_cost(rows: list[tuple[float, int, float]], block: float, reviews: int) -> Fraction | None:
+    """Return the cost if the highest scores below BLOCK are reviewed, equal ones in part."""
+    scored = sorted((row for row in rows if 0 < row[0] < block), reverse=True)
+    if len(scored) < reviews:
+        return None
+    cost = Fraction(25 * sum(1 for score, fraud, _ in rows if score >= block and not fraud))
+    cost += sum(Fraction(amount) for score, fraud, amount in rows if fraud and score == 0)
+    for value in sorted({score for score, _, _ in scored}, reverse=True):
+        tied = [row for row in scored if row[0] == value]
+        taken = min(reviews, len(tied))
+        reviews -= taken
+        missed = sum(Fraction(amount) for _, fraud, amount in tied if fraud)
+        cost += 5 * taken + missed * Fraction(len(tied) - taken, len(tied))
+    return cost
+
+
+@given(st.lists(ROW, min_size=1, max_size=25), st.integers(0, 25))
+def test_a_budget_is_met_as_closely_as_the_scores_allow(
+    drawn: list[tuple[int, bool, int]], reviews: int
+) -> None:
+    rows = [(score / 10, int(fraud), float(amount)) for score, fraud, amount in drawn]
+    scores, fraud, amount = (np.array(column) for column in zip(*rows, strict=True))
+    ranked = RankedScores.of(scores, fraud, amount, ThresholdCosts())
+    assert ranked.most_reviews == sum(0 < score < 1 for score, _, _ in rows)
+    assume(reviews <= ranked.most_reviews)
+    review, block = (float(ranked.candidates[place]) for place in ranked.within(reviews))
+
+    candidates = sorted({score for score, _, _ in rows if score > 0} | {1.0})
+    costs = {b: ideal_cost(rows, b, reviews) for b in candidates}
+    ideal = {b: cost for b, cost in costs.items() if cost is not None}
+    least = min(ideal.values())
+    pairs = []
+    for b in ideal:
+        # (distance, cost, lower thresholds last) of the REVIEW that meets the number best.
+        made = [(abs(count - reviews), count, r) for r in candidates if r <= b
+                for count in [sum(r <= score < b for score, _, _ in rows)]]  # fmt: skip
+        distance, _, r = min(made, key=lambda each: (each[0], each[1], -each[2]))
+        pair = DecisionThresholds(review=r, block=b)
+        cost, _ = policy_cost(scores, fraud, amount, pair, ThresholdCosts())
+        best = b == max(b for b, each in ideal.items() if each == least)
+        if best or cost <= float(least) * 1.01:
+            pairs.append((distance, cost, -b, r))
+    assert (review, block) == next((r, -b) for _, _, b, r in [min(pairs)])
+
+
+def test_a_small_budget_blocks_no_more_than_a_larger_one_would() -> None:
+    # 10 reviews could be met exactly by blocking nearly everything, for the groups are of 7.
+    scores = np.concatenate([np.repeat(np.arange(1, 100) / 200, 7), np.full(10, 0.01)])
+    fraud = (scores > 0.45).astype(np.int64)
+    ranked = RankedScores.of(scores, fraud, np.full(len(scores), 100.0), ThresholdCosts())
+    review, block = ranked.within(10)
+    assert ranked.candidates[block] > 0.4
+    assert ranked.below[block] - ranked.below[review] == 7

@@ -1,13 +1,32 @@
-"""Thresholds are inclusive, ordered and validated."""
+"""Thresholds are inclusive, ordered and validated; segments pick them as plain Python does."""
 
 import doctest
+import itertools
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_scorer.core.decision import policy
-from stream_scorer.core.decision.policy import Thresholds, decide
+from stream_scorer.core.decision.policy import (
+    RowThresholds,
+    Thresholds,
+    decide,
+    policy_for,
+    possible_thresholds,
+)
 from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.policy_table import Limits
+from tests.support.core.events import batch, event
+from tests.support.effort import examples
+
+BUNDLE = Thresholds(0.5, 0.9)
 
 
 def test_a_score_on_a_threshold_reaches_it() -> None:
@@ -34,3 +53,101 @@ def test_thresholds_out_of_order_are_refused(review: float, block: float) -> Non
 
 def test_the_examples_run() -> None:
     assert doctest.testmod(policy).failed == 0
+
+
+LIMITS = st.sampled_from([(r, b) for r in (0.1, 0.2, 0.4) for b in (0.4, 0.7, 1.0)])
+VALUES: dict[str, list[str | None]] = {
+    "channel": ["ECOM", "POS", "OTHER"],
+    "mcc": ["7995", "é", "", None],
+    "country": ["FR", "DE", None],
+}
+AMOUNTS = [0, 499, 500, 501, 99_999, 10**12]
+ROWS = [
+    dict(zip((*VALUES, "amount_minor"), values, strict=True))
+    for values in itertools.product(*VALUES.values(), AMOUNTS)
+]
+NAMED = ["ECOM", "7995", "é", "FR", "DE"]
+WHEN = st.dictionaries(
+    st.sampled_from(list(VALUES)),
+    st.sampled_from(NAMED) | st.lists(st.sampled_from(NAMED), min_size=1, unique=True),
+).flatmap(
+    lambda values: st.fixed_dictionaries(
+        {},
+        optional={
+            "amount_above": st.sampled_from([0, 4.99, 5, 999.99]),
+            "amount_below": st.sampled_from([4.99, 5.01, 10_000_000_000]),
+        },
+    ).map(lambda amounts: values | amounts)
+)
+EVENTS = batch([event(number, **row) for number, row in enumerate(ROWS)])
+SCORES = np.linspace(0, 1, len(ROWS))
+SEGMENTS = st.lists(st.tuples(WHEN.filter(bool), LIMITS), max_size=6)
+
+
+def fits(when: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Say in plain Python whether a transaction fits."""
+    amount = Decimal(row["amount_minor"]) / 100
+    return all(
+        amount > Decimal(str(wanted)) if name == "amount_above"
+        else amount < Decimal(str(wanted)) if name == "amount_below"
+        else row[name] in (wanted if isinstance(wanted, list) else [wanted])
+        for name, wanted in when.items()
+    )  # fmt: skip
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(segments=SEGMENTS, default=st.none() | LIMITS)
+def test_the_first_segment_that_fits_counts(
+    segments: list[tuple[dict[str, Any], Limits]], default: Limits | None
+) -> None:
+    table: dict[str, Any] = {
+        "segment": [{"when": when, "review": r, "block": b} for when, (r, b) in segments]
+    }
+    if default is not None:
+        table["default"] = {"review": default[0], "block": default[1]}
+    first = [next((n for n, (w, _) in enumerate(segments, 1) if fits(w, row)), 0) for row in ROWS]
+    try:
+        plan = Plan(policy=table)
+    except ValueError as error:
+        # Refused rightly: no transaction has the segment that is named.
+        named = re.match(r"policy: segment (\d+): when", str(error))
+        assert named is not None, error  # noqa: PT017 what is refused is drawn
+        assert int(named[1]) not in first
+        return
+    found = policy_for(EVENTS, plan, BUNDLE, Outcome.REVIEW)
+    left = default or (BUNDLE.review, BUNDLE.block)
+    wanted = [segments[number - 1][1] if number else left for number in first]
+    review = np.broadcast_to(found.thresholds.review, len(ROWS))
+    block = np.broadcast_to(found.thresholds.block, len(ROWS))
+    assert list(zip(review.tolist(), block.tolist(), strict=True)) == wanted
+    assert set(wanted) <= {(each.review, each.block) for each in possible_thresholds(plan, BUNDLE)}
+    outcomes = ["BLOCK" if s >= b else "REVIEW" if s >= r else "APPROVE"
+                for s, (r, b) in zip(SCORES.tolist(), wanted, strict=True)]  # fmt: skip
+    assert [Outcome(o).name for o in decide(SCORES, found.thresholds)] == outcomes
+
+
+def test_all_64_segments_count_in_their_order() -> None:
+    segments = [
+        {"when": {"amount_above": 64 - number}, "review": (number + 1) / 100, "block": 1.0}
+        for number in range(64)
+    ]
+    events = batch([event(amount_minor=100 * units) for units in range(67)])
+    found = policy_for(events, Plan(policy={"segment": segments}), BUNDLE, Outcome.REVIEW)
+    assert isinstance(found.thresholds, RowThresholds)
+    wanted = [BUNDLE.review] * 2 + [(65 - units + 1) / 100 for units in range(2, 66)] + [0.01]
+    assert found.thresholds.review.tolist() == wanted
+
+
+def test_without_segments_one_pair_decides_all() -> None:
+    events = batch([event()])
+    assert policy_for(events, Plan(), BUNDLE, Outcome.APPROVE).thresholds is BUNDLE
+    budget = Plan(policy={"budget": {"reviews_per_day": 400}, "on_model_error": "BLOCK"})
+    found = policy_for(events, budget, BUNDLE, Outcome.APPROVE)
+    assert (found.thresholds, found.on_model_error) == (BUNDLE, Outcome.BLOCK)
+
+
+def test_an_empty_batch_has_no_thresholds() -> None:
+    plan = Plan(policy={"segment": [{"when": {"mcc": "1"}, "review": 0.1, "block": 0.2}]})
+    found = policy_for(batch([]), plan, BUNDLE, Outcome.REVIEW).thresholds
+    assert isinstance(found, RowThresholds)
+    assert decide(np.empty(0), found).tolist() == []

@@ -1,0 +1,258 @@
+"""The table of policy.toml, checked: thresholds by segment, and what a model error means.
+
+The table is plain data inside the plan; here it becomes numbers. Amounts are written in units of
+the currency and kept as whole minor units, so that comparing them is exact::
+
+    on_model_error = "REVIEW"
+    [default]
+    review = 0.31
+    block = 0.82
+    [[segment]]                       # the first segment that fits counts
+    when = {channel = ["ECOM", "MOTO"], amount_above = 500.0}
+    review = 0.22
+    block = 0.74
+    [budget]
+    reviews_per_day = 400             # never enters a decision
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from stream_scorer.core.events.batch import Outcome
+
+SEGMENTS_MOST = 64
+"""Segments of one policy; the core gives each a bit of a 64-bit number."""
+VALUES_MOST = 1_000
+"""Values that the segments of one policy name, all together."""
+VALUE_LONGEST = 256
+"""Characters of one value."""
+
+STRING_FIELDS = ("channel", "mcc", "country")
+"""The transaction's own fields that a segment may name, beside extras."""
+_AMOUNTS = ("amount_above", "amount_below")
+_KEYS = ("default", "segment", "on_model_error", "budget")
+_INT64 = 2**63 - 1
+
+Limits = tuple[float, float]
+"""Scores where REVIEW and BLOCK begin; 0 < review <= block <= 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Transactions that have thresholds of their own.
+
+    Attributes:
+        values: By field, the values of which a transaction has one; null is none of them. The
+            values of a boolean field are one boolean.
+        above: Minor units that the amount exceeds; -1 for any.
+        below: Minor units that it is less than; None for any.
+        limits: Where REVIEW and BLOCK begin.
+    """
+
+    values: Mapping[str, tuple[str, ...] | tuple[bool]]
+    above: int
+    below: int | None
+    limits: Limits
+
+    def holds_amount(self, minor: int) -> bool:
+        """Whether an amount, in minor units, is one of this segment's."""
+        return minor > self.above and (self.below is None or minor < self.below)
+
+    def covers(self, other: "Segment") -> bool:
+        """Whether each transaction that fits ``other`` fits this one, too."""
+        below = self.below is None or (other.below is not None and other.below <= self.below)
+        return (
+            below
+            and self.above <= other.above
+            and all(set(other.values.get(name, ())) <= set(mine) and name in other.values
+                    for name, mine in self.values.items())
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTable:
+    """What a policy says.
+
+    Attributes:
+        default: Thresholds of what fits no segment; None: those of the bundle that scores.
+        segments: The first that fits counts.
+        on_model_error: Outcome of rows that a model fails for; None: what the bundle says.
+        reviews_per_day: The budget; no decision depends on it. None: there is none.
+    """
+
+    default: Limits | None = None
+    segments: tuple[Segment, ...] = ()
+    on_model_error: Outcome | None = None
+    reviews_per_day: float | None = None
+
+
+def read_policy(
+    table: Mapping[str, Any], exponent: int, extras: Mapping[str, str] | None = None
+) -> PolicyTable:
+    """Return what a policy's table says.
+
+    Args:
+        table: As TOML or JSON has it; empty for no policy.
+        exponent: Of the currency that amounts are in: minor units = units x 10^exponent.
+        extras: The plan's extra fields, name -> type.
+
+    Raises:
+        ValueError: A key that is unknown, missing or wrong; one line that names it.
+    """
+    _refuse_unknown("", table, _KEYS)
+    default = outcome = None
+    if "default" in table:
+        default = _limits("default: ", _table("default", table["default"]))
+    if "on_model_error" in table:
+        outcome = _outcome(table["on_model_error"])
+    segments = table.get("segment", [])
+    if type(segments) is not list:
+        raise ValueError("segment: must be a list of tables: write [[segment]]")
+    if len(segments) > SEGMENTS_MOST:
+        raise ValueError(f"segment: at most {SEGMENTS_MOST}, not {len(segments)}")
+    read = tuple(
+        _segment(f"segment {number}: ", _table(f"segment {number}", each), exponent, extras or {})
+        for number, each in enumerate(segments, 1)
+    )
+    if sum(len(values) for each in read for values in each.values.values()) > VALUES_MOST:
+        raise ValueError(f"segment: all together name at most {VALUES_MOST} values")
+    _refuse_unreachable(read)
+    return PolicyTable(default, read, outcome, _budget(table))
+
+
+def _segment(
+    where: str, table: Mapping[str, Any], exponent: int, extras: Mapping[str, str]
+) -> Segment:
+    _refuse_unknown(where, table, ("when", "review", "block"))
+    if "when" not in table:
+        raise ValueError(f"{where}when: is missing")
+    when = _table(f"{where}when", table["when"])
+    if not when:
+        raise ValueError(f"{where}when: must not be empty; what fits no segment is [default]")
+    kinds = {name: kind for name, kind in extras.items() if kind in ("string", "boolean")}
+    values: dict[str, tuple[str, ...] | tuple[bool]] = {}
+    for name, wanted in when.items():
+        named = f"{where}when.{name}: "
+        if name in _AMOUNTS:
+            continue
+        if name not in STRING_FIELDS and name not in kinds:
+            if name in extras:
+                raise ValueError(f"{named}is a {extras[name]}; must be a string or boolean")
+            known = ", ".join((*STRING_FIELDS, *_AMOUNTS, *sorted(kinds)))
+            raise ValueError(f"{named}unknown field; known are {known}")
+        values[name] = (
+            _boolean(named, wanted) if kinds.get(name) == "boolean" else _strings(named, wanted)
+        )
+    above = _minor(where, when, "amount_above", exponent)
+    below = _minor(where, when, "amount_below", exponent)
+    if below is not None and below - (-1 if above is None else above) <= 1:
+        under = "0" if above is None else f"amount_above, {when['amount_above']}"
+        raise ValueError(
+            f"{where}when.amount_below: no amount is between {under} and {when['amount_below']}"
+        )
+    return Segment(values, -1 if above is None else above, below, _limits(where, table, "when"))
+
+
+def _limits(where: str, table: Mapping[str, Any], *others: str) -> Limits:
+    _refuse_unknown(where, table, ("review", "block", *others))
+    for key in ("review", "block"):
+        if key not in table:
+            raise ValueError(f"{where}{key}: is missing; give review and block")
+        if type(table[key]) not in (int, float):
+            raise ValueError(f"{where}{key}: must be a number, not {table[key]!r:.100}")
+    review, block = float(table["review"]), float(table["block"])
+    if not 0.0 < review <= block <= 1.0:
+        raise ValueError(
+            f"{where}review: 0 < review <= block <= 1 does not hold for review {review} and block "
+            f"{block}"
+        )
+    return review, block
+
+
+def _outcome(value: Any) -> Outcome:
+    names = [outcome.name for outcome in Outcome]
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"on_model_error: must be {', '.join(names)}, not {value!r:.100}")
+    return Outcome[value]
+
+
+def _budget(table: Mapping[str, Any]) -> float | None:
+    if "budget" not in table:
+        return None
+    budget = _table("budget", table["budget"])
+    _refuse_unknown("budget: ", budget, ("reviews_per_day",))
+    if "reviews_per_day" not in budget:
+        raise ValueError("budget: reviews_per_day: is missing")
+    value = budget["reviews_per_day"]
+    if type(value) not in (int, float) or not 0 < value < _INT64:
+        raise ValueError(f"budget: reviews_per_day: must be a number above 0, not {value!r:.100}")
+    return float(value)
+
+
+def _minor(where: str, when: Mapping[str, Any], key: str, exponent: int) -> int | None:
+    """Return an amount in minor units; None where it is not given."""
+    if key not in when:
+        return None
+    value, named = when[key], f"{where}when.{key}: "
+    if type(value) not in (int, float):
+        raise ValueError(f"{named}must be an amount, not {value!r:.100}")
+    if not 0 <= value <= _INT64:
+        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
+    # What was written, not the float that is nearest to it.
+    minor = Decimal(repr(value)).scaleb(exponent)
+    if minor != minor.to_integral_value():
+        raise ValueError(f"{named}{value!r} is not a whole number of minor units, 1/{10**exponent}")
+    if minor >= _INT64:
+        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
+    return int(minor)
+
+
+def _strings(where: str, wanted: Any) -> tuple[str, ...]:
+    listed = wanted if isinstance(wanted, list) else [wanted]
+    if not listed:
+        raise ValueError(f"{where}must name one value at least")
+    for value in listed:
+        if type(value) is not str:
+            raise ValueError(f"{where}must be a string or a list of strings, not {value!r:.100}")
+        if not 0 < len(value) <= VALUE_LONGEST:
+            raise ValueError(f"{where}a value must have 1 to {VALUE_LONGEST} characters")
+        if not value.isprintable():
+            raise ValueError(f"{where}{value!r:.100} has characters that cannot be printed")
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"{where}names a value twice")
+    return tuple(listed)
+
+
+def _boolean(where: str, wanted: Any) -> tuple[bool]:
+    if not isinstance(wanted, bool):
+        raise ValueError(f"{where}must be true or false, not {wanted!r:.100}")  # noqa: TRY004 a plan's errors are ValueErrors
+    return (wanted,)
+
+
+def _table(where: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: must be a table, not {value!r:.100}")  # noqa: TRY004 likewise
+    return value
+
+
+def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key == "on_timeout":
+            raise ValueError(
+                f"{where}on_timeout: is not supported: only a real-time API can time out, and this "
+                "version has none"
+            )
+        if key not in known:
+            raise ValueError(f"{where}unknown key {key!r:.100}; known are {', '.join(known)}")
+
+
+def _refuse_unreachable(segments: tuple[Segment, ...]) -> None:
+    for number, segment in enumerate(segments, 1):
+        for earlier, first in enumerate(segments[: number - 1], 1):
+            if first.covers(segment):
+                raise ValueError(
+                    f"segment {number}: when: never counts, because what fits it also fits segment "
+                    f"{earlier}; put it first, or leave it out"
+                )

@@ -1,0 +1,134 @@
+"""The days of labelled data that thresholds are chosen on, and those that they are checked on."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.decision.policy import decide, policy_for
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.policy_table import STRING_FIELDS
+from stream_scorer.errors import SettingsError
+from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.training.budget import JudgedDays
+from stream_scorer.training.data import LabelledData
+from stream_scorer.training.days import Days, number_of
+
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+UInt8 = NDArray[np.uint8]
+
+_DAY_MS = 86_400_000
+_FEWEST_DAYS = 7
+"""If fewer days have their complete history, all days are used, and that is reported."""
+_READ = ("amount_minor", *STRING_FIELDS)
+"""What policies read of a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDays:
+    """Scored transactions of some days: what thresholds are chosen on, or checked by.
+
+    Attributes:
+        events: n transactions.
+        scores: float64[n].
+        judged: Their days, labels and amounts.
+        held: The first and the last day.
+    """
+
+    events: EventBatch
+    scores: Float64
+    judged: JudgedDays
+    held: Days
+
+    def outcomes(self, plan: Plan, model: Model) -> UInt8:
+        """Return uint8[n], what a plan decides."""
+        policy = policy_for(self.events, plan, model.thresholds, model.on_model_error)
+        return decide(self.scores, policy.thresholds)
+
+
+class DaySelection:
+    """Which days of labelled data are for what; the model's training days are for nothing.
+
+    Args:
+        data: The transactions.
+        asked: Days to choose on; None: all that have their complete history.
+        check_days: So many days after them are for the check.
+        model: Its longest window is how much history a day needs.
+        manifest: Names the days that the model was fitted on.
+
+    Attributes:
+        chosen: bool[n], the transactions to choose thresholds on.
+
+    Raises:
+        SettingsError: No day is left.
+    """
+
+    def __init__(
+        self, data: LabelledData, asked: Days | None, check_days: int, model: Model,
+        manifest: Manifest,
+    ) -> None:  # fmt: skip
+        self._day = data.time // _DAY_MS
+        self._held = Days.of(self._day)
+        self._check_days = check_days
+        engine = model.features.engine
+        history = engine.retention.horizon_ms - engine.retention.lateness_ms
+        self._history_days = math.ceil(max(history, engine.delayed.longest_ms) / _DAY_MS)
+        complete_from = self._held.first + timedelta(days=self._history_days)
+        wanted = asked or self._held
+        if asked is None and (self._held.last - complete_from).days + 1 >= _FEWEST_DAYS:
+            wanted = Days(complete_from, self._held.last)
+        self._incomplete = max((complete_from - wanted.first).days, 0)
+        train = manifest.training.train
+        self._fitted = Days(train.first_day, train.last_day)
+        held = wanted.holds(self._day)
+        held &= ~self._fitted.holds(self._day)
+        if not held.any():
+            raise SettingsError(
+                f"data: none of {wanted} is left: they are of {self._held}, and the model "
+                f"was fitted on {self._fitted}",
+                "name other days: --days FIRST:LAST",
+            )
+        self.chosen: Mask = held
+        self._chosen_days = Days.of(self._day[held])
+
+    def after(self) -> Mask:
+        """Return bool[n], the transactions of the days that the choice is checked on."""
+        last = number_of(self._chosen_days.last)
+        later: Mask = (self._day > last) & (self._day <= last + self._check_days)
+        later &= ~self._fitted.holds(self._day)
+        return later
+
+    def scored(self, rows: Mask, data: LabelledData, scores: Float64, plan: Plan) -> ScoredDays:
+        """Return the transactions of some days, the model's training days left out."""
+        held = Days.of(self._day[rows])
+        numbers = np.arange(number_of(held.first), number_of(held.last) + 1)
+        numbers = numbers[~self._fitted.holds(numbers)]
+        read = [name for name in data.table.column_names if name in _READ]
+        table = data.table.select(read).filter(pa.array(rows)).combine_chunks()
+        judged = JudgedDays(
+            np.searchsorted(numbers, self._day[rows]), len(numbers),
+            data.table["is_fraud"].to_numpy()[rows].astype(np.int64),
+            table["amount_minor"].to_numpy() / 10.0**plan.exponent,
+        )  # fmt: skip
+        at = np.flatnonzero(rows)
+        events = EventBatch(table.to_batches()[0], np.zeros(len(at), np.int32), at, data.time[rows])
+        return ScoredDays(events, scores[rows], judged, held)
+
+    def told(self) -> dict[str, Any]:
+        """Return the days for the report."""
+        numbers = np.unique(self._day[self.chosen])
+        fitted = self._fitted
+        overlap = fitted.first <= self._chosen_days.last and self._chosen_days.first <= fitted.last
+        return {
+            "days": str(self._chosen_days),
+            "number_of_days": len(numbers),
+            "training_days_left_out": str(fitted) if overlap else None,
+            "days_with_incomplete_history": self._incomplete,
+        }
