@@ -189,7 +189,7 @@ class MappedDecoder(ColumnDecoder):
             _takers(definition, places),
         )
 
-    def _stored(self, places: dict[Path, Found]) -> StoredPaths | None:
+    def _stored(self, places: dict[Path, Found], /) -> StoredPaths | None:
         return stored_paths(places)
 
     def _keep(

@@ -303,7 +303,7 @@ def _extras(table: object) -> tuple[FieldRule, ...]:
 
 
 def _rule(key: str, column: str, kind: str, entry: object, *, nullable: bool) -> FieldRule:
-    if isinstance(entry, str):
+    if isinstance(entry, str | list):
         entry = {"path": entry}
     entry = table_of(entry, key, {"path", "constant", "optional", "default", *_KEYS[kind]})
     name = key.partition(".")[2]
