@@ -51,8 +51,8 @@ _WHY_MOST: Final = 300
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 """For records that this project wrote: a plan's sizes are what strangers are held to."""
 
-_Refusal = tuple[int, RejectReason, str]
-_Piece = tuple[Int64, pa.RecordBatch]
+Refusal = tuple[int, RejectReason, str]
+Piece = tuple[Int64, pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DecodedColumns:
 
 
 @dataclass(slots=True)
-class _Writer:
+class Writer:
     """A writer schema, ready to decode with."""
 
     program: DecodeProgram
@@ -100,7 +100,7 @@ class ColumnDecoder:
         self.schema: pa.Schema = resolve.arrow_schema(self._reader)
         self._plain_reader = self._reader.plain()
         self._limits = SchemaLimits.of(plan_limits)
-        self._writers: RecentSchemas[_Writer | str] = RecentSchemas()
+        self._writers: RecentSchemas[Writer | str] = RecentSchemas()
         self._budget = PreparationBudget()
 
     def decode(
@@ -124,27 +124,27 @@ class ColumnDecoder:
         bad, uniform = framing.frames(
             framed.data, framed.offsets, self._plan.record_bytes_max, status, ids
         )
-        refused: list[_Refusal] = []
+        refused: list[Refusal] = []
         rows = np.arange(count)
         if bad:
             wrong = np.flatnonzero(status)
             refused += [(r, *_FRAME_REASONS[status[r]]) for r in wrong.tolist()]
             rows = np.flatnonzero(status == 0)
         groups = [(int(ids[rows[0]]), rows)] if uniform and len(rows) else _by_id(ids, rows)
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         writers = self._writers_of(groups, budgeted=budgeted)
         for schema_id, members in groups:
             self._decode_group(members, framed, pieces, refused, writers[schema_id])
         records, good = self._join(pieces, count)
-        return DecodedColumns(records, good, _rejections(refused))
+        return DecodedColumns(records, good, rejections_of(refused))
 
     def _decode_group(
         self,
         rows: Int64,
         framed: Framed,
-        pieces: list[_Piece],
-        refused: list[_Refusal],
-        writer: _Writer | str | SchemaError,
+        pieces: list[Piece],
+        refused: list[Refusal],
+        writer: Writer | str | SchemaError,
     ) -> None:
         """Decode the rows of one writer schema."""
         if isinstance(writer, SchemaError):
@@ -161,20 +161,31 @@ class ColumnDecoder:
                 )
                 refused.append((int(rows[k]), *verdict))
             rows = rows[walked.status == 0]
-        if not len(rows):
-            return
+        if len(rows):
+            self._keep(writer, rows, walked.columns, framed, pieces, refused)
+
+    def _keep(
+        self,
+        writer: Writer,
+        rows: Int64,
+        columns: list[pa.Array],
+        framed: Framed,
+        pieces: list[Piece],
+        refused: list[Refusal],
+    ) -> None:
+        """Make the reader's columns of rows that the walk passed."""
         if writer.projection is None:
             self._sure(writer, rows, framed, pieces, refused)
         else:
-            pieces.append((rows, writer.projection.apply(walked.columns, len(rows))))
+            pieces.append((rows, writer.projection.apply(columns, len(rows))))
 
     def _sure(
         self,
-        writer: _Writer,
+        writer: Writer,
         rows: Int64,
         framed: Framed,
-        pieces: list[_Piece],
-        refused: list[_Refusal],
+        pieces: list[Piece],
+        refused: list[Refusal],
     ) -> None:
         """Decode with fastavro, record by record."""
         good: list[int] = []
@@ -205,7 +216,7 @@ class ColumnDecoder:
             )
         )
 
-    def _join(self, pieces: list[_Piece], count: int) -> tuple[pa.RecordBatch, Int64]:
+    def _join(self, pieces: list[Piece], count: int) -> tuple[pa.RecordBatch, Int64]:
         """Return the pieces as one batch in the order of the ``count`` input rows."""
         if len(pieces) == 1:
             return pieces[0][1], pieces[0][0]
@@ -220,9 +231,9 @@ class ColumnDecoder:
 
     def _writers_of(
         self, groups: list[tuple[int, Int64]], *, budgeted: bool
-    ) -> dict[int, _Writer | str | SchemaError]:
+    ) -> dict[int, Writer | str | SchemaError]:
         """Return each id's writer schema, or why it does not resolve to ours, or is unknown."""
-        found: dict[int, _Writer | str | SchemaError] = {}
+        found: dict[int, Writer | str | SchemaError] = {}
         new: list[tuple[int, Int64]] = []
         # The schema of the most records is used last, and so is the last to be forgotten.
         groups = sorted(groups, key=lambda group: len(group[1]))
@@ -243,9 +254,9 @@ class ColumnDecoder:
 
     def _prepared(
         self, texts: Mapping[int, str | SchemaError], *, budgeted: bool
-    ) -> dict[int, _Writer | str | SchemaError]:
+    ) -> dict[int, Writer | str | SchemaError]:
         """Prepare schemas that are new here, the shortest first."""
-        found: dict[int, _Writer | str | SchemaError] = {}
+        found: dict[int, Writer | str | SchemaError] = {}
         self._budget.begin()
         for schema_id, text in sorted(
             texts.items(), key=lambda each: len(each[1]) if isinstance(each[1], str) else 0
@@ -259,14 +270,14 @@ class ColumnDecoder:
         self._budget.end()
         return found
 
-    def _kept(self, schema_id: int, text: str) -> _Writer | str:
+    def _kept(self, schema_id: int, text: str) -> Writer | str:
         """Prepare a schema that is new here, and keep it."""
         prepared = self._prepare(schema_id, text)
         size = _REFUSED_BYTES if isinstance(prepared, str) else len(text)
         self._writers.keep(schema_id, prepared, size)
         return prepared
 
-    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+    def _prepare(self, schema_id: int, text: str) -> Writer | str:
         """Return a schema ready to decode with, or why it cannot be; never raises for its text."""
         try:
             return self._ready(schema_id, text)
@@ -277,14 +288,14 @@ class ColumnDecoder:
         except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
             return f"schema id {schema_id}: cannot be prepared: {type(error).__name__}"
 
-    def _ready(self, schema_id: int, text: str) -> _Writer | str:
+    def _ready(self, schema_id: int, text: str) -> Writer | str:
         definition = parse_definition(text, f"schema id {schema_id}", self._limits)
         refusals = resolve.refusals(definition, self._reader)
         if refusals:
             return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
-        return _Writer(
+        return Writer(
             compile_walk(plain, projection.kept if projection else None, self._limits.steps),
             fastavro.parse_schema(plain.root, _force=True),
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
@@ -322,15 +333,19 @@ class TransactionDecoder:
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
-        decoded = self._decoder.decode(raw.values, budgeted=budgeted)
-        rows = decoded.rows
-        if len(rows) == len(raw):
-            batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)
-        else:
-            batch = EventBatch(
-                decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
-            )
-        return batch, rows, decoded.rejections
+        return with_sources(self._decoder.decode(raw.values, budgeted=budgeted), raw)
+
+
+def with_sources(decoded: DecodedColumns, raw: RawRecords) -> tuple[EventBatch, Int64, Rejections]:
+    """Return what the payloads of ``raw`` gave as :meth:`TransactionDecoder.decode` does."""
+    rows = decoded.rows
+    if len(rows) == len(raw):
+        batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)
+    else:
+        batch = EventBatch(
+            decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
+        )
+    return batch, rows, decoded.rejections
 
 
 def _not_prepared(schema_id: int) -> SchemaError:
@@ -361,7 +376,8 @@ def _by_many_ids(own: Int64, rows: Int64) -> list[tuple[int, Int64]]:
     return [(int(number), part) for number, part in zip(found, parts, strict=True)]
 
 
-def _rejections(refused: list[_Refusal]) -> Rejections:
+def rejections_of(refused: list[Refusal]) -> Rejections:
+    """Return refusals by row; the list is sorted."""
     if not refused:
         return Rejections.none()
     refused.sort(key=lambda refusal: refusal[0])

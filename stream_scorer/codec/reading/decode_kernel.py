@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.opcodes import (
+    ABSENT,
     BIT,
     BLOCK,
     BOOL,
@@ -26,6 +27,7 @@ from stream_scorer.codec.reading.opcodes import (
     DROPPED,
     END,
     ENUM,
+    FIXED,
     FLOAT,
     FLOAT32,
     FLOAT64,
@@ -38,6 +40,7 @@ from stream_scorer.codec.reading.opcodes import (
     NEXT,
     NULL,
     OPTIONAL,
+    PRESENT,
     RETURN,
     SKIP,
     STEPS,
@@ -350,6 +353,24 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                     depth -= 1
                     level -= total[depth]
                     step = left[depth]
+                elif operation == FIXED:
+                    size = code[step, 1]
+                    if size < 0 or size > end - at:
+                        failed = TRUNCATED
+                    else:
+                        ends = places[column, VALUES] + 4 * good
+                        last = np.int64(load_int32(ends))
+                        copy(places[column, DATA] + last, at, size, limit)
+                        store(ends + 4, np.int32(last + size))
+                        at += size
+                        step += 1
+                elif operation == PRESENT:
+                    put_bit(places[column, VALIDITY], good, True)
+                    step += 1
+                elif operation == ABSENT:
+                    put_bit(places[column, VALIDITY], good, False)
+                    put_null(places[column, VALUES], good, kind)
+                    step += 1
                 else:
                     failed = BROKEN
         status[number] = failed

@@ -16,9 +16,9 @@ The rules, in one place for both ways of decoding:
 A long with a time as its logical type may hold any value here; validation judges times.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -151,9 +151,29 @@ class _Symbols:
         return first
 
 
+PathTree: TypeAlias = "dict[str, PathTree | StoredColumn]"
+"""By name of a field, the column that holds it, or the same for the fields inside of it."""
+
+
+def columns_in(tree: "PathTree | StoredColumn") -> Iterator[StoredColumn]:
+    """Yield the columns of a tree."""
+    if isinstance(tree, StoredColumn):
+        yield tree
+    else:
+        for below in tree.values():
+            yield from columns_in(below)
+
+
 class _Compiler:
-    def __init__(self, definition: Definition, kept: Mapping[int, StoredColumn], most: int) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        kept: Mapping[int, StoredColumn],
+        most: int,
+        tree: "PathTree",
+    ) -> None:
         self.definition = definition
+        self.tree = tree
         self.most = most
         self.code: list[list[int]] = []
         self.paths: list[str] = []
@@ -186,8 +206,52 @@ class _Compiler:
             return
         self.used.add(schema["name"])
         for number, entry in enumerate(schema["fields"]):
+            below = self.tree.get(entry["name"])
+            if below is not None:
+                self.wanted(entry["type"], entry["name"], below)
+                continue
             self.keeping = self.kept.get(number)
             self.value(entry["type"], entry["name"])
+        self.keeping = None
+
+    def wanted(self, schema: Any, path: str, below: "PathTree | StoredColumn") -> None:
+        """Compile a value that is stored, or has values inside of it that are.
+
+        A record on the way is compiled in place, also where its type was used before: code that is
+        called from several places cannot store.
+        """
+        optional = self.definition.optional(schema)
+        if isinstance(below, StoredColumn):
+            if below.nullable and not optional:
+                self.note(path, opcodes.PRESENT, below)
+            self.keeping = below
+            self.value(schema, path)
+            self.keeping = None
+            return
+        if optional:
+            start = self.emit(path, opcodes.OPTIONAL, optional[1])
+            self.wanted(optional[0], path, below)
+            over = self.emit(path, opcodes.JUMP)
+            self.patch(start, second=len(self.code))
+            for column in columns_in(below):
+                self.note(path, opcodes.ABSENT, column)
+            self.patch(over, len(self.code))
+            return
+        record = self.definition.expand(schema)
+        self.emit(path, opcodes.SKIP, 0)
+        self.level += 1
+        for entry in record["fields"]:
+            name, inside = entry["name"], _inside(path, entry["name"])
+            if name in below:
+                self.wanted(entry["type"], inside, below[name])
+            else:
+                self.value(entry["type"], inside)
+        self.level -= 1
+
+    def note(self, path: str, operation: int, column: StoredColumn) -> None:
+        """Emit a step without bytes for a column."""
+        self.keeping = column
+        self.emit(path, operation)
         self.keeping = None
 
     def value(self, schema: Any, path: str) -> None:
@@ -199,7 +263,8 @@ class _Compiler:
             # No bytes, but a step: what takes fastavro a value is counted here.
             self.emit(path, opcodes.SKIP, 0)
         elif kind == "fixed":
-            self.emit(path, opcodes.SKIP, schema["size"])
+            stored = opcodes.FIXED if self.keeping else opcodes.SKIP
+            self.emit(path, stored, schema["size"])
         elif kind == "enum":
             first = self.symbols.add(self.keeping.texts) if self.keeping else 0
             self.emit(path, opcodes.ENUM, len(schema["symbols"]), first)
@@ -268,7 +333,9 @@ class _Compiler:
             self.patch(step, self.entries[name])
         symbols = np.array(self.symbols.places, np.int64).reshape(-1, 2)
         text = np.frombuffer(bytes(self.symbols.text) + bytes(SLACK), np.uint8)
-        kept = tuple(sorted(self.kept.values(), key=lambda column: column.number))
+        kept = tuple(
+            sorted([*self.kept.values(), *columns_in(self.tree)], key=lambda column: column.number)
+        )
         code = np.array(self.code, np.int64)
         return DecodeProgram(code, tuple(self.paths), symbols, text, kept)
 
@@ -284,6 +351,7 @@ def compile_walk(
     definition: Definition,
     kept: Mapping[int, StoredColumn] | None = None,
     steps: int = STANDARD.steps,
+    tree: "PathTree | None" = None,
 ) -> DecodeProgram:
     """Turn a writer schema into the program that the walk executes.
 
@@ -291,11 +359,13 @@ def compile_walk(
         definition: The writer schema.
         kept: By number of a field of its root, the column that holds it.
         steps: How long the program may be.
+        tree: The columns that hold values at paths; records alone, perhaps optional, are on the way
+            to them, and a column is nullable where the value or one of those is optional.
 
     Raises:
         SchemaError: It would be longer.
     """
-    compiler = _Compiler(definition, kept or {}, steps)
+    compiler = _Compiler(definition, kept or {}, steps, tree or {})
     compiler.root()
     return compiler.finish()
 

@@ -20,6 +20,9 @@ ITEMS: Final = 13  # an array or map; step behind it
 NEXT: Final = 14  # end of an item; step of its ITEMS
 CALL: Final = 15  # a record type that was used before; its first step; levels that this adds
 RETURN: Final = 16
+FIXED: Final = 17  # so many bytes, which a column holds
+PRESENT: Final = 18  # no bytes: the column's value follows
+ABSENT: Final = 19  # no bytes: the column's value is null, because what it is inside of is
 
 # How a column holds what an operation reads; an operation and its OPTIONAL name the same.
 DROPPED: Final = 0

@@ -41,6 +41,7 @@ class RejectReason(StrEnum):
     MALFORMED = "MALFORMED"  # the bytes do not decode with the writer schema
     TRAILING_BYTES = "TRAILING_BYTES"  # bytes are left behind the record
     TOO_LARGE = "TOO_LARGE"  # record, string or array over the plan's limits
+    MAPPING = "MAPPING"  # a value at a path of events.toml cannot become our field
     ID_EMPTY = "ID_EMPTY"  # transaction, customer or terminal id is empty
     AMOUNT_NEGATIVE = "AMOUNT_NEGATIVE"
     AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"

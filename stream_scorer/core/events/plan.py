@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from stream_scorer.core.events.policy_table import read_policy
+from stream_scorer.core.mapping.mapping import check_with_plan, mapping_of
 
 _DAY_MS = 86_400_000
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
@@ -29,6 +30,8 @@ _RANGES = {
 
 PARTS = {"policy.toml": "policy"}
 """Further files of a plan that is a folder, and the key whose table each holds."""
+
+_TABLES = frozenset({*PARTS.values(), "events"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Plan:
         terminal_wait_ms: A batch waits so long for rows that are late, and is then decided all the
             same, flagged ``degraded``.
         policy: The table of policy.toml, see ``policy_table``; empty: the bundles' thresholds.
+        events: The table of events.toml: where each field is in a user's record
+            (:mod:`~stream_scorer.core.mapping.mapping`); empty: records have our own schema.
     """
 
     revision: int = 0
@@ -74,9 +79,11 @@ class Plan:
     terminal_slack_ms: int = _DAY_MS
     terminal_wait_ms: int = 10_000
     policy: dict[str, Any] = field(default_factory=dict)
+    events: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
+        self._check_events()
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value < least:
@@ -107,23 +114,32 @@ class Plan:
     def _check_currencies(self) -> None:
         if not self.currencies:
             raise ValueError("currencies: at least one must be listed")
-        if len(self.currencies) > 1:
-            raise ValueError("currencies: more than one needs rates to a base; list one")
         for code, exponent in self.currencies.items():
             if _CURRENCY.fullmatch(code) is None:
                 raise ValueError(f"currencies: {code!r} is not an ISO 4217 code")
             if not 0 <= exponent <= 4:  # noqa: PLR2004 the range that ISO 4217 uses
                 raise ValueError(f"currencies: exponent of {code} must be 0 to 4, not {exponent}")
 
+    def _check_events(self) -> None:
+        if len(self.currencies) > 1 and not self.events.get("rates"):
+            raise ValueError("currencies: more than one needs rates to a base; list one")
+        if self.events:
+            try:
+                mapping = mapping_of(self.events)
+                check_with_plan(mapping, self.currencies)
+            except ValueError as error:
+                raise ValueError(f"events: {error}") from error
+
     @property
     def currency(self) -> str:
-        """The one accepted currency."""
-        return next(iter(self.currencies))
+        """The currency that amounts are aggregated in: the only one, or the base of the rates."""
+        base: str = self.events.get("rates", {}).get("base", "")
+        return base or next(iter(self.currencies))
 
     @property
     def exponent(self) -> int:
-        """Exponent of the accepted currency: amount = minor units / 10^exponent."""
-        return next(iter(self.currencies.values()))
+        """Exponent of :attr:`currency`: amount = minor units / 10^exponent."""
+        return self.currencies[self.currency]
 
     @property
     def unit(self) -> str:
@@ -174,7 +190,7 @@ def table_of(plan: Plan) -> dict[str, Any]:
     return {
         name: value
         for name, value in asdict(plan).items()
-        if value or name not in PARTS.values()
+        if value or name not in _TABLES
     }  # fmt: skip
 
 
@@ -194,12 +210,21 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
         if key == "currencies":
             if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
                 raise ValueError("currencies: must be a table of ISO code = exponent")
-        elif key in PARTS.values():
-            if not isinstance(value, dict):
-                raise ValueError(f"{key}: must be a table")
+        elif key in _TABLES:
+            _check_table(key, value)
         elif key == "model_error_share":
             if type(value) not in (int, float):
                 raise ValueError(f"{key}: must be a number, not {value!r}")
         elif type(value) is not int:
             raise ValueError(f"{key}: must be a whole number, not {value!r}")
     return Plan(**table)
+
+
+def _check_table(key: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 as the rest
+    if key == "events" and value:
+        raise ValueError(
+            "events: no process of this version reads a topic by a mapping; only "
+            "stream-scorer events explain does"
+        )

@@ -1,5 +1,7 @@
 """Validation of decoded transactions: one reason code per rejected row, over columns."""
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
+from stream_scorer.core.mapping.mapping import required_ids
 
 UInt8 = NDArray[np.uint8]
 
@@ -56,10 +59,10 @@ def validate(events: EventBatch, plan: Plan) -> UInt8:
     time = events.int64("event_time")
     amount = events.int64("amount_minor")
     broken = (
-        _empty_ids(events),
+        _empty_ids(events, required_ids(plan.events)),
         (time < 0) | (time > LATEST_MS),
         time > events.timestamp + plan.ahead_ms,
-        _other_currency(events.records.column("currency"), plan.currency),
+        _other_currency(events.records.column("currency"), plan.currencies),
         amount < 0,
         amount > plan.amount_minor_max,
     )
@@ -70,13 +73,17 @@ def validate(events: EventBatch, plan: Plan) -> UInt8:
     return codes
 
 
-def _empty_ids(events: EventBatch) -> NDArray[np.bool_]:
+def _empty_ids(events: EventBatch, names: Sequence[str]) -> NDArray[np.bool_]:
     empty = np.zeros(len(events), np.bool_)
-    for name in ("transaction_id", "customer_id", "terminal_id"):
+    for name in names:
         offsets, _ = string_views(events.records.column(name))
         empty |= offsets[1:] == offsets[:-1]
     return empty
 
 
-def _other_currency(column: pa.Array, currency: str) -> NDArray[np.bool_]:
-    return np.asarray(pc.not_equal(column, currency).to_numpy(zero_copy_only=False), np.bool_)
+def _other_currency(column: pa.Array, currencies: Collection[str]) -> NDArray[np.bool_]:
+    if len(currencies) > 1:
+        listed = pc.is_in(column, pa.array(list(currencies), pa.string()))
+        return ~np.asarray(listed.to_numpy(zero_copy_only=False), np.bool_)
+    other = pc.not_equal(column, next(iter(currencies)))
+    return np.asarray(other.to_numpy(zero_copy_only=False), np.bool_)

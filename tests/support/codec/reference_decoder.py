@@ -1,12 +1,12 @@
 """The way of decoding that every other one is held to."""
 
-from stream_scorer.codec.reading.decode import ColumnDecoder, _Writer
+from stream_scorer.codec.reading.decode import ColumnDecoder, Writer
 
 
 class SureDecoder(ColumnDecoder):
     """Decodes everything with fastavro."""
 
-    def _prepare(self, schema_id: int, text: str) -> _Writer | str:
+    def _prepare(self, schema_id: int, text: str) -> Writer | str:
         writer = super()._prepare(schema_id, text)
         if not isinstance(writer, str):
             writer.projection = None

@@ -1,0 +1,337 @@
+"""Users' own records to transactions, by a mapping of events.toml.
+
+Two steps: the leaves at the mapped paths (by the walk, by fastavro where a schema cannot be walked
+that way, or from JSON), then :mod:`stream_scorer.core.normalising`, which is the same for all.
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path as Directory
+from typing import Any, Final, Protocol
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec.reading import opcodes
+from stream_scorer.codec.reading.decode import (
+    ColumnDecoder,
+    DecodedColumns,
+    Piece,
+    Refusal,
+    TransactionDecoder,
+    Writer,
+    rejections_of,
+    with_sources,
+)
+from stream_scorer.codec.reading.decode_program import Framed, compile_walk
+from stream_scorer.codec.reading.json_records import JsonRefusal, Leaf, leaves_of
+from stream_scorer.codec.reading.mapped_paths import (
+    Found,
+    StoredPaths,
+    Taker,
+    find,
+    parts_of,
+    stored_paths,
+)
+from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import EventMapping
+from stream_scorer.core.mapping.mapping_table import Path
+from stream_scorer.core.normalising.leaves import misfit
+from stream_scorer.core.normalising.normalise import BaseAmounts, Normaliser
+from stream_scorer.ports import BytesColumn, Int64, RawRecords
+from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.sources import SchemaSource, reader_schema
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+_WHY_MOST: Final = 300
+
+
+class RecordDecoder(Protocol):
+    """Decodes polled records into transactions; what the transaction loop asks for."""
+
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records, as :meth:`TransactionDecoder.decode` does.
+
+        A row that is neither decoded nor rejected is skipped: ``[record] where`` does not choose it
+        (:func:`skipped_rows`).
+        """
+        ...
+
+
+def open_mapped_codec(
+    mapping: EventMapping,
+    source: SchemaSource,
+    plan: Plan,
+    directory: Directory = SCHEMAS_DIRECTORY,
+) -> RecordDecoder:
+    """Return the decoder of a mapping's records.
+
+    Args:
+        mapping: Of the plan; one without fields reads records of our own schema, as without it.
+        source: Gives writer schemas by id.
+        plan: Gives currencies and the limits on sizes.
+        directory: Holds our own schemas.
+    """
+    if not mapping.fields:
+        native = TransactionDecoder(source, plan, directory)
+        return _Converting(native, mapping, plan) if mapping.rates else native
+    if mapping.format == "json":
+        return _Mapped(JsonDecoder(mapping, plan))
+    return _Mapped(MappedDecoder(mapping, source, plan, directory))
+
+
+def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
+    """Return int64, the rows of ``count`` that are neither decoded nor rejected."""
+    left = np.ones(count, np.bool_)
+    left[rows] = False
+    left[rejections.rows] = False
+    return np.flatnonzero(left)
+
+
+class _Columns(Protocol):
+    def decode(self, values: BytesColumn, *, budgeted: bool = False) -> DecodedColumns: ...
+
+
+class _Mapped:
+    """Columns with the records' sources."""
+
+    def __init__(self, columns: _Columns) -> None:
+        self._columns = columns
+
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        return with_sources(self._columns.decode(raw.values, budgeted=budgeted), raw)
+
+
+class _Converting:
+    """Records of our own schema, with amounts in the base currency."""
+
+    def __init__(self, native: TransactionDecoder, mapping: EventMapping, plan: Plan) -> None:
+        self._native = native
+        self._base = BaseAmounts(mapping, plan.currencies, plan.amount_minor_max)
+
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        events, rows, rejections = self._native.decode(raw, budgeted=budgeted)
+        records, good, refused = self._base.apply(events.records)
+        if len(good) < len(rows):
+            events, rows, own = events.take(good), rows[good], rows
+            refused = [(int(own[row]), reason, text) for row, reason, text in refused]
+            told = zip(
+                rejections.rows.tolist(), rejections.reasons, rejections.details, strict=True
+            )
+            rejections = rejections_of([*told, *refused])
+        batch = EventBatch(records, events.partition, events.offset, events.timestamp)
+        return batch, rows, rejections
+
+
+@dataclass(slots=True)
+class _MappedWriter(Writer):
+    """A writer schema whose leaves are taken; ``stored`` is None where fastavro decodes."""
+
+    stored: StoredPaths | None = None
+    takers: tuple[Taker | None, ...] = ()
+
+
+class MappedDecoder(ColumnDecoder):
+    """Decodes batches of Confluent-framed Avro of any schema into transactions, by a mapping.
+
+    Args:
+        mapping: With rules for all fields.
+        source: Gives writer schemas by id.
+        plan: Gives currencies and limits.
+        directory: Holds our own schemas.
+    """
+
+    def __init__(
+        self, mapping: EventMapping, source: SchemaSource, plan: Plan,
+        directory: Directory = SCHEMAS_DIRECTORY,
+    ) -> None:  # fmt: skip
+        super().__init__(source, reader_schema("transaction.v1", directory), plan)
+        self._mapping = mapping
+        self._paths = mapping.paths
+        self._normaliser = Normaliser(mapping, plan.currencies, plan.amount_minor_max)
+        self.schema = self._normaliser.schema
+
+    def decode(
+        self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
+    ) -> DecodedColumns:
+        """Decode n payloads; see :meth:`ColumnDecoder.decode`."""
+        if not isinstance(values, BytesColumn):
+            values = BytesColumn.of(values)
+        decoded = super().decode(values, budgeted=budgeted)
+        if self._mapping.where and values.null is not None:
+            return _without_tombstones(decoded, values)
+        return decoded
+
+    def _ready(self, schema_id: int, text: str) -> Writer | str:
+        definition = parse_definition(text, f"schema id {schema_id}", self._limits)
+        places = {path: find(definition, path) for path in self._paths}
+        refusals = refusals_of(self._mapping, places)
+        if refusals:
+            return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
+        stored = self._stored(places)
+        plain = definition.plain()
+        return _MappedWriter(
+            compile_walk(plain, None, self._limits.steps, stored.tree if stored else None),
+            fastavro.parse_schema(plain.root, _force=True),
+            None,
+            None,
+            opcodes.STEPS_PER_BYTE if stored else opcodes.SURE_STEPS_PER_BYTE,
+            stored,
+            _takers(definition, places),
+        )
+
+    def _stored(self, places: dict[Path, Found], /) -> StoredPaths | None:
+        return stored_paths(places)
+
+    def _keep(
+        self,
+        writer: Writer,
+        rows: Int64,
+        columns: list[pa.Array],
+        framed: Framed,
+        pieces: list[Piece],
+        refused: list[Refusal],
+    ) -> None:
+        assert isinstance(writer, _MappedWriter)  # noqa: S101 what _ready returns
+        if writer.stored is None:
+            rows, taken = self._decoded(writer, rows, framed, refused)
+            leaves = {
+                path: parts_of(values) for path, values in zip(self._paths, taken, strict=True)
+            }
+        else:
+            leaves = dict(writer.stored.leaves(columns, self._paths))
+        found = self._normaliser.apply(leaves, len(rows))
+        refused += [(int(rows[row]), reason, text) for row, reason, text in found.refused]
+        pieces.append((rows[found.rows], found.records))
+
+    def _decoded(
+        self, writer: _MappedWriter, rows: Int64, framed: Framed, refused: list[Refusal]
+    ) -> tuple[Int64, list[list[Leaf]]]:
+        """Decode rows with fastavro; return those that it could, and for each path their values."""
+        good: list[int] = []
+        taken: list[list[Leaf]] = [[] for _ in self._paths]
+        for row in rows.tolist():
+            try:
+                record: Any = fastavro.schemaless_reader(
+                    io.BytesIO(framed.body(row)), writer.schema, None,
+                    return_record_name=True, return_record_name_override=True,
+                )  # fmt: skip
+                values = [None if taker is None else taker.take(record) for taker in writer.takers]
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+                refused.append(
+                    (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
+                )
+            else:
+                good.append(row)
+                for column, value in zip(taken, values, strict=True):
+                    column.append(value)
+        return np.array(good, np.int64), taken
+
+
+class JsonDecoder:
+    """Decodes batches of JSON records into transactions, by a mapping; see ``json_records``.
+
+    Args:
+        mapping: With rules for all fields.
+        plan: Gives currencies and limits.
+    """
+
+    def __init__(self, mapping: EventMapping, plan: Plan) -> None:
+        self._mapping = mapping
+        self._paths = mapping.paths
+        self._plan = plan
+        self._normaliser = Normaliser(mapping, plan.currencies, plan.amount_minor_max)
+        self.schema = self._normaliser.schema
+
+    def decode(
+        self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
+    ) -> DecodedColumns:
+        """Decode n payloads; null is a null value.
+
+        Args:
+            values: The payloads.
+            budgeted: Without effect: no schema is asked for.
+        """
+        del budgeted
+        refused: list[Refusal] = []
+        good: list[int] = []
+        taken: list[list[Leaf]] = [[] for _ in self._paths]
+        for row, body in enumerate(values):
+            if body is None and self._mapping.where:
+                continue
+            try:
+                found = self._leaves(body)
+            except JsonRefusal as refusal:
+                refused.append((row, refusal.reason, refusal.detail))
+                continue
+            good.append(row)
+            for column, value in zip(taken, found, strict=True):
+                column.append(value)
+        rows = np.array(good, np.int64)
+        leaves = {path: parts_of(column) for path, column in zip(self._paths, taken, strict=True)}
+        normal = self._normaliser.apply(leaves, len(rows))
+        refused += [(int(rows[row]), reason, text) for row, reason, text in normal.refused]
+        return DecodedColumns(normal.records, rows[normal.rows], rejections_of(refused))
+
+    def _leaves(self, body: bytes | None) -> list[Leaf]:
+        if not body:
+            raise JsonRefusal(RejectReason.EMPTY, "no value")
+        if len(body) > self._plan.record_bytes_max:
+            raise JsonRefusal(RejectReason.TOO_LARGE, "longer than record_bytes_max")
+        return leaves_of(body, self._paths, self._plan.string_bytes_max)
+
+
+def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
+    """Return why no record of a writer schema can become a transaction; empty if some can.
+
+    Args:
+        mapping: With rules for all fields.
+        places: What the schema has at each path of the mapping.
+    """
+    found = []
+    for rule in mapping.rules:
+        if rule.path is None:
+            continue
+        place = places[rule.path]
+        if place.missing and rule.optional:
+            continue
+        misfits = [misfit(rule, wire) for wire in place.wires]
+        if place.why:
+            found.append(f"{rule.key}: {place.why}")
+        elif misfits and all(misfits):
+            found.append(f"{rule.key}: {rule.place}: {misfits[0]}")
+        elif not place.wires and not rule.nullable and rule.default is None:
+            found.append(f"{rule.key}: {rule.place}: is always null")
+    wrong = (places[clause.path].why for clause in mapping.where)
+    return found + [f"record.where: {why}" for why in wrong if why]
+
+
+def _takers(definition: Definition, places: dict[Path, Found]) -> tuple[Taker | None, ...]:
+    return tuple(
+        None if place.missing else Taker(definition, path) for path, place in places.items()
+    )
+
+
+def _without_tombstones(decoded: DecodedColumns, values: BytesColumn) -> DecodedColumns:
+    """Skip null values: ``where`` chooses none of them."""
+    rejections = decoded.rejections
+    null = values.null
+    told = [
+        each
+        for each in zip(
+            rejections.rows.tolist(), rejections.reasons, rejections.details, strict=True
+        )
+        if null is None or not null[each[0]]
+    ]
+    return DecodedColumns(decoded.records, decoded.rows, rejections_of(told))

@@ -1,0 +1,270 @@
+"""The paths of a mapping in a writer schema: what is there, and how its values are taken.
+
+The walk stores the leaves of a schema in which only records, perhaps optional, are on the way to a
+value, and a value is of one type, perhaps optional. Where a union has more types, fastavro decodes
+the record, and the same leaves are taken from it. No path goes through an array or a map.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec.reading import opcodes
+from stream_scorer.codec.reading.arrow_layout import StoredColumn
+from stream_scorer.codec.reading.decode_program import PathTree
+from stream_scorer.core.mapping.mapping_table import Path, dotted
+from stream_scorer.core.normalising.leaves import LeafPart, Leaves, Wire
+from stream_scorer.registry.definition import Definition
+from stream_scorer.registry.limits import shown
+
+_KINDS: Final = {
+    "boolean": "boolean", "int": "long", "long": "long", "float": "float", "double": "double",
+    "string": "text", "enum": "text", "bytes": "bytes", "fixed": "bytes",
+}  # fmt: skip
+_UNITS: Final = {
+    f"{local}timestamp-{name}": (unit, bool(local))
+    for name, unit in (("millis", "ms"), ("micros", "us"), ("nanos", "ns"))
+    for local in ("", "local-")
+} | {"date": ("date", False), "time-millis": ("time", False), "time-micros": ("time", False)}
+_HELD: Final = {
+    "boolean": opcodes.BIT, "long": opcodes.INT64, "float": opcodes.FLOAT32,
+    "double": opcodes.FLOAT64, "text": opcodes.TEXT, "bytes": opcodes.TEXT,
+    "decimal": opcodes.TEXT,
+}  # fmt: skip
+_PYTHON: Final = {
+    "boolean": bool, "long": int, "float": float, "double": float, "text": str, "bytes": bytes,
+    "decimal": bytes,
+}  # fmt: skip
+STRUCTURE: Final = Wire("bytes")
+"""The kind of what is not a single value, which becomes nothing of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a writer schema has at a path.
+
+    Attributes:
+        wires: The kinds of its values; none: the path is not there.
+        nullable: Whether null is possible there.
+        walked: Whether the walk can store it.
+        texts: For an enum, its symbols.
+        why: Why the path is not there; or why it cannot be read at all.
+        missing: Whether only a field of that name is not there.
+    """
+
+    wires: tuple[Wire, ...] = ()
+    nullable: bool = False
+    walked: bool = True
+    texts: tuple[str, ...] = ()
+    why: str = ""
+    missing: bool = False
+
+
+def find(definition: Definition, path: Path) -> Found:
+    """Look up a path in a writer schema.
+
+    Args:
+        definition: With its logical types.
+        path: Names of fields, from the root.
+    """
+    return _find(definition, definition.root, path, ())
+
+
+def _find(definition: Definition, schema: Any, names: Path, at: Path) -> Found:  # noqa: PLR0911 a line for each kind
+    schema = definition.expand(schema)
+    kind = definition.kind(schema)
+    if kind == "union":
+        return _find_in_union(definition, schema, names, at)
+    if kind in {"record", "error"}:
+        if not names:
+            return Found(why=_said(at, "is a record, not a single value"))
+        for entry in schema["fields"]:
+            if entry["name"] == names[0]:
+                return _find(definition, entry["type"], names[1:], (*at, names[0]))
+        return Found(
+            why=_said((*at, names[0]), "the writer schema has no such field"), missing=True
+        )
+    if kind in {"array", "map"}:
+        if names:
+            return Found(why=_said(at, f"a path cannot go through {_A[kind]}"))
+        return Found(why=_said(at, f"is {_A[kind]}, not a single value"))
+    if kind == "null":
+        return Found(nullable=True, walked=False)
+    if names:
+        return Found(why=_said(at, f"is a {kind}, and has no field {shown(names[0])}"))
+    wire = wire_of(schema, kind)
+    texts = tuple(schema["symbols"]) if kind == "enum" else ()
+    return Found((wire,), texts=texts)
+
+
+_A: Final = {"array": "an array", "map": "a map"}
+
+
+def _find_in_union(definition: Definition, schema: Any, names: Path, at: Path) -> Found:
+    optional = definition.optional(schema)
+    if optional:
+        inner = _find(definition, optional[0], names, at)
+        return replace(inner, nullable=True)
+    branches = [branch for branch in schema if definition.kind(branch) != "null"]
+    if "map" in map(definition.kind, branches) and "record" in map(definition.kind, branches):
+        return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
+    found = [_find(definition, branch, names, at) for branch in branches]
+    good = [each for each in found if not each.why]
+    if not good:
+        if found:
+            return Found(walked=False, why=found[0].why, missing=found[0].missing)
+        return Found(nullable=True, walked=False)
+    wires = tuple(dict.fromkeys(wire for each in good for wire in each.wires))
+    leaves = {_PYTHON[wire.kind] for wire in wires}
+    if not names and len(leaves) < len(wires):
+        return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
+    nullable = len(branches) < len(schema) or any(each.nullable for each in good)
+    return Found(wires, nullable, walked=False)
+
+
+def _said(path: Path, why: str) -> str:
+    return f"{dotted(path)}: {why}"
+
+
+def wire_of(schema: Any, kind: str) -> Wire:
+    """Return what values of a single type are."""
+    logical = str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
+    if kind in {"bytes", "fixed"} and logical == "decimal":
+        scale = schema.get("scale", 0)
+        # The specification: a logical type that is not valid is ignored.
+        if type(scale) is int and scale >= 0:
+            return Wire("decimal", scale)
+    if kind in {"int", "long"} and logical in _UNITS:
+        unit, local = _UNITS[logical]
+        return Wire("long", 0, unit, local)
+    return Wire(_KINDS[kind])
+
+
+@dataclass(slots=True)
+class StoredPaths:
+    """The columns in which the walk stores the leaves of a schema.
+
+    Attributes:
+        tree: The columns by path.
+        columns: Path and kind of each column, in order.
+    """
+
+    tree: PathTree = field(default_factory=dict)
+    columns: list[tuple[Path, Wire]] = field(default_factory=list)
+
+    def leaves(self, stored: Sequence[pa.Array], paths: Sequence[Path]) -> Leaves:
+        """Return the leaves at ``paths``, given the columns that the walk stored."""
+        found: dict[Path, Sequence[LeafPart]] = dict.fromkeys(paths, ())
+        for (path, wire), column in zip(self.columns, stored, strict=True):
+            found[path] = (LeafPart(wire, column),)
+        return found
+
+
+def stored_paths(places: Mapping[Path, Found]) -> StoredPaths | None:
+    """Plan how the walk stores leaves, or return None where fastavro must decode.
+
+    Args:
+        places: What the writer schema has at each path; ``missing`` ones are null.
+    """
+    planned = StoredPaths()
+    for path, place in places.items():
+        if place.missing:
+            continue
+        if not place.walked or len(place.wires) != 1:
+            return None
+        wire = place.wires[0]
+        column = StoredColumn(
+            len(planned.columns), dotted(path), _HELD[wire.kind], wire.type, place.nullable,
+            place.texts,
+        )  # fmt: skip
+        below = planned.tree
+        for name in path[:-1]:
+            inside = below.setdefault(name, {})
+            if isinstance(inside, StoredColumn):
+                return None
+            below = inside
+        if path[-1] in below:
+            return None
+        below[path[-1]] = column
+        planned.columns.append((path, wire))
+    return planned
+
+
+class Taker:
+    """Takes the value at a path from a record that fastavro has decoded.
+
+    Args:
+        definition: The writer schema, with its logical types.
+        path: Which :func:`find` has found.
+    """
+
+    def __init__(self, definition: Definition, path: Path) -> None:
+        self._definition = definition
+        self._path = path
+
+    def take(self, record: Any) -> tuple[Any, Wire] | None:
+        """Return a value and its kind, or None for null.
+
+        Args:
+            record: Decoded without logical types; a record of a union that has several is a pair
+                of its name and itself.
+        """
+        definition, value = self._definition, record
+        schema = definition.expand(definition.root)
+        names = self._path
+        while True:
+            if isinstance(schema, list):
+                if value is None:
+                    return None
+                schema, value = self._branch(schema, value)
+                continue
+            if value is None:
+                return None
+            kind = definition.kind(schema)
+            if kind in {"record", "error"} and names:
+                entry = next((e for e in schema["fields"] if e["name"] == names[0]), None)
+                if entry is None:
+                    return b"", STRUCTURE
+                value, names = value[names[0]], names[1:]
+                schema = definition.expand(entry["type"])
+                continue
+            if names or kind not in _KINDS:
+                return b"", STRUCTURE
+            return value, wire_of(schema, kind)
+
+    def _branch(self, union: list[Any], value: Any) -> tuple[Any, Any]:
+        """Return the branch of a union that a value is of, and the value."""
+        definition = self._definition
+        if isinstance(value, tuple):
+            return definition.expand(definition.named[value[0]]), value[1]
+        for use in union:
+            branch = definition.expand(use)
+            kind = definition.kind(branch)
+            if _TYPES[kind] is type(value):
+                return branch, value
+        return definition.expand("bytes"), b""
+
+
+_TYPES: Final = {
+    **{kind: _PYTHON[wire] for kind, wire in _KINDS.items()},
+    "null": type(None), "record": dict, "error": dict, "map": dict, "array": list,
+}  # fmt: skip
+
+
+def parts_of(values: Sequence[tuple[Any, Wire] | None]) -> Sequence[LeafPart]:
+    """Return n values at a path, each with its kind, as parts of one kind."""
+    kinds: dict[Wire, list[int]] = {}
+    for row, found in enumerate(values):
+        if found is not None:
+            kinds.setdefault(found[1], []).append(row)
+    return [
+        LeafPart(
+            wire,
+            pa.array([values[row][0] for row in rows], wire.type),  # type: ignore[index]
+            np.array(rows, np.int64),
+        )
+        for wire, rows in kinds.items()
+    ]

@@ -1,0 +1,1 @@
+"""events.toml: where a user's record has our fields, checked; and the rates of its currencies."""

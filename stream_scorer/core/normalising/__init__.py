@@ -1,0 +1,1 @@
+"""Raw leaves of users' records to the columns of our transactions."""

@@ -1,0 +1,115 @@
+"""Raw leaves: the values at a mapping's paths as a record has them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.core.mapping.mapping import FieldRule
+from stream_scorer.core.mapping.mapping_table import Path
+
+Int64 = NDArray[np.int64]
+
+SCALE_MOST: Final = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a value is on the wire, as far as its meaning depends on it.
+
+    Attributes:
+        kind: boolean, long (int, too), float, double, text (enums, too), number (a JSON number,
+            as its text), decimal, or bytes (which become nothing of ours).
+        scale: Of a decimal: digits after the point.
+        unit: Of a long with a time as its logical type: ms, us, ns, date or time.
+        local: Whether such a time has no time zone.
+    """
+
+    kind: str
+    scale: int = 0
+    unit: str = ""
+    local: bool = False
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow type that holds such values."""
+        return _TYPES[self.kind]
+
+
+_TYPES: Final = {
+    "boolean": pa.bool_(), "long": pa.int64(), "float": pa.float32(), "double": pa.float64(),
+    "text": pa.string(), "number": pa.string(), "decimal": pa.binary(), "bytes": pa.binary(),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPart:
+    """Values of one kind at a path.
+
+    Attributes:
+        wire: Their kind.
+        values: m values of ``wire.type``, some perhaps null.
+        rows: int64[m], their rows; None: all rows in order.
+    """
+
+    wire: Wire
+    values: pa.Array
+    rows: Int64 | None = None
+
+    def taken(self, place: Int64) -> "LeafPart":
+        """Return the values of some rows.
+
+        Args:
+            place: int64[n], each row's new number, -1 for one that goes.
+        """
+        now = place if self.rows is None else place[self.rows]
+        kept = np.flatnonzero(now >= 0)
+        return LeafPart(self.wire, self.values.take(pa.array(kept)), now[kept])
+
+
+Leaves = Mapping[Path, Sequence[LeafPart]]
+"""For each path of a mapping its values, in parts of one kind; a row that is in none is null."""
+
+
+def misfit(rule: FieldRule, wire: Wire) -> str:
+    """Return why values of a kind can never become the rule's column, or nothing."""
+    kind = "a time" if wire.kind == "long" and wire.unit else f"a {wire.kind}"
+    if wire.kind == "decimal" and not 0 <= wire.scale <= SCALE_MOST:
+        return f"is a decimal of scale {wire.scale}, and at most {SCALE_MOST} is read"
+    if wire.kind in _SOURCES[rule.kind] or (rule.table and wire.kind in _NAMED):
+        return _misfit_of_time(rule, wire) if rule.kind == "timestamp" else ""
+    return f"is {kind}, which cannot become a {_SAID.get(rule.kind, rule.kind)}"
+
+
+_NAMED: Final = frozenset({"text", "long", "number", "boolean"})
+"""Kinds that a table can have entries for."""
+_SOURCES: Final = {
+    "string": frozenset({"text", "long", "number"}),
+    "boolean": frozenset({"boolean"}),
+    "amount": frozenset({"long", "number", "text", "decimal", "double", "float"}),
+    "timestamp": frozenset({"long", "number", "text", "double"}),
+    "long": frozenset({"long", "number"}),
+    "double": frozenset({"long", "number", "double", "float", "decimal"}),
+}
+_SAID: Final = {"timestamp": "time", "amount": "number of minor units"}
+
+
+def _misfit_of_time(rule: FieldRule, wire: Wire) -> str:  # noqa: PLR0911 a line for each case
+    if wire.unit in {"date", "time"}:
+        return f"is a {wire.unit} alone, which cannot become a time"
+    if wire.unit:
+        if rule.unit and rule.unit != wire.unit:
+            return f"counts {wire.unit}, and unit says {rule.unit}"
+        if wire.local and not rule.utc:
+            return 'is a local time; zone = "UTC" says that it is UTC'
+        return ""
+    if not rule.unit:
+        return "has no logical type of a time, so it needs a unit"
+    if rule.unit == "iso8601":
+        return "" if wire.kind == "text" else f"is a {wire.kind}, and unit says iso8601"
+    if wire.kind == "double" and rule.unit not in {"s", "ms"}:
+        return f"is a double, which cannot count {rule.unit}"
+    return ""

@@ -1,0 +1,402 @@
+"""Users' records become our transactions, the same in every way of reading them."""
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_scorer.codec.reading.decode import DecodedColumns, TransactionDecoder
+from stream_scorer.codec.reading.mapped import (
+    JsonDecoder,
+    MappedDecoder,
+    open_mapped_codec,
+    skipped_rows,
+)
+from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.validation import validate
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT, EventMapping, mapping_of, parse_events
+from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.sources import reader_schema
+from tests.support.codec.codec_writers import writer_of
+from tests.support.codec.mapped_records import FastavroDecoder, Schemas, case_of
+from tests.support.effort import examples
+
+PLAN = Plan()
+NATIVE = reader_schema("transaction.v1")
+FIELDS = {
+    "transaction_id": "id", "event_time": {"path": "ts", "unit": "ms"}, "customer_id": "card",
+    "amount": {"path": "sum", "unit": "major"}, "currency": {"constant": "EUR"},
+}  # fmt: skip
+PAYMENT = [
+    ("id", "string"), ("ts", "long"), ("card", "string"), ("sum", "double"),
+    ("shop", ["null", {"type": "record", "name": "Shop", "fields": [
+        {"name": "id", "type": "string"}, {"name": "mcc", "type": ["null", "string"]}]}]),
+]  # fmt: skip
+GOOD = {"id": "T1", "ts": 1_700_000_000_000, "card": "C1", "sum": 12.34, "shop": None}
+
+
+def schema_of(*fields: tuple[str, Any]) -> str:
+    listed = [{"name": name, "type": kind} for name, kind in fields]
+    return json.dumps({"type": "record", "name": "Payment", "fields": listed})
+
+
+def mapping(fields: dict[str, Any] | None = None, **sections: Any) -> EventMapping:
+    return mapping_of({"fields": FIELDS | (fields or {}), **sections})
+
+
+def raw_of(values: list[bytes | None]) -> RawRecords:
+    column = BytesColumn.of(values)
+    at = np.arange(len(column))
+    return RawRecords(
+        column, BytesColumn.nulls(len(column)), None, at.astype(np.int32), at, at + 2**41
+    )
+
+
+def rows_of(decoded: DecodedColumns) -> dict[int, dict[str, Any]]:
+    return dict(zip(decoded.rows.tolist(), decoded.records.to_pylist(), strict=True))
+
+
+def test_renamed_flat_fields_give_the_native_batch() -> None:
+    native = json.loads(NATIVE)
+    renamed = json.loads(NATIVE)
+    for entry in renamed["fields"]:
+        entry["name"] = f"their_{entry['name']}"
+    fields: dict[str, Any] = {entry["name"]: f"their_{entry['name']}" for entry in native["fields"]}
+    fields["amount"] = {"path": fields.pop("amount_minor"), "unit": "minor"}
+    source = Schemas(NATIVE, json.dumps(renamed))
+    records = [
+        {
+            "transaction_id": f"T{number}", "event_time": 1_700_000_000_000 + number,
+            "customer_id": f"C{number % 7}", "terminal_id": f"M{number % 3}",
+            "amount_minor": number * 17, "currency": "EUR", "channel": "POS",
+            "mcc": None if number % 2 else "5411", "country": "DE", "card_present": number % 3 == 0,
+            "device_id": None,
+        }
+        for number in range(50)
+    ]  # fmt: skip
+    ours = raw_of([source.payload(1, record) for record in records] + [None])
+    theirs = raw_of(
+        [source.payload(2, {f"their_{k}": v for k, v in record.items()}) for record in records]
+        + [None]
+    )
+    events, rows, rejections = TransactionDecoder(source, PLAN).decode(ours)
+    mapped = open_mapped_codec(mapping_of({"fields": fields}), source, PLAN)
+    found, found_rows, found_rejections = mapped.decode(theirs)
+    assert found.records.equals(events.records)
+    assert found.records.schema.equals(events.records.schema)
+    assert found_rows.tolist() == rows.tolist() == list(range(50))
+    assert found_rejections.reasons == rejections.reasons == (RejectReason.EMPTY,)
+    assert validate(found, PLAN).tolist() == validate(events, PLAN).tolist()
+
+
+def test_without_fields_the_native_decoder_reads() -> None:
+    assert type(open_mapped_codec(mapping_of({}), Schemas(), PLAN)) is TransactionDecoder
+
+
+@settings(max_examples=examples(120))
+@given(st.integers(0, 2**32))
+def test_walk_fastavro_and_json_give_the_same_columns(seed: int) -> None:
+    case = case_of(random.Random(seed), 12)  # noqa: S311 a test's data
+    rules = mapping_of(case.events)
+    source = Schemas(json.dumps(case.schema))
+    payloads = [source.payload(1, record) for record, _, _ in case.records]
+    walked = MappedDecoder(rules, source, PLAN).decode(payloads)
+    sure = FastavroDecoder(rules, source, PLAN).decode(payloads)
+    read = JsonDecoder(
+        mapping_of(case.events | {"record": case.events["record"] | {"format": "json"}}), PLAN
+    ).decode([text.encode() for _, text, _ in case.records])
+    assert sure.records.equals(walked.records)
+    assert read.records.equals(walked.records)
+    for other in (sure, read):
+        assert other.rows.tolist() == walked.rows.tolist()
+        assert other.rejections.rows.tolist() == walked.rejections.rows.tolist()
+        assert other.rejections.details == walked.rejections.details
+    rows, rejected = rows_of(walked), walked.rejections.rows.tolist()
+    for row, (_, _, expected) in enumerate(case.records):
+        assert (row in rejected) == (expected is None)
+        if isinstance(expected, dict):
+            found = rows[row]
+            found["event_time"] = walked.records.column("event_time")[
+                walked.rows.tolist().index(row)
+            ].value
+            if found.get("x_time") is not None:
+                found["x_time"] = walked.records.column("x_time")[
+                    walked.rows.tolist().index(row)
+                ].value
+            assert {name: found[name] for name in expected} == expected
+
+
+def test_most_random_schemas_are_walked_and_some_are_not() -> None:
+    walked = 0
+    for seed in range(40):
+        case = case_of(random.Random(seed), 0)  # noqa: S311 a test's data
+        decoder = MappedDecoder(mapping_of(case.events), Schemas(json.dumps(case.schema)), PLAN)
+        walked += writer_of(decoder, 1).stored is not None
+    assert 10 <= walked <= 35
+
+
+def test_leaves_of_a_type_that_was_used_before_are_stored_by_the_walk() -> None:
+    row = {"type": "record", "name": "Row", "fields": [
+        {"name": "id", "type": "string"}, {"name": "ts", "type": "long"},
+        {"name": "card", "type": "string"}, {"name": "sum", "type": "double"}]}  # fmt: skip
+    source = Schemas(schema_of(("before", ["null", row]), ("op", "string"),
+                               ("after", ["null", "Row"])))  # fmt: skip
+    fields = {"transaction_id": "after.id", "event_time": {"path": "after.ts", "unit": "ms"},
+              "customer_id": "after.card",
+              "amount": {"path": "after.sum", "unit": "major"}}  # fmt: skip
+    rules = mapping(fields, record={"where": "op in [c, r]"})
+    decoder = MappedDecoder(rules, source, PLAN)
+    assert writer_of(decoder, 1).stored is not None
+    old = {"id": "OLD", "ts": 1, "card": "C0", "sum": 1.0}
+    new = {"id": "NEW", "ts": 2, "card": "C1", "sum": 2.5}
+    payloads = [
+        source.payload(1, {"before": old, "op": "c", "after": new}),
+        source.payload(1, {"before": old, "op": "d", "after": None}),
+        None,
+        source.payload(1, {"before": None, "op": "r", "after": None}),
+        b"",
+        source.payload(1, {"before": None, "op": "r", "after": old}),
+    ]
+    decoded = decoder.decode(payloads)
+    assert decoded.records.column("transaction_id").to_pylist() == ["NEW", "OLD"]
+    assert decoded.records.column("amount_minor").to_pylist() == [250, 100]
+    assert dict(zip(decoded.rejections.rows.tolist(), decoded.rejections.details, strict=True)) == {
+        3: "after.id: null, and transaction_id takes none",
+        4: "no value",
+    }
+    assert skipped_rows(6, decoded.rows, decoded.rejections).tolist() == [1, 2]
+
+
+def test_records_of_several_union_branches_are_read_by_their_branch() -> None:
+    def shop(name: str, scale: int) -> dict[str, Any]:
+        sum_ = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
+        return {"type": "record", "name": name, "fields": [{"name": "sum", "type": sum_}]}
+
+    source = Schemas(schema_of(
+        ("id", ["string", "long"]), ("ts", "long"), ("card", "string"),
+        ("pay", [shop("A", 2), shop("B", 4), "null"]),
+    ))  # fmt: skip
+    decoder = MappedDecoder(mapping({"amount": {"path": "pay.sum", "unit": "major"}}), source, PLAN)
+    from decimal import Decimal  # noqa: PLC0415 for this test alone
+
+    base = {"ts": 5, "card": "C"}
+    payloads = [
+        source.payload(1, {"id": "a", "pay": ("A", {"sum": Decimal("1.25")})} | base),
+        source.payload(1, {"id": 7, "pay": ("B", {"sum": Decimal("1.2500")})} | base),
+        source.payload(1, {"id": "c", "pay": None} | base),
+        source.payload(1, {"id": "d", "pay": ("B", {"sum": Decimal("1.2501")})} | base),
+    ]
+    decoded = decoder.decode(payloads)
+    assert decoded.records.column("transaction_id").to_pylist() == ["a", "7"]
+    assert decoded.records.column("amount_minor").to_pylist() == [125, 125]
+    assert decoded.rejections.details == (
+        "pay.sum: null, and amount_minor takes none",
+        "pay.sum: more digits than the currency's minor unit has",
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "reason", "detail"),
+    [
+        ({"sum": float("nan")}, {}, "MAPPING", "sum: NaN or infinite"),
+        ({"sum": float("inf")}, {}, "MAPPING", "sum: NaN or infinite"),
+        ({"sum": -0.0}, {}, "MAPPING", "sum: negative zero"),
+        ({"sum": 0.1 + 0.2}, {}, "MAPPING", "sum: more digits than the currency's minor unit has"),
+        ({"sum": 1e300}, {}, "AMOUNT_TOO_LARGE", "sum: more than 64 bits hold"),
+        ({"sum": 12.345}, {}, "MAPPING", "sum: more digits than the currency's minor unit has"),
+        ({"ts": 2**62}, {"event_time": {"path": "ts", "unit": "s"}}, "TIME_INVALID",
+         "ts: more than 64 bits of milliseconds"),
+        ({"card": "not a time"}, {"event_time": {"path": "card", "unit": "iso8601"}},
+         "TIME_INVALID", "card: not a time in ISO 8601"),
+        ({"card": "2026-01-01T00:00:00"}, {"event_time": {"path": "card", "unit": "iso8601"}},
+         "TIME_INVALID", "card: a time without a UTC offset"),
+        ({"card": "USDT"}, {"currency": {"path": "card"}}, "CURRENCY",
+         "sum: the plan does not list this currency"),
+        ({"card": "XYZ"}, {"channel": {"path": "card", "table": {"EUR": "POS"}}}, "MAPPING",
+         "card: the table for channel does not have this value"),
+        ({"u": "5"}, {"transaction_id": "shop.id"}, "MAPPING",
+         "shop.id: null, and transaction_id takes none"),
+        ({"card": "12,50"}, {"amount": {"path": "card", "unit": "major"}}, "MAPPING",
+         "card: not a decimal number of at most 64 characters"),
+        ({"card": "9" * 65}, {"amount": {"path": "card", "unit": "major"}}, "MAPPING",
+         "card: not a decimal number of at most 64 characters"),
+        ({"card": "-0.00"}, {"amount": {"path": "card", "unit": "major"}}, "MAPPING",
+         "card: negative zero"),
+        ({"card": "92233720368547758.08"}, {"amount": {"path": "card", "unit": "major"}},
+         "AMOUNT_TOO_LARGE", "card: more than 64 bits hold"),
+        ({"sum": 2.5}, {"amount": {"path": "sum", "unit": "minor"}}, "MAPPING",
+         "sum: more digits than the currency's minor unit has"),
+    ],
+)  # fmt: skip
+def test_a_hostile_value_rejects_its_record_alone(
+    record: dict[str, Any], fields: dict[str, Any], reason: str, detail: str
+) -> None:
+    # The first record is good by every mapping.
+    good: dict[str, Any] = {"card": "EUR"} if "channel" in fields or "currency" in fields else {}
+    if fields.get("event_time", {}).get("path") == "card":
+        good = {"card": "2026-01-01T00:00:00Z"}
+    if fields.get("amount", {}).get("path") == "card":
+        good = {"card": "1.00"}
+    if fields.get("amount", {}).get("unit") == "minor":
+        good = {"sum": 12.0}
+    if fields.get("transaction_id") == "shop.id":
+        good = {"shop": {"id": "S", "mcc": None}}
+    source = Schemas(schema_of(*PAYMENT, ("u", ["null", "string", "long"])))
+    decoder = MappedDecoder(mapping(fields), source, PLAN)
+    decoded = decoder.decode(
+        [
+            source.payload(1, GOOD | {"u": None} | good),
+            source.payload(1, GOOD | {"u": None} | good | {"shop": None} | record),
+        ]
+    )
+    assert decoded.rows.tolist() == [0]
+    assert decoded.rejections.reasons == (reason,)
+    assert decoded.rejections.details == (detail,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "why"),
+    [
+        ({"type": "array", "items": "string"}, {"transaction_id": "x"}, "x: is an array"),
+        ({"type": "array", "items": "string"}, {"transaction_id": "x.y"}, "through an array"),
+        ({"type": "map", "values": "string"}, {"transaction_id": "x.y"}, "through a map"),
+        ({"type": "record", "name": "X", "fields": []}, {"transaction_id": "x"}, "x: is a record"),
+        ("string", {"transaction_id": "x.y"}, "x: is a string, and has no field 'y'"),
+        ("string", {"transaction_id": "z"}, "fields.transaction_id: z: the writer schema has no"),
+        ("double", {"transaction_id": "x"}, "x: is a double, which cannot become a string"),
+        ("bytes", {"amount": {"path": "x", "unit": "minor"}}, "x: is a bytes, which cannot"),
+        ("boolean", {"amount": {"path": "x", "unit": "minor"}}, "x: is a boolean, which cannot"),
+        ("long", {"event_time": "x"}, "x: has no logical type of a time, so it needs a unit"),
+        ({"type": "long", "logicalType": "timestamp-micros"},
+         {"event_time": {"path": "x", "unit": "ms"}}, "x: counts us, and unit says ms"),
+        ({"type": "long", "logicalType": "local-timestamp-millis"}, {"event_time": "x"},
+         "x: is a local time"),
+        ({"type": "int", "logicalType": "date"}, {"event_time": "x"}, "x: is a date alone"),
+        ("string", {"card_present": "x"}, "x: is a text, which cannot become a boolean"),
+        (["float", "double"], {"amount": {"path": "x", "unit": "major"}}, "do not tell apart"),
+        ({"type": "bytes", "logicalType": "decimal", "precision": 60, "scale": 50},
+         {"amount": {"path": "x", "unit": "major"}}, "is a decimal of scale 50"),
+        ("null", {"transaction_id": "x"}, "x: is always null"),
+    ],
+)  # fmt: skip
+def test_a_schema_that_does_not_fit_is_refused_with_key_and_path(
+    kind: Any, fields: dict[str, Any], why: str
+) -> None:
+    source = Schemas(schema_of(*PAYMENT, ("x", kind)))
+    decoder = MappedDecoder(mapping(fields), source, PLAN)
+    decoded = decoder.decode([b"\0\0\0\0\1"])
+    assert decoded.rejections.reasons == (RejectReason.INCOMPATIBLE_SCHEMA,)
+    assert why in decoded.rejections.details[0]
+    assert f"fields.{next(iter(fields))}: " in decoded.rejections.details[0]
+
+
+def test_an_optional_path_may_be_missing_and_another_may_not() -> None:
+    source = Schemas(schema_of(*PAYMENT))
+    rules = mapping(
+        {"mcc": {"path": "shop.code", "optional": True},
+         "terminal_id": {"path": "shop.terminal", "optional": True, "default": ""}}
+    )  # fmt: skip
+    decoded = MappedDecoder(rules, source, PLAN).decode([source.payload(1, GOOD)])
+    assert decoded.records.column("mcc").to_pylist() == [None]
+    assert decoded.records.column("terminal_id").to_pylist() == [""]
+
+
+def json_rejection(body: bytes | str) -> tuple[str, str]:
+    text = body.encode() if isinstance(body, str) else body
+    decoder = JsonDecoder(mapping(record={"format": "json"}), Plan(record_bytes_max=10_000))
+    good = json.dumps(GOOD).encode()
+    decoded = decoder.decode([good, text, b"\0\0\0\0\7" + good])
+    assert decoded.rows.tolist() == [0, 2]
+    assert decoded.rejections.rows.tolist() == [1]
+    return decoded.rejections.reasons[0], decoded.rejections.details[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "detail"),
+    [
+        (b"", "EMPTY", "no value"),
+        (b"\0\0\0", "FRAMING", "no magic byte"),
+        (b'{"id": "\xff"}', "MALFORMED", "not UTF-8 at byte 8"),
+        ("[1]", "MALFORMED", "not a JSON object"),
+        ("{", "MALFORMED", "not JSON at character 1"),
+        ('{"id": 1} x', "MALFORMED", "not JSON at character 10"),
+        ('{"id": "a", "id": "b"}', "MALFORMED", "a key twice"),
+        ('{"a": {"b": 1, "b": 1}}', "MALFORMED", "a key twice"),
+        ('{"a": NaN}', "MALFORMED", "NaN and Infinity"),
+        ('{"a":' + "[" * 70 + "]" * 70 + "}", "TOO_LARGE", "nested deeper"),
+        (" " * 10_001, "TOO_LARGE", "record_bytes_max"),
+        (json.dumps(GOOD | {"id": "x" * 2_000}), "TOO_LARGE", "id: longer than string_bytes_max"),
+        (json.dumps(GOOD | {"id": "\ud800"}), "MALFORMED", "id: half a surrogate"),
+        (json.dumps(GOOD | {"id": {"a": 1}}), "MAPPING", "id: a value of this kind"),
+        (json.dumps(GOOD | {"id": [1]}), "MAPPING", "id: a value of this kind"),
+        (json.dumps(GOOD | {"id": True}), "MAPPING", "id: a value of this kind"),
+        (json.dumps(GOOD | {"id": 1.5}), "MAPPING", "id: not a whole number"),
+        (json.dumps(GOOD | {"id": 2**63}), "MAPPING", "id: not a whole number"),
+        (json.dumps(GOOD | {"sum": 10**70}), "TOO_LARGE", "sum: a number of more than 64"),
+        ('{"sum": 1' + "0" * 5_000 + "}", "TOO_LARGE", "sum: a number of more than 64"),
+        (json.dumps(GOOD | {"sum": "12"}).replace('"12"', "1e999"), "AMOUNT_TOO_LARGE", "sum: "),
+        (json.dumps(GOOD | {"sum": "12"}).replace('"12"', "-0"), "MAPPING", "sum: negative zero"),
+        (json.dumps(GOOD | {"sum": "12"}).replace('"12"', "1e-9"), "MAPPING", "sum: more digits"),
+        (json.dumps(GOOD | {"sum": None}), "MAPPING", "sum: null, and amount_minor takes none"),
+        ("{}", "MAPPING", "null, and"),
+    ],
+)
+def test_a_hostile_json_record_is_rejected_alone(
+    body: bytes | str, reason: str, detail: str
+) -> None:
+    found = json_rejection(body)
+    assert found[0] == reason
+    assert detail in found[1]
+
+
+def test_amounts_of_the_base_currency_follow_the_rates() -> None:
+    events = parse_events("""
+        [rates]
+        base = "EUR"
+        [rates.JPY]
+        2026-01-01 = "1/160"
+    """)
+    plan = Plan(currencies={"EUR": 2, "JPY": 0}, events=events)
+    source = Schemas(NATIVE)
+    day = 1_767_225_600_000  # 2026-01-01
+    rows = [("EUR", 150, day), ("JPY", 1_000, day), ("JPY", 1_000, day - 1), ("USD", 1, day)]
+    records = [
+        {"transaction_id": "T", "event_time": time, "customer_id": "C", "terminal_id": "M",
+         "amount_minor": amount, "currency": code}
+        for code, amount, time in rows
+    ]  # fmt: skip
+    values: list[bytes | None] = [source.payload(1, record) for record in records]
+    decoder = open_mapped_codec(mapping_of(events), source, plan)
+    found, kept, rejections = decoder.decode(raw_of([b"", *values]))
+    assert found.records.column(BASE_AMOUNT).to_pylist() == [150, 625]
+    assert found.records.column("amount_minor").to_pylist() == [150, 1_000]
+    assert kept.tolist() == [1, 2]
+    assert rejections.rows.tolist() == [0, 3, 4]
+    assert rejections.reasons[1:] == (RejectReason.CURRENCY, RejectReason.CURRENCY)
+    assert found.timestamp.tolist() == [2**41 + 1, 2**41 + 2]
+    assert validate(found, plan).tolist() == [0, 0]
+
+
+def test_without_a_terminal_the_id_is_empty_and_valid() -> None:
+    events = {"fields": FIELDS}
+    plan = Plan(events=events)
+    source = Schemas(schema_of(*PAYMENT))
+    found, _, _ = open_mapped_codec(mapping_of(events), source, plan).decode(
+        raw_of([source.payload(1, GOOD)])
+    )
+    assert found.records.column("terminal_id").to_pylist() == [""]
+    assert validate(found, plan).tolist() == [0]
+    assert validate(found, Plan()).tolist() == [1]
+
+
+def test_a_batch_without_records_has_the_columns() -> None:
+    rules = mapping(extra={"x": {"path": "sum", "type": "double"}})
+    decoded = MappedDecoder(rules, Schemas(), PLAN).decode([])
+    assert decoded.records.schema.field("x") == pa.field("x", pa.float64())
+    assert decoded.records.num_rows == 0
