@@ -15,7 +15,10 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings, load_settings
 
 PlanOption = Annotated[
-    Path | None, typer.Option("--plan", help="Plan file; default: plan.toml of the model.")
+    Path | None,
+    typer.Option(
+        "--plan", help="Plan file, or folder with plan.toml and policy.toml; default: the model's."
+    ),
 ]
 WarmOption = Annotated[
     str | None,

@@ -30,7 +30,7 @@ def train(
     plan: Annotated[
         Path | None,
         typer.Option(
-            help="Plan file: currency, limits, delays; default: OUT/NAME/plan.toml, if any."
+            help="Plan file or folder: currency, limits, delays; default: OUT/NAME's, if any."
         ),
     ] = None,
     parameter: Annotated[
@@ -77,7 +77,7 @@ def train(
     Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
     """
     from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
-    from stream_scorer.models.stores.deployment import load_plan  # noqa: PLC0415 as above
+    from stream_scorer.models.stores.deployment import plan_files  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
@@ -85,7 +85,8 @@ def train(
     from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
 
     beside = out / name / "plan.toml"
-    chosen = plan or (beside if beside.is_file() else None)
+    named = plan or (beside.parent if beside.is_file() else None)
+    chosen = None if named is None else plan_files(named)
     directory, manifest = training.train(
         training.TrainingJob(
             data=data, model=model, version=version, name=name, store=out,
@@ -93,13 +94,17 @@ def train(
             features=features, parameters=read_parameters(parameter or []),
             costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
             cards_per_day=cards_per_day, resamples=resamples,
-            plan=Plan() if chosen is None else load_plan(chosen),
+            plan=Plan() if chosen is None else chosen.plan(),
             sort=sort, most_rejected=most_rejected, licence=licence,
         )
     )  # fmt: skip
     if not beside.exists():
         # Without it no other command takes the bundle: the plan is what it was trained under.
-        beside.write_text(_DEFAULT_PLAN if chosen is None else chosen.read_text(encoding="utf-8"))
+        texts = {"plan.toml": _DEFAULT_PLAN}
+        if chosen is not None:
+            texts = {"plan.toml": chosen.text, **chosen.parts}
+        for file, text in texts.items():
+            beside.with_name(file).write_text(text, encoding="utf-8")
     document = report(directory, manifest)
     options.show_fields(document, "Trained")
     if not options.as_json:

@@ -70,6 +70,15 @@ def test_a_stored_bundle_scores_as_from_its_folder(shelves: Shelves) -> None:
     assert (got == expected.predictor.scores(rows)).all()
 
 
+def test_a_policy_next_to_the_plan_is_part_of_it(shelves: Shelves) -> None:
+    shelves.write("fraud/policy.toml", b"[default]\nreview = 0.2\nblock = 0.7\n")
+    loaded = load_models(Settings(models=shelves.models), Deployment("fraud:1.0.0"))
+    assert loaded.plan.policy == {"default": {"review": 0.2, "block": 0.7}}
+    shelves.write("fraud/policy.toml", b"on_timeout = 'APPROVE'")
+    with pytest.raises(SettingsError, match="policy: on_timeout: is not supported"):
+        load_models(Settings(models=shelves.models), Deployment("fraud:1.0.0"))
+
+
 def test_without_a_plan_one_has_to_be_named(shelves: Shelves) -> None:
     shelves.remove("fraud/plan.toml")
     with pytest.raises(SettingsError, match=r"plan .*fraud/plan\.toml: .*--plan"):

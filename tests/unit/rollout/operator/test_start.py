@@ -71,6 +71,51 @@ def test_a_later_plan_takes_the_logs_shared_plan_and_champion(start: Start) -> N
     assert made.shared_plan(0) == Plan(ring_cap=500, late_decision_ms=5)
 
 
+def test_a_policy_is_a_table_or_a_file_next_to_the_plan(
+    start: Start, store: Settings, tmp_path: Path
+) -> None:
+    text = "[default]\nreview = 0.2\nblock = 0.7\n"
+    table = {"default": {"review": 0.2, "block": 0.7}}
+    assert "policy" not in start(CANARY).shared
+    (tmp_path / "policy.toml").write_text(text)
+    by_path = start(CANARY + '[shared]\npolicy = "policy.toml"\n')
+    assert by_path.shared["policy"] == table
+    assert by_path == start(
+        CANARY + "[shared.policy]\n" + text.replace("[", "[shared.policy.")
+    ).model_copy(update={"salt": by_path.salt})
+    # The one next to the champion's versions counts for a first plan; an empty one takes it back.
+    (tmp_path / "store" / "fraud" / "policy.toml").write_text(text)
+    assert start(CANARY).shared["policy"] == table
+    assert "policy" not in start(CANARY + "[shared]\npolicy = {}\n").shared
+
+    writer = Writer()
+    writer.start(shared={"policy": table})
+    writer.accept("promote", arm="canary")
+    later = 'name = "try"\nstrategy = "canary"\nversions = { canary = "fraud:0.3.0" }\n'
+    assert start(later, writer.log.state).shared["policy"] == table
+    back = start(later + "[shared]\npolicy = {}\n", writer.log.state)
+    assert "policy" not in back.shared
+    assert back.shared_plan(0).policy == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ('"nowhere.toml"', "nowhere.toml: No such file"),
+        ('"wrong.toml"', "shared.policy: .*wrong.toml: not TOML"),
+        ("5", "shared: policy: must be a table"),
+        ("{default = {review = 2, block = 3}}", "shared: policy: default: review: 0 < review"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused(
+    start: Start, tmp_path: Path, policy: str, message: str
+) -> None:
+    (tmp_path / "wrong.toml").write_text("[")
+    with pytest.raises(SettingsError, match=message) as refused:
+        start(f"{CANARY}[shared]\npolicy = {policy}\n")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("old", [{}, {"stage_seconds": ["60"]}])
 @pytest.mark.parametrize(
     ("text", "key"),

@@ -338,6 +338,21 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
     assert writer.start(name="back").accepted
 
 
+def test_a_policy_changes_with_a_plan_and_with_nothing_else(writer: Writer) -> None:
+    policy = {"default": {"review": 0.2, "block": 0.7}}
+    writer.start()
+    assert writer.routing.shared.policy == {}
+    assert "policy" not in plan().shared
+    assert writer.start(name="next", shared={"policy": policy}).accepted
+    assert writer.routing.shared.policy == policy
+    for kind, body in (("step", {"stage": 1}), ("promote", {"arm": "canary"}), ("rollback", {})):
+        writer.accept(kind, **body)
+        assert writer.routing.shared.policy == policy
+        assert writer.routing.shared.revision == writer.routing.revision
+    assert writer.start(name="back").accepted
+    assert writer.routing.shared.policy == {}
+
+
 def test_of_two_writers_one_wins(writer: Writer) -> None:
     writer.start()
     mine, yours = writer.make("step", stage=1), writer.make("rollback")

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from stream_scorer.core.decision.policy import RowThresholds, Thresholds, policy_for
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.plan import parse_plan
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, DecisionCosts, Rules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy, plan_of, plan_table
 from stream_scorer.rollout.plan.strict_parsing import StrictModel
+from tests.support.core.events import batch, event
 
 PAGE = (Path(__file__).parents[4] / "docs" / "PLANS.md").read_text()
 
@@ -52,8 +56,21 @@ def test_strategies_and_commands_are_documented() -> None:
 
 
 def test_the_example_is_a_plan() -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    text, _ = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     made = plan_of({**plan_table(text), "salt": "s"})
     assert [stage.percent for stage in made.ramp] == [1, 5, 25, 100]
     assert made.controller is not None
     assert made.controller.manual == ("promote",)
+
+
+def test_the_policy_on_the_page_is_one_and_its_keys_are_all_there_are() -> None:
+    _, text = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    plan = parse_plan("", {"policy.toml": text})
+    assert set(table("policy key")) == set(plan.policy)
+    with pytest.raises(ValueError, match=r"known are default, segment, on_model_error, budget$"):
+        parse_plan("policy = {x = 1}")
+    events = batch([event(channel="ECOM", mcc="7995", amount_minor=amount) for amount in
+                    (60_000, 40_000)] + [event()])  # fmt: skip
+    found = policy_for(events, plan, Thresholds(0.5, 0.9), Outcome.REVIEW)
+    assert isinstance(found.thresholds, RowThresholds)
+    assert found.thresholds.review.tolist() == [0.22, 0.15, 0.31]
