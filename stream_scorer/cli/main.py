@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",
     "dlq": "Rejected records: which, why, and back to the input.",
+    "events": "Your own records: what of them fits a mapping, and a draft of one.",
     "schemas": "List, check and serve Avro schemas.",
     "state": "The checkpoint of the customers' histories: look at it, check it, make it anew.",
     "tail": "Print committed records, one line each; with --json one JSON object each.",

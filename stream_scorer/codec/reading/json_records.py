@@ -56,11 +56,16 @@ def leaves_of(body: bytes, paths: Sequence[Path], string_max: int) -> list[Leaf]
     Raises:
         JsonRefusal: It is not a JSON object in UTF-8, or over a limit.
     """
-    document = _document(body)
-    return [_leaf(document, path, string_max) for path in paths]
+    document = document_of(body)
+    return [leaf_at(document, path, string_max) for path in paths]
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def document_of(body: bytes) -> dict[str, Any]:
+    """Return a record's object; a number is its text, of a class that is not ``str`` itself.
+
+    Raises:
+        JsonRefusal: As :func:`leaves_of`.
+    """
     if body[:1] == b"\0":
         if len(body) < HEADER_BYTES:
             raise JsonRefusal(RejectReason.FRAMING, "no magic byte 0 and schema id in front")
@@ -87,7 +92,8 @@ def _document(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _leaf(document: dict[str, Any], path: Path, string_max: int) -> Leaf:
+def leaf_at(document: dict[str, Any], path: Path, string_max: int) -> Leaf:
+    """Return the value at a path of an object, and its kind; see :func:`leaves_of`."""
     value: Any = document
     for name in path:
         if value is None:

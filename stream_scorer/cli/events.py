@@ -1,0 +1,178 @@
+"""``stream-scorer events``: your own records, and the mapping that they need."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import (
+    EventMapping,
+    check_with_plan,
+    mapping_of,
+    parse_events,
+)
+from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.explaining.draft import draft_text
+from stream_scorer.explaining.report import Explanation, draft_of
+from stream_scorer.explaining.report import explain as explained
+from stream_scorer.explaining.sample import Sample, sample_of, sample_of_file
+from stream_scorer.kafka.reading.read_to_end import newest
+from stream_scorer.models.stores.deployment import load_plan
+from stream_scorer.registry.sources import open_registry
+
+app = CommandGroup("Your own records, and the mapping that they need.", ClusterJsonOptions)
+
+
+@app.command()
+def explain(
+    *,
+    topic: Annotated[
+        str | None, typer.Option("--topic", help="Topic whose newest records are read.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="A .avsc, .avro, .json or .jsonl file instead.")
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option("--events", help="Check this events.toml, and write none; exit code 4 if "
+                     "a field does not fit."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Plan file with currencies and limits.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the draft is written.")
+    ] = Path("events.toml"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --out if it exists.")
+    ] = False,
+    records: Annotated[
+        int, typer.Option("--records", min=1, max=MOST_RECORDS, help="How many records are read.")
+    ] = 1_000,
+    options: ClusterJsonOptions,
+) -> None:  # fmt: skip
+    """Print what of a topic or a file fits, what does not and why; write a draft events.toml."""
+    chosen = load_plan(plan) if plan is not None else Plan()
+    sample = _sample(topic, file, records, options)
+    written = None
+    missing: tuple[str, ...] = ()
+    if events is not None:
+        table = _read(events)
+    else:
+        draft = draft_of(sample, chosen.currency)
+        missing, table = draft.missing, draft.table
+        _write(out, draft_text(draft), overwrite=overwrite)
+        written = str(out)
+    if missing:
+        options.show(
+            {"format": sample.format, "draft": written, "missing": list(missing)},
+            ["field", "fits", "why"],
+            [(f"fields.{name}", "no", "nothing like it was found") for name in missing],
+        )
+        return
+    mapping = _checked(table, chosen, events)
+    if mapping.format != sample.format:
+        raise SchemaError(
+            f"{events}: record.format is {mapping.format}, and the records are {sample.format}",
+            "correct the mapping",
+        )
+    found = explained(mapping, sample, chosen)
+    _show(options, sample, found, written)
+    wrong = [each for each in found.fields if each.why]
+    if events is not None and wrong:
+        raise SchemaError(
+            f"{events}: {len(wrong)} of {len(found.fields)} fields do not fit: {wrong[0].key}: "
+            f"{wrong[0].source}: {wrong[0].why}",
+            "correct the mapping",
+        )
+
+
+def _sample(
+    topic: str | None, file: Path | None, records: int, options: ClusterJsonOptions
+) -> Sample:
+    if (topic is None) == (file is None):
+        raise SettingsError("events explain: needs either --topic or --file", "give one of them")
+    if file is not None:
+        return sample_of_file(file, records)
+    settings = options.connected()
+    messages = list(newest(settings.kafka, topic or "", records))
+    if not messages:
+        raise SettingsError(f"topic {topic}: has no records", "name another, or a --file")
+    return sample_of(
+        [message.value() for message in messages],
+        [message.key() for message in messages],
+        open_registry(settings.registry),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return parse_events(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}", "name a file: --events") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}", "correct it") from error
+
+
+def _checked(table: dict[str, Any], plan: Plan, path: Path | None) -> EventMapping:
+    try:
+        mapping = mapping_of(table)
+        check_with_plan(mapping, plan.currencies)
+    except ValueError as error:
+        raise SettingsError(f"{path or 'the draft'}: {error}", "correct it") from error
+    if not mapping.fields:
+        raise SettingsError(f"{path}: has no [fields]", "a mapping of rates alone needs no topic")
+    return mapping
+
+
+def _write(path: Path, text: str, *, overwrite: bool) -> None:
+    try:
+        with path.open("w" if overwrite else "x") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise SettingsError(
+            f"{path}: exists already", "name another file with --out, or give --overwrite"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}", "name another file: --out") from error
+
+
+def _show(
+    options: ClusterJsonOptions, sample: Sample, found: Explanation, written: str | None
+) -> None:
+    rows = [
+        (each.key, each.source, each.kind, "no" if each.why else "yes", each.why)
+        for each in found.fields
+    ]
+    rows.append(("records", f"{len(sample.values):,}", sample.format, "", ""))
+    rows.append(("transactions", f"{found.transactions:,}", "", "", ""))
+    if found.skipped:
+        rows.append(("skipped", f"{found.skipped:,}", "", "", "by where"))
+    rows += [("rejected", f"{count:,}", reason, "no", why) for reason, why, count in found.rejected]
+    if found.keyed is not None:
+        rows.append(("key is customer_id", f"{found.keyed:,}", "", "", ""))
+    if written is not None:
+        rows.append(("draft", written, "", "", ""))
+    options.show(
+        {
+            "format": sample.format,
+            "fields": [
+                {"key": each.key, "source": each.source, "kind": each.kind, "fits": not each.why,
+                 "why": each.why}
+                for each in found.fields
+            ],
+            "records": len(sample.values),
+            "transactions": found.transactions,
+            "skipped": found.skipped,
+            "rejected": [
+                {"reason": reason, "detail": why, "records": count}
+                for reason, why, count in found.rejected
+            ],
+            "key_is_customer": found.keyed,
+            "draft": written,
+        },
+        ["key", "source", "kind", "fits", "why"],
+        rows,
+    )  # fmt: skip

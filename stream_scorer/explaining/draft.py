@@ -1,0 +1,241 @@
+"""A draft of events.toml: fields guessed by their names and types. A person corrects it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.codec.reading.mapped_paths import Found
+from stream_scorer.core.mapping.mapping import EXTRAS, FIELDS, FieldRule
+from stream_scorer.core.mapping.mapping_table import Path
+from stream_scorer.core.normalising.leaves import Wire, misfit
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "transaction_id": ("transactionid", "txnid", "trxid", "txid", "paymentid", "eventid",
+                       "messageid", "uuid", "id"),
+    "customer_id": ("customerid", "cardid", "cardtoken", "custid", "clientid", "accountid",
+                    "userid", "cardnumber", "pan", "token", "customer", "card", "card1", "account"),
+    "event_time": ("eventtime", "transactiontime", "timestamp", "occurredat", "createdat", "ts",
+                   "time", "datetime", "transactiondt", "eventts"),
+    "terminal_id": ("terminalid", "terminal", "posid", "merchantid", "storeid", "shopid"),
+    "amount": ("amountminor", "amount", "transactionamount", "transactionamt", "amountcents", "amt",
+               "total", "value", "price", "sum"),
+    "currency": ("currency", "currencycode", "ccy", "cur"),
+    "channel": ("channel", "entrymode", "posentrymode", "productcd"),
+    "mcc": ("mcc", "merchantcategorycode", "categorycode"),
+    "country": ("country", "countrycode", "merchantcountry"),
+    "card_present": ("cardpresent", "ispresent", "present"),
+    "device_id": ("deviceid", "deviceinfo", "device"),
+}  # fmt: skip
+_KINDS: Final = {"event_time": "timestamp", "amount": "amount", "card_present": "boolean"}
+_CHANNELS: Final = (
+    ("ECOM", r"ecom|cnp|online|web|internet|app"), ("ATM", r"atm|cash"),
+    ("MOTO", r"moto|mail|phone"), ("POS", r"pos|chip|swipe|contactless|store|cp$"),
+)  # fmt: skip
+_OURS: Final = frozenset({"POS", "ECOM", "ATM", "MOTO", "UNKNOWN"})
+_LABEL: Final = re.compile("fraud|label|chargeback")
+"""What is known only later, so that no feature may use it."""
+_MINOR: Final = re.compile("minor|cents|pence")
+_MAGNITUDES: Final = ((10**17, "ns"), (10**14, "us"), (10**11, "ms"), (0, "s"))
+_EXTRA_TYPES: Final = {
+    "text": "string", "long": "long", "double": "double", "float": "double",
+    "decimal": "double", "boolean": "boolean", "number": "double",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A guess.
+
+    Attributes:
+        table: What events.toml is to contain; perhaps without fields that must be there.
+        missing: Required fields for which nothing was found.
+        doubts: By field, what a person should check.
+        others: Further values that could be extra fields: name, path, type.
+    """
+
+    table: dict[str, Any]
+    missing: tuple[str, ...]
+    doubts: dict[str, str]
+    others: tuple[tuple[str, Path, str], ...]
+
+
+def guess(
+    format_: str, paths: Mapping[Path, Found], values: Mapping[Path, Sequence[Any]], currency: str
+) -> Draft:
+    """Guess a mapping.
+
+    Args:
+        format_: avro or json.
+        paths: What the records have at each path.
+        values: Some values at each path, for the unit of times.
+        currency: Stands for all records where none is found.
+    """
+    record: dict[str, Any] = {"format": format_}
+    candidates = dict(paths)
+    if ("op",) in paths and any(path[0] == "after" for path in paths):
+        record["where"] = "op in [c, r]"
+        candidates = {path: found for path, found in paths.items() if path[0] == "after"}
+    fields: dict[str, Any] = {}
+    doubts: dict[str, str] = {}
+    used: set[Path] = set()
+    for name in _NAMES:
+        path = _best(name, candidates, used)
+        if path is None:
+            continue
+        used.add(path)
+        fields[name] = _rule(name, path, paths[path], values.get(path, ()), doubts)
+    if "currency" not in fields:
+        fields["currency"] = {"constant": currency}
+        doubts["currency"] = "no field was found; the same for every record"
+    table = {"record": record, "fields": {name: fields[name] for name in FIELDS if name in fields}}
+    required = ("transaction_id", "event_time", "customer_id", "amount")
+    missing = tuple(name for name in required if name not in fields)
+    return Draft(table, missing, doubts, _others(candidates, used))
+
+
+def _best(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | None:
+    """Return the path whose name is most like a field's, and whose values fit."""
+    found: list[tuple[int, int, int, Path]] = []
+    for number, (path, place) in enumerate(paths.items()):
+        last, joined = _plain(path[-1]), _plain("".join(path[-2:]))
+        ranks = [
+            rank
+            for rank, known in enumerate(_NAMES[name])
+            if last == known or (joined == known and len(path) > 1)
+        ]
+        if ranks and path not in used and any(_fits(name, wire) for wire in place.wires):
+            found.append((ranks[0], len(path), number, path))
+    return min(found)[3] if found else None
+
+
+def _plain(text: str) -> str:
+    return re.sub("[^a-z0-9]", "", text.lower())
+
+
+def _fits(name: str, wire: Wire) -> bool:
+    kind = _KINDS.get(name, "string")
+    if kind == "boolean":
+        return wire.kind == "boolean"
+    if kind == "timestamp":
+        return wire.kind in {"long", "number", "text", "double"} and wire.unit not in {
+            "date",
+            "time",
+        }
+    return not misfit(FieldRule("", name, kind, unit="major"), wire)
+
+
+def _rule(
+    name: str, path: Path, place: Found, values: Sequence[Any], doubts: dict[str, str]
+) -> dict[str, Any]:
+    rule: dict[str, Any] = {"path": dotted_or_list(path)}
+    wire = next(wire for wire in place.wires if _fits(name, wire))
+    if name == "event_time":
+        rule |= _time(wire, values, doubts)
+    elif name == "amount":
+        minor = bool(_MINOR.search(path[-1].lower())) or wire.kind == "long"
+        rule["unit"] = "minor" if minor else "major"
+        if wire.kind == "long" and not _MINOR.search(path[-1].lower()):
+            doubts[name] = "a whole number: is it in cents (minor) or not (major)?"
+    elif name == "channel" and place.texts and not _OURS.issuperset(place.texts):
+        rule["table"] = {symbol: _channel(symbol) for symbol in place.texts}
+        doubts[name] = "the table is a guess"
+    elif name == "channel" and not place.texts:
+        doubts[name] = "map its values by a table to POS, ECOM, ATM, MOTO or UNKNOWN"
+    elif name == "customer_id":
+        doubts[name] = "is it what the topic is keyed by?"
+    return rule
+
+
+def _time(wire: Wire, values: Sequence[Any], doubts: dict[str, str]) -> dict[str, Any]:
+    if wire.unit:
+        return {"zone": "UTC"} if wire.local else {}
+    if wire.kind == "text":
+        return {"unit": "iso8601"}
+    size = max((abs(float(value)) for value in values if _is_number(value)), default=None)
+    if size is None:
+        doubts["event_time"] = "the unit is a guess"
+        return {"unit": "ms"}
+    unit = next(unit for least, unit in _MAGNITUDES if size >= least)
+    doubts["event_time"] = "the unit is guessed by the size of the numbers"
+    return {"unit": unit}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and re.fullmatch(r"-?[0-9.]{1,30}", value) is not None
+        and value.count(".") < 2 and value.strip("-.") != ""  # noqa: PLR2004 one point
+    )  # fmt: skip
+
+
+def _channel(symbol: str) -> str:
+    return next(
+        (ours for ours, pattern in _CHANNELS if re.search(pattern, symbol.lower())), "UNKNOWN"
+    )
+
+
+def _others(paths: Mapping[Path, Found], used: set[Path]) -> tuple[tuple[str, Path, str], ...]:
+    found: dict[str, tuple[str, Path, str]] = {}
+    for path, place in paths.items():
+        name = re.sub("[^a-z0-9]+", "_", path[-1].lower()).strip("_")[:60]
+        if (
+            path in used
+            or not re.match("[a-z]", name)
+            or len(found) == EXTRAS
+            or _LABEL.search(name)
+        ):
+            continue
+        kinds = {_EXTRA_TYPES.get(wire.kind, "") for wire in place.wires}
+        if any(wire.unit for wire in place.wires):
+            kinds = {"timestamp"} if place.wires[0].unit not in {"date", "time"} else {"long"}
+        name = f"their_{name}" if name in {*FIELDS, "amount_minor", "base_amount_minor"} else name
+        if len(kinds) == 1 and "" not in kinds and name not in found:
+            found[name] = (name, path, kinds.pop())
+    return tuple(found.values())
+
+
+def dotted_or_list(path: Path) -> str | list[str]:
+    """Return a path as events.toml has it."""
+    plain = all("." not in name and "[" not in name for name in path)
+    return ".".join(path) if plain else list(path)
+
+
+def draft_text(draft: Draft) -> str:
+    """Return a draft as the text of events.toml, with what to check as comments."""
+    lines = ["# A draft by stream-scorer events explain: check each line. See docs/YOUR_DATA.md.",
+             "", "[record]"]  # fmt: skip
+    lines += [f"{name} = {_toml(value)}" for name, value in draft.table["record"].items()]
+    lines += ["", "[fields]"]
+    for name in FIELDS:
+        doubt = f"  # {draft.doubts[name]}" if name in draft.doubts else ""
+        if name in draft.table["fields"]:
+            rule = draft.table["fields"][name]
+            short = rule["path"] if list(rule) == ["path"] else rule
+            lines.append(f"{name} = {_toml(short)}{doubt}")
+        elif name in draft.missing:
+            lines.append(f'# {name} = "…"  # must be there, and nothing like it was found')
+    if draft.others:
+        lines += ["", "[extra]", "# Further values that features may use:"]
+        lines += [
+            f"# {name} = {_toml({'path': dotted_or_list(path), 'type': kind})}"
+            for name, path, kind in draft.others
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Return plain data as a TOML value on one line."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_key(name)} = {_toml(below)}" for name, below in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # JSON escapes what TOML does, except for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _toml(name)

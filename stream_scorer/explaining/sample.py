@@ -1,0 +1,209 @@
+"""Records of a topic or a file to look at: their format, their schemas, and what they contain."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path as File
+from typing import Any, Final
+
+import fastavro
+
+from stream_scorer.codec.reading.json_records import JsonRefusal, document_of, leaf_at
+from stream_scorer.codec.reading.mapped_paths import STRUCTURE, Found, find
+from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path
+from stream_scorer.core.normalising.leaves import Wire
+from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.sources import SchemaSource, look_up
+from stream_scorer.tables.avro import avro_names
+from stream_scorer.tables.pieces import DamagedError
+
+PATHS_MOST: Final = 2_048
+_STRING_MOST: Final = 1 << 20
+_HEADER: Final = 5
+_FILE_BYTES: Final = 64 * 1024 * 1024
+
+Leaf = tuple[Any, Wire] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Records of one format.
+
+    Attributes:
+        format: avro or json.
+        values: n payloads, as a topic has them.
+        keys: n keys; empty for a file.
+        schemas: Avro: the schema of most records first, by id.
+        unread: How many records are of another format or of an unknown schema.
+    """
+
+    format: str
+    values: list[bytes | None]
+    keys: list[bytes | None] = field(default_factory=list)
+    schemas: dict[int, str] = field(default_factory=dict)
+    unread: int = 0
+
+    def writer_schema(self, schema_id: int) -> str:
+        """Return a schema, as :class:`SchemaSource` does."""
+        if schema_id not in self.schemas:
+            raise SchemaError(f"schema id {schema_id}: unknown", "register it")
+        return self.schemas[schema_id]
+
+    def id_for(self, subject: str, schema: str) -> int:
+        """Refuse: a sample registers nothing."""
+        del schema
+        raise SchemaError(f"subject {subject}: a sample has no subjects", "use a registry")
+
+
+def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], source: SchemaSource
+              ) -> Sample:  # fmt: skip
+    """Return the records of a topic as a sample.
+
+    Args:
+        values: n payloads.
+        keys: n keys.
+        source: Knows the schemas.
+
+    Raises:
+        SchemaError: No record is JSON or Avro of a known schema.
+        RegistryUnavailableError: The registry does not answer.
+    """
+    ids = Counter(
+        int.from_bytes(value[1:_HEADER], "big")
+        for value in values
+        if value and value[0] == 0 and len(value) >= _HEADER and value[_HEADER:][:1] != b"{"
+    )
+    texts = look_up(source, [each for each, _ in ids.most_common()])
+    schemas = {each: text for each, text in texts.items() if isinstance(text, str)}
+    avro = sum(ids[each] for each in schemas)
+    json_like = sum(1 for value in values if value and _is_json(value))
+    if not avro and not json_like:
+        failed = next((text for text in texts.values() if isinstance(text, SchemaError)), None)
+        why = failed.what if failed else "they are neither framed Avro nor JSON objects"
+        raise SchemaError(f"none of {len(values)} records can be read: {why}", "see its producer")
+    whole = sum(1 for value in values if value)
+    if avro >= json_like:
+        return Sample("avro", list(values), list(keys), schemas, whole - avro)
+    return Sample("json", list(values), list(keys), {}, whole - json_like)
+
+
+def _is_json(value: bytes) -> bool:
+    body = value[_HEADER:] if value[:1] == b"\0" else value
+    return body.lstrip(b" \t\r\n")[:1] == b"{"
+
+
+def sample_of_file(path: File, count: int) -> Sample:
+    """Return the first records of a file: ``.avsc`` (a schema alone), ``.avro``, ``.json(l)``.
+
+    Raises:
+        SettingsError: It cannot be read, or is of another kind.
+        SchemaError: Its schema is not Avro, or over a limit.
+    """
+    kind = path.suffix.lower()
+    try:
+        if kind == ".avsc":
+            return Sample("avro", [], schemas={1: path.read_text()})
+        if kind == ".avro":
+            with path.open("rb") as stream:
+                return _container(stream, count)
+        if kind in {".json", ".jsonl", ".ndjson"}:
+            with path.open("rb") as stream:
+                lines = [line.strip() for line in islice(stream, count)]
+            return Sample("json", [line for line in lines if line])
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}", "name a file") from error
+    except (
+        DamagedError, ValueError, EOFError, KeyError, IndexError, StopIteration,
+    ) as error:  # fmt: skip
+        raise SettingsError(
+            f"{path}: cannot be read: {type(error).__name__}", "see its writer"
+        ) from (error)
+    raise SettingsError(f"{path}: unknown kind of file", "use .avsc, .avro, .json or .jsonl")
+
+
+def _container(stream: Any, count: int) -> Sample:
+    data = stream.read(_FILE_BYTES)
+    avro_names(io.BytesIO(data))  # its schema is held to limits before fastavro parses it
+    reader: Any = fastavro.reader(io.BytesIO(data))
+    text = json.dumps(reader.metadata["avro.schema"]) if not isinstance(
+        reader.metadata["avro.schema"], str
+    ) else reader.metadata["avro.schema"]  # fmt: skip
+    definition = parse_definition(text, "the file's schema")
+    schema = fastavro.parse_schema(definition.root, _force=True)
+    values: list[bytes | None] = []
+    for record in islice(reader, count):
+        body = io.BytesIO(b"\0\0\0\0\1")
+        body.seek(_HEADER)
+        fastavro.schemaless_writer(body, schema, record)
+        values.append(body.getvalue())
+    return Sample("avro", values, schemas={1: text})
+
+
+def paths_of(sample: Sample) -> dict[Path, Found]:
+    """Return what the records have at each path to a single value.
+
+    Of Avro, the schema of most records counts; of JSON, all records.
+
+    Raises:
+        SchemaError: The schema is not Avro, or over a limit.
+    """
+    if sample.format == "avro":
+        schema_id, text = next(iter(sample.schemas.items()))
+        definition = parse_definition(text, f"schema id {schema_id}")
+        found = {path: find(definition, path) for path in _leaves(definition)}
+        return {path: place for path, place in found.items() if not place.why}
+    return _of_documents(documents(sample.values))
+
+
+def documents(values: Iterable[bytes | None]) -> list[dict[str, Any]]:
+    """Return those of JSON records that can be read."""
+    found = []
+    for value in values:
+        try:
+            found.append(document_of(value or b""))
+        except JsonRefusal:
+            continue
+    return found
+
+
+def _leaves(definition: Definition) -> Iterable[Path]:
+    """Yield the paths to single values of a schema, in order, within limits."""
+    waiting: list[tuple[Path, Any]] = [((), definition.root)]
+    count = 0
+    while waiting and count < PATHS_MOST:
+        path, schema = waiting.pop(0)
+        schema = definition.expand(schema)
+        count += 1
+        if isinstance(schema, list):
+            waiting[:0] = [(path, branch) for branch in schema if branch != "null"]
+        elif definition.kind(schema) == "record" and len(path) < PATH_DEPTH:
+            waiting[:0] = [((*path, each["name"]), each["type"]) for each in schema["fields"]]
+        elif definition.kind(schema) not in {"array", "map", "record"} and path:
+            yield path
+
+
+def _of_documents(found: Sequence[dict[str, Any]]) -> dict[Path, Found]:
+    paths: dict[Path, dict[Wire, None]] = {}
+    for document in found:
+        waiting: list[tuple[Path, Any]] = [((), document)]
+        while waiting:
+            path, value = waiting.pop(0)
+            if isinstance(value, dict) and len(path) < PATH_DEPTH:
+                waiting[:0] = [((*path, name), below) for name, below in value.items()]
+            elif len(paths) < PATHS_MOST or path in paths:
+                leaf = _leaf(document, path)
+                wires = paths.setdefault(path, {})
+                if leaf is not None and leaf[1] != STRUCTURE:
+                    wires[leaf[1]] = None
+    return {path: Found(tuple(wires), True, walked=False) for path, wires in paths.items() if wires}
+
+
+def _leaf(document: dict[str, Any], path: Path) -> Leaf:
+    try:
+        return leaf_at(document, path, _STRING_MOST)
+    except JsonRefusal:
+        return None

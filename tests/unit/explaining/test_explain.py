@@ -1,0 +1,154 @@
+"""``events explain`` guesses a mapping that works, reports what does not fit, and keeps files."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from typer.testing import CliRunner
+
+from stream_scorer.cli.main import app
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import mapping_of, parse_events
+from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.explaining.draft import draft_text
+from stream_scorer.explaining.report import draft_of, explain
+from stream_scorer.explaining.sample import sample_of, sample_of_file
+from tests.support.codec.mapped_records import Schemas
+
+TXN = {"type": "record", "name": "Txn", "fields": [
+    {"name": "id", "type": "string"},
+    {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+    {"name": "amount_cents", "type": "long"},
+    {"name": "currency", "type": "string"},
+    {"name": "entry_mode", "type": {"type": "enum", "name": "M", "symbols": ["CHIP", "CNP"]}},
+    {"name": "is_fraud", "type": "boolean"},
+]}  # fmt: skip
+SCHEMA = {"type": "record", "name": "Payment", "fields": [
+    {"name": "txn", "type": TXN},
+    {"name": "card", "type": ["null", {"type": "record", "name": "Card", "fields": [
+        {"name": "token", "type": "string"}]}]},
+    {"name": "tags", "type": {"type": "array", "items": "string"}},
+    {"name": "score", "type": ["null", "double"]},
+]}  # fmt: skip
+RECORD = {
+    "txn": {"id": "T1", "ts": 1_700_000_000_000_000, "amount_cents": 150, "currency": "EUR",
+            "entry_mode": "CNP", "is_fraud": False},
+    "card": {"token": "C1"}, "tags": [], "score": None,
+}  # fmt: skip
+
+
+def topic(*records: dict[str, Any]) -> Any:
+    source = Schemas(json.dumps(SCHEMA))
+    values = [source.payload(1, record) for record in records]
+    return sample_of(values, [b"C1"] * len(values), source)
+
+
+def test_the_draft_of_an_avro_topic_works() -> None:
+    sample = topic(RECORD, RECORD | {"card": None})
+    draft = draft_of(sample, "EUR")
+    table = tomllib.loads(draft_text(draft))
+    assert table["fields"]["event_time"] == "txn.ts"
+    assert table["fields"]["amount"] == {"path": "txn.amount_cents", "unit": "minor"}
+    assert table["fields"]["channel"]["table"] == {"CHIP": "POS", "CNP": "ECOM"}
+    assert ("score", ("score",), "double") in draft.others
+    assert not any("fraud" in name for name, _, _ in draft.others)
+    found = explain(mapping_of(parse_events(draft_text(draft))), sample, Plan())
+    assert (found.transactions, found.skipped, found.keyed) == (1, 0, 1)
+    assert found.rejected == (("MAPPING", "card.token: null, and customer_id takes none", 1),)
+    assert not any(each.why for each in found.fields)
+
+
+def test_the_draft_of_a_change_stream_reads_what_is_after() -> None:
+    envelope = {"type": "record", "name": "Envelope", "fields": [
+        {"name": "before", "type": ["null", TXN]}, {"name": "after", "type": ["null", "Txn"]},
+        {"name": "op", "type": "string"}]}  # fmt: skip
+    sample = sample_of([Schemas(json.dumps(envelope)).payload(
+        1, {"before": None, "after": RECORD["txn"], "op": "c"})], [None],
+        Schemas(json.dumps(envelope)))  # fmt: skip
+    draft = draft_of(sample, "EUR")
+    assert draft.table["record"]["where"] == "op in [c, r]"
+    assert draft.table["fields"]["transaction_id"] == {"path": "after.id"}
+    assert draft.missing == ("customer_id",)
+    assert '# customer_id = "…"' in draft_text(draft)
+
+
+@pytest.mark.parametrize(
+    ("time", "unit"),
+    [(1_700_000_000, "s"), (1_700_000_000_000, "ms"), (1_700_000_000_000_000, "us"),
+     (1_700_000_000_000_000_000, "ns"), ("2026-01-01T00:00:00Z", "iso8601")],
+)  # fmt: skip
+def test_the_unit_of_a_time_is_guessed_by_its_size(time: Any, unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps({"ts": time, "amount": 1.5}))
+    draft = draft_of(sample_of_file(path, 10), "EUR")
+    assert draft.table["fields"]["event_time"] == {"path": "ts", "unit": unit}
+
+
+def test_names_that_are_not_plain_come_back_as_they_were(tmp_path: Path) -> None:
+    names = ["a.b", 'q"uote', "new\nline", "del\x7f", "id"]
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps({name: {"transaction_id": "x"} for name in names}))
+    draft = draft_of(sample_of_file(path, 1), "EUR")
+    text = draft_text(draft)
+    lines = [line.removeprefix("# ") for line in text.splitlines() if "path" in line]
+    found = [tomllib.loads(line) for line in lines]
+    assert tomllib.loads(text)["fields"]["transaction_id"] == ["a.b", "transaction_id"]
+    assert {"their_transaction_id": {"path": 'q"uote.transaction_id', "type": "string"}} in found
+
+
+def test_what_is_neither_avro_nor_json_is_refused() -> None:
+    with pytest.raises(SchemaError, match="none of 2 records can be read: they are neither"):
+        sample_of([b"hello", None], [None, None], Schemas())
+    with pytest.raises(SchemaError, match="schema id 9: unknown"):
+        sample_of([b"\0\0\0\0\x09abc"], [None], Schemas())
+
+
+@pytest.mark.parametrize("name", ["a.csv", "missing.avsc", "broken.avro"])
+def test_a_file_that_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.avro").write_bytes(b"Obj\x01nonsense")
+    with pytest.raises(SettingsError, match=name):
+        sample_of_file(tmp_path / name, 5)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["events", "explain", *arguments])
+
+
+def test_the_command_writes_a_draft_once(tmp_path: Path) -> None:
+    source, out = tmp_path / "payments.avro", tmp_path / "events.toml"
+    with source.open("wb") as stream:
+        fastavro.writer(stream, fastavro.parse_schema(SCHEMA), [RECORD] * 3)
+    first = run("--file", str(source), "--out", str(out), "--json")
+    assert first.exit_code == 0, first.output
+    report = json.loads(first.stdout)
+    assert (report["records"], report["transactions"], report["rejected"]) == (3, 3, [])
+    written = out.read_text()
+    again = run("--file", str(source), "--out", str(out))
+    assert isinstance(again.exception, SettingsError)
+    assert "exists already" in str(again.exception)
+    assert out.read_text() == written
+    out.write_text("mine")
+    assert run("--file", str(source), "--out", str(out), "--overwrite").exit_code == 0
+    assert out.read_text() == written
+
+
+def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
+    source, events = tmp_path / "payments.avsc", tmp_path / "events.toml"
+    source.write_text(json.dumps(SCHEMA))
+    rules = {"transaction_id": "txn.id", "customer_id": "card.token", "event_time": "txn.ts",
+             "amount": {"path": "txn.amount_cents", "unit": "minor"}, "currency": "txn.currency"}  # fmt: skip
+    lines = [f"{name} = {json.dumps(rule).replace(':', ' =')}" for name, rule in rules.items()]
+    events.write_text("[fields]\n" + "\n".join(lines).replace('"path"', "path"))
+    good = run("--file", str(source), "--events", str(events), "--json")
+    assert good.exit_code == 0, good.output
+    events.write_text(events.read_text() + '\nmcc = "txn.nothing"\n')
+    wrong = run("--file", str(source), "--events", str(events), "--json")
+    assert isinstance(wrong.exception, SchemaError)
+    assert "fields.mcc" in str(wrong.exception)
+    events.write_text(events.read_text() + "\n[record]\nformat = 'json'\n")
+    other = run("--file", str(source), "--events", str(events))
+    assert "record.format is json, and the records are avro" in str(other.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.toml", "payments.avsc"]
