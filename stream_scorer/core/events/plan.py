@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from stream_scorer.core.events.extras import check_extras
+
 _DAY_MS = 86_400_000
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
 _CURRENCY = re.compile("[A-Z]{3}")
@@ -50,6 +52,7 @@ class Plan:
             with the last label known by then; more than lateness and the profiler's lag.
         terminal_wait_ms: A batch waits so long for rows that are late, and is then decided all the
             same, flagged ``degraded``.
+        extras: Further fields of events, type by name; see ``extras``.
     """
 
     revision: int = 0
@@ -67,9 +70,11 @@ class Plan:
     terminal_delay_ms: int = 7 * _DAY_MS
     terminal_slack_ms: int = _DAY_MS
     terminal_wait_ms: int = 10_000
+    extras: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
+        check_extras(self.extras)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value < least:
@@ -150,16 +155,24 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: An unknown key, a value of the wrong type or out of range; names the key.
     """
-    known = {f.name for f in fields(Plan)}
+    _check_keys(table)
     for key, value in table.items():
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
         if key == "currencies":
             if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
                 raise ValueError("currencies: must be a table of ISO code = exponent")
+        elif key == "extras":
+            if value and not table.get("events"):
+                raise ValueError("extras: need events.toml, which gives their place in a record")
         elif key == "model_error_share":
             if type(value) not in (int, float):
                 raise ValueError(f"{key}: must be a number, not {value!r}")
         elif type(value) is not int:
             raise ValueError(f"{key}: must be a whole number, not {value!r}")
     return Plan(**table)
+
+
+def _check_keys(table: Mapping[str, Any]) -> None:
+    known = {f.name for f in fields(Plan)}
+    for key in table:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
