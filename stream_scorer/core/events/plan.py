@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.mapping.mapping import check_with_plan, mapping_of
 
@@ -31,7 +32,7 @@ _RANGES = {
 PARTS = {"policy.toml": "policy"}
 """Further files of a plan that is a folder, and the key whose table each holds."""
 
-_TABLES = frozenset({*PARTS.values(), "events"})
+_TABLES = frozenset({*PARTS.values(), "events", "extras"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Plan:
         policy: The table of policy.toml, see ``policy_table``; empty: the bundles' thresholds.
         events: The table of events.toml: where each field is in a user's record
             (:mod:`~stream_scorer.core.mapping.mapping`); empty: records have our own schema.
+        extras: Further fields of events, type by name; see ``extras``.
     """
 
     revision: int = 0
@@ -80,9 +82,11 @@ class Plan:
     terminal_wait_ms: int = 10_000
     policy: dict[str, Any] = field(default_factory=dict)
     events: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
+        check_extras(self.extras)
         self._check_events()
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
@@ -203,10 +207,8 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: An unknown key, a value of the wrong type or out of range; names the key.
     """
-    known = {f.name for f in fields(Plan)}
+    _check_keys(table)
     for key, value in table.items():
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
         if key == "currencies":
             if not isinstance(value, dict) or not all(type(v) is int for v in value.values()):
                 raise ValueError("currencies: must be a table of ISO code = exponent")
@@ -220,9 +222,18 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
     return Plan(**table)
 
 
+def _check_keys(table: Mapping[str, Any]) -> None:
+    known = {f.name for f in fields(Plan)}
+    for key in table:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
+
+
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 as the rest
+    if key == "extras" and value:
+        raise ValueError("extras: need events.toml, which gives their place in a record")
     if key == "events" and value:
         raise ValueError(
             "events: no process of this version reads a topic by a mapping; only "

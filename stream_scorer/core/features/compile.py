@@ -6,8 +6,6 @@ need, and each manifest's features are bit for bit what they would be alone, for
 itself how far back it looks.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.fields import AMOUNT, STORABLE, kept_values
+from stream_scorer.core.events.extras import DOUBLE, TIMESTAMP
+from stream_scorer.core.events.fields import (
+    AMOUNT,
+    MILLISECONDS,
+    NUMBERS,
+    columns_of,
+    in_order,
+    kept_values,
+)
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.declarations import (
     Declaration,
@@ -31,8 +37,10 @@ from stream_scorer.core.features.kinds import (
     Earlier,
     Feature,
     Windowed,
+    digest,
 )
-from stream_scorer.core.kernels.aggregates import LEAST, MEDIAN, MOST
+from stream_scorer.core.kernels import filtered
+from stream_scorer.core.kernels.aggregates import DISTINCT, FIRST, LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
 from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, RingProgram
 from stream_scorer.core.kernels.observing import OUT as PLACE
@@ -69,7 +77,8 @@ class Engine:
     Attributes:
         retention: How long and how much rings remember.
         fields: Further fields that they store.
-        program: The operations over them; each writes one column.
+        program: The operations over them; each writes one column, those of ``kernels.filtered``
+            behind the others.
         delayed: The operations over terminals; their columns stand behind.
     """
 
@@ -81,7 +90,12 @@ class Engine:
     @property
     def width(self) -> int:
         """How many columns all operations write."""
-        return len(self.program.operations) + len(self.delayed)
+        return self.over_rings + len(self.delayed)
+
+    @property
+    def over_rings(self) -> int:
+        """How many columns the operations over rings write."""
+        return len(self.program.operations) + len(self.program.filtered)
 
     def lacks(self, other: "Engine") -> str:
         """Return why rings that were made for this engine cannot serve another; empty: they can.
@@ -143,7 +157,7 @@ class FeatureSet:
         fields = {field for need in self.needs for field in need.fields}
         return Need(
             max(need.window_ms for need in self.needs),
-            tuple(field for field in STORABLE if field in fields),
+            in_order(fields),
         )
 
     @property
@@ -153,9 +167,9 @@ class FeatureSet:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Fields of the event that rings or features read beside time, amount and ids."""
-        named = {*self.engine.fields, *(field for f in self._features for field in f.reads)}
-        return tuple(field for field in STORABLE if field in named)
+        """Columns of events that rings or features read beside time, amount and ids."""
+        stored = columns_of(self.engine.fields)
+        return in_order([*stored, *(name for f in self._features for name in f.reads)])
 
     def compute(self, events: EventBatch, observed: Float64) -> Float64:
         """Return float64[n, m], C-contiguous, columns in manifest order.
@@ -185,18 +199,26 @@ class FeatureSet:
     def direct(self) -> RingProgram:
         """The operations over rings, writing straight into these features' own columns."""
         program = self.engine.program
-        mine = self._observed < len(program.operations)
+        first = len(program.operations)
+        mine = self._observed < first
         rows = self._observed[mine]
         operations = program.operations[rows]
         operations[:, PLACE] = self._places[mine]
+        mine = (self._observed >= first) & (self._observed < self.engine.over_rings)
+        chosen = self._observed[mine] - first
+        others = program.filtered[chosen]
+        others[:, filtered.OUT] = self._places[mine]
         return program._replace(
-            operations=operations, memories=program.memories[rows], missing=program.missing[rows]
-        )
+            operations=operations, memories=program.memories[rows], missing=program.missing[rows],
+            filtered=others, filtered_memories=program.filtered_memories[chosen],
+            filtered_missing=program.filtered_missing[chosen],
+            filtered_scales=program.filtered_scales[chosen],
+        )  # fmt: skip
 
     @property
     def delayed(self) -> Delayed:
         """The operations over terminals that write these features' own columns."""
-        rows, first = self.engine.delayed.operations, len(self.engine.program.operations)
+        rows, first = self.engine.delayed.operations, self.engine.over_rings
         mine = self._observed >= first
         operations = rows[self._observed[mine] - first]
         operations[:, OUT] = self._places[mine]
@@ -257,7 +279,8 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
     read = [_read(specs, plan) for specs in manifests]
     every = [feature for _, features in read for feature in features]
     # What is alike is computed once.
-    over_rings = tuple(dict.fromkeys(f.windowed for f in every if f.windowed is not None))
+    distinct = dict.fromkeys(f.windowed for f in every if f.windowed is not None)
+    over_rings = tuple(sorted(distinct, key=lambda operation: operation.filtered))
     at_terminals = tuple(dict.fromkeys(f.at_terminal for f in every if f.at_terminal is not None))
     column_of = {operation: at for at, operation in enumerate((*over_rings, *at_terminals))}
     engine = _engine(over_rings, at_terminals, plan)
@@ -265,7 +288,7 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
         FeatureSet(
             names=names,
             identities=tuple(_identity(feature) for feature in features),
-            needs=tuple(_need(features, feature) for feature in features),
+            needs=_needs(features),
             engine=engine,
             _features=features,
             _observed=np.array(
@@ -329,25 +352,23 @@ def _check_keys(name: str, kind: str, spec: Spec) -> None:
 
 
 def _identity(feature: Feature) -> str:
-    text = json.dumps({"engine": ENGINE, **feature.meaning}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest({"engine": ENGINE, **feature.meaning})
 
 
-def _need(features: tuple[Feature, ...], feature: Feature) -> Need:
-    parts = [_need(features, features[operand]) for operand in feature.operands]
-    windowed = feature.windowed
-    if windowed is not None:
-        parts.append(Need(windowed.window_ms, _fields(windowed)))
-    fields = {field for part in parts for field in part.fields}
-    return Need(
-        max((part.window_ms for part in parts), default=0),
-        tuple(field for field in STORABLE if field in fields),
-    )
-
-
-def _fields(windowed: Windowed) -> tuple[str, ...]:
-    """Return the further fields that an operation reads."""
-    return tuple(f for f in (windowed.field, windowed.key) if f is not None and f != AMOUNT)
+def _needs(features: tuple[Feature, ...]) -> tuple[Need, ...]:
+    """Return what each feature needs, itself and through the features before it."""
+    needs: list[Need] = []
+    for feature in features:
+        parts = [needs[operand] for operand in feature.operands]
+        if feature.windowed is not None:
+            parts.append(Need(feature.windowed.window_ms, feature.windowed.fields))
+        needs.append(
+            Need(
+                max((part.window_ms for part in parts), default=0),
+                in_order(field for part in parts for field in part.fields),
+            )
+        )
+    return tuple(needs)
 
 
 def _delayed(operations: tuple[AtTerminal, ...], first: int, plan: Plan) -> Delayed:
@@ -369,22 +390,39 @@ def _engine(
     operations: tuple[Windowed, ...], at_terminals: tuple[AtTerminal, ...], plan: Plan
 ) -> Engine:
     windows = sorted({operation.window_ms for operation in operations})
-    needed = {field for operation in operations for field in _fields(operation)}
-    fields = tuple(field for field in STORABLE if field in needed)
-    rows = np.zeros((len(operations), OPERATION_WIDTH), np.int64)
-    for out, operation in enumerate(operations):
-        of_amounts = operation.field == AMOUNT
+    fields = in_order(field for operation in operations for field in operation.fields)
+    plain = [operation for operation in operations if not operation.filtered]
+    others = operations[len(plain) :]
+    rows = np.zeros((len(plain), OPERATION_WIDTH), np.int64)
+    for out, operation in enumerate(plain):
         rows[out] = (
             operation.kind,
             windows.index(operation.window_ms),
             operation.last,
             -1 if operation.key is None else fields.index(operation.key),
-            AMOUNTS if of_amounts else FIRST_FIELD + fields.index(operation.field),
+            _column(operation, fields),
             out,
         )
+    further = np.zeros((len(others), filtered.FILTERED_WIDTH), np.int64)
+    for at, operation in enumerate(others):
+        where, wanted = (None, 0) if operation.where is None else operation.where
+        further[at] = (
+            operation.kind,
+            windows.index(operation.window_ms),
+            operation.last,
+            -1 if operation.key is None else fields.index(operation.key),
+            -1 if where is None else fields.index(where),
+            wanted,
+            _column(operation, fields),
+            _type(operation),
+            operation.exclude_self,
+            len(plain) + at,
+        )
     line = any(
-        o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in operations
+        o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in plain
     )
+    unit = 10.0**plan.exponent
+    scales = {AMOUNT: unit, TIMESTAMP: MILLISECONDS}
     return Engine(
         retention=Retention(
             lateness_ms=plan.lateness_ms,
@@ -396,12 +434,31 @@ def _engine(
         program=RingProgram(
             operations=rows,
             windows=np.array(windows, np.int64),
-            memories=np.array(
-                [operation.memory_ms + plan.lateness_ms for operation in operations], np.int64
-            ),
-            missing=np.array([operation.missing for operation in operations], np.float64),
-            scale=np.array([10.0**plan.exponent]),
+            memories=_memories(plain, plan),
+            missing=np.array([operation.missing for operation in plain], np.float64),
+            scale=np.array([unit]),
             line=np.array([line]),
+            filtered=further,
+            filtered_memories=_memories(others, plan),
+            filtered_missing=np.array([operation.missing for operation in others], np.float64),
+            filtered_scales=np.array([scales.get(o.number, 1.0) for o in others], np.float64),
         ),
         delayed=_delayed(at_terminals, len(operations), plan),
     )
+
+
+def _column(operation: Windowed, fields: tuple[str, ...]) -> int:
+    """Return the column of a ring that an operation reads."""
+    return AMOUNTS if operation.field == AMOUNT else FIRST_FIELD + fields.index(operation.field)
+
+
+def _type(operation: Windowed) -> int:
+    """Return the type of the values that an operation reads, as ``kernels.filtered`` numbers it."""
+    if operation.number in NUMBERS:
+        return filtered.REAL if operation.number == DOUBLE else filtered.WHOLE
+    return filtered.CODE if operation.kind in (DISTINCT, FIRST) else filtered.MINOR
+
+
+def _memories(operations: Sequence[Windowed], plan: Plan) -> Int64:
+    """Return int64[k], ms, how far back from a ring's newest each operation sees."""
+    return np.array([o.memory_ms + plan.lateness_ms for o in operations], np.int64)

@@ -9,13 +9,16 @@ from zoneinfo import available_timezones
 
 import numpy as np
 
-from stream_scorer.core.events.fields import STRINGS
+from stream_scorer.core.events.extras import BOOLEAN, STRING, TYPES
+from stream_scorer.core.events.fields import EVENT_TIME, Field, fields_of, kept_value
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.undeclared import extras_named
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_WINDOW_MS = 400 * 86_400_000
 _MOST_EVENTS = 2**20
 _LONGEST_NAME = 200
+_LONGEST_TEXT = 1_024
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # These files are another zone on every machine, or none.
 _NO_ZONES = frozenset({"Factory", "localtime"})
@@ -71,8 +74,8 @@ def is_by_terminal(table: Mapping[str, object]) -> bool:
     return table.get("key") in (TERMINAL, [TERMINAL], (TERMINAL,))
 
 
-def declared_plan(tables: Iterable[Mapping[str, object]]) -> Plan:
-    """Return the default plan with the terminals' delay that features declare.
+def declared_plan(tables: Sequence[Mapping[str, object]]) -> Plan:
+    """Return the default plan with the terminals' delay and the extra fields that features name.
 
     With it a feature list can be judged before the plan is known under which it decides.
 
@@ -93,7 +96,17 @@ def declared_plan(tables: Iterable[Mapping[str, object]]) -> Plan:
         terminal_delay_ms=delay,
         terminal_slack_ms=slack,
         lateness_ms=min(default.lateness_ms, slack - 1),
+        extras=extras_named(tables),
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _is_no_text(text: str) -> bool:
+    """Tell whether a string holds half of a pair of surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _spelt(length: int) -> str:
@@ -146,17 +159,46 @@ class Declaration:
         value = self.table.get("key", CUSTOMER)
         if value in (CUSTOMER, [CUSTOMER], (CUSTOMER,)):
             return None
+        texts = {field.name: field for field in self.fields() if field.type == STRING}
         parts = list(value) if isinstance(value, list | tuple) else [value]
         if CUSTOMER not in parts:
             raise self.refuse(f"key {value!r} is not known here; the input is partitioned by "
                               f"customer, so the key must be {CUSTOMER!r} or "
-                              f"[{CUSTOMER!r}, one of {', '.join(STRINGS)}]; the kinds count "
+                              f"[{CUSTOMER!r}, one of {', '.join(texts)}]; the kinds count "
                               f"and risk take {TERMINAL!r} with a 'delay'")  # fmt: skip
         others = [part for part in parts if part != CUSTOMER]
-        if len(parts) != 2 or len(others) != 1 or others[0] not in STRINGS:  # noqa: PLR2004 a pair
+        if len(parts) != 2 or len(others) != 1 or others[0] not in list(texts):  # noqa: PLR2004 a pair
             raise self.refuse(f"key {value!r} is not known; known: {CUSTOMER!r} and "
-                              f"[{CUSTOMER!r}, one of {', '.join(STRINGS)}]")  # fmt: skip
-        return str(others[0])
+                              f"[{CUSTOMER!r}, one of {', '.join(texts)}]")  # fmt: skip
+        return texts[others[0]].stored
+
+    def exclude_self(self) -> bool:
+        """Tell whether the event itself is left out of its window."""
+        value = self.table.get("exclude_self", False)
+        if not isinstance(value, bool):
+            raise self.refuse(f"exclude_self must be true or false, not {value!r}")
+        return value
+
+    def where(self) -> tuple[str, int] | None:
+        """Return (field as rings call it, kept value) that counted events must have, if any."""
+        if "where" not in self.table:
+            return None
+        value = self.table["where"]
+        if not isinstance(value, dict) or len(value) != 1:
+            raise self.refuse(f"where {value!r} is not a table of one field and its value")
+        ((name, wanted),) = value.items()
+        known = {f.name: f for f in self.fields() if f.type in (STRING, BOOLEAN)}
+        if name not in known:
+            raise self.refuse(f"where: field {name!r} is not known; known: {_listed(known)}")
+        field = known[name]
+        if field.type == BOOLEAN:
+            if not isinstance(wanted, bool):
+                raise self.refuse(f"where: {name} is true or false, not {wanted!r}")
+        elif not isinstance(wanted, str):
+            raise self.refuse(f"where: {name} is a text, not {wanted!r}")
+        elif _is_no_text(wanted) or len(wanted.encode()) > _LONGEST_TEXT:
+            raise self.refuse(f"where: {name} must be a text of at most {_LONGEST_TEXT} bytes")
+        return field.stored, kept_value(wanted)
 
     def by_terminal(self) -> bool:
         """Tell whether the feature is about the event's terminal, whoever the customers are."""
@@ -187,13 +229,20 @@ class Declaration:
             raise self.refuse(f"key {TERMINAL!r} needs the key 'window'")
         return length_ms(self.name, self.table["window"])
 
-    def field(self, known: Sequence[str]) -> str:
-        """Return the field that the feature is about, one of those known."""
+    def fields(self) -> list[Field]:
+        """Return the fields of an event that features may name, but for its time."""
+        return [field for field in fields_of(self.plan).values() if field.name != EVENT_TIME]
+
+    def field(self, *types: str) -> Field:
+        """Return the field that the feature is about, one of the given types."""
         value = self.table["field"]
-        if value not in known:
-            names = ", ".join(repr(name) for name in known)
-            raise self.refuse(f"field {value!r} is not known; known: {names}")
-        return str(value)
+        fields = {field.name: field for field in self.fields()}
+        known = [name for name, field in fields.items() if field.type in types]
+        if not isinstance(value, str) or value not in known:
+            found = fields.get(value) if isinstance(value, str) else None
+            why = f" here, it is a {found.type}" if found and found.type in TYPES else ""
+            raise self.refuse(f"field {value!r} is not known{why}; known: {_listed(known)}")
+        return fields[value]
 
     def number(self, key: str, default: float) -> float:
         """Return a number that models can read; the default, which may be NaN, where none is given.
@@ -222,7 +271,7 @@ class Declaration:
         ):
             raise self.refuse(f"{key} must be a list of different strings, not {value!r}")
         for text in value:
-            if any("\ud800" <= character <= "\udfff" for character in text):
+            if _is_no_text(text):
                 raise self.refuse(f"{key} holds {text!r}, which is not text: half of a pair of "
                                   "surrogates is invalid alone")  # fmt: skip
         return tuple(value)

@@ -5,6 +5,8 @@ customer's ring, whose loop is in ``kernels.aggregates``, one over the terminal'
 in ``kernels.terminals``, or a function over the batch's columns.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,16 +18,29 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.calendar import local_ms
-from stream_scorer.core.events.fields import AMOUNT, BOOLEANS, STORABLE, STRINGS
+from stream_scorer.core.events.extras import BOOLEAN, STRING
+from stream_scorer.core.events.fields import (
+    AMOUNT,
+    EVENT_TIME,
+    MILLISECONDS,
+    NUMBERS,
+    Field,
+    fields_of,
+    numbers,
+)
+from stream_scorer.core.features import expressions
 from stream_scorer.core.features.declarations import TERMINAL, Declaration
+from stream_scorer.core.features.expression_kernels import ROWS, evaluate
 from stream_scorer.core.kernels.aggregates import (
     COUNT,
     DISTINCT,
+    FIRST,
     LEAST,
     MEAN,
     MEDIAN,
     MOST,
     SINCE,
+    STDDEV,
     SUM,
 )
 from stream_scorer.core.kernels.columns import DAY, HOUR, NIGHT, WEEKEND, read_calendar
@@ -42,13 +57,16 @@ class Windowed:
 
     Attributes:
         kind: Its number in ``kernels.aggregates``.
-        field: What is aggregated.
+        field: What is aggregated, as rings call it.
         window_ms: How far back it looks.
         last: The newest so many events, 0 for all.
         key: The field that must be the event's own beside the customer.
         missing: What stands where there is no answer.
         memory_ms: The longest window of its manifest: a late event sees no farther back from the
             customer's newest than this and the lateness, whatever else the rings keep.
+        number: Type of the numbers that are aggregated.
+        where: A field, as rings call it, and the kept value that counted events must have.
+        exclude_self: Whether the event itself is left out.
     """
 
     kind: int
@@ -58,6 +76,26 @@ class Windowed:
     key: str | None
     missing: float
     memory_ms: int
+    number: str = AMOUNT
+    where: tuple[str, int] | None = None
+    exclude_self: bool = False
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it is an operation of ``kernels.filtered``."""
+        return (
+            self.kind in (FIRST, STDDEV)
+            or self.number != AMOUNT
+            or self.where is not None
+            or self.exclude_self
+        )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The further fields that it reads."""
+        of_where = None if self.where is None else self.where[0]
+        named = (self.field, self.key, of_where)
+        return tuple(field for field in named if field is not None and field != AMOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +137,8 @@ class Feature:
         at_terminal: The operation over the terminal, or None.
         compute: Without an operation: takes the columns and writes the one of this number.
         operands: Positions of the features that it is computed from.
-        reads: The further field of the event that ``compute`` reads, if any.
+        reads: Columns of the event that ``compute`` reads, but for amount and time.
+        size: How many definitions its meaning holds, each as often as it is in there.
     """
 
     meaning: Mapping[str, object]
@@ -108,6 +147,7 @@ class Feature:
     compute: Callable[[DirectColumns, int], None] | None = None
     operands: tuple[int, ...] = ()
     reads: tuple[str, ...] = ()
+    size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +182,52 @@ def _kind(name: str, *needs: str, may: tuple[str, ...] = ()) -> Callable[[Build]
     return register
 
 
-_WINDOWED = ("window", "last", "key")
+_WINDOWED = ("window", "last", "key", "exclude_self", "where")
+_NUMERIC = (*_WINDOWED, "missing")
+_AMOUNT = Field(AMOUNT, AMOUNT, AMOUNT)
+_MOST_NESTED = 1_000
+"""Definitions in the meaning of a ratio at most: two operands each can double them every time."""
 
 
-def _over_ring(declared: Declaration, kind: int, field: str, missing: float = math.nan) -> Feature:
-    """Return an operation over the ring, its window and key as declared."""
-    if not {"window", "last"} & declared.table.keys() and kind != SINCE:
+def digest(meaning: Mapping[str, object]) -> str:
+    """Return the sha256 of a definition's canonical form."""
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def _over_ring(
+    declared: Declaration, kind: int, field: Field = _AMOUNT, missing: float = math.nan
+) -> Feature:
+    """Return an operation over the ring, its window, key and options as declared."""
+    if not {"window", "last"} & declared.table.keys() and kind not in (SINCE, FIRST):
         raise declared.refuse(
             f"kind {declared.table['kind']} needs the key 'window' or 'last', or both"
         )
     windowed = Windowed(
-        kind, field, declared.window_ms(), declared.last(), declared.key(), missing,
-        declared.longest_ms,
+        kind, field.stored, declared.window_ms(), declared.last(), declared.key(), missing,
+        declared.longest_ms, field.type if field.type in NUMBERS else AMOUNT, declared.where(),
+        declared.exclude_self(),
     )  # fmt: skip
     meaning = {
-        "kind": declared.table["kind"], "field": field, "window_ms": windowed.window_ms,
+        "kind": declared.table["kind"], "field": field.stored, "window_ms": windowed.window_ms,
         "last": windowed.last, "key": windowed.key, "missing": repr(missing),
     }  # fmt: skip
+    # Definitions without these options mean what they meant before there were any.
+    if windowed.where is not None:
+        meaning["where"] = windowed.where
+    if windowed.exclude_self:
+        meaning["exclude_self"] = True
     return Feature(meaning, windowed)
+
+
+def _over_numbers(declared: Declaration, kind: int) -> Feature:
+    """Return an operation over the numbers of a window, which may hold none."""
+    field = declared.field(AMOUNT, *NUMBERS)
+    if "missing" not in declared.table:
+        return _over_ring(declared, kind, field)
+    if field.type == AMOUNT and not declared.exclude_self() and declared.where() is None:
+        raise declared.refuse("the window holds the event's own amount, so nothing is ever "
+                              "missing; leave out the key 'missing'")  # fmt: skip
+    return _over_ring(declared, kind, field, declared.number("missing", math.nan))
 
 
 def _over_terminal(declared: Declaration, kind: int) -> Feature:
@@ -175,10 +243,13 @@ def _over_terminal(declared: Declaration, kind: int) -> Feature:
 @_kind("count", may=(*_WINDOWED, "delay"))
 def _count(declared: Declaration, _: Earlier) -> Feature:
     if declared.by_terminal():
+        for key in ("exclude_self", "where"):
+            if key in declared.table:
+                raise declared.refuse(f"key {TERMINAL!r} takes no {key!r}")
         return _over_terminal(declared, ROWS_AT_TERMINAL)
     if "delay" in declared.table:
         raise declared.refuse(f"the key 'delay' goes with the key {TERMINAL!r} alone")
-    return _over_ring(declared, COUNT, AMOUNT)
+    return _over_ring(declared, COUNT)
 
 
 @_kind("risk", "key", may=("delay", "window"))
@@ -190,54 +261,66 @@ def _risk(declared: Declaration, _: Earlier) -> Feature:
 
 @_kind("sum", "field", may=_WINDOWED)
 def _sum(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, SUM, declared.field((AMOUNT,)))
+    return _over_numbers(declared, SUM)
 
 
-@_kind("mean", "field", may=_WINDOWED)
+@_kind("mean", "field", may=_NUMERIC)
 def _mean(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, MEAN, declared.field((AMOUNT,)))
+    return _over_numbers(declared, MEAN)
 
 
-@_kind("min", "field", may=_WINDOWED)
+@_kind("min", "field", may=_NUMERIC)
 def _min(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, LEAST, declared.field((AMOUNT,)))
+    return _over_numbers(declared, LEAST)
 
 
-@_kind("max", "field", may=_WINDOWED)
+@_kind("max", "field", may=_NUMERIC)
 def _max(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, MOST, declared.field((AMOUNT,)))
+    return _over_numbers(declared, MOST)
 
 
-@_kind("median", "field", may=_WINDOWED)
+@_kind("median", "field", may=_NUMERIC)
 def _median(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, MEDIAN, declared.field((AMOUNT,)))
+    return _over_numbers(declared, MEDIAN)
+
+
+@_kind("stddev", "field", may=_NUMERIC)
+def _stddev(declared: Declaration, _: Earlier) -> Feature:
+    return _over_numbers(declared, STDDEV)
 
 
 @_kind("distinct", "field", may=_WINDOWED)
 def _distinct(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, DISTINCT, declared.field(STORABLE))
+    return _over_ring(declared, DISTINCT, declared.field(STRING, BOOLEAN))
 
 
-@_kind("time_since_last", may=("window", "key", "missing"))
+@_kind("time_since_last", may=("window", "key", "where", "missing"))
 def _time_since_last(declared: Declaration, _: Earlier) -> Feature:
-    return _over_ring(declared, SINCE, AMOUNT, declared.number("missing", math.nan))
+    return _over_ring(declared, SINCE, missing=declared.number("missing", math.nan))
+
+
+@_kind("first_seen", "field", may=("window", "key", "where", "missing"))
+def _first_seen(declared: Declaration, _: Earlier) -> Feature:
+    field = declared.field(STRING, BOOLEAN)
+    return _over_ring(declared, FIRST, field, declared.number("missing", math.nan))
 
 
 @_kind("passthrough", "field", may=("missing",))
 def _passthrough(declared: Declaration, _: Earlier) -> Feature:
-    field = declared.field((AMOUNT, *BOOLEANS))
-    if field == AMOUNT:
+    field = declared.field(AMOUNT, BOOLEAN, *NUMBERS)
+    if field.type == AMOUNT:
         if "missing" in declared.table:
             raise declared.refuse("field 'amount' is never missing; leave out the key 'missing'")
-        return Feature({"kind": "passthrough", "field": field}, compute=_amount)
+        return Feature({"kind": "passthrough", "field": AMOUNT}, compute=_amount)
     missing = declared.number("missing", math.nan)
 
     def compute(seen: DirectColumns, column: int) -> None:
-        flags = seen.events.records.column(field).cast(pa.int8())
-        seen.out[:, column] = _numbers(flags, missing)
+        values = numbers(seen.events, field)
+        values[np.isnan(values)] = missing
+        seen.out[:, column] = values
 
-    meaning = {"kind": "passthrough", "field": field, "missing": repr(missing)}
-    return Feature(meaning, compute=compute, reads=(field,))
+    meaning = {"kind": "passthrough", "field": field.stored, "missing": repr(missing)}
+    return Feature(meaning, compute=compute, reads=(field.name,))
 
 
 def _amount(seen: DirectColumns, column: int) -> None:
@@ -246,22 +329,22 @@ def _amount(seen: DirectColumns, column: int) -> None:
 
 @_kind("categorical", "field", "values", "unknown", "missing")
 def _categorical(declared: Declaration, _: Earlier) -> Feature:
-    field, values = declared.field(STRINGS), declared.texts("values")
+    field, values = declared.field(STRING), declared.texts("values")
     unknown, missing = declared.number("unknown", 0), declared.number("missing", 0)
     known = pa.array(values, pa.string())
 
     def compute(seen: DirectColumns, column: int) -> None:
-        texts = seen.events.records.column(field)
+        texts = seen.events.records.column(field.name)
         codes = _numbers(pc.index_in(texts, value_set=known), unknown)
         if texts.null_count:
             codes[texts.is_null().to_numpy(zero_copy_only=False)] = missing
         seen.out[:, column] = codes
 
     meaning = {
-        "kind": "categorical", "field": field, "values": values,
+        "kind": "categorical", "field": field.stored, "values": values,
         "unknown": repr(unknown), "missing": repr(missing),
     }  # fmt: skip
-    return Feature(meaning, compute=compute, reads=(field,))
+    return Feature(meaning, compute=compute, reads=(field.name,))
 
 
 def _numbers(column: pa.Array, missing: float) -> Float64:
@@ -278,7 +361,7 @@ def _ratio(declared: Declaration, earlier: Earlier) -> Feature:
     meaning = {"kind": "ratio", "missing": repr(missing), "to": earlier.features[below].meaning}
     if "field" in declared.table:
         above = None
-        meaning["of"] = declared.field((AMOUNT,))
+        meaning["of"] = declared.field(AMOUNT).stored
     else:
         above = _operand(declared, earlier, "feature")
         meaning["of"] = earlier.features[above].meaning
@@ -291,7 +374,10 @@ def _ratio(declared: Declaration, earlier: Earlier) -> Feature:
         seen.out[:, column] = np.divide(numerator, denominator, out=out, where=usable)
 
     operands = (below,) if above is None else (above, below)
-    return Feature(meaning, compute=compute, operands=operands)
+    size = 1 + sum(earlier.features[operand].size for operand in operands)
+    if size > _MOST_NESTED:
+        raise declared.refuse(f"its ratios of ratios name more than {_MOST_NESTED} features")
+    return Feature(meaning, compute=compute, operands=operands, size=size)
 
 
 def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
@@ -303,6 +389,69 @@ def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
     behind = isinstance(name, str) and name in earlier.later
     why = "stands at or behind it" if behind else "is not known"
     raise declared.refuse(f"{key} {name!r} {why}; features before it: {before}")
+
+
+@_kind("expression", "value")
+def _expression(declared: Declaration, earlier: Earlier) -> Feature:
+    fields = {
+        name: field for name, field in fields_of(declared.plan).items() if field.type != STRING
+    }
+    try:
+        tree = expressions.parse(declared.table["value"])
+    except ValueError as error:
+        raise declared.refuse(str(error)) from None
+    used = dict.fromkeys(expressions.names(tree))
+    if not used:
+        raise declared.refuse("value names no field and no feature; a constant is not a feature")
+    features = {name: at for name, at in earlier.positions.items() if name in used}
+    read = [name for name in used if name not in features]
+    for name in read:
+        if name not in fields:
+            raise declared.refuse(_unknown(name, declared, earlier, list(fields)))
+    program = expressions.program(tree, read, features)
+
+    def stands_for(name: str) -> object:
+        if name in features:
+            # Its digest alone: a feature may be named often, by features that are named often.
+            return {"feature": digest(earlier.features[features[name]].meaning)}
+        return {"field": fields[name].stored}
+
+    def compute(seen: DirectColumns, column: int) -> None:
+        columns = np.empty((len(read), len(seen.out)))
+        for row, name in zip(columns, read, strict=True):
+            row[:] = _numbers_of(seen, fields[name])
+        stack = np.empty((program.depth, ROWS))
+        evaluate(program.steps, program.constants, columns, seen.out, column, stack)
+
+    return Feature(
+        {"kind": "expression", "value": expressions.canonical(tree, stands_for)},
+        compute=compute,
+        operands=tuple(sorted(features.values())),
+        reads=tuple(name for name in read if name not in (AMOUNT, EVENT_TIME)),
+    )
+
+
+def _numbers_of(seen: DirectColumns, field: Field) -> Float64:
+    """Return float64[n], a field of the events as expressions read it."""
+    if field.name == AMOUNT:
+        return seen.amount
+    if field.name == EVENT_TIME:
+        return seen.events.int64(EVENT_TIME) / MILLISECONDS
+    return numbers(seen.events, field)
+
+
+def _unknown(name: str, declared: Declaration, earlier: Earlier, fields: list[str]) -> str:
+    """Return why an expression cannot name something."""
+    if name in earlier.later:
+        return f"value: {name!r} stands at or behind it; features before it: " + (
+            ", ".join(earlier.positions) or "none"
+        )
+    if name in fields_of(declared.plan):
+        return f"value: {name!r} is a text, and expressions compute with numbers"
+    before = ", ".join(name for name in earlier.positions if name.isidentifier())
+    return (
+        f"value: {name!r} is not known; fields: {', '.join(fields)}; features: {before or 'none'}"
+    )
 
 
 def _calendar(declared: Declaration, what: int) -> Feature:

@@ -11,7 +11,8 @@ import numpy as np
 
 from stream_scorer.core.kernels.compiled import inlined, kernel
 
-COUNT, SUM, MEAN, LEAST, MOST, MEDIAN, DISTINCT, SINCE = range(8)
+COUNT, SUM, MEAN, LEAST, MOST, MEDIAN, DISTINCT, SINCE, FIRST, STDDEV = range(10)
+"""The last two are computed in ``filtered`` alone."""
 
 
 @inlined

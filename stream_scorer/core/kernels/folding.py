@@ -10,6 +10,7 @@ from stream_scorer.core.kernels.blocks import (
 )
 from stream_scorer.core.kernels.cells import MOST_CELLS, count_aged, mark_used
 from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
+from stream_scorer.core.kernels.filtered import observe_filtered
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 from stream_scorer.core.kernels.observing import CHUNK, observe, older, sum_before
 from stream_scorer.core.kernels.store import (
@@ -128,6 +129,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
     newest_of_all = np.int64(NEVER)
     hints = scratch.hints
     all_rows = len(rows)
+    filters = len(program.filtered) > 0
     for chunk in range(start_row, all_rows, CHUNK):
         chunk_end = min(chunk + CHUNK, all_rows)
         fetch_ahead(store, shape, rows, places, chunk, chunk_end, key_hash, observed, hints)
@@ -303,4 +305,10 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 words, times, base, amounts, head, capacity, position, newest, age_mask,
                 t, a, before, extras, i, places[k], verdict[i] == LATE, program, scratch, observed,
             )  # fmt: skip
+            if filters:
+                observe_filtered(
+                    words, times, base, amounts, head, capacity, position, newest, age_mask,
+                    t, a, before, extras, i, places[k], verdict[i] == LATE, program, scratch,
+                    observed,
+                )  # fmt: skip
     return all_rows, journal_at, newest_of_all

@@ -51,6 +51,18 @@ def _loading(result: Any) -> Any:
     return typed
 
 
+def _recast(result: Any) -> Any:
+    """Return the typing of the same 64 bits as a ``result`` (a numba type)."""
+
+    def typed(typing_context, value):  # noqa: ARG001 numba's protocol
+        def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
+            return builder.bitcast(arguments[0], context.get_value_type(result))
+
+        return result(value), generate
+
+    return typed
+
+
 def _typed_store(typing_context, at, value):  # noqa: ARG001 numba's protocol
     """Store a number at an address, in its own width."""
 
@@ -119,6 +131,8 @@ within: Any = intrinsic(_typed_within)
 store: Any = intrinsic(_typed_store)
 trailing_zeros: Any = intrinsic(_typed_bits)
 leading_zeros: Any = intrinsic(_typed_leading)
+bits_of: Any = intrinsic(_recast(types.int64))
+double_of: Any = intrinsic(_recast(types.float64))
 load_byte: Any = intrinsic(_loading(types.uint8))
 load_int32: Any = intrinsic(_loading(types.int32))
 load_int64: Any = intrinsic(_loading(types.int64))

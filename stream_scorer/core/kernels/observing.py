@@ -34,6 +34,10 @@ class RingProgram(NamedTuple):
         missing: float64[k], what an operation without an answer writes.
         scale: float64[1], minor units per unit of the currency.
         line: bool[1], whether any operation needs each of the amounts and not their sum alone.
+        filtered: int64[f, FILTERED_WIDTH], operations of ``filtered``.
+        filtered_memories: int64[f], as ``memories``.
+        filtered_missing: float64[f], as ``missing``.
+        filtered_scales: float64[f], what a kept number is divided by.
     """
 
     operations: NDArray[np.int64]
@@ -42,6 +46,10 @@ class RingProgram(NamedTuple):
     missing: NDArray[np.float64]
     scale: NDArray[np.float64]
     line: NDArray[np.bool_]
+    filtered: NDArray[np.int64]
+    filtered_memories: NDArray[np.int64]
+    filtered_missing: NDArray[np.float64]
+    filtered_scales: NDArray[np.float64]
 
 
 class Scratch(NamedTuple):

@@ -167,7 +167,10 @@ class CustomerRings:
             program: Looks no further back than the rings do, at fields that they store.
         """
         self._program = program
-        self._silent = program._replace(operations=program.operations[:0], line=np.array([False]))
+        self._silent = program._replace(
+            operations=program.operations[:0], line=np.array([False]),
+            filtered=program.filtered[:0],
+        )  # fmt: skip
         self._scratch = new_scratch(self.retention.cap, len(program.windows))
 
     def __len__(self) -> int:

@@ -48,7 +48,7 @@ Kind = Literal["hist_gradient_boosting", "random_forest", "decision_tree", "logi
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-FeatureSpec = dict[str, str | int | float | bool | list[str]]
+FeatureSpec = dict[str, str | int | float | bool | list[str] | dict[str, str | bool]]
 
 
 class _Part(BaseModel):

@@ -23,6 +23,11 @@ FIELDS = {
     "device_id": pa.utf8(),
 }
 
+EXTRA_TYPES = {
+    "string": pa.utf8(), "double": pa.float64(), "long": pa.int64(), "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("ms"),
+}  # fmt: skip
+
 
 def event(number: int = 0, **changes: Any) -> dict[str, Any]:
     """Return a valid transaction; ``partition`` and ``timestamp`` are those of its record."""
@@ -34,10 +39,10 @@ def event(number: int = 0, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def batch(rows: Sequence[Mapping[str, Any]]) -> EventBatch:
-    columns = {
-        name: pa.array([row[name] for row in rows], kind) for name, kind in FIELDS.items()
-    }  # fmt: skip
+def batch(rows: Sequence[Mapping[str, Any]], extras: Mapping[str, str] | None = None) -> EventBatch:
+    """Return rows as columns; ``extras`` says the type of each extra field that they have."""
+    kinds = FIELDS | {name: EXTRA_TYPES[kind] for name, kind in (extras or {}).items()}
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()}
     return EventBatch(
         pa.RecordBatch.from_pydict(columns),
         np.array([row["partition"] for row in rows], np.int32),

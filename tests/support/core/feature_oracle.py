@@ -1,13 +1,13 @@
 """Every kind of feature in plain Python, written from docs/FEATURES.md alone."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from stream_scorer.core.events.plan import Plan
+from tests.support.core.expression_oracle import value_of
 
 Row = Mapping[str, Any]
 Verdict = str
@@ -82,53 +82,138 @@ class FeatureOracle:
     ) -> float:
         kind, missing = spec["kind"], float(spec.get("missing", math.nan))
         unit = 10**self._plan.exponent
+        if kind == "expression":
+            return value_of(spec["value"], self._numbers(row) | dict(found))
         if kind == "passthrough":
-            value = row["amount_minor"] / unit if spec["field"] == "amount" else row[spec["field"]]
-            return missing if value is None else float(value)
+            value = self._numbers(row)[spec["field"]]
+            return missing if math.isnan(value) else value
         if kind == "categorical":
-            value = row[spec["field"]]
-            if value is None:
-                return missing
-            known = spec["values"]
-            return float(known.index(value) if value in known else spec["unknown"])
+            value, known = row[spec["field"]], spec["values"]
+            number = known.index(value) if value in known else spec["unknown"]
+            return missing if value is None else float(number)
         if kind == "ratio":
             above = found[spec["feature"]] if "feature" in spec else row["amount_minor"] / unit
             below = found[spec["to"]]
             return missing if below == 0 or math.isnan(above + below) else above / below
         if kind in ("weekend", "night", "hour", "day_of_week"):
-            zone = ZoneInfo(spec.get("timezone", "UTC"))
-            start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=row["event_time"])
-            local = start.astimezone(zone)
-            return float(
-                {"weekend": local.weekday() >= 5, "night": local.hour <= 6,
-                 "hour": local.hour, "day_of_week": local.weekday()}[kind]
-            )  # fmt: skip
+            return _calendar(kind, row["event_time"], spec.get("timezone", "UTC"))
         return self._windowed(spec, row, before, missing)
 
+    def _numbers(self, row: Row) -> dict[str, float]:
+        """Return every field that is a number, in its unit, NaN for null."""
+        found = {
+            "amount": row["amount_minor"] / 10**self._plan.exponent,
+            "event_time": row["event_time"] / 1_000,
+            "card_present": _float(row["card_present"]),
+        }
+        for name, kind in self._plan.extras.items():
+            if kind != "string":
+                value = _value(row, name)
+                found[name] = _float(value) / (1_000 if kind == "timestamp" else 1)
+        return found
+
     def _windowed(self, spec: Row, row: Row, before: Sequence[Row], missing: float) -> float:
-        kind, unit = spec["kind"], 10**self._plan.exponent
+        kind = spec["kind"]
         length = _window_ms(spec["window"]) if "window" in spec else self._longest
         key = spec.get("key", "customer_id")
         fields = [key] if isinstance(key, str) else key
+
         others = [
             known
             for known in before
             if known["event_time"] > row["event_time"] - length
             and all(known[field] == row[field] for field in fields)
         ]
-        if kind == "time_since_last":
+        itself = [] if spec.get("exclude_self") else [row]
+        for name, wanted in spec.get("where", {}).items():
+            others = [known for known in others if known[name] == wanted]
+            itself = [known for known in itself if known[name] == wanted]
+        if kind == "first_seen":
+            others = [known for known in others if known[spec["field"]] == row[spec["field"]]]
+            others.reverse()
+        if kind in ("time_since_last", "first_seen"):
             return (row["event_time"] - others[-1]["event_time"]) / 1_000 if others else missing
-        seen = [*others, row]
+        seen = [*others, *itself]
         if "last" in spec:
             seen = seen[-spec["last"] :]
         if kind == "count":
             return float(len(seen))
         if kind == "distinct":
             return float(len({event[spec["field"]] for event in seen}))
-        amounts = [event["amount_minor"] for event in seen]
-        if kind == "mean":
-            return sum(amounts) / len(amounts) / unit
-        if kind == "median":
-            return statistics.median(amounts) / unit
-        result: int = {"sum": sum(amounts), "min": min(amounts), "max": max(amounts)}[kind]
-        return result / unit
+        return self._of_numbers(spec, seen, missing)
+
+    def _of_numbers(self, spec: Row, seen: Sequence[Row], missing: float) -> float:
+        kind, name = spec["kind"], spec["field"]
+        type_of = self._plan.extras.get(name, "amount")
+        if type_of == "amount":
+            values = [row["amount_minor"] for row in seen]
+        else:
+            values = [value for row in seen if (value := _value(row, name)) is not None]
+        if not values:
+            return 0.0 if kind == "sum" else missing
+        if type_of == "double":
+            result = _of_doubles(kind, values)
+            return result if math.isfinite(result) else math.nan
+        unit = {"amount": 10**self._plan.exponent, "timestamp": 1_000}.get(type_of, 1)
+        return _of_integers(kind, values) / unit
+
+
+def _calendar(kind: str, time: int, zone: str) -> float:
+    local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time)).astimezone(
+        ZoneInfo(zone)
+    )
+    return float(
+        {"weekend": local.weekday() >= 5, "night": local.hour <= 6,
+         "hour": local.hour, "day_of_week": local.weekday()}[kind]
+    )  # fmt: skip
+
+
+def _value(row: Row, name: str) -> Any:
+    """Return a field's value, None for null and for what counts as null."""
+    value = row[name]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if type(value) is int and value < -(2**63) + 2:
+        return None
+    return value
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _deviation(values: Sequence[float], mean: float) -> float:
+    squares = 0.0
+    for value in values:
+        difference = float(value) - mean
+        squares += difference * difference
+    return math.sqrt(squares / len(values))
+
+
+def _of_integers(kind: str, values: Sequence[int]) -> float:
+    total = float(sum(values))
+    if kind in ("sum", "mean"):
+        return total if kind == "sum" else total / len(values)
+    if kind == "stddev":
+        return _deviation(values, total / len(values))
+    if kind == "median":
+        ordered, middle = sorted(values), len(values) // 2
+        odd = len(values) % 2
+        return float(ordered[middle]) if odd else float(sum(ordered[middle - 1 : middle + 1])) / 2
+    return float(min(values) if kind == "min" else max(values))
+
+
+def _of_doubles(kind: str, values: Sequence[float]) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    if kind in ("sum", "mean"):
+        return total if kind == "sum" else total / len(values)
+    if kind == "stddev":
+        return _deviation(values, total / len(values))
+    ordered = sorted(values, key=lambda value: (value, math.copysign(1, value)))
+    if kind == "median":
+        middle = len(values) // 2
+        lower = ordered[middle - 1]
+        return ordered[middle] if len(values) % 2 else (lower + ordered[middle]) / 2
+    return ordered[0] if kind == "min" else ordered[-1]

@@ -66,5 +66,83 @@ EVERY_KIND: list[dict[str, Any]] = [
      "unknown": -1, "missing": -2},
     {"name": "country code", "kind": "categorical", "field": "country", "values": ["DE"],
      "unknown": 5, "missing": 9.5},
+    {"name": "spread", "kind": "stddev", "field": "amount", "window": "20s"},
+    {"name": "usual", "kind": "mean", "field": "amount", "window": "20s", "exclude_self": True},
+    {"name": "online", "kind": "count", "window": "25s", "where": {"channel": "ECOM"}},
+    {"name": "on device", "kind": "first_seen", "field": "device_id", "window": "30s"},
+    {"name": "to_usual", "kind": "expression",
+     "value": "log(amount / max(coalesce(usual, amount), 0.01))"},
 ]  # fmt: skip
 """Every kind with every key that it may have."""
+
+
+EXTRAS = {
+    "ratio": "double", "items": "long", "ip_country": "string", "guest": "boolean",
+    "opened": "timestamp",
+}  # fmt: skip
+_ITS_OWN: list[dict[str, Any]] = [
+    {"window": "25s"},
+    {"last": 3},
+    {"window": "20s", "key": ["customer_id", "ip_country"]},
+    {"window": "25s", "exclude_self": True, "missing": -1},
+    {"window": "20s", "where": {"guest": True}},
+    {"last": 3, "where": {"ip_country": "DE"}, "exclude_self": True},
+    {"window": "15s", "last": 2, "where": {"guest": False}, "key": ["ip_country", "customer_id"],
+     "missing": 7.5},
+]  # fmt: skip
+EVERY_EXTRA: list[dict[str, Any]] = [
+    *(
+        {"name": f"{kind} {field} {n}", "kind": kind, "field": field}
+        | {key: value for key, value in how.items() if key != "missing" or kind != "sum"}
+        for kind in ("sum", "mean", "min", "max", "median", "stddev")
+        for field in ("ratio", "items")
+        for n, how in enumerate(_ITS_OWN)
+    ),
+    *(
+        {"name": f"{kind} opened", "kind": kind, "field": "opened", "window": "25s"}
+        for kind in ("mean", "max", "median")
+    ),
+    *(
+        {"name": f"{kind} amount {n}", "kind": kind, "field": "amount"}
+        | {key: value for key, value in how.items() if key != "missing"}
+        for kind in ("sum", "mean", "min", "max", "median", "stddev")
+        for n, how in enumerate(_ITS_OWN[3:])
+    ),
+    *(
+        {"name": f"{kind} {n}", "kind": kind}
+        | {key: value for key, value in how.items() if key != "missing"}
+        | ({"field": "ip_country"} if kind == "distinct" else {})
+        for kind in ("count", "distinct")
+        for n, how in enumerate(_ITS_OWN)
+    ),
+    {"name": "guests", "kind": "distinct", "field": "guest", "last": 4},
+    *(
+        {"name": f"first {field}", "kind": "first_seen", "field": field, "window": "40s"}
+        for field in ("ip_country", "guest", "device_id", "channel")
+    ),
+    {"name": "first here", "kind": "first_seen", "field": "ip_country", "missing": -1,
+     "key": ["customer_id", "terminal_id"], "where": {"guest": True}},
+    {"name": "since guest", "kind": "time_since_last", "where": {"guest": True}, "window": "9s"},
+    {"name": "country", "kind": "categorical", "field": "ip_country", "values": ["DE", "FR"],
+     "unknown": 5, "missing": 6},
+    *(
+        {"name": f"just {field}", "kind": "passthrough", "field": field, "missing": -7}
+        for field in ("items", "guest", "opened")
+    ),
+    {"name": "ratio_now", "kind": "passthrough", "field": "ratio"},
+    {"name": "items_mean", "kind": "mean", "field": "items", "window": "20s"},
+    *(
+        {"name": f"expression {n}", "kind": "expression", "value": value}
+        for n, value in enumerate((
+            "amount", "-ratio", "+items - 3", "ratio * items / amount", "log(amount)",
+            "log(ratio) + log(abs(ratio) + 1e-300)", "(event_time - opened) / 86400",
+            "min(ratio, items, 0.0)", "max(0, ratio, -0.0)", "coalesce(ratio, items, amount)",
+            "coalesce(1 / ratio, log(items), -1)", "ratio < items", "guest >= 0.5",
+            "(ratio != items) * (amount == 3) - (items <= 1) + (ratio > 0)",
+            "coalesce(ratio_now, 0) * 1e308 * 10", "ratio - ratio / 3.0 * 3.0",
+            "amount - items_mean", "abs(items_mean - items) / max(items_mean, 1.0)",
+            "card_present + 1", "1 - 2 - amount * (3 - 4)", "log(log(log(items)))",
+        ))
+    ),
+]  # fmt: skip
+"""Every kind and option over extra fields, under a plan with :data:`EXTRAS`."""

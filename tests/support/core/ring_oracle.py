@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.aggregates import COUNT, SUM
+from stream_scorer.core.kernels.filtered import FILTERED_WIDTH
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
 from stream_scorer.core.kernels.observing import RingProgram
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
@@ -139,6 +140,10 @@ def counts_and_sums(windows: Sequence[int]) -> RingProgram:
         missing=np.zeros(2 * width),
         scale=np.array([1.0]),
         line=np.array([width > 0]),
+        filtered=np.empty((0, FILTERED_WIDTH), np.int64),
+        filtered_memories=np.empty(0, np.int64),
+        filtered_missing=np.empty(0),
+        filtered_scales=np.empty(0),
     )
 
 

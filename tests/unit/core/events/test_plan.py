@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,8 @@ def test_the_shipped_plan_names_every_key_with_its_default() -> None:
         ("currencies = {'ÄÖÜ' = 2}", "currencies: 'ÄÖÜ' is not an ISO 4217 code"),
         ("currencies = {EUR = 5}", "currencies: exponent of EUR must be 0 to 4, not 5"),
         ("currencies = {EUR = -1}", "currencies: exponent of EUR must be 0 to 4, not -1"),
+        ("extras = 3", "extras: need events.toml, which gives their place in a record"),
+        ("extras = {items = 'long'}", "extras: need events.toml"),
         ("revision = -1", "revision: must be at least 0, not -1"),
         ("lateness_ms = -1", "lateness_ms: must be at least 0, not -1"),
         ("lateness_ms = 2592000001", "lateness_ms: more than 30 days"),
@@ -85,3 +88,40 @@ def test_sums_of_a_full_ring_of_largest_amounts_fit() -> None:
     assert Plan(ring_cap=9, amount_minor_max=(2**63 - 1) // 9).ring_cap == 9
     with pytest.raises(ValueError, match="sum would overflow"):
         Plan(ring_cap=9, amount_minor_max=(2**63 - 1) // 9 + 1)
+
+
+def test_extra_fields_have_a_name_and_a_type() -> None:
+    kinds = ("string", "double", "long", "boolean", "timestamp")
+    names = ["a", "a_1", "a" * 64, *(f"x{n}" for n in range(61))]
+    assert len(Plan(extras={name: kinds[at % 5] for at, name in enumerate(names)}).extras) == 64
+    assert Plan(extras={}) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("extras", "message"),
+    [
+        (["items"], "extras: must be a table of name = type"),
+        ({f"x{n}": "long" for n in range(65)}, "extras: at most 64 fields, not 65"),
+        ({"Items": "long"}, "extras: 'Items' is not a name; write a lower-case letter"),
+        ({"": "long"}, "extras: '' is not a name"),
+        ({"1x": "long"}, "extras: '1x' is not a name"),
+        ({"a.b": "long"}, "extras: 'a.b' is not a name"),
+        ({"a:long": "long"}, "extras: 'a:long' is not a name"),
+        ({"\u00e9": "long"}, "extras: '\u00e9' is not a name"),
+        ({"a\n": "long"}, "extras: 'a\\n' is not a name"),
+        ({"x" * 65: "long"}, f"extras: '{'x' * 65}' is not a name"),
+        ({"x" * 10_000: "long"}, f"extras: '{'x' * 80}' is not a name"),
+        ({3: "long"}, "extras: '3' is not a name"),
+        ({"mcc": "string"}, "extras: 'mcc' is a field of the transaction schema already"),
+        ({"amount": "long"}, "extras: 'amount' is a field of the transaction schema already"),
+        (
+            {"items": "int"},
+            "extras: type 'int' of items is not known; known: string, double, long, boolean, ",
+        ),
+        ({"items": ["long"]}, "extras: type \"['long']\" of items is not known"),
+    ],
+)
+def test_impossible_extra_fields_are_refused_by_name(extras: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        Plan(extras=extras)
+    assert "\n" not in str(refused.value)

@@ -1,6 +1,8 @@
 """What a manifest may say, what it means beyond its names, and each refusal by name."""
 
+import hashlib
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,16 @@ from stream_scorer.core.features.compile import (
     compile_features,
     compile_union,
 )
+from stream_scorer.core.features.declarations import declared_plan
+from stream_scorer.core.kernels.filtered import OUT
+from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from tests.support.core.manifests import EVERY_KIND, RICH
 
 DAY = 86_400_000
 AMOUNT = {"name": "amount", "kind": "passthrough", "field": "amount"}
 HERE = ["customer_id", "terminal_id"]
+OLD_RICH = "72f262aaace775491dbac3cdd72ccfa9c2483a10124d3490e931ccf1a08b6971"
 
 
 def need(*specs: dict[str, Any]) -> Need:
@@ -193,8 +199,8 @@ def test_every_kind_can_be_declared() -> None:
 
 
 KNOWN = (
-    "categorical, count, day_of_week, distinct, hour, max, mean, median, min, night, passthrough, "
-    "ratio, risk, sum, time_since_last, weekend"
+    "categorical, count, day_of_week, distinct, expression, first_seen, hour, max, mean, median, "
+    "min, night, passthrough, ratio, risk, stddev, sum, time_since_last, weekend"
 )
 FIELDS = "terminal_id, channel, mcc, country, device_id"
 COUNT = {"name": "c", "kind": "count", "window": "1d"}
@@ -223,8 +229,8 @@ CODES = {
         ),
         (
             [{"name": "f", "kind": "count", "window": "1d", "field": "amount"}],
-            ("feature f: kind count has no key 'field'; its keys are delay, key, kind, last, name, "
-            "window"),
+            ("feature f: kind count has no key 'field'; its keys are delay, exclude_self, key, "
+            "kind, last, name, where, window"),
         ),
         (
             [{"name": "f", "kind": "night", "key": "customer_id"}],
@@ -394,6 +400,69 @@ CODES = {
         ([{"name": 3, "kind": "night"}], "a feature has no name: {'name': 3, 'kind': 'night'}"),
         ([CODES | {"field": "amount"}], "feature f: field 'amount' is not known"),
         ([CODES | {"unknown": True}], "feature f: unknown must be a number, not True"),
+        *(
+            ([COUNT | {"name": "f", "exclude_self": value}],
+             f"feature f: exclude_self must be true or false, not {value!r}")
+            for value in (1, 0, "yes", None)
+        ),
+        *(
+            ([COUNT | {"name": "f", "where": value}],
+             f"feature f: where {value!r} is not a table of one field and its value")
+            for value in ("mcc", {}, {"mcc": "1", "channel": "POS"}, ["mcc", "1"], None)
+        ),
+        (
+            [COUNT | {"name": "f", "where": {"amount": 3}}],
+            ("feature f: where: field 'amount' is not known; known: 'terminal_id', 'channel', "
+            "'mcc', 'country', 'device_id', 'card_present'"),
+        ),
+        *(
+            ([COUNT | {"name": "f", "where": {"mcc": value}}],
+             f"feature f: where: mcc is a text, not {value}")
+            for value in (5411, None, True)
+        ),
+        (
+            [COUNT | {"name": "f", "where": {"card_present": "true"}}],
+            "feature f: where: card_present is true or false, not 'true'",
+        ),
+        *(
+            ([COUNT | {"name": "f", "where": {"mcc": value}}],
+             "feature f: where: mcc must be a text of at most 1024 bytes")
+            for value in ("\ud800", "x" * 1_025, "\u20ac" * 342)
+        ),
+        *(
+            ([RISK | {"kind": "count", key: value}],
+             f"feature f: key 'terminal_id' takes no {key!r}")
+            for key, value in (("exclude_self", True), ("where", {"mcc": "1"}))
+        ),
+        (
+            [RISK | {"where": {"mcc": "1"}}],
+            "feature f: kind risk has no key 'where'; its keys are delay, key, kind, name, window",
+        ),
+        *(
+            ([{"name": "f", "kind": kind, "field": "amount", "window": "1d", "missing": 0}],
+             "feature f: the window holds the event's own amount, so nothing is ever missing")
+            for kind in ("mean", "min", "max", "median", "stddev")
+        ),
+        (
+            [{"name": "f", "kind": "sum", "field": "amount", "window": "1d", "missing": 0}],
+            "feature f: kind sum has no key 'missing'",
+        ),
+        (
+            [{"name": "f", "kind": "first_seen", "field": "mcc", "exclude_self": True}],
+            "feature f: kind first_seen has no key 'exclude_self'",
+        ),
+        (
+            [{"name": "f", "kind": "first_seen", "field": "amount", "window": "1d"}],
+            "feature f: field 'amount' is not known; known: 'terminal_id', 'channel', 'mcc'",
+        ),
+        (
+            [{"name": "f", "kind": "stddev", "field": "mcc", "window": "1d"}],
+            "feature f: field 'mcc' is not known here, it is a string; known: 'amount'",
+        ),
+        (
+            [{"name": "f", "kind": "first_seen", "field": "mcc"}],
+            "feature f: without a window it looks back as far as the manifest's longest one, and",
+        ),
         (
             [COUNT, {"name": "f", "kind": "ratio", "field": "amount", "to": "x"}],
             "feature f: to 'x' is not known; features before it: c",
@@ -426,6 +495,70 @@ def test_what_cannot_be_computed_is_refused_by_name(
     with pytest.raises(ValueError, match=re.escape(message)) as refused:
         compile_features(specs, Plan())
     assert str(refused.value).startswith(message)
+
+
+def test_a_new_option_changes_an_identity_and_its_default_does_not() -> None:
+    total = {"kind": "sum", "window": "1d", "field": "amount"}
+    assert identity(total) == identity(total | {"exclude_self": False})
+    others = [{"exclude_self": True}, {"where": {"mcc": "1"}}, {"where": {"mcc": "2"}},
+              {"where": {"channel": "1"}}, {"kind": "stddev"}]  # fmt: skip
+    assert len({identity(total), *(identity(total | other) for other in others)}) == 6
+
+
+def test_identities_are_what_they_were_before_there_were_options() -> None:
+    # Rollouts compare versions by them, so those of older releases must come out again.
+    text = "".join(compile_features(RICH, Plan()).identities)
+    assert hashlib.sha256(text.encode()).hexdigest() == OLD_RICH
+
+
+def test_extra_fields_are_needed_by_name_and_type() -> None:
+    plan = Plan(extras={"items": "long", "vip": "boolean", "ip": "string", "b": "string"})
+    specs: list[dict[str, Any]] = [
+        {"name": "s", "kind": "sum", "field": "items", "window": "1d", "where": {"vip": True}},
+        {"name": "k", "kind": "count", "window": "2d", "key": ["customer_id", "ip"]},
+        {"name": "p", "kind": "passthrough", "field": "vip"},
+        {"name": "e", "kind": "expression", "value": "s / items"},
+        {"name": "d", "kind": "distinct", "field": "mcc", "window": "1d"},
+    ]
+    compiled = compile_features(specs, plan)
+    assert compiled.needs[0] == Need(DAY, ("items:long", "vip:boolean"))
+    assert compiled.needs[1] == Need(2 * DAY, ("ip:string",))
+    assert compiled.needs[3] == Need(DAY, ("items:long", "vip:boolean"))
+    assert compiled.engine.fields == ("mcc", "ip:string", "items:long", "vip:boolean")
+    assert compiled.reads == ("mcc", "ip", "items", "vip")
+    # Another type is another field, which rings have no history of.
+    other = compile_features(specs, replace(plan, extras=plan.extras | {"items": "double"}))
+    assert compiled.engine.lacks(other.engine) == "the rings do not keep items:double"
+    assert compiled.identities[0] != other.identities[0]
+
+
+def test_a_list_is_judged_without_its_plan_by_how_it_uses_extra_fields() -> None:
+    specs: list[dict[str, Any]] = [
+        {"name": "a", "kind": "mean", "field": "items", "window": "1d", "where": {"vip": True}},
+        {"name": "b", "kind": "distinct", "field": "ip", "window": "1d"},
+        {"name": "c", "kind": "count", "window": "1d", "key": ["customer_id", "asn"]},
+        {"name": "d", "kind": "expression", "value": "a / (items + age) + vip"},
+        {"name": "e", "kind": "distinct", "field": "vip", "window": "1d"},
+    ]
+    plan = declared_plan(specs)
+    assert plan.extras == {
+        "items": "double", "vip": "boolean", "ip": "string", "asn": "string", "age": "double",
+    }  # fmt: skip
+    compile_features(specs, plan)
+    assert declared_plan(RICH).extras == {}
+    mixed = [*specs, {"name": "f", "kind": "sum", "field": "ip", "window": "1d"}]
+    with pytest.raises(ValueError, match="field 'ip' is not known here, it is a string"):
+        compile_features(mixed, declared_plan(mixed))
+
+
+def test_training_columns_are_those_of_the_stream() -> None:
+    compiled = compile_features(EVERY_KIND, Plan())
+    program = compiled.direct
+    written = [*program.operations[:, PLACE].tolist(), *program.filtered[:, OUT].tolist()]
+    windowed = [at for at, f in enumerate(compiled._features) if f.windowed is not None]
+    assert sorted(written) == windowed
+    kinds = [*program.operations[:, 0].tolist(), *program.filtered[:, 0].tolist()]
+    assert kinds == [compiled._features[at].windowed.kind for at in written]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Every kind of feature against plain Python: late, repeated, capped, undone, evicted, cut."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,26 +15,38 @@ from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
+from stream_scorer.core.rings.rings import bucket_of
 from tests.support.core.events import NOW, batch, event
 from tests.support.core.feature_oracle import FeatureOracle, longest_ms
-from tests.support.core.manifests import EVERY_KIND, RICH
+from tests.support.core.manifests import EVERY_EXTRA, EVERY_KIND, EXTRAS, RICH
 from tests.support.effort import examples
 
 Float64 = NDArray[np.float64]
 FLAGS = {"added": 0, "late": int(Flag.LATE), "capped": int(Flag.CAPPED)}
 texts = st.sampled_from([None, "", "DE", "FR"])
+doubles = st.sampled_from([
+    None, 0.0, -0.0, 5e-324, 0.1, 0.2, 0.3, -0.7, 1e16, 1e308, -1e308, math.nan, math.inf, 2.5,
+])  # fmt: skip
+longs = st.sampled_from([
+    None, 0, 1, 2, 7, -5, 10**15 + 1, 2**53 + 1, 2**63 - 1, -(2**63) + 2, -(2**63) + 1, -(2**63),
+])  # fmt: skip
+extras = st.fixed_dictionaries({
+    "ratio": doubles, "items": longs, "ip_country": texts,
+    "guest": st.sampled_from([None, True, False]),
+    "opened": st.sampled_from([None, 0, NOW, NOW - 86_400_001, -1]),
+})  # fmt: skip
 rows = st.lists(
     st.builds(
         lambda number, customer, time, amount, terminal, channel, *others: event(
             number, customer_id=customer, event_time=NOW + time, timestamp=NOW + time,
             amount_minor=amount, terminal_id=terminal, channel=channel, mcc=others[0],
             country=others[1], device_id=others[2], card_present=others[3],
-            partition=ord(customer) % 3,
+            partition=ord(customer) % 3, **others[4],
         ),
         st.integers(0, 60), st.sampled_from("aabcd"), st.integers(0, 60_000),
         st.sampled_from([0, 1, 2, 300, 300, 7_777, 10**11]), st.sampled_from("xyz"),
         st.sampled_from(["POS", "ECOM", "ATM"]), texts, texts, texts,
-        st.sampled_from([None, True, False]),
+        st.sampled_from([None, True, False]), extras,
     ),
     max_size=40,
 )  # fmt: skip
@@ -46,8 +60,9 @@ def seen(
     fate: str = "keep",
 ) -> list[tuple[int, list[float]]]:
     """Fold a batch; return flag and features of each event, flag -1 for a duplicate."""
-    folded = observe(batch(events), rings, plan, features)
-    values = features.compute(batch(events).take(folded.accepted), folded.observed[folded.accepted])
+    made = batch(events, plan.extras)
+    folded = observe(made, rings, plan, features)
+    values = features.compute(made.take(folded.accepted), folded.observed[folded.accepted])
     assert values.flags.c_contiguous
     out: list[tuple[int, list[float]]] = [(-1, [])] * len(events)
     for at, row in zip(folded.accepted.tolist(), values.tolist(), strict=True):
@@ -61,6 +76,13 @@ def expected(oracle: FeatureOracle, events: list[dict[str, Any]]) -> list[tuple[
     return [(FLAGS.get(verdict, -1), values) for verdict, values in told]
 
 
+MANIFESTS: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
+    "ours": (EVERY_KIND, {}),
+    "extra": (EVERY_EXTRA, EXTRAS),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
 @settings(max_examples=examples(150), deadline=None)
 @given(
     stream=rows,
@@ -70,15 +92,17 @@ def expected(oracle: FeatureOracle, events: list[dict[str, Any]]) -> list[tuple[
     cap=st.integers(1, 8),
 )
 def test_every_kind_equals_plain_python_in_any_batches(
+    name: str,
     stream: list[dict[str, Any]],
     cuts: list[int],
     wrong: list[dict[str, Any]],
     lateness: int,
     cap: int,
 ) -> None:
-    plan = Plan(lateness_ms=lateness, ring_cap=cap)
-    features = compile_features(EVERY_KIND, plan)
-    rings, oracle = PartitionRings(features), FeatureOracle(EVERY_KIND, plan)
+    specs, types = MANIFESTS[name]
+    plan = Plan(lateness_ms=lateness, ring_cap=cap, extras=types)
+    features = compile_features(specs, plan)
+    rings, oracle = PartitionRings(features), FeatureOracle(specs, plan)
     ends = sorted({0, *(min(cut, len(stream)) for cut in cuts), len(stream)})
     for start, end in pairwise(ends):
         seen(wrong, rings, plan, features, fate="undo")
@@ -86,6 +110,25 @@ def test_every_kind_equals_plain_python_in_any_batches(
         # Strings of both sides: NaN equals itself, and every bit shows.
         assert repr(seen(part, rings, plan, features)) == repr(expected(oracle, part))
         assert sum(rings.of(p).evict(9) for p in rings.partitions()) == oracle.evict()
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(stream=rows, cut=st.integers(0, 40), lateness=st.integers(0, 30_000), cap=st.integers(1, 8))
+def test_extras_come_back_from_a_checkpoint_bit_for_bit(
+    stream: list[dict[str, Any]], cut: int, lateness: int, cap: int
+) -> None:
+    plan = Plan(lateness_ms=lateness, ring_cap=cap, extras=EXTRAS)
+    features = compile_features(EVERY_EXTRA, plan)
+    rings, oracle = PartitionRings(features), FeatureOracle(EVERY_EXTRA, plan)
+    seen(stream[:cut], rings, plan, features)
+    expected(oracle, stream[:cut])
+    restored = PartitionRings(features)
+    for partition in rings.partitions():
+        for bucket in np.unique(bucket_of(pa.array(list("abcd")))).tolist():
+            restored.of(partition).load(rings.of(partition).dump(bucket))
+    assert repr(seen(stream[cut:], restored, plan, features)) == repr(
+        expected(oracle, stream[cut:])
+    )
 
 
 @pytest.mark.parametrize("exponent", [0, 3])
@@ -182,6 +225,27 @@ HERE = ["customer_id", "terminal_id"]
         ({"kind": "time_since_last", "window": "1h"}, 10.0),
         ({"kind": "time_since_last", "window": "1h", "key": HERE}, 20.0),
         ({"kind": "time_since_last", "window": "10s", "missing": -1}, -1.0),
+        ({"kind": "stddev", "field": "amount", "last": 2, "window": "1h"}, 4.0),  # of 1 and 9
+        ({"kind": "stddev", "field": "amount", "last": 1, "window": "1h"}, 0.0),
+        ({"kind": "first_seen", "field": "terminal_id", "window": "1h"}, 40.0),  # x at 0
+        ({"kind": "first_seen", "field": "terminal_id", "window": "40s"}, 20.0),  # x at 20
+        ({"kind": "first_seen", "field": "device_id", "window": "1h"}, 30.0),  # null at 10
+        ({"kind": "first_seen", "field": "device_id", "window": "9s", "missing": -2}, -2.0),
+        ({"kind": "count", "window": "1h", "exclude_self": True}, 4.0),
+        ({"kind": "count", "last": 3, "window": "1h", "exclude_self": True}, 3.0),
+        ({"kind": "mean", "field": "amount", "window": "25s", "exclude_self": True}, 3.0),
+        ({"kind": "max", "field": "amount", "window": "1h", "exclude_self": True,
+          "key": HERE}, 10.0),
+        ({"kind": "count", "window": "1h", "where": {"terminal_id": "x"}}, 3.0),
+        ({"kind": "sum", "field": "amount", "window": "1h", "where": {"device_id": "p"}}, 11.0),
+        ({"kind": "sum", "field": "amount", "window": "1h", "where": {"device_id": "no"}}, 0.0),
+        ({"kind": "min", "field": "amount", "window": "1h", "where": {"device_id": "no"},
+          "missing": -3}, -3.0),
+        ({"kind": "median", "field": "amount", "last": 2, "window": "1h",
+          "where": {"terminal_id": "x"}, "exclude_self": True}, 7.5),  # 10 and 5
+        ({"kind": "distinct", "field": "device_id", "window": "1h", "exclude_self": True,
+          "where": {"terminal_id": "z"}}, 1.0),
+        ({"kind": "time_since_last", "window": "1h", "where": {"terminal_id": "y"}}, 30.0),
     ],
 )  # fmt: skip
 def test_each_kind_over_the_ring_by_hand(spec: dict[str, Any], value: float) -> None:

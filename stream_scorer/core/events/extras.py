@@ -1,0 +1,52 @@
+"""Extra fields of a plan: further fields of the user's record, by name and type."""
+
+import re
+from collections.abc import Mapping
+
+STRING, DOUBLE, LONG, BOOLEAN, TIMESTAMP = TYPES = (
+    "string",
+    "double",
+    "long",
+    "boolean",
+    "timestamp",
+)
+"""Types of extra fields; as columns: utf8, float64, int64, bool, timestamp[ms]."""
+
+MOST_EXTRAS = 64
+
+_NAME = re.compile("[a-z][a-z0-9_]{0,63}")
+_TAKEN = frozenset(
+    {
+        "transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "amount",
+        "currency", "channel", "mcc", "country", "card_present", "device_id",
+    }
+)  # fmt: skip
+"""Fields of the transaction schema, and what features call the amount."""
+
+
+def check_extras(extras: object) -> None:
+    """Refuse extra fields that events cannot have.
+
+    Args:
+        extras: Type by name.
+
+    Raises:
+        ValueError: Not a table, more than 64, a name that is not one or is taken, or an unknown
+            type; names it.
+    """
+    if not isinstance(extras, Mapping):
+        raise ValueError("extras: must be a table of name = type")  # noqa: TRY004 as the rest
+    if len(extras) > MOST_EXTRAS:
+        raise ValueError(f"extras: at most {MOST_EXTRAS} fields, not {len(extras)}")
+    for name, kind in extras.items():
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ValueError(
+                f"extras: {str(name)[:80]!r} is not a name; write a lower-case letter, then at "
+                "most 63 lower-case letters, digits and _"
+            )
+        if name in _TAKEN:
+            raise ValueError(f"extras: {name!r} is a field of the transaction schema already")
+        if kind not in TYPES:
+            raise ValueError(
+                f"extras: type {str(kind)[:80]!r} of {name} is not known; known: {', '.join(TYPES)}"
+            )
