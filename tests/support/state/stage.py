@@ -28,8 +28,8 @@ GENEROUS = 10_000.0
 """Bytes per event with which a whole cycle takes some two thousand records."""
 
 
-class Crash(Exception):  # noqa: N818 it is no error of the code's
-    """The process dies here."""
+class Crash(BaseException):
+    """The process dies here. The loop cannot handle it, as it handles a model's ``Exception``."""
 
 
 def settings_of(kafka: Kafka, batch: int = 400, **state: Any) -> Settings:
