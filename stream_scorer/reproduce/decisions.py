@@ -229,7 +229,7 @@ class Spool:
         folder: An empty one.
 
     Attributes:
-        versions: Those that decided any.
+        first_offsets: By source partition and version, the first source offset that it decided.
         earliest: By source partition, the oldest event time among them, ms.
     """
 
@@ -239,19 +239,22 @@ class Spool:
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}
         self._written = 0
-        self.versions: set[Version] = set()
+        self.first_offsets: dict[tuple[int, Version], int] = {}
         self.earliest: dict[int, int] = {}
 
     def add(self, decisions: pa.RecordBatch) -> None:
         """Put decisions aside."""
-        self.versions |= {version for version, _ in by_version(decisions)}
         partitions = whole_numbers(decisions.column("source_partition"))
         offsets = whole_numbers(decisions.column("source_offset"))
         times = whole_numbers(decisions.column("event_time"))
         places = np.stack([partitions, offsets // _BLOCK], axis=1)
         for partition, block in np.unique(places, axis=0).tolist():
             rows = np.flatnonzero((partitions == partition) & (offsets // _BLOCK == block))
-            self._put(partition, block, decisions.take(pa.array(rows)))
+            some = decisions.take(pa.array(rows))
+            self._put(partition, block, some)
+            for version, mine in by_version(some):
+                place, at = (partition, version), int(offsets[rows[mine]].min())
+                self.first_offsets[place] = min(self.first_offsets.get(place, at), at)
             first, last = int(offsets[rows].min()), int(offsets[rows].max())
             self._first[partition] = min(self._first.get(partition, first), first)
             self._last[partition] = max(self._last.get(partition, last), last)
@@ -264,6 +267,11 @@ class Spool:
         with pa.ipc.new_file(path, rows.schema) as writer:
             writer.write_batch(rows)
         self._files.setdefault(partition, {}).setdefault(block, []).append(path)
+
+    @property
+    def versions(self) -> set[Version]:
+        """Versions that decided any."""
+        return {version for _, version in self.first_offsets}
 
     @property
     def partitions(self) -> tuple[int, ...]:

@@ -7,8 +7,7 @@ arm are recomputed, too, from the input (``reproducing_input``).
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_scorer.core.events.batch import Flag
-from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.compare import (
@@ -45,6 +42,7 @@ from stream_scorer.reproduce.decisions import (
 from stream_scorer.reproduce.from_input import InputReproduction
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.routings import RecordedRoutings
+from stream_scorer.reproduce.shared_plan import shared_plan
 from stream_scorer.settings import Settings
 
 Depth = Literal["recorded", "input"]
@@ -243,31 +241,10 @@ def _from_input(
     if not spool.partitions:
         return
     routings = RecordedRoutings(settings)
-    plan = _plan(settings, question, spool, routings)
+    store = open_store(settings.models)
+    plan = shared_plan(store, question.plan, spool, routings.newest, routings.at)
     work = InputReproduction(settings, plan, spool, bundles, found, routings.at, question.warm)
     for partition in spool.partitions:
         work.compare(
             partition, seen.bounds(partition) if question.whole else None, question.asks, progress
         )
-
-
-def _plan(settings: Settings, question: Question, spool: Spool, routings: RecordedRoutings) -> Plan:
-    """Return what all models shared: as the control log says, or a plan file."""
-    newest = routings.newest
-    names = sorted({version.name for version in spool.versions})
-    store = open_store(settings.models)
-    if question.plan is None and newest is not None:
-        # What was decided before the first command has the plan file's revision. A cluster that
-        # always followed a rollout needs no such file.
-        revisions = set()
-        for name in names:
-            with suppress(SettingsError):
-                revisions.add(plan_of(store, name, None).revision)
-        pinned = revisions.pop() if len(revisions) == 1 else newest.shared.revision
-        return replace(newest.shared, revision=pinned)
-    if question.plan is None and len(names) > 1:
-        raise SettingsError(
-            f"reproduce: {', '.join(names)} decided, and it is not known whose plan held",
-            "name the plan's file: --plan",
-        )
-    return plan_of(store, names[0], question.plan)
