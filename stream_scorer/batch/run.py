@@ -25,7 +25,7 @@ from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_na
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan, table_of
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
 from stream_scorer.tables.files import InputFile, find_files, without_credentials
@@ -112,8 +112,8 @@ def run_batch(
                 f"output {order.out}: {error.strerror or error}",
                 "fix that; the same command then continues where it stopped",
             ) from error
-        except SettingsError:
-            # Only another input mends it, and that is another job.
+        except (ModelError, SettingsError):
+            # Only another model or input fixes it, and that is another job.
             work.remove()
             raise
 

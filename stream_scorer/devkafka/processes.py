@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from stream_scorer.errors import SettingsError
+
 # Runs in the child before the program takes its place (same id). A preexec_fn would do the same
 # after a fork of this process with all its client threads, which may deadlock.
 _TIED = """
@@ -35,8 +37,16 @@ def start(
         detached: Whether it outlives this process. Otherwise the kernel kills it as soon as the
             *thread* that started it ends.
         environment: Further environment variables.
+
+    Raises:
+        SettingsError: It may not outlive this process, and the kernel is not Linux.
     """
     if not detached:
+        if sys.platform != "linux":
+            raise SettingsError(
+                f"this is {sys.platform}: only Linux kills a process when its parent ends",
+                "start it on Linux",
+            )
         command = [sys.executable, "-S", "-c", _TIED, str(os.getpid()), *command]
     with output.open("ab") as file:
         return subprocess.Popen(  # noqa: S603 the callers name fixed programs

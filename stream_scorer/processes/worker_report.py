@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.closing import Closing
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.topics.config import refused_option
 from stream_scorer.observability.fleet import Report
 from stream_scorer.observability.health import Health
@@ -33,7 +33,15 @@ def tie_to(parent: int) -> None:
 
     Args:
         parent: The parent's process id; if it has gone already, so does this process.
+
+    Raises:
+        SettingsError: The kernel is not Linux, so nothing would end this process.
     """
+    if sys.platform != "linux":
+        raise SettingsError(
+            f"this is {sys.platform}: only Linux kills workers when their parent ends",
+            "run the workers on Linux",
+        )
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

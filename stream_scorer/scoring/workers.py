@@ -31,13 +31,16 @@ def run_worker(
     Raises:
         SystemExit: With the exit code of the error that ended it, which it has said in one line.
     """
-    tie_to(parent)
     own = settings.model_copy(update={"kafka": settings.kafka.worker(number)})
 
     def exposed(registry: CollectorRegistry, health: Health) -> Reporter:
         return Reporter(pipe, registry, health)
 
-    ended_in_one_line(f"worker {number}", lambda: run_scorer(own, deployment, exposed))
+    def run() -> None:
+        tie_to(parent)
+        run_scorer(own, deployment, exposed)
+
+    ended_in_one_line(f"worker {number}", run)
 
 
 def run_supervisor(settings: Settings, deployment: Deployment, workers: int) -> None:

@@ -9,6 +9,7 @@ from stream_scorer.telemetry.rollout import RevisionActivated
 from stream_scorer.telemetry.state import (
     CheckpointWritten,
     ColdAccepted,
+    ModelWarming,
     ReplayProgress,
     StateIncomplete,
     StateRestored,
@@ -17,7 +18,7 @@ from stream_scorer.telemetry.state import (
 _OWNED = (
     BatchCommitted.NEXT_OFFSET, ReplayProgress.REMAINING, StateIncomplete.INCOMPLETE,
     StateRestored.REPLAYED, ColdAccepted.COLD, CheckpointWritten.AGE, CheckpointWritten.CYCLE,
-    RevisionActivated.ACTIVE,
+    ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
 )  # fmt: skip
 """What is shown of a partition only while the process owns it."""
 

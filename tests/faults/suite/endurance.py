@@ -88,9 +88,13 @@ class Endurance(Stage):
         self.wait_decided(_SETTLED)
         return scorer
 
+    def wait_resumed(self) -> None:
+        """Wait as any stage does, while the load lasts."""
+        assert self.feed.is_alive(), "the load ended before the faults"
+        super().wait_resumed()
+
     def finish(self, **_: Any) -> Verdict:
         """See that commits resume, and leave the stage to the next kind; nothing is judged yet."""
-        assert self.feed.is_alive(), "the load ended before the faults"
         self.wait_resumed()
         self.resumed.append(self.resume_seconds)
         self.crew.stop_others({_BYSTANDER, _VICTIM})
@@ -103,5 +107,4 @@ class Endurance(Stage):
 
     def end(self) -> Verdict:
         """Let everything be decided, end the scorers, and judge all that was ever decided."""
-        assert self.feed.is_alive(), "the load ended before the faults"
         return super().finish()

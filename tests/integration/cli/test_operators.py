@@ -24,6 +24,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka
 from tests.support.dead_letters.produced import letters_of
+from tests.support.faults.process import environment
 
 pytestmark = pytest.mark.kafka
 DECISION: dict[str, Any] = {
@@ -70,20 +71,14 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 
 @pytest.fixture
-def environment(settings: Kafka) -> dict[str, str]:
-    topics = settings.topics.model_dump()
-    return {
-        "STREAM_SCORER_KAFKA__BOOTSTRAP": settings.bootstrap,
-        "STREAM_SCORER_KAFKA__GROUP": settings.group,
-        "STREAM_SCORER_KAFKA__TOPICS": json.dumps(topics),
-        "COLUMNS": "200",
-    }
+def variables(settings: Kafka) -> dict[str, str]:
+    return environment(settings) | {"COLUMNS": "200"}
 
 
 @pytest.fixture
-def command(environment: dict[str, str]) -> Callable[..., str]:
+def command(variables: dict[str, str]) -> Callable[..., str]:
     def run(*arguments: object) -> str:
-        result = CliRunner().invoke(app, [str(each) for each in arguments], env=environment)
+        result = CliRunner().invoke(app, [str(each) for each in arguments], env=variables)
         if result.exception is not None:
             raise result.exception
         return result.stdout
@@ -227,7 +222,7 @@ def test_drift_and_dead_letters_are_read_as_lines(
 
 
 def test_following_prints_what_comes_until_interrupted(
-    settings: Kafka, environment: dict[str, str]
+    settings: Kafka, variables: dict[str, str]
 ) -> None:
     decision = encode(2, "decision.v1", DECISION)
     send(settings, settings.topics.decisions, decision)
@@ -236,7 +231,7 @@ def test_following_prints_what_comes_until_interrupted(
         [sys.executable, "-c", "from stream_scorer.cli import main; main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment | {"PYTHONUNBUFFERED": "1"},
+        env=variables | {"PYTHONUNBUFFERED": "1"},
         text=True,
     ) as process:
         assert process.stdout is not None

@@ -20,7 +20,7 @@ from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partition
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
 from tests.support.dead_letters.produced import letters_of
-from tests.support.faults.process import wait_until
+from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import feed, scored, transactions
 
 pytestmark = pytest.mark.kafka
@@ -44,14 +44,13 @@ class Desk:
         self.originals: set[tuple[int, int]] = set()
 
     def invoke(self, *arguments: object, **more: str) -> Any:
-        environment = {
-            "STREAM_SCORER_KAFKA__BOOTSTRAP": self.kafka.bootstrap,
-            "STREAM_SCORER_KAFKA__TOPICS": json.dumps(self.kafka.topics.model_dump()),
+        variables = {
+            **environment(self.kafka),
             "STREAM_SCORER_REPLAY__GROUP": self.group,
             "COLUMNS": "200",
         }
         words = ["dlq", "replay", *map(str, arguments)]
-        return CliRunner().invoke(app, words, env=environment | more)
+        return CliRunner().invoke(app, words, env=variables | more)
 
     def text(self, *arguments: object, **more: str) -> str:
         result = self.invoke(*arguments, **more)

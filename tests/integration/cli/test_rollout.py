@@ -20,6 +20,7 @@ from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Propose, Step, VerdictGiven
 from stream_scorer.security.keys import KeyPair, generate, read_private
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Rollout, Settings
+from tests.support.faults.process import environment
 
 pytestmark = pytest.mark.kafka
 FRAUD = sorted(
@@ -37,9 +38,7 @@ class Shell:
         self.ann, self.bot, self.eve = (self._key(folder / name) for name in ("ann", "bot", "eve"))
         self.rollout = Rollout(operator_keys={"ann": str(self.ann.public)}, require_signature=True)
         self._environment = {
-            "STREAM_SCORER_KAFKA__BOOTSTRAP": kafka.bootstrap,
-            "STREAM_SCORER_KAFKA__GROUP": kafka.group,
-            "STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump()),
+            **environment(kafka),
             "STREAM_SCORER_ROLLOUT__OPERATOR_KEYS": json.dumps(self.rollout.operator_keys),
             "STREAM_SCORER_ROLLOUT__REQUIRE_SIGNATURE": "true",
             "STREAM_SCORER_AUDIT__PATH": str(folder / "audit.log"),

@@ -17,6 +17,7 @@ from stream_scorer.producing.labels import LabelledRows, send_with_labels
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.settings import Kafka, Registry
 from stream_scorer.simulator import simulate
+from tests.support.faults.process import environment
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
@@ -148,12 +149,10 @@ def test_labels_continue_across_pieces_not_after_transactions(
 
 def test_the_command_reports_what_it_sent(settings: Kafka) -> None:
     topics = settings.topics
-    environment = {
-        "STREAM_SCORER_KAFKA__BOOTSTRAP": settings.bootstrap,
-        "STREAM_SCORER_KAFKA__TOPICS": json.dumps(topics.model_dump()),
-    }
     arguments = ["simulate", "--days=2", f"--topic={topics.transactions}", "--json"]
-    result = CliRunner().invoke(app, [*arguments, "--labels", "--label-delay=12h"], env=environment)
+    result = CliRunner().invoke(
+        app, [*arguments, "--labels", "--label-delay=12h"], env=environment(settings)
+    )
     assert result.exception is None, result.exception
     report = json.loads(result.stdout)
     transactions = arrived(settings, topics.transactions)

@@ -19,6 +19,7 @@ from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.integration.state.test_stops import buckets, write
+from tests.support.faults.process import environment
 from tests.support.faults.reference_run import feed, transactions
 from tests.support.state.stage import Life, live, restored_only, settings_of
 
@@ -34,9 +35,7 @@ class Group:
         self.life = life
         self.url = url
         self.environment = {
-            "STREAM_SCORER_KAFKA__BOOTSTRAP": kafka.bootstrap,
-            "STREAM_SCORER_KAFKA__GROUP": kafka.group,
-            "STREAM_SCORER_KAFKA__TOPICS": json.dumps(kafka.topics.model_dump()),
+            **environment(kafka),
             "STREAM_SCORER_STATE__URL": url,
             "COLUMNS": "250",
         }

@@ -1,6 +1,8 @@
 """A scorer's work whose loop a test plays by hand, on records that tests make up."""
 
 import random
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,7 @@ class Process:
         committed: dict[int, int],
         bytes_per_event: float = 20_000,
         low: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.committed = committed
@@ -109,7 +112,7 @@ class Process:
         rings = PartitionRings(MODEL.features)
         opened: Any = Replay
         self.checkpoints = Checkpoints(
-            store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append
+            store, OWNER, rings, Schedule(bytes_per_event, 0), self.heard.append, clock
         )
         state = HeldState(
             rings,

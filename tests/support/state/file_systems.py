@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import fsspec
@@ -22,6 +23,7 @@ class SlowObjects(MemoryFileSystem):
 
     Attributes:
         seconds: How long.
+        sleep: Called with the seconds before each.
         puts: Paths, in order.
     """
 
@@ -29,10 +31,11 @@ class SlowObjects(MemoryFileSystem):
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     seconds: ClassVar[float] = 0.0
+    sleep: ClassVar[Callable[[float], None]] = time.sleep
     puts: ClassVar[list[str]] = []
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
-        time.sleep(self.seconds)
+        type(self).sleep(self.seconds)
         super().pipe_file(path, value, **options)
         self.puts.append(path)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,7 @@ import pytest
 from stream_scorer.batch.job import Order
 from stream_scorer.batch.ledger import WorkDirectory, put_in_place
 from stream_scorer.batch.run import run_batch
-from stream_scorer.errors import SettingsError, StateError, UnavailableError
+from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import load_models
 from tests.support.batch.batch_cases import (
     AS_OF,
@@ -256,6 +257,39 @@ def test_lost_decisions_are_refused(source: str, name: str, tmp_path: Path) -> N
     with pytest.raises(StateError, match="the output is damaged: "):
         run(source, out, part_rows=600)
     assert not out.exists()
+
+
+class _Failing:
+    """A predictor that fails for every row.
+
+    Args:
+        feature_count: Columns of the features.
+    """
+
+    def __init__(self, feature_count: int) -> None:
+        self.feature_count = feature_count
+
+    def scores(self, _: Any) -> Any:
+        raise ValueError("no score")
+
+
+def test_another_model_can_follow_one_that_fails(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_failing(*arguments: Any) -> Any:
+        loaded = load_models(*arguments)
+        predictor: Any = _Failing(loaded.model.predictor.feature_count)
+        return replace(loaded, model=replace(loaded.model, predictor=predictor))
+
+    out = tmp_path / "out.parquet"
+    _leave_unfinished(source, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("stream_scorer.batch.run.load_models", load_failing)
+        with pytest.raises(ModelError, match="ValueError: no score"):
+            run(source, out, part_rows=600)
+    assert list(tmp_path.iterdir()) == []
+    report = run_batch(SETTINGS, Order(source, out, "fraud:1.1.0", as_of=AS_OF))
+    assert (report.resumed_at, out.exists()) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.parquet.rejects.jsonl"])

@@ -1,6 +1,7 @@
 """Processes are ended by id and start time: never another one's, never a survivor."""
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def test_a_process_ignoring_sigterm_is_killed_after_the_limit(tmp_path: Path) ->
         processes.end_all([(child.pid, _started(child.pid))], 0.3)
         assert 0.3 <= time.monotonic() - began < 5
         assert processes.started_at(child.pid) is None
+
+
+def test_without_linux_a_process_is_only_started_detached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SettingsError, match="this is darwin: only Linux kills a process"):
+        processes.start(["/bin/true"], tmp_path / "out")
+    with processes.start(["/bin/true"], tmp_path / "out", detached=True) as child:
+        assert child.wait(30) == 0
 
 
 def test_another_process_under_the_same_id_is_left_alone() -> None:

@@ -288,6 +288,15 @@ def test_a_partition_that_left_is_shown_no_longer(bench: Bench) -> None:
     assert bench.value("next_offset", partition="3") == 7
 
 
+def test_a_partition_that_left_is_not_shown_as_warming(bench: Bench) -> None:
+    for partition in (0, 3):
+        bench.render(events.ModelWarming("fraud", "2.0.0", partition, ("count_7d",), 500))
+    bench.render(events.PartitionsRevoked((3,)))
+    for name, value in (("warming_features", 1), ("warming_until_event_time_seconds", 0.5)):
+        assert bench.value(name, partition="0") == value
+        assert bench.value(name, partition="3") is None
+
+
 def test_an_assignment_ends_the_standby_metric(bench: Bench) -> None:
     bench.render(events.StandingBy(True))
     bench.render(events.PartitionsAssigned((0,)))
