@@ -84,6 +84,7 @@ class DaySelection:
         wanted = asked or self._held
         if asked is None and (self._held.last - complete_from).days + 1 >= _FEWEST_DAYS:
             wanted = Days(complete_from, self._held.last)
+        self._wanted = wanted
         self._incomplete = max((complete_from - wanted.first).days, 0)
         train = manifest.training.train
         self._fitted = Days(train.first_day, train.last_day)
@@ -125,7 +126,7 @@ class DaySelection:
         """Return the days for the report."""
         numbers = np.unique(self._day[self.chosen])
         fitted = self._fitted
-        overlap = fitted.first <= self._chosen_days.last and self._chosen_days.first <= fitted.last
+        overlap = (self._wanted.holds(self._day) & fitted.holds(self._day)).any()
         return {
             "days": str(self._chosen_days),
             "number_of_days": len(numbers),

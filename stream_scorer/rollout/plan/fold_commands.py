@@ -31,7 +31,7 @@ from stream_scorer.rollout.plan.control_record import (
 )
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
 from stream_scorer.rollout.plan.rollout_state import RolloutState
-from stream_scorer.rollout.plan.strict_parsing import FORMAT, StrictModel, read
+from stream_scorer.rollout.plan.strict_parsing import FORMAT, PLAN_FORMAT, StrictModel, read
 from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8
@@ -214,7 +214,8 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
     if canonical(document) != data:
         raise ValueError("its body is not canonical JSON")
     written = document.get("format")
-    if type(written) is int and written > FORMAT:
+    newest = PLAN_FORMAT if kind is CommandKind.PLAN else FORMAT
+    if type(written) is int and written > newest:
         raise _later(offset, f"format {written}", signer)
     return read(BODIES[kind], data)
 

@@ -22,10 +22,12 @@ from stream_scorer.core.decision.routing import (
     Override,
     Version,
 )
-from stream_scorer.core.events.plan import Plan, plan_from, table_of
+from stream_scorer.core.events.plan import PARTS, Plan, plan_from, table_of
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
+    FORMAT,
+    PLAN_FORMAT,
     Arm,
     Body,
     EventTime,
@@ -99,6 +101,7 @@ class RolloutPlan(Body):
     """All that a rollout may do.
 
     Attributes:
+        format: Version of this layout: 2 where a policy is shared, which format 1 does not know.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
@@ -114,6 +117,7 @@ class RolloutPlan(Body):
         shared: What all arms share: keys of ``core.plan.Plan``, all but the revision.
     """
 
+    format: Literal[1, 2] = FORMAT  # type: ignore[assignment] # others have 1 alone
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
     strategy: Strategy
     versions: dict[Arm, Label]
@@ -135,6 +139,12 @@ class RolloutPlan(Body):
         whole = table_of(plan_from(shared))
         del whole["revision"]
         return whole
+
+    @model_validator(mode="after")
+    def _say_its_format(self) -> Self:
+        if self.format < _format_of(self.shared):
+            raise ValueError(f"format: must be {PLAN_FORMAT} for a plan that shares a policy")
+        return self
 
     @model_validator(mode="after")
     def _fit_its_strategy(self) -> Self:
@@ -194,7 +204,14 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
         if when.tzinfo is None:
             raise ValueError("effective_at: a date and time needs its zone, such as Z")
         given["effective_at"] = round(when.timestamp() * 1_000)
+    if isinstance(shared := given.get("shared"), dict):
+        given.setdefault("format", _format_of(shared))
     return read(RolloutPlan, given)
+
+
+def _format_of(shared: Mapping[str, Any]) -> int:
+    """Return the least version of the layout that knows what is shared."""
+    return PLAN_FORMAT if any(shared.get(name) for name in PARTS.values()) else FORMAT
 
 
 def plan_table(text: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from stream_scorer.core.decision.routing import BUCKETS
 from stream_scorer.security.canonical_json import canonical, parse
 
 FORMAT: Final = 1
+PLAN_FORMAT: Final = 2
+"""Of a plan that shares what programs of format 1 do not know: they stop, and ignore nothing."""
 DAY_SECONDS = 86_400
 _PER_CENT = BUCKETS // 100
 _INT64 = 2**63 - 1

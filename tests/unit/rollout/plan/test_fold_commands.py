@@ -1,6 +1,7 @@
 """The fold over the control log: strategies, refusals, signatures, and that all readers agree."""
 
 import base64
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -340,10 +341,16 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
 
 def test_a_policy_changes_with_a_plan_and_with_nothing_else(writer: Writer) -> None:
     policy = {"default": {"review": 0.2, "block": 0.7}}
-    writer.start()
+    entry = writer.start()
     assert writer.routing.shared.policy == {}
+    assert entry.command is not None
+    assert json.loads(entry.command.body)["format"] == 1
     assert "policy" not in plan().shared
-    assert writer.start(name="next", shared={"policy": policy}).accepted
+    entry = writer.start(name="next", shared={"policy": policy})
+    assert entry.accepted
+    assert entry.command is not None
+    # A program that does not know policies stops there, instead of taking it for no command.
+    assert json.loads(entry.command.body)["format"] == 2
     assert writer.routing.shared.policy == policy
     for kind, body in (("step", {"stage": 1}), ("promote", {"arm": "canary"}), ("rollback", {})):
         writer.accept(kind, **body)
