@@ -332,11 +332,16 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                             total[depth - 1] += count
                             left[depth - 1] = count
                             step += 1
-                elif operation == SKIP:
+                elif operation in (SKIP, FIXED):
                     size = code[step, 1]
                     if size < 0 or size > end - at:
                         failed = TRUNCATED
                     else:
+                        if operation == FIXED:
+                            ends = places[column, VALUES] + 4 * good
+                            last = np.int64(load_int32(ends))
+                            copy(places[column, DATA] + last, at, size, limit)
+                            store(ends + 4, np.int32(last + size))
                         at += size
                         step += 1
                 elif operation == CALL:
@@ -353,17 +358,6 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                     depth -= 1
                     level -= total[depth]
                     step = left[depth]
-                elif operation == FIXED:
-                    size = code[step, 1]
-                    if size < 0 or size > end - at:
-                        failed = TRUNCATED
-                    else:
-                        ends = places[column, VALUES] + 4 * good
-                        last = np.int64(load_int32(ends))
-                        copy(places[column, DATA] + last, at, size, limit)
-                        store(ends + 4, np.int32(last + size))
-                        at += size
-                        step += 1
                 elif operation == PRESENT:
                     put_bit(places[column, VALIDITY], good, True)
                     step += 1

@@ -34,6 +34,7 @@ from stream_scorer.codec.reading.mapped_paths import (
     find,
     parts_of,
     stored_paths,
+    taker_of,
 )
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -225,7 +226,7 @@ class MappedDecoder(ColumnDecoder):
                     io.BytesIO(framed.body(row)), writer.schema, None,
                     return_record_name=True, return_record_name_override=True,
                 )  # fmt: skip
-                values = [None if taker is None else taker.take(record) for taker in writer.takers]
+                values = [None if taker is None else taker(record) for taker in writer.takers]
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
@@ -319,7 +320,7 @@ def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
 
 def _takers(definition: Definition, places: dict[Path, Found]) -> tuple[Taker | None, ...]:
     return tuple(
-        None if place.missing else Taker(definition, path) for path, place in places.items()
+        None if place.missing else taker_of(definition, path) for path, place in places.items()
     )
 
 

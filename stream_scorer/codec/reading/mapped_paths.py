@@ -5,7 +5,7 @@ value, and a value is of one type, perhaps optional. Where a union has more type
 the record, and the same leaves are taken from it. No path goes through an array or a map.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -193,59 +193,66 @@ def stored_paths(places: Mapping[Path, Found]) -> StoredPaths | None:
     return planned
 
 
-class Taker:
-    """Takes the value at a path from a record that fastavro has decoded.
+Leaf = tuple[Any, Wire] | None
+"""A value and its kind; None is null."""
+Taker = Callable[[Any], Leaf]
+"""Takes the value at a path from a record that fastavro has decoded without logical types.
+
+A record of a union that has several is a pair of its name and itself there.
+"""
+
+
+def taker_of(definition: Definition, path: Path) -> Taker:
+    """Return what takes the value at a path.
 
     Args:
         definition: The writer schema, with its logical types.
         path: Which :func:`find` has found.
     """
+    return _taker(definition, definition.root, path)
 
-    def __init__(self, definition: Definition, path: Path) -> None:
-        self._definition = definition
-        self._path = path
 
-    def take(self, record: Any) -> tuple[Any, Wire] | None:
-        """Return a value and its kind, or None for null.
+def _taker(definition: Definition, schema: Any, names: Path) -> Taker:
+    schema = definition.expand(schema)
+    if isinstance(schema, list):
+        return _taker_of_union(definition, schema, names)
+    kind = definition.kind(schema)
+    if kind == "null":
+        return lambda _: None
+    if kind in {"record", "error"} and names:
+        entry = next((each for each in schema["fields"] if each["name"] == names[0]), None)
+        if entry is None:
+            return _structure
+        name, below = names[0], _taker(definition, entry["type"], names[1:])
+        return lambda record: below(record[name])
+    if names or kind not in _KINDS:
+        return _structure
+    wire = wire_of(schema, kind)
+    return lambda value: (value, wire)
 
-        Args:
-            record: Decoded without logical types; a record of a union that has several is a pair
-                of its name and itself.
-        """
-        definition, value = self._definition, record
-        schema = definition.expand(definition.root)
-        names = self._path
-        while True:
-            if isinstance(schema, list):
-                if value is None:
-                    return None
-                schema, value = self._branch(schema, value)
-                continue
-            if value is None:
-                return None
-            kind = definition.kind(schema)
-            if kind in {"record", "error"} and names:
-                entry = next((e for e in schema["fields"] if e["name"] == names[0]), None)
-                if entry is None:
-                    return b"", STRUCTURE
-                value, names = value[names[0]], names[1:]
-                schema = definition.expand(entry["type"])
-                continue
-            if names or kind not in _KINDS:
-                return b"", STRUCTURE
-            return value, wire_of(schema, kind)
 
-    def _branch(self, union: list[Any], value: Any) -> tuple[Any, Any]:
-        """Return the branch of a union that a value is of, and the value."""
-        definition = self._definition
-        if isinstance(value, tuple):
-            return definition.expand(definition.named[value[0]]), value[1]
-        for use in union:
-            branch = definition.expand(use)
-            kind = definition.kind(branch)
-            if _TYPES[kind] is type(value):
-                return branch, value
-        return definition.expand("bytes"), b""
+def _structure(_: Any) -> Leaf:
+    return b"", STRUCTURE
+
+
+def _taker_of_union(definition: Definition, schema: list[Any], names: Path) -> Taker:
+    named: dict[str, Taker] = {}
+    by_type: dict[type, Taker] = {}
+    for use in schema:
+        branch = definition.expand(use)
+        below = _taker(definition, branch, names)
+        by_type.setdefault(_TYPES[definition.kind(branch)], below)
+        if isinstance(branch, dict) and "name" in branch:
+            named[branch["name"]] = below
+
+    def take(value: Any) -> Leaf:
+        if value is None:
+            return None
+        if type(value) is tuple:
+            return named[value[0]](value[1])
+        return by_type.get(type(value), _structure)(value)
+
+    return take
 
 
 _TYPES: Final = {
@@ -254,7 +261,7 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-def parts_of(values: Sequence[tuple[Any, Wire] | None]) -> Sequence[LeafPart]:
+def parts_of(values: Sequence[Leaf]) -> Sequence[LeafPart]:
     """Return n values at a path, each with its kind, as parts of one kind."""
     kinds: dict[Wire, list[int]] = {}
     for row, found in enumerate(values):

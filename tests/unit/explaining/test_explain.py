@@ -139,7 +139,8 @@ def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
     source, events = tmp_path / "payments.avsc", tmp_path / "events.toml"
     source.write_text(json.dumps(SCHEMA))
     rules = {"transaction_id": "txn.id", "customer_id": "card.token", "event_time": "txn.ts",
-             "amount": {"path": "txn.amount_cents", "unit": "minor"}, "currency": "txn.currency"}  # fmt: skip
+             "amount": {"path": "txn.amount_cents", "unit": "minor"},
+             "currency": "txn.currency"}  # fmt: skip
     lines = [f"{name} = {json.dumps(rule).replace(':', ' =')}" for name, rule in rules.items()]
     events.write_text("[fields]\n" + "\n".join(lines).replace('"path"', "path"))
     good = run("--file", str(source), "--events", str(events), "--json")

@@ -141,7 +141,7 @@ def test_most_random_schemas_are_walked_and_some_are_not() -> None:
     assert 10 <= walked <= 35
 
 
-def test_leaves_of_a_type_that_was_used_before_are_stored_by_the_walk() -> None:
+def test_leaves_of_a_type_used_before_are_stored_by_the_walk() -> None:
     row = {"type": "record", "name": "Row", "fields": [
         {"name": "id", "type": "string"}, {"name": "ts", "type": "long"},
         {"name": "card", "type": "string"}, {"name": "sum", "type": "double"}]}  # fmt: skip
@@ -173,7 +173,7 @@ def test_leaves_of_a_type_that_was_used_before_are_stored_by_the_walk() -> None:
     assert skipped_rows(6, decoded.rows, decoded.rejections).tolist() == [1, 2]
 
 
-def test_records_of_several_union_branches_are_read_by_their_branch() -> None:
+def test_records_of_several_branches_are_read_by_their_branch() -> None:
     def shop(name: str, scale: int) -> dict[str, Any]:
         sum_ = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
         return {"type": "record", "name": name, "fields": [{"name": "sum", "type": sum_}]}
