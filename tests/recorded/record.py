@@ -1,0 +1,53 @@
+"""``python -m tests.recorded.record TREE``: record what another tree of the project writes.
+
+Run it for the version that is released, before the next one changes a format or a name. The tree is
+a checkout of that version, such as ``git worktree add --detach ../before TAG``, and needs no
+environment of its own. It takes some minutes, and writes ``version-before.xz`` and the commands in
+``json_keys.json``.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+
+from stream_scorer.kafka.topics.config import common
+from stream_scorer.settings import Kafka
+from tests.recorded.recording import MONITORED, Record, read_records
+from tests.recorded.session import Tree, broker, with_broker, without_broker
+
+_HERE = Path(__file__).parent
+_KEYS = _HERE / "json_keys.json"
+
+
+def demo(tree: Tree, kafka: Kafka) -> dict[str, list[Record]]:
+    """Run the demo; return what it wrote of drift."""
+    tree.ask("demo", "--quick", "--bootstrap", kafka.bootstrap)
+    there = AdminClient(common(kafka)).list_topics(timeout=10).topics
+    return {
+        name: read_records(kafka, topic)
+        for name in MONITORED
+        for topic in there
+        if topic.startswith("demo-") and topic.endswith(name.removeprefix("demo "))
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("tree", type=Path, help="root of the tree that is recorded")
+    root = parser.parse_args().tree.resolve()
+    with tempfile.TemporaryDirectory(prefix="recorded-") as name:
+        tree, alone = (Tree(root, Path(name)) for _ in range(2))
+        without_broker(tree)
+        with broker(tree) as bootstrap:
+            recording = with_broker(tree, bootstrap)
+            recording.records.update(demo(alone, Kafka(bootstrap=bootstrap)))
+    recording.write(_HERE / "version-before.xz")
+    keys = json.loads(_KEYS.read_text()) | {"commands": tree.keys | alone.keys}
+    _KEYS.write_text(json.dumps(keys, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

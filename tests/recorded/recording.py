@@ -1,0 +1,188 @@
+"""What the version before left in its topics and its folder: ``version-before.xz``.
+
+``python -m tests.recorded.record`` made it. Unpacked it is one JSON document whose byte strings are
+texts in Latin-1.
+"""
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from stream_scorer.kafka.reading.read_to_end import read_all
+from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.settings import Kafka, Topics
+
+GROUP = "recorded"
+GROUPS = (GROUP, f"{GROUP}-profiler")
+MONITORED = ("demo summaries", "demo drift-events")
+"""Topics of the demo: the session has too few records for a monitor."""
+TOPICS = {name: f"{GROUP}-{topic}" for name, topic in Topics().model_dump().items()}
+DOCUMENTS = ("rollout status", "rollout history", "dlq list", "reproduce")
+_FILE = Path(__file__).with_name("version-before.xz")
+_ANSWER_SECONDS = 30.0
+
+
+class Record(NamedTuple):
+    """A committed record of a topic."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded.
+
+    Attributes:
+        records: By topic's name in the settings, each partition's in order.
+        ends: By that name, the last stable offset of each partition.
+        committed: By group, (topic, partition, offset, metadata).
+        files: By path in the folder: the model store, public keys and the audit log.
+        documents: By command, what it printed with ``--json`` at the end.
+    """
+
+    records: dict[str, list[Record]]
+    ends: dict[str, list[int]]
+    committed: dict[str, list[tuple[str, int, int, str | None]]]
+    files: dict[str, bytes]
+    documents: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        columns = {name: list(zip(*rows, strict=True)) for name, rows in self.records.items()}
+        document = asdict(self) | {"records": columns}
+        text = json.dumps(document, default=lambda data: data.decode("latin-1"))
+        path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+
+    @classmethod
+    def read(cls, path: Path) -> "Recording":
+        """Read the file."""
+        found = json.loads(lzma.decompress(path.read_bytes()))
+        return cls(
+            {name: [_record(*row) for row in zip(*columns, strict=True)]
+             for name, columns in found["records"].items()},
+            found["ends"],
+            {group: [tuple(each) for each in rows] for group, rows in found["committed"].items()},
+            {name: _bytes(data) for name, data in found["files"].items()},
+            found["documents"],
+        )  # fmt: skip
+
+
+def _bytes(text: Any) -> Any:
+    return None if text is None else text.encode("latin-1")
+
+
+def _record(*row: Any) -> Record:
+    *at, key, value, headers = row
+    return Record(*at, _bytes(key), _bytes(value), [(name, _bytes(v)) for name, v in headers])
+
+
+@cache
+def recorded() -> Recording:
+    """Return the recording of the version before."""
+    return Recording.read(_FILE)
+
+
+def dump(kafka: Kafka, folder: Path, files: Iterator[Path], documents: dict[str, Any]) -> Recording:
+    """Read all topics, the groups' offsets, and files below a folder."""
+    consumers = {group: Consumer(config.reader(kafka, group)) for group in GROUPS}
+    wanted = [TopicPartition(t, p) for t in TOPICS.values() for p in bounds(kafka, t)[1]]
+    committed = {
+        group: [
+            (at.topic, at.partition, at.offset, at.metadata)
+            for at in consumer.committed(wanted, timeout=_ANSWER_SECONDS)
+            if at.offset >= 0
+        ]
+        for group, consumer in consumers.items()
+    }
+    for consumer in consumers.values():
+        consumer.close()
+    return Recording(
+        {name: read_records(kafka, topic) for name, topic in TOPICS.items()},
+        {name: [end for _, end in sorted(bounds(kafka, topic)[1].items())]
+         for name, topic in TOPICS.items()},
+        committed,
+        {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)},
+        {name: documents[name] for name in DOCUMENTS},
+    )  # fmt: skip
+
+
+def read_records(kafka: Kafka, topic: str) -> list[Record]:
+    """Return a topic's committed records, each partition's in order."""
+    return sorted(
+        (
+            Record(
+                message.partition(), message.offset(), message.timestamp()[1], message.key(),
+                message.value(), message.headers() or [],
+            )
+            for message in read_all(kafka, topic)
+        ),
+        key=lambda record: record[:2],
+    )  # fmt: skip
+
+
+def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
+    """Put a recording into a folder, and into topics that do not exist yet, at the same offsets."""
+    for name, data in recording.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    # A recording grows older than topics usually keep records.
+    kept = {"cleanup.policy": "delete", "retention.ms": "-1"}
+    admin = AdminClient(config.common(kafka))
+    made = [
+        NewTopic(TOPICS[name], len(ends), 1, config=kept) for name, ends in recording.ends.items()
+    ]
+    for created in admin.create_topics(made).values():
+        created.result()
+    for name, ends in recording.ends.items():
+        _write(kafka, TOPICS[name], recording.records[name], ends)
+        assert bounds(kafka, TOPICS[name])[1] == dict(enumerate(ends))
+    for group, offsets in recording.committed.items():
+        consumer = Consumer(config.reader(kafka, group))
+        places = [TopicPartition(t, p, at, metadata=note) for t, p, at, note in offsets]
+        consumer.commit(offsets=places, asynchronous=False)
+        consumer.close()
+
+
+def _write(kafka: Kafka, topic: str, records: list[Record], ends: list[int]) -> None:
+    """Write a topic's records so that each has its offset.
+
+    Where an offset is missing, a transaction had its marker: a transaction ends there again.
+    """
+    plain = Producer(config.common(kafka) | {"enable.idempotence": True})
+    marking = Producer(config.producer(kafka, topic))
+    marking.init_transactions()
+    for partition, end in enumerate(ends):
+        runs: list[list[Record]] = []
+        for record in records:
+            if record.partition == partition:
+                if not runs or record.offset > runs[-1][-1].offset + 1:
+                    runs.append([])
+                runs[-1].append(record)
+        starts = [run[0].offset for run in runs]
+        for run, following in zip(runs, [*starts[1:], end], strict=True):
+            marked = following > run[-1].offset + 1
+            producer = marking if marked else plain
+            if marked:
+                marking.begin_transaction()
+            for record in run:
+                producer.produce(
+                    topic, record.value, record.key, partition, timestamp=record.timestamp,
+                    headers=record.headers,
+                )  # fmt: skip
+            producer.flush()
+            if marked:
+                marking.commit_transaction()
