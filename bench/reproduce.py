@@ -78,9 +78,9 @@ def planted(
     applies: Callable[[Any], bool], change: Callable[[Any], Any],
 ) -> Settings:  # fmt: skip
     """Return settings of a copy of the decisions in which the first that applies is changed."""
-    topics, codec = settings.kafka.topics, arena.codec("decision.v1")
+    topics, codec = settings.kafka.topics, arena.codec("decision.v2")
     keys, values, done = [], [], False
-    for message, decision in arena.decode(topics.decisions, "decision.v1"):
+    for message, decision in arena.decode(topics.decisions, "decision.v2"):
         value = message.value()
         if not done and applies(decision):
             value, done = codec.encode(decision | {field: change(decision[field])}), True

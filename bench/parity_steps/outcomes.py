@@ -163,7 +163,7 @@ def published(
         payloads: n payloads as they were sent.
         width: Features per decision.
     """
-    schema = fastavro.parse_schema(json.loads(reader_schema("decision.v1")))
+    schema = fastavro.parse_schema(json.loads(reader_schema("decision.v2")))
     found = Outcomes.none(len(payloads), width)
     strange = 0
     for message in decisions:

@@ -31,7 +31,7 @@ class AvroDecisions:
     """
 
     def __init__(self, path: Path, form: Form) -> None:
-        schema = json.loads(reader_schema("decision.v1"))
+        schema = json.loads(reader_schema("decision.v2"))
         schema["fields"] += [
             {"name": name, "type": "double", "doc": "A feature of the model."}
             for name in form.features

@@ -17,7 +17,6 @@ from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import (
-    DecisionBatch,
     EventBatch,
     Flag,
     Outcome,
@@ -267,16 +266,4 @@ def _since(decided: Decided, since: int) -> Decided:
     rows = np.flatnonzero(decisions.events.int64("event_time") >= since)
     if len(rows) == len(decisions):
         return decided
-    place = {row: at for at, row in enumerate(rows.tolist())}
-    watermark = decisions.terminal_watermark
-    taken: DecisionBatch = replace(
-        decisions,
-        events=decisions.events.take(rows),
-        score=decisions.score[rows],
-        outcome=decisions.outcome[rows],
-        flags=decisions.flags[rows],
-        features=decisions.features[rows],
-        reasons={place[row]: codes for row, codes in decisions.reasons.items() if row in place},
-        terminal_watermark=None if watermark is None else watermark[rows],
-    )
-    return Decided(taken, decided.file[rows])
+    return Decided(decisions.take(rows), decided.file[rows])

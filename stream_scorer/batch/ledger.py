@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
-FORMAT = 4
+FORMAT = 5
 _LEDGER = "ledger.json"
 _CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")

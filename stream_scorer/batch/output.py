@@ -88,7 +88,7 @@ class Form:
 
 def decision_fields() -> list[str]:
     """Return the names of the decision schema's fields."""
-    return [entry["name"] for entry in json.loads(reader_schema("decision.v1"))["fields"]]
+    return [entry["name"] for entry in json.loads(reader_schema("decision.v2"))["fields"]]
 
 
 def refuse_feature_names(names: Sequence[str]) -> None:

@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 from stream_scorer.batch.ledger import put_in_place, sync
 from stream_scorer.batch.output import Decided, Form
 from stream_scorer.batch.threads import ahead
+from stream_scorer.codec.writing.encode import without_nulls
+from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
 
 _TIME = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())
+_EXPLANATION = pa.struct(
+    [
+        pa.field("feature", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("contribution", pa.float64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+_NULLABLE = frozenset({"terminal_watermark", "model_outcome", "calibrated_score"})
 _LEVEL = 1
 _SUCCESS = "_SUCCESS"
 """Empty file of a complete folder: the convention of Hadoop and Spark."""
@@ -42,7 +53,7 @@ class ParquetFolder:
         self._writer: pq.ParquetWriter | None = None
         self.schema = pa.schema(
             [
-                pa.field(name, kind, nullable=name == "terminal_watermark")
+                pa.field(name, kind, nullable=name in _NULLABLE)
                 for name, kind in (
                     ("transaction_id", pa.string()), ("customer_id", pa.string()),
                     ("terminal_id", pa.string()), ("event_time", _TIME), ("decided_at", _TIME),
@@ -53,6 +64,9 @@ class ParquetFolder:
                     ("engine", pa.int32()), ("features", pa.binary()),
                     ("terminal_watermark", _TIME), ("source_topic", _WORD),
                     ("source_partition", pa.int32()), ("source_offset", pa.int64()),
+                    ("amount_minor", pa.int64()), ("currency", _WORD), ("channel", _WORD),
+                    ("model_outcome", _WORD), ("calibrated_score", pa.float64()),
+                    ("policy_revision", pa.int64()), ("explanations", pa.list_(_EXPLANATION)),
                 )
             ]
             + [pa.field(name, pa.float64(), nullable=False) for name in form.features]
@@ -132,7 +146,7 @@ class ParquetFolder:
         events, rows = decisions.events, len(decisions)
         time = pa.array(events.int64("event_time")).cast(_TIME)
         columns = [
-            *(events.records.column(name) for name in self.schema.names[:3]),
+            *(without_nulls(events.records.column(name)) for name in self.schema.names[:3]),
             time,
             _same(form.decided_at, _TIME, rows),
             pa.array(decisions.score),
@@ -150,6 +164,13 @@ class ParquetFolder:
             _words(decided.file, form.names),
             pa.array(events.partition),
             pa.array(events.offset),
+            pa.array(events.int64("amount_minor")),
+            events.records.column("currency").dictionary_encode(),
+            events.records.column("channel").dictionary_encode(),
+            _words(decisions.own_outcome, [*(outcome.name for outcome in Outcome), None]),
+            pa.nulls(rows, pa.float64()),
+            _same(decisions.revision_of_policy, pa.int64(), rows),
+            _explanations(decisions),
             *(
                 pa.array(np.ascontiguousarray(decisions.features[:, at]))
                 for at in range(len(form.features))
@@ -212,8 +233,25 @@ def _same(value: object, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), rows)
 
 
-def _words(index: NDArray[Any], words: Sequence[str]) -> pa.Array:
+def _words(index: NDArray[Any], words: Sequence[str | None]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(words))
+
+
+def _explanations(decisions: DecisionBatch) -> pa.Array:
+    if decisions.explanations is None:
+        return pa.repeat(pa.scalar([], pa.list_(_EXPLANATION)), len(decisions))
+    items = explanation_items(decisions.explanations, decisions.features)
+    texts = [""] * len(items.feature) if items.text is None else items.text
+    columns = [
+        pa.array(items.names, pa.string()).take(pa.array(items.feature)),
+        pa.array(items.value),
+        pa.array(items.contribution),
+        pa.array(texts, pa.string()),
+    ]
+    structs = pa.StructArray.from_arrays(columns, fields=list(_EXPLANATION))
+    return pa.ListArray.from_arrays(
+        pa.array(items.ends.astype(np.int32)), structs, type=pa.list_(_EXPLANATION)
+    )
 
 
 def _lists(values: Mapping[int, Sequence[str]], rows: int) -> pa.Array:

@@ -15,6 +15,7 @@ from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions
 from stream_scorer.cli.output import TerminalConsole, utc
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
+from stream_scorer.core.features.texts import number_text
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.reading.read_to_end import follow, newest, read_all
@@ -22,6 +23,9 @@ from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.processes.stop_flag import StopRequest
 from stream_scorer.terminal_text import printable
 
+_ID = 16
+"""Characters of a transaction's id that are shown."""
+_BETWEEN = 2
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}
 
 
@@ -44,9 +48,14 @@ def tail(
         Literal["earliest", "latest"],
         typer.Option("--from", help="The oldest records of the topic, or the newest."),
     ] = "latest",
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Whole lines, however wide the terminal is.")
+    ] = False,
     options: ClusterJsonOptions,
 ) -> None:
     """Print committed records, one line each; with --json one JSON object each.
+
+    A decision's line has its reasons, and what else the terminal has room for.
 
     With --follow, --from latest begins with what comes next, --from earliest with all there is.
     """
@@ -68,7 +77,7 @@ def tail(
             if options.as_json:
                 typer.echo(json.dumps(record, default=_plain))
             else:
-                console.print(_written(what, record))
+                console.print(_written(what, record, None if wide else console.width))
 
 
 def _messages(
@@ -113,22 +122,44 @@ def _line(*parts: tuple[object, str]) -> Text:
     return Text("  ").join(Text(printable(str(part)), style) for part, style in parts if str(part))
 
 
-def _decision(record: dict[str, Any]) -> Text:
+def _decision(record: dict[str, Any], room: int | None) -> Text:
     outcome = record["decision"]
-    return _line(
+    identity = Text(printable(str(record["transaction_id"])), "cyan")
+    if room is not None:
+        identity.truncate(_ID, overflow="ellipsis", pad=True)
+    line = _line(
         (_time(record["timestamp"]), "dim"),
         (f"{outcome:<7}", _STYLES.get(outcome, "")),
         (f"{record['score']:.4f}", ""),
-        (record["transaction_id"], "cyan"),
+    )
+    line = Text("  ").join([line, identity])
+    why = _line((" ".join(record["flags"]), "magenta"), (_reasons(record), "yellow"))
+    if why and room is not None:
+        why.truncate(max(room - line.cell_len - _BETWEEN, 1), overflow="ellipsis")
+    line = Text("  ").join([line, why]) if why else line
+    for text, style in (
         (f"customer {record['customer_id']}", ""),
-        (" ".join(record["reasons"]), "yellow"),
-        (" ".join(record["flags"]), "magenta"),
         (f"{record['model']}:{record['model_version']}", "dim"),
         (f"{record['source_partition']}:{record['source_offset']}", "dim"),
-    )
+    ):
+        part = _line((text, style))
+        if room is not None and line.cell_len + _BETWEEN + part.cell_len > room:
+            break
+        line = Text("  ").join([line, part])
+    line.rstrip()
+    return line
 
 
-def _letter(record: dict[str, Any]) -> Text:
+def _reasons(record: dict[str, Any]) -> str:
+    """Return a decision's explanations, or, as in version 1 of decisions, its reasons."""
+    told = [
+        each["text"] or f"{each['feature']} {number_text(each['value'])}"
+        for each in record.get("explanations", ())
+    ]
+    return ", ".join(told or record["reasons"])
+
+
+def _letter(record: dict[str, Any], _: int | None) -> Text:
     return _line(
         (_time(record["timestamp"]), "dim"),
         (f"{record['reason']:<16}", "bold red"),
@@ -138,7 +169,7 @@ def _letter(record: dict[str, Any]) -> Text:
     )
 
 
-def _drift(record: dict[str, Any]) -> Text:
+def _drift(record: dict[str, Any], _: int | None) -> Text:
     return _line(
         (_time(record["timestamp"]), "dim"),
         (f"{record['signal']:<8}", "bold yellow"),
@@ -153,15 +184,22 @@ def _broken(record: dict[str, Any]) -> Text:
     return _line((f"{record['partition']}:{record['offset']}", "dim"), (record["error"], "red"))
 
 
-_FAMILIES = {"decisions": "decision.v1", "drift": "drift-event.v1"}
+_FAMILIES = {"decisions": "decision.v2", "drift": "drift-event.v1"}
 _LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
 
 
-def _written(what: str, record: dict[str, Any]) -> Text:
+def _written(what: str, record: dict[str, Any], room: int | None = None) -> Text:
+    """Return a record's line.
+
+    Args:
+        what: Which topic's.
+        record: Its fields.
+        room: Columns of the terminal that the line should fit; None: any number.
+    """
     if "error" in record:
         return _broken(record)
     try:
-        return _LINES[what](record)
+        return _LINES[what](record, room)
     except (KeyError, TypeError, ValueError) as error:
         # Another client wrote it, by a schema that is not of this topic.
         return _broken(record | {"error": f"not a record of this topic: {error!r}"})

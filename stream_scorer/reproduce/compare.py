@@ -2,8 +2,9 @@
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import llvmlite.binding
@@ -15,7 +16,10 @@ import scipy
 import sklearn
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.batch import Flag, Outcome
+from stream_scorer.codec.records.decisions import EXPLANATIONS
+from stream_scorer.core.decision.decide import Answers
+from stream_scorer.core.decision.reasons import explanation_items
+from stream_scorer.core.events.batch import Explanations, Flag, Outcome
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ReproductionError
 
@@ -24,6 +28,13 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 MOST_EXAMPLES = 50
+_SINCE_2 = frozenset(
+    {
+        "amount_minor", "currency", "channel", "calibrated_score", "model_outcome",
+        "policy_revision", EXPLANATIONS,
+    }
+)  # fmt: skip
+"""Fields that a decision of version 1 lacks."""
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
 _ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
@@ -43,6 +54,10 @@ class Expected:
         features: float64[n, m], where they are recomputed; None where they are taken as given.
         flags: int64[n], bits of :class:`Flag`; None where they are taken as given.
         names: Of the features.
+        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
+            None where that is ``outcome`` in every row.
+        explanations: Of the rows in ``reasons``; None where there are none.
+        values: float64[n, m], the features whose values they have.
     """
 
     columns: Mapping[str, Any]
@@ -51,6 +66,43 @@ class Expected:
     features: Float64 | None = None
     flags: Int64 | None = None
     names: tuple[str, ...] = ()
+    model_outcome: NDArray[np.uint8] | None = None
+    explanations: Explanations | None = None
+    values: Float64 | None = None
+
+    @classmethod
+    def of(
+        cls, made: Answers, columns: Mapping[str, Any], names: tuple[str, ...], values: Float64,
+        features: Float64 | None, flags: Int64 | None = None,
+    ) -> "Expected":  # fmt: skip
+        """Return what a model answers when it is asked again."""
+        return cls(
+            columns, made.outcome, made.reasons, features, flags, names, made.model_outcome,
+            made.explanations, values,
+        )  # fmt: skip
+
+    def own_outcome(self) -> pa.Array:
+        """Return the names of what the models' thresholds say; null where they failed."""
+        own = self.outcome if self.model_outcome is None else self.model_outcome
+        return pa.array([*(outcome.name for outcome in Outcome), None]).take(pa.array(own))
+
+    def explained(self) -> list[list[dict[str, Any]]]:
+        """Return each row's explanations as the record has them."""
+        if self.explanations is None or self.values is None:
+            return [[] for _ in self.outcome]
+        items = explanation_items(self.explanations, self.values)
+        texts = [""] * len(items.feature) if items.text is None else items.text
+        found = [
+            {"feature": items.names[at], "value": value, "contribution": raised, "text": text}
+            for at, value, raised, text in zip(
+                items.feature.tolist(),
+                items.value.tolist(),
+                items.contribution.tolist(),
+                texts,
+                strict=True,
+            )
+        ]
+        return [found[first:end] for first, end in pairwise(items.ends.tolist())]
 
 
 @dataclass(slots=True)
@@ -107,7 +159,7 @@ class Reproduction:
         """Compare n recorded decisions with what is recomputed for them, and count.
 
         Args:
-            recorded: Fields of the decision schema.
+            recorded: Fields of the newest decision schema; see ``decisions.Published``.
             expected: Row for row.
         """
         wrong: dict[str, Bool] = {}
@@ -116,12 +168,19 @@ class Reproduction:
         outcomes = pa.array([o.name for o in Outcome]).take(pa.array(expected.outcome))
         wrong["decision"] = _differs("decision", recorded.column("decision"), outcomes)
         wrong["reasons"] = _other_reasons(recorded.column("reasons"), expected.reasons)
+        wrong["model_outcome"] = _differs(
+            "model_outcome", recorded.column("model_outcome"), expected.own_outcome()
+        )
+        wrong[EXPLANATIONS] = _other_explanations(recorded.column(EXPLANATIONS), expected)
         if expected.flags is not None:
             aside = ~int(Flag.LATE_DECISION)
             told = flag_bits(recorded.column("flags"))
             wrong["flags"] = (told & aside) != (expected.flags & aside)
         if expected.features is not None:
             wrong["features"] = _other_features(recorded.column("features"), expected.features)
+        second = np.asarray(recorded.column(EXPLANATIONS).is_valid())
+        for name in _SINCE_2 & wrong.keys():
+            wrong[name] &= second
         differing = np.zeros(len(recorded), np.bool_)
         for name, rows in wrong.items():
             self.count(self.fields, name, int(rows.sum()))
@@ -247,7 +306,12 @@ def _differs(name: str, column: pa.Array, values: Any) -> Bool:
         return np.asarray(_bits(recorded) != _bits(wanted), np.bool_)
     if name in _TIMES or pa.types.is_integer(column.type):
         return np.asarray(whole_numbers(column) != np.asarray(values, np.int64), np.bool_)
-    return np.asarray(pc.not_equal(column, values).to_numpy(zero_copy_only=False), np.bool_)
+    unlike = pc.not_equal(column, values)
+    if column.null_count or unlike.null_count:
+        # One null differs from any value, and not from another null.
+        nulls = pc.not_equal(column.is_null(), pc.is_null(values))
+        unlike = pc.coalesce(unlike, nulls)
+    return np.asarray(unlike.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _other_reasons(column: pa.Array, reasons: Mapping[int, tuple[str, ...]]) -> Bool:
@@ -255,6 +319,16 @@ def _other_reasons(column: pa.Array, reasons: Mapping[int, tuple[str, ...]]) -> 
     wrong = np.zeros(len(column), np.bool_)
     for row in {*np.flatnonzero(lengths).tolist(), *reasons}:
         wrong[row] = tuple(column[row].as_py()) != reasons.get(row, ())
+    return wrong
+
+
+def _other_explanations(column: pa.Array, expected: Expected) -> Bool:
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    wrong = np.zeros(len(column), np.bool_)
+    wanted = expected.explained()
+    for row in {*np.flatnonzero(lengths).tolist(), *expected.reasons}:
+        # As text, in which NaN is equal to NaN, and 0.0 is not -0.0.
+        wrong[row] = repr(column[row].as_py() or []) != repr(wanted[row])
     return wrong
 
 
@@ -284,6 +358,10 @@ def feature_rows(column: pa.Array, width: int) -> tuple[Float64, Bool]:
 
 def _plain(value: object) -> object:
     """Return what JSON can hold, which knows neither NaN nor infinity."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -295,10 +373,14 @@ def _value(scalar: pa.Scalar) -> Any:
 
 def _expected(expected: Expected, row: int, name: str) -> Any:
     """Return one recomputed value as plain data."""
-    if name == "decision":
-        return Outcome(expected.outcome[row]).name
-    if name == "reasons":
-        return list(expected.reasons.get(row, ()))
+    special: dict[str, Callable[[], Any]] = {
+        "decision": lambda: Outcome(expected.outcome[row]).name,
+        "reasons": lambda: list(expected.reasons.get(row, ())),
+        "model_outcome": lambda: expected.own_outcome().to_pylist()[row],
+        EXPLANATIONS: lambda: expected.explained()[row],
+    }
+    if name in special:
+        return special[name]()
     if name == "flags" and expected.flags is not None:
         return [flag for flag, bit in _FLAGS.items() if int(expected.flags[row]) & bit]
     values = expected.columns[name]

@@ -10,17 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
-from stream_scorer.codec.records.record_reader import RecordReader
+from stream_scorer.codec.records.decisions import DecisionDecoder
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
+from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.reproduce.compare import whole_numbers
 from stream_scorer.settings import Settings
 
-_LISTS: Final = ("reasons", "flags")
 _RECORDS: Final = 20_000
 _OFFSETS: Final = 1 << 20
 _POLL_SECONDS: Final = 0.1
@@ -35,7 +33,8 @@ class Published:
     """n decisions as they lie in the topic.
 
     Attributes:
-        records: Fields of the decision schema.
+        records: Fields of the newest decision schema. What a record of version 1 lacks has its
+            default there, and ``explanations`` is null.
         partition: int32[n], of the topic.
         cut: Its partitions whose beginning is deleted.
     """
@@ -150,9 +149,6 @@ class DecidedOffsets:
 class DecisionReader:
     """Decodes decisions into columns.
 
-    The kernel that decodes columns holds no lists, and fastavro is many times slower where it
-    resolves a schema as where it does not. So lists are read by their writer's schema alone.
-
     Args:
         settings: The registry, and the topic's name for messages.
         registry: Knows the writers' schemas.
@@ -160,10 +156,7 @@ class DecisionReader:
 
     def __init__(self, settings: Settings, registry: SchemaSource) -> None:
         self._topic = settings.kafka.topics.decisions
-        whole = reader_schema("decision.v1", settings.registry.directory)
-        plain = narrowed(whole, lambda name: name not in _LISTS)
-        self._decoder = ColumnDecoder(registry, plain, UNLIMITED)
-        self._records = RecordReader(settings.registry)
+        self._decoder = DecisionDecoder(registry, settings.registry.directory)
 
     def decode(self, raw: RawRecords) -> pa.RecordBatch:
         """Return n decisions, row for row.
@@ -180,12 +173,7 @@ class DecisionReader:
                 f"decision: {decoded.rejections.details[0]}",
                 "only scorers may write there; name their topic: kafka.topics.decisions",
             )
-        told = [self._records.decode(value) for value in raw.values]
-        records = decoded.records
-        for name in _LISTS:
-            lists = pa.array([record.get(name, ()) for record in told], pa.list_(pa.string()))
-            records = records.append_column(name, lists)
-        return records
+        return decoded.records
 
 
 def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> Iterator[Published]:

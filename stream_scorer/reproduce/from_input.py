@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
 from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
@@ -299,18 +300,22 @@ class InputReproduction:
                 times = np.full(len(mine), NEVER)
             records = events.records.take(pa.array(mine))
             columns = {
-                **{name: records.column(name) for name in _SAME},
+                **{name: without_nulls(records.column(name)) for name in _SAME},
                 "event_time": events.int64("event_time")[mine],
                 "score": made.score, "model": version.name, "model_version": version.version,
                 "arm": arms.arm.take(pa.array(mine)), "plan_revision": arms.revision,
                 "propensity": arms.propensity[mine], "engine": ENGINE,
                 "terminal_watermark": times,
+                "amount_minor": events.int64("amount_minor")[mine],
+                "currency": records.column("currency"), "channel": records.column("channel"),
+                "calibrated_score": pa.nulls(len(mine), pa.float64()),
+                "policy_revision": arms.revision,
             }  # fmt: skip
             self._found.count(self._found.given, "MODEL_ERROR", int(failed.sum()))
             self._found.count(self._found.given, "fallback", int(fallback.sum()))
             self._found.compare(
                 told,
-                Expected(columns, made.outcome, made.reasons, features, bits, model.features.names),
+                Expected.of(made, columns, model.features.names, features, features, bits),
             )
 
     def _see_terminals(

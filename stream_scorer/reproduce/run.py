@@ -223,12 +223,15 @@ def compare_recorded(
         found.count(found.given, "MODEL_ERROR", int(failed.sum()))
         found.count(found.given, "segment", int((given & ~failed).sum()))
         count_fallbacks(mine, found)
-        columns = {"score": made.score, "engine": np.full(len(mine), ENGINE)}
+        columns = {
+            "score": made.score, "engine": np.full(len(mine), ENGINE),
+            "calibrated_score": pa.nulls(len(mine), pa.float64()),
+        }  # fmt: skip
         # What has another number of features is compared with any, and so differs.
         stated = None if right.all() else features
         found.compare(
             mine,
-            Expected(columns, made.outcome, made.reasons, stated, None, model.features.names),
+            Expected.of(made, columns, model.features.names, features, stated),
         )
 
 

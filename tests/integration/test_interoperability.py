@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from stream_scorer.codec.writing.encode import DecisionEncoder
+from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, EventBatch, Explanations
 from stream_scorer.devkafka.cluster import seed_registry
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
@@ -124,6 +127,69 @@ def test_confluents_serializers_exchange_records_with_the_scorer(
         assert found["decision"] in {"APPROVE", "REVIEW", "BLOCK"}
         assert found["source_offset"] == number
     assert list(read_all(settings, settings.topics.dead_letters)) == []
+    # A client from before version 2 reads the same records.
+    first = AvroDeserializer(client, reader_schema("decision.v1"))
+    names = [field["name"] for field in json.loads(reader_schema("decision.v1"))["fields"]]
+    for message in read_all(settings, settings.topics.decisions):
+        whole = decisions[str(first(message.value(), context)["transaction_id"])]
+        assert first(message.value(), context) == {name: whole[name] for name in names}
+        assert (whole["amount_minor"], whole["currency"]) == (1_234, "EUR")
+        assert whole["channel"] == writers[whole["transaction_id"]][1].get("channel", "UNKNOWN")
+        assert whole["model_outcome"] == whole["decision"]
+
+
+def test_every_outcome_reads_with_the_first_schema_of_decisions(
+    settings: Kafka, client: SchemaRegistryClient
+) -> None:
+    count = 6
+    records = pa.record_batch(
+        {
+            "transaction_id": [f"t{n}" for n in range(count)],
+            "customer_id": ["c"] * count,
+            "terminal_id": pa.array([None, "x", "x"] * 2, pa.string()),
+            "event_time": pa.array([1_522_585_815_250] * count, pa.timestamp("ms")),
+            "amount_minor": pa.array([1_234] * count, pa.int64()),
+            "currency": ["EUR"] * count,
+            "channel": ["POS"] * count,
+        }
+    )
+    places = np.arange(count)
+    why = Explanations(
+        np.array([1, 1, 2, 3, 4]),
+        np.array([0, 1, 1, 0, 1]),
+        np.ones(5),
+        ("a", "b"),
+        ("", "{value}"),
+    )
+    batch = DecisionBatch(
+        EventBatch(records, np.zeros(count, np.int32), places, places), np.full(count, 0.5),
+        np.array([0, 1, 2, 2, 1, 0], np.uint8), np.zeros(count, np.uint8), np.ones((count, 2)),
+        {1: ("a", "b"), 2: ("b",), 3: ("a",), 4: ("b",)}, "fraud", "1.0.0",
+        model_outcome=np.array([0, 1, 2, NO_OUTCOME, 0, 2], np.uint8), explanations=why,
+    )  # fmt: skip
+    schema = reader_schema("decision.v2")
+    identity = client.lookup_schema("decisions-value", Schema(schema, "AVRO")).schema_id
+    values = DecisionEncoder(identity, schema, "t", 1).encode(batch, 1_700_000_000_000).to_list()
+    producer = Producer(config.common(settings))
+    for value in values:
+        producer.produce(settings.topics.decisions, value, b"c", partition=0)
+    assert producer.flush(10) == 0
+    first = AvroDeserializer(client, reader_schema("decision.v1"))
+    context = SerializationContext(settings.topics.decisions, MessageField.VALUE)
+    messages = list(read_all(settings, settings.topics.decisions))
+    old = [first(message.value(), context) for message in messages]
+    assert [each["decision"] for each in old] == [
+        "APPROVE", "REVIEW", "BLOCK", "BLOCK", "REVIEW", "APPROVE",
+    ]  # fmt: skip
+    assert [each["terminal_id"] for each in old] == ["", "x", "x"] * 2
+    assert [each["reasons"] for each in old] == [[], ["a", "b"], ["b"], ["a"], ["b"], []]
+    assert all("currency" not in each for each in old)
+    new = [AvroDeserializer(client)(message.value(), context) for message in messages]
+    assert [each["model_outcome"] for each in new] == [
+        "APPROVE", "REVIEW", "BLOCK", None, "APPROVE", "BLOCK",
+    ]  # fmt: skip
+    told = [[(e["feature"], e["text"]) for e in each["explanations"]] for each in new]
+    assert told == [[], [("a", ""), ("b", "1")], [("b", "1")], [("a", "")], [("b", "1")], []]
 
 
 @pytest.mark.thorough

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.packed import PackedBatch, Pieces
-from stream_scorer.core.events.batch import DecisionBatch, Flag
+from stream_scorer.core.decision.reasons import explanation_items
+from stream_scorer.core.events.batch import DecisionBatch, Explanations, Flag, Outcome
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn
@@ -24,6 +25,7 @@ from stream_scorer.registry.definition import Definition, parse_definition
 _CACHE_MAX: Final = 10_000
 _REASONS_MAX: Final = 1_000
 _INT32: Final = np.iinfo(np.int32)
+_NO_ITEMS: Final = b"\0"
 _TEXT: Final = {"string": pa.string(), "bytes": pa.binary()}
 _SHORT: Final = frozenset(_TEXT.values())
 _WHOLE: Final = frozenset({"int", "long", "enum"})
@@ -44,7 +46,20 @@ class Choice:
     values: Sequence[Any] | Pieces
 
 
-Column: TypeAlias = Constant | Choice | pa.Array | NDArray[Any]
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The items of an array of records.
+
+    Attributes:
+        ends: int64[n + 1]; row i has the items ``ends[i]`` to ``ends[i + 1]`` - 1.
+        columns: The items' fields, each a :data:`Column` with a value per item.
+    """
+
+    ends: NDArray[np.int64]
+    columns: Mapping[str, "Column"]
+
+
+Column: TypeAlias = Constant | Choice | Items | pa.Array | NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +67,41 @@ class _Field:
     """A field of the schema, looked up once.
 
     Attributes:
-        schema: Its type.
+        path: Its name; behind that of the array, for a field of an array's items.
+        schema: Its type, without names that are defined elsewhere.
         inner: Its type behind its null.
         null: Position of null; None where it takes none.
         kind: Avro type of ``inner``.
         default: Its default, or None.
+        items: Fields of the records that an array holds; empty for all else.
     """
 
+    path: str
     schema: Any
     inner: Any
     null: int | None
     kind: str
     default: Constant | None
+    items: Mapping[str, "_Field"]
 
     @classmethod
-    def of(cls, definition: Definition, entry: Any) -> "_Field":
+    def all_of(cls, definition: Definition, record: Any, path: str = "") -> dict[str, "_Field"]:
+        """Return the fields of a record by name."""
+        return {entry["name"]: cls.of(definition, entry, path) for entry in record["fields"]}
+
+    @classmethod
+    def of(cls, definition: Definition, entry: Any, path: str) -> "_Field":
         inner, null = definition.optional(entry["type"]) or (entry["type"], None)
         inner = definition.expand(inner)
+        # fastavro is given the field's type alone, where a name would stand for nothing.
+        schema = inner if null is None else [inner]
+        if null is not None:
+            schema.insert(null, "null")
         default = Constant(entry["default"]) if "default" in entry else None
-        return cls(entry["type"], inner, null, definition.kind(inner), default)
+        path, kind, items = f"{path}{entry['name']}", definition.kind(inner), {}
+        if kind == "array" and definition.kind(inner["items"]) == "record":
+            items = cls.all_of(definition, definition.expand(inner["items"]), f"{path}.")
+        return cls(path, schema, inner, null, kind, default, items)
 
 
 class ColumnEncoder:
@@ -89,18 +120,16 @@ class ColumnEncoder:
         definition = parse_definition(schema, f"schema id {schema_id}").plain()
         if definition.kind(definition.root) != "record":
             raise SchemaError(f"schema id {schema_id}: not a record", "columns need fields")
-        self._fields = {
-            entry["name"]: _Field.of(definition, entry) for entry in definition.root["fields"]
-        }
+        self._fields = _Field.all_of(definition, definition.root)
         self._encoded: dict[tuple[str, type, Any], bytes] = {}
 
     def encode(self, columns: Mapping[str, Column], count: int) -> BytesColumn:
         """Encode ``count`` rows.
 
         Args:
-            columns: By field name: a :class:`Constant`, a :class:`Choice`, an Arrow array, a
-                numpy column, or (for bytes) a numpy matrix with a row per record. A field without
-                a column takes its default.
+            columns: By field name: a :class:`Constant`, a :class:`Choice`, :class:`Items`, an
+                Arrow array, a numpy column, or (for bytes) a numpy matrix with a row per record.
+                A field without a column takes its default.
             count: Rows.
 
         Raises:
@@ -108,39 +137,50 @@ class ColumnEncoder:
         """
         if not count:
             return BytesColumn.of(())
-        unknown = columns.keys() - self._fields.keys()
-        if unknown:
-            raise ValueError(f"{min(unknown)}: the schema has no such field")
         batch = PackedBatch(count)
         batch.constant(self._header)
-        for name, entry in self._fields.items():
+        self._fill(batch, self._fields, columns)
+        return batch.write()
+
+    def _fill(
+        self, batch: PackedBatch, fields: Mapping[str, _Field], columns: Mapping[str, Column]
+    ) -> None:
+        unknown = columns.keys() - fields.keys()
+        if unknown:
+            raise ValueError(f"{min(unknown)}: the schema has no such field")
+        for name, entry in fields.items():
             column = columns.get(name, entry.default)
             if column is None:
                 raise ValueError(f"{name}: no column and no default")
             try:
-                self._add(batch, name, entry, column)
+                self._add(batch, entry, column)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{name}: {error}") from error
-        return batch.write()
 
     def pieces(self, name: str, values: Sequence[Any]) -> Pieces:
         """Encode values of one field once, for the :class:`Choice` of many batches."""
-        return Pieces.of(self._value(name, self._fields[name].schema, value) for value in values)
+        return self._pieces(self._fields[name], values)
+
+    def _pieces(self, entry: _Field, values: Sequence[Any]) -> Pieces:
+        return Pieces.of(self._value(entry, value) for value in values)
 
     def encode_batch(self, records: pa.RecordBatch) -> BytesColumn:
         """Encode a record batch whose columns have the fields' names."""
         columns = dict(zip(records.schema.names, records.columns, strict=True))
         return self.encode(columns, len(records))
 
-    def _add(self, batch: PackedBatch, name: str, entry: _Field, column: Column) -> None:
+    def _add(self, batch: PackedBatch, entry: _Field, column: Column) -> None:
         if isinstance(column, Constant):
-            batch.constant(self._value(name, entry.schema, column.value))
+            batch.constant(self._value(entry, column.value))
             return
         if isinstance(column, Choice):
             values = column.values
             batch.choice(
-                column.index, values if isinstance(values, Pieces) else self.pieces(name, values)
+                column.index, values if isinstance(values, Pieces) else self._pieces(entry, values)
             )
+            return
+        if isinstance(column, Items):
+            self._add_items(batch, entry, column)
             return
         if len(column) != batch.count:
             raise ValueError(f"{len(column)} values for {batch.count} rows")
@@ -155,21 +195,33 @@ class ColumnEncoder:
             column = _numpy(column)
         _add_numpy(batch, entry, column)
 
-    def _value(self, name: str, schema: Any, value: Any) -> bytes:
+    def _add_items(self, batch: PackedBatch, entry: _Field, column: Items) -> None:
+        if not entry.items:
+            raise ValueError(f"items do not go into {entry.kind}")
+        ends = column.ends
+        if ends.shape != (batch.count + 1,) or ends[0] != 0 or (np.diff(ends) < 0).any():
+            raise ValueError(f"ends of items that are not those of {batch.count} rows")
+        if not ends[-1]:
+            batch.constant(_NO_ITEMS)
+            return
+        with batch.items(ends):
+            self._fill(batch, entry.items, column.columns)
+
+    def _value(self, entry: _Field, value: Any) -> bytes:
         """Encode one value with fastavro; texts, whole numbers and lists of texts once."""
         kind = type(value)
         if value is None or kind is str or kind is int:
-            key = (name, kind, value)
+            key = (entry.path, kind, value)
         elif kind in {list, tuple} and all(type(part) is str for part in value):
-            key = (name, list, tuple(value))
+            key = (entry.path, list, tuple(value))
         else:
             # Equal is not the same here: 1.0 and 1, or 0.0 and -0.0, are other bytes.
-            return self._fresh(schema, value)
+            return self._fresh(entry.schema, value)
         known = self._encoded.get(key)
         if known is None:
             if len(self._encoded) >= _CACHE_MAX:
                 self._encoded.clear()
-            known = self._encoded[key] = self._fresh(schema, value)
+            known = self._encoded[key] = self._fresh(entry.schema, value)
         return known
 
     def _fresh(self, schema: Any, value: Any) -> bytes:
@@ -227,6 +279,8 @@ def _numpy(column: pa.Array) -> NDArray[Any]:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
+_OUTCOMES: Final = (*(outcome.name for outcome in Outcome), None)
+"""By value, that of NO_OUTCOME last."""
 _FLAGS: Final = tuple(
     tuple(flag.name.lower() for flag in Flag if flag.value & bits and flag.name)
     for bits in range(1 << len(Flag))
@@ -241,6 +295,32 @@ def _times(values: NDArray[np.int64] | None) -> Column:
     if never.all():
         return Constant(None)
     return pa.array(values, mask=never) if never.any() else values
+
+
+def without_nulls(column: pa.Array) -> pa.Array:
+    """Return a column of texts in which null is the empty text."""
+    return column.fill_null("") if column.null_count else column
+
+
+def _explained(explanations: Explanations | None, features: NDArray[np.float64]) -> Column:
+    """Return the items of the explanations.
+
+    Args:
+        explanations: Of n rows.
+        features: float64[n, m].
+    """
+    if explanations is None or not len(explanations):
+        return Constant([])
+    items = explanation_items(explanations, features)
+    return Items(
+        items.ends,
+        {
+            "feature": Choice(items.feature, items.names),
+            "value": items.value,
+            "contribution": items.contribution,
+            "text": Constant("") if items.text is None else pa.array(items.text, pa.string()),
+        },
+    )
 
 
 class DecisionEncoder:
@@ -258,6 +338,7 @@ class DecisionEncoder:
         self._source_topic = Constant(source_topic)
         self._engine = Constant(engine)
         self._flags = self._encoder.pieces("flags", _FLAGS)
+        self._outcomes = self._encoder.pieces("model_outcome", _OUTCOMES)
         self._reasons: dict[tuple[str, ...], int] = {}
         self._reason_pieces = Pieces.of(())
 
@@ -279,7 +360,7 @@ class DecisionEncoder:
         columns: dict[str, Column] = {
             "transaction_id": records.column("transaction_id"),
             "customer_id": records.column("customer_id"),
-            "terminal_id": records.column("terminal_id"),
+            "terminal_id": without_nulls(records.column("terminal_id")),
             "event_time": events.int64("event_time"),
             "decided_at": Constant(decided_at_ms),
             "score": decisions.score,
@@ -297,6 +378,13 @@ class DecisionEncoder:
             "source_topic": self._source_topic,
             "source_partition": events.partition,
             "source_offset": events.offset,
+            "amount_minor": events.int64("amount_minor"),
+            "currency": records.column("currency"),
+            "channel": records.column("channel"),
+            "model_outcome": Choice(decisions.own_outcome, self._outcomes),
+            "calibrated_score": Constant(None),
+            "policy_revision": Constant(decisions.revision_of_policy),
+            "explanations": _explained(decisions.explanations, decisions.features),
         }
         return self._encoder.encode({**columns, **(others or {})}, len(decisions))
 

@@ -1,6 +1,7 @@
 """The columns of one batch as the writing kernel takes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -110,6 +111,27 @@ class PackedBatch:
     def optional(self, valid: NDArray[Any], null: int) -> None:
         """Add the union branch in front of the next column."""
         self._column(write_kernel.OPTIONAL, valid, np.uint8, 1, null)
+
+    @contextmanager
+    def items(self, ends: Int64) -> Iterator[None]:
+        """Add each row's items of an array, whose columns are added inside of the ``with`` block.
+
+        Args:
+            ends: int64[n + 1]; row i has the items ``ends[i]`` to ``ends[i + 1]`` - 1.
+        """
+        place, rows = len(self._code), self.count
+        address = self._address(ends)
+        # In front of a row's items is their count, behind them an end.
+        self.room += rows * (write_kernel.VARINT_BYTES + 1)
+        self._code.append((write_kernel.ITEMS, address, 0, 0))
+        self.count = int(ends[-1])
+        try:
+            yield
+        finally:
+            self.count = rows
+        steps = len(self._code) - place - 1
+        self._code[place] = write_kernel.ITEMS, address, steps + 1, 0
+        self._code.append((write_kernel.NEXT, steps, 0, 0))
 
     def write(self) -> BytesColumn:
         """Run the kernel."""

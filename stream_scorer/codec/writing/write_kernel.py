@@ -32,6 +32,8 @@ DOUBLE: Final = 4  # float64[n]
 TEXT: Final = 5  # string or bytes: int32[n + 1] ends, data, end of the data
 MATRIX: Final = 6  # bytes, the same number in every row: data, bytes a row, end of the data
 OPTIONAL: Final = 7  # uint8[n] validity, position of null. Skips the next operation at null
+ITEMS: Final = 8  # an array: int64[n + 1] ends of the rows' items, operations of an item, of which
+NEXT: Final = 9  # this is the last: how many are before it. Their columns have a row per item
 
 VARINT_BYTES: Final = 10
 
@@ -66,7 +68,7 @@ def _put_long(at: Number, value: Number) -> Number:
 
 
 @numeric
-def write(  # noqa: C901 one loop with a branch per operation
+def write(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     count: int, code: Int64, pieces: Bytes, spans: Int64, out: Bytes, out_offsets: Int64
 ) -> None:
     """Write ``count`` rows into ``out``; row i is ``out[out_offsets[i]:out_offsets[i + 1]]``.
@@ -85,42 +87,60 @@ def write(  # noqa: C901 one loop with a branch per operation
     at = base
     out_offsets[0] = 0
     for row in range(count):
-        step = 0
+        step, line, last = 0, row, 0
         while step < len(code):
             operation = code[step, 0]
             column = code[step, 1]
             if operation in (PIECE, CHOICE):
                 start, size = column, code[step, 2]
                 if operation == CHOICE:
-                    span = size + load_int64(column + 8 * row)
+                    span = size + load_int64(column + 8 * line)
                     start, size = spans[span, 0], spans[span, 1]
                 copy(at, ready + start, size, ready_limit)
                 at += size
             elif operation == TEXT:
-                start = np.int64(load_int32(column + 4 * row))
-                size = np.int64(load_int32(column + 4 * row + 4)) - start
+                start = np.int64(load_int32(column + 4 * line))
+                size = np.int64(load_int32(column + 4 * line + 4)) - start
                 at = _put_long(at, size)
                 copy(at, code[step, 2] + start, size, code[step, 3])
                 at += size
             elif operation == LONG:
-                at = _put_long(at, load_int64(column + 8 * row))
+                at = _put_long(at, load_int64(column + 8 * line))
             elif operation == DOUBLE:
-                store(at, load_word(column + 8 * row))
+                store(at, load_word(column + 8 * line))
                 at += 8
             elif operation == MATRIX:
                 size = code[step, 2]
-                copy(at, column + row * size, size, code[step, 3])
+                copy(at, column + line * size, size, code[step, 3])
                 at += size
             elif operation == BOOLEAN:
-                store(at, load_byte(column + row))
+                store(at, load_byte(column + line))
                 at += 1
-            else:  # OPTIONAL
+            elif operation == OPTIONAL:
                 null = code[step, 2]
-                if load_byte(column + row):
+                if load_byte(column + line):
                     store(at, np.uint8(2 * (1 - null)))
                 else:
                     store(at, np.uint8(2 * null))
                     step += 1
                 at += 1
+            elif operation == ITEMS:
+                line = load_int64(column + 8 * row)
+                last = load_int64(column + 8 * row + 8)
+                if line < last:
+                    at = _put_long(at, last - line)
+                else:
+                    line = row
+                    step += code[step, 2]
+                    store(at, np.uint8(0))
+                    at += 1
+            else:  # NEXT
+                line += 1
+                if line < last:
+                    step -= column + 1
+                else:
+                    line = row
+                    store(at, np.uint8(0))
+                    at += 1
             step += 1
         out_offsets[row + 1] = at - base

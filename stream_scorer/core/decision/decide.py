@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import RowPolicy, Thresholds, decide, policy_for
-from stream_scorer.core.decision.reasons import top_reasons
-from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Outcome
+from stream_scorer.core.decision.reasons import explain
+from stream_scorer.core.events.batch import (
+    NO_OUTCOME,
+    DecisionBatch,
+    EventBatch,
+    Explanations,
+    Outcome,
+)
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.terminals.history import TerminalTable, used_up_to
@@ -109,6 +115,7 @@ def decide_rows(
         features=features, reasons=made.reasons,
         model=model.name, version=model.version, plan_revision=plan.revision,
         terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
+        model_outcome=made.model_outcome, explanations=made.explanations,
     )  # fmt: skip
     lap("decide")
     return decisions, made.failed, made.failure
@@ -124,6 +131,9 @@ class Answers:
         reasons: Of rows that have any.
         failed: bool[n], for which it failed: they have the policy's ``on_model_error``.
         failure: The first failure's text.
+        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
+            None where that is ``outcome`` in every row.
+        explanations: Of the rows in ``reasons``; None where there are none.
     """
 
     score: Float64
@@ -131,6 +141,8 @@ class Answers:
     reasons: dict[int, tuple[str, ...]]
     failed: NDArray[np.bool_]
     failure: str = ""
+    model_outcome: NDArray[np.uint8] | None = None
+    explanations: Explanations | None = None
 
 
 def answers(
@@ -148,16 +160,22 @@ def answers(
         failure: The first failure's text.
     """
     outcome = decide(scores, policy.thresholds)
+    same = policy.thresholds is model.thresholds
+    own = None if same else decide(scores, model.thresholds)
+    explanations: Explanations | None = None
     try:
-        reasons = _reasons(model, features, outcome, failed)
+        reasons, explanations = _reasons(model, features, outcome, failed)
     except Exception as error:  # noqa: BLE001 as foreign as its scores
         # What cannot be explained is as good as not scored.
         failure = failure or f"{type(error).__name__}: {error}"
         failed = failed | (outcome != Outcome.APPROVE)
         scores = np.where(failed, np.nan, scores)
         reasons = dict.fromkeys(np.flatnonzero(failed).tolist(), (MODEL_ERROR,))
-    outcome[failed] = policy.on_model_error
-    return Answers(scores, outcome, reasons, failed, failure)
+    if failed.any():
+        own = outcome.copy() if own is None else own
+        own[failed] = NO_OUTCOME
+        outcome[failed] = policy.on_model_error
+    return Answers(scores, outcome, reasons, failed, failure, own, explanations)
 
 
 def _terminal_watermark(
@@ -200,12 +218,13 @@ def model_scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDAr
 
 def _reasons(
     model: Model, features: Float64, outcome: NDArray[np.uint8], failed: NDArray[np.bool_]
-) -> dict[int, tuple[str, ...]]:
+) -> tuple[dict[int, tuple[str, ...]], Explanations | None]:
     reasons: dict[int, tuple[str, ...]] = dict.fromkeys(
         np.flatnonzero(failed).tolist(), (MODEL_ERROR,)
     )
     rows = np.flatnonzero((outcome != Outcome.APPROVE) & ~failed)
-    if len(rows):
-        attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[rows]))
-        reasons |= zip(rows.tolist(), top_reasons(attributions, model.features.names), strict=True)
-    return reasons
+    if not len(rows):
+        return reasons, None
+    attributions, _ = model.predictor.attributions(np.ascontiguousarray(features[rows]))
+    told, explanations = explain(attributions, rows, model.features.names, model.features.texts)
+    return reasons | told, explanations

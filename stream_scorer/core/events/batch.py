@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,10 @@ class Flag(IntFlag):
     FALLBACK = 4  # decided by the champion because the routed arm failed
     LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
     CAPPED = 16  # the customer's ring was full; the oldest, perhaps this event, left
+
+
+NO_OUTCOME: Final = len(Outcome)
+"""In the place of an outcome: the model failed for the row, so its thresholds say nothing."""
 
 
 class RejectReason(StrEnum):
@@ -122,6 +127,38 @@ class Rejections:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanations:
+    """What raised the scores of a batch's rows: e contributions, those of a row together.
+
+    Attributes:
+        row: int64[e], rows of the batch, ascending; inside a row the largest contribution first.
+        feature: int64[e], columns of the features, in manifest order.
+        contribution: float64[e], to the raw score; greater than 0.
+        names: m names of the features.
+        texts: m templates of their texts (``core.features.texts``); empty for none.
+    """
+
+    row: Int64
+    feature: Int64
+    contribution: Float64
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, rows: Int64, count: int) -> "Explanations":
+        """Return those of the given rows, ascending, of a batch of ``count``."""
+        place = np.full(count, -1)
+        place[rows] = np.arange(len(rows))
+        at = place[self.row]
+        kept = at >= 0
+        return replace(
+            self, row=at[kept], feature=self.feature[kept], contribution=self.contribution[kept]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionBatch:
     """Decisions for the n rows of ``events``, row for row.
 
@@ -139,6 +176,10 @@ class DecisionBatch:
         propensity: Probability with which this arm was chosen.
         terminal_watermark: int64[n], ms, newest time of terminal rows that could be used, NEVER for
             none; None when the model uses none.
+        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
+            None where that is ``outcome`` in every row.
+        policy_revision: Revision of the plan whose policy decided; None: ``plan_revision``.
+        explanations: Of the rows in ``reasons``, in the same order; None where there are none.
     """
 
     events: EventBatch
@@ -153,13 +194,27 @@ class DecisionBatch:
     plan_revision: int = 0
     propensity: float = 1.0
     terminal_watermark: Int64 | None = None
+    model_outcome: NDArray[np.uint8] | None = None
+    policy_revision: int | None = None
+    explanations: Explanations | None = None
 
     def __len__(self) -> int:
         return len(self.events)
 
+    @property
+    def own_outcome(self) -> NDArray[np.uint8]:
+        """uint8[n], what the model's own thresholds say; NO_OUTCOME where it failed."""
+        return self.outcome if self.model_outcome is None else self.model_outcome
+
+    @property
+    def revision_of_policy(self) -> int:
+        """Revision of the plan whose policy decided."""
+        return self.plan_revision if self.policy_revision is None else self.policy_revision
+
     def take(self, rows: Int64) -> "DecisionBatch":
         """Return the given rows, ascending, as a new batch."""
-        watermark = self.terminal_watermark
+        watermark, own = self.terminal_watermark, self.model_outcome
+        why = self.explanations
         return replace(
             self,
             events=self.events.take(rows),
@@ -171,4 +226,6 @@ class DecisionBatch:
                 at: self.reasons[row] for at, row in enumerate(rows.tolist()) if row in self.reasons
             },
             terminal_watermark=None if watermark is None else watermark[rows],
+            model_outcome=None if own is None else own[rows],
+            explanations=None if why is None else why.take(rows, len(self)),
         )

@@ -39,6 +39,7 @@ from stream_scorer.core.features.kinds import (
     Windowed,
     digest,
 )
+from stream_scorer.core.features.texts import TEXT, feature_text
 from stream_scorer.core.kernels import filtered
 from stream_scorer.core.kernels.aggregates import DISTINCT, FIRST, LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
@@ -129,6 +130,7 @@ class FeatureSet:
 
     Attributes:
         names: m names in manifest order.
+        texts: m templates of texts for people, empty for none; no part of the identities.
         identities: sha256 of each feature's definition. Equal ones compute the same for every event
             that is not late. What a late one sees ends where its manifest's longest window ends
             (``Windowed.memory_ms``), so there equal ones of two manifests may differ. The memory is
@@ -138,6 +140,7 @@ class FeatureSet:
     """
 
     names: tuple[str, ...]
+    texts: tuple[str, ...]
     identities: tuple[str, ...]
     needs: tuple[Need, ...]
     engine: Engine
@@ -277,7 +280,7 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
         ValueError: As ``compile_features``.
     """
     read = [_read(specs, plan) for specs in manifests]
-    every = [feature for _, features in read for feature in features]
+    every = [feature for _, _, features in read for feature in features]
     # What is alike is computed once.
     distinct = dict.fromkeys(f.windowed for f in every if f.windowed is not None)
     over_rings = tuple(sorted(distinct, key=lambda operation: operation.filtered))
@@ -287,6 +290,7 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
     return tuple(
         FeatureSet(
             names=names,
+            texts=texts,
             identities=tuple(_identity(feature) for feature in features),
             needs=_needs(features),
             engine=engine,
@@ -299,7 +303,7 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
             ),
             _scale=float(10**plan.exponent),
         )
-        for names, features in read
+        for names, texts, features in read
     )
 
 
@@ -308,8 +312,10 @@ def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
     return feature.windowed if feature.windowed is not None else feature.at_terminal
 
 
-def _read(specs: Sequence[Spec], plan: Plan) -> tuple[tuple[str, ...], tuple[Feature, ...]]:
-    """Return the names and the features of a manifest."""
+def _read(
+    specs: Sequence[Spec], plan: Plan
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Feature, ...]]:
+    """Return the names, the texts and the features of a manifest."""
     if not specs:
         raise ValueError("the manifest lists no features")
     names = [feature_name(spec) for spec in specs]
@@ -336,11 +342,12 @@ def _read(specs: Sequence[Spec], plan: Plan) -> tuple[tuple[str, ...], tuple[Fea
             )
         )
         positions[name] = len(positions)
-    return tuple(names), tuple(features)
+    texts = tuple(feature_text(name, spec) for name, spec in zip(names, specs, strict=True))
+    return tuple(names), texts, tuple(features)
 
 
 def _check_keys(name: str, kind: str, spec: Spec) -> None:
-    known = {"name", "kind", *KINDS[kind].needs, *KINDS[kind].may}
+    known = {"name", "kind", TEXT, *KINDS[kind].needs, *KINDS[kind].may}
     for key in spec:
         if key not in known:
             raise refusal(

@@ -44,12 +44,12 @@ def decision(record: Sent, due: Due) -> bytes:
         "source_partition": record.partition, "source_offset": record.offset,
     }  # fmt: skip
     numbers = {"long": 0, "int": 0, "double": 0.0, "string": ""}
-    for each in schema("decision.v1")["fields"]:
+    for each in schema("decision.v2")["fields"]:
         if each["name"] not in found and "default" not in each:
             found[each["name"]] = numbers[each["type"]]
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema("decision.v1"), found)
-    return bytes(5) + out.getvalue()
+    fastavro.schemaless_writer(out, schema("decision.v2"), found)
+    return b"\0" + (11).to_bytes(4, "big") + out.getvalue()
 
 
 def flawless(records: Sequence[Sent]) -> list[Seen]:

@@ -15,6 +15,8 @@ from tests.faults.verifier.reader import Seen
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 _FRAME = 5
 _DEAD_LETTER = "dlq."
+_DECISIONS = {2: "decision.v1", 11: "decision.v2"}
+"""By id in the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ def outcome(seen: Seen, source_topic: str) -> Outcome:
     else:
         if seen.value is None:
             raise ValueError(f"{seen.place}: a decision without a value")
+        written = _DECISIONS[int.from_bytes(seen.value[1:_FRAME], "big")]
         read: Any = fastavro.schemaless_reader(
-            io.BytesIO(seen.value[_FRAME:]), schema("decision.v1"), None
+            io.BytesIO(seen.value[_FRAME:]), schema(written), None
         )
         topic, bits = read["source_topic"], read["features"]
         found = Outcome(

@@ -201,7 +201,7 @@ def test_decisions_are_read_as_lines(settings: Kafka, command: Callable[..., str
     assert newest[0]["source_offset"] == 42
     assert newest[0]["features"] == bytes(8).hex()
     oldest = command("tail", "decisions", "--from", "earliest", "--limit", 1)
-    for part in ("BLOCK", "0.8765", "t0", "customer c1", "amount night", "late", "fraud:1.0.0"):
+    for part in ("BLOCK", "0.8765", "t0", "customer c1", "amount, night", "late", "fraud:1.0.0"):
         assert part in oldest
     assert len(oldest.splitlines()) == 1
 

@@ -86,7 +86,7 @@ def reproduced(kafka: Kafka, depth: Depth, **asked: Any) -> Reproduction:
 
 @cache
 def schema() -> Any:
-    return fastavro.parse_schema(json.loads(reader_schema("decision.v1")))
+    return fastavro.parse_schema(json.loads(reader_schema("decision.v2")))
 
 
 def retold(kafka: Kafka, name: str, change: Change) -> Kafka:

@@ -86,7 +86,7 @@ def by_core(table: pa.Table, rows_at_once: int) -> list[Scored]:
 
 def decisions_by_core(table: pa.Table, source: str) -> list[dict[str, Any]]:
     """Return the stream's own records of decisions, but for the names of source and time."""
-    schema = reader_schema("decision.v1")
+    schema = reader_schema("decision.v2")
     encoder = DecisionEncoder(None, schema, source, ENGINE)
     parsed = fastavro.parse_schema(json.loads(schema))
     read: Any = fastavro.schemaless_reader

@@ -129,7 +129,7 @@ class Outcome:
 
 @cache
 def _decision_schema() -> Any:
-    return fastavro.parse_schema(json.loads(reader_schema("decision.v1")))
+    return fastavro.parse_schema(json.loads(reader_schema("decision.v2")))
 
 
 def decision(value: bytes) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def published(by: Model | None = None) -> pa.RecordBatch:
     """Return what a scorer publishes, as a reader of the topic decodes it."""
     deciding = by or model()
     scored = score(events(), PartitionRings(deciding.features), PLAN, deciding)
-    registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v1")
+    registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v2")
     identity = registry.id_for("decisions-value", schema)
     encoder = DecisionEncoder(identity, schema, TOPIC, ENGINE)
     values = encoder.encode(scored.decisions, 1_600_000_000_000)

@@ -38,7 +38,7 @@ def _codec(name: str, topic: str) -> RecordCodec:
 
 
 CODECS = {
-    "decisions": _codec("decision.v1", "decisions"),
+    "decisions": _codec("decision.v2", "decisions"),
     "shadow-scores": _codec("shadow-score.v1", "shadow-scores"),
     "summaries": _codec("summary.v2", "summaries"),
     "labels": _codec("label.v1", "labels"),

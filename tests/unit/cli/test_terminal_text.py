@@ -94,6 +94,11 @@ def _decision(**changed: Any) -> dict[str, Any]:
         {"timestamp": -(1 << 62)},
         {"score": "not a number"},
         {"reasons": None},
+        {"explanations": [{"feature": CLIPBOARD, "value": 1.0, "text": ""}]},
+        {"explanations": [{"feature": "f", "value": 1.0, "text": "a\nb [/x] " + CLIPBOARD}]},
+        {"explanations": [{"feature": "f", "value": "%s", "text": ""}]},
+        {"explanations": [3]},
+        {"transaction_id": 3},
     ],
 )
 def test_a_decision_takes_one_line_whatever_it_holds(
@@ -105,6 +110,40 @@ def test_a_decision_takes_one_line_whatever_it_holds(
     assert out.count("\n") == 1
     assert out[:-1].isprintable()
     assert "0:7" in out or "0:3" in out
+
+
+_LONG = {
+    "transaction_id": "4b0f7a2e-8c1d-4b6f-9a57-3f0c5f0d9f6e",
+    "explanations": [
+        {"feature": "COUNT_1H", "value": 5.0, "text": "5 payments in the last hour"},
+        {"feature": "TX_AMOUNT", "value": 812.5, "text": ""},
+        {"feature": "漢字" * 20, "value": float("nan"), "text": ""},
+    ],
+    "reasons": ["COUNT_1H", "TX_AMOUNT", "漢字" * 20],
+    "flags": ["late"],
+}
+
+
+def test_a_decision_fits_80_columns_and_shows_its_reasons() -> None:
+    line = tail._written("decisions", _decision(**_LONG), 80)
+    assert line.cell_len <= 80
+    assert "4b0f7a2e-8c1d-4…  late  5 payments in the la" in line.plain
+    assert line.plain.endswith("…")
+
+
+@pytest.mark.parametrize("room", [None, 400])
+def test_with_room_a_decision_is_shown_whole(room: int | None) -> None:
+    plain = tail._written("decisions", _decision(**_LONG), room).plain
+    told = f"5 payments in the last hour, TX_AMOUNT 812.5, {'漢字' * 20} unknown"
+    assert f"late  {told}  customer c  fraud:1.0.0  0:7" in plain
+    assert ("4b0f7a2e-8c1d-4b6f-9a57-3f0c5f0d9f6e" in plain) == (room is None)
+
+
+def test_a_decision_of_the_first_version_shows_its_reason_codes() -> None:
+    record = _decision(reasons=["A", "MODEL_ERROR"])
+    for each in (record, record | {"explanations": []}):
+        line = tail._written("decisions", each, 80)
+        assert line.plain.endswith("t                 A, MODEL_ERROR  customer c")
 
 
 def test_a_drift_event_with_an_invalid_time_is_named_by_offset() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import struct
 from collections.abc import Callable
@@ -85,6 +86,20 @@ def test_a_score_of_one_ulp_less_or_more_is_found(
         ("reasons", lambda told: told[::-1]),
         ("reasons", lambda _: []),
         ("engine", lambda told: told + 1),
+        ("model_outcome", lambda _: "APPROVE"),
+        ("model_outcome", lambda _: None),
+        ("calibrated_score", lambda _: 0.5),
+        ("explanations", lambda told: told[1:]),
+        ("explanations", lambda told: told[::-1]),
+        ("explanations", lambda told: [told[0] | {"text": "x"}, *told[1:]]),
+        ("explanations", lambda told: [told[0] | {"value": -told[0]["value"]}, *told[1:]]),
+        (
+            "explanations",
+            lambda told: [
+                told[0] | {"contribution": math.nextafter(told[0]["contribution"], 9.0)},
+                *told[1:],
+            ],
+        ),
     ],
 )
 def test_what_else_was_altered_is_named(
@@ -92,7 +107,7 @@ def test_what_else_was_altered_is_named(
 ) -> None:
     row = row_of(decisions, "BLOCK")
     told = decisions.column(field)[row].as_py()
-    assert field != "reasons" or len(told) > 1
+    assert field not in {"reasons", "explanations"} or len(told) > 1
     found = compared(altered(decisions, row, **{field: change(told)}))
     assert found.fields == {field: 1}
     assert [each["field"] for each in found.examples] == [field]
@@ -102,6 +117,25 @@ def test_what_else_was_altered_is_named(
 def test_a_reason_where_nothing_was_held_back_is_found(decisions: pa.RecordBatch) -> None:
     found = compared(altered(decisions, row_of(decisions, "APPROVE"), reasons=["TX_AMOUNT"]))
     assert found.fields == {"reasons": 1}
+
+
+def test_a_decision_of_version_1_is_compared_by_the_fields_of_that_version(
+    decisions: pa.RecordBatch,
+) -> None:
+    row = row_of(decisions, "BLOCK")
+    first: dict[str, Any] = {
+        "amount_minor": -1, "currency": "", "channel": "UNKNOWN", "model_outcome": None,
+        "policy_revision": 0, "explanations": None,
+    }  # fmt: skip
+    old = altered(decisions, row, **first)
+    found = compared(old)
+    assert (found.equal, found.differing) == (len(decisions), 0)
+    assert compared(altered(old, row, reasons=[])).fields == {"reasons": 1}
+    assert compared(altered(old, row, decision="APPROVE")).fields == {"decision": 1}
+    # What says that it has explanations is of version 2.
+    assert compared(altered(old, row, explanations=[])).fields.keys() == {
+        "model_outcome", "explanations",
+    }  # fmt: skip
 
 
 def test_a_feature_that_was_altered_gives_another_score(decisions: pa.RecordBatch) -> None:
@@ -140,7 +174,7 @@ def test_decisions_by_another_threshold_are_found() -> None:
     ours = model()
     thresholds = dataclasses.replace(ours.thresholds, review=ours.thresholds.review / 2)
     found = compared(published(dataclasses.replace(ours, thresholds=thresholds)))
-    assert found.fields.keys() == {"decision", "reasons"}
+    assert found.fields.keys() == {"decision", "reasons", "model_outcome", "explanations"}
     assert found.fields["decision"] == found.differing > 0
     assert {each["recorded"] for each in found.examples if each["field"] == "decision"} == {
         "REVIEW"
@@ -154,7 +188,10 @@ def test_a_bundle_that_is_gone_is_named(decisions: pa.RecordBatch) -> None:
 
 
 def test_what_the_model_failed_for_is_taken_as_given(decisions: pa.RecordBatch) -> None:
-    failed = {"score": float("nan"), "decision": "REVIEW", "reasons": ["MODEL_ERROR"]}
+    failed = {
+        "score": float("nan"), "decision": "REVIEW", "reasons": ["MODEL_ERROR"],
+        "model_outcome": None, "explanations": [],
+    }  # fmt: skip
     found = compared(altered(decisions, 7, **failed))
     assert (found.differing, found.given) == (0, {"MODEL_ERROR": 1})
     # Its outcome is the bundle's, and its score is none.

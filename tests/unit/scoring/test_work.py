@@ -32,7 +32,7 @@ from tests.support.state.stores import MemoryStore
 NOW = 1_522_600_000_000
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
-DECISION = RecordCodec(2, reader_schema("decision.v1"))
+DECISION = RecordCodec(11, reader_schema("decision.v2"))
 
 
 OWNER = Owner("g", "transactions")

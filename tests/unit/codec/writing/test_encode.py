@@ -11,14 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.codec.writing import encode, write_kernel
-from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant, DecisionEncoder
-from stream_scorer.core.events.batch import DecisionBatch, EventBatch
+from stream_scorer.codec.writing.encode import (
+    Choice,
+    Column,
+    ColumnEncoder,
+    Constant,
+    DecisionEncoder,
+    Items,
+)
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Explanations
+from stream_scorer.core.features.texts import number_text
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.sources import reader_schema
 from tests.support.effort import examples
 
-DECISION = reader_schema("decision.v1")
+DECISION = reader_schema("decision.v2")
 SCHEMA = json.dumps(
     {
         "type": "record",
@@ -37,6 +45,26 @@ SCHEMA = json.dumps(
             {"name": "time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
             {"name": "kind", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}},
             {"name": "absent", "type": ["null", "long"], "default": None},
+            {
+                "name": "items",
+                "type": {
+                    "type": "array",
+                    "items": {
+                        "type": "record",
+                        "name": "Item",
+                        "fields": [
+                            {"name": "word", "type": "string"},
+                            {"name": "maybe", "type": ["null", "long"]},
+                            {"name": "same", "type": "double"},
+                            {"name": "choice", "type": "E"},
+                            {"name": "text", "type": "string"},
+                        ],
+                    },
+                },
+                "default": [],
+            },
+            {"name": "named", "type": ["null", "E"]},
+            {"name": "last", "type": "long"},
         ],
     }
 )
@@ -66,8 +94,21 @@ rows = st.fixed_dictionaries(
         "matrix": st.lists(st.floats(allow_nan=False), min_size=9, max_size=9),
         "time": st.integers(-(2**40), 2**40),
         "kind": st.integers(0, 1),
+        "named": st.sampled_from([0, 1, 2]),
+        "items": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "word": st.integers(0, 2),
+                    "maybe": st.none() | st.integers(-(2**63), 2**63 - 1),
+                    "text": st.text("aé𝄞", max_size=20),
+                }
+            ),
+            max_size=4,
+        ),
     }
 )
+WORDS = ("", "feature", "a name that is longer than eight bytes")
+NAMED = ("A", "B", None)
 
 
 @settings(max_examples=examples(300), deadline=None)
@@ -82,7 +123,8 @@ def test_columns_give_the_bytes_that_fastavro_gives(
         # A slice: buffers begin before the first row.
         return pa.array([record[name] for record in records], kind).slice(start)
 
-    columns = {
+    items = [item for record in kept for item in record["items"]]
+    columns: dict[str, Column] = {
         "text": arrow("text", pa.string()),
         "maybe": arrow("maybe", pa.large_string()),
         "blob": arrow("blob", pa.binary()),
@@ -95,6 +137,18 @@ def test_columns_give_the_bytes_that_fastavro_gives(
         "matrix": np.array([record["matrix"] for record in kept]),
         "time": arrow("time", pa.timestamp("ms")),
         "kind": np.array([record["kind"] for record in kept], np.uint8),
+        "items": Items(
+            np.cumsum([0, *(len(record["items"]) for record in kept)]),
+            {
+                "word": Choice(np.array([item["word"] for item in items], np.int64), WORDS),
+                "maybe": pa.array([item["maybe"] for item in items], pa.int64()),
+                "same": Constant(0.5),
+                "choice": Constant("B"),
+                "text": pa.array([item["text"] for item in items], pa.string()),
+            },
+        ),
+        "named": Choice(np.array([record["named"] for record in kept], np.uint8), NAMED),
+        "last": np.array([record["whole"] for record in kept]),
     }
     expected = [
         record
@@ -104,6 +158,12 @@ def test_columns_give_the_bytes_that_fastavro_gives(
             "matrix": np.array(record["matrix"], "<f8").tobytes(),
             "kind": "AB"[record["kind"]],
             "absent": None,
+            "items": [
+                item | {"word": WORDS[item["word"]], "same": 0.5, "choice": "B"}
+                for item in record["items"]
+            ],
+            "named": NAMED[record["named"]],
+            "last": record["whole"],
         }
         for record in kept
     ]
@@ -114,6 +174,12 @@ def test_columns_give_the_bytes_that_fastavro_gives(
 def one(kind: Any, column: Any, count: int = 2) -> list[bytes]:
     schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": kind}]}
     return ColumnEncoder(1, json.dumps(schema)).encode({"a": column}, count).to_list()
+
+
+ARRAY = {
+    "type": "array",
+    "items": {"type": "record", "name": "I", "fields": [{"name": "b", "type": "long"}]},
+}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +198,11 @@ def one(kind: Any, column: Any, count: int = 2) -> list[bytes]:
         ("string", Choice(np.array([0, 1]), ["x"]), "a choice names no value"),
         ("string", Choice(np.array([0]), ["x"]), "1 choices for 2 rows"),
         ("double", np.zeros((2, 1)), "2 dimensions do not go into double"),
+        ("long", Items(np.zeros(3, np.int64), {}), "items do not go into long"),
+        (ARRAY, Items(np.array([0, 1]), {"b": np.array([1])}), "ends of items that are not"),
+        (ARRAY, Items(np.array([0, 2, 1]), {"b": np.array([1])}), "ends of items that are not"),
+        (ARRAY, Items(np.array([0, 1, 2]), {"b": np.array([1])}), "b: 1 values for 2 rows"),
+        (ARRAY, Items(np.array([0, 1, 1]), {}), "b: no column and no default"),
         ("string", Constant(3), "a"),
     ],
 )
@@ -160,34 +231,49 @@ def test_equal_values_of_different_types_are_not_mixed_up() -> None:
         )
 
 
+NAMES = tuple(f"feature {n}" for n in range(9))
+TEXTS = ("", "{value} of {name}", *[""] * 7)
+
+
 def decisions(count: int) -> DecisionBatch:
     numbers = np.arange(count)
     records = pa.record_batch(
         {
             "transaction_id": [f"t{n}" for n in range(count)],
             "customer_id": [f"c{n % 7}" for n in range(count)],
-            "terminal_id": [f"x{n % 5}" for n in range(count)],
+            "terminal_id": pa.array(
+                [f"x{n % 5}" if n % 5 else None for n in range(count)], pa.string()
+            ),
             "event_time": pa.array(numbers * 1000, pa.timestamp("ms")),
+            "amount_minor": pa.array(numbers * 10**9),
+            "currency": ["EUR"] * count,
+            "channel": [("POS", "ECOM")[n % 2] for n in range(count)],
         }
     )
     events = EventBatch(records, (numbers % 3).astype(np.int32), numbers + 2**40, numbers)
     outcome = (numbers % 3).astype(np.uint8)
     reasons = {n: ("amount", "n_7d", "é")[: n % 3 + 1] for n in range(count) if n % 3}
+    rows = np.repeat(numbers, np.where(numbers % 3, numbers % 3 + 1, 0))
+    explained = Explanations(
+        rows, np.arange(len(rows)) % 9, np.arange(0.25, len(rows)), NAMES, TEXTS
+    )
     return DecisionBatch(
         events, numbers / 7, outcome, (numbers % 32).astype(np.uint8),
         np.outer(numbers, np.arange(1, 10)) / 3, reasons, "fraud", "1.2.3", "canary", 4, 0.25,
+        model_outcome=(numbers % 4).astype(np.uint8), policy_revision=7, explanations=explained,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
 def test_a_decision_carries_every_field(count: int) -> None:
     batch = decisions(count)
+    assert batch.explanations is not None
     names = ("late", "degraded", "fallback", "late_decision", "capped")
     expected = [
         {
             "transaction_id": f"t{n}",
             "customer_id": f"c{n % 7}",
-            "terminal_id": f"x{n % 5}",
+            "terminal_id": f"x{n % 5}" if n % 5 else "",
             "event_time": n * 1000,
             "decided_at": 1_764_000_000_000,
             "score": n / 7,
@@ -205,6 +291,23 @@ def test_a_decision_carries_every_field(count: int) -> None:
             "source_topic": "transactions",
             "source_partition": n % 3,
             "source_offset": n + 2**40,
+            "amount_minor": n * 10**9,
+            "currency": "EUR",
+            "channel": ("POS", "ECOM")[n % 2],
+            "model_outcome": ("APPROVE", "REVIEW", "BLOCK", None)[n % 4],
+            "calibrated_score": None,
+            "policy_revision": 7,
+            "explanations": [
+                {
+                    "feature": f"feature {item % 9}",
+                    "value": batch.features[n, item % 9],
+                    "contribution": item + 0.25,
+                    "text": f"{number_text(batch.features[n, 1])} of feature 1"
+                    if item % 9 == 1
+                    else "",
+                }
+                for item in np.flatnonzero(batch.explanations.row == n).tolist()
+            ],
         }
         for n in range(count)
     ]
@@ -232,6 +335,42 @@ def test_a_terminal_watermark_is_written_and_never_is_null(
         fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded
     ]
     assert [record["terminal_watermark"] for record in read] == told
+
+
+def test_without_explanations_and_other_outcomes_the_decision_is_the_models_own() -> None:
+    batch = replace(
+        decisions(4), model_outcome=None, policy_revision=None, explanations=None, reasons={}
+    )
+    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    schema = fastavro.parse_schema(json.loads(DECISION))
+    read: list[Any] = [
+        fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded
+    ]
+    assert [r["model_outcome"] for r in read] == [r["decision"] for r in read]
+    assert [r["policy_revision"] for r in read] == [4] * 4
+    assert [r["explanations"] for r in read] == [[]] * 4
+
+
+def test_some_rows_are_taken_with_their_explanations() -> None:
+    batch, rows = decisions(60), np.array([0, 1, 7, 8, 59])
+    encoder = DecisionEncoder(1, DECISION, "transactions", 2)
+    every = encoder.encode(batch, 1).to_list()
+    assert encoder.encode(batch.take(rows), 1).to_list() == [every[row] for row in rows]
+
+
+@pytest.mark.parametrize("outcome", ["APPROVE", "REVIEW", "BLOCK"])
+def test_what_is_written_reads_with_the_first_schema(outcome: str) -> None:
+    batch = decisions(30)
+    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    second: Any = fastavro.parse_schema(json.loads(DECISION), _force=True)
+    first: Any = fastavro.parse_schema(json.loads(reader_schema("decision.v1")), _force=True)
+    found = 0
+    for value in encoded:
+        whole: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), second, None)
+        old: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), second, first)
+        assert old == {field["name"]: whole[field["name"]] for field in first["fields"]}
+        found += old["decision"] == outcome
+    assert found == 10
 
 
 def test_reasons_stay_right_when_more_were_met_than_are_kept(

@@ -230,11 +230,11 @@ CODES = {
         (
             [{"name": "f", "kind": "count", "window": "1d", "field": "amount"}],
             ("feature f: kind count has no key 'field'; its keys are delay, exclude_self, key, "
-            "kind, last, name, where, window"),
+            "kind, last, name, text, where, window"),
         ),
         (
             [{"name": "f", "kind": "night", "key": "customer_id"}],
-            "feature f: kind night has no key 'key'; its keys are kind, name, timezone",
+            "feature f: kind night has no key 'key'; its keys are kind, name, text, timezone",
         ),
         *(
             (
@@ -278,7 +278,8 @@ CODES = {
         ),
         (
             [RISK | {"last": 3}],
-            "feature f: kind risk has no key 'last'; its keys are delay, key, kind, name, window",
+            ("feature f: kind risk has no key 'last'; its keys are delay, key, kind, name, text, "
+            "window"),
         ),
         (
             [RISK | {"kind": "count", "last": 3}],
