@@ -84,9 +84,11 @@ def _bytes(text: Any) -> Any:
     return None if text is None else text.encode("latin-1")
 
 
-def _record(*row: Any) -> Record:
-    *at, key, value, headers = row
-    return Record(*at, _bytes(key), _bytes(value), [(name, _bytes(v)) for name, v in headers])
+def _record(
+    partition: int, offset: int, timestamp: int, key: Any, value: Any, headers: Any
+) -> Record:
+    named = [(name, _bytes(header)) for name, header in headers]
+    return Record(partition, offset, timestamp, _bytes(key), _bytes(value), named)
 
 
 @cache

@@ -203,7 +203,7 @@ KNOWN = (
     "min, night, passthrough, ratio, risk, stddev, sum, time_since_last, weekend"
 )
 FIELDS = "terminal_id, channel, mcc, country, device_id"
-COUNT = {"name": "c", "kind": "count", "window": "1d"}
+COUNT: dict[str, Any] = {"name": "c", "kind": "count", "window": "1d"}
 RISK = {"name": "f", "kind": "risk", "key": "terminal_id", "window": "1d", "delay": "7d"}
 CODES = {
     "name": "f", "kind": "categorical", "field": "mcc", "values": ["a"], "unknown": 1, "missing": 2
@@ -499,10 +499,15 @@ def test_what_cannot_be_computed_is_refused_by_name(
 
 
 def test_a_new_option_changes_an_identity_and_its_default_does_not() -> None:
-    total = {"kind": "sum", "window": "1d", "field": "amount"}
+    total: dict[str, Any] = {"kind": "sum", "window": "1d", "field": "amount"}
     assert identity(total) == identity(total | {"exclude_self": False})
-    others = [{"exclude_self": True}, {"where": {"mcc": "1"}}, {"where": {"mcc": "2"}},
-              {"where": {"channel": "1"}}, {"kind": "stddev"}]  # fmt: skip
+    others: list[dict[str, Any]] = [
+        {"exclude_self": True},
+        {"where": {"mcc": "1"}},
+        {"where": {"mcc": "2"}},
+        {"where": {"channel": "1"}},
+        {"kind": "stddev"},
+    ]
     assert len({identity(total), *(identity(total | other) for other in others)}) == 6
 
 
@@ -559,7 +564,7 @@ def test_training_columns_are_those_of_the_stream() -> None:
     windowed = [at for at, f in enumerate(compiled._features) if f.windowed is not None]
     assert sorted(written) == windowed
     kinds = [*program.operations[:, 0].tolist(), *program.filtered[:, 0].tolist()]
-    assert kinds == [compiled._features[at].windowed.kind for at in written]  # type: ignore[union-attr]
+    assert kinds == [compiled._features[at].windowed.kind for at in written]
 
 
 @pytest.mark.parametrize(
