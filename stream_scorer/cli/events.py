@@ -22,7 +22,9 @@ from stream_scorer.kafka.reading.read_to_end import newest
 from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.registry.sources import open_registry
 
-app = CommandGroup("Your own records, and the mapping that they need.", ClusterJsonOptions)
+app = CommandGroup(
+    "Your own records: what of them fits a mapping, and a draft of one.", ClusterJsonOptions
+)
 
 
 @app.command()
@@ -68,8 +70,8 @@ def explain(
     if missing:
         options.show(
             {"format": sample.format, "draft": written, "missing": list(missing)},
-            ["field", "fits", "why"],
-            [(f"fields.{name}", "no", "nothing like it was found") for name in missing],
+            ["key", "fits"],
+            [(f"fields.{name}", "nothing like it was found") for name in missing],
         )
         return
     mapping = _checked(table, chosen, events)
@@ -142,19 +144,16 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
 def _show(
     options: ClusterJsonOptions, sample: Sample, found: Explanation, written: str | None
 ) -> None:
-    rows = [
-        (each.key, each.source, each.kind, "no" if each.why else "yes", each.why)
-        for each in found.fields
-    ]
-    rows.append(("records", f"{len(sample.values):,}", sample.format, "", ""))
-    rows.append(("transactions", f"{found.transactions:,}", "", "", ""))
+    rows = [(each.key, each.source, each.kind, each.why or "yes") for each in found.fields]
+    rows.append(("records", f"{len(sample.values):,}", sample.format, ""))
+    rows.append(("transactions", f"{found.transactions:,}", "", ""))
     if found.skipped:
-        rows.append(("skipped", f"{found.skipped:,}", "", "", "by where"))
-    rows += [("rejected", f"{count:,}", reason, "no", why) for reason, why, count in found.rejected]
+        rows.append(("skipped", f"{found.skipped:,}", "", "where does not choose them"))
+    rows += [("rejected", f"{count:,}", reason, why) for reason, why, count in found.rejected]
     if found.keyed is not None:
-        rows.append(("key is customer_id", f"{found.keyed:,}", "", "", ""))
+        rows.append(("key is customer_id", f"{found.keyed:,}", "", ""))
     if written is not None:
-        rows.append(("draft", written, "", "", ""))
+        rows.append(("draft", written, "", ""))
     options.show(
         {
             "format": sample.format,
@@ -173,6 +172,6 @@ def _show(
             "key_is_customer": found.keyed,
             "draft": written,
         },
-        ["key", "source", "kind", "fits", "why"],
+        ["key", "source", "kind", "fits"],
         rows,
     )  # fmt: skip

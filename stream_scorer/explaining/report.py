@@ -1,5 +1,6 @@
 """What of a sample fits a mapping, and why the rest does not."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from stream_scorer.codec.reading.mapped import JsonDecoder, MappedDecoder, skipp
 from stream_scorer.codec.reading.mapped_paths import Found, find
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping, FieldRule
-from stream_scorer.core.mapping.mapping_table import Path, shown
+from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.core.normalising.leaves import misfit
 from stream_scorer.explaining.draft import Draft, guess
 from stream_scorer.explaining.sample import Sample, documents, paths_of
 from stream_scorer.registry.definition import parse_definition
 
 _EXAMPLES: Final = 20
+_SHOWN: Final = 40
 _STRING_MOST: Final = 1 << 20
 
 
@@ -133,7 +135,7 @@ def _places(mapping: EventMapping, sample: Sample) -> dict[Path, Found]:
 
 def _report(rule: FieldRule, places: Mapping[Path, Found]) -> FieldReport:
     if rule.path is None:
-        return FieldReport(rule.key, f"constant {shown(rule.constant)}", "", "")
+        return FieldReport(rule.key, f"constant {json.dumps(rule.constant)[:_SHOWN]}", "", "")
     place = places[rule.path]
     kind = " or ".join(dict.fromkeys(wire.kind for wire in place.wires))
     kind = f"{kind}, null" if place.nullable and kind else kind

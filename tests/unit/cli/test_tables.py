@@ -21,6 +21,7 @@ from stream_scorer.dead_letters.format import DeadLetter
 from stream_scorer.dead_letters.list import Listing
 from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
+from stream_scorer.explaining.sample import Sample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.lag import PartitionLag
 from stream_scorer.kafka.topics.our_topics import TopicReport
@@ -158,6 +159,14 @@ def _patches() -> dict[str, dict[str, Any]]:
         "security check --offline": {f"{cli}.security.setting_findings": [Finding(
             "kafka.client.enable.ssl.certificate.verification", "is off: whoever is on the "
             "network can pose as the broker", "remove it, and set ssl.ca.location")]},
+        "events explain --topic payments --events events.toml": {
+            f"{cli}.events._sample": Sample("json", [
+                b'{"transaction": {"identifier": "T%d"}, "ts": 1, "card": "C", "sum": %s}' % each
+                for each in [(1, b"1.5"), (2, b"1.555"), (3, b"null")]], [b"C", b"C", None]),
+            f"{cli}.events._read": {"record": {"format": "json"}, "fields": {
+                "transaction_id": "transaction.identifier", "currency": {"constant": "EUR"},
+                "event_time": {"path": "ts", "unit": "s"}, "customer_id": "card",
+                "amount": {"path": "sum", "unit": "major"}}}},
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
         "state inspect": opened | {f"{cli}.state.inspect_partitions": [STATE, EMPTY]},
         "state verify": opened | {f"{cli}.state.verify_partitions": [
@@ -182,6 +191,7 @@ KEYS = {
     "dlq list": ["1234567890", "UNKNOWN_CURRENCY", "2026-11-25"],
     "dlq show": ["transactions:11:1234567891"],
     "dlq take": ["1234567891"],
+    "events explain": ["transaction.identifier", 'constant "EUR"', "MAPPING", "more digits"],
     "lag": ["transactions", "1234567890", "100,001", "-"],
     "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
     "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],
