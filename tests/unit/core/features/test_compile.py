@@ -19,7 +19,6 @@ from stream_scorer.core.features.compile import (
     compile_union,
 )
 from stream_scorer.core.features.declarations import declared_plan
-from stream_scorer.core.kernels.filtered import OUT
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from tests.support.core.manifests import EVERY_KIND, RICH
@@ -203,8 +202,14 @@ KNOWN = (
     "min, night, passthrough, ratio, risk, stddev, sum, time_since_last, weekend"
 )
 FIELDS = "terminal_id, channel, mcc, country, device_id"
-COUNT = {"name": "c", "kind": "count", "window": "1d"}
-RISK = {"name": "f", "kind": "risk", "key": "terminal_id", "window": "1d", "delay": "7d"}
+COUNT: dict[str, Any] = {"name": "c", "kind": "count", "window": "1d"}
+RISK: dict[str, Any] = {
+    "name": "f",
+    "kind": "risk",
+    "key": "terminal_id",
+    "window": "1d",
+    "delay": "7d",
+}
 CODES = {
     "name": "f", "kind": "categorical", "field": "mcc", "values": ["a"], "unknown": 1, "missing": 2
 }  # fmt: skip
@@ -497,8 +502,8 @@ def test_what_cannot_be_computed_is_refused_by_name(
     assert str(refused.value).startswith(message)
 
 
-def test_a_new_option_changes_an_identity_and_its_default_does_not() -> None:
-    total = {"kind": "sum", "window": "1d", "field": "amount"}
+def test_an_option_changes_an_identity_its_default_does_not() -> None:
+    total: dict[str, Any] = {"kind": "sum", "window": "1d", "field": "amount"}
     assert identity(total) == identity(total | {"exclude_self": False})
     others = [{"exclude_self": True}, {"where": {"mcc": "1"}}, {"where": {"mcc": "2"}},
               {"where": {"channel": "1"}}, {"kind": "stddev"}]  # fmt: skip
@@ -532,7 +537,7 @@ def test_extra_fields_are_needed_by_name_and_type() -> None:
     assert compiled.identities[0] != other.identities[0]
 
 
-def test_a_list_is_judged_without_its_plan_by_how_it_uses_extra_fields() -> None:
+def test_a_list_without_a_plan_is_judged_by_its_uses_of_extras() -> None:
     specs: list[dict[str, Any]] = [
         {"name": "a", "kind": "mean", "field": "items", "window": "1d", "where": {"vip": True}},
         {"name": "b", "kind": "distinct", "field": "ip", "window": "1d"},
@@ -554,11 +559,11 @@ def test_a_list_is_judged_without_its_plan_by_how_it_uses_extra_fields() -> None
 def test_training_columns_are_those_of_the_stream() -> None:
     compiled = compile_features(EVERY_KIND, Plan())
     program = compiled.direct
-    written = [*program.operations[:, PLACE].tolist(), *program.filtered[:, OUT].tolist()]
+    written = [*program.operations[:, PLACE].tolist(), *program.filtered[:, PLACE].tolist()]
     windowed = [at for at, f in enumerate(compiled._features) if f.windowed is not None]
     assert sorted(written) == windowed
     kinds = [*program.operations[:, 0].tolist(), *program.filtered[:, 0].tolist()]
-    assert kinds == [compiled._features[at].windowed.kind for at in written]  # type: ignore[union-attr]
+    assert kinds == [compiled._features[at].windowed.kind for at in written]
 
 
 @pytest.mark.parametrize(
