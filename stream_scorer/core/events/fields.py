@@ -21,7 +21,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG, STRING, TIMESTAMP
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.kernels.filtered import DOUBLE_CODE, LONG_CODE
+from stream_scorer.core.kernels.observing import DOUBLE_CODE, LONG_CODE
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]

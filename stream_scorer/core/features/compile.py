@@ -40,10 +40,19 @@ from stream_scorer.core.features.kinds import (
     digest,
 )
 from stream_scorer.core.features.texts import TEXT, feature_text
-from stream_scorer.core.kernels import filtered
 from stream_scorer.core.kernels.aggregates import DISTINCT, FIRST, LEAST, MEDIAN, MOST
 from stream_scorer.core.kernels.columns import copy_columns
-from stream_scorer.core.kernels.observing import AMOUNTS, FIRST_FIELD, OPERATION_WIDTH, RingProgram
+from stream_scorer.core.kernels.observing import (
+    AMOUNTS,
+    CODE,
+    FILTERED_WIDTH,
+    FIRST_FIELD,
+    MINOR,
+    OPERATION_WIDTH,
+    REAL,
+    WHOLE,
+    RingProgram,
+)
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
@@ -78,8 +87,8 @@ class Engine:
     Attributes:
         retention: How long and how much rings remember.
         fields: Further fields that they store.
-        program: The operations over them; each writes one column, those of ``kernels.filtered``
-            behind the others.
+        program: The operations over them; each writes one column, the filtered ones behind
+            the others.
         delayed: The operations over terminals; their columns stand behind.
     """
 
@@ -210,7 +219,7 @@ class FeatureSet:
         mine = (self._observed >= first) & (self._observed < self.engine.over_rings)
         chosen = self._observed[mine] - first
         others = program.filtered[chosen]
-        others[:, filtered.OUT] = self._places[mine]
+        others[:, PLACE] = self._places[mine]
         return program._replace(
             operations=operations, memories=program.memories[rows], missing=program.missing[rows],
             filtered=others, filtered_memories=program.filtered_memories[chosen],
@@ -410,7 +419,7 @@ def _engine(
             _column(operation, fields),
             out,
         )
-    further = np.zeros((len(others), filtered.FILTERED_WIDTH), np.int64)
+    further = np.zeros((len(others), FILTERED_WIDTH), np.int64)
     for at, operation in enumerate(others):
         where, wanted = (None, 0) if operation.where is None else operation.where
         further[at] = (
@@ -418,12 +427,12 @@ def _engine(
             windows.index(operation.window_ms),
             operation.last,
             -1 if operation.key is None else fields.index(operation.key),
+            _column(operation, fields),
+            len(plain) + at,
             -1 if where is None else fields.index(where),
             wanted,
-            _column(operation, fields),
             _type(operation),
             operation.exclude_self,
-            len(plain) + at,
         )
     line = any(
         o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in plain
@@ -460,10 +469,10 @@ def _column(operation: Windowed, fields: tuple[str, ...]) -> int:
 
 
 def _type(operation: Windowed) -> int:
-    """Return the type of the values that an operation reads, as ``kernels.filtered`` numbers it."""
+    """Return the type of the values that an operation reads, by its number in ``observing``."""
     if operation.number in NUMBERS:
-        return filtered.REAL if operation.number == DOUBLE else filtered.WHOLE
-    return filtered.CODE if operation.kind in (DISTINCT, FIRST) else filtered.MINOR
+        return REAL if operation.number == DOUBLE else WHOLE
+    return CODE if operation.kind in (DISTINCT, FIRST) else MINOR
 
 
 def _memories(operations: Sequence[Windowed], plan: Plan) -> Int64:

@@ -82,7 +82,7 @@ class Windowed:
 
     @property
     def filtered(self) -> bool:
-        """Whether it is an operation of ``kernels.filtered``."""
+        """Whether it is a filtered operation of ``kernels.observing``."""
         return (
             self.kind in (FIRST, STDDEV)
             or self.number != AMOUNT

@@ -1,18 +1,28 @@
 """What kinds of features compute over the values of an event's window: one function each.
 
-``values[first:last]`` are int64 values of the window's events, the event itself among them, so
-there is always one. All but amounts are 64-bit hashes. No function looks at their order.
+``values[first:last]`` are int64 values of the window's events, at least one. All but amounts are
+64-bit hashes. No function of ``aggregate`` looks at their order.
+
+``whole`` and ``real`` are for values of any further field, newest first. They read doubles from the
+last to the first, so that those are always added oldest first: no result depends on how a ring came
+to be.
 
 Loops count in unsigned numbers: numba lets a signed index count from the end, which costs a test
 per element and keeps the loop from being vectorised.
 """
 
+import math
+
 import numpy as np
 
 from stream_scorer.core.kernels.compiled import inlined, kernel
+from stream_scorer.core.kernels.memory import double_of
 
 COUNT, SUM, MEAN, LEAST, MOST, MEDIAN, DISTINCT, SINCE, FIRST, STDDEV = range(10)
-"""The last two are computed in ``filtered`` alone."""
+"""The last two are those of filtered operations alone; see ``observing``."""
+
+_LOW = np.int64(0xFFFFFFFF)
+_HIGH = 4294967296.0
 
 
 @inlined
@@ -133,3 +143,117 @@ def distinct(values, first, last, marks, stamps):
             marks[at] = value
             found += 1
     return found
+
+
+@inlined
+def exact_sum(values, count):
+    """Return the exact sum of int64 values, rounded once, to the nearest float64.
+
+    The halves' sums fit into 53 bits for the most events that a ring can hold, so that both are
+    exact as float64 and only their addition rounds.
+    """
+    high = np.int64(0)
+    low = np.int64(0)
+    for c in range(np.uint64(count)):
+        high += values[c] >> np.int64(32)
+        low += values[c] & _LOW
+    return np.float64(high) * _HIGH + np.float64(low)
+
+
+@inlined
+def whole_deviation(values, count):
+    """Return the standard deviation of a population of int64 values, in two passes."""
+    mean = exact_sum(values, count) / np.float64(count)
+    squares = 0.0
+    for c in range(count - 1, -1, -1):
+        difference = np.float64(values[c]) - mean
+        squares += difference * difference
+    return math.sqrt(squares / np.float64(count))
+
+
+@inlined
+def whole_median(values, count, copy):
+    """Return the middle one of int64 values, or the mean of the two middle ones."""
+    for c in range(np.uint64(count)):
+        copy[c] = values[c]
+    middle = count >> 1
+    upper = select(copy, count, middle)
+    if count & 1:
+        return np.float64(upper)
+    copy[0] = most(copy, np.int64(0), middle)
+    copy[1] = upper
+    return exact_sum(copy, np.int64(2)) / 2.0
+
+
+@inlined
+def real_sum(values, count):
+    """Return the sum of doubles, added from the last to the first."""
+    found = 0.0
+    for c in range(count - 1, -1, -1):
+        found += double_of(values[c])
+    return found
+
+
+@inlined
+def real_deviation(values, count):
+    """Return the standard deviation of a population of doubles, likewise, in two passes."""
+    mean = real_sum(values, count) / np.float64(count)
+    squares = 0.0
+    for c in range(count - 1, -1, -1):
+        difference = double_of(values[c]) - mean
+        squares += difference * difference
+    return math.sqrt(squares / np.float64(count))
+
+
+@inlined
+def ordered(bits):
+    """Return a number for a double's bits, or the bits for it: they are in the doubles' order.
+
+    -0.0 is less than 0.0.
+    """
+    return bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+
+
+@inlined
+def real_rank(kind, values, count, copy):
+    """Return the smallest, the largest or the middle double."""
+    for c in range(np.uint64(count)):
+        copy[c] = ordered(values[c])
+    if kind == LEAST:
+        return double_of(ordered(least(copy, np.int64(0), count)))
+    if kind != MEDIAN:
+        return double_of(ordered(most(copy, np.int64(0), count)))
+    middle = count >> 1
+    upper = select(copy, count, middle)
+    if count & 1:
+        return double_of(ordered(upper))
+    lower = most(copy, np.int64(0), middle)
+    return (double_of(ordered(lower)) + double_of(ordered(upper))) / 2.0
+
+
+@kernel
+def whole(kind, values, count, copy):
+    """Return what a kind computes of int64 values, at least one."""
+    if kind == SUM:
+        return exact_sum(values, count)
+    if kind == MEAN:
+        return exact_sum(values, count) / np.float64(count)
+    if kind == STDDEV:
+        return whole_deviation(values, count)
+    if kind == MEDIAN:
+        return whole_median(values, count, copy)
+    if kind == LEAST:
+        return np.float64(least(values, np.int64(0), count))
+    return np.float64(most(values, np.int64(0), count))
+
+
+@kernel
+def real(kind, values, count, copy):
+    """Return what a kind computes of doubles, given as bits, at least one."""
+    if kind == SUM:
+        return real_sum(values, count)
+    if kind == MEAN:
+        return real_sum(values, count) / np.float64(count)
+    if kind == STDDEV:
+        return real_deviation(values, count)
+    return real_rank(kind, values, count, copy)

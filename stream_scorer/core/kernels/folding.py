@@ -10,9 +10,14 @@ from stream_scorer.core.kernels.blocks import (
 )
 from stream_scorer.core.kernels.cells import MOST_CELLS, count_aged, mark_used
 from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
-from stream_scorer.core.kernels.filtered import observe_filtered
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
-from stream_scorer.core.kernels.observing import CHUNK, observe, older, sum_before
+from stream_scorer.core.kernels.observing import (
+    CHUNK,
+    observe,
+    observe_filtered,
+    older,
+    sum_before,
+)
 from stream_scorer.core.kernels.store import (
     NEVER,
     enter,

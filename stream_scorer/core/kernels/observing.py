@@ -3,6 +3,11 @@
 An operation is a row of int64: KIND of ``aggregates``; WINDOW, an index into the windows; LAST, the
 newest so many events, 0 for all; KEY, the further field that must be the event's, or -1; COLUMN of
 the values, 0 for amounts, 2 + f for further field f; OUT, the column that it writes.
+
+A filtered operation chooses events by a second field, leaves the event itself out, or reads numbers
+that are no amounts. Its row goes on: WHERE, the further field that must be WANTED, or -1; TYPE of
+the values; WITHOUT, 1 to leave the event itself out. It is computed apart, so that the other
+operations stay fast.
 """
 
 from typing import NamedTuple
@@ -10,11 +15,37 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.kernels.aggregates import COUNT, MEAN, SINCE, aggregate
-from stream_scorer.core.kernels.compiled import inlined
+from stream_scorer.core.kernels.aggregates import (
+    COUNT,
+    DISTINCT,
+    FIRST,
+    MEAN,
+    SINCE,
+    SUM,
+    aggregate,
+    distinct,
+    real,
+    whole,
+)
+from stream_scorer.core.kernels.compiled import inlined, kernel
 
 KIND, WINDOW, LAST, KEY, COLUMN, OUT = range(6)
 OPERATION_WIDTH = 6
+
+WHERE, WANTED, TYPE, WITHOUT = range(OPERATION_WIDTH, OPERATION_WIDTH + 4)
+FILTERED_WIDTH = OPERATION_WIDTH + 4
+
+MINOR, WHOLE, REAL, CODE = range(4)
+"""Types of values: amounts, longs and times, doubles, and kept values as they are."""
+
+LONG_CODE = np.int64(np.iinfo(np.int64).min)
+"""A long is kept exclusive-or this."""
+
+DOUBLE_CODE = np.int64(0x7FF8000000000002)
+"""A double's bits are kept exclusive-or this; the codes 0 and 1 are then those of NaNs."""
+
+_NULL = np.uint64(1)
+_ALL = np.int64(np.iinfo(np.int64).max)
 
 CHUNK = 16
 """Rows whose memory is fetched together."""
@@ -34,7 +65,7 @@ class RingProgram(NamedTuple):
         missing: float64[k], what an operation without an answer writes.
         scale: float64[1], minor units per unit of the currency.
         line: bool[1], whether any operation needs each of the amounts and not their sum alone.
-        filtered: int64[f, FILTERED_WIDTH], operations of ``filtered``.
+        filtered: int64[f, FILTERED_WIDTH], the filtered operations.
         filtered_memories: int64[f], as ``memories``.
         filtered_missing: float64[f], as ``missing``.
         filtered_scales: float64[f], what a kept number is divided by.
@@ -259,4 +290,97 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
                     found = choose(words, keys, mine, values, head, mask, low, end, most, chosen)
                     chosen[found] = extras[column - FIRST_FIELD, i]
             value = aggregate(kind, chosen, np.int64(0), found + 1, scale, scratch)
+        observed[place, operations[j, OUT]] = value
+
+
+@kernel
+def observe_filtered(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
+    words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, before, extras,
+    i, place, late, program, scratch, observed,
+):  # fmt: skip
+    """Write what the filtered operations compute for event i; it takes the same as ``observe``.
+
+    Values are gathered newest first, nulls left out.
+    """
+    operations = program.filtered
+    lows = scratch.lows
+    chosen = scratch.chosen
+    mask = capacity - 1
+    for j in range(len(operations)):
+        kind = operations[j, KIND]
+        low = lows[operations[j, WINDOW]]
+        if late:
+            memory = program.filtered_memories[j]
+            forgotten = older(times, base, head, mask, end, newest, age_mask, memory)
+            low = max(low, forgotten)
+        key = operations[j, KEY]
+        where = operations[j, WHERE]
+        wanted = operations[j, WANTED]
+        column = operations[j, COLUMN]
+        kept_type = operations[j, TYPE]
+        missing = program.filtered_missing[j]
+        keys = amounts + (FIRST_FIELD + key) * capacity
+        mine = extras[key, i] if key >= 0 else np.int64(0)
+        wheres = amounts + (FIRST_FIELD + where) * capacity
+        values = amounts + column * capacity
+        own = amount if kept_type == MINOR else extras[column - FIRST_FIELD, i]
+        value = missing
+        if kind in (SINCE, FIRST):
+            step = np.int64(1) if kind == FIRST else np.int64(-1)
+            position = low if kind == FIRST else end - 1
+            while low <= position < end:
+                cell = (head + position) & mask
+                if (
+                    (key < 0 or words[keys + cell] == mine)
+                    and (where < 0 or words[wheres + cell] == wanted)
+                    and (kind == SINCE or words[values + cell] == own)
+                ):
+                    age = (newest - np.int64(times[base + cell])) & age_mask
+                    value = np.float64(t - newest + age) / _MILLISECONDS
+                    break
+                position += step
+            observed[place, operations[j, OUT]] = value
+            continue
+        room = operations[j, LAST]
+        if room == 0:
+            room = _ALL
+        code = np.int64(0)
+        if kept_type == WHOLE:
+            code = LONG_CODE
+        elif kept_type == REAL:
+            code = DOUBLE_CODE
+        nullable = kept_type in (WHOLE, REAL)
+        seen = np.int64(0)
+        found = np.int64(0)
+        if operations[j, WITHOUT] == 0 and (where < 0 or extras[where, i] == wanted):
+            seen = np.int64(1)
+            chosen[0] = own ^ code
+            found = np.int64(not nullable or np.uint64(own) > _NULL)
+        sum_before = before
+        position = end - 1
+        while position >= low and seen < room:
+            cell = (head + position) & mask
+            number = words[values + cell]
+            if kept_type == MINOR:
+                # The column holds the sums of all amounts before an event.
+                number, sum_before = sum_before - number, number
+            if (key < 0 or words[keys + cell] == mine) and (
+                where < 0 or words[wheres + cell] == wanted
+            ):
+                seen += 1
+                chosen[found] = number ^ code
+                found += np.int64(not nullable or np.uint64(number) > _NULL)
+            position -= 1
+        if kind == COUNT:
+            value = np.float64(seen)
+        elif kind == DISTINCT:
+            value = np.float64(distinct(chosen, np.int64(0), found, scratch.marks, scratch.stamps))
+        elif found == 0:
+            value = 0.0 if kind == SUM else missing
+        elif kept_type == REAL:
+            value = real(kind, chosen, found, scratch.copy)
+            if value - value != 0.0:
+                value = np.nan
+        else:
+            value = whole(kind, chosen, found, scratch.copy) / program.filtered_scales[j]
         observed[place, operations[j, OUT]] = value

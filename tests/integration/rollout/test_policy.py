@@ -52,9 +52,7 @@ def wanted(decision: dict[str, Any], policy: dict[str, Any]) -> str:
     return "REVIEW" if decision["score"] >= limits["review"] else "APPROVE"
 
 
-def test_a_policy_changes_outcomes_from_its_activation_on_and_nothing_else(
-    scene: Scene, models: Path
-) -> None:
+def test_a_policy_changes_outcomes_from_its_activation_on(scene: Scene, models: Path) -> None:
     alone: dict[str, Any] = {"strategy": "champion", "versions": {"champion": OLD}}
     policies: dict[int, dict[str, Any]] = {scene.plan(**alone): {}}
     with scene.scorer("first") as process:

@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.aggregates import COUNT, SUM
-from stream_scorer.core.kernels.filtered import FILTERED_WIDTH
 from stream_scorer.core.kernels.folding import ADDED, CAPPED, DUPLICATE, LATE
-from stream_scorer.core.kernels.observing import RingProgram
+from stream_scorer.core.kernels.observing import FILTERED_WIDTH, RingProgram
 from stream_scorer.core.kernels.store import NOBODY, SLOT, SLOTS, UNITS, find
 from stream_scorer.core.rings.rings import CustomerRings, Journal, Retention, RingColumns
 

@@ -23,7 +23,7 @@ from stream_scorer.core.events.fields import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
-from stream_scorer.core.kernels.filtered import DOUBLE_CODE, LONG_CODE
+from stream_scorer.core.kernels.observing import DOUBLE_CODE, LONG_CODE
 from tests.support.core.events import batch, event
 from tests.support.effort import examples
 

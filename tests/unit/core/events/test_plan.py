@@ -46,7 +46,7 @@ def test_the_shipped_plan_names_every_key_with_its_default() -> None:
         ("currencies = {'ÄÖÜ' = 2}", "currencies: 'ÄÖÜ' is not an ISO 4217 code"),
         ("currencies = {EUR = 5}", "currencies: exponent of EUR must be 0 to 4, not 5"),
         ("currencies = {EUR = -1}", "currencies: exponent of EUR must be 0 to 4, not -1"),
-        ("extras = 3", "extras: need events.toml, which gives their place in a record"),
+        ("extras = 3", "extras: must be a table, not 3"),
         ("extras = {items = 'long'}", "extras: need events.toml"),
         ("revision = -1", "revision: must be at least 0, not -1"),
         ("lateness_ms = -1", "lateness_ms: must be at least 0, not -1"),

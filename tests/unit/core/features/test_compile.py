@@ -19,7 +19,6 @@ from stream_scorer.core.features.compile import (
     compile_union,
 )
 from stream_scorer.core.features.declarations import declared_plan
-from stream_scorer.core.kernels.filtered import OUT
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from tests.support.core.manifests import EVERY_KIND, RICH
@@ -204,7 +203,13 @@ KNOWN = (
 )
 FIELDS = "terminal_id, channel, mcc, country, device_id"
 COUNT: dict[str, Any] = {"name": "c", "kind": "count", "window": "1d"}
-RISK = {"name": "f", "kind": "risk", "key": "terminal_id", "window": "1d", "delay": "7d"}
+RISK: dict[str, Any] = {
+    "name": "f",
+    "kind": "risk",
+    "key": "terminal_id",
+    "window": "1d",
+    "delay": "7d",
+}
 CODES = {
     "name": "f", "kind": "categorical", "field": "mcc", "values": ["a"], "unknown": 1, "missing": 2
 }  # fmt: skip
@@ -437,7 +442,7 @@ CODES = {
         ),
         (
             [RISK | {"where": {"mcc": "1"}}],
-            "feature f: kind risk has no key 'where'; its keys are delay, key, kind, name, window",
+            "feature f: kind risk has no key 'where'; its keys are delay, key, kind, name, text, window",
         ),
         *(
             ([{"name": "f", "kind": kind, "field": "amount", "window": "1d", "missing": 0}],
@@ -498,7 +503,7 @@ def test_what_cannot_be_computed_is_refused_by_name(
     assert str(refused.value).startswith(message)
 
 
-def test_a_new_option_changes_an_identity_and_its_default_does_not() -> None:
+def test_an_option_changes_an_identity_its_default_does_not() -> None:
     total: dict[str, Any] = {"kind": "sum", "window": "1d", "field": "amount"}
     assert identity(total) == identity(total | {"exclude_self": False})
     others: list[dict[str, Any]] = [
@@ -538,7 +543,7 @@ def test_extra_fields_are_needed_by_name_and_type() -> None:
     assert compiled.identities[0] != other.identities[0]
 
 
-def test_a_list_is_judged_without_its_plan_by_how_it_uses_extra_fields() -> None:
+def test_a_list_without_a_plan_is_judged_by_its_uses_of_extras() -> None:
     specs: list[dict[str, Any]] = [
         {"name": "a", "kind": "mean", "field": "items", "window": "1d", "where": {"vip": True}},
         {"name": "b", "kind": "distinct", "field": "ip", "window": "1d"},
@@ -560,7 +565,7 @@ def test_a_list_is_judged_without_its_plan_by_how_it_uses_extra_fields() -> None
 def test_training_columns_are_those_of_the_stream() -> None:
     compiled = compile_features(EVERY_KIND, Plan())
     program = compiled.direct
-    written = [*program.operations[:, PLACE].tolist(), *program.filtered[:, OUT].tolist()]
+    written = [*program.operations[:, PLACE].tolist(), *program.filtered[:, PLACE].tolist()]
     windowed = [at for at, f in enumerate(compiled._features) if f.windowed is not None]
     assert sorted(written) == windowed
     kinds = [*program.operations[:, 0].tolist(), *program.filtered[:, 0].tolist()]

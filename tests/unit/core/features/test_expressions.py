@@ -127,6 +127,14 @@ def test_an_earlier_feature_hides_a_field_of_its_name() -> None:
                             PLAN).needs[-1].window_ms == 86_400_000  # fmt: skip
 
 
+def test_an_expression_over_a_terminal_is_computed_again() -> None:
+    risk = {"name": "risk", "kind": "risk", "key": "terminal_id", "window": "1d", "delay": "7d"}
+    over = {"name": "over", "kind": "expression", "value": "coalesce(risk, 0) + amount"}
+    twice = {"name": "twice", "kind": "expression", "value": "over * 2"}
+    other = {"name": "other", "kind": "expression", "value": "amount * 2"}
+    assert compile_features([risk, over, other, twice], PLAN).recomputed == (1, 3)
+
+
 def test_expressions_of_expressions_do_not_grow() -> None:
     chain: list[dict[str, Any]] = [{"name": "e0", "kind": "expression", "value": "amount"}]
     for at in range(1, 60):

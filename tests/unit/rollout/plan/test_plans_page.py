@@ -63,7 +63,7 @@ def test_the_example_is_a_plan() -> None:
     assert made.controller.manual == ("promote",)
 
 
-def test_the_policy_on_the_page_is_one_and_its_keys_are_all_there_are() -> None:
+def test_the_policy_on_the_page_is_one_with_every_key() -> None:
     _, text = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     plan = parse_plan("", {"policy.toml": text})
     assert set(table("policy key")) == set(plan.policy)
