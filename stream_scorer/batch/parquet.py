@@ -16,7 +16,7 @@ from stream_scorer.batch.output import Decided, Form
 from stream_scorer.batch.threads import ahead
 from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.reasons import explanation_items
-from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
+from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, Flag, Outcome
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
 
@@ -167,7 +167,11 @@ class ParquetFolder:
             pa.array(events.int64("amount_minor")),
             events.records.column("currency").dictionary_encode(),
             events.records.column("channel").dictionary_encode(),
-            _words(decisions.own_outcome, [*(outcome.name for outcome in Outcome), None]),
+            _words(
+                decisions.own_outcome,
+                [outcome.name for outcome in Outcome],
+                decisions.own_outcome == NO_OUTCOME,
+            ),
             pa.nulls(rows, pa.float64()),
             _same(decisions.revision_of_policy, pa.int64(), rows),
             _explanations(decisions),
@@ -233,8 +237,13 @@ def _same(value: object, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), rows)
 
 
-def _words(index: NDArray[Any], words: Sequence[str | None]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(words))
+def _words(
+    index: NDArray[Any], words: Sequence[str], null: NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """Return a word for each row, by its place in ``words``; null where ``null`` is true."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(index.astype(np.int32), mask=null), pa.array(words)
+    )
 
 
 def _explanations(decisions: DecisionBatch) -> pa.Array:

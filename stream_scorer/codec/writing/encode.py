@@ -161,6 +161,10 @@ class ColumnEncoder:
         """Encode values of one field once, for the :class:`Choice` of many batches."""
         return self._pieces(self._fields[name], values)
 
+    def item_pieces(self, name: str, field: str, values: Sequence[Any]) -> Pieces:
+        """Encode values of a field of an array's items once; see :meth:`pieces`."""
+        return self._pieces(self._fields[name].items[field], values)
+
     def _pieces(self, entry: _Field, values: Sequence[Any]) -> Pieces:
         return Pieces.of(self._value(entry, value) for value in values)
 
@@ -302,27 +306,6 @@ def without_nulls(column: pa.Array) -> pa.Array:
     return column.fill_null("") if column.null_count else column
 
 
-def _explained(explanations: Explanations | None, features: NDArray[np.float64]) -> Column:
-    """Return the items of the explanations.
-
-    Args:
-        explanations: Of n rows.
-        features: float64[n, m].
-    """
-    if explanations is None or not len(explanations):
-        return Constant([])
-    items = explanation_items(explanations, features)
-    return Items(
-        items.ends,
-        {
-            "feature": Choice(items.feature, items.names),
-            "value": items.value,
-            "contribution": items.contribution,
-            "text": Constant("") if items.text is None else pa.array(items.text, pa.string()),
-        },
-    )
-
-
 class DecisionEncoder:
     """Encodes decisions for the decisions topic.
 
@@ -341,6 +324,8 @@ class DecisionEncoder:
         self._outcomes = self._encoder.pieces("model_outcome", _OUTCOMES)
         self._reasons: dict[tuple[str, ...], int] = {}
         self._reason_pieces = Pieces.of(())
+        self._names: tuple[str, ...] = ()
+        self._name_pieces = Pieces.of(())
 
     def encode(
         self,
@@ -384,9 +369,29 @@ class DecisionEncoder:
             "model_outcome": Choice(decisions.own_outcome, self._outcomes),
             "calibrated_score": Constant(None),
             "policy_revision": Constant(decisions.revision_of_policy),
-            "explanations": _explained(decisions.explanations, decisions.features),
+            "explanations": self._explained(decisions.explanations, decisions.features),
         }
         return self._encoder.encode({**columns, **(others or {})}, len(decisions))
+
+    def _explained(
+        self, explanations: Explanations | None, features: NDArray[np.float64]
+    ) -> Column:
+        """Return the items of the explanations of n rows with features float64[n, m]."""
+        if explanations is None or not len(explanations):
+            return Constant([])
+        items = explanation_items(explanations, features)
+        if self._names != items.names:
+            self._names = items.names
+            self._name_pieces = self._encoder.item_pieces("explanations", "feature", items.names)
+        return Items(
+            items.ends,
+            {
+                "feature": Choice(items.feature, self._name_pieces),
+                "value": items.value,
+                "contribution": items.contribution,
+                "text": Constant("") if items.text is None else pa.array(items.text, pa.string()),
+            },
+        )
 
     def _reasons_of(self, decisions: DecisionBatch) -> Choice:
         """Return each row's reason codes; lists of codes met before are not encoded again."""

@@ -34,7 +34,7 @@ def top_reasons(
     >>> top_reasons(np.array([[0.1, -2.0, 0.7]]), ("amount", "night", "count"))
     [('count', 'amount')]
     """
-    order, positive = _top(attributions, names, count)
+    order, _, positive = _top(attributions, names, count)
     named = np.array(names, object)[order]
     return [tuple(row[:most]) for row, most in zip(named, positive.tolist(), strict=True)]
 
@@ -53,14 +53,13 @@ def explain(
     Raises:
         ValueError: There are not as many names as columns.
     """
-    order, positive = _top(attributions, names, REASONS_MOST)
+    order, largest, positive = _top(attributions, names, REASONS_MOST)
     named = np.array(names, object)[order]
     reasons = {
         row: tuple(mine[:most])
         for row, mine, most in zip(rows.tolist(), named, positive.tolist(), strict=True)
     }
     kept = np.arange(order.shape[1]) < positive[:, None]
-    largest = np.take_along_axis(attributions, order, axis=1)
     found = Explanations(np.repeat(rows, positive), order[kept], largest[kept], names, texts)
     return reasons, found
 
@@ -108,11 +107,14 @@ def explanation_items(explanations: Explanations, features: Float64) -> Explanat
     )  # fmt: skip
 
 
-def _top(
-    attributions: Float64, names: tuple[str, ...], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return int64[n, c], each row's columns by contribution, and int64[n], how many count."""
+def _top(attributions: Float64, names: tuple[str, ...], count: int) -> tuple[Int64, Float64, Int64]:
+    """Return each row's columns by contribution and these contributions, and how many count.
+
+    Returns:
+        int64[n, c]; float64[n, c]; int64[n], of how many the contribution is greater than 0.
+    """
     if attributions.ndim != 2 or attributions.shape[1] != len(names):  # noqa: PLR2004 n and m
         raise ValueError(f"attributions of shape {attributions.shape} for {len(names)} names")
     order = np.argsort(-attributions, axis=1, kind="stable")[:, :count]
-    return order, (np.take_along_axis(attributions, order, axis=1) > 0).sum(axis=1)
+    largest = np.take_along_axis(attributions, order, axis=1)
+    return order, largest, (largest > 0).sum(axis=1)

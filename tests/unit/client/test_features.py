@@ -35,7 +35,7 @@ def test_without_a_store_features_are_named_by_position() -> None:
     assert columns == {"feature_0": [1.0, 3.0, None], "feature_1": [2.0, None, None]}
 
 
-def test_with_a_store_they_have_the_names_of_the_manifest_and_missing_values_stay_nan() -> None:
+def test_with_a_store_they_have_the_names_of_the_manifest() -> None:
     values = tuple(float(at) for at in range(len(NAMES) - 1))
     names = FeatureNames(store_settings(MODELS_DIRECTORY))
     (row,) = names.rows(batch(("fraud", "1.0.0", (*values, math.nan))))

@@ -118,7 +118,7 @@ def test_a_reason_where_nothing_was_held_back_is_found(decisions: pa.RecordBatch
     assert found.fields == {"reasons": 1}
 
 
-def test_a_decision_of_version_1_is_compared_by_the_fields_of_that_version(
+def test_version_1_is_compared_by_the_fields_of_that_version(
     decisions: pa.RecordBatch,
 ) -> None:
     row = row_of(decisions, "BLOCK")

@@ -337,7 +337,7 @@ def test_a_terminal_watermark_is_written_and_never_is_null(
     assert [record["terminal_watermark"] for record in read] == told
 
 
-def test_without_explanations_and_other_outcomes_the_decision_is_the_models_own() -> None:
+def test_by_default_the_outcome_is_the_models_own() -> None:
     batch = replace(
         decisions(4), model_outcome=None, policy_revision=None, explanations=None, reasons={}
     )
