@@ -77,6 +77,19 @@ STATE = PartitionCheckpoint(
 )  # fmt: skip
 EMPTY = PartitionCheckpoint(0, 0, 0, 0, 0, None, None, None, None, None, None, {}, None)
 WINDOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
+FIGURES = {
+    "reviews_per_day": 400.03125, "reviews_daily_spread": 21.123456789,
+    "reviews_poisson_share": 0.912345678, "blocks_per_day": 63.0078125,
+    "precision": 0.87123456789, "recall": 0.60123456789, "cost_per_day": 12_345.678901,
+}  # fmt: skip
+CHOSEN = {
+    "model": "fraud:1.10.0", "policy": "policy.toml", "picture": None, "review": 0.312345678901,
+    "block": 0.82, "budget": 400.0, "days": "92:182", "number_of_days": 91,
+    "training_days_left_out": None, "days_with_incomplete_history": 31, **FIGURES,
+    "likely_error": 0.0123456789, "days_needed": 31, "tied_per_day": 0.0, "before": FIGURES,
+    "check": {"days": "183:242", "number_of_days": 60, "difference": -0.0123456789, **FIGURES},
+    "curve": [{**FIGURES, "review": 0.312345678901, "block": 0.82}] * 2,
+}  # fmt: skip
 SHOWN = SimpleNamespace(
     verification=SimpleNamespace(reasons={"MALFORMED": 31}), malformed={"MALFORMED": 31},
     change_ms=AT_MS, drifts=[
@@ -167,6 +180,8 @@ def _patches() -> dict[str, dict[str, Any]]:
                 "transaction_id": "transaction.identifier", "currency": {"constant": "EUR"},
                 "event_time": {"path": "ts", "unit": "s"}, "customer_id": "card",
                 "amount": {"path": "sum", "unit": "major"}}}},
+        "models thresholds fraud:1.10.0 --data t.parquet --budget 400/day": {
+            "stream_scorer.models.commands.thresholds.choose_thresholds_by": CHOSEN},
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
         "state inspect": opened | {f"{cli}.state.inspect_partitions": [STATE, EMPTY]},
         "state verify": opened | {f"{cli}.state.verify_partitions": [
@@ -195,6 +210,7 @@ KEYS = {
     "lag": ["transactions", "1234567890", "100,001", "-"],
     "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
     "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],
+    "models thresholds": ["policy.toml", "92:182", "check: difference", "12,346"],
     "rollout history": ["12", "2026-11-25", "10:00:00", "plan", "ann"],
     "rollout status": ["fraud:1.11.0", "1234567890", "95.00%", "1,725,031"],
     "state inspect": ["1,024", "125,031", "1234567890", "100,001", "2026-11-25"],

@@ -442,7 +442,8 @@ CODES = {
         ),
         (
             [RISK | {"where": {"mcc": "1"}}],
-            "feature f: kind risk has no key 'where'; its keys are delay, key, kind, name, text, window",
+            ("feature f: kind risk has no key 'where'; its keys are delay, key, kind, name, text, "
+             "window"),
         ),
         *(
             ([{"name": "f", "kind": kind, "field": "amount", "window": "1d", "missing": 0}],
