@@ -342,3 +342,65 @@ def test_a_model_without_explanations_fails_where_one_is_due() -> None:
     assert part.failure.error == "RuntimeError: no reasons"
     assert {part.decisions.reasons[row] for row in part.decisions.reasons} == {("MODEL_ERROR",)}
     assert len(part.decisions.reasons) == part.failure.rows > 0
+
+
+POLICY = {
+    "default": {"review": 0.3, "block": 0.6},
+    "segment": [{"when": {"amount_above": 40}, "review": 0.05, "block": 0.1}],
+    "on_model_error": "APPROVE",
+}
+
+
+def by_policy(score: float, amount: int) -> Outcome:
+    """Say in plain Python what a decision should be."""
+    if np.isnan(score):
+        return Outcome.APPROVE
+    review, block = (0.05, 0.1) if amount > 4_000 else (0.3, 0.6)
+    return Outcome((score >= review) + (score >= block))
+
+
+def test_a_policy_moves_the_outcomes_of_all_arms_and_nothing_else() -> None:
+    # The canary fails for some of its rows, and the champion for some of those.
+    made = models(
+        Linear(lambda features: _but_for(features[:, 0], 50, 52)),
+        Linear(lambda features: _but_for(features[:, 1], 30, 60)),
+    )
+    first = Routing(7, ARMS | {"also": NEW}, canary_slices(4_000), shadows=("also",), salt="s",
+                    shared=PLAN)  # fmt: skip
+    then = replace(first, revision=8, shared=replace(PLAN, policy=POLICY))
+    before, after = (
+        decide_batch(EVENTS, PartitionRings(made[OLD].features), each, made)
+        for each in (first, then)
+    )
+    amounts = dict(enumerate(EVENTS.int64("amount_minor").tolist()))
+    moved: set[tuple[str, bool]] = set()
+    assert [part.rows.tolist() for part in before.decided] == [
+        part.rows.tolist() for part in after.decided
+    ]
+    for was, now in zip(before.decided, after.decided, strict=True):
+        assert (was.stage, was.failure) == (now.stage, now.failure)
+        old, new = was.decisions, now.decisions
+        assert (old.plan_revision, new.plan_revision) == (7, 8)
+        assert (old.arm, old.version, old.propensity) == (new.arm, new.version, new.propensity)
+        for name in ("score", "features", "flags"):
+            assert getattr(old, name).tobytes() == getattr(new, name).tobytes()
+        wanted = [
+            by_policy(score, amounts[offset])
+            for score, offset in zip(new.score.tolist(), new.events.offset.tolist(), strict=True)
+        ]
+        assert new.outcome.tolist() == wanted
+        if (old.outcome != new.outcome).any():
+            moved.add((new.arm, bool((new.flags & Flag.FALLBACK).any())))
+    assert moved == {(CHAMPION, False), (CONTROL, False), (CANARY, False), (CANARY, True)}
+    (shadow,), (later,) = before.shadowed, after.shadowed
+    assert shadow.score.tobytes() == later.score.tobytes()
+    assert shadow.outcome.tolist() != later.outcome.tolist()
+    assert later.outcome.tolist() == [
+        by_policy(score, amount)
+        for score, amount in zip(later.score.tolist(), amounts.values(), strict=True)
+    ]
+
+
+def _but_for(amount: Float64, low: float, high: float) -> Float64:
+    """Score by amounts; those from ``low`` to below ``high`` fail."""
+    return np.where((amount >= low) & (amount < high), np.nan, amount / 100.0)
