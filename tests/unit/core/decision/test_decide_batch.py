@@ -359,7 +359,7 @@ def by_policy(score: float, amount: int) -> Outcome:
     return Outcome((score >= review) + (score >= block))
 
 
-def test_a_policy_moves_the_outcomes_of_all_arms_and_nothing_else() -> None:
+def test_a_policy_moves_the_outcomes_of_all_arms_alone() -> None:
     # The canary fails for some of its rows, and the champion for some of those.
     made = models(
         Linear(lambda features: _but_for(features[:, 0], 50, 52)),
