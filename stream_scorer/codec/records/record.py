@@ -4,11 +4,13 @@ Whoever may write to a topic chooses the bytes, and the schema that they name. S
 within limits before fastavro builds it (see :mod:`stream_scorer.codec.reading.decode_program`), and
 what reads a topic of ours takes records of that topic's family only: of a writer schema with the
 same full name that ours can read. They come out with our fields, of our types, whatever else was
-written.
+written: bytes are read without the writer's logical types, and times are made by ours.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import fastavro
@@ -40,6 +42,7 @@ _SIZES: Final = Plan(
 _LIMITS: Final = SchemaLimits.of(_SIZES)
 _DECIMAL: Final = frozenset({"decimal"})
 _WHY_MOST: Final = 200
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RecordError(StreamScorerError):
@@ -75,9 +78,11 @@ class RecordDecoder:
         self._own = {} if schema is None or own_id is None else {own_id: schema}
         self._ours: Definition | None = None
         self._reader: Any = None
+        self._timed: Callable[[Any], Any] | None = None
         if schema is not None:
             self._ours = parse_definition(schema, "reader schema")
-            self._reader = fastavro.parse_schema(self._ours.root, _force=True)
+            self._reader = fastavro.parse_schema(self._ours.plain().root, _force=True)
+            self._timed = _timed(self._ours, self._ours.root)
         self._writers: RecentSchemas[_Writer] = RecentSchemas()
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
@@ -111,6 +116,8 @@ class RecordDecoder:
         body = io.BytesIO(value[HEADER_BYTES:])
         try:
             record = fastavro.schemaless_reader(body, writer.schema, self._reader)
+            if self._timed is not None:
+                record = self._timed(record)
         except MemoryError:
             raise
         except Exception as error:  # fastavro raises whatever the bytes lead to
@@ -143,7 +150,7 @@ class RecordDecoder:
         if refusal:
             return _Writer(f"{what}: {refusal}"[:_WHY_MOST])
         # The walk reads what is on the wire. A decimal of a megabyte would take minutes to build.
-        built = definition if self._ours else definition.plain(_DECIMAL)
+        built = definition.plain() if self._ours else definition.plain(_DECIMAL)
         program = compile_walk(definition.plain(), steps=_LIMITS.steps)
         return _Writer("", program, fastavro.parse_schema(built.root, _force=True))
 
@@ -157,6 +164,30 @@ class RecordDecoder:
             return f"is not a {ours['name']}, but {shown(name)}"
         faults = incompatibilities(self._ours, written, per_value=True)
         return f"does not read as {ours['name']}: {faults[0]}" if faults else ""
+
+
+def _timed(definition: Definition, schema: Any) -> Callable[[Any], Any] | None:
+    """Return what makes datetimes of a value's milliseconds; None where the schema has no times."""
+    schema = definition.expand(schema)
+    kind = definition.kind(schema)
+    if kind == "union":
+        # Our unions are a type or null.
+        made = [convert for branch in schema if (convert := _timed(definition, branch))]
+        return (lambda value: None if value is None else made[0](value)) if made else None
+    if definition.logical(schema) == "timestamp-millis":
+        return lambda value: _EPOCH + timedelta(milliseconds=value)
+    if kind == "record":
+        found = {each["name"]: _timed(definition, each["type"]) for each in schema["fields"]}
+        inner = {name: convert for name, convert in found.items() if convert}
+        return (
+            (lambda value: value | {name: made(value[name]) for name, made in inner.items()})
+            if inner
+            else None
+        )
+    if kind == "array":
+        of_item = _timed(definition, schema["items"])
+        return (lambda value: [of_item(item) for item in value]) if of_item else None
+    return None
 
 
 class RecordCodec:

@@ -1,15 +1,19 @@
+import io
 import json
 import random
 import time
 import tracemalloc
+import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import fastavro
 import pytest
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
+from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -57,6 +61,37 @@ class Written:
 
     def id_for(self, subject: str, schema: str) -> int:
         raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "value"),
+    [
+        ("sequence", {"type": "long", "logicalType": "time-micros"}, 7),
+        ("sequence", {"type": "long", "logicalType": "timestamp-millis"}, 7),
+        ("sequence", {"type": "int", "logicalType": "date"}, 7),
+        ("sequence", ["int", {"type": "long", "logicalType": "time-micros"}], 7),
+        ("key_id", {"type": "string", "logicalType": "uuid"}, str(uuid.UUID(int=7))),
+        ("previous", {"type": "bytes", "logicalType": "decimal", "precision": 5}, b"\1"),
+        ("at", "long", datetime.fromtimestamp(0.007, UTC)),
+        ("at", {"type": "int", "logicalType": "date"}, datetime.fromtimestamp(0.007, UTC)),
+    ],
+)
+def test_a_writers_logical_type_gives_no_value_of_its_own(
+    field: str, kind: Any, value: Any
+) -> None:
+    ours = json.loads(reader_schema("rollout.v1"))
+    plain = {"sequence": 7, "previous": b"\1", "kind": "plan", "at": 7,
+             "key_id": str(uuid.UUID(int=7)), "body": "{}", "signature": b""}  # fmt: skip
+    for each in ours["fields"]:
+        if each["name"] == field:
+            each["type"] = kind
+    without = parse_definition(json.dumps(ours), "written").plain().root
+    written = io.BytesIO(b"\0\0\0\0\7")
+    written.seek(5)
+    fastavro.schemaless_writer(written, fastavro.parse_schema(without), plain)
+    decoder = RecordDecoder(Written(ours), reader_schema("rollout.v1"))
+    found = decoder.decode(written.getvalue())[field]
+    assert (found, type(found)) == (value, type(value))
 
 
 def label(*more: dict[str, Any], without: str = "", **named: str) -> dict[str, Any]:
