@@ -14,24 +14,22 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from stream_scorer.kafka.topics.config import common
-from stream_scorer.settings import Kafka
-from tests.recorded.recording import MONITORED, Record, read_records
-from tests.recorded.session import Tree, broker, with_broker, without_broker
+from stream_scorer.settings import Kafka, Topics
+from tests.recorded.recording import DEMO, Record, read_records
+from tests.recorded.session import Tree, broker, change, with_broker, without_broker
 
 _HERE = Path(__file__).parent
 _KEYS = _HERE / "json_keys.json"
 
 
-def demo(tree: Tree, kafka: Kafka) -> dict[str, list[Record]]:
-    """Run the demo; return what it wrote of drift."""
+def demo(tree: Tree, kafka: Kafka) -> list[Record]:
+    """Run the demo; return the drift events that it wrote."""
     tree.ask("demo", "--quick", "--bootstrap", kafka.bootstrap)
-    there = AdminClient(common(kafka)).list_topics(timeout=10).topics
-    return {
-        name: read_records(kafka, topic)
-        for name in MONITORED
-        for topic in there
-        if topic.startswith("demo-") and topic.endswith(name.removeprefix("demo "))
-    }
+    topics = AdminClient(common(kafka)).list_topics(timeout=10).topics
+    (topic,) = (
+        name for name in topics if name.startswith("demo-") and name.endswith(Topics().drift_events)
+    )
+    return read_records(kafka, topic)
 
 
 def main() -> None:
@@ -43,7 +41,8 @@ def main() -> None:
         without_broker(tree)
         with broker(tree) as bootstrap:
             recording = with_broker(tree, bootstrap)
-            recording.records.update(demo(alone, Kafka(bootstrap=bootstrap)))
+            change(tree, bootstrap)
+            recording.records[DEMO] = demo(alone, Kafka(bootstrap=bootstrap))
     recording.write(_HERE / "version-before.xz")
     keys = json.loads(_KEYS.read_text()) | {"commands": tree.keys | alone.keys}
     _KEYS.write_text(json.dumps(keys, indent=1, sort_keys=True) + "\n")

@@ -1,14 +1,15 @@
 """What the version before left in its topics and its folder: ``version-before.xz``.
 
-``python -m tests.recorded.record`` made it. Unpacked it is one JSON document whose byte strings are
-texts in Latin-1.
+``python -m tests.recorded.record`` made it. Unpacked it is a line of JSON, then the bytes that it
+gives lengths of: each topic's keys and values, and the files.
 """
 
 import json
 import lzma
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +19,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.settings import Kafka, Topics
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Topics
 
 GROUP = "recorded"
 GROUPS = (GROUP, f"{GROUP}-profiler")
-MONITORED = ("demo summaries", "demo drift-events")
-"""Topics of the demo: the session has too few records for a monitor."""
+DEMO = "drift_events of the demo"
+"""The session has too few records for a monitor."""
 TOPICS = {name: f"{GROUP}-{topic}" for name, topic in Topics().model_dump().items()}
-DOCUMENTS = ("rollout status", "rollout history", "dlq list", "reproduce")
+DOCUMENTS = ("rollout status", "rollout history", "dlq list")
 _FILE = Path(__file__).with_name("version-before.xz")
 _ANSWER_SECONDS = 30.0
 
@@ -61,34 +62,52 @@ class Recording:
 
     def write(self, path: Path) -> None:
         """Write the file."""
-        columns = {name: list(zip(*rows, strict=True)) for name, rows in self.records.items()}
-        document = asdict(self) | {"records": columns}
-        text = json.dumps(document, default=lambda data: data.decode("latin-1"))
-        path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+        head = {
+            "records": {name: _columns(rows) for name, rows in self.records.items()},
+            "ends": self.ends,
+            "committed": self.committed,
+            "files": {name: len(data) for name, data in self.files.items()},
+            "documents": self.documents,
+        }
+        parts = [json.dumps(head).encode(), b"\n"]
+        for rows in self.records.values():
+            parts += [row.key or b"" for row in rows] + [row.value or b"" for row in rows]
+        whole = b"".join([*parts, *self.files.values()])
+        path.write_bytes(lzma.compress(whole, preset=9 | lzma.PRESET_EXTREME))
 
     @classmethod
     def read(cls, path: Path) -> "Recording":
         """Read the file."""
-        found = json.loads(lzma.decompress(path.read_bytes()))
-        return cls(
-            {name: [_record(*row) for row in zip(*columns, strict=True)]
-             for name, columns in found["records"].items()},
-            found["ends"],
-            {group: [tuple(each) for each in rows] for group, rows in found["committed"].items()},
-            {name: _bytes(data) for name, data in found["files"].items()},
-            found["documents"],
-        )  # fmt: skip
+        file = BytesIO(lzma.decompress(path.read_bytes()))
+        head = json.loads(file.readline())
+        records = {}
+        for name, (*places, keys, values, headers) in head["records"].items():
+            bodies = [
+                [None if n is None else file.read(n) for n in each] for each in (keys, values)
+            ]
+            theirs = [[(k, _bytes(v)) for k, v in row] for row in headers]
+            rows = zip(*places, *bodies, theirs, strict=True)
+            records[name] = [Record(*row) for row in rows]
+        committed = {
+            name: [tuple(each) for each in rows] for name, rows in head["committed"].items()
+        }
+        files = {name: file.read(length) for name, length in head["files"].items()}
+        return cls(records, head["ends"], committed, files, head["documents"])
 
 
-def _bytes(text: Any) -> Any:
+def _columns(rows: list[Record]) -> list[list[Any]]:
+    lengths = [
+        [None if each is None else len(each) for each in column]
+        for column in ([row.key for row in rows], [row.value for row in rows])
+    ]
+    headers = [
+        [(k, None if v is None else v.decode("latin-1")) for k, v in r.headers] for r in rows
+    ]
+    return [*([row[at] for row in rows] for at in range(3)), *lengths, headers]
+
+
+def _bytes(text: str | None) -> bytes | None:
     return None if text is None else text.encode("latin-1")
-
-
-def _record(
-    partition: int, offset: int, timestamp: int, key: Any, value: Any, headers: Any
-) -> Record:
-    named = [(name, _bytes(header)) for name, header in headers]
-    return Record(partition, offset, timestamp, _bytes(key), _bytes(value), named)
 
 
 @cache
@@ -137,6 +156,7 @@ def read_records(kafka: Kafka, topic: str) -> list[Record]:
 
 def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
     """Put a recording into a folder, and into topics that do not exist yet, at the same offsets."""
+    (folder / "schemas").symlink_to(SCHEMAS_DIRECTORY)
     for name, data in recording.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,8 @@ from typing import Any
 
 from stream_scorer.demo.input import Spoiler
 from stream_scorer.devkafka.processes import start
-from stream_scorer.kafka.topics.lag import read_lag
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.topics.lag import LagReader
 from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.producing.labels import LabelledRows
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
@@ -60,6 +61,8 @@ _CONFIG = """
 group = "{group}"
 [kafka.topics]
 {topics}
+[registry]
+directory = "schemas"
 [models]
 directory = "store"
 require_signature = true
@@ -169,6 +172,7 @@ def without_broker(tree: Tree) -> None:
         (folder / f"{name}.toml").write_text(plan)
     (folder / "store" / "fraud").mkdir(parents=True)
     shutil.copy(tree.root / "models" / "fraud" / "plan.toml", folder / "store" / "fraud")
+    (folder / "schemas").symlink_to(tree.root / "schemas")
     tree.ask("simulate", "--days", "1", "--out", "day.csv")
     for version, features in (("1.0.0", "few.toml"), ("1.1.0", "all.toml")):
         tree.ask(
@@ -218,11 +222,21 @@ class _Stream:
             (scorer, topics.transactions), (profiler, topics.transactions),
             (profiler, topics.labels),
         ):  # fmt: skip
-            read = partial(self._is_read, group, topic)
-            wait_until(read, f"{group} has read {topic}", _COMPILING_SECONDS)
+            lag = LagReader(self._kafka, group, topic, _COMPILING_SECONDS)
+            wait_until(partial(_is_read, lag), f"{group} has read {topic}", _COMPILING_SECONDS)
 
-    def _is_read(self, group: str, topic: str) -> bool:
-        return not any(each.to_stable for each in read_lag(self._kafka, group, topic))
+
+def _is_read(lag: LagReader) -> bool:
+    try:
+        return not any(each.to_stable for each in lag.read())
+    except UnavailableError:
+        # A broker that is busy answers later than a command waits.
+        return False
+
+
+def kafka_at(bootstrap: str) -> Kafka:
+    """Return the settings of the recorded group and topics."""
+    return Kafka(bootstrap=bootstrap, group=GROUP, topics=Topics(**TOPICS))
 
 
 @contextmanager
@@ -238,7 +252,7 @@ def broker(tree: Tree) -> Iterator[str]:
 
 def with_broker(tree: Tree, bootstrap: str) -> Recording:
     """Score the stream through rollouts; return what the topics hold after it."""
-    kafka = Kafka(bootstrap=bootstrap, group=GROUP, topics=Topics(**TOPICS))
+    kafka = kafka_at(bootstrap)
     tree.variables["STREAM_SCORER_KAFKA__BOOTSTRAP"] = bootstrap
     tree.ask("topics create", "--partitions", str(PARTITIONS), "--replication", "1")
 
@@ -268,9 +282,7 @@ def with_broker(tree: Tree, bootstrap: str) -> Recording:
         tree.ask("rollout status")
         stream.send(1.0)
     read(tree)
-    recording = dump(kafka, tree.folder, _kept(tree.folder), tree.documents)
-    change(tree, kafka)
-    return recording
+    return dump(kafka, tree.folder, _kept(tree.folder), tree.documents)
 
 
 def _kept(folder: Path) -> Iterator[Path]:
@@ -291,15 +303,16 @@ def read(tree: Tree) -> None:
     tree.ask("dlq replay", "--dry-run")
     for what in ("decisions", "dlq"):
         tree.ask("tail", what, "--limit", "1")
-    for depth in ("recorded", "input"):
-        tree.ask("reproduce", "--from", "2018-04-01", "--depth", depth, "--warm", "fraud:1.1.0")
+    tree.ask("reproduce", "--from", "2018-04-01")
+    tree.ask("reproduce", "--from", "2018-04-01", "--depth", "input", "--warm", "fraud:1.1.0")
     tree.ask("state inspect")
     tree.ask("state verify", "--model", "fraud:1.1.0")
     tree.ask("state export", "--out", "rings.parquet")
 
 
-def change(tree: Tree, kafka: Kafka) -> None:
-    """Let the commands run that write what the recording must not have."""
+def change(tree: Tree, bootstrap: str) -> None:
+    """Let the other commands run, that write what the recording must not have."""
+    kafka = kafka_at(bootstrap)
     tree.ask("dlq replay", "--reason", "AMOUNT_NEGATIVE")
     tree.ask("state rebuild", "--model", "fraud:1.1.0")
     grow(kafka, kafka.topics.transactions, PARTITIONS + 1)

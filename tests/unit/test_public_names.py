@@ -11,6 +11,11 @@ from tests.support.public_names import public_names
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "recorded" / "public_names.json").read_text()
 )
+ASKED = json.loads((Path(__file__).parents[1] / "recorded" / "json_keys.json").read_text())
+NOT_ASKED = {
+    "rollout approve": "needs a controller's proposal, and prints what other commands print",
+    "rollout reject": "as approve",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +40,9 @@ def test_no_flag_and_no_field_is_gone(kind: str, now: dict[str, Any]) -> None:
 
 def test_topics_keep_their_default_names(now: dict[str, Any]) -> None:
     assert now["topics"] | RECORDED["topics"] == now["topics"]
+
+
+def test_every_command_that_prints_json_has_its_keys_recorded() -> None:
+    printing = {name for name, flags in RECORDED["commands"].items() if "--json" in flags}
+    assert set(ASKED["commands"]) == printing - set(NOT_ASKED)
+    assert all(ASKED["commands"].values())
