@@ -223,6 +223,7 @@ class CustomerRings:
                     rows, places, at, skip, offsets, data, columns.customer, columns.transaction,
                     columns.event_time, columns.amount_minor, columns.kept, journal.number,
                     journal.entries, journal.length, verdict, written,
+                    program.filtered if len(program.filtered) else None,
                 )  # fmt: skip
                 journal.newest = max(journal.newest, int(newest))
                 if at == len(rows):
