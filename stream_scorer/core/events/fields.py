@@ -9,6 +9,8 @@ Two things count as null: a double that is not finite, and the two smallest long
 -2^63 + 1, whose codes are taken.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +57,9 @@ class Field:
     Attributes:
         name: Its column in ``EventBatch.records``; ``amount`` for the amount in units.
         type: One of ``extras.TYPES``; ``amount`` for the amount.
-        stored: What rings and checkpoints call it. It holds the type of an extra field: one of
-            another type is another field, without history.
+        stored: What rings and checkpoints call it. For an extra field it holds the type and a
+            digest of the definition in events.toml: with another of these it is another field,
+            without history.
     """
 
     name: str
@@ -71,13 +74,25 @@ def fields_of(plan: Plan) -> dict[str, Field]:
         Field(EVENT_TIME, TIMESTAMP, EVENT_TIME),
         *(_stored(name) for name in STORABLE),
     ]
-    extras = [Field(name, kind, f"{name}:{kind}") for name, kind in plan.extras.items()]
+    defined = plan.events.get("extra", {})
+    extras = [
+        Field(name, kind, f"{name}:{kind}{_digest(defined.get(name))}")
+        for name, kind in plan.extras.items()
+    ]
     return {field.name: field for field in (*ours, *extras)}
+
+
+def _digest(definition: object) -> str:
+    """Return what tells an extra field's definition from another; nothing if there is none."""
+    if definition is None:
+        return ""
+    text = json.dumps(definition, sort_keys=True)
+    return ":" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _stored(stored: str) -> Field:
     """Return the field that rings call so."""
-    name, _, kind = stored.partition(":")
+    name, kind, *_ = [*stored.split(":"), ""]
     return Field(name, kind or (BOOLEAN if name in BOOLEANS else STRING), stored)
 
 

@@ -544,6 +544,29 @@ def test_extra_fields_are_needed_by_name_and_type() -> None:
     assert compiled.identities[0] != other.identities[0]
 
 
+def test_an_extra_of_another_definition_is_another_field() -> None:
+    spec = {"name": "s", "kind": "sum", "field": "items", "window": "1d"}
+
+    def defined(**definition: str) -> FeatureSet:
+        events: dict[str, Any] = {
+            "fields": {
+                "transaction_id": "id", "customer_id": "card", "currency": {"constant": "EUR"},
+                "event_time": {"path": "ts", "unit": "ms"},
+                "amount": {"path": "sum", "unit": "minor"},
+            },
+            "extra": {"items": {"type": "long", **definition}},
+        }  # fmt: skip
+        return compile_features([spec], Plan(extras={"items": "long"}, events=events))
+
+    first, same, other = defined(path="a.n"), defined(path="a.n"), defined(path="b.n")
+    assert first.engine.fields == same.engine.fields
+    assert first.engine.fields[0].startswith("items:long:")
+    assert first.reads == ("items",)
+    (missing,) = other.engine.fields
+    assert first.engine.lacks(other.engine) == f"the rings do not keep {missing}"
+    assert first.identities[0] != other.identities[0]
+
+
 def test_a_list_without_a_plan_is_judged_by_its_uses_of_extras() -> None:
     specs: list[dict[str, Any]] = [
         {"name": "a", "kind": "mean", "field": "items", "window": "1d", "where": {"vip": True}},
