@@ -7,6 +7,7 @@ from line breaks and code marks; the bench fails where the page does not say it.
 from typing import Final
 
 _RECORDS: Final = "Schemas and records"
+_ALIKE: Final = "Ids made to collide"
 _OWN: Final = "Our own topics"
 _STATE: Final = "Checkpoints"
 _IDS: Final = "Schema ids that are unknown"
@@ -32,6 +33,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "depth": (_RECORDS, "64 nested types"),
     "prepare": (_RECORDS, "an error occurs while it is prepared, only *its own* records"),
     "records": (_RECORDS, "A client may register any schema and send any bytes."),
+    "collide": (_ALIKE, "A table has a separate random key"),
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),

@@ -5,7 +5,7 @@ import numpy as np
 from stream_scorer.core.kernels.blocks import SMALLEST, allocate, can_allocate, size_class
 from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
 from stream_scorer.core.kernels.folding import EVENT_BYTES
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes, placed_hash
 from stream_scorer.core.kernels.memory import HIGH_BITS, SLACK, address, low_bytes, store
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
 
@@ -108,26 +108,52 @@ def _compare(left, left_at, left_length, right, right_at, right_length):
 @allocating
 def ordered_slots(store, bucket):
     """Return int64[k], the slots of a bucket by hash and id."""
-    slots = store.slots
-    found = bucket_slots(slots, store.heads, bucket)
+    found = bucket_slots(store.slots, store.heads, bucket)
     hashes = np.empty(len(found), np.uint64)
     for k in range(len(found)):
-        hashes[k] = slots[found[k]].hash
-    order = found[np.argsort(hashes)]
-    for k in range(1, len(order)):
-        slot = order[k]
-        ring = slots[slot]
-        to = k
-        while to > 0:
-            other = slots[order[to - 1]]
-            if other.hash != ring.hash or (
-                _compare(store.keys, other.key, other.length, store.keys, ring.key, ring.length) < 0
-            ):
-                break
-            order[to] = order[to - 1]
-            to -= 1
-        order[to] = slot
+        ring = store.slots[found[k]]
+        hashes[k] = hash_bytes(store.keys, ring.key, ring.key + ring.length)
+    by_hash = np.argsort(hashes, kind="mergesort")
+    order = found[by_hash]
+    first = 0
+    for k in range(1, len(order) + 1):
+        if k == len(order) or hashes[by_hash[k]] != hashes[by_hash[first]]:
+            if k - first > 1:
+                _order_by_id(store, order, first, k - first)
+            first = k
     return order
+
+
+@kernel
+def _order_by_id(store, order, first, count):
+    """Order some slots by their ids; heapsort, for whoever wants can make thousands of them."""
+    for top in range(count // 2 - 1, -1, -1):
+        _sift(store, order, first, top, count)
+    for last in range(count - 1, 0, -1):
+        order[first], order[first + last] = order[first + last], order[first]
+        _sift(store, order, first, 0, last)
+
+
+@kernel
+def _sift(store, order, first, top, count):
+    """Let the slot at ``top`` of a heap sink to its place."""
+    slot = order[first + top]
+    while 2 * top + 1 < count:
+        child = 2 * top + 1
+        if child + 1 < count and _precedes(store, order[first + child], order[first + child + 1]):
+            child += 1
+        if not _precedes(store, slot, order[first + child]):
+            break
+        order[first + top] = order[first + child]
+        top = child
+    order[first + top] = slot
+
+
+@kernel
+def _precedes(store, left, right):
+    """Tell whether one slot's id stands before another's."""
+    one, other = store.slots[left], store.slots[right]
+    return _compare(store.keys, one.key, one.length, store.keys, other.key, other.length) < 0
 
 
 @kernel
@@ -213,7 +239,8 @@ def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911
         last_hash, last_key, last_length = h, at, length
         if bucket >= 0 and np.int64(h >> BUCKET_SHIFT) != bucket:
             return ELSEWHERE
-        if find(store.table, store.slots, store.keys, h, data, at, at + length) >= 0:
+        placed = placed_hash(h, data, at, at + length, store.key)
+        if find(store.table, store.slots, store.keys, placed, data, at, at + length) >= 0:
             return PRESENT
         at += length
         coded, at = _read(data, at, end)
@@ -275,7 +302,8 @@ def load_rings(  # noqa: C901, PLR0915 one column after the other
         capacity = np.int64(SMALLEST) << number
         block = allocate(store, unit_words, number)
         h = hash_bytes(data, key, key + length)
-        slot, _ = enter(store, h, data, key, key + length)
+        placed = placed_hash(h, data, key, key + length, store.key)
+        slot, _ = enter(store, placed, data, key, key + length)
         ring = store.slots[slot]
         ring.block = block
         ring.capacity = capacity

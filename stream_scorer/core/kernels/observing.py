@@ -97,6 +97,7 @@ class Scratch(NamedTuple):
         copy: int64[cap + 1].
         marks: int64[2^k], more than twice the cap.
         stamps: int64[2^k + 1].
+        places: uint64[2], where ``marks`` holds a value (``hashing.random_places``).
     """
 
     hints: NDArray[np.int64]
@@ -108,6 +109,7 @@ class Scratch(NamedTuple):
     copy: NDArray[np.int64]
     marks: NDArray[np.int64]
     stamps: NDArray[np.int64]
+    places: NDArray[np.uint64]
 
 
 @inlined
@@ -374,7 +376,7 @@ def observe_filtered(  # noqa: C901, PLR0912, PLR0915 the same values in all its
         if kind == COUNT:
             value = np.float64(seen)
         elif kind == DISTINCT:
-            value = np.float64(distinct(chosen, np.int64(0), found, scratch.marks, scratch.stamps))
+            value = np.float64(distinct(chosen, np.int64(0), found, scratch))
         elif found == 0:
             value = 0.0 if kind == SUM else missing
         elif kept_type == REAL:

@@ -20,7 +20,7 @@ NOBODY = -1
 
 SLOT = np.dtype(
     [
-        ("hash", np.uint64),
+        ("hash", np.uint64),  # placed_hash of the id
         ("key", np.int64),  # where the id begins in ``keys``
         ("newest", np.int64),  # newest accepted event time, ms
         ("total", np.int64),  # of all amounts that ever came, or from any start; it may wrap
@@ -61,6 +61,7 @@ class RingStore(NamedTuple):
         times: The same as the type of times: uint32, or int64.
         tags: uint8[u], per unit of the pool: 1 + class of the free block that begins there.
         free: int64[SIZE_CLASSES], first free block per class of size.
+        key: uint64[2], of the hashes by which customers are found; it changes no result.
     """
 
     counters: NDArray[np.int64]
@@ -75,6 +76,7 @@ class RingStore(NamedTuple):
     times: NDArray[np.uint32] | NDArray[np.int64]
     tags: NDArray[np.uint8]
     free: NDArray[np.int64]
+    key: NDArray[np.uint64]
 
 
 @inlined

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.compiled import inlined, kernel
+from stream_scorer.core.kernels.hashing import place_of
 from stream_scorer.core.kernels.store import EMPTY
 
 COUNT, RISK = range(2)
@@ -43,24 +44,26 @@ class TerminalStore(NamedTuple):
 
     Attributes:
         counters: int64[COUNTERS].
-        places: int32[2^k], slots by hash, or EMPTY.
+        table: int32[2^k], slots, or EMPTY.
+        places: uint64[2], where the table holds a hash (``hashing.random_places``).
         slots: TERMINAL[s].
         cells: int64[c, CELL_WIDTH].
     """
 
     counters: NDArray[np.int64]
-    places: NDArray[np.int32]
+    table: NDArray[np.int32]
+    places: NDArray[np.uint64]
     slots: NDArray[np.void]
     cells: NDArray[np.int64]
 
 
 @inlined
-def find_terminal(places, slots, h):
+def find_terminal(table, places, slots, h):
     """Return the slot of the terminal whose id has this hash, or -1."""
-    mask = np.uint64(len(places) - 1)
-    at = h & mask
-    while places[at] != EMPTY:
-        slot = np.int64(places[at])
+    mask = np.uint64(len(table) - 1)
+    at = place_of(h, places)
+    while table[at] != EMPTY:
+        slot = np.int64(table[at])
         if slots[slot].hash == h:
             return slot
         at = (at + np.uint64(1)) & mask
@@ -68,12 +71,12 @@ def find_terminal(places, slots, h):
 
 
 @kernel
-def _place(places, h, slot):
-    mask = np.uint64(len(places) - 1)
-    at = h & mask
-    while places[at] != EMPTY:
+def _place(table, places, h, slot):
+    mask = np.uint64(len(table) - 1)
+    at = place_of(h, places)
+    while table[at] != EMPTY:
         at = (at + np.uint64(1)) & mask
-    places[at] = slot
+    table[at] = slot
 
 
 @inlined
@@ -153,10 +156,10 @@ def add_rows(store, start, hashes, times, frauds, edge):
         t = times[i]
         if t <= edge:
             continue
-        slot = find_terminal(store.places, slots, hashes[i])
+        slot = find_terminal(store.table, store.places, slots, hashes[i])
         if slot < 0:
             slot = counters[TERMINALS]
-            if slot == len(slots) or 3 * (slot + 1) > 2 * len(store.places):
+            if slot == len(slots) or 3 * (slot + 1) > 2 * len(store.table):
                 return i
             if counters[CELLS] + _LEAST_ROOM > len(cells):
                 return i
@@ -169,7 +172,7 @@ def add_rows(store, start, hashes, times, frauds, edge):
             fresh.before = 0
             counters[CELLS] += _LEAST_ROOM
             counters[TERMINALS] += 1
-            _place(store.places, hashes[i], slot)
+            _place(store.table, store.places, hashes[i], slot)
         history = slots[slot]
         if history.head + history.count == history.room and not _make_room(store, slot):
             return i
@@ -238,7 +241,7 @@ def pack(store, target):
         counters[CELLS] += packed.room
         counters[TERMINALS] += 1
         counters[ROWS] += history.count
-        _place(target.places, history.hash, number)
+        _place(target.table, target.places, history.hash, number)
 
 
 @kernel
@@ -281,7 +284,7 @@ def observe_rows(
     slots = store.slots
     for i in range(len(hashes)):
         row = rows[i]
-        slot = find_terminal(store.places, slots, hashes[i])
+        slot = find_terminal(store.table, store.places, slots, hashes[i])
         if slot < 0:
             for j in range(len(operations)):
                 out[row, operations[j, OUT]] = 0.0

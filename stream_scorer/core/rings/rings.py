@@ -22,7 +22,7 @@ from stream_scorer.core.events.fields import MISSING
 from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS
+from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, place_strings
 from stream_scorer.core.kernels.observing import RingProgram
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
 from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
@@ -215,12 +215,14 @@ class CustomerRings:
         self._open[journal.number] = journal
         program = self._program if observed is not None else self._silent
         written = observed if observed is not None else np.empty((0, 0))
+        placed = np.empty(len(columns.customer), np.uint64)
+        place_strings(rows, offsets, data, columns.customer, self._store.key, placed)
         at = 0
         try:
             while True:
                 at, journal.length, newest = fold_rows(
                     self._store, self._shape, self._limits, program, self._scratch,
-                    rows, places, at, skip, offsets, data, columns.customer, columns.transaction,
+                    rows, places, at, skip, offsets, data, placed, columns.transaction,
                     columns.event_time, columns.amount_minor, columns.kept, journal.number,
                     journal.entries, journal.length, verdict, written,
                     program.filtered if len(program.filtered) else None,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.blocks import SIZE_CLASSES, SMALLEST, size_class
 from stream_scorer.core.kernels.cells import MOST_CELLS
-from stream_scorer.core.kernels.hashing import BUCKETS
+from stream_scorer.core.kernels.hashing import BUCKETS, random_key, random_places
 from stream_scorer.core.kernels.observing import CHUNK, Scratch
 from stream_scorer.core.kernels.store import (
     COUNTERS,
@@ -81,6 +81,7 @@ def new_store(shape: Int64) -> RingStore:
         times=_times(words, shape),
         tags=np.zeros(256, np.uint8),
         free=np.full(SIZE_CLASSES, -1, np.int64),
+        key=random_key(),
     )
 
 
@@ -104,6 +105,7 @@ def new_scratch(cap: int, windows: int) -> Scratch:
         copy=np.zeros(cap + 1, np.int64),
         marks=np.zeros(places, np.int64),
         stamps=np.zeros(places + 1, np.int64),
+        places=random_places(places),
     )
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.kernels.hashing import random_places
 from stream_scorer.core.kernels.store import EMPTY, NEVER
 from stream_scorer.core.kernels.terminals import (
     CELL_WIDTH,
@@ -207,9 +208,11 @@ def used_up_to(table: TerminalTable, delayed: Delayed, event_time: Int64) -> Int
 def _new_store(terminals: int, cells: int) -> TerminalStore:
     """Return an empty store with room for more than as many of each."""
     slots = 64 + 2 * terminals
+    places = 1 << (2 * slots - 1).bit_length()
     return TerminalStore(
         counters=np.zeros(COUNTERS, np.int64),
-        places=np.full(1 << (2 * slots - 1).bit_length(), EMPTY, np.int32),
+        table=np.full(places, EMPTY, np.int32),
+        places=random_places(places),
         slots=np.zeros(slots, TERMINAL),
         cells=np.empty((256 + cells + cells // 2, CELL_WIDTH), np.int64),
     )

@@ -243,7 +243,12 @@ def stored(rings: CustomerRings, customer: str) -> list[list[int]]:
     """Return a customer's values of each further field, oldest first."""
     store = rings._store
     slots = store.slots[: int(store.counters[SLOTS])]
-    (ring,) = slots[slots["hash"] == hashes([customer])[0]]
+    sought = customer.encode()
+    (ring,) = (
+        slot
+        for slot in slots[slots["length"] == len(sought)]
+        if store.keys[slot["key"] :][: len(sought)].tobytes() == sought
+    )
     capacity = int(ring["capacity"])
     order = (int(ring["head"]) + np.arange(int(ring["count"]))) % capacity
     first = int(ring["block"]) * int(rings._shape[1]) + (capacity >> int(rings._shape[0]))
