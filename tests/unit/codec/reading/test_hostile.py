@@ -293,7 +293,7 @@ def test_symbols_of_a_batch_have_bounded_memory(
         (["string", "null", enum("A" * 1_021)], True),
     ],
 )
-def test_the_longest_symbols_of_enums_that_are_read_are_bounded_together(
+def test_the_longest_symbols_that_are_read_are_bounded_together(
     kind: Any, *, refuses: bool
 ) -> None:
     fields = [
@@ -578,7 +578,7 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
 
 
 def test_the_limits_equal_those_of_the_document() -> None:
-    assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 256, 65_536) == STANDARD
+    assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 1_024, 256, 65_536) == STANDARD
 
 
 def test_schema_preparation_takes_at_most_its_budget_per_batch() -> None:
