@@ -35,6 +35,8 @@ class SchemaLimits:
         fields: Fields of all its records together.
         steps: Steps of the program that it compiles to.
         symbol_bytes: Bytes of an enum symbol.
+        read_symbol_bytes: Bytes of the longest symbols of all enums that are read, together: a
+            record has a byte for each of them, and a column its text.
         name_bytes: Bytes of a name, namespace or alias.
         fixed_bytes: Bytes of a ``fixed``.
     """
@@ -44,6 +46,7 @@ class SchemaLimits:
     fields: int = 2_048
     steps: int = 65_536
     symbol_bytes: int = 1_024
+    read_symbol_bytes: int = 1_024
     name_bytes: int = 256
     fixed_bytes: int = 65_536
 
@@ -57,6 +60,25 @@ class SchemaLimits:
 
 
 STANDARD: Final = SchemaLimits()
+
+
+def check_read_symbols(size: int, what: str, limits: SchemaLimits) -> None:
+    """Check how many bytes of text one record's enum symbols can become.
+
+    Args:
+        size: Bytes of the longest symbols of all enums that are read, together.
+        what: Names the schema in the error.
+        limits: How many there may be.
+
+    Raises:
+        SchemaError: There are more.
+    """
+    if size > limits.read_symbol_bytes:
+        raise SchemaError(
+            f"{what}: the longest symbols of the enums that are read have {size} bytes together, "
+            f"more than {limits.read_symbol_bytes}",
+            "shorten the symbols, or write strings",
+        )
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,6 +135,23 @@ def decoded(value: bytes | None, schema: str = "", **plan: Any) -> str:
         return f"a reason of {size} bytes: {reason}: {detail}"
     detail.encode()
     return f"{reason}: {detail}"
+
+
+def batch_decoded(values: list[bytes | None], schema: str) -> str:
+    """Decode a batch of a stranger's schema; return how many records were decoded or refused.
+
+    The text has a count for each answer: ``decoded``, or the reject reason and its detail.
+    """
+    made = entry("stream_scorer.core.events.plan", "Plan")()
+    decoder = entry("stream_scorer.codec.reading.decode", "TransactionDecoder")(
+        Source(schema), made
+    )
+    _, rows, rejections = decoder.decode(raw(values))
+    told = zip(rejections.reasons, rejections.details, strict=True)
+    found = Counter(f"{reason}: {detail}" for reason, detail in told)
+    if len(rows):
+        found["decoded"] = len(rows)
+    return "; ".join(f"{count} {answer}" for answer, count in found.most_common())
 
 
 @dataclass(frozen=True)

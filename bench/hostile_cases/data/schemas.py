@@ -9,6 +9,7 @@ from bench.hostile_cases.data.decoding import (
     FIELDS,
     Attack,
     Source,
+    batch_decoded,
     body,
     decoded,
     framed,
@@ -89,6 +90,27 @@ def _enum_body(symbol: int, *, branch: bool = False) -> bytes:
     return (number(1) if branch else b"") + number(symbol) + whole[1:]
 
 
+_TEXTS: Final = ("transaction_id", "customer_id", "terminal_id", "currency", "channel", "mcc",
+                 "country", "device_id")  # fmt: skip
+
+
+def _all_symbols(letters: int) -> str:
+    """Return a schema in which every text is an enum, of one symbol of so many letters."""
+    kinds = [_field({"type": "enum", "name": f"E_{name}", "symbols": ["A" * letters]}, name)
+             for name in _TEXTS]  # fmt: skip
+    kinds += [_field("long", "event_time"), _field("long", "amount_minor")]
+    return json.dumps({"type": "record", "name": "Transaction", "fields": kinds})
+
+
+def _symbols_body() -> bytes:
+    return bytes(len(_TEXTS)) + number(1_700_000_000_000) + number(1_000)
+
+
+def _batch_of_symbols(letters: int) -> Callable[[Place], str]:
+    """Let a batch of the default size have 20 bytes a record, and symbols of so many letters."""
+    return lambda _: batch_decoded([framed(_symbols_body())] * 25_000, _all_symbols(letters))
+
+
 def _recursive() -> str:
     node = {
         "type": "record",
@@ -158,7 +180,13 @@ _COSTLY: Final = cases(
              transaction_id={"type": "enum", "name": "E", "symbols": ["A" * 5_000]}
          ),
          lambda: _enum_body(0), string_bytes_max=1_024,
-     )),
+     ), "a symbol is longer than 1024 bytes"),
+    ("25,000 records, each of 8 symbols of 1,024 letters", "symbols", f"25000 {_REFUSED}",
+     _batch_of_symbols(1_024), "8192 bytes together, more than 1024"),
+    ("25,000 records, each of 8 symbols of 128 letters", "symbols", "25000 decoded",
+     _batch_of_symbols(128)),
+    ("a record of 8 symbols of 129 letters", "symbols", _REFUSED,
+     _record(lambda: _all_symbols(129), _symbols_body), "1032 bytes together, more than 1024"),
     ("12,000 fields", "limits", _REFUSED, _record(lambda: _many_fields(12_000))),
     ("2,100 fields in 255 KB", "limits", _REFUSED, _record(lambda: _many_fields(2_100))),
     ("a field name of 500,000 letters", "limits", _REFUSED,

@@ -1,6 +1,6 @@
 """The memory that a walk stores its columns into, and the Arrow arrays over it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,11 @@ _WIDTH: Final = {
     opcodes.TEXT: 4,
 }
 _TEXT_MOST: Final = np.iinfo(np.int32).max
+
+
+def longest(texts: Iterable[str | None]) -> int:
+    """Return how many bytes the longest text has; None and no text at all have none."""
+    return max((len((text or "").encode()) for text in texts), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class StoredColumn:
             return validity, values, -1
         if self.texts:
             # A symbol may be longer than the number that stands for it.
-            size = rows * max(len((text or "").encode()) for text in self.texts)
+            size = rows * longest(self.texts)
         if size > _TEXT_MOST:
             raise OverflowError(f"{self.name}: {size} bytes in one batch; poll fewer records")
         return validity, values, size + SLACK

@@ -34,7 +34,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.limits import SchemaLimits
+from stream_scorer.registry.limits import SchemaLimits, check_read_symbols
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
@@ -293,6 +293,8 @@ class ColumnDecoder:
         refusals = resolve.refusals(definition, self._reader)
         if refusals:
             return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
+        size = resolve.read_symbol_bytes(definition, self._reader)
+        check_read_symbols(size, f"schema id {schema_id}", self._limits)
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
         return Writer(

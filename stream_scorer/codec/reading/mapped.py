@@ -44,6 +44,7 @@ from stream_scorer.core.normalising.leaves import misfit
 from stream_scorer.core.normalising.normalise import BaseAmounts, Normaliser
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.limits import check_read_symbols
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -178,6 +179,8 @@ class MappedDecoder(ColumnDecoder):
         refusals = refusals_of(self._mapping, places)
         if refusals:
             return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
+        size = sum(place.symbol_bytes for place in places.values())
+        check_read_symbols(size, f"schema id {schema_id}", self._limits)
         stored = self._stored(places)
         plain = definition.plain()
         return _MappedWriter(

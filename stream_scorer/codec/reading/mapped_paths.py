@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.codec.reading import opcodes
-from stream_scorer.codec.reading.arrow_layout import StoredColumn
+from stream_scorer.codec.reading.arrow_layout import StoredColumn, longest
 from stream_scorer.codec.reading.decode_program import PathTree
 from stream_scorer.core.mapping.mapping_table import Path, dotted
 from stream_scorer.core.normalising.leaves import LeafPart, Leaves, Wire
@@ -53,6 +53,7 @@ class Found:
         texts: For an enum, its symbols.
         why: Why the path is not there; or why it cannot be read at all.
         missing: Whether only a field of that name is not there.
+        symbol_bytes: Bytes of the longest symbol of an enum, alone or in a union.
     """
 
     wires: tuple[Wire, ...] = ()
@@ -61,6 +62,7 @@ class Found:
     texts: tuple[str, ...] = ()
     why: str = ""
     missing: bool = False
+    symbol_bytes: int = 0
 
 
 def find(definition: Definition, path: Path) -> Found:
@@ -97,7 +99,7 @@ def _find(definition: Definition, schema: Any, names: Path, at: Path) -> Found: 
         return Found(why=_said(at, f"is a {kind}, and has no field {shown(names[0])}"))
     wire = wire_of(schema, kind)
     texts = tuple(schema["symbols"]) if kind == "enum" else ()
-    return Found((wire,), texts=texts)
+    return Found((wire,), texts=texts, symbol_bytes=longest(texts))
 
 
 _A: Final = {"array": "an array", "map": "a map"}
@@ -122,7 +124,8 @@ def _find_in_union(definition: Definition, schema: Any, names: Path, at: Path) -
     if not names and len(leaves) < len(wires):
         return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
     nullable = len(branches) < len(schema) or any(each.nullable for each in good)
-    return Found(wires, nullable, walked=False)
+    size = max(each.symbol_bytes for each in good)
+    return Found(wires, nullable, walked=False, symbol_bytes=size)
 
 
 def _said(path: Path, why: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading import opcodes as o
-from stream_scorer.codec.reading.arrow_layout import StoredColumn
+from stream_scorer.codec.reading.arrow_layout import StoredColumn, longest
 from stream_scorer.codec.reading.program_ways import check_ways, require
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.ports import Int64
@@ -131,6 +131,5 @@ def _check_text(step: Int64, symbols: Int64, column: StoredColumn) -> None:
         return
     first, count = int(step[2]), int(step[1])
     require(first >= 0 and first + count <= len(symbols), "symbols that are there")
-    longest = max((len((text or "").encode()) for text in column.texts), default=0)
     own = symbols[first : first + count, 1]
-    require(not count or int(own.max()) <= longest, "memory for the longest symbol")
+    require(not count or int(own.max()) <= longest(column.texts), "memory for the longest symbol")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from stream_scorer.codec.reading import opcodes
-from stream_scorer.codec.reading.arrow_layout import StoredColumn
+from stream_scorer.codec.reading.arrow_layout import StoredColumn, longest
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.compatibility import incompatibilities
 from stream_scorer.registry.definition import Definition
@@ -184,6 +184,29 @@ def _texts(
         return tuple(symbols)
     known, default = frozenset(target["symbols"]), target.get("default")
     return tuple(symbol if symbol in known else default for symbol in symbols)
+
+
+def read_symbol_bytes(writer: Definition, reader: Definition) -> int:
+    """Return how many bytes of text one record's enum symbols can give the reader's columns.
+
+    Args:
+        writer: Compatible with ``reader`` (see :func:`refusals`).
+        reader: A record whose columns :func:`arrow_schema` knows.
+    """
+    if writer.kind(writer.root) != "record":
+        return 0
+    fields = writer.expand(writer.root)["fields"]
+    written = {entry["name"]: number for number, entry in enumerate(fields)}
+    size = 0
+    for entry in reader.root["fields"]:
+        source = writer_field(written, entry)
+        if source is not None:
+            kind = writer.expand(fields[source]["type"])
+            branches = kind if isinstance(kind, list) else [kind]
+            size += max(
+                longest(_texts(writer, {"type": branch}, reader, entry)) for branch in branches
+            )
+    return size
 
 
 def column(field: pa.Field, records: Sequence[dict[str, Any]]) -> pa.Array:

@@ -35,6 +35,7 @@ from tests.support.codec.reference_decoder import SureDecoder
 from tests.support.registry.hostile_schemas import (
     BASE,
     accepted,
+    enum,
     field,
     fixed,
     refused,
@@ -244,6 +245,78 @@ def test_symbols_are_held_to_the_plan() -> None:
     wide = ColumnDecoder(Source(transaction(field(fixed(101)))), READER, plan)
     assert "from 0 to 100" in wide.decode([HEADER + BODY]).rejections.details[0]
     assert SchemaLimits.of(Plan(string_bytes_max=2**31 - 1)).symbol_bytes == 16_384
+
+
+TEXTS = (
+    "transaction_id", "customer_id", "terminal_id", "currency", "channel", "mcc", "country",
+    "device_id",
+)  # fmt: skip
+"""The fields of a transaction that are texts."""
+
+
+def spelled(*letters: int) -> str:
+    """Return a schema in which the first texts are enums, of one symbol of so many letters."""
+    sizes = dict(zip(TEXTS, letters, strict=False))
+    return json.dumps({"type": "record", "name": "Transaction", "namespace": "u", "fields": [
+        field(enum("A" * sizes[name]) | {"name": f"E_{name}"} if name in sizes else kind, name)
+        for name, kind in [*((name, "string") for name in TEXTS), ("event_time", "long"),
+                           ("amount_minor", "long")]
+    ]})  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ColumnDecoder, SureDecoder])
+@pytest.mark.parametrize(("letters", "most"), [(1_024, 0), (128, 1_024)])
+def test_symbols_of_a_batch_have_bounded_memory(
+    kind: type[ColumnDecoder], letters: int, most: int
+) -> None:
+    count = 3_000
+    decoder = kind(Source(spelled(*[letters] * 8)), READER, Plan())
+    payloads = BytesColumn.of([HEADER + bytes(8) + b"\x02\x02"] * count)
+    decoder.decode(payloads)
+    tracemalloc.start()
+    decoded = decoder.decode(payloads)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(decoded.rows) == (count if most else 0)
+    assert decoded.records.nbytes <= count * (most + 100) + 1_000
+    # Numbers, ends, reasons and Python's own objects take up to 2 KiB a record.
+    assert peak <= count * (most + 2_048)
+
+
+@pytest.mark.parametrize(
+    ("kind", "refuses"),
+    [
+        (enum("A" * 1_020), False),
+        (enum("A" * 1_020, "B"), False),
+        (enum("A", "B" * 1_021), True),
+        (["null", enum("A" * 1_021)], True),
+        (["string", "null", enum("A" * 1_021)], True),
+    ],
+)
+def test_the_longest_symbols_that_are_read_are_bounded_together(
+    kind: Any, *, refuses: bool
+) -> None:
+    fields = [
+        *(field(kind, each["name"]) if each["name"] == "terminal_id" else each for each in BASE),
+        field(enum("ECOM", "POS") | {"name": "Channel"}, "channel"),
+        field(enum("A" * 1_024) | {"name": "Unread"}, "unread"),
+    ]
+    text = json.dumps({"type": "record", "name": "Transaction", "namespace": "u", "fields": fields})
+    for decoder in (ColumnDecoder, SureDecoder):
+        writer = writer_of(decoder(Source(text), READER, Plan()), 1)
+        assert isinstance(writer, str) == refuses
+        assert not refuses or "1025 bytes together, more than 1024" in writer
+
+
+def test_symbols_that_the_reader_replaces_are_not_read() -> None:
+    def record(*symbols: str, **more: str) -> str:
+        fields = [field(enum(*symbols) | {"name": f"E{n}"} | more, f"f{n}") for n in range(2)]
+        return json.dumps({"type": "record", "name": "R", "fields": fields})
+
+    reader = record("A", "UNKNOWN", default="UNKNOWN")
+    decoder = ColumnDecoder(Source(record("A", "B" * 1_000)), reader, Plan())
+    decoded = decoder.decode([HEADER + b"\0\x02"])
+    assert decoded.records.to_pylist() == [{"f0": "A", "f1": "UNKNOWN"}]
 
 
 def test_what_the_source_gives_may_be_anything() -> None:
@@ -505,7 +578,7 @@ def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
 
 
 def test_the_limits_equal_those_of_the_document() -> None:
-    assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 256, 65_536) == STANDARD
+    assert SchemaLimits(256 * 1024, 64, 2_048, 65_536, 1_024, 1_024, 256, 65_536) == STANDARD
 
 
 def test_schema_preparation_takes_at_most_its_budget_per_batch() -> None:

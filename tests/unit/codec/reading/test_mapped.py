@@ -62,6 +62,28 @@ def rows_of(decoded: DecodedColumns) -> dict[int, dict[str, Any]]:
     return dict(zip(decoded.rows.tolist(), decoded.records.to_pylist(), strict=True))
 
 
+@pytest.mark.parametrize("decoder", [MappedDecoder, FastavroDecoder])
+@pytest.mark.parametrize("letters", [512, 513])
+@pytest.mark.parametrize("form", ["plain", "optional", "union", "inside"])
+def test_symbols_at_the_paths_are_bounded_together(
+    decoder: type[MappedDecoder], letters: int, form: str
+) -> None:
+    symbols = {"type": "enum", "name": "Where", "symbols": ["A", "B" * letters]}
+    kinds: dict[str, Any] = {
+        "plain": symbols, "optional": ["null", symbols], "union": ["null", "string", symbols],
+        "inside": {"type": "record", "name": "Shop", "fields": [{"name": "at", "type": symbols}]},
+    }  # fmt: skip
+    text = schema_of(
+        *PAYMENT[:4], ("shop", kinds[form]), ("unread", symbols | {"name": "Unread"}),
+        ("kind", {"type": "enum", "name": "Kind", "symbols": ["C" * 512]}),
+    )  # fmt: skip
+    path = "shop.at" if form == "inside" else "shop"
+    rules = mapping({"terminal_id": path, "device_id": "kind"})
+    writer = writer_of(decoder(rules, Schemas(text), PLAN), 1)
+    assert isinstance(writer, str) == (letters == 513)
+    assert letters == 512 or "1025 bytes together, more than 1024" in writer
+
+
 def test_renamed_flat_fields_give_the_native_batch() -> None:
     native = json.loads(NATIVE)
     renamed = json.loads(NATIVE)
