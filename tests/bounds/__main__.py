@@ -16,7 +16,8 @@ _ROOT = Path(__file__).parent.parent.parent
 _UNITS = (
     "tests/unit/codec/reading/test_differential.py", "tests/unit/codec/writing/test_encode.py",
     "tests/unit/codec/reading/test_hostile.py", "tests/unit/codec/reading/test_random_schemas.py",
-    "tests/unit/codec/reading/test_decode_program.py", "tests/unit/core", "tests/unit/state",
+    "tests/unit/codec/reading/test_decode_program.py", "tests/unit/codec/reading/test_mapped.py",
+    "tests/unit/core", "tests/unit/state",
     "tests/unit/state/partitions/test_forged_buckets.py",
     "tests/unit/models/predictors/test_predictors.py", "tests/unit/models/predictors/test_trees.py",
 )  # fmt: skip
