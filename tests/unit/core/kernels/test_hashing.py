@@ -3,28 +3,16 @@
 import os
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.kernels.compiled import kernel
 from stream_scorer.core.kernels.hashing import keyed_hash, place_of, random_places
 from tests.support.core.colliding import alike
 
 LENGTHS = 40
-
-
-@kernel
-def _hash(data: Any, start: Any, end: Any, key: Any) -> Any:
-    return keyed_hash(data, start, end, key)
-
-
-@kernel
-def _place(number: Any, places: Any) -> Any:
-    return place_of(number, places)
 
 
 def _secret(seed: int) -> bytes:
@@ -47,7 +35,7 @@ def test_keyed_hash_is_siphash_1_3(seed: int) -> None:
     )  # fmt: skip
     data = np.arange(7, 7 + LENGTHS, dtype=np.uint8)
     key = np.frombuffer(_secret(seed), np.uint64)
-    found = [int(_hash(data, 0, n, key)) for n in range(1, LENGTHS)]
+    found = [int(keyed_hash(data, 0, n, key)) for n in range(1, LENGTHS)]
     assert found == [int(line) for line in done.stdout.split()]
 
 
@@ -55,7 +43,7 @@ def test_what_lies_around_a_string_has_no_effect() -> None:
     data = np.arange(200, dtype=np.uint8)
     again = np.concatenate([np.full(3, 9, np.uint8), data[20:33], np.full(7, 200, np.uint8)])
     key = np.array([3, 4], np.uint64)
-    assert _hash(data, 20, 33, key) == _hash(again, 3, 16, key)
+    assert keyed_hash(data, 20, 33, key) == keyed_hash(again, 3, 16, key)
 
 
 def test_ids_made_to_collide_have_one_public_hash() -> None:
@@ -68,6 +56,6 @@ def test_every_number_has_a_place_in_the_table() -> None:
     numbers = np.random.default_rng(5).integers(0, 2**64, 5_000, np.uint64)
     for size in (2, 64, 8_192):
         places = random_places(size)
-        found = np.array([_place(n, places) for n in numbers])
+        found = np.array([place_of(n, places) for n in numbers])
         assert found.max() < size
         assert len(np.unique(found)) > min(size, len(numbers)) * 0.3

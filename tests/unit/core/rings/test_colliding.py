@@ -1,13 +1,10 @@
 """Ids and numbers that are made to collide: tables place them as they do any others."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from stream_scorer.core.kernels.aggregates import distinct, select
-from stream_scorer.core.kernels.compiled import kernel
 from stream_scorer.core.rings.rings import CustomerRings, Retention, bucket_of
 from stream_scorer.core.rings.storage import new_scratch
 from stream_scorer.core.terminals.history import TerminalTable
@@ -65,17 +62,12 @@ def test_terminals_whose_hashes_end_alike_take_places_of_their_own() -> None:
     assert longest_run(table._store.table >= 0) < COUNT // 8
 
 
-@kernel
-def _distinct(values: Any, count: Any, scratch: Any) -> Any:
-    return distinct(values, 0, count, scratch)
-
-
 def test_values_made_to_collide_are_counted_in_places_of_their_own() -> None:
     values = np.arange(1, COUNT + 1, dtype=np.int64) << np.int64(16)
     scratch = new_scratch(COUNT, 1)
     # Halves that cancel where a value is folded, and lower bits that are alike.
     values |= values << np.int64(32)
-    assert _distinct(values, COUNT, scratch) == COUNT
+    assert distinct(values, 0, COUNT, scratch) == COUNT
     assert longest_run(scratch.stamps[:-1] == 1) < COUNT // 8
 
 
