@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
 from stream_scorer.core.decision.policy import policy_for
@@ -89,7 +89,7 @@ class InputReproduction:
         self._routing_at = routing_at
         self._plans = plans
         registry = open_registry(settings.registry)
-        self._decoder = TransactionDecoder(registry, plan, settings.registry.directory)
+        self._decoder = open_decoder(registry, plan, settings.registry.directory)
         self._blind = 0
         self._low, self._high = bounds(settings.kafka, settings.kafka.topics.transactions)
         versions = sorted(spool.versions | self._routed())

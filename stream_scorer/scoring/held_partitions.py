@@ -6,7 +6,7 @@ the terminals' rows that its events may see have been read.
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.routing import CHAMPION, Routing
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
@@ -67,7 +67,7 @@ class HeldPartitions:
     def __init__(
         self,
         versions: Versions,
-        decoder: TransactionDecoder,
+        decoder: EventDecoder,
         state: HeldState,
         listener: Listener,
         terminals: TerminalFollower | None = None,

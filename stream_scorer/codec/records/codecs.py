@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder, open_decoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.codec.writing.shadow_scores import ShadowEncoder
@@ -16,7 +16,7 @@ from stream_scorer.settings import Settings
 class Codecs:
     """How bytes become columns and back."""
 
-    transactions: TransactionDecoder
+    transactions: EventDecoder
     decisions: DecisionEncoder
     summaries: RecordCodec
     shadows: ShadowEncoder
@@ -30,7 +30,7 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
         reader_schema(name, directory) for name in ("decision.v2", "summary.v2", "shadow-score.v1")
     )
     return Codecs(
-        transactions=TransactionDecoder(registry, plan, directory),
+        transactions=open_decoder(registry, plan, directory),
         decisions=DecisionEncoder(
             registry.id_for(f"{topics.decisions}-value", decision),
             decision,

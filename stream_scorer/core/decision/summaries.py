@@ -78,7 +78,7 @@ def summarize(
 def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
     events = decisions.events
     rows, sums = count_windows(
-        events.partition, events.int64("event_time"), events.int64("amount_minor"),
+        events.partition, events.int64("event_time"), events.amounts,
         decisions.score, decisions.outcome, window_ms,
     )  # fmt: skip
     return [

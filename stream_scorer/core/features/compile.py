@@ -202,7 +202,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.amounts / self._scale, out)
         for column, feature in enumerate(self._features):
             if feature.compute is not None:
                 feature.compute(seen, column)
@@ -254,7 +254,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.amounts / self._scale, out)
         for column in self.recomputed:
             compute = self._features[column].compute
             if compute is not None:
