@@ -127,8 +127,6 @@ class Plan:
     def _check_events(self) -> None:
         if len(self.currencies) > 1 and not self.events.get("rates"):
             raise ValueError("currencies: more than one needs rates to a base; list one")
-        if self.extras and not self.events:
-            raise ValueError("extras: need events.toml, which gives their place in a record")
         if self.events:
             try:
                 mapping = mapping_of(self.events)
@@ -232,8 +230,10 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
                 raise ValueError(f"{key}: must be a number, not {value!r}")
         elif type(value) is not int:
             raise ValueError(f"{key}: must be a whole number, not {value!r}")
-    if (events := table.get("events")) and "extras" not in table:
-        table = {**table, "extras": _extras_of(events)}
+    if events := table.get("events"):
+        table = {"extras": _extras_of(events), **table}
+    elif table.get("extras"):
+        raise ValueError("extras: need events.toml, which gives their place in a record")
     return Plan(**table)
 
 
