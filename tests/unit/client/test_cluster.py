@@ -9,7 +9,7 @@ from stream_scorer.client.topic import DecisionTopic
 from stream_scorer.errors import SettingsError
 
 
-def test_without_a_cluster_the_parameter_and_the_setting_are_named(
+def test_without_a_cluster_both_ways_to_name_one_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(os.environ):

@@ -28,13 +28,13 @@ def test_missing_input_names_the_commands_for_its_partition() -> None:
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
     ],
 )  # fmt: skip
-def test_a_topic_that_is_gone_or_forbidden_ends_a_reader_without_a_group(code: int) -> None:
+def test_a_topic_that_is_gone_or_forbidden_ends_a_reader(code: int) -> None:
     failure = ConsumerError(-1, -1, KafkaError(code, "the broker's words"))
     with pytest.raises(UnavailableError, match="topic input cannot be read: the broker's words"):
         refuse_unreadable("input", failure)
 
 
-def test_a_reader_without_a_group_waits_for_a_broker_and_ends_with_a_fatal_error() -> None:
+def test_a_reader_waits_for_a_broker_and_ends_with_a_fatal_error() -> None:
     away = KafkaError(KafkaError._TRANSPORT, "down", retriable=True)
     refuse_unreadable("input", ConsumerError(-1, -1, away))
     over = KafkaError(KafkaError._FATAL, "over", fatal=True)
