@@ -82,6 +82,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "secret-files": (_SECRETS, "nor a user or password in `state.url` and `models.url`"),
     "secret-folder": (_SECRETS, "two files that name one setting, are refused"),
     "redactor": (_SECRETS, "One redactor"),
+    "escaped-secrets": (_SECRETS, "escaped as in a URL, in JSON or by Python"),
     "verification": (_SECRETS, "print a warning with each command that needs a cluster"),
     "cache": (_CODE, "A folder is used if it, the files in it and all its parent folders"),
     "stamp": (_CODE, "Stored code is not used again once a source file (`.py`) changes"),
