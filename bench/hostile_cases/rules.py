@@ -71,6 +71,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "registry-token": (_DEVELOPMENT, "A client sends the token as bearer token"),
     "body": (_DEVELOPMENT, "A chunked body is refused (411), and so is a body over 1 MiB (413)"),
     "paths": (_DEVELOPMENT, "404 with Confluent's code, an unsupported method 405"),
+    "subjects": (_DEVELOPMENT, "A subject has at most 1,024 characters, all of them printable"),
     "avro": (_DEVELOPMENT, "The registry holds only Avro schemas without references"),
     "versions": (_DEVELOPMENT, "at most 10,000 versions"),
     "levels": (_DEVELOPMENT, "a schema has at most 256 KiB and 256 levels (422)"),
